@@ -1,0 +1,193 @@
+"""The client: puts the parts together and owns their lifetime."""
+
+import hashlib
+import itertools
+import os
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Self
+
+from . import endpoints, wire
+from .dialect import Dialect
+from .errors import ConfigurationError
+from .limits import Limit, ScopeKind, parse_rate
+from .pacing import Pacer
+from .requester import Attempt, Counters, Identity, Requester, RetryPolicy
+from .resources import Apps, Bundles, Channels, Devices
+from .version import __version__
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from .wire import Transport
+
+DEFAULT_BASE_URL: Final = "https://api.capgo.app"
+_AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
+_PROCESS_SALT: Final = secrets.token_bytes(16)
+
+
+class CapgoClient:
+    """Speak to one Capgo server with one API key.
+
+    `api_key` and `base_url` fall back to the environment variables `CAPGO_API_KEY` and `CAPGO_BASE_URL`, the latter then to
+    the vendor's cloud. `rate` is `auto` (default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`; `limits` are
+    limiter models of the caller's own in its place. At most `concurrency` requests are in flight; one attempt takes at most
+    `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless (contract G1).
+
+    `auth_header` is `authorization` or `capgkey`; the latter is for keys that are no UUIDs and for the oldest servers (contract
+    A2). `session` is an aiohttp session of the caller's, which is never closed here. `on_attempt` receives a frozen record of
+    each attempt. `transport` and `pacer` replace what would be made otherwise, for doubles and for clients that share a pace.
+
+    Raises `ConfigurationError` for a missing key, a base URL that would leak it, or an option that means nothing.
+    """
+
+    def __init__(  # noqa: PLR0913 - the public options, keyword only
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        rate: str = "auto",
+        limits: Sequence[Limit] | None = None,
+        concurrency: int = 16,
+        timeout: float = 30.0,
+        retries: int = 4,
+        dialect: Dialect | str = Dialect.AUTO,
+        auth_header: str = "authorization",
+        session: "aiohttp.ClientSession | None" = None,
+        user_agent: str = f"capgo-async/{__version__}",
+        on_attempt: Callable[[Attempt], None] | None = None,
+        trust_env: bool = False,
+        allow_plain_http: bool = False,
+        transport: "Transport | None" = None,
+        pacer: Pacer | None = None,
+    ) -> None:
+        key = _checked_key(api_key if api_key is not None else os.environ.get("CAPGO_API_KEY", ""))
+        _check_options(concurrency=concurrency, timeout=timeout, retries=retries)
+        _check_headers(auth_header, user_agent)
+        self.base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
+        self.dialect = _checked_dialect(dialect)
+        self.name = secrets.token_hex(6)
+        self._fingerprint_of_key = _fingerprinter(key)
+        self._transport = transport or _transport(self.base_url, session, timeout, trust_env=trust_env)
+        self._requester = Requester(
+            self._transport,
+            pacer or _pacer(rate, limits, concurrency),
+            Identity(
+                headers={auth_header: key, "User-Agent": user_agent},
+                scope=(ScopeKind.KEY, self.fingerprint(_PROCESS_SALT)[:16]),
+                request_ids=_request_ids(self.name),
+                chance=random.Random().random,  # noqa: S311 - jitter is no secret
+            ),
+            policy=RetryPolicy(retries=retries),
+            on_attempt=on_attempt,
+        )
+        self.apps = Apps(self._requester)
+        self.bundles = Bundles(self._requester)
+        self.channels = Channels(self._requester)
+        self.devices = Devices(self._requester)
+
+    @property
+    def requester(self) -> Requester:
+        """Return what makes the calls, for engines that make their own."""
+        return self._requester
+
+    @property
+    def pacer(self) -> Pacer:
+        """Return what paces the calls."""
+        return self._requester.pacer
+
+    @property
+    def counters(self) -> Counters:
+        """Return how many requests, retries and refusals there were so far."""
+        return self._requester.counters
+
+    @property
+    def server_version(self) -> tuple[int, int, int] | None:
+        """Return the server's version as its last answer told it; `None` when no answer has (contract A5)."""
+        return wire.server_version(self._requester.worker_source)
+
+    def fingerprint(self, salt: bytes) -> str:
+        """Return a digest by which one key can be told from another, and from which nobody gets the key."""
+        return self._fingerprint_of_key(salt)
+
+    async def check(self) -> None:
+        """Ask the server for its health and learn its version; takes no quota and no key (contract C10)."""
+        await self._requester.call(endpoints.ok(), wire.acknowledge)
+
+    async def aclose(self) -> None:
+        """Close the connections that this client opened."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"CapgoClient(base_url={self.base_url!r})"
+
+
+def _fingerprinter(key: str) -> Callable[[bytes], str]:
+    encoded = key.encode()
+    return lambda salt: hashlib.scrypt(encoded, salt=salt, n=2, r=8, p=1, dklen=32).hex()
+
+
+def _checked_key(key: str) -> str:
+    if not key:
+        message = "no API key: pass api_key or set CAPGO_API_KEY"
+        raise ConfigurationError(message)
+    if not key.isprintable() or not key.isascii() or " " in key:
+        message = "the API key has characters that no key has, such as a line end or a space; it is sent bare, without `Bearer`"
+        raise ConfigurationError(message)
+    return key
+
+
+def _checked_url(base_url: str | None, *, allow_plain_http: bool) -> str:
+    from .transport import checked_base_url  # noqa: PLC0415 - keeps aiohttp out of the import of this package
+
+    return checked_base_url(base_url or os.environ.get("CAPGO_BASE_URL") or DEFAULT_BASE_URL, allow_plain_http=allow_plain_http)
+
+
+def _checked_dialect(dialect: Dialect | str) -> Dialect:
+    try:
+        return Dialect(dialect)
+    except ValueError:
+        message = f"dialect {dialect!r} is none of {', '.join(Dialect)}"
+        raise ConfigurationError(message) from None
+
+
+def _check_options(*, concurrency: int, timeout: float, retries: int) -> None:
+    if concurrency < 1 or not timeout > 0 or retries < 0:
+        message = "concurrency is at least 1, timeout above 0 seconds, retries at least 0"
+        raise ConfigurationError(message)
+
+
+def _check_headers(auth_header: str, user_agent: str) -> None:
+    if auth_header not in _AUTH_HEADERS:
+        message = f"auth_header {auth_header!r} is neither authorization nor capgkey, the two that the server takes everywhere"
+        raise ConfigurationError(message)
+    if not user_agent.isprintable() or not user_agent.isascii():
+        message = f"user_agent {user_agent!r} has characters that no header may have"
+        raise ConfigurationError(message)
+
+
+def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int) -> Pacer:
+    try:
+        models = parse_rate(rate) if limits is None else tuple(limits)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    return Pacer(models, concurrency=concurrency, adaptive=rate == "auto")
+
+
+def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":
+    from .transport import AiohttpTransport  # noqa: PLC0415 - keeps aiohttp out of the import of this package
+
+    return AiohttpTransport(base_url, session=session, timeout=timeout, trust_env=trust_env)
+
+
+def _request_ids(client: str) -> Callable[[], str]:
+    """Return what makes ids for attempts, in the form that the server echoes (contract A5)."""
+    serial = itertools.count(1)
+    return lambda: f"{client}-{next(serial):06d}"

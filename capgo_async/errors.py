@@ -1,0 +1,225 @@
+"""The exceptions of this package.
+
+    CapgoError
+    ├── ConfigurationError        an option, a file or an argument is wrong; nothing was sent
+    │   └── DangerousCall         refused before any I/O until the caller says it explicitly
+    ├── TransportError            no answer
+    │   ├── NotConnected          nothing can have left: no server, no name, no TLS
+    │   └── ConnectionLost        the request may have been processed
+    │       └── TimedOut
+    ├── ApiError                  the server answered with an error
+    │   ├── AuthenticationError   the key was refused, or the address is locked out
+    │   ├── PermissionDenied      no access, or it does not exist: the server does not tell (contract A7)
+    │   ├── NotFound
+    │   │   ├── ChannelNotFound
+    │   │   └── DeviceNotFound
+    │   ├── Conflict
+    │   ├── InvalidRequest
+    │   │   └── PublicChannelOverride
+    │   ├── SubscriptionRequired
+    │   ├── RateLimited
+    │   └── ServerError
+    ├── UnreadableAnswer          a success whose body is not what the contract says
+    ├── ListingError              a listing that cannot be completed
+    └── JobError                  a job file that cannot be made, opened or continued
+        ├── InputError            the rows of a source were refused
+        └── DiskFull              no room for the job file
+
+No exception carries the API key.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class CapgoError(Exception):
+    """Stand for everything this package raises on purpose."""
+
+
+class ConfigurationError(CapgoError):
+    """Say that an option or an argument is wrong; nothing was sent."""
+
+
+class DangerousCall(ConfigurationError):
+    """Refuse a call that destroys more than it seems to, until the caller says so explicitly."""
+
+
+class TransportError(CapgoError):
+    """Say that no answer arrived."""
+
+
+class NotConnected(TransportError):
+    """Say that no connection could be made, so that nothing can have been processed."""
+
+
+class ConnectionLost(TransportError):
+    """Say that the connection ended before the answer: the request may have been processed."""
+
+
+class TimedOut(ConnectionLost):
+    """Say that no answer came within the timeout: the request may have been processed."""
+
+
+class ApiError(CapgoError):
+    """Say what the server answered, whatever the generation of its error body (contract A6).
+
+    `code` is the server's snake_case code, or one derived from its sentence; `details` is its `moreInfo`; `retry_after` is in
+    seconds from the arrival of the answer, `None` when the server named no time.
+    """
+
+    def __init__(  # noqa: PLR0913 - one field each of what the answer said; all but the first are named
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str,
+        details: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        server_version: str | None = None,
+        retry_after: float | None = None,
+        operation: str = "",
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.code = code
+        self.details: Mapping[str, Any] = details or {}
+        self.request_id = request_id
+        self.server_version = server_version
+        self.retry_after = retry_after
+        self.operation = operation
+        self.body = body
+
+    @property
+    def reason(self) -> str | None:
+        """Return the `reason` of a 429, which tells the limits apart (contract A8)."""
+        reason = self.details.get("reason")
+        return reason if isinstance(reason, str) else None
+
+    def as_kind(self, kind: type["ApiError"]) -> "ApiError":
+        """Return the same answer as another exception: a copy to raise elsewhere, or a code that meant something else."""
+        return kind(
+            self.message,
+            status=self.status,
+            code=self.code,
+            details=self.details,
+            request_id=self.request_id,
+            server_version=self.server_version,
+            retry_after=self.retry_after,
+            operation=self.operation,
+            body=self.body,
+        )
+
+    @property
+    def advice(self) -> str:
+        """Say what the user can do next, or nothing."""
+        return self._advice
+
+    _advice = ""
+
+    def __str__(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        request = f", request {self.request_id}" if self.request_id else ""
+        advice = f" {self.advice}" if self.advice else ""
+        return f"{where}{self.message} (HTTP {self.status}, {self.code}{request}).{advice}"
+
+
+class AuthenticationError(ApiError):
+    """Say that the key was refused, or that this address is locked out because of refused keys (contract A2, B2)."""
+
+    @property
+    def locked_out(self) -> bool:
+        """Tell whether the address, not the key, is refused: 15 minutes from the last failed login."""
+        return self.reason == "too_many_failed_auth_attempts"
+
+    @property
+    def advice(self) -> str:
+        """Say what the user can do next."""
+        if self.locked_out:
+            return "This address is locked out because of refused keys: wait 15 minutes and use a valid key."
+        return "Check the API key; it is not tried again, because refused keys lock the address out."
+
+
+class PermissionDenied(ApiError):
+    """Say that the key has no access, or that the thing does not exist: the server does not tell (contract A7)."""
+
+    _advice = "Check that the id is spelt as the server knows it and that the key may do this."
+
+
+class NotFound(ApiError):
+    """Say that the thing does not exist."""
+
+    @property
+    def advice(self) -> str:
+        """Say what the user can do next."""
+        return "Check the base URL: the server has no such route." if self.code == "not_found" else self._advice
+
+
+class ChannelNotFound(NotFound):
+    """Say that the app has no channel of this name (contract D12)."""
+
+    _advice = "Channel names are case-sensitive."
+
+
+class DeviceNotFound(NotFound):
+    """Say that the inventory does not know the device; it may still have an override (contract C7)."""
+
+    _advice = "The inventory knows a device once it has called the updater; it can be linked all the same."
+
+
+class Conflict(ApiError):
+    """Say that the thing exists already."""
+
+
+class InvalidRequest(ApiError):
+    """Say that the server refused the arguments."""
+
+
+class PublicChannelOverride(InvalidRequest):
+    """Say that a public channel cannot be linked to a device (contract C7)."""
+
+    _advice = "To put a device on the public channel, remove its override: devices unlink."
+
+
+class SubscriptionRequired(ApiError):
+    """Say that the organization is unpaid or over its plan (HTTP 402)."""
+
+    _advice = "Check the organization's subscription and plan."
+
+
+class RateLimited(ApiError):
+    """Say that a limit of the server was met (contract A8)."""
+
+    _advice = "Send more slowly, or later."
+
+
+class ServerError(ApiError):
+    """Say that the server failed; a write may have happened all the same (contract A9)."""
+
+    _advice = "Try again later; if this was a write, look first whether it happened."
+
+
+class UnreadableAnswer(CapgoError):
+    """Say that a successful answer does not have the shape that the contract names."""
+
+
+class ListingError(CapgoError):
+    """Say that a listing cannot be completed, so that nobody takes a part for the whole."""
+
+
+class JobError(CapgoError):
+    """Say that a job file cannot be made, opened or continued."""
+
+
+class InputError(JobError):
+    """Refuse a source: `rejected` holds the first bad rows as `(line, reason)`, `count` how many there are."""
+
+    def __init__(self, message: str, *, rejected: Sequence[tuple[int, str]] = (), count: int = 0) -> None:
+        super().__init__(message)
+        self.rejected = tuple(rejected)
+        self.count = count
+
+
+class DiskFull(JobError):
+    """Say that there is no room for the job file; the job can go on once there is."""

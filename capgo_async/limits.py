@@ -1,0 +1,114 @@
+"""The limiter models: what the server's limits are, as data (contract B).
+
+`gates` says, for a model and what was sent so far, when the next request may go.
+"""
+
+import enum
+from collections.abc import Callable
+
+import msgspec
+
+Scope = tuple[str, ...]
+"""What a limit counts: a kind of `ScopeKind`, then what tells two of that kind apart, such as an app id."""
+
+
+class ScopeKind(enum.StrEnum):
+    """The kinds of scope, from the widest to the narrowest (contract B2)."""
+
+    KEY = "key"
+    APP_ADDRESS = "app_address"
+    DEVICE_OPERATION = "device_operation"
+    DEVICE_CHANNEL = "device_channel"
+
+
+TARGET_KINDS = frozenset({ScopeKind.DEVICE_OPERATION, ScopeKind.DEVICE_CHANNEL})
+"""Scopes that concern one target: waiting for one of them must not hold up the others."""
+
+DEFAULT_SILENCE = 61.0
+"""Seconds without a request after which the server forgets a key's counter, margin included (contract B2)."""
+
+
+def safety_margin(window: float) -> float:
+    """Return the seconds added to a window: 1 s, less for windows below 10 s."""
+    return min(1.0, window / 10)
+
+
+class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """At most `requests` in any `window` seconds; no burst beyond that."""
+
+    requests: int
+    window: float = 60.0
+    margin: float | None = None
+
+
+class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """At most `requests` in `window` seconds counted from the first one, then from anew (contract B2)."""
+
+    requests: int
+    window: float = 60.0
+    margin: float | None = None
+
+
+class SilenceWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """At most `requests` until `window` seconds pass without any: the server's limit of an API key (contract B2, fact 1)."""
+
+    requests: int
+    window: float = 60.0
+    margin: float | None = None
+
+
+Limiter = SlidingWindow | FixedWindow | SilenceWindow
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """One limiter model and the scope in which it counts."""
+
+    scope: ScopeKind
+    limiter: Limiter
+
+
+def server_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
+    """Return the models of the server's own limits (contract B2), all windows divided by `speed`."""
+    return (
+        Limit(ScopeKind.KEY, SilenceWindow(requests=1999, window=60.0 / speed)),
+        *device_limits(speed=speed),
+    )
+
+
+def device_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
+    """Return the models of the limits of `/device` (contract B2), all windows divided by `speed`."""
+    return (
+        Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=1000, window=60.0 / speed)),
+        Limit(ScopeKind.DEVICE_OPERATION, FixedWindow(requests=5, window=1.0 / speed)),
+        Limit(ScopeKind.DEVICE_CHANNEL, FixedWindow(requests=1, window=60.0 / speed)),
+    )
+
+
+def spending_time(limiter: Limiter, requests: int) -> float:
+    """Return the seconds that `limiter` alone makes `requests` last, when each is answered at once."""
+    rests = max(0, requests - 1) // limiter.requests
+    margin = safety_margin(limiter.window) if limiter.margin is None else limiter.margin
+    return rests * (limiter.window + margin)
+
+
+def parse_rate(text: str) -> tuple[Limit, ...]:
+    """Return the limits that a rate such as `standard`, `120/min` or `5/s` stands for; raise `ValueError` for others."""
+    presets: dict[str, Callable[[], tuple[Limit, ...]]] = {
+        "off": tuple,
+        "auto": server_limits,
+        "server": server_limits,
+        "standard": lambda: _steady(100, 60.0),
+        "enterprise": lambda: _steady(1000, 60.0),
+    }
+    if preset := presets.get(text):
+        return preset()
+    number, _, unit = text.partition("/")
+    window = {"min": 60.0, "s": 1.0}.get(unit)
+    if window is None or not number.isascii() or not number.isdigit() or int(number) < 1:
+        message = f"rate {text!r} is none of auto, standard, enterprise, server, off, N/min, N/s"
+        raise ValueError(message)
+    return _steady(int(number), window)
+
+
+def _steady(requests: int, window: float) -> tuple[Limit, ...]:
+    return (Limit(ScopeKind.KEY, SlidingWindow(requests=requests, window=window)), *device_limits())

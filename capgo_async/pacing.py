@@ -1,0 +1,275 @@
+"""The pacer: who waits, for how long, and what a refusal closes.
+
+One pacer stands before all requests of a process and a set of keys. It grants in the order of asking, scope by scope, and only
+when every gate of a request and a place among those in flight are free at the same moment: nobody holds one while waiting for
+the other.
+"""
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import anyio
+import msgspec
+
+from .errors import ApiError, CapgoError
+from .gates import Fate, Gate
+from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow
+
+_EDGE_LIMITER = SlidingWindow(requests=100)
+"""What `auto` falls back to when the refusal's reason is unknown: the published limit (contract B1)."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """How many requests counted against the limiters of one scope, and how many seconds ago the last one was."""
+
+    scope: Scope
+    used: int
+    age: float
+
+
+class TargetBusy(CapgoError):
+    """Say that a gate of one target is closed until `until`, on the clock of `anyio.current_time()`."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__("the limits of this device ask for a pause")
+        self.until = until
+
+
+class Permit(NamedTuple):
+    """The right to send one request, granted `at` that time; to be given back with its fate."""
+
+    gates: list[Gate]
+    at: float
+
+
+class _Ticket:
+    """One call in the queue; `at` is when it should look again, infinity while others are before it."""
+
+    __slots__ = ("at", "error", "permit", "scopes", "woken")
+
+    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+        self.scopes = scopes
+        self.at = math.inf
+        self.woken = anyio.Event()
+        self.permit: Permit | None = None
+        self.error: ApiError | None = None
+
+    def wake(self) -> None:
+        self.woken.set()
+        self.woken = anyio.Event()
+
+
+class Pacer:
+    """Keep all requests below all limits.
+
+    `limits` are the models; with `adaptive` an unexpected refusal teaches a smaller one. `concurrency` is the number of
+    requests in flight at most. A key's first request goes alone, so that a wrong key costs one (contract A2).
+    """
+
+    def __init__(self, limits: Iterable[Limit] = (), *, concurrency: int = 16, adaptive: bool = False) -> None:
+        self.concurrency = concurrency
+        self.adaptive = adaptive
+        self.limits = tuple(limits)
+        self._models: dict[str, tuple[Limiter, ...]] = {}
+        for limit in self.limits:
+            self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
+        self._gates: dict[Scope, Gate] = {}
+        self._targets: OrderedDict[Scope, Gate] = OrderedDict()
+        self._refused_keys: dict[Scope, ApiError] = {}
+        self._queue: deque[_Ticket] = deque()
+        self._only_key: Scope | None = None
+        self._in_flight = 0
+
+    async def acquire(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit:
+        """Wait until a request that counts in `scopes` may leave; raise as `take` does."""
+        permit = self.take(scopes, wait_for_target=wait_for_target)
+        return permit if permit is not None else await self._wait(_Ticket(scopes))
+
+    def take(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit | None:
+        """Return a permit if a request that counts in `scopes` may leave now, `None` if it has to wait.
+
+        Without `wait_for_target`, raise `TargetBusy` where a gate of the target alone would make it wait. Raise the key's
+        refusal when the key was refused before.
+        """
+        now = anyio.current_time()
+        if self._refused_keys:
+            self._raise_refused(scopes)
+        if self._targets and not wait_for_target:
+            self._raise_target_busy(scopes, now)
+        if self._queue:
+            return None
+        gates = self._gates_of(scopes)
+        return self._grant(gates, now) if self._earliest(gates, now) <= now else None
+
+    def release(self, permit: Permit, fate: Fate) -> float:
+        """Give a permit back at the request's end; return the time."""
+        now = anyio.current_time()
+        self._in_flight -= 1
+        for gate in permit.gates:
+            gate.answered(now, fate)
+        if self._queue:
+            self._dispatch(now)
+        return now
+
+    def prove(self, scope: Scope) -> None:
+        """Let a key's requests go together: the server accepted it."""
+        self._gate(scope).prove()
+
+    def close(self, scope: Scope, seconds: float, *, reason_known: bool = True) -> None:
+        """Close the gate of `scope` for `seconds`, or for the silence that a key's limit asks for.
+
+        A key is silent from its last answer on, and then probed by one request. Without a known
+        reason an adaptive pacer falls back to the published limit (contract A8, B1).
+        """
+        now = anyio.current_time()
+        gate = self._gate(scope)
+        if self.adaptive and not reason_known:
+            gate.restrict(now, _EDGE_LIMITER)
+        if scope[0] == ScopeKind.KEY:
+            gate.silence(now, seconds, learn=self.adaptive and reason_known)
+        else:
+            gate.close(now, seconds, learn=self.adaptive and scope[0] not in TARGET_KINDS)
+
+    def refuse_key(self, scope: Scope, error: ApiError) -> None:
+        """Never let a request of this key leave again; whoever waits gets `error`."""
+        self._refused_keys[scope] = error
+        for ticket in [ticket for ticket in self._queue if scope in ticket.scopes]:
+            self._queue.remove(ticket)
+            ticket.error = error
+            ticket.wake()
+
+    def usage(self) -> list[Usage]:
+        """Return what counts against the limiters now, targets excepted."""
+        now = anyio.current_time()
+        found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
+        return [Usage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
+
+    def seed(self, usage: Iterable[Usage]) -> None:
+        """Take over what an earlier process counted."""
+        now = anyio.current_time()
+        for entry in usage:
+            if entry.scope[0] in self._models:
+                self._gate(entry.scope).seed(entry.used, now - entry.age)
+
+    def limits_of(self, scope: Scope) -> tuple[int, ...]:
+        """Return the requests that each limiter of `scope` allows now, learned ones included."""
+        return self._gate(scope).limits()
+
+    def waiting_until(self, scope: Scope) -> float:
+        """Return when the next request of `scope` may go; infinity while only an answer can tell."""
+        return self._gate(scope).earliest(anyio.current_time())
+
+    def _gate(self, scope: Scope) -> Gate:
+        kind = scope[0]
+        if kind in TARGET_KINDS:
+            return self._target_gate(scope)
+        gate = self._gates.get(scope)
+        if gate is None:
+            gate = self._gates[scope] = Gate(self._models.get(kind, ()), alone=kind == ScopeKind.KEY)
+            if kind == ScopeKind.KEY:
+                self._only_key = scope if self._only_key is None else ()
+        return gate
+
+    def _target_gate(self, scope: Scope) -> Gate:
+        gate = self._targets.get(scope)
+        if gate is None:
+            self._forget_idle_targets()
+            gate = self._targets[scope] = Gate(self._models.get(scope[0], ()))
+        else:
+            self._targets.move_to_end(scope)
+        return gate
+
+    def _forget_idle_targets(self) -> None:
+        """Drop up to two of the longest unused gates, so that their number follows the rate, not the number of devices."""
+        now = anyio.current_time()
+        for scope in [scope for scope, _ in zip(self._targets, range(2), strict=False)]:
+            if not self._targets[scope].idle(now):
+                return
+            del self._targets[scope]
+
+    def _gates_of(self, scopes: tuple[Scope, ...]) -> list[Gate]:
+        return [self._gate(scope) for scope in scopes if self._matters(scope)]
+
+    def _matters(self, scope: Scope) -> bool:
+        """Tell whether anything can hold `scope` back; most scopes have neither a model nor a closing."""
+        kind = scope[0]
+        return kind == ScopeKind.KEY or kind in self._models or scope in self._gates or scope in self._targets
+
+    def _earliest(self, gates: list[Gate], now: float) -> float:
+        at = now if self._in_flight < self.concurrency else math.inf
+        for gate in gates:
+            at = max(at, gate.earliest(now))
+        return at
+
+    def _grant(self, gates: list[Gate], now: float) -> Permit:
+        self._in_flight += 1
+        for gate in gates:
+            gate.sent(now)
+        return Permit(gates, now)
+
+    def _raise_refused(self, scopes: tuple[Scope, ...]) -> None:
+        for scope in scopes:
+            if error := self._refused_keys.get(scope):
+                raise error.as_kind(type(error))
+
+    def _raise_target_busy(self, scopes: tuple[Scope, ...], now: float) -> None:
+        for scope in scopes:
+            if scope[0] in TARGET_KINDS and (gate := self._targets.get(scope)) and (until := gate.earliest(now)) > now:
+                raise TargetBusy(until)
+
+    async def _wait(self, ticket: _Ticket) -> Permit:
+        self._queue.append(ticket)
+        try:
+            while ticket.permit is None and ticket.error is None:
+                now = anyio.current_time()
+                ticket.at = math.inf
+                self._dispatch(now)
+                if ticket.permit is None:
+                    with anyio.move_on_after(ticket.at - now):
+                        await ticket.woken.wait()
+        except BaseException:
+            self._withdraw(ticket)
+            raise
+        if ticket.error is not None:
+            raise ticket.error.as_kind(type(ticket.error))
+        assert ticket.permit is not None  # noqa: S101 - the loop ends with one of the two
+        return ticket.permit
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        if ticket.permit is not None:
+            self.release(ticket.permit, Fate.UNSENT)
+        elif ticket in self._queue:
+            self._queue.remove(ticket)
+            self._dispatch(anyio.current_time())
+
+    def _dispatch(self, now: float) -> None:
+        """Grant what may go now, in the order of asking; who is held back by a scope holds back those behind in that scope."""
+        held: set[Scope] = set()
+        waiting: deque[_Ticket] = deque()
+        while self._queue and self._in_flight < self.concurrency:
+            ticket = self._queue.popleft()
+            at = self._line_up(ticket.scopes, held, now)
+            if at <= now:
+                ticket.permit = self._grant(self._gates_of(ticket.scopes), now)
+                ticket.wake()
+                continue
+            waiting.append(ticket)
+            if at < ticket.at:
+                ticket.at = at
+                ticket.wake()
+            if self._only_key in held:
+                break
+        self._queue.extendleft(reversed(waiting))
+
+    def _line_up(self, scopes: tuple[Scope, ...], held: set[Scope], now: float) -> float:
+        """Return when a request may go, infinity behind others of a held scope; note the scopes that hold it in `held`."""
+        at, behind = now, False
+        for scope in scopes:
+            if scope in held:
+                behind = True
+            elif self._matters(scope) and (free := self._gate(scope).earliest(now)) > now:
+                held.add(scope)
+                at = max(at, free)
+        return math.inf if behind else at

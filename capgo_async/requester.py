@@ -1,0 +1,276 @@
+"""The one way a request is made: pace, send, decode; and try again as the table says.
+
+The first attempt runs bare. tenacity takes over at the first retryable failure. A rate limit is no failure: it closes a gate
+and uses up neither an attempt nor the time for retries.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import anyio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from .endpoints import Call
+from .errors import ApiError, AuthenticationError, CapgoError, NotConnected, RateLimited, ServerError, TransportError
+from .gates import Fate
+from .limits import Scope, ScopeKind
+from .pacing import Pacer, Permit, TargetBusy
+from .retry import Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
+from .wire import Response, Transport
+
+T = TypeVar("T")
+
+
+class Attempt(NamedTuple):
+    """What one attempt did: for logs and measurements. `status` is `None` when no answer came; `seconds` is without pacing."""
+
+    operation: str
+    method: str
+    path: str
+    request_id: str
+    number: int
+    status: int | None
+    error: str | None
+    seconds: float
+
+
+class RetryPolicy(NamedTuple):
+    """How often and how long a call is tried again: `retries` attempts beyond the first, `seconds` without pacing."""
+
+    retries: int = 4
+    seconds: float = 120.0
+
+
+class Effort:
+    """What a call has used up so far; a call that was parked goes on with it.
+
+    `in_doubt` is set once an attempt may have been processed without saying so. After `abandon` nothing more is waited for: the
+    call raises `Parked` where it waits or would wait; an attempt that is in flight is finished.
+    """
+
+    __slots__ = ("abandoned", "attempts", "in_doubt", "request_id", "seconds", "waiting")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.seconds = 0.0
+        self.request_id: str | None = None
+        self.in_doubt = False
+        self.abandoned = False
+        self.waiting: anyio.CancelScope | None = None
+
+    def abandon(self) -> None:
+        """Wait for nothing more."""
+        self.abandoned = True
+        if self.waiting is not None:
+            self.waiting.cancel()
+
+
+class Parked(CapgoError):
+    """Say that a call should go on at `until`, on the clock of `anyio.current_time()`, with `effort`."""
+
+    def __init__(self, until: float, effort: Effort) -> None:
+        super().__init__("to be continued later")
+        self.until = until
+        self.effort = effort
+
+
+class Counters:
+    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit."""
+
+    __slots__ = ("rate_limited", "requests", "retries")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.retries = 0
+        self.rate_limited = 0
+
+
+class Identity(NamedTuple):
+    """What a requester says of itself: the headers with the key, the scope of that key, and the ids of its requests."""
+
+    headers: dict[str, str]
+    scope: Scope
+    request_ids: Callable[[], str]
+    chance: Callable[[], float]
+
+    def __repr__(self) -> str:
+        return f"Identity(scope={self.scope!r})"
+
+
+class Requester:
+    """Make calls with one key, paced and retried."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        pacer: Pacer,
+        identity: Identity,
+        *,
+        policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
+        on_attempt: Callable[[Attempt], None] | None = None,
+    ) -> None:
+        self.pacer = pacer
+        self.policy = policy
+        self.counters = Counters()
+        self.worker_source: str | None = None
+        self.key_scope = identity.scope
+        self._transport = transport
+        self._identity = identity
+        self._on_attempt = on_attempt
+
+    async def call(self, call: Call, decode: Callable[[Response, str], T]) -> T:
+        """Make `call` and return what `decode` makes of the answer; wait and try again as long as the policy allows."""
+        return await self._pursue(call, decode, Effort(), park=False)
+
+    async def call_or_park(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
+        """Make `call`, but raise `Parked` where it would wait for its own target or for a retry."""
+        return await self._pursue(call, decode, effort or Effort(), park=True)
+
+    async def _pursue(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
+        if effort.attempts == 0:
+            try:
+                return await self._attempt(call, decode, effort, park=park)
+            except CapgoError as error:
+                if not self._retryable(error, call, effort):
+                    raise
+                pause = self._pause(effort, error)
+            await self._sleep(pause, effort, park=park)
+        retrying = AsyncRetrying(
+            sleep=lambda seconds: self._sleep(float(seconds), effort, park=park),
+            stop=lambda _: self._exhausted(effort),
+            wait=lambda state: self._pause(effort, state.outcome.exception() if state.outcome else None),
+            retry=retry_if_exception(lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat)),
+            reraise=True,
+            before=_count_nothing,
+        )
+        return await retrying(self._attempt, call, decode, effort, park=park)
+
+    def _retryable(self, error: CapgoError, call: Call, effort: Effort) -> bool:
+        return may_repeat(error, call.repeat) and not self._exhausted(effort)
+
+    def _exhausted(self, effort: Effort) -> bool:
+        return effort.attempts > self.policy.retries or effort.seconds >= self.policy.seconds
+
+    def _pause(self, effort: Effort, error: BaseException | None) -> float:
+        """Return the seconds before the next attempt: a backoff, or longer where the server asks for it."""
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        return max(asked or 0.0, backoff(effort.attempts, self._identity.chance()))
+
+    async def _sleep(self, seconds: float, effort: Effort, *, park: bool) -> None:
+        effort.seconds += seconds
+        if park:
+            raise Parked(anyio.current_time() + seconds, effort)
+        await anyio.sleep(seconds)
+
+    async def _attempt(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
+        """Make one attempt; a rate limit is waited out and does not count as one."""
+        scopes = (*call.scopes, self.key_scope) if call.keyed else call.scopes
+        while True:
+            try:
+                permit = self.pacer.take(scopes, wait_for_target=not park)
+            except TargetBusy as busy:
+                raise Parked(busy.until, effort) from None
+            if permit is None:
+                permit = await self._wait(scopes, effort)
+            try:
+                return await self._send(call, decode, permit, effort)
+            except RateLimited as error:
+                if judge(error).disposition is not Disposition.CLOSE_SCOPE:
+                    raise
+                effort.attempts -= 1
+                if effort.abandoned:
+                    raise Parked(anyio.current_time(), effort) from error
+
+    def _close_scope(self, call: Call, error: CapgoError) -> None:
+        """Close the gate that a rate limit names, before the refused request gives its place to the next."""
+        verdict = judge(error)
+        if verdict.disposition is Disposition.CLOSE_SCOPE:
+            self.counters.rate_limited += 1
+            self.pacer.close(self._scope_of(call, verdict.scope), verdict.seconds, reason_known=verdict.reason_known)
+
+    async def _wait(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit:
+        """Wait for a permit until the effort is abandoned."""
+        try:
+            with anyio.CancelScope() as effort.waiting:
+                return await self.pacer.acquire(scopes)
+        finally:
+            effort.waiting = None
+        raise Parked(anyio.current_time(), effort)
+
+    def _scope_of(self, call: Call, kind: ScopeKind | None) -> Scope:
+        """Return the call's scope of this kind; its narrowest where the refusal tells no more than the device."""
+        if kind is ScopeKind.KEY:
+            return self.key_scope
+        return next((scope for scope in call.scopes if scope[0] == kind), (*call.scopes, self.key_scope)[len(call.scopes) - 1])
+
+    async def _send(self, call: Call, decode: Callable[[Response, str], T], permit: Permit, effort: Effort) -> T:
+        """Send once, tell the pacer how it ended, and decode the answer."""
+        effort.request_id = request_id = self._identity.request_ids()
+        headers = {**self._identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
+        effort.attempts += 1
+        self.counters.requests += 1
+        self.counters.retries += effort.attempts > 1
+        fate, status, failure = Fate.LOST, None, None
+        try:
+            response = await self._transport.send(call.request, headers, fresh=call.repeat is Repeat.NEVER)
+            status = response.status
+            self.worker_source = response.headers.get("x-worker-source") or self.worker_source
+            fate = Fate.PASSED
+            result = decode(response, call.name)
+        except CapgoError as error:
+            failure = error
+            fate = _fate_of(error, fate)
+            self._judge_key(call, error)
+            self._close_scope(call, error)
+            raise
+        else:
+            if call.keyed:
+                self.pacer.prove(self.key_scope)
+            return result
+        finally:
+            seconds = self.pacer.release(permit, fate) - permit.at
+            if fate is Fate.UNSENT:
+                self.counters.requests -= 1
+            if failure is None or is_ambiguous(failure):
+                effort.in_doubt = True
+            if fate is not Fate.REFUSED:
+                effort.seconds += seconds
+            if self._on_attempt is not None:
+                self._report(call, request_id, effort, (status, failure, seconds))
+
+    def _judge_key(self, call: Call, error: CapgoError) -> None:
+        """Stop the key when it was refused; trust it when the answer shows that the server took it."""
+        if not call.keyed:
+            return
+        if isinstance(error, AuthenticationError):
+            self.pacer.refuse_key(self.key_scope, error)
+        elif isinstance(error, ApiError) and not isinstance(error, ServerError | RateLimited):
+            self.pacer.prove(self.key_scope)
+
+    def _report(self, call: Call, request_id: str, effort: Effort, end: tuple[int | None, CapgoError | None, float]) -> None:
+        status, failure, seconds = end
+        assert self._on_attempt is not None  # noqa: S101 - checked by the caller
+        self._on_attempt(
+            Attempt(
+                operation=call.name,
+                method=call.request.method,
+                path=call.request.path,
+                request_id=request_id,
+                number=effort.attempts,
+                status=status,
+                error=type(failure).__name__ if failure else None,
+                seconds=seconds,
+            )
+        )
+
+
+def _fate_of(error: CapgoError, fate: Fate) -> Fate:
+    if isinstance(error, NotConnected):
+        return Fate.UNSENT
+    if isinstance(error, RateLimited):
+        return Fate.REFUSED
+    return Fate.LOST if isinstance(error, TransportError) else fate
+
+
+def _count_nothing(_state: RetryCallState) -> None:
+    """Replace tenacity's own bookkeeping: a call that was parked goes on counting where it stopped."""

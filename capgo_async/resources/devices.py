@@ -1,0 +1,77 @@
+"""`client.devices` (contract C7)."""
+
+from typing import Final
+
+import msgspec
+
+from .. import endpoints, wire
+from ..endpoints import DeviceFilter
+from ..errors import UnreadableAnswer
+from ..models import Device, DevicePage, SeedDevice
+from ..paging import DeviceWalk, Listing, Page, Position
+from ..requester import Requester
+from ..wire import Response, reads_one
+
+_PAGE: Final = wire.decoder_of(list[Device] | DevicePage)
+_SEED_PAGE: Final = wire.decoder_of(list[SeedDevice])
+"""Bare only: what stands in an envelope has a cursor, and a seed-era server has none."""
+_ONE: Final = reads_one(Device)
+_SEED_ONE: Final = reads_one(SeedDevice)
+
+
+class Devices:
+    """Read devices, and link or unlink them."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+
+    def list(self, app_id: str, chosen: DeviceFilter = DeviceFilter()) -> Listing[Device]:  # noqa: B008 - immutable
+        """List the devices of an app that were seen in the last 90 days, by device id unless `chosen` names an order.
+
+        What cannot be proven stands in the listing's `caveats`: a server that cannot read its devices answers like an empty
+        app (contract C7).
+        """
+        endpoints.checked_app_id(app_id)
+
+        async def fetch(position: Position) -> Page[Device]:
+            return await self._requester.call(endpoints.list_devices(app_id, chosen, position), read_page)
+
+        return Listing(lambda: DeviceWalk(lambda row: row.device_id, unordered=chosen.order is not None), fetch)
+
+    async def get(self, app_id: str, device_id: str) -> Device:
+        """Get one device. Raises `DeviceNotFound` where the inventory does not know it, override or not (contract C7)."""
+        return await self._requester.call(endpoints.get_device(app_id, device_id), read_device)
+
+    async def link(self, app_id: str, device_id: str, *, channel: str) -> None:
+        """Put a device on a channel that is not public, also a device that nobody has seen yet (contract C7).
+
+        The link expires after 30 days on self-hosted servers, after 90 on the cloud; an identical link does not renew it.
+        A repeat within 60 s waits for the server's limit. Raises `ChannelNotFound`, `PublicChannelOverride` or
+        `PermissionDenied`.
+        """
+        await self._requester.call(endpoints.link_device(app_id, device_id, channel), wire.acknowledge)
+
+    async def unlink(self, app_id: str, device_id: str) -> None:
+        """Remove a device's override, if it has one; the server says ok in any case (contract C7)."""
+        await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
+
+
+def read_page(response: Response, operation: str) -> Page[Device]:
+    """Decode one page of devices of any generation; `has_more` is `None` where the server has no cursor (contract C7)."""
+    try:
+        found = wire.read(response, _PAGE, operation)
+    except UnreadableAnswer:
+        return Page(tuple(device.normalised() for device in wire.read(response, _SEED_PAGE, operation)))
+    if isinstance(found, DevicePage):
+        return Page(tuple(found.data), found.goes_on, found.next_cursor)
+    return Page(tuple(found))
+
+
+def read_device(response: Response, operation: str) -> Device:
+    """Decode one device of any generation (contract C7, D17)."""
+    try:
+        return _ONE(response, operation)
+    except UnreadableAnswer as error:
+        if not isinstance(error.__cause__, msgspec.ValidationError):
+            raise
+        return _SEED_ONE(response, operation).normalised()

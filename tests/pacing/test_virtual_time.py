@@ -1,0 +1,39 @@
+"""The virtual loop itself: the tests of waiting rest on it."""
+
+import asyncio
+import threading
+
+import anyio
+import pytest
+from virtual_time import in_virtual_time, run_in_virtual_time
+
+
+@in_virtual_time
+async def test_an_hour_passes_at_once() -> None:
+    await anyio.sleep(3600)
+    assert anyio.current_time() == pytest.approx(3600)
+
+
+@in_virtual_time
+async def test_the_clock_stands_still_while_a_thread_call_is_outstanding() -> None:
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    late: list[float] = []
+
+    async def sleeper() -> None:
+        await anyio.sleep(10)
+        late.append(anyio.current_time())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sleeper)
+        call = loop.run_in_executor(None, release.wait)
+        threading.Thread(target=release.set).start()
+        await call
+        assert loop.time() == 0
+        assert not late
+    assert late == [pytest.approx(10)]
+
+
+def test_a_deadlock_is_an_error_and_no_hang() -> None:
+    with pytest.raises(RuntimeError, match="deadlock"):
+        run_in_virtual_time(anyio.Event().wait())
