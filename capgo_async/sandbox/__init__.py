@@ -1,0 +1,40 @@
+"""A server of ours that speaks the API on loopback, for tests, demos and rehearsals (contract H).
+
+It follows the contract on its own and shares nothing with the client, or both could be wrong together.
+"""
+
+from .access import ROLES, Binding, Key
+from .exchange import Dropped, Incoming, Reply
+from .faults import Rule
+from .faults import parse as parse_faults
+from .inspection import AccessLine
+from .limiting import PRESETS, Thresholds, thresholds
+from .sandbox import Arrival, Sandbox
+from .seeding import fleet
+from .settings import Settings
+from .world import App, Bundle, Channel, Device, Traits, World
+
+__all__ = [
+    "PRESETS",
+    "ROLES",
+    "AccessLine",
+    "App",
+    "Arrival",
+    "Binding",
+    "Bundle",
+    "Channel",
+    "Device",
+    "Dropped",
+    "Incoming",
+    "Key",
+    "Reply",
+    "Rule",
+    "Sandbox",
+    "Settings",
+    "Thresholds",
+    "Traits",
+    "World",
+    "fleet",
+    "parse_faults",
+    "thresholds",
+]

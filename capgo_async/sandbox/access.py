@@ -1,0 +1,71 @@
+"""API keys, the roles that they are bound to, and what a role allows (contract C0)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+_READER: Final = frozenset({"app.read", "app.read_bundles", "app.read_channels", "app.read_devices"})
+_UPLOADER: Final = _READER | {"app.upload_bundle", "channel.promote_bundle"}
+_DEVELOPER: Final = _UPLOADER | {"app.create_channel", "app.manage_devices", "channel.manage_forced_devices"}
+_APP_ADMIN: Final = _DEVELOPER | {"app.update_settings", "channel.update_settings", "bundle.delete", "channel.delete"}
+_PREVIEW: Final = frozenset({"app.read", "app.read_bundles", "app.upload_bundle", "app.create_channel"})
+
+_ORG_MEMBER: Final = frozenset({"org.read", "org.read_members", "org.create_app"})
+_ORG_SETTINGS: Final = frozenset(
+    {"org.update_settings", "org.invite_user", "org.update_user_roles", "org.manage_apikeys", "org.read_audit"}
+)
+_ORG_ADMIN: Final = _ORG_MEMBER | _ORG_SETTINGS | (_APP_ADMIN - {"bundle.delete", "channel.delete"})
+
+ROLES: Final[Mapping[str, frozenset[str]]] = {
+    "org_super_admin": _ORG_ADMIN | {"org.delete", "app.delete", "bundle.delete", "channel.delete"},
+    "org_admin": _ORG_ADMIN,
+    "org_member": _ORG_MEMBER,
+    "org_billing_admin": frozenset({"org.read", "org.create_app"}),
+    "apikey_manager": frozenset({"org.read", "org.manage_apikeys"}),
+    "app_admin": _APP_ADMIN,
+    "app_developer": _DEVELOPER,
+    "app_uploader": _UPLOADER,
+    "app_reader": _READER,
+    "app_preview": _PREVIEW,
+}
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """A role held in one app, or without `app_id` in an organization and all of its apps."""
+
+    role: str
+    org_id: str
+    app_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a role that the server does not know."""
+        if self.role not in ROLES:
+            message = f"unknown role {self.role!r}; known are {', '.join(ROLES)}"
+            raise ValueError(message)
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """One API key; of a hashed key `secret` is the SHA-256 in hex, and the plain text is stored nowhere."""
+
+    key_id: int
+    secret: str
+    user_id: str
+    bindings: tuple[Binding, ...]
+    expires_at: float | None = None
+    hashed: bool = False
+
+    def __repr__(self) -> str:
+        """Leave the secret out."""
+        return f"Key({self.key_id})"
+
+    def expired(self, now: float) -> bool:
+        """Tell whether the key's time is over."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def permits(self, permission: str, *, org_id: str, app_id: str | None = None) -> bool:
+        """Tell whether a binding in that organization, or in that app of it, carries the permission."""
+        return any(
+            permission in ROLES[binding.role] and binding.org_id == org_id and binding.app_id in {None, app_id}
+            for binding in self.bindings
+        )

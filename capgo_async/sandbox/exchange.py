@@ -1,0 +1,109 @@
+"""Requests and replies of the sandbox as values, and the refusals that become error bodies (contract A5, A6).
+
+The sandbox has types of its own on purpose: it shares none with the client that it tests.
+"""
+
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Final, Literal
+
+import msgspec
+
+Dialect = Literal["modern", "seed"]
+
+_encode: Final = msgspec.json.Encoder().encode
+_AUTH_CODES: Final = frozenset({"no_key_provided", "invalid_apikey", "invalid_subkey"})
+
+
+class Incoming(msgspec.Struct, frozen=True, kw_only=True):
+    """One request as it arrives; `path` is percent-encoded, `query` is not, header names are lower-case."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    address: str = "127.0.0.1"
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+    """The connection ends without an answer; `processed` tells whether the request took effect."""
+
+    processed: bool
+
+
+class Refusal(Exception):
+    """An answer other than 200, in the words of the modern server; `error_reply` translates it."""
+
+    def __init__(self, status: int, code: str, message: str, more: Mapping[str, object] | None = None) -> None:
+        """Take what the modern error body says; `more` is its `moreInfo`."""
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.more: dict[str, object] = dict(more or {})
+        self.headers: dict[str, str] = {}
+
+
+def unknown_error() -> Refusal:
+    """Build the answer to any exception that the server does not catch."""
+    return Refusal(500, "unknown_error", "Unknown error")
+
+
+def no_single_row() -> dict[str, object]:
+    """Build what the REST layer says when exactly one row was asked for and none is there."""
+    return {
+        "code": "PGRST116",
+        "message": "JSON object requested, multiple (or no) rows returned",
+        "details": "The result contains 0 rows",
+        "hint": None,
+    }
+
+
+def bad_range(message: str) -> dict[str, object]:
+    """Build what the REST layer says to an impossible offset or limit."""
+    return {"code": "PGRST100", "message": message, "details": None, "hint": None}
+
+
+def date_header(now: float) -> dict[str, str]:
+    """Build the header that every answer carries."""
+    return {"date": formatdate(now, usegmt=True)}
+
+
+def json_reply(status: int, payload: object, headers: Mapping[str, str]) -> Reply:
+    """Encode an answer as JSON."""
+    return Reply(status=status, headers={"content-type": "application/json", **headers}, body=_encode(payload))
+
+
+def error_reply(refusal: Refusal, dialect: Dialect, headers: Mapping[str, str]) -> Reply:
+    """Write a refusal the way a server generation does (contract A6)."""
+    if dialect == "seed":
+        return _seed_error(refusal, headers)
+    body: dict[str, object] = {"error": refusal.code, "message": refusal.message}
+    if refusal.status != 404 or refusal.code != "not_found":  # noqa: PLR2004 -- an HTTP status
+        body["moreInfo"] = refusal.more
+    return json_reply(refusal.status, body, {**headers, **refusal.headers})
+
+
+def _seed_error(refusal: Refusal, headers: Mapping[str, str]) -> Reply:
+    if refusal.code == "not_found":
+        return Reply(status=404, headers={"content-type": "text/plain;charset=UTF-8", **headers}, body=b"404 Not Found")
+    if refusal.code == "too_many_requests":
+        return json_reply(429, {"error": "you are beeing rate limited"}, headers)
+    if refusal.code in _AUTH_CODES or refusal.code == "unknown_error":
+        body = {"status": "Internal Server Error", "response": {}, "error": "{}", "message": refusal.message}
+        return json_reply(500, body, headers)
+    told: dict[str, object] = {"status": refusal.message}
+    if refusal.code != "cannot_find_version":  # contract C6: the sentence alone
+        for name in ("supabaseError", "dbError"):
+            if name in refusal.more:
+                told["error"] = refusal.more[name]
+    return json_reply(400, told, headers)

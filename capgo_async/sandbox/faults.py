@@ -1,0 +1,214 @@
+"""Faults to inject, by route and rate or by the number of the call, and the grammar that names them.
+
+    SPEC    = RULE { ";" RULE }
+    RULE    = ROUTE ":" FAULT { "," FAULT }
+    ROUTE   = "*" | PATH | METHOD " " PATH          PATH as in the route table: /device, /app/:app_id
+    FAULT   = "latency=" TIME [ ".." TIME ] [ "@" AMOUNT ]
+            | OUTCOME "=" AMOUNT
+    TIME    = NUMBER ( "ms" | "s" )
+    AMOUNT  = NUMBER "%" | "#" N { "+#" N }         a share of the calls, or the N-th call that the rule sees, from 1
+    OUTCOME = "drop-before" | "drop-after" | "500" | "500-after" | "502" | "502-after" | "masked"
+            | "429-edge" | "429-unknown" | "429-permanent"
+
+`drop-before`, `502` and the `429` kinds happen in front of the server: nothing is counted or processed. `500` happens
+in the handler: limiters count it, nothing is written. The `-after` kinds happen when all is done and committed.
+"""
+
+import re
+from typing import Final, Literal, Protocol, cast, get_args
+
+import msgspec
+
+Outcome = Literal[
+    "drop-before",
+    "drop-after",
+    "500",
+    "500-after",
+    "502",
+    "502-after",
+    "masked",
+    "429-edge",
+    "429-unknown",
+    "429-permanent",
+]
+OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
+
+_ROUTE: Final = re.compile(r"\*|(?:(?:GET|POST|PUT|DELETE|HEAD|OPTIONS|PATCH) +)?/\S*")
+_TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
+_SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)%")
+_CALLS: Final = re.compile(r"#[1-9]\d*(?:\+#[1-9]\d*)*")
+
+
+class Chance(Protocol):
+    """Where chance comes from: `random.Random` fits."""
+
+    def random(self) -> float:
+        """Return a number from 0 up to, not including, 1."""
+        ...
+
+
+class Amount(msgspec.Struct, frozen=True, kw_only=True):
+    """How often: a share of the calls, or exactly the calls of these numbers."""
+
+    share: float = 0.0
+    calls: frozenset[int] = frozenset()
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """A wait between arrival and handling, in seconds."""
+
+    shortest: float
+    longest: float
+    amount: Amount = Amount(share=1.0)
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """The faults of one route; `method` and `path` may each be `None` for any."""
+
+    method: str | None = None
+    path: str | None = None
+    latency: Latency | None = None
+    outcomes: tuple[tuple[Outcome, Amount], ...] = ()
+
+    def covers(self, method: str, path: str) -> bool:
+        """Tell whether the rule is about that route."""
+        return self.method in {None, method} and self.path in {None, path}
+
+    def gambles(self) -> bool:
+        """Tell whether the rule needs chance at all."""
+        waits = self.latency
+        chancy = waits is not None and (waits.shortest < waits.longest or 0 < waits.amount.share < 1)
+        return chancy or any(amount.share > 0 for _, amount in self.outcomes)
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """What befalls one request."""
+
+    latency: float = 0.0
+    outcome: Outcome | None = None
+
+
+class Faults:
+    """The rules of one server, with the number of calls that each rule has seen."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        """Start all counts at nought."""
+        self._rules = rules
+        self._seen = [0] * len(rules)
+
+    def decide(self, method: str, path: str, chance: Chance | None) -> Fault:
+        """Decide once what befalls a request: the first latency that applies, and at most one outcome.
+
+        Numbered calls come before shares; the shares of all rules that apply are laid end to end under one draw.
+        """
+        applying: list[tuple[Rule, int]] = []
+        for index, rule in enumerate(self._rules):
+            if rule.covers(method, path):
+                self._seen[index] += 1
+                applying.append((rule, self._seen[index]))
+        latency = 0.0
+        for rule, number in applying:
+            if rule.latency is not None and _hit(rule.latency.amount, number, chance):
+                latency = _between(rule.latency, chance)
+                break
+        return Fault(latency=latency, outcome=_outcome(applying, chance))
+
+
+def parse(spec: str) -> tuple[Rule, ...]:
+    """Read a fault specification such as `POST /device:drop-after=1%,502=0.5%;*:latency=20ms..80ms`.
+
+    Raises `ValueError` with a sentence that names the part which cannot be read.
+    """
+    return tuple(_rule(part.strip()) for part in spec.split(";") if part.strip())
+
+
+def _rule(text: str) -> Rule:
+    route, colon, faults = text.rpartition(":")
+    route = route.strip()
+    if not colon or _ROUTE.fullmatch(route) is None:
+        message = f"fault rule {text!r}: expected ROUTE:FAULT, where ROUTE is *, /path or METHOD /path"
+        raise ValueError(message)
+    method, _, path = route.rpartition(" ")
+    latency: Latency | None = None
+    outcomes: list[tuple[Outcome, Amount]] = []
+    for part in faults.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name == "latency":
+            latency = _latency(value)
+        elif name in OUTCOMES:
+            outcomes.append((cast("Outcome", name), _amount(name, value)))
+        else:
+            message = f"fault rule {text!r}: unknown fault {name!r}; known are latency, {', '.join(OUTCOMES)}"
+            raise ValueError(message)
+    if sum(amount.share for _, amount in outcomes) > 1:
+        message = f"fault rule {text!r}: the shares add up to more than 100%"
+        raise ValueError(message)
+    return Rule(
+        method=method.strip() or None,
+        path=None if path == "*" else path,
+        latency=latency,
+        outcomes=tuple(outcomes),
+    )
+
+
+def _latency(value: str) -> Latency:
+    times, at, amount = value.partition("@")
+    shortest, dots, longest = times.partition("..")
+    first = _seconds(shortest)
+    last = _seconds(longest) if dots else first
+    if last < first:
+        message = f"latency {value!r}: the range runs backwards"
+        raise ValueError(message)
+    return Latency(shortest=first, longest=last, amount=_amount("latency", amount) if at else Amount(share=1.0))
+
+
+def _seconds(text: str) -> float:
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        message = f"latency {text!r}: expected a time such as 20ms or 1.5s"
+        raise ValueError(message)
+    return float(match[1]) / (1000 if match[2] == "ms" else 1)
+
+
+def _amount(name: str, text: str) -> Amount:
+    text = text.strip()
+    share = _SHARE.fullmatch(text)
+    if share is not None and float(share[1]) <= 100:  # noqa: PLR2004 -- per cent
+        return Amount(share=float(share[1]) / 100)
+    if _CALLS.fullmatch(text) is not None:
+        return Amount(calls=frozenset(int(number) for number in text.replace("#", "").split("+")))
+    message = f"fault {name}={text}: expected a share from 0% to 100% or call numbers such as #3 or #3+#7"
+    raise ValueError(message)
+
+
+def _hit(amount: Amount, number: int, chance: Chance | None) -> bool:
+    return number in amount.calls or amount.share >= 1 or (amount.share > 0 and _draw(chance) < amount.share)
+
+
+def _between(latency: Latency, chance: Chance | None) -> float:
+    if latency.shortest == latency.longest:
+        return latency.shortest
+    return latency.shortest + (latency.longest - latency.shortest) * _draw(chance)
+
+
+def _outcome(applying: list[tuple[Rule, int]], chance: Chance | None) -> Outcome | None:
+    for rule, number in applying:
+        for outcome, amount in rule.outcomes:
+            if number in amount.calls:
+                return outcome
+    shares = [(outcome, amount.share) for rule, _ in applying for outcome, amount in rule.outcomes if amount.share > 0]
+    if not shares:
+        return None
+    drawn = _draw(chance)
+    for outcome, share in shares:
+        drawn -= share
+        if drawn < 0:
+            return outcome
+    return None
+
+
+def _draw(chance: Chance | None) -> float:
+    if chance is None:
+        message = "these faults happen by chance: hand in a random.Random"
+        raise ValueError(message)
+    return chance.random()

@@ -1,0 +1,79 @@
+"""GET /bundle (contract C8)."""
+
+from ..exchange import Refusal, bad_range
+from ..timestamps import row_format
+from ..world import App, Bundle
+from .call import Call, cannot_access_app
+from .paging import BadPageError, page_of
+from .ties import in_order
+
+
+def list_bundles(call: Call) -> object:
+    """Show a page of the bundles that are not deleted, newest first; nothing to show is a 400."""
+    app_id = call.app_id()
+    app = call.world.app_permitting(call.key, "app.read_bundles", app_id)
+    if app is None:
+        raise cannot_access_app(app_id, code="cannot_get_bundle")
+    bundles = in_order((bundle for bundle in app.bundles.values() if not bundle.deleted), call, newest_first=True)
+    try:
+        page = page_of(bundles, call.field("page"), call.settings)
+    except BadPageError as error:
+        raise _cannot_get(bad_range(str(error))) from error
+    if not page:
+        raise _cannot_get(None)
+    row = _seed_row if call.settings.dialect == "seed" else bundle_row
+    return [row(app, bundle) for bundle in page]
+
+
+def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
+    """Write a bundle as a database row of 23 keys."""
+    return {
+        "id": bundle.id,
+        "created_at": row_format(bundle.created_at),
+        "app_id": app.app_id,
+        "name": bundle.name,
+        "updated_at": row_format(bundle.updated_at),
+        "deleted": bundle.deleted,
+        "external_url": bundle.external_url,
+        "checksum": bundle.checksum,
+        "session_key": bundle.session_key,
+        "storage_provider": bundle.storage_provider,
+        "min_update_version": bundle.min_update_version,
+        "native_packages": None,
+        "owner_org": app.owner_org,
+        "user_id": bundle.user_id,
+        "r2_path": bundle.r2_path,
+        "manifest": None,
+        "link": bundle.link,
+        "comment": bundle.comment,
+        "manifest_count": 0,
+        "key_id": bundle.key_id,
+        "cli_version": None,
+        "deleted_at": None if bundle.deleted_at is None else row_format(bundle.deleted_at),
+        "created_by_apikey_rbac_id": None,
+    }
+
+
+def _seed_row(app: App, bundle: Bundle) -> dict[str, object]:
+    return {
+        "id": bundle.id,
+        "app_id": app.app_id,
+        "name": bundle.name,
+        "checksum": bundle.checksum,
+        "created_at": row_format(bundle.created_at),
+        "updated_at": row_format(bundle.updated_at),
+        "deleted": bundle.deleted,
+        "owner_org": app.owner_org,
+        "user_id": bundle.user_id,
+        "session_key": bundle.session_key,
+        "storage_provider": bundle.storage_provider,
+        "external_url": bundle.external_url,
+        "r2_path": bundle.r2_path,
+        "bucket_id": None,
+        "native_packages": None,
+        "minUpdateVersion": bundle.min_update_version,
+    }
+
+
+def _cannot_get(answer: dict[str, object] | None) -> Refusal:
+    return Refusal(400, "cannot_get_bundle", "Cannot get bundle", {"supabaseError": answer})

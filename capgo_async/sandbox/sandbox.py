@@ -1,0 +1,239 @@
+"""A server of ours that speaks the API: a world behind limiters, faults and an access log (contract H)."""
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from . import edge, parameters
+from .access import Key
+from .exchange import Dropped, Incoming, Refusal, Reply, date_header, error_reply, json_reply, unknown_error
+from .faults import Chance, Fault, Faults
+from .inspection import AccessLine, inspect
+from .limiting import DeviceCall, Limiters
+from .routes import Call, Route, match
+from .routes.devices import lowered
+from .settings import Settings
+from .timestamps import millis
+from .world import World, uuid_like
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_=-]{1,255}", re.ASCII)
+_SUBKEY: Final = re.compile(r"[1-9]\d{0,15}", re.ASCII)
+_LARGEST_SUBKEY: Final = 2**53 - 1
+_VERBS: Final = "GET,HEAD,PUT,POST,DELETE,PATCH"
+
+
+class Arrival(msgspec.Struct, kw_only=True):
+    """A request that reached the server and was not answered yet."""
+
+    request: Incoming
+    number: int
+    time: float
+    route: Route
+    path: Mapping[str, str]
+    request_id: str
+    fault: Fault = Fault()
+    key: Key | None = None
+    parameters: object = None
+    device_call: DeviceCall | None = None  # set once the /device limiters let it pass
+    refusal: Refusal | None = None
+
+
+class Sandbox:
+    """One server, in two steps, so that requests that are under way together behave as they do on the real one.
+
+    `arrive` decides the fault and checks the limiters, `answer` handles the request, records it and writes the log.
+    Between the two the caller waits for `arrival.fault.latency` seconds.
+    """
+
+    def __init__(self, world: World, settings: Settings | None = None) -> None:
+        """Put a server around a world."""
+        self.world = world
+        self.settings = settings or Settings()
+        self.log: deque[AccessLine] = deque(maxlen=self.settings.log_size)
+        self.arrived = 0
+        self.answered = 0
+        self.limiters = Limiters(self.settings.limits, speed=self.settings.speed)
+        self._faults = Faults(self.settings.faults)
+
+    def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
+        """Take a request in: decide its fault, check key and limiters; `chance` may be absent when no fault needs it."""
+        self.arrived += 1
+        route, path = match(request.method, request.path, seed=self.settings.dialect == "seed")
+        arrival = Arrival(
+            request=request,
+            number=self.arrived,
+            time=now,
+            route=route,
+            path=path,
+            request_id=self._request_id(request),
+        )
+        if request.path.startswith("/_sandbox/"):
+            return arrival
+        arrival.fault = self._faults.decide(request.method, route.path, chance)
+        unreadable: Refusal | None = None
+        try:
+            arrival.parameters = route.read(request)
+        except Refusal as refusal:
+            unreadable = refusal
+        if arrival.fault.outcome not in edge.IN_FRONT and route.kind == "keyed":
+            try:
+                self._admit(arrival, unreadable, now)
+            except Refusal as refusal:
+                arrival.refusal = refusal
+        return arrival
+
+    def answer(self, arrival: Arrival, now: float) -> Reply | Dropped:
+        """Handle a request that arrived, record it and return what goes out."""
+        inspected = inspect(arrival.request, self.world, self.log, self.answered)
+        if inspected is not None:
+            return json_reply(200, inspected, date_header(now))
+        dated = date_header(now)
+        headers = {**dated, **self._own_headers(arrival)}
+        reply: Reply | Dropped = Dropped(processed=False)
+        if arrival.fault.outcome not in edge.IN_FRONT:
+            reply = self._handle(arrival, now, headers)
+            if arrival.device_call is not None:
+                self.limiters.record_device(arrival.device_call, millis(now))
+        reply = edge.spoilt(arrival.fault.outcome, self.settings.dialect, headers, dated) or reply
+        if isinstance(reply, Reply) and arrival.request.method == "HEAD":
+            length = {"content-length": str(len(reply.body))}
+            reply = msgspec.structs.replace(reply, headers={**reply.headers, **length}, body=b"")
+        self._write(arrival, reply, now)
+        return reply
+
+    def _admit(self, arrival: Arrival, unreadable: Refusal | None, now: float) -> None:
+        """Walk through the checks in the server's order (contract B2.5); the first that fails raises."""
+        moment = millis(now)
+        request = arrival.request
+        self.limiters.pass_edge(_secret(request), moment)
+        self.limiters.check_lock_out(request.address, moment)
+        try:
+            arrival.key = self._authenticate(request, now)
+        except Refusal:
+            self.limiters.count_failure(request.address, moment)
+            raise
+        self.limiters.count_request(arrival.key.key_id, moment)
+        arrival.key = self._narrowed(arrival.key, request, now)
+        if unreadable is not None:
+            raise unreadable
+        call = _device_call(arrival)
+        if call is not None:
+            self.limiters.check_device(call, moment)
+            arrival.device_call = call
+
+    def _authenticate(self, request: Incoming, now: float) -> Key:
+        """Find the key as the key-only routes do: a present `capgkey` hides `authorization` (contract A2)."""
+        secret = _secret(request)
+        if not secret:
+            raise Refusal(401, "no_key_provided", "No key provided")
+        key = self.world.key_of(secret)
+        if key is None or key.expired(now):
+            raise Refusal(401, "invalid_apikey", "Invalid apikey")
+        subkey = request.headers.get("x-limited-key-id")
+        if subkey is not None and (_SUBKEY.fullmatch(subkey) is None or int(subkey) > _LARGEST_SUBKEY):
+            raise Refusal(401, "invalid_subkey", "Invalid x-limited-key-id")
+        return key
+
+    def _narrowed(self, key: Key, request: Incoming, now: float) -> Key:
+        """Take the subkey that was named, if it is the same user's, unhashed and bound to single apps."""
+        number = request.headers.get("x-limited-key-id")
+        if number is None:
+            return key
+        subkey = self.world.key_numbered(int(number))
+        if (
+            subkey is None
+            or subkey.user_id != key.user_id
+            or subkey.hashed
+            or subkey.expired(now)
+            or any(binding.app_id is None for binding in subkey.bindings)
+        ):
+            raise Refusal(401, "invalid_subkey", "Invalid subkey")
+        return subkey
+
+    def _handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
+        if arrival.route.kind == "preflight":
+            return Reply(status=204, headers={"access-control-allow-methods": _VERBS, **headers}, body=b"")
+        try:
+            return json_reply(200, self._payload(arrival, now), headers)
+        except Refusal as refusal:
+            return error_reply(refusal, self.settings.dialect, headers)
+
+    def _payload(self, arrival: Arrival, now: float) -> object:
+        if arrival.refusal is not None:
+            raise arrival.refusal
+        if arrival.fault.outcome == "500":
+            raise unknown_error()
+        if arrival.route.kind == "missing":
+            raise Refusal(404, "not_found", "Not found")
+        if arrival.route.answer is None or arrival.key is None:
+            return {"status": "ok"}
+        call = Call(
+            world=self.world,
+            settings=self.settings,
+            now=now,
+            number=arrival.number,
+            path=arrival.path,
+            parameters=arrival.parameters,
+            key=arrival.key,
+            masked=arrival.fault.outcome == "masked" or not self.world.device_store_readable,
+        )
+        return arrival.route.answer(call)
+
+    def _request_id(self, request: Incoming) -> str:
+        sent = request.headers.get("x-request-id", "")
+        return sent if _REQUEST_ID.fullmatch(sent) else uuid_like("request", self.arrived)
+
+    def _own_headers(self, arrival: Arrival) -> dict[str, str]:
+        if self.settings.dialect == "seed":
+            return {}
+        return {"x-worker-source": self.settings.version, "x-request-id": arrival.request_id}
+
+    def _write(self, arrival: Arrival, reply: Reply | Dropped, now: float) -> None:
+        self.answered += 1
+        self.log.append(
+            AccessLine(
+                time=arrival.time,
+                answered=now,
+                key=None if arrival.key is None else arrival.key.key_id,
+                method=arrival.request.method,
+                path=arrival.request.path,
+                target=_target(arrival),
+                status=reply.status if isinstance(reply, Reply) else 0,
+                fault=arrival.fault.outcome,
+                request_id=arrival.request_id,
+            )
+        )
+
+
+def _secret(request: Incoming) -> str | None:
+    capgkey = request.headers.get("capgkey")
+    return capgkey if capgkey is not None else request.headers.get("authorization")
+
+
+def _device_call(arrival: Arrival) -> DeviceCall | None:
+    """Tell the limiters what to look at; without an app id they have nothing to count by."""
+    operation = arrival.route.operation
+    app_id, device_id, channel = (parameters.field(arrival.parameters, name) for name in ("app_id", "device_id", "channel"))
+    if operation is None or not isinstance(app_id, str) or not app_id:
+        return None
+    if parameters.truthy(device_id):
+        device_id = str(device_id) if operation == "get" else lowered(device_id)
+    return DeviceCall(
+        operation=operation,
+        address=arrival.request.address,
+        app_id=app_id,
+        device_id=device_id if isinstance(device_id, str) and device_id else None,
+        channel=channel if operation == "set" and isinstance(channel, str) and channel else None,
+    )
+
+
+def _target(arrival: Arrival) -> str:
+    app_id = arrival.path.get("app_id") or parameters.field(arrival.parameters, "app_id")
+    if not isinstance(app_id, str):
+        return ""
+    name = "device_id" if arrival.route.path == "/device" else "channel"
+    within = parameters.field(arrival.parameters, name)
+    return f"{app_id}/{within}" if isinstance(within, str) and within else app_id

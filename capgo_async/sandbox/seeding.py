@@ -1,0 +1,122 @@
+"""Deterministic worlds, from a handful of devices to a million."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from .access import Binding
+from .timestamps import micros
+from .world import App, Channel, Device, Override, Traits, World, uuid_like
+
+EPOCH: Final = 1_784_538_000.0
+"""20 July 2026, 09:00 UTC: the present of seeded worlds unless another is given."""
+
+ORG_ID: Final = "046a36ac-0000-4000-8000-000000000001"
+USER_ID: Final = "6aa76066-0000-4000-8000-000000000001"
+SUPER_ADMIN_KEY: Final = "00000000-0000-4000-8000-00000000aaaa"
+READER_KEY: Final = "00000000-0000-4000-8000-00000000bbbb"
+UPLOADER_KEY: Final = "00000000-0000-4000-8000-00000000cccc"
+DEVELOPER_KEY: Final = "00000000-0000-4000-8000-00000000dddd"
+EXPIRED_KEY: Final = "00000000-0000-4000-8000-00000000eeee"
+
+OVERRIDES: Final[Mapping[str, float]] = {"beta": 1 / 3, "alpha": 1 / 12}
+
+_GOLDEN: Final = 0.6180339887498949
+_DAY: Final = 86_400.0
+_NAMED: Final = ("production", "beta", "alpha")
+_PLATFORMS: Final = (("ios", "18.1"), ("android", "15"), ("android", "14"), ("ios", "17.6"), ("electron", "Linux 6.8"))
+
+
+def fleet(  # noqa: PLR0913 -- six knobs, each with a default
+    apps: int = 1,
+    devices: int = 100,
+    channels: int = 3,
+    *,
+    bundles: int = 3,
+    now: float = EPOCH,
+    overrides: Mapping[str, float] = OVERRIDES,
+) -> World:
+    """Build one organization with `apps` apps that share `devices` devices evenly; the same arguments, the same world.
+
+    Apps are `com.example.app01` and so on, channels `production` (public), `beta`, `alpha`, `ch04` and so on.
+    `overrides` says which share of the devices is linked to which channel; the rest has no override.
+    """
+    world = World()
+    born = now - 90 * _DAY
+    for index in range(apps):
+        app = world.add_app(f"com.example.app{index + 1:02d}", org_id=ORG_ID, user_id=USER_ID, now=born)
+        _release(world, app, channels, bundles, born)
+        share = devices // apps + (index < devices % apps)
+        app.load_devices(_devices(app, share, now))
+        _link(app, share, overrides, micros(now - _DAY))
+    add_keys(world, now)
+    return world
+
+
+def add_keys(world: World, now: float = EPOCH) -> None:
+    """Add the five well-known keys: super admin, and app-scoped reader, uploader and developer of every app; expired."""
+    admin = Binding(role="org_super_admin", org_id=ORG_ID)
+    world.add_key(SUPER_ADMIN_KEY, admin, user_id=USER_ID)
+    for secret, role in ((READER_KEY, "app_reader"), (UPLOADER_KEY, "app_uploader"), (DEVELOPER_KEY, "app_developer")):
+        bindings = (Binding(role=role, org_id=ORG_ID, app_id=app_id) for app_id in world.apps)
+        world.add_key(secret, *bindings, user_id=USER_ID)
+    world.add_key(EXPIRED_KEY, admin, user_id=USER_ID, expires_at=now - _DAY)
+
+
+def channel_name(index: int) -> str:
+    """Name the channels of a seeded app, counted from nought."""
+    return _NAMED[index] if index < len(_NAMED) else f"ch{index + 1:02d}"
+
+
+def device_id(app_id: str, index: int) -> str:
+    """Name the devices of a seeded app, counted from nought."""
+    return uuid_like(app_id, index)
+
+
+def _release(world: World, app: App, channels: int, bundles: int, born: float) -> None:
+    released = [world.add_bundle(app, f"1.{minor}.0", now=born + minor * _DAY) for minor in range(bundles)]
+    for index in range(channels):
+        channel = world.add_channel(app, channel_name(index), now=born + index, public=index == 0)
+        if released:
+            channel.version = released[max(0, len(released) - 2) if index == 0 else -1].id
+
+
+def _devices(app: App, count: int, now: float) -> Iterator[Device]:
+    versions: list[tuple[str, int | None]] = [(bundle.name, bundle.id) for bundle in app.bundles.values()]
+    versions = versions or [("builtin", None)]
+    traits = [
+        Traits(
+            platform=platform,
+            os_version=os_version,
+            plugin_version=f"7.{4 + number % 2}.0",
+            version_name=name,
+            version=version,
+            is_prod=number % 5 != 0,
+            is_emulator=number % 7 == 0,
+        )
+        for number, (name, version) in enumerate(versions)
+        for platform, os_version in _PLATFORMS
+    ]
+    newest = micros(now)
+    for index in range(count):
+        yield Device(
+            device_id=device_id(app.app_id, index),
+            updated_at=newest - index * 1_000_003 % (60 * 86_400_000_000),
+            traits=traits[index * 7 % len(traits)],
+            custom_id=f"user-{index}" if index % 10 == 0 else "",
+        )
+
+
+def _link(app: App, count: int, overrides: Mapping[str, float], moment: int) -> None:
+    shares: list[tuple[Override, float]] = []
+    for name, share in overrides.items():
+        channel: Channel | None = app.channels.get(name)
+        if channel is not None:
+            shares.append((Override(channel, moment), share))
+    for index in range(count if shares else 0):
+        # The multiples of the golden section fill the unit interval evenly: exact shares without chance.
+        place = index * _GOLDEN % 1.0
+        for override, share in shares:
+            place -= share
+            if place < 0:
+                app.overrides[device_id(app.app_id, index)] = override
+                break

@@ -1,0 +1,169 @@
+"""The sandbox on a real socket: the aiohttp.web face, thin."""
+
+import asyncio
+import random
+import time
+from asyncio import sleep
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self, TextIO
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from .exchange import Dropped, Incoming, Reply
+from .sandbox import Sandbox
+
+
+class Keeping(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the server keeps a connection: for `answers` answers, `None` for good.
+
+    `announced` says so with `Connection: close`; otherwise the connection ends behind the client's back, as on a server
+    whose idle time is over.
+    """
+
+    answers: int | None = None
+    announced: bool = True
+
+
+class Serving:
+    """A running server: where it is, and how many connections it took."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Remember the bound address."""
+        self.host = host
+        self.port = port
+        self.connections = 0
+
+    @property
+    def base_url(self) -> str:
+        """Return what a client takes for its base URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """Return the base URL."""
+        return self.base_url
+
+
+@asynccontextmanager
+async def serve(  # noqa: PLR0913 -- six knobs, each with a default
+    sandbox: Sandbox,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    keeping: Keeping | None = None,
+    log_file: Path | None = None,
+    seed: int = 0,
+) -> AsyncIterator[Serving]:
+    """Serve a sandbox until the block ends; then requests under way are answered first.
+
+    `port` 0 takes a free one. `seed` makes the faults that happen by chance repeat. `log_file` gets a JSON line for
+    each request.
+    """
+    with _Log(sandbox, log_file) as log:
+        face = _Face(sandbox, keeping or Keeping(), random.Random(seed), log.flush)  # noqa: S311 -- faults, no secrets
+        server = web.Server(face.handle)
+        serving = Serving(host, port)
+        loop = asyncio.get_running_loop()
+
+        def accept() -> _Connection:
+            serving.connections += 1
+            return _Connection(server, loop=loop)
+
+        listening = await loop.create_server(accept, host, port)
+        serving.port = listening.sockets[0].getsockname()[1]
+        try:
+            yield serving
+        finally:
+            listening.close()
+            await server.shutdown(timeout=5)
+            await listening.wait_closed()
+
+
+class _Log:
+    """Appends the lines that the sandbox wrote to a file."""
+
+    def __init__(self, sandbox: Sandbox, path: Path | None) -> None:
+        self._sandbox = sandbox
+        self._path = path
+        self._written = sandbox.answered
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        if self._path is not None:
+            self._file = self._path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def flush(self) -> None:
+        if self._file is None or self._sandbox.answered == self._written:
+            return
+        self._written = self._sandbox.answered
+        self._file.write(msgspec.json.encode(self._sandbox.log[-1]).decode() + "\n")
+        self._file.flush()
+
+
+class _Connection(RequestHandler):
+    """aiohttp's connection, which also counts the answers that it carried."""
+
+    answers = 0
+
+
+class _Face:
+    """Turns aiohttp's requests into values and replies into bytes."""
+
+    def __init__(self, sandbox: Sandbox, keeping: Keeping, chance: random.Random, written: Callable[[], None]) -> None:
+        self._sandbox = sandbox
+        self._keeping = keeping
+        self._chance = chance
+        self._written = written
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        incoming = await _incoming(request)
+        arrival = self._sandbox.arrive(incoming, time.time(), self._chance)
+        if arrival.fault.latency > 0:
+            await sleep(arrival.fault.latency)
+        outcome = self._sandbox.answer(arrival, time.time())
+        self._written()
+        if isinstance(outcome, Dropped):
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        return await self._send(request, outcome)
+
+    async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        response = web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        connection = request.protocol
+        if self._keeping.answers is None or not isinstance(connection, _Connection):
+            return response
+        connection.answers += 1
+        if connection.answers < self._keeping.answers:
+            return response
+        if self._keeping.announced:
+            response.force_close()
+            return response
+        await response.prepare(request)
+        await response.write_eof()
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+
+async def _incoming(request: web.BaseRequest) -> Incoming:
+    path, _, query = request.raw_path.partition("?")
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return Incoming(
+        method=request.method,
+        path=path,
+        query=tuple(parse_qsl(query, keep_blank_values=True)),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=await request.read() if request.can_read_body else b"",
+        address=peer[0] if peer else "",
+    )

@@ -1,0 +1,31 @@
+"""How a sandbox behaves (contract H1)."""
+
+import msgspec
+
+from .exchange import Dialect
+from .faults import Rule
+from .limiting import Thresholds
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The knobs of one sandbox.
+
+    `speed` divides the windows of all limiters. `shuffle_ties` orders channels and bundles of one `created_at` anew for
+    each request, as a database may. `log_size` bounds the access log.
+    """
+
+    dialect: Dialect = "modern"
+    page_bug: bool = True
+    row_cap: int = 1000
+    version: str = "capgo_api-sandbox-12.201.7"
+    limits: Thresholds = Thresholds()
+    speed: float = 1.0
+    faults: tuple[Rule, ...] = ()
+    shuffle_ties: bool = False
+    log_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would make no server at all."""
+        if self.speed <= 0 or self.row_cap < 1 or self.log_size == 0:
+            message = f"speed {self.speed}, row_cap {self.row_cap}, log_size {self.log_size}: none may be nought or less"
+            raise ValueError(message)
