@@ -1,0 +1,104 @@
+"""One SQLite file and the one thread that speaks to it."""
+
+import asyncio
+import enum
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import anyio
+
+from ..errors import DiskFull, JobError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Mode(enum.StrEnum):
+    """How a file is opened; only `CREATE` makes one."""
+
+    READ_ONLY = "ro"
+    READ_WRITE = "rw"
+    CREATE = "rwc"
+
+
+class Database:
+    """Run functions of a connection in a thread of its own, each in a transaction: all of it is kept, or none.
+
+    Raises `DiskFull` and `JobError` instead of the errors of SQLite.
+    """
+
+    def __init__(self, path: Path, mode: Mode = Mode.READ_WRITE) -> None:
+        self.path = path
+        self._uri = f"{path.absolute().as_uri()}?mode={mode}"
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="capgo-job")
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+
+    async def run(self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function(connection, ...)` in the thread, in a transaction; a cancelled caller waits for its end."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._thread, lambda: self._transact(lambda c: function(c, *args, **kwargs)))
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait((future,))
+        return future.result()
+
+    async def configure(self, *statements: str) -> None:
+        """Execute statements that stand outside transactions, such as pragmas."""
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope(shield=True):
+            await loop.run_in_executor(self._thread, self._execute, statements)
+
+    async def aclose(self) -> None:
+        """Close the connection and end the thread; a second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope(shield=True):
+            await loop.run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, timeout=30.0)
+        return self._connection
+
+    def _execute(self, statements: tuple[str, ...]) -> None:
+        try:
+            for statement in statements:
+                self._connected().execute(statement)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def _transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection = self._connected()
+            connection.execute("BEGIN")
+            try:
+                result = function(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        return result
+
+    def _explain(self, error: sqlite3.Error) -> JobError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
+            return DiskFull(f"no room for {self.path}: free some, then go on with the job")
+        if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+            return JobError(f"there is no job file {self.path}, or it cannot be opened")
+        if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            return JobError(f"{self.path} is not a job file, or it is damaged: {error}")
+        return JobError(f"{self.path}: {error}")
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,67 @@
+"""Executes one operation with a client: the bridge between the engine and the wire."""
+
+from .. import endpoints, wire
+from ..endpoints import Call
+from ..errors import ApiError, AuthenticationError, CapgoError, NotConnected
+from ..requester import Effort, Parked, Requester
+from ..retry import is_ambiguous
+from .operations import LinkDevice, Operation, Target, UnlinkDevice
+from .runner import Done, Failed, Later, NotSent, Result, Stopped
+
+
+class Executor:
+    """Turn operations into calls, and what comes of them into results.
+
+    A refused key and a server that cannot be reached stop the run. After `drain`, whatever waits gives up with
+    `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished.
+    """
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+        self._efforts: dict[Target, Effort] = {}
+        self._active: set[Effort] = set()
+        self._draining = False
+
+    async def __call__(self, operation: Operation) -> Result:
+        """Execute `operation` as far as it goes without waiting for its own target."""
+        effort = (self._efforts.pop(operation.target, None) if self._efforts else None) or Effort()
+        self._active.add(effort)
+        try:
+            await self._requester.call_or_park(call_of(operation), wire.acknowledge, effort)
+        except Parked as parked:
+            return self._parked(operation, parked)
+        except (AuthenticationError, NotConnected) as error:
+            return Stopped(error, effort.in_doubt)
+        except CapgoError as error:
+            return failure_of(error, effort)
+        finally:
+            self._active.discard(effort)
+        return Done(effort.request_id)
+
+    def drain(self) -> None:
+        """Give up everything that waits; nothing new begins."""
+        self._draining = True
+        for effort in self._active:
+            effort.abandon()
+
+    def _parked(self, operation: Operation, parked: Parked) -> Result:
+        if self._draining and not parked.effort.in_doubt:
+            return NotSent()
+        self._efforts[operation.target] = parked.effort
+        return Later(parked.until, parked.effort.in_doubt)
+
+
+def call_of(operation: Operation) -> Call:
+    """Return the call that `operation` makes."""
+    match operation:
+        case LinkDevice():
+            return endpoints.link_device(operation.app_id, operation.device_id, operation.channel)
+        case UnlinkDevice():
+            return endpoints.unlink_device(operation.app_id, operation.device_id)
+
+
+def failure_of(error: CapgoError, effort: Effort) -> Failed:
+    """Return what a final error says of its operation: `ambiguous` when the request may have been processed."""
+    status = error.status if isinstance(error, ApiError) else None
+    code = error.code if isinstance(error, ApiError) else type(error).__name__
+    return Failed("ambiguous" if is_ambiguous(error) else code, str(error), status, effort.request_id)

@@ -1,0 +1,294 @@
+"""`Job`: a plan and the outcome of every operation, in one file that outlives processes."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import anyio
+import filelock
+
+from ..client import CapgoClient
+from ..errors import JobError
+from ..limits import ScopeKind
+from ..pacing import Usage
+from ..requester import RetryPolicy
+from .execution import Executor, call_of
+from .journal import Journal
+from .operations import FormerState
+from .planning import Hear, Options, Plan, draw_up, time_of
+from .records import LastUsage, Measures
+from .report import Report
+from .runner import Progress, Runner
+from .sources import Source
+from .staging import Staging
+from .verification import verify
+
+_BUILDING: Final = ".building"
+_LOCK: Final = ".lock"
+
+
+class Job:
+    """A job in its file. Make one with `create`, come back to it with `open`."""
+
+    def __init__(self, path: Path, journal: Journal, facts: dict[str, Any], plan: Plan, *, begun: bool) -> None:
+        self.path = path
+        self.plan = plan
+        self.begun = begun
+        """Whether it was run before it was opened: what it does was confirmed then."""
+        self._journal = journal
+        self._facts = facts
+        self._runner: Runner | None = None
+        self._executor: Executor | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._asked_to_drain = False
+
+    @classmethod
+    async def create(
+        cls,
+        path: str | Path,
+        source: Source,
+        *,
+        client: CapgoClient,
+        options: Options | None = None,
+        on_rejected: Hear = lambda _: None,
+    ) -> Self:
+        """Read `source`, compare it with the server, and write the plan to a new file at `path`; only reads are sent.
+
+        A file of the same source and options that exists already is opened instead, to go on with it. `on_rejected` hears of
+        every bad row, as line and reason, some at a time. Raises `InputError` for bad rows, `JobError` for a file of another
+        source.
+        """
+        path = Path(path)
+        if path.exists():
+            return await cls._same(path, source, client, options or Options())
+        building = path.with_name(path.name + _BUILDING)
+        started, before = anyio.current_time(), _count(client)
+        with _locked(path):
+            building.unlink(missing_ok=True)
+            staging = await Staging.create(building)
+            try:
+                remarks = await draw_up(staging, source, client, options or Options(), on_rejected)
+                facts = _facts(source, client, options or Options(), remarks)
+                await staging.finish(facts, _measures(client, started, before))
+                building.rename(path)
+            finally:
+                await staging.aclose()
+                building.unlink(missing_ok=True)
+        return await cls.open(path, client=client)
+
+    @classmethod
+    async def open(cls, path: str | Path, *, read_only: bool = False, client: CapgoClient | None = None) -> Self:
+        """Open a job file; `client` lets its plan say how long it takes. With `read_only` another process may be running it."""
+        path = Path(path)
+        journal = await Journal.open(path, read_only=read_only)
+        try:
+            facts = await journal.facts()
+            plan = _plan(facts, await journal.report(str(path)), await journal.open_by_app(), client)
+            begun = await journal.begun()
+        except BaseException:
+            await journal.aclose()
+            raise
+        return cls(path, journal, facts, plan, begun=begun)
+
+    @classmethod
+    async def _same(cls, path: Path, source: Source, client: CapgoClient, options: Options) -> Self:
+        async for _ in source.batches():
+            pass
+        job = await cls.open(path, client=client)
+        facts = job.facts
+        wanted = _facts(source, client, options, ())
+        if any(facts.get(name) != wanted[name] for name in ("source_digest", "asked", "options")):
+            await job.aclose()
+            message = f"{path} exists and is of another source or other options: choose another file, or run it as it is"
+            raise JobError(message)
+        return job
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what was written down when the job was made: source, base URL, options, time."""
+        return dict(self._facts)
+
+    async def run(self, client: CapgoClient, *, rebind: bool = False, progress: Progress | None = None) -> Report:
+        """Send what is open and return the report; can be called again after any end, until nothing is pending.
+
+        Raises what stopped the run: `AuthenticationError`, `NotConnected`, `JobError`. Raises `JobError` also when another
+        process runs the job, or when `client` has another base URL or key than the job was made with and `rebind` is not set.
+        """
+        self._asked_to_drain = False
+        with _locked(self.path):
+            await self._bind(client, rebind=rebind)
+            started, before = anyio.current_time(), _count(client)
+            await self._seed(client)
+            await self._journal.begin_run(lambda: _measures(client, started, before))
+            self._executor = Executor(client.requester)
+            self._runner = Runner(self._journal, self._executor, workers=client.pacer.concurrency, progress=progress)
+            if self._asked_to_drain:
+                self.drain()
+            how = "stopped"
+            try:
+                with anyio.CancelScope() as self._scope:
+                    await self._runner.run()
+                how = "drained" if self._runner.drained or self._scope.cancel_called else "finished"
+            finally:
+                with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
+                    await self._journal.end_run(how)
+        return await self.report()
+
+    def drain(self) -> None:
+        """Stop the run softly: nothing new is sent, what is in flight is finished and recorded."""
+        self._asked_to_drain = True
+        if self._executor and self._runner:
+            self._runner.drain()
+            self._executor.drain()
+
+    def abort(self) -> None:
+        """Stop the run at once: what is in flight stays marked as sent, and is repeated by the next run."""
+        self.drain()
+        if self._scope:
+            self._scope.cancel()
+
+    async def verify(self, client: CapgoClient) -> Report:
+        """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
+        with _locked(self.path):
+            started, before = anyio.current_time(), _count(client)
+            await self._journal.begin_run(lambda: _measures(client, started, before))
+            remarks = await verify(self._journal, client)
+            await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
+            await self._journal.end_run("verified")
+        return await self.report()
+
+    async def report(self) -> Report:
+        """Count everything that is known of the job."""
+        return await self._journal.report(str(self.path))
+
+    async def others(self) -> list[tuple[int, str, str]]:
+        """Return the rows that need no request, as line, fate and reason."""
+        return await self._journal.others()
+
+    async def formers(self) -> AsyncIterator[tuple[str, FormerState]]:
+        """Yield each planned device and what was known of its link before the job touched it."""
+        last = 0
+        while chunk := await self._journal.formers(last, 1000):
+            for number, device, former in chunk:
+                last = number
+                yield device, former
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await self._journal.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
+
+    async def _bind(self, client: CapgoClient, *, rebind: bool) -> None:
+        salt = bytes.fromhex(self._facts["key_salt"])
+        bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(salt)}
+        changed = [name for name, value in bound.items() if self._facts[name] != value]
+        if changed and not rebind:
+            what = " and ".join("base URL" if name == "base_url" else "API key" for name in changed)
+            message = f"{self.path} was made with another {what}: use the same, or --rebind to go on with this one"
+            raise JobError(message)
+        if changed:
+            await self._journal.rewrite(**bound)
+            self._facts.update(bound)
+
+    async def _seed(self, client: CapgoClient) -> None:
+        """Tell the pacer what the process before this one counted, at its worst where that process was killed."""
+        last = await self._journal.last_usage()
+        if last is None or last.client == client.name:
+            return
+        age = max(0.0, (_now() - datetime.fromisoformat(last.at)).total_seconds())
+        client.pacer.seed(_seeds(last, age, client.requester.policy, client.requester.key_scope))
+
+
+def _seeds(last: LastUsage, age: float, policy: RetryPolicy, key: tuple[str, ...]) -> list[Usage]:
+    # Keys are named anew by each process; a job has one.
+    usage = {key if entry.scope[0] == ScopeKind.KEY else entry.scope: entry for entry in last.usage}
+    if not last.uncounted:
+        return [Usage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
+    # Killed: what was marked as sent may have left just now, each as often as it may be tried.
+    uncounted: dict[tuple[str, ...], int] = {}
+    for planned in last.uncounted:
+        for scope in (*call_of(planned.operation).scopes, key):
+            uncounted[scope] = uncounted.get(scope, 0) + 1 + policy.retries
+    scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
+    return [Usage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    if not path.parent.is_dir():
+        message = f"cannot write {path}: there is no directory {path.parent}"
+        raise JobError(message)
+    lock = filelock.FileLock(path.with_name(path.name + _LOCK))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        message = f"another process is running {path}"
+        raise JobError(message) from None
+    except OSError as error:
+        message = f"cannot write beside {path}: {error.strerror}"
+        raise JobError(message) from error
+    try:
+        yield
+    finally:
+        if not path.exists():
+            # Nothing came of it: leave nothing behind.
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _facts(source: Source, client: CapgoClient, options: Options, remarks: tuple[str, ...]) -> dict[str, Any]:
+    salt = secrets.token_bytes(16)
+    return {
+        "source": source.name,
+        "source_digest": source.digest,
+        "asked": source.asked,
+        "options": {"reject_bad_rows": options.reject_bad_rows, "unknown": str(options.unknown)},
+        "base_url": client.base_url,
+        "key_salt": salt.hex(),
+        "key_fingerprint": client.fingerprint(salt),
+        "created_at": _now().isoformat(timespec="seconds"),
+        "remarks": list(remarks),
+    }
+
+
+def _plan(facts: dict[str, Any], report: Report, by_app: list[tuple[str, int]], client: CapgoClient | None) -> Plan:
+    return Plan(
+        rows=report.rows,
+        planned=report.planned,
+        skipped=report.skipped,
+        rejected=report.rejected,
+        unknown=facts["unknown"],
+        apps=tuple(by_app),
+        requests=report.pending,
+        seconds=time_of(client.pacer.limits, by_app) if client else None,
+        remarks=tuple(facts["remarks"]),
+    )
+
+
+def _count(client: CapgoClient) -> tuple[int, int, int]:
+    counters = client.counters
+    return counters.requests, counters.retries, counters.rate_limited
+
+
+def _measures(client: CapgoClient, started: float, before: tuple[int, int, int]) -> Measures:
+    requests, retries, rate_limited = (now - then for now, then in zip(_count(client), before, strict=True))
+    return Measures(
+        at=_now().isoformat(),
+        elapsed_seconds=anyio.current_time() - started,
+        requests=requests,
+        retries=retries,
+        rate_limited=rate_limited,
+        last=LastUsage(_now().isoformat(), client.name, tuple(client.pacer.usage())),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

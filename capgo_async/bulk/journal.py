@@ -1,0 +1,131 @@
+"""The job file while it runs: what is to be done, what may have left, what came of it.
+
+An operation is marked as sent, durably, before it is handed out; so after a crash nothing that left is forgotten.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from . import records, schema
+from .database import Database, Mode
+from .operations import FormerState
+from .records import LastUsage, Measures
+from .report import Report
+from .runner import Planned, Settled
+from .schema import Outcome
+
+
+class Journal:
+    """One job file, open for running or, read only, for looking at."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cursor = 0
+        self._run = 0
+        self._measure: Callable[[], Measures] | None = None
+
+    @classmethod
+    async def open(cls, path: Path, *, read_only: bool = False) -> Self:
+        """Open the job file at `path`; migrate an older format, refuse a newer one."""
+        database = Database(path, Mode.READ_ONLY if read_only else Mode.READ_WRITE)
+        try:
+            if not read_only:
+                await database.configure("PRAGMA synchronous = FULL")
+            await database.run(records.check_format, path, migrations=schema.MIGRATIONS, newest=schema.FORMAT)
+        except BaseException:
+            await database.aclose()
+            raise
+        return cls(database)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await self._database.aclose()
+
+    async def facts(self) -> dict[str, Any]:
+        """Return what was written down when the job was made."""
+        return await self._database.run(records.read_facts)
+
+    async def rewrite(self, **facts: object) -> None:
+        """Replace some of the job's facts."""
+        await self._database.run(records.write_facts, facts)
+
+    async def begin_run(self, measure: Callable[[], Measures]) -> None:
+        """Open the record of a new run; `measure` is asked what the run has used at each commit."""
+        self._cursor = 0
+        self._measure = measure
+        self._run = await self._database.run(records.begin_run, measure())
+
+    async def begun(self) -> bool:
+        """Tell whether a run was begun after the planning."""
+        return await self._database.run(records.begun)
+
+    async def last_usage(self) -> LastUsage | None:
+        """Return what the process before this one counted; `None` when there was none."""
+        return await self._database.run(records.last_usage)
+
+    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: int) -> Sequence[Planned]:
+        """Record outcomes, take back what never left, and hand out up to `take` operations, marked as sent; one commit."""
+        planned = await self._database.run(self._advance, settled, returned, take, self._measures())
+        if planned:
+            self._cursor = planned[-1].id
+        return planned
+
+    async def end_run(self, how: str) -> None:
+        """Close the record of this run."""
+        await self._database.run(records.end_run, self._run, how, self._measures())
+
+    async def report(self, name: str) -> Report:
+        """Count everything."""
+        return await self._database.run(records.report_of, name)
+
+    async def open_by_app(self) -> list[tuple[str, int]]:
+        """Return how many operations of each app are not settled."""
+        return await self._database.run(records.open_by_app)
+
+    async def apps_done(self) -> list[str]:
+        """Return the apps that have done operations without a final verdict."""
+        return await self._database.run(records.apps_done)
+
+    async def begin_verdicts(self, app_id: str) -> None:
+        """Forget the verdicts on an app."""
+        await self._database.run(records.begin_verdicts, app_id)
+
+    async def judge(self, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
+        """Compare done operations of an app with devices that a listing shows, each with its channel."""
+        await self._database.run(records.judge, app_id, shown)
+
+    async def end_verdicts(self, app_id: str) -> None:
+        """Say of what no listing showed that nobody can tell."""
+        await self._database.run(records.end_verdicts, app_id, self._run, self._measures())
+
+    async def formers(self, after: int, most: int) -> list[tuple[int, str, FormerState]]:
+        """Return operations after `after` as number, device and what was known of it when the job was planned."""
+        return await self._database.run(records.formers, after, most)
+
+    async def others(self) -> list[tuple[int, str, str]]:
+        """Return the rows that need no request: line, fate and reason."""
+        return await self._database.run(records.others)
+
+    def _measures(self) -> Measures:
+        assert self._measure is not None  # noqa: S101 - a run was begun
+        return self._measure()
+
+    def _advance(
+        self,
+        connection: sqlite3.Connection,
+        settled: Sequence[Settled],
+        returned: Sequence[int],
+        take: int,
+        measures: Measures,
+    ) -> list[Planned]:
+        records.record(connection, settled, self._run)
+        connection.executemany(
+            "UPDATE operations SET outcome = ? WHERE id = ?", ((Outcome.PENDING, number) for number in returned)
+        )
+        planned = records.take(connection, self._cursor, take) if take else []
+        if planned:
+            records.mark_sent(connection, self._cursor, planned[-1].id)
+        records.write_measures(connection, self._run, measures)
+        return planned

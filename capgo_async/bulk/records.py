@@ -1,0 +1,277 @@
+"""What stands in a job file, read and written: functions of a connection, each a part of a transaction."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..errors import JobError
+from ..pacing import Usage
+from . import schema
+from .operations import Former, FormerState, LinkDevice, Operation, UnlinkDevice
+from .report import Failures, Report
+from .runner import Failed, Planned, Settled
+from .schema import Outcome, Verdict
+
+
+class LastUsage(msgspec.Struct, frozen=True):
+    """What a client counted against the limits, when it said so, and which operations may have left since.
+
+    `at` is in UTC, ISO 8601; `client` tells one client from another.
+    """
+
+    at: str
+    client: str
+    usage: tuple[Usage, ...]
+    uncounted: tuple[Planned, ...] = ()
+
+
+class Measures(msgspec.Struct, frozen=True):
+    """What a run has used so far, to be stored with each commit; `at` is the time in UTC, ISO 8601."""
+
+    at: str
+    elapsed_seconds: float
+    requests: int
+    retries: int
+    rate_limited: int
+    last: LastUsage
+
+
+def check_format(connection: sqlite3.Connection, path: Path, *, migrations: Mapping[int, Sequence[str]], newest: int) -> None:
+    """Refuse files that are no jobs or of a newer format; bring an older one up to date, in this transaction."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != schema.APPLICATION_ID:
+        message = f"{path} is not a job file"
+        raise JobError(message)
+    if found > newest:
+        message = f"{path} was written by a newer version of this program (format {found}, this one knows {newest})"
+        raise JobError(message)
+    for version in range(found, newest):
+        for statement in migrations[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def record(connection: sqlite3.Connection, settled: Sequence[Settled], run: int) -> None:
+    """Write outcomes down."""
+    # What is done, nearly all, in one statement: each is a switch between this thread and that of the event loop.
+    done = {entry.id: entry.result.request_id for entry in settled if not isinstance(entry.result, Failed)}
+    connection.execute(_DONE, (Outcome.DONE, run, msgspec.json.encode(done).decode()))
+    connection.executemany(
+        "UPDATE operations SET outcome = ?, cause = ?, status = ?, message = ?, request_id = ?, run = ? WHERE id = ?",
+        (
+            (Outcome.FAILED, result.cause, result.status, result.message, result.request_id, run, number)
+            for number, result in settled
+            if isinstance(result, Failed)
+        ),
+    )
+
+
+_DONE = """
+    UPDATE operations SET outcome = ?, cause = NULL, status = NULL, message = NULL, run = ?, request_id = done.value
+    FROM json_each(?) AS done WHERE operations.id = CAST(done.key AS INTEGER)
+"""
+
+
+_SELECT = """
+    SELECT operations.id, apps.app_id, device, channels.name
+    FROM operations JOIN apps ON apps.id = app LEFT JOIN channels ON channels.id = channel
+"""
+
+
+_ROWS = msgspec.json.Decoder(list[tuple[int, str, str, str | None]])
+
+
+def _planned(rows: Iterable[tuple[int, str, str, str | None]]) -> list[Planned]:
+    return [Planned(number, _operation(app_id, device, channel)) for number, app_id, device, channel in rows]
+
+
+def _operation(app_id: str, device: str, channel: str | None) -> Operation:
+    if channel is None:
+        return UnlinkDevice(app_id=app_id, device_id=device)
+    return LinkDevice(app_id=app_id, device_id=device, channel=channel)
+
+
+def take(connection: sqlite3.Connection, cursor: int, take: int) -> list[Planned]:
+    """Return the next operations that are not settled."""
+    # What an earlier process marked as sent comes again: repeating these operations is harmless (contract G1).
+    found = f"{_SELECT} WHERE operations.id > ? AND outcome <= ? ORDER BY operations.id LIMIT ?"
+    (rows,) = connection.execute(
+        f"SELECT json_group_array(json_array(id, app_id, device, name)) FROM ({found})", (cursor, Outcome.SENT, take)
+    ).fetchone()
+    return _planned(sorted(_ROWS.decode(rows)))
+
+
+def mark_sent(connection: sqlite3.Connection, after: int, last: int) -> None:
+    """Mark operations as sent: those that `take` found."""
+    # The rows that `take` found, in one statement: each costs this thread and the event loop a switch.
+    connection.execute(
+        "UPDATE operations SET outcome = ? WHERE id > ? AND id <= ? AND outcome = ?",
+        (Outcome.SENT, after, last, Outcome.PENDING),
+    )
+
+
+def read_facts(connection: sqlite3.Connection) -> dict[str, Any]:
+    """Return the job's facts."""
+    return {name: msgspec.json.decode(value) for name, value in connection.execute("SELECT name, value FROM job")}
+
+
+def write_facts(connection: sqlite3.Connection, facts: dict[str, object]) -> None:
+    """Write facts of the job, in place of those of the same names."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO job VALUES (?, ?)",
+        ((name, msgspec.json.encode(value).decode()) for name, value in facts.items()),
+    )
+
+
+def begin_run(connection: sqlite3.Connection, measures: Measures) -> int:
+    """Insert the record of a run, and return its number."""
+    cursor = connection.execute("INSERT INTO runs (started_at) VALUES (?)", (measures.at,))
+    run = cursor.lastrowid or 0
+    write_measures(connection, run, measures)
+    return run
+
+
+def write_measures(connection: sqlite3.Connection, run: int, measures: Measures) -> None:
+    """Write down what a run has used so far."""
+    connection.execute(
+        "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ? WHERE id = ?",
+        (measures.elapsed_seconds, measures.requests, measures.retries, measures.rate_limited, run),
+    )
+    write_facts(connection, {"usage": measures.last})
+
+
+def begun(connection: sqlite3.Connection) -> bool:
+    """Tell whether the job was run before."""
+    return connection.execute("SELECT 1 FROM runs WHERE ended IS NOT 'planned' LIMIT 1").fetchone() is not None
+
+
+def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
+    """Return what the last client counted, and what it may have sent since."""
+    row = connection.execute("SELECT value FROM job WHERE name = 'usage'").fetchone()
+    if row is None:
+        return None
+    last = msgspec.json.decode(row[0], type=LastUsage)
+    sent = _planned(connection.execute(f"{_SELECT} WHERE outcome = ?", (Outcome.SENT,)))
+    return LastUsage(last.at, last.client, last.usage, tuple(sent))
+
+
+def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures) -> None:
+    """Complete the record of a run."""
+    write_measures(connection, run, measures)
+    connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (how, run))
+
+
+def report_of(connection: sqlite3.Connection, name: str) -> Report:
+    """Count everything into a report."""
+    fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
+    outcomes: dict[int, int] = dict(connection.execute("SELECT outcome, count(*) FROM operations GROUP BY outcome"))
+    verdicts: dict[int, int] = dict(
+        connection.execute("SELECT verdict, count(*) FROM operations WHERE outcome = ? GROUP BY verdict", (Outcome.DONE,))
+    )
+    requests, retries, rate_limited = connection.execute(
+        "SELECT coalesce(sum(requests), 0), coalesce(sum(retries), 0), coalesce(sum(rate_limited), 0) FROM runs"
+    ).fetchone()
+    elapsed = connection.execute("SELECT elapsed FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+    rejected, skipped = fates.get("rejected", 0), fates.get("skipped", 0)
+    planned = sum(outcomes.values())
+    return Report(
+        job=name,
+        rows=rejected + skipped + planned,
+        rejected=rejected,
+        skipped=skipped,
+        planned=planned,
+        done=outcomes.get(Outcome.DONE, 0),
+        failed=outcomes.get(Outcome.FAILED, 0),
+        pending=outcomes.get(Outcome.PENDING, 0) + outcomes.get(Outcome.SENT, 0),
+        unchecked=verdicts.get(Verdict.UNCHECKED, 0),
+        verified=verdicts.get(Verdict.VERIFIED, 0),
+        contradicted=verdicts.get(Verdict.CONTRADICTED, 0),
+        cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0),
+        requests=requests,
+        retries=retries,
+        rate_limited=rate_limited,
+        elapsed_seconds=round(elapsed[0], 3) if elapsed else 0.0,
+        consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
+        failures=_failures(connection),
+    )
+
+
+def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
+    groups = connection.execute(
+        "SELECT cause, count(*), min(message), min(id) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
+        (Outcome.FAILED,),
+    ).fetchall()
+    return tuple(
+        Failures(cause, count, message or "", _first_devices(connection, cause)) for cause, count, message, _ in groups
+    )
+
+
+def _first_devices(connection: sqlite3.Connection, cause: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT apps.app_id || '/' || device FROM operations JOIN apps ON apps.id = app"
+        " WHERE outcome = ? AND cause = ? ORDER BY operations.id LIMIT 5",
+        (Outcome.FAILED, cause),
+    )
+    return tuple(device for (device,) in rows)
+
+
+def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+    """Return how many operations of each app are not settled."""
+    return connection.execute(
+        "SELECT app_id, count(*) FROM operations JOIN apps ON apps.id = app WHERE outcome <= ? GROUP BY app", (Outcome.SENT,)
+    ).fetchall()
+
+
+def apps_done(connection: sqlite3.Connection) -> list[str]:
+    """Return the apps with done operations."""
+    rows = connection.execute(
+        "SELECT DISTINCT app_id FROM operations JOIN apps ON apps.id = app WHERE outcome = ? ORDER BY 1", (Outcome.DONE,)
+    )
+    return [app_id for (app_id,) in rows]
+
+
+def begin_verdicts(connection: sqlite3.Connection, app_id: str) -> None:
+    """Forget the verdicts on an app, and make ready to find its operations by device."""
+    connection.execute(schema.BY_DEVICE)
+    connection.execute(f"UPDATE operations SET verdict = ? {_DONE_OF_APP}", (Verdict.UNCHECKED, Outcome.DONE, app_id))
+
+
+def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
+    """Compare done operations of an app with devices that a listing shows, each with its channel."""
+    connection.executemany(
+        f"""
+        UPDATE operations
+        SET verdict = CASE WHEN (SELECT name FROM channels WHERE channels.id = channel) IS ? THEN ? ELSE ? END
+        {_DONE_OF_APP} AND device = ?
+        """,
+        ((channel, Verdict.VERIFIED, Verdict.CONTRADICTED, Outcome.DONE, app_id, device) for device, channel in shown),
+    )
+
+
+def end_verdicts(connection: sqlite3.Connection, app_id: str, run: int, measures: Measures) -> None:
+    """Say of what no listing showed that nobody can tell."""
+    connection.execute(
+        f"UPDATE operations SET verdict = ? {_DONE_OF_APP} AND verdict = ?",
+        (Verdict.CANNOT_TELL, Outcome.DONE, app_id, Verdict.UNCHECKED),
+    )
+    write_measures(connection, run, measures)
+
+
+_DONE_OF_APP = "WHERE outcome = ? AND app = (SELECT id FROM apps WHERE app_id = ?)"
+
+
+def formers(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, FormerState]]:
+    """Return operations after a number, with what was known of their devices."""
+    rows = connection.execute(
+        "SELECT id, device, former, former_channel FROM operations WHERE id > ? ORDER BY id LIMIT ?", (after, most)
+    )
+    return [(number, device, FormerState(Former(known), channel)) for number, device, known, channel in rows]
+
+
+def others(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
+    """Return the rows that need no request."""
+    return connection.execute("SELECT line, fate, reason FROM others ORDER BY line").fetchall()

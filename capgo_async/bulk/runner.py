@@ -1,0 +1,252 @@
+"""The concurrency-limited runner. It knows neither HTTP nor files: it is given `execute` and a journal.
+
+A bounded number of workers take operations in the order in which the journal hands them out. An operation that has to wait for
+its own target is parked, and its worker goes on with the next. What came of them is recorded in batches.
+"""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import anyio
+
+from ..errors import CapgoError
+from .operations import Operation
+
+COMMIT_SECONDS: Final = 1.0
+"""An outcome waits no longer than this to be recorded."""
+LARGEST_BATCH: Final = 1024
+MOST_PARKED: Final = 10_000
+"""No new operation is taken while so many wait for their own targets: they are what memory would grow by."""
+
+
+class Done(NamedTuple):
+    """The server accepted the operation."""
+
+    request_id: str | None = None
+
+
+class Failed(NamedTuple):
+    """The operation failed for good. `cause` groups failures; `ambiguous` means that no attempt had a clear answer."""
+
+    cause: str
+    message: str = ""
+    status: int | None = None
+    request_id: str | None = None
+
+
+class Later(NamedTuple):
+    """The operation waits for its own target until `at`, on the clock of `anyio.current_time()`.
+
+    `in_doubt` says that an attempt may have been processed: then the journal must go on saying so.
+    """
+
+    at: float
+    in_doubt: bool = True
+
+
+class NotSent(NamedTuple):
+    """The run was stopped while the operation waited: nothing left."""
+
+
+class Stopped(NamedTuple):
+    """The run cannot go on, because of `error`; `in_doubt` as of `Later`."""
+
+    error: CapgoError
+    in_doubt: bool = True
+
+
+Result = Done | Failed | Later | NotSent | Stopped
+
+
+class Planned(NamedTuple):
+    """One operation of the plan and its number there."""
+
+    id: int
+    operation: Operation
+
+
+class Settled(NamedTuple):
+    """One operation's number and what came of it."""
+
+    id: int
+    result: Done | Failed
+
+
+class RunJournal(Protocol):
+    """Where the runner gets operations and leaves outcomes."""
+
+    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: int) -> Sequence[Planned]:
+        """Record `settled`, take back what never left, and hand out up to `take` more, durably marked as sent."""
+        ...
+
+
+class Progress(Protocol):
+    """Hears of each operation that is settled."""
+
+    def __call__(self, result: Done | Failed, /) -> None:
+        """Note one result."""
+        ...
+
+
+class Runner:
+    """Run the operations of a journal through `execute` with `workers` at a time.
+
+    What stops the run, as a result or as an exception of `execute`, ends it as `drain` does, is raised once the outcomes are
+    recorded, and leaves its operation to the next run.
+    """
+
+    def __init__(
+        self,
+        journal: RunJournal,
+        execute: Callable[[Operation], Awaitable[Result]],
+        *,
+        workers: int = 16,
+        progress: Progress | None = None,
+    ) -> None:
+        self._journal = journal
+        self._execute = execute
+        self._workers = workers
+        self._progress = progress
+        self._ready: deque[Planned] = deque()
+        self._parked: list[tuple[float, int, Planned, bool]] = []
+        self._settled: list[Settled] = []
+        self._returned: list[int] = []
+        self._batch = 2 * workers
+        self._exhausted = False
+        self._draining = False
+        self._books_closed = False
+        self._working = 0
+        self._committed_at = -math.inf
+        self._failure: CapgoError | None = None
+        self._hungry = anyio.Event()
+        self._changed = anyio.Event()
+
+    async def run(self) -> None:
+        """Work until everything is settled, or until drained; raise what stopped the run."""
+        try:
+            async with anyio.create_task_group() as group:
+                self._working = self._workers
+                for _ in range(self._workers):
+                    group.start_soon(self._work)
+                await self._keep_books()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._return_unsent()
+        if self._failure is not None:
+            raise self._failure
+
+    def drain(self) -> None:
+        """Take no new operation; what is in flight is finished and recorded."""
+        self._draining = True
+        self._wake()
+        self._hungry.set()
+
+    @property
+    def drained(self) -> bool:
+        """Tell whether the run was asked to stop before its end."""
+        return self._draining
+
+    async def _keep_books(self) -> None:
+        """Hand outcomes to the journal and operations to the workers until both are through.
+
+        A journal that fails ends the run: nothing may leave that is not written down.
+        """
+        try:
+            while self._working or self._settled:
+                with anyio.move_on_after(COMMIT_SECONDS):
+                    await self._hungry.wait()
+                self._hungry = anyio.Event()
+                wanted = 0 if self._exhausted or self._draining or len(self._ready) > self._batch // 2 else self._batch
+                due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
+                if wanted or (due and self._settled):
+                    await self._commit(wanted)
+        except CapgoError as error:
+            self._failure = error
+            self._books_closed = True
+            self.drain()
+
+    async def _commit(self, take: int) -> None:
+        settled, self._settled = self._settled, []
+        taken = await self._journal.advance(settled, (), take)
+        self._ready.extend(taken)
+        if take:
+            self._exhausted = len(taken) < take
+        now = anyio.current_time()
+        # About what half a second settles: little is in doubt after a crash, and few commits are needed at speed.
+        pace = len(settled) / max(now - self._committed_at, 1e-3)
+        self._batch = max(2 * self._workers, min(LARGEST_BATCH, int(pace / 2)))
+        self._committed_at = now
+        self._wake()
+
+    async def _return_unsent(self) -> None:
+        """Record what is left, and take back what was handed out and never left."""
+        if self._books_closed:
+            return
+        parked = (planned.id for _, _, planned, in_doubt in self._parked if not in_doubt)
+        unsent = [*self._returned, *parked, *(planned.id for planned in self._ready)]
+        self._ready.clear()
+        settled, self._settled = self._settled, []
+        if settled or unsent:
+            await self._journal.advance(settled, unsent, 0)
+
+    async def _work(self) -> None:
+        try:
+            while (planned := self._pick() or await self._next()) is not None:
+                await self._do(planned)
+        finally:
+            self._working -= 1
+            if not self._working:
+                self._hungry.set()
+
+    async def _do(self, planned: Planned) -> None:
+        try:
+            result = await self._execute(planned.operation)
+        except CapgoError as error:
+            result = Stopped(error)
+        match result:
+            case Later():
+                heapq.heappush(self._parked, (result.at, planned.id, planned, result.in_doubt))
+                self._wake()
+            case NotSent():
+                self._returned.append(planned.id)
+            case Stopped():
+                self._failure = self._failure or result.error
+                if not result.in_doubt:
+                    self._returned.append(planned.id)
+                self.drain()
+            case Done() | Failed():
+                self._settled.append(Settled(planned.id, result))
+                if self._progress is not None:
+                    self._progress(result)
+
+    async def _next(self) -> Planned | None:
+        """Wait for something to do and return it, `None` when there is nothing more."""
+        while not self._draining:
+            if (planned := self._pick()) is not None:
+                return planned
+            if self._exhausted and not self._ready and not self._parked:
+                return None
+            if not self._exhausted:
+                self._hungry.set()
+            with anyio.CancelScope(deadline=self._parked[0][0] if self._parked else math.inf):
+                await self._changed.wait()
+        return None
+
+    def _pick(self) -> Planned | None:
+        """Return what can be done now, if anything: parked operations first when their time has come."""
+        if self._draining:
+            return None
+        if self._parked and self._parked[0][0] <= anyio.current_time():
+            return heapq.heappop(self._parked)[2]
+        if not self._ready or len(self._parked) >= MOST_PARKED:
+            return None
+        if not self._exhausted and len(self._ready) <= self._batch // 2:
+            self._hungry.set()
+        return self._ready.popleft()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,597 @@
+"""Sources: CSV, JSON Lines, standard input and iterables of operations become rows, in bounded memory.
+
+Past 300 lines because what tells a good row from a bad one stands in one place: the two formats share all of it.
+"""
+
+import csv
+import functools
+import hashlib
+import io
+import os
+import re
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, aclosing, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+import msgspec
+from anyio import lowlevel, to_thread
+
+from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
+from capgo_async.endpoints import APP_ID
+from capgo_async.errors import ConfigurationError, InputError, JobError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+BATCH = 10_000
+"""How many rows a batch has at most, unless the reader asks for another number."""
+
+Kind = type[LinkDevice] | type[UnlinkDevice]
+"""What the rows of a file ask for; the file itself only says to what."""
+
+_LIMIT = 65_536  # bytes of one row: so a file without line ends or closing quotes takes no more memory than others
+_READ = 32_768  # bytes read at once: half of `_LIMIT`, so that few blocks are longer and can hold too long a line
+_LONGEST = 255  # characters of a name (contract, table of maxima)
+_TOO_LONG = "longer than 64 KiB"
+_UNCLOSED = "unexpected end of data"  # what the csv module says of a quoted field that is open where its input ends
+_SHOWN = 80  # characters of a first line that a message shows
+_COLUMNS = ("device_id", "app_id", "channel")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_ADVICE: dict[type[Exception], str] = {
+    FileNotFoundError: "there is no such file; check the path",
+    IsADirectoryError: "this is a directory; name a file",
+    PermissionError: "no permission to read it; check its owner and mode",
+}
+
+
+class Source(Protocol):
+    """What a job is made from: the rows of a list of intended changes."""
+
+    @property
+    def name(self) -> str:
+        """Return what messages call it: the file as it was given, "stdin", "operations"."""
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256, in hexadecimal, of what was read; raise `JobError` before `batches` is exhausted."""
+
+    @property
+    def asked(self) -> dict[str, str | None]:
+        """Return what was asked for every row, by name: the same rows may ask for something else."""
+
+    def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
+        """Read the rows, at most `size` at a time; raise `InputError` for a source that has none or cannot be read.
+
+        A file named by its path and a collection can be read again; a stream and an iterator cannot.
+        """
+
+
+def read_operations(
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    app_id: str | None = None,
+    channel: str | None = None,
+    kind: Kind = LinkDevice,
+) -> Source:
+    """Read operations from a CSV or JSON Lines file in UTF-8, by path, as a binary stream, or "-" for standard input.
+
+    Columns or keys: `device_id`, `app_id`, `channel`; the arguments fill the last two where a row leaves them empty.
+    Nothing is opened before the first batch is asked for; a stream is not closed.
+    """
+    if app_id is not None and not APP_ID.fullmatch(app_id):
+        raise ConfigurationError(_malformed(app_id))
+    if channel is not None:
+        if kind is UnlinkDevice:
+            message = f"channel {channel!r} has no meaning for unlinking, which removes whatever override there is."
+            raise ConfigurationError(message)
+        try:
+            channel = _text("channel", channel)
+        except _RowError as error:
+            raise ConfigurationError(str(error)) from error
+        if not channel:
+            message = "channel is blank: name one, or leave it out when every row names its own."
+            raise ConfigurationError(message)
+    return _File(source, _Asked(kind=kind, app_id=app_id, channel=channel))
+
+
+def from_operations(operations: Iterable[Operation] | AsyncIterable[Operation]) -> Source:
+    """Take operations from memory, a generator or an asynchronous iterable; a row's line is its place, from 1.
+
+    They are checked and normalised as the rows of a file are. None at all is no error.
+    """
+    return _Operations(operations)
+
+
+class _RowError(Exception):
+    """Carry the reason why a row is bad; never leaves this module."""
+
+
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller asked for every row: it fills empty cells, and no cell may say something else."""
+
+    kind: Kind
+    app_id: str | None = None
+    channel: str | None = None
+
+    def row(self, line: int, device_id: str, app_id: str, channel: str) -> Row:
+        """Return the row that these texts make."""
+        try:
+            device_id = _text("device_id", device_id.lower())
+            if not device_id:
+                return Row(line, None, "device_id is empty")
+            app_id = _agreed("app_id", app_id, self.app_id)
+            if not _is_app_id(app_id):
+                return Row(line, None, _malformed(app_id))
+            if self.kind is UnlinkDevice:
+                return Row(line, UnlinkDevice(app_id=app_id, device_id=device_id))
+            channel = _agreed("channel", channel, self.channel)
+        except _RowError as error:
+            return Row(line, None, str(error))
+        return Row(line, LinkDevice(app_id=app_id, device_id=device_id, channel=channel))
+
+
+def _text(column: str, value: str) -> str:
+    value = value.strip()
+    if not value.isprintable() and (found := _UNPRINTABLE.search(value)):
+        message = f"{column} contains the control character U+{ord(found[0]):04X}"
+        raise _RowError(message)
+    if len(value) > _LONGEST:
+        message = f"{column} is longer than {_LONGEST} characters"
+        raise _RowError(message)
+    return value
+
+
+def _agreed(column: str, cell: str, given: str | None) -> str:
+    value = _text(column, cell) if cell else cell
+    if value == given:
+        return value
+    if not value:
+        if given is None:
+            message = f"no {column}: the row names none, and none was given for every row"
+            raise _RowError(message)
+        return given
+    if given is not None:
+        message = f"{column} {value!r} differs from {given!r}, which was given for every row"
+        raise _RowError(message)
+    return value
+
+
+def _malformed(app_id: str) -> str:
+    return f"app_id {app_id!r} does not have the form of an app id, such as com.example.app"
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_app_id(text: str) -> bool:
+    return APP_ID.fullmatch(text) is not None
+
+
+class _File:
+    """A file or stream. Threads read it, one batch each, so that a slow disk or pipe holds up nobody else."""
+
+    def __init__(self, source: str | os.PathLike[str] | BinaryIO, asked: _Asked) -> None:
+        self._source = source
+        self._asked = asked
+        self._spent = False
+        self._digest: str | None = None
+        match source:
+            case "-":
+                name: object = "stdin"
+            case str() | os.PathLike():
+                name = os.fspath(source)
+            case _:
+                name = getattr(source, "name", None)
+        # A file name may hold bytes that are no text, which a job file could not store.
+        self.name = name.encode("utf-8", "replace").decode() if isinstance(name, str) else "stream"
+
+    @property
+    def digest(self) -> str:
+        return _known(self.name, self._digest)
+
+    @property
+    def asked(self) -> dict[str, str | None]:
+        return {"kind": self._asked.kind.__name__, "app_id": self._asked.app_id, "channel": self._asked.channel}
+
+    async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
+        _check_size(size)
+        self._digest = None
+        rows = self._rows()
+        try:
+            while batch := await to_thread.run_sync(_take, rows, size):
+                yield batch
+        finally:
+            # After a cancellation a thread may still be in it; the file is then closed when that thread lets go of it.
+            with suppress(ValueError):
+                rows.close()
+
+    def _rows(self) -> Generator[Row, None, None]:
+        sha256 = hashlib.sha256()
+        with self._opened() as stream:
+            rows = _parsed(_Lines(self.name, stream, sha256), self._asked)
+            first = next(rows, None)
+            if first is None:
+                message = f"{self.name}: there are columns but no rows. Nothing would change."
+                raise InputError(message)
+            yield first
+            yield from rows
+        self._digest = sha256.hexdigest()
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        source = self._source
+        if isinstance(source, str | os.PathLike) and source != "-":
+            with ExitStack() as stack:
+                try:
+                    stream = stack.enter_context(Path(source).open("rb"))
+                except (OSError, ValueError) as error:
+                    raise _cannot_read(self.name, error) from error
+                yield stream
+            return
+        if self._spent:
+            raise _read_once(self.name)
+        self._spent = True
+        if not isinstance(source, str | os.PathLike):
+            yield source
+        elif (stdin := getattr(sys.stdin, "buffer", None)) is not None:
+            yield stdin
+        else:
+            message = "stdin: this process has no standard input of bytes. Name a file."
+            raise InputError(message)
+
+
+class _Operations:
+    """Operations of the caller's own making, taken in the caller's own thread."""
+
+    name = "operations"
+
+    def __init__(self, operations: Iterable[Operation] | AsyncIterable[Operation]) -> None:
+        self._operations = operations
+        self._spent = False
+        self._digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        return _known(self.name, self._digest)
+
+    @property
+    def asked(self) -> dict[str, str | None]:
+        return {}
+
+    async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
+        _check_size(size)
+        if self._spent:
+            raise _read_once(self.name)
+        self._spent = isinstance(self._operations, Iterator | AsyncIterator)
+        self._digest = None
+        sha256 = hashlib.sha256()
+        encode = msgspec.json.Encoder().encode
+        asked = {kind: _Asked(kind=kind) for kind in (LinkDevice, UnlinkDevice)}
+        line = 0
+        batch: list[Row] = []
+        async with aclosing(_each(self._operations)) as operations:
+            async for operation in operations:
+                line += 1
+                channel = operation.channel if isinstance(operation, LinkDevice) else ""
+                row = asked[type(operation)].row(line, operation.device_id, operation.app_id, channel)
+                sha256.update(encode(row))
+                batch.append(row)
+                if len(batch) == size:
+                    await lowlevel.checkpoint()
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+        self._digest = sha256.hexdigest()
+
+
+async def _each(operations: Iterable[Operation] | AsyncIterable[Operation]) -> AsyncGenerator[Operation, None]:
+    if isinstance(operations, AsyncIterable):
+        async for operation in operations:
+            yield operation
+    else:
+        for operation in operations:
+            yield operation
+
+
+def _take(rows: Iterator[Row], size: int) -> list[Row]:
+    return list(islice(rows, size))
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        message = f"size is {size}: a batch has at least 1 row."
+        raise ConfigurationError(message)
+
+
+def _known(name: str, digest: str | None) -> str:
+    if digest is None:
+        message = f"{name}: there is no digest before the last batch was read."
+        raise JobError(message)
+    return digest
+
+
+def _read_once(name: str) -> InputError:
+    return InputError(f"{name}: it was read already and cannot be read again. Save it to a file, or make a new source.")
+
+
+def _cannot_read(name: str, error: Exception) -> InputError:
+    return InputError(f"{name}: {_ADVICE.get(type(error)) or getattr(error, 'strerror', None) or error}.")
+
+
+class _Lines:
+    """The bytes of a stream, in blocks of whole lines.
+
+    A line ends with LF, CR LF or CR. One that is longer than `_LIMIT` is cut short, but not so short that this is lost.
+    """
+
+    def __init__(self, name: str, stream: BinaryIO, sha256: "_Hash") -> None:
+        self.name = name
+        self.final = False
+        self._stream = stream
+        self._sha256 = sha256
+        self._rest = b""
+
+    def block(self, at_least: int = 1) -> bytes:
+        """Return the next lines, `at_least` so many bytes unless the end is met; nothing at the end."""
+        while not self.final:
+            data = self._read()
+            self.final = not data
+            held = self._rest + data
+            # CR as the last byte may be half of CR LF.
+            end = len(held) if self.final else max(held.rfind(b"\n"), held.rfind(b"\r", 0, -1)) + 1
+            self._rest = held[end:]
+            if len(self._rest) > _LIMIT + 1:
+                self._rest = self._rest[: _LIMIT + 1] + (b"\r" if self._rest.endswith(b"\r") else b"")
+            if self.final or end >= at_least:
+                return held[:end]
+            self._rest = held[:end] + self._rest
+        return b""
+
+    def put_back(self, lines: bytes) -> None:
+        """Take back the last lines of a block, to return them with more."""
+        self._rest = lines + self._rest
+
+    def _read(self) -> bytes:
+        """Return `_READ` bytes, fewer only at the end: a pipe may give them in small pieces."""
+        pieces: list[bytes] = []
+        missing = _READ
+        while missing:
+            try:
+                piece: object = self._stream.read(missing)
+            except (OSError, ValueError) as error:
+                raise _cannot_read(self.name, error) from error
+            if not isinstance(piece, bytes):
+                message = f"{self.name}: it gives {type(piece).__name__}, not bytes. Open it in binary mode, and blocking."
+                raise InputError(message)
+            if not piece:
+                break
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces)
+        self._sha256.update(data)
+        return data
+
+
+def _parsed(lines: _Lines, asked: _Asked) -> Iterator[Row]:
+    """Tell the format by the first character that is no white space, and parse it."""
+    block = lines.block(_LIMIT)
+    if block.startswith((b"\xff\xfe", b"\xfe\xff")):
+        message = f"{lines.name}: this is UTF-16 text. Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
+        raise InputError(message)
+    block = block.removeprefix(b"\xef\xbb\xbf")
+    number = 1
+    while block and not block.strip():
+        number += len(block.splitlines())
+        block = lines.block(_LIMIT)
+    if not block:
+        message = f"{lines.name}: there is nothing in it, so nothing would change."
+        raise InputError(message)
+    blank = block[: -len(block.lstrip())]
+    blank = blank[: max(blank.rfind(b"\n"), blank.rfind(b"\r")) + 1]
+    number += len(blank.splitlines())
+    block = block[len(blank) :]
+    if block.lstrip().startswith(b"{"):
+        return _json_rows(lines, asked, block, number)
+    return _table_rows(lines, asked, block, number)
+
+
+def _fault(line: bytes) -> str:
+    """Return what makes a line unreadable, whatever the format; nothing when it is readable."""
+    if len(line) > _LIMIT:
+        return _TOO_LONG
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        column = len(line[: error.start].decode()) + 1
+        return f"not UTF-8 (byte 0x{line[error.start]:02X} at column {column})"
+    column = text.find("\0") + 1
+    return f"a NUL byte at column {column}" if column else ""
+
+
+def _fault_in(lines: Sequence[bytes], line: int) -> str:
+    for number, text in enumerate(lines, line):
+        if fault := _fault(text):
+            return fault if number == line else f"{fault}, on line {number}"
+    return ""
+
+
+class _Named(msgspec.Struct, gc=False):
+    device_id: str
+    app_id: str | None = None
+
+
+class _Linked(_Named, gc=False):
+    channel: str | None = None
+
+
+_DECODERS: dict[Kind, msgspec.json.Decoder[_Linked] | msgspec.json.Decoder[_Named]] = {
+    LinkDevice: msgspec.json.Decoder(_Linked),
+    UnlinkDevice: msgspec.json.Decoder(_Named),
+}
+
+
+def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Row]:
+    decode = _DECODERS[asked.kind].decode
+    while block:
+        clean = len(block) <= _LIMIT and not _fault(block)
+        texts = block.splitlines(keepends=True)
+        for line, text in enumerate(texts, number):
+            if text.isspace():
+                continue
+            if not clean and (fault := _fault(text)):
+                yield Row(line, None, fault)
+                continue
+            try:
+                named = decode(text)
+            except msgspec.ValidationError as error:
+                yield Row(line, None, f"not the object that is expected: {error}")
+            except msgspec.DecodeError as error:
+                yield Row(line, None, f"not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+            except RecursionError:
+                yield Row(line, None, "not JSON that can be read: nested too deeply")
+            else:
+                channel = named.channel if isinstance(named, _Linked) else None
+                yield asked.row(line, named.device_id, named.app_id or "", channel or "")
+        number += len(texts)
+        block = lines.block()
+
+
+def _table_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Row]:
+    first = block.splitlines(keepends=True)
+    columns, delimiter, span = _header(f"{lines.name}, line {number}", first)
+    table = _Table(lines, asked, columns, delimiter)
+    number += span
+    block = b"".join(first[span:]) or lines.block()
+    while block:
+        number = yield from table.block(block, number)
+        block = lines.block()
+
+
+def _header(where: str, lines: Sequence[bytes]) -> tuple[list[str], str, int]:
+    """Return the columns, the delimiter that shows them, and how many lines they take."""
+    if len(lines[0]) > _LIMIT or b"\0" in lines[0]:
+        message = f"{where}: {_fault(lines[0])}, so this is not a table. Save it as CSV in UTF-8."
+        raise InputError(message)
+    for delimiter in ",;\t":
+        cells, span = _record(lines, 0, len(lines), delimiter)
+        columns = [] if isinstance(cells, str) else [cell.strip().lower() for cell in cells]
+        if "device_id" not in columns:
+            continue
+        for name in _COLUMNS:
+            if columns.count(name) > 1:
+                message = f"{where}: {columns.count(name)} columns are named {name}. Keep one."
+                raise InputError(message)
+        return columns, delimiter, span
+    found = lines[0].decode("utf-8", "replace").strip()
+    found = repr(found[:_SHOWN]) + ("..." if len(found) > _SHOWN else "")
+    message = (
+        f"{where}: the first line must name the columns, device_id among them, or be a JSON object as all others then; "
+        f"it is {found}."
+    )
+    raise InputError(message)
+
+
+class _Strict(csv.excel):
+    skipinitialspace = True
+    strict = True
+
+
+class _Table:
+    """The rows of a CSV file, below its header.
+
+    Where a quoted field goes wrong only the row that begins it is bad, and the next line begins the next row. The lines
+    that the field seemed to hold are read alone then, without a look at what follows them: so none is read often.
+    """
+
+    def __init__(self, lines: _Lines, asked: _Asked, columns: list[str], delimiter: str) -> None:
+        self._lines = lines
+        self._asked = asked
+        self._width = len(columns)
+        self._delimiter = delimiter
+        self._device_id = columns.index("device_id")
+        self._app_id = columns.index("app_id") if "app_id" in columns else None
+        self._channel = columns.index("channel") if "channel" in columns else None
+        self._opened = 0
+        self._fence = 0  # the first line below what the field that went wrong on line `_opened` seemed to hold
+
+    def block(self, block: bytes, number: int) -> Generator[Row, None, int]:
+        """Yield the rows of a block that begins with line `number`; return the number of the line after them."""
+        if len(block) <= _LIMIT and number >= self._fence and b"\0" not in block:
+            try:
+                reader = csv.reader(io.StringIO(block.decode(), newline=""), _Strict, delimiter=self._delimiter)
+                records = list(reader)
+            except (UnicodeDecodeError, csv.Error):
+                records = []
+            if records and reader.line_num == len(records):  # so each is one line
+                for line, cells in enumerate(records, number):
+                    if not _is_blank(cells):
+                        yield self._row(line, cells)
+                return number + len(records)
+        return (yield from self._one_by_one(block.splitlines(keepends=True), number))
+
+    def _one_by_one(self, lines: Sequence[bytes], number: int) -> Generator[Row, None, int]:
+        at = 0
+        while at < len(lines):
+            line = number + at
+            alone = line < self._fence
+            cells, span = _record(lines, at, at + 1 if alone else len(lines), self._delimiter)
+            if cells == _UNCLOSED and at + span == len(lines) and not alone and not self._lines.final:
+                self._lines.put_back(b"".join(lines[at:]))
+                return line
+            if isinstance(cells, str):
+                yield Row(line, None, _fault(lines[at]) or self._misquoted(line, span, cells))
+                if not alone:
+                    self._opened, self._fence = line, line + span - (cells != _UNCLOSED)
+                span = 1
+            elif not _is_blank(cells):
+                fault = _fault_in(lines[at : at + span], line)
+                yield Row(line, None, fault) if fault else self._row(line, cells)
+            at += span
+        return number + at
+
+    def _misquoted(self, line: int, span: int, error: str) -> str:
+        if line < self._fence:
+            return f"a quotation mark without its pair, below the quoted field that begins on line {self._opened}"
+        if error == _UNCLOSED:
+            return f"the quoted field that begins on line {line} is never closed, or not within the 64 KiB of a row"
+        if span > 1:
+            return f"the quoted field that begins on line {line} ends on line {line + span - 1}, before other text"
+        return f"not CSV: {error}"
+
+    def _row(self, line: int, cells: list[str]) -> Row:
+        if missing := self._width - len(cells):
+            if missing < 0:
+                return Row(line, None, f"{len(cells)} cells, but the header names {self._width} columns")
+            cells += [""] * missing
+        return self._asked.row(
+            line,
+            cells[self._device_id],
+            cells[self._app_id] if self._app_id is not None else "",
+            cells[self._channel] if self._channel is not None else "",
+        )
+
+
+def _is_blank(cells: list[str]) -> bool:
+    return not cells or (len(cells) == 1 and not cells[0].strip())
+
+
+def _record(lines: Sequence[bytes], at: int, end: int, delimiter: str) -> tuple[list[str] | str, int]:
+    """Return the cells of the record that begins at `at`, or why there are none, and how many lines it took."""
+    if len(lines[at]) > _LIMIT:
+        return _TOO_LONG, 1
+    reader = csv.reader(_within_limit(lines, at, end), _Strict, delimiter=delimiter)
+    try:
+        return next(reader), reader.line_num
+    except csv.Error as error:
+        return str(error), reader.line_num
+
+
+def _within_limit(lines: Sequence[bytes], at: int, end: int) -> Iterator[str]:
+    size = 0
+    for index in range(at, end):
+        size += len(lines[index])
+        if size > _LIMIT:
+            return
+        yield lines[index].decode("utf-8", "surrogateescape")

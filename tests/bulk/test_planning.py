@@ -1,0 +1,252 @@
+"""Plans: which rows need a request, which do not and why, and what a plan may cost."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses, write_csv
+from virtual_time import in_virtual_time
+
+from capgo_async.bulk import (
+    Job,
+    LinkDevice,
+    Operation,
+    Options,
+    Report,
+    Unknown,
+    UnlinkDevice,
+    from_operations,
+    read_operations,
+)
+from capgo_async.bulk.operations import Former, FormerState, inverse
+from capgo_async.bulk.planning import KEPT_REASONS
+from capgo_async.errors import InputError, JobError
+from capgo_async.sandbox import Sandbox
+
+STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
+
+
+async def plan(
+    sandbox: Sandbox, directory: Path, rows: list[tuple[str, ...]], *, options: Options | None = None, kind: type = LinkDevice
+) -> Job:
+    channel = "beta" if kind is LinkDevice else None
+    source = read_operations(write_csv(directory / "rows.csv", rows), app_id=APP, channel=channel, kind=kind)
+    async with client_of(sandbox) as capgo:
+        return await Job.create(directory / "job.capgo-job", source, client=capgo, options=options)
+
+
+async def others(job: Job) -> dict[int, tuple[str, str]]:
+    return {line: (fate, reason) for line, fate, reason in await job.others()}
+
+
+@in_virtual_time
+async def test_rows_end_as_planned_skipped_or_rejected_and_add_up(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=300)
+    ids = ids_of(sandbox)
+    linked = [device for device in ids if links_of(sandbox).get(device) == "beta"]
+    async with await plan(sandbox, tmp_path, [(device,) for device in [*ids, ids[0].upper(), STRANGER]]) as job:
+        assert (job.plan.rows, job.plan.rejected, job.plan.unknown) == (302, 0, 1)
+        assert job.plan.skipped == len(linked) + (ids[0] not in linked) + (ids[0] in linked)
+        assert job.plan.planned == 302 - job.plan.skipped
+        assert job.plan.requests == job.plan.planned
+        reasons = Counter(reason for _, reason in (await others(job)).values())
+        assert reasons["already linked to beta"] == len(linked)
+        assert reasons["identical to line 2"] == 1
+    assert not [line for line in sandbox.log if line.method != "GET"]
+
+
+@in_virtual_time
+async def test_former_states_are_channel_none_or_unknown(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=300)
+    links = links_of(sandbox)
+    rows = [device for device in ids_of(sandbox) if links.get(device) != "beta"]
+    async with await plan(sandbox, tmp_path, [(device,) for device in [*rows, STRANGER]]) as job:
+        found = {device: former async for device, former in job.formers()}
+    assert found[STRANGER] == FormerState(Former.UNKNOWN)
+    for device in rows:
+        expected = FormerState(Former.CHANNEL, links[device]) if device in links else FormerState(Former.NONE)
+        assert found[device] == expected
+
+
+@in_virtual_time
+async def test_without_any_override_in_sight_nothing_is_taken_for_unlinked(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=120)
+    sandbox.world.apps[APP].overrides.clear()
+    async with await plan(sandbox, tmp_path, [(device,) for device in ids_of(sandbox)], kind=UnlinkDevice) as job:
+        assert (job.plan.planned, job.plan.skipped) == (120, 0)
+        assert {former.known async for _, former in job.formers()} == {Former.UNKNOWN}
+
+
+@in_virtual_time
+async def test_devices_without_a_link_need_no_unlinking(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=300)
+    links = links_of(sandbox)
+    async with await plan(sandbox, tmp_path, [(device,) for device in ids_of(sandbox)], kind=UnlinkDevice) as job:
+        assert job.plan.planned == len(links)
+        async with client_of(sandbox) as capgo:
+            report = await job.run(capgo)
+    assert report.done == len(links)
+    assert links_of(sandbox) == {}
+
+
+@in_virtual_time
+async def test_an_app_is_listed_no_further_than_it_has_rows(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=2000)
+    last = ids_of(sandbox)[-3:]
+    async with await plan(sandbox, tmp_path, [(device,) for device in last]) as job:
+        assert job.plan.planned + job.plan.skipped == 3
+        assert job.plan.unknown == 0, "what was not looked at is not unknown"
+    assert len([line for line in sandbox.log if line.path == "/device"]) == 3
+
+
+@pytest.mark.parametrize(("policy", "planned", "skipped"), [(Unknown.SEND, 2, 0), (Unknown.SKIP, 0, 2)])
+def test_unknown_devices_are_sent_or_skipped(tmp_path: Path, policy: Unknown, planned: int, skipped: int) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        rows: list[tuple[str, ...]] = [(STRANGER,), (STRANGER.replace("f", "e"),)]
+        async with await plan(sandbox_of(), tmp_path, rows, options=Options(unknown=policy)) as job:
+            assert (job.plan.planned, job.plan.skipped) == (planned, skipped)
+
+    run()
+
+
+@in_virtual_time
+async def test_unknown_devices_can_refuse_the_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="1 device is in no inventory"):
+        await plan(sandbox_of(), tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.REFUSE))
+    assert [path.name for path in tmp_path.iterdir() if "capgo-job" in path.name and not path.name.endswith(".lock")] == []
+
+
+@in_virtual_time
+async def test_a_store_that_cannot_be_read_makes_no_device_unknown(tmp_path: Path) -> None:
+    sandbox = sandbox_of(faults="GET /device:masked=100%")
+    async with await plan(sandbox, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.SKIP)) as job:
+        assert (job.plan.planned, job.plan.unknown) == (1, 0)
+        assert any("first page was empty" in remark for remark in job.plan.remarks)
+
+
+CONTRADICTION = [("a1", APP, "beta"), ("a2", APP, "beta"), ("A1", APP, "alpha"), ("a2", APP, "beta")]
+
+
+async def create(sandbox: Sandbox, directory: Path, rows: list[tuple[str, ...]], options: Options | None = None) -> Job:
+    source = read_operations(write_csv(directory / "rows.csv", rows, ("device_id", "app_id", "channel")))
+    async with client_of(sandbox) as capgo:
+        return await Job.create(directory / "job.capgo-job", source, client=capgo, options=options)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines", "reason"),
+    [
+        (CONTRADICTION, [2, 4], "contradicts"),
+        ([("a1", APP, "nope"), ("a2", APP, "beta")], [2], "no channel 'nope'"),
+        ([("a1", APP, "production"), ("a2", APP, "beta")], [2], "devices unlink"),
+        ([("a1", "com.nowhere.app", "beta"), ("a2", APP, "beta")], [2], "no access to com.nowhere.app"),
+        ([("a1", "nodots", "beta"), ("a2", APP, "beta")], [2], "nodots"),
+    ],
+)
+def test_bad_rows_refuse_the_whole_input_unless_they_may_be_left_out(
+    tmp_path: Path, rows: list[tuple[str, ...]], lines: list[int], reason: str
+) -> None:
+    sandbox = sandbox_of()
+
+    @in_virtual_time
+    async def refused() -> None:
+        with pytest.raises(InputError) as refusal:
+            await create(sandbox, tmp_path, rows)
+        assert refusal.value.count == len(lines)
+        assert [line for line, _ in refusal.value.rejected] == lines
+        assert all(reason in why for _, why in refusal.value.rejected)
+        assert not (tmp_path / "job.capgo-job").exists()
+
+    @in_virtual_time
+    async def left_out() -> None:
+        async with await create(sandbox, tmp_path, rows, Options(reject_bad_rows=True)) as job:
+            assert job.plan.rejected == len(lines)
+            assert job.plan.rows == len(rows)
+            assert {line for line, (fate, _) in (await others(job)).items() if fate == "rejected"} == set(lines)
+
+    refused()
+    left_out()
+    assert not [line for line in sandbox.log if line.method != "GET"]
+
+
+@in_virtual_time
+async def test_a_listing_that_lies_refuses_the_plan_instead_of_skipping_rows(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=600, faults="GET /device:masked=#2+#3")
+    with pytest.raises(Exception, match="empty page"):
+        await plan(sandbox, tmp_path, [(device,) for device in ids_of(sandbox)])
+    assert not (tmp_path / "job.capgo-job").exists()
+
+
+@in_virtual_time
+async def test_operations_can_come_from_memory_and_may_link_and_unlink(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=30)
+    links = links_of(sandbox)
+    linked = min(links)
+    free = next(device for device in ids_of(sandbox) if device not in links)
+    operations: list[Operation] = [
+        UnlinkDevice(app_id=APP, device_id=linked),
+        LinkDevice(app_id=APP, device_id=free, channel="alpha"),
+    ]
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "job.capgo-job", from_operations(operations), client=capgo) as job:
+            report = await job.run(capgo)
+            checked: Report = await job.verify(capgo)
+    assert report.done == 2
+    assert (checked.verified, checked.contradicted, checked.consistent) == (2, 0, True)
+    assert links_of(sandbox)[free] == "alpha"
+    assert linked not in links_of(sandbox)
+
+
+@in_virtual_time
+async def test_a_fresh_listing_verifies_contradicts_or_cannot_tell(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=40)
+    sandbox.world.apps[APP].overrides.clear()
+    ids = ids_of(sandbox)
+    async with await plan(sandbox, tmp_path, [(device,) for device in [*ids, STRANGER]]) as job, client_of(sandbox) as capgo:
+        await job.run(capgo)
+        sandbox.world.apps[APP].unlink(ids[3])
+        report = await job.verify(capgo)
+        assert (report.verified, report.contradicted, report.cannot_tell, report.unchecked) == (39, 1, 1, 0)
+        assert not report.consistent
+    assert statuses(sandbox).keys() == {200}
+
+
+@in_virtual_time
+async def test_a_plan_says_what_it_costs_and_how_long_links_live(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=3000)
+    async with await plan(sandbox, tmp_path, [(device,) for device in ids_of(sandbox)]) as job:
+        text = str(job.plan)
+        assert f"{job.plan.requests:,} requests" in text
+        assert job.plan.seconds == pytest.approx(61.0)
+        assert "30 days" in text
+
+
+def test_the_inverse_of_an_operation_is_known_where_the_former_state_is() -> None:
+    operation = LinkDevice(app_id=APP, device_id="d", channel="beta")
+    assert inverse(operation, FormerState(Former.CHANNEL, "alpha")) == LinkDevice(app_id=APP, device_id="d", channel="alpha")
+    assert inverse(operation, FormerState(Former.NONE)) == UnlinkDevice(app_id=APP, device_id="d")
+    assert inverse(operation, FormerState()) is None
+
+
+@in_virtual_time
+async def test_a_source_that_is_no_file_leaves_no_job(tmp_path: Path) -> None:
+    async with client_of(sandbox_of()) as capgo:
+        with pytest.raises(InputError):
+            await Job.create(tmp_path / "job.capgo-job", read_operations(tmp_path / "nowhere.csv"), client=capgo)
+        with pytest.raises(JobError, match="cannot write"):
+            await Job.create(tmp_path / "no" / "job.capgo-job", from_operations([]), client=capgo)
+    assert not list(tmp_path.glob("*.capgo-job*[!k]"))
+
+
+@in_virtual_time
+async def test_every_bad_row_is_heard_of_and_few_are_kept(tmp_path: Path) -> None:
+    heard: list[tuple[int, str]] = []
+    rows = [(f"a{number}", APP, "nope" if number % 2 else "beta") for number in range(5000)]
+    source = read_operations(write_csv(tmp_path / "rows.csv", rows, ("device_id", "app_id", "channel")))
+    async with client_of(sandbox_of()) as capgo:
+        with pytest.raises(InputError) as refusal:
+            await Job.create(tmp_path / "job.capgo-job", source, client=capgo, on_rejected=heard.extend)
+    assert [line for line, _ in heard] == [number + 2 for number in range(5000) if number % 2]
+    assert refusal.value.count == len(heard)
+    assert len(refusal.value.rejected) == KEPT_REASONS

@@ -1,0 +1,205 @@
+"""Jobs against a sandbox with the server's real limits, in virtual time: the access log is the judge."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import anyio
+import pytest
+from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, statuses, write_csv
+from virtual_time import in_virtual_time, run_in_virtual_time
+
+from capgo_async.bulk import Job, Report, read_operations
+from capgo_async.limits import DEFAULT_SILENCE, server_limits
+from capgo_async.sandbox import AccessLine, Sandbox
+
+
+async def relink(sandbox: Sandbox, directory: Path, *, name: str = "job", **options: object) -> Report:
+    source = read_operations(relink_everything(directory / "devices.csv", sandbox))
+    async with client_of(sandbox, **options) as capgo:  # type: ignore[arg-type]  # options of the client
+        async with await Job.create(directory / f"{name}.capgo-job", source, client=capgo) as job:
+            return await job.run(capgo)
+
+
+def refused(sandbox: Sandbox) -> list[AccessLine]:
+    return [line for line in sandbox.log if line.status == 429]
+
+
+def silences(log: Iterable[AccessLine], at_least: float) -> int:
+    return sum(1 for earlier, later in pairwise(log) if later.time - earlier.answered >= at_least)
+
+
+@pytest.mark.parametrize(("apps", "devices"), [(1, 3300), (3, 6000), (12, 6000)])
+@in_virtual_time
+async def test_nothing_is_refused_with_64_workers(tmp_path: Path, apps: int, devices: int) -> None:
+    sandbox = sandbox_of(apps=apps, devices=devices, limits="server")
+    report = await relink(sandbox, tmp_path, concurrency=64)
+    assert (report.done, report.failed, report.pending, report.rate_limited) == (report.planned, 0, 0, 0)
+    assert report.rows == devices
+    assert refused(sandbox) == []
+    assert report.requests == len(sandbox.log)
+    assert all(set(links_of(sandbox, app).values()) == {"beta"} for app in sandbox.world.apps)
+
+
+@in_virtual_time
+async def test_the_key_rests_exactly_as_often_as_it_must(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=12, devices=9000, limits="server")
+    report = await relink(sandbox, tmp_path, concurrency=64)
+    rests = (report.requests - 1) // 1999
+    assert silences(sandbox.log, 60.0) == rests
+    assert report.requests > 3 * 1999
+    assert sandbox.log[-1].answered - sandbox.log[0].time < rests * 62.0 + 15.0
+
+
+@in_virtual_time
+async def test_auto_learns_a_smaller_limit_of_the_key_once(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=12, devices=2400, limits="server", variables={"RATE_LIMIT_API_KEY": 301})
+    workers = 64
+    report = await relink(sandbox, tmp_path, concurrency=workers)
+    assert (report.done, report.pending) == (report.planned, 0)
+    # First the refusal that may be somebody else's traffic, then the one that teaches: by a request that goes alone.
+    knocks = refused(sandbox)
+    assert 0 < len(knocks) <= workers + 1
+    later = [line for line in sandbox.log if line.time > knocks[-1].time]
+    assert len(later) > 3 * 300
+    assert not any(line.status == 429 for line in later)
+
+
+@in_virtual_time
+async def test_auto_learns_a_smaller_limit_of_an_app_once(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=2, devices=1600, limits="server", variables={"RATE_LIMIT_CHANNEL_SELF_IP": 100})
+    workers = 16
+    report = await relink(sandbox, tmp_path, concurrency=workers)
+    assert (report.done, report.pending) == (report.planned, 0)
+    for app in sandbox.world.apps:
+        assert 0 < len([line for line in refused(sandbox) if line.target.startswith(app)]) <= workers + 1
+
+
+@in_virtual_time
+async def test_earlier_traffic_on_the_key_teaches_nothing(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=12, devices=6000, limits="server")
+    async with client_of(sandbox) as other:
+        for _ in range(1500):
+            await other.bundles.list(APP).all()
+    await anyio.sleep(5.0)
+    async with client_of(sandbox, concurrency=64) as capgo:
+        source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
+            report = await job.run(capgo)
+        assert max(capgo.pacer.limits_of(capgo.requester.key_scope)) == 1999
+    assert report.done == report.planned
+    assert len(refused(sandbox)) <= 64
+
+
+@in_virtual_time
+async def test_after_the_keys_refusal_the_log_shows_silence_until_the_reset(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=12, devices=2400, limits="server", variables={"RATE_LIMIT_API_KEY": 301})
+    await relink(sandbox, tmp_path, concurrency=64)
+    log = list(sandbox.log)
+    for refusal in refused(sandbox):
+        after = [line for line in log if line.time > refusal.answered + 0.04]
+        together = max(line.answered for line in log if line.time <= refusal.answered + 0.04)
+        assert after[0].time >= together + 60.0
+
+
+def test_a_resume_right_after_a_kill_learns_no_false_limit_and_breaks_no_gate(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=12, devices=6000, limits="server")
+    source = relink_everything(tmp_path / "devices.csv", sandbox)
+    path = tmp_path / "job.capgo-job"
+    left_by_kill = tmp_path / "killed.capgo-job"
+
+    async def killed() -> float:
+        async with (
+            client_of(sandbox, concurrency=64) as capgo,
+            await Job.create(path, read_operations(source), client=capgo) as job,
+        ):
+            with anyio.move_on_after(3.0):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(job.run, capgo)
+                    await anyio.sleep(2.9)
+                    copy_job(path, left_by_kill)
+        return anyio.current_time()
+
+    async def resumed(killed_at: float) -> Report:
+        await anyio.sleep(killed_at + 1.0)
+        async with client_of(sandbox, concurrency=64) as capgo, await Job.open(left_by_kill) as job:
+            report = await job.run(capgo)
+            assert max(capgo.pacer.limits_of(capgo.requester.key_scope)) == 1999
+            return report
+
+    report = run_in_virtual_time(resumed(run_in_virtual_time(killed())))
+    assert (report.done, report.pending) == (report.planned, 0)
+    assert refused(sandbox) == []
+
+
+@in_virtual_time
+async def test_windows_divided_by_a_speed_are_kept_on_the_ordinary_path(tmp_path: Path) -> None:
+    speed = 20.0
+    sandbox = sandbox_of(apps=12, devices=6000, limits="server", speed=speed)
+    report = await relink(sandbox, tmp_path, limits=server_limits(speed=speed), concurrency=64)
+    assert report.done == report.planned
+    assert refused(sandbox) == []
+    assert silences(sandbox.log, DEFAULT_SILENCE / speed) >= 2
+
+
+@pytest.mark.parametrize("fault", ["drop-before", "drop-after", "500", "500-after", "502", "502-after"])
+@in_virtual_time
+async def test_faults_are_survived_and_nothing_is_lost(tmp_path: Path, fault: str) -> None:
+    sandbox = sandbox_of(apps=3, devices=600, limits="server", faults=f"/device:{fault}=5%")
+    report = await relink(sandbox, tmp_path, concurrency=32)
+    assert (report.done, report.failed, report.pending) == (report.planned, 0, 0)
+    assert report.retries > 0
+    assert all(set(links_of(sandbox, app).values()) == {"beta"} for app in sandbox.world.apps)
+    assert refused(sandbox) == [], "a link that may have been processed waits for the server's memory"
+
+
+@in_virtual_time
+async def test_a_link_is_never_sent_again_within_the_servers_memory_and_holds_no_worker_up(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=300, limits="server", faults="POST /device:drop-after=#1")
+    await relink(sandbox, tmp_path, concurrency=1)
+    posts = [line for line in sandbox.log if line.method == "POST"]
+    again = [line for line in posts if line.target == posts[0].target]
+    assert len(again) == 2
+    assert again[1].time - again[0].time >= 60.0
+    assert posts[-1] is again[1], "the only worker went on with the others"
+
+
+@in_virtual_time
+async def test_a_server_that_always_fails_ends_in_ambiguous_failures(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=20, faults="POST /device:502=100%")
+    report = await relink(sandbox, tmp_path)
+    assert (report.done, report.failed) == (0, report.planned)
+    assert [failure.cause for failure in report.failures] == ["ambiguous"]
+    assert statuses(sandbox)[502] == 5 * report.planned
+
+
+@in_virtual_time
+async def test_a_published_limit_is_kept_by_the_standard_rate(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=400, limits="published")
+    report = await relink(sandbox, tmp_path, rate="standard", concurrency=64)
+    assert report.done == report.planned
+    assert refused(sandbox) == []
+
+
+@in_virtual_time
+async def test_auto_falls_back_to_the_published_limit_when_an_edge_enforces_it(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=400, limits="published")
+    report = await relink(sandbox, tmp_path, concurrency=16)
+    assert report.done == report.planned
+    assert len(refused(sandbox)) <= 16
+
+
+@in_virtual_time
+async def test_operations_are_interleaved_by_app_and_in_input_order_within_one(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    rows = [(app, device) for app in sandbox.world.apps for device in reversed(ids_of(sandbox, app))]
+    source = write_csv(tmp_path / "devices.csv", rows, ("app_id", "device_id"))
+    async with client_of(sandbox, concurrency=1) as capgo:
+        async with await Job.create(tmp_path / "job.capgo-job", read_operations(source, channel="beta"), client=capgo) as job:
+            await job.run(capgo)
+    targets = [line.target for line in sandbox.log if line.method == "POST"]
+    apps = [target.split("/")[0] for target in targets[:30]]
+    assert max(apps.count(app) for app in set(apps)) <= 11
+    for app in sandbox.world.apps:
+        mine = [target for target in targets if target.startswith(app)]
+        assert mine == sorted(mine, reverse=True)

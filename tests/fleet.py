@@ -1,0 +1,90 @@
+"""A fleet in a sandbox, and the files that ask for it to be moved: what the tests of the engine begin with."""
+
+import csv
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from capgo_async import CapgoClient
+from capgo_async.limits import Limit
+from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
+from capgo_async.sandbox.inprocess import InProcessTransport
+from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
+
+APP = "com.example.app01"
+
+
+def sandbox_of(
+    *,
+    apps: int = 1,
+    devices: int = 100,
+    limits: str = "off",
+    variables: dict[str, int] | None = None,
+    faults: str = "",
+    speed: float = 1.0,
+) -> Sandbox:
+    """Return a sandbox with a seeded fleet."""
+    settings = Settings(limits=thresholds(limits, variables), faults=parse_faults(faults), speed=speed)
+    return Sandbox(fleet(apps=apps, devices=devices), settings)
+
+
+def client_of(
+    sandbox: Sandbox,
+    *,
+    rate: str = "auto",
+    limits: Iterable[Limit] | None = None,
+    concurrency: int = 16,
+    delay: float = 0.02,
+    seed: int = 1,
+    api_key: str = SUPER_ADMIN_KEY,
+) -> CapgoClient:
+    """Return a client of a sandbox without sockets; requests and replies take `delay` seconds each."""
+    transport = InProcessTransport(sandbox, request_delay=delay, reply_delay=delay, chance=random.Random(seed))
+    return CapgoClient(
+        api_key=api_key,
+        transport=transport,
+        rate=rate,
+        limits=None if limits is None else tuple(limits),
+        concurrency=concurrency,
+    )
+
+
+def ids_of(sandbox: Sandbox, app_id: str = APP) -> list[str]:
+    """Return the ids of an app's devices."""
+    return sorted(sandbox.world.apps[app_id].devices)
+
+
+def links_of(sandbox: Sandbox, app_id: str = APP) -> dict[str, str]:
+    """Return the channel of each linked device of an app."""
+    return {device: override.channel.name for device, override in sandbox.world.apps[app_id].overrides.items()}
+
+
+def write_csv(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ("device_id",)) -> Path:
+    """Write a source."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def relink_everything(path: Path, sandbox: Sandbox, channel: str = "beta") -> Path:
+    """Write a source that links every device of every app to `channel`."""
+    rows = [(app_id, device, channel) for app_id in sandbox.world.apps for device in ids_of(sandbox, app_id)]
+    return write_csv(path, rows, ("app_id", "device_id", "channel"))
+
+
+def statuses(sandbox: Sandbox) -> Counter[int]:
+    """Count the statuses in the access log."""
+    return Counter(line.status for line in sandbox.log)
+
+
+def copy_job(path: Path, to: Path) -> Path:
+    """Copy a job file as a kill would leave it: with its write-ahead log, whatever is under way."""
+    for suffix in ("", "-wal"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            shutil.copy(part, to.with_name(to.name + suffix))
+    return to
