@@ -1,0 +1,42 @@
+"""Asks on the terminal, which is not stdin: that may be the source."""
+
+import os
+import select
+from pathlib import Path
+from typing import Final
+
+from anyio import to_thread
+
+from ..errors import ConfigurationError
+
+TERMINAL = Path("/dev/tty")
+_GLANCE: Final = 0.2
+"""Seconds after which a wait for the answer looks whether it is still wanted."""
+
+
+class Question:
+    """An open terminal, to be asked one question."""
+
+    def __init__(self) -> None:
+        try:
+            self._terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
+        except OSError as error:
+            message = "there is no terminal to ask on: --yes sends without a question, --plan-only stops after the plan"
+            raise ConfigurationError(message) from error
+
+    def close(self) -> None:
+        """Let go of the terminal."""
+        os.close(self._terminal)
+
+    async def confirmed(self, question: str) -> bool:
+        """Ask, and tell whether the answer is yes; a terminal that goes away says no."""
+        try:
+            os.write(self._terminal, f"{question} [y/N] ".encode())
+            while not await to_thread.run_sync(self._answered):
+                pass
+            return os.read(self._terminal, 1024).strip().lower() in {b"y", b"yes"}
+        except OSError:
+            return False
+
+    def _answered(self) -> bool:
+        return bool(select.select([self._terminal], [], [], _GLANCE)[0])

@@ -1,0 +1,95 @@
+"""Makes commands of coroutine functions: expands their groups of options, runs them, turns what they raise into exit codes."""
+
+import functools
+import importlib.util
+import inspect
+import traceback
+import typing
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+import msgspec
+import typer
+
+from ..bulk.report import ExitCode
+from .failing import code_of, explain
+from .interruption import Interruption
+from .options import Group, Output
+from .speech import Speech
+
+Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
+
+
+class Invocation(NamedTuple):
+    """One call of the command: how it speaks, and what interrupts it."""
+
+    speech: Speech
+    interruption: Interruption
+
+
+def command(app: typer.Typer, name: str, *, epilog: str | None = None) -> Callable[[Command], Command]:
+    """Make a command of a coroutine function that takes an `Output` among its parameters and returns its exit code.
+
+    A parameter whose type is a `Group` becomes the options of that group; one of type `Invocation` is no option.
+    """
+
+    def register(function: Command) -> Command:
+        app.command(name, epilog=epilog)(_expanded(function))
+        return function
+
+    return register
+
+
+def _expanded(function: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
+    parameters = inspect.signature(function).parameters
+    groups = {name: p.annotation for name, p in parameters.items() if _is_group(p.annotation)}
+    invocations = [name for name, p in parameters.items() if p.annotation is Invocation]
+
+    def call(**values: object) -> None:
+        arguments: dict[str, object] = {
+            name: group(**{field: values.pop(field) for field in group.__struct_fields__}) for name, group in groups.items()
+        }
+        output = next(value for value in arguments.values() if isinstance(value, Output))
+        speech = output.speech()
+        invocation = Invocation(speech, Interruption(speech))
+        arguments |= values | dict.fromkeys(invocations, invocation)
+        raise typer.Exit(_perform(functools.partial(function, **arguments), output, invocation))
+
+    own = [p for name, p in parameters.items() if name not in groups and name not in invocations]
+    expanded = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    for group in groups.values():
+        expanded += _parameters_of(group)
+    call.__doc__ = function.__doc__
+    call.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]  # how inspect is told
+    call.__annotations__ = {p.name: p.annotation for p in expanded}
+    return call
+
+
+def _is_group(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Group)
+
+
+def _parameters_of(group: type[Group]) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in msgspec.structs.fields(group)
+    ]
+
+
+def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: Invocation) -> int:
+    try:
+        return anyio.run(invocation.interruption.guard, action, backend_options={"use_uvloop": _has_uvloop()})
+    except KeyboardInterrupt:
+        invocation.speech.say("interrupted")
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last place that can say it in a sentence
+        if output.debug:
+            invocation.speech.say("".join(traceback.format_exception(error)))
+        invocation.speech.say(f"error: {explain(error)}")
+        return code_of(error)
+
+
+def _has_uvloop() -> bool:
+    return importlib.util.find_spec("uvloop") is not None

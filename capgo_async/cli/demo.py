@@ -1,0 +1,96 @@
+"""`capgo-async demo`: the main job, end to end, against a sandbox in its own process."""
+
+import csv
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final
+
+import anyio
+import msgspec
+import typer
+
+from ..bulk import Job, Report, read_operations
+from ..client import CapgoClient
+from ..limits import server_limits
+from ..sandbox.seeding import device_id
+from .commands import Invocation, command
+from .embedded import Address, embedded
+from .options import Group, Output
+from .reporting import print_report
+from .running import followed
+
+_CHANNEL: Final = "beta"
+"""The channel that a third of a seeded fleet is linked to already."""
+_FAULTS: Final = "*:500=0.5%,502=0.5%,drop-before=0.5%,drop-after=0.5%"
+_UNKNOWN_DEVICE: Final = "00000000-0000-4000-9000-{:012d}"
+"""Devices that no inventory shows."""
+
+
+class Size(Group, frozen=True, kw_only=True):
+    """How large the demonstration is."""
+
+    apps: Annotated[int, typer.Option("--apps", help="Apps.", min=1, max=99)] = 12
+    devices: Annotated[int, typer.Option("--devices", help="Devices, shared evenly by the apps.", min=1)] = 20_000
+    unknown: Annotated[int, typer.Option("--unknown", help="Further ids, which no inventory shows.", min=0)] = 12
+    speed: Annotated[float, typer.Option("--speed", help="Divides the windows of the server's limits.", min=0.1)] = 60.0
+    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests in flight at most.", min=1)] = 32
+
+
+def register(program: typer.Typer) -> None:
+    """Add the command to the program."""
+    command(program, "demo")(run_demo)
+
+
+async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
+    """Relink a made-up fleet: a sandbox with limits and faults, a CSV file, a plan, a run, the proof."""
+    del output
+    note = invocation.speech.note
+    arguments = {"apps": size.apps, "devices": size.devices, "speed": size.speed, "limits": "server", "faults": _FAULTS}
+    started = anyio.current_time()
+    with tempfile.TemporaryDirectory(prefix="capgo-demo-") as directory:
+        source = Path(directory, "devices.csv")
+        rows = await anyio.to_thread.run_sync(_write, source, size)
+        note(f"source: {rows:,} rows in {source}, to be linked to {_CHANNEL}")
+        async with embedded(arguments) as address:
+            note(f"sandbox: {address.base_url}, limits of the server {size.speed:g} times as fast, 2 % of its answers faulty")
+            report = await _relink(source, address, size, invocation)
+    elapsed = round(anyio.current_time() - started, 3)
+    return print_report(msgspec.structs.replace(report, elapsed_seconds=elapsed), invocation.speech)
+
+
+async def _relink(source: Path, address: Address, size: Size, invocation: Invocation) -> Report:
+    note = invocation.speech.note
+    async with CapgoClient(
+        api_key=address.api_key,
+        base_url=address.base_url,
+        limits=server_limits(speed=size.speed),
+        concurrency=size.concurrency,
+    ) as client:
+        path = source.with_name("demo.capgo-job")
+        async with await Job.create(path, read_operations(str(source), channel=_CHANNEL), client=client) as job:
+            note(f"plan:\n{job.plan}")
+            report = await followed(job, client, invocation)
+            if report.pending:
+                return report
+            note("run: done; now every device is listed again, to see whether it is so")
+            return await job.verify(client)
+
+
+def _write(source: Path, size: Size) -> int:
+    """Write the devices of the fleet that the sandbox makes of the same numbers, and some that it does not know."""
+    rows = [*_fleet(size)]
+    apps = sorted({app_id for _, app_id in rows})
+    rows += [(_UNKNOWN_DEVICE.format(number), apps[number % len(apps)]) for number in range(size.unknown)]
+    with source.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("device_id", "app_id"))
+        writer.writerows(rows)
+    return len(rows)
+
+
+def _fleet(size: Size) -> Iterator[tuple[str, str]]:
+    for app in range(size.apps):
+        app_id = f"com.example.app{app + 1:02d}"
+        for index in range(size.devices // size.apps + (app < size.devices % size.apps)):
+            yield device_id(app_id, index), app_id

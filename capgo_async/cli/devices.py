@@ -1,0 +1,93 @@
+"""`capgo-async devices`."""
+
+from typing import Annotated
+
+import typer
+
+from ..bulk import LinkDevice, UnlinkDevice, read_operations
+from ..bulk.report import ExitCode
+from ..errors import ConfigurationError
+from .changing import change_many
+from .commands import Invocation, command
+from .listing import print_item, print_listing
+from .options import AppId, Connection, DeviceId, Planning
+from .speech import Speech
+
+commands = typer.Typer(name="devices", help="Look at devices, link and unlink them.", no_args_is_help=True)
+
+_SOURCE_HELP = "A CSV or JSON Lines file of device ids, - for stdin."
+Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel, exactly as it is spelt.", show_default=False)]
+ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel, where rows name none.")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
+SourceOrApp = Annotated[
+    str, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
+]
+OneDeviceId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The device, to unlink one only.", show_default=False)]
+
+
+@command(commands, "list")
+async def list_devices(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
+    """List the devices of an app that were seen in the last 90 days, by id."""
+    async with connection.client() as client:
+        columns = ("device_id", "custom_id", "channel", "version_name", "platform", "updated_at")
+        return await print_listing(client.devices.list(app_id), columns, invocation.speech)
+
+
+@command(commands, "get")
+async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection, invocation: Invocation) -> int:
+    """Show one device."""
+    async with connection.client() as client:
+        return print_item(await client.devices.get(app_id, device_id), invocation.speech)
+
+
+@command(commands, "link")
+async def link_device(
+    app_id: AppId, device_id: DeviceId, channel: Channel, connection: Connection, invocation: Invocation
+) -> int:
+    """Put one device on a channel; also one that nobody has seen yet."""
+    async with connection.client() as client:
+        await client.devices.link(app_id, device_id, channel=channel)
+    return _print_change(invocation.speech, app_id, device_id, channel)
+
+
+@command(commands, "relink")
+async def relink_devices(
+    source: Source,
+    planning: Planning,
+    connection: Connection,
+    invocation: Invocation,
+    channel: ChannelOfAll = None,
+) -> int:
+    """Put many devices on a channel: read SOURCE, plan, ask, send, report. Can be resumed after any end."""
+    operations = read_operations(source, app_id=planning.app, channel=channel, kind=LinkDevice)
+    return await change_many(operations, "relink", planning, connection, invocation)
+
+
+@command(commands, "unlink")
+async def unlink_devices(
+    source: SourceOrApp,
+    planning: Planning,
+    connection: Connection,
+    invocation: Invocation,
+    device_id: OneDeviceId = None,
+) -> int:
+    """Remove the links of many devices as relink sets them, or with APP and ID the link of one device."""
+    if device_id is None:
+        operations = read_operations(source, app_id=planning.app, kind=UnlinkDevice)
+        return await change_many(operations, "unlink", planning, connection, invocation)
+    if planning != Planning(yes=planning.yes):
+        message = "unlink APP ID changes one device and takes no options of a plan: give a SOURCE alone for many"
+        raise ConfigurationError(message)
+    async with connection.client() as client:
+        await client.devices.unlink(source, device_id)
+    return _print_change(invocation.speech, source, device_id, None)
+
+
+def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | None) -> int:
+    if speech.json:
+        speech.emit({"app_id": app_id, "device_id": device_id.lower(), "channel": channel})
+    elif channel is None:
+        speech.show(f"{device_id.lower()} of {app_id} is without a link")
+    else:
+        speech.show(f"{device_id.lower()} of {app_id} is linked to {channel}")
+    return ExitCode.OK

@@ -1,0 +1,34 @@
+"""`capgo-async job`."""
+
+import typer
+
+from ..bulk import Job
+from ..bulk.report import ExitCode
+from .commands import Invocation, command
+from .options import Connection, JobFile, Output, Running
+from .reporting import print_job
+from .running import Terms, confirm_and_run, open_question
+
+commands = typer.Typer(name="job", help="Look at a job, or go on with it.", no_args_is_help=True)
+
+
+@command(commands, "show")
+async def show_job(path: JobFile, output: Output, invocation: Invocation) -> int:
+    """Show what a job will do and has done; another process may be running it."""
+    del output
+    async with await Job.open(path, read_only=True) as job:
+        print_job(job, await job.report(), invocation.speech)
+    return ExitCode.OK
+
+
+@command(commands, "run")
+async def run_job(path: JobFile, running: Running, connection: Connection, invocation: Invocation) -> int:
+    """Send what is open of a job, and ask before unless it was run before."""
+    async with connection.client() as client, await Job.open(path, client=client) as job:
+        asks = not running.yes and not job.begun and job.plan.requests
+        question = open_question(running) if asks else None
+        try:
+            return await confirm_and_run(job, Terms(client, connection, running, question, invocation))
+        finally:
+            if question is not None:
+                question.close()

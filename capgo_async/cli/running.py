@@ -1,0 +1,70 @@
+"""Runs a job: asks first, follows it, lets signals drain or stop it, reports."""
+
+from typing import NamedTuple
+
+from ..bulk import Job, Report
+from ..bulk.report import ExitCode
+from ..client import CapgoClient
+from ..errors import DiskFull, JobError
+from .alongside import alongside
+from .asking import Question
+from .commands import Invocation
+from .options import Connection, Running
+from .progress import Follower
+from .reporting import print_report, resume_line
+
+
+class Terms(NamedTuple):
+    """What a job is run with; without a `question` nothing is asked."""
+
+    client: CapgoClient
+    connection: Connection
+    running: Running
+    question: Question | None
+    invocation: Invocation
+
+
+def open_question(running: Running) -> Question | None:
+    """Return where to ask, `None` with `--yes`; raises `ConfigurationError` where there is no terminal."""
+    return None if running.yes else Question()
+
+
+async def confirm_and_run(job: Job, terms: Terms) -> int:
+    """Ask if needed, run `job`, print its report, and return the exit code."""
+    speech = terms.invocation.speech
+    if not await _confirmed(job, terms):
+        speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
+        return ExitCode.INTERRUPTED
+    try:
+        report = await followed(job, terms.client, terms.invocation, rebind=terms.running.rebind)
+    except Exception as error:
+        if not isinstance(error, JobError) or isinstance(error, DiskFull):
+            print_report(await job.report(), speech)
+            speech.say(resume_line(job.path, terms.connection))
+        raise
+    code = print_report(report, speech)
+    if report.pending:
+        speech.say(resume_line(job.path, terms.connection))
+    return code
+
+
+async def followed(job: Job, client: CapgoClient, invocation: Invocation, *, rebind: bool = False) -> Report:
+    """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
+    follower = Follower(job, client, invocation.speech)
+
+    def drain() -> None:
+        invocation.speech.say("stopping: what is in flight is finished and recorded; once more stops at once")
+        job.drain()
+
+    with invocation.interruption.steps(drain, job.abort):
+        return await alongside(follower.follow, lambda: job.run(client, rebind=rebind, progress=follower))
+
+
+async def _confirmed(job: Job, terms: Terms) -> bool:
+    """Ask, unless nothing is left to send, or the job was run before, which was confirmed then."""
+    plan = job.plan
+    if terms.question is None or job.begun or not plan.requests:
+        return True
+    return await terms.question.confirmed(
+        f"Send {plan.requests:,} changes in {len(plan.apps):,} apps to {terms.client.base_url}?"
+    )

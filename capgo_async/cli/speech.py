@@ -1,0 +1,81 @@
+"""Where the command speaks: results on stdout, everything else on stderr, the API key on neither."""
+
+import contextlib
+import os
+import sys
+from typing import Final, TextIO
+
+import msgspec
+
+_KEPT: Final = frozenset("\n\t")
+_SHORTEST_SECRET: Final = 8
+"""A shorter key is no secret, and cutting it out would spoil the text."""
+
+
+class Speech:
+    """Say things to people and to programs.
+
+    With `json` results are JSON; with `quiet` notes are dropped. `secret` is cut out of all that is said. Once nobody
+    reads stdout any more, `heard` turns false and results go nowhere.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False, secret: str | None = None) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.heard = True
+        self._secret = secret if secret and len(secret) >= _SHORTEST_SECRET else None
+
+    def note(self, text: str) -> None:
+        """Tell people how it goes, unless they want quiet."""
+        if not self.quiet:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Tell people what they must know; a run does not end because nobody listens."""
+        with contextlib.suppress(OSError, ValueError):
+            _write(sys.stderr, self._safe(text))
+
+    def show(self, text: str) -> None:
+        """Print a result for people."""
+        self._print(self._safe(text))
+
+    def emit(self, value: object) -> None:
+        """Print a result as one line of JSON."""
+        self._print(self._without_secret(msgspec.json.encode(value).decode()))
+
+    def _print(self, text: str) -> None:
+        if not self.heard:
+            return
+        try:
+            _write(sys.stdout, text)
+        except BrokenPipeError:
+            self.heard = False
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _safe(self, text: str) -> str:
+        return printable(self._without_secret(text))
+
+    def _without_secret(self, text: str) -> str:
+        return text.replace(self._secret, "[API key]") if self._secret else text
+
+
+def printable(text: str) -> str:
+    """Return `text` without what would move a terminal's cursor or worse: devices name themselves."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in _KEPT else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Tell whether a person reads `stream`."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()

@@ -1,0 +1,107 @@
+"""A sandbox on a real socket, in a thread of its own, and the command run against it."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from capgo_async.sandbox import Arrival, Binding, Incoming, Sandbox, Settings, fleet
+from capgo_async.sandbox.faults import Chance
+from capgo_async.sandbox.seeding import EPOCH, ORG_ID, USER_ID, device_id
+from capgo_async.sandbox.server import serve
+
+APP = "com.example.app01"
+KEY = "5ec2e7aa-dead-4bee-8bad-c0ffee5ec2e7"
+"""A key that is easy to find where it must not be."""
+
+
+class Watched(Sandbox):
+    """A sandbox that calls `on_change` before each change that is asked of a device, with its number from 1."""
+
+    on_change: Callable[[int], None] | None = None
+    changes = 0
+
+    def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
+        arrival = super().arrive(request, now, chance)
+        if request.path == "/device" and request.method in {"POST", "DELETE"}:
+            self.changes += 1
+            if self.on_change is not None:
+                self.on_change(self.changes)
+        return arrival
+
+
+class Served:
+    """Where a sandbox is served."""
+
+    def __init__(self, base_url: str, sandbox: Watched) -> None:
+        self.base_url = base_url
+        self.sandbox = sandbox
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"CAPGO_BASE_URL": self.base_url, "CAPGO_API_KEY": KEY}
+
+    def requests(self) -> int:
+        return len(self.sandbox.log)
+
+    def sent(self) -> Counter[str]:
+        """Return how often each device was changed."""
+        return Counter(line.target for line in self.sandbox.log if line.path == "/device" and line.method != "GET")
+
+    def channel_of(self, device: str, app_id: str = APP) -> str | None:
+        override = self.sandbox.world.apps[app_id].overrides.get(device)
+        return override.channel.name if override else None
+
+
+@contextlib.contextmanager
+def served(settings: Settings | None = None, *, apps: int = 1, devices: int = 30) -> Iterator[Served]:
+    world = fleet(apps, devices, now=EPOCH)
+    world.add_key(KEY, Binding(role="org_super_admin", org_id=ORG_ID), user_id=USER_ID)
+    sandbox = Watched(world, settings)
+    listening = threading.Event()
+    found: list[Served] = []
+    ends: list[Callable[[], None]] = []
+
+    async def hold() -> None:
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with serve(sandbox) as address:
+            found.append(Served(address.base_url, sandbox))
+            ends.append(lambda: _ring(loop, done))
+            listening.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(hold()), name="sandbox")
+    thread.start()
+    listening.wait()
+    try:
+        yield found[0]
+    finally:
+        ends[0]()
+        thread.join()
+
+
+def _ring(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(done.set)
+
+
+def csv_of(path: Path, devices: int = 30, *, more: tuple[str, ...] = ()) -> Path:
+    """Write the first devices of the fleet, and others."""
+    path.write_text("\n".join(["device_id", *(device_id(APP, index) for index in range(devices)), *more]) + "\n")
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "capgo_async", *map(str, arguments)]
+
+
+def environment(server: Served | None = None) -> dict[str, str]:
+    """Return the environment of a subprocess: this package can be imported, and nothing else says which server to take."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CAPGO_")}
+    root = str(Path(__file__).parent.parent.parent)
+    paths = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
+    return {**kept, "PYTHONPATH": paths, **(server.environment if server else {})}

@@ -1,0 +1,190 @@
+"""The program as such: what it imports, what it needs, its exit codes, and the question on a real terminal."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli.served import APP, KEY, Served, command, csv_of, environment
+from typer.testing import Result
+
+from capgo_async import __main__ as entry
+from capgo_async import errors
+from capgo_async.cli.failing import code_of, explain
+from capgo_async.sandbox.seeding import device_id
+
+Command = Callable[..., Result]
+
+IMPORTED = """
+import sys
+from capgo_async.cli.program import program
+try:
+    program({arguments!r})
+except SystemExit as end:
+    assert not end.code, end.code
+assert "aiohttp" not in sys.modules
+assert "rich" not in sys.modules
+"""
+
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Make a terminal the controlling one of a new session, and become the command."""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["devices", "relink", "--help"], ["--version"]])
+def test_help_imports_neither_aiohttp_nor_rich(arguments: list[str]) -> None:
+    code = IMPORTED.format(arguments=arguments)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_it_says_which_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f'the command needs {missing}: pip install "capgo-async[cli]"\n'
+
+
+def test_the_entry_point_runs_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["capgo-async", "--version"])
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert not end.value.code
+    assert capsys.readouterr().out.startswith("capgo-async ")
+
+
+def test_every_command_has_the_options_that_all_have(unaimed: Command) -> None:
+    aimed = [
+        ("apps", "list"),
+        ("apps", "get"),
+        ("bundles", "list"),
+        ("channels", "list"),
+        ("channels", "get"),
+        *(("devices", verb) for verb in ("list", "get", "link", "relink", "unlink")),
+        ("job", "run"),
+    ]
+    for names in (*aimed, ("job", "show"), ("demo",), ("sandbox",)):
+        text = unaimed(*names, "--help").stdout
+        wanted = ["--json", "--quiet", "--debug"]
+        if names in aimed:
+            wanted += ["--api-key", "--base-url", "--rate", "--concurrency", "--timeout", "--retries", "--auth-header"]
+        assert [option for option in wanted if option not in text] == [], names
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--api-key", KEY, "apps", "list"),
+        (f"--api-key={KEY}", "apps", "list"),
+        ("apps", "list", f"--api-kee={KEY}"),
+        ("apps", "list", "--api-key", f" {KEY}"),
+        ("apps", "list", "--api-key", KEY, "--base-url", "ftp://example.com"),
+    ],
+)
+def test_a_misplaced_key_is_not_repeated(unaimed: Command, arguments: tuple[str, ...]) -> None:
+    assert unaimed(*arguments).exit_code == 2
+
+
+def refusal(kind: type[errors.ApiError], status: int) -> errors.ApiError:
+    return kind("What the server says", status=status, code="its_code", operation="link device x")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (refusal(errors.AuthenticationError, 401), 5),
+        (errors.NotConnected("cannot connect"), 6),
+        (errors.TimedOut("no answer"), 6),
+        (errors.DiskFull("no room"), 4),
+        (errors.ConfigurationError("no API key"), 2),
+        (errors.DangerousCall("no"), 2),
+        (errors.InputError("bad rows", rejected=[(7, "no app_id")], count=3), 2),
+        (errors.JobError("no job file"), 2),
+        (refusal(errors.PublicChannelOverride, 400), 2),
+        (refusal(errors.ChannelNotFound, 404), 3),
+        (refusal(errors.PermissionDenied, 401), 3),
+        (refusal(errors.RateLimited, 429), 3),
+        (refusal(errors.ServerError, 500), 3),
+        (errors.ListingError("a cursor came again"), 3),
+        (errors.UnreadableAnswer("not what the API promises"), 3),
+        (KeyError("surprise"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_error_has_its_exit_code_and_a_sentence(error: Exception, code: int) -> None:
+    assert code_of(error) == code
+    assert explain(error).strip()
+
+
+def test_a_refused_input_says_how_to_go_on() -> None:
+    text = explain(errors.InputError("x.csv: 3 bad rows, nothing was sent", rejected=[(7, "no app_id")], count=3))
+    assert text.splitlines() == [
+        "x.csv: 3 bad rows, nothing was sent",
+        "Mend them, or leave them out with --reject-bad-rows.",
+    ]
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 130), (b"\x03", 130)])
+def test_the_question_comes_to_the_terminal_though_stdin_is_the_source(
+    server: Served, here: Path, answer: bytes, code: int
+) -> None:
+    source = csv_of(here / "devices.csv")
+    master, slave = os.openpty()
+    relink = command("devices", "relink", "-", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--json")
+    with (
+        source.open("rb") as stdin,
+        subprocess.Popen(
+            [sys.executable, "-c", ON_A_TERMINAL, str(slave), *relink],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            env={**environment(server), "TERM": "xterm"},
+            cwd=here,
+            pass_fds=[slave],
+            start_new_session=True,
+        ) as process,
+    ):
+        os.close(slave)
+        seen = b""
+        while b"[y/N]" not in seen:
+            seen += os.read(master, 4096)
+        assert not server.sent()
+        os.write(master, answer)
+        out, _ = process.communicate(timeout=60)
+        seen += drained(master)
+    assert process.returncode == code
+    assert b"job file: m.capgo-job" in seen
+    assert bool(out) == (code == 0)
+    assert KEY.encode() not in seen + out
+    assert (server.channel_of(device_id(APP, 1)) == "beta") == (code == 0)
+    if code:
+        assert b"capgo-async job run m.capgo-job" in seen
+        assert not server.sent()
+    else:
+        assert b"19/19" in seen  # the bar
+
+
+def drained(master: int) -> bytes:
+    """Read what a terminal still holds; Linux says EIO when nobody has it open any more."""
+    seen = b""
+    try:
+        while chunk := os.read(master, 4096):
+            seen += chunk
+    except OSError:
+        pass
+    os.close(master)
+    return seen

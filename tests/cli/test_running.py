@@ -1,0 +1,325 @@
+"""Runs that are interrupted or stopped, what they say, and how they are gone on with."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from cli.served import APP, KEY, Served, command, csv_of, environment, served
+from typer.testing import Result
+
+from capgo_async import CapgoClient
+from capgo_async.bulk import Job, read_operations
+from capgo_async.bulk.journal import Journal
+from capgo_async.bulk.records import Measures
+from capgo_async.bulk.runner import Done, Failed
+from capgo_async.cli import commands, progress
+from capgo_async.cli.progress import Follower
+from capgo_async.cli.speech import Speech
+from capgo_async.errors import DiskFull
+
+Command = Callable[..., Result]
+
+RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes", "--json")
+RESUME = "capgo-async job run m.capgo-job"
+
+
+@pytest.fixture
+def server() -> Iterator[Served]:
+    with served(devices=400) as found:
+        yield found
+
+
+def signal_at(number: int, *signals: signal.Signals) -> Callable[[int], None]:
+    """Return what sends `signals` to this process before the change of this number is answered."""
+
+    def interrupt(change: int) -> None:
+        if change == number:
+            for name in signals:
+                os.kill(os.getpid(), name)
+
+    return interrupt
+
+
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_drains_and_job_run_finishes(server: Served, capgo: Command, here: Path, name: signal.Signals) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    server.sandbox.on_change = signal_at(20, name)
+    first = capgo(*RELINK)
+    report = json.loads(first.stdout)
+    assert first.exit_code == 130
+    assert report["pending"] > 0
+    assert report["done"] == len(server.sent()) >= 20
+    assert report["planned"] == report["done"] + report["failed"] + report["pending"]
+    assert "stopping: what is in flight is finished" in first.stderr
+    assert RESUME in first.stderr
+    # It was confirmed when it was run: no question, also without a terminal.
+    second = capgo("job", "run", "m.capgo-job", "--json")
+    assert second.exit_code == 0
+    assert json.loads(second.stdout)["done"] == report["planned"]
+    assert set(server.sent().values()) == {1}
+
+
+def test_signals_are_heard_without_uvloop(server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_has_uvloop", lambda: False)
+    csv_of(here / "devices.csv", devices=400)
+    server.sandbox.on_change = signal_at(20, signal.SIGINT)
+    result = capgo(*RELINK)
+    assert result.exit_code == 130
+    assert "stopping" in result.stderr
+
+
+def test_a_signal_before_the_first_change_is_not_lost(
+    server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    begin = Journal.begin_run
+
+    async def interrupted(journal: Journal, measure: Callable[[], Measures]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await begin(journal, measure)
+
+    monkeypatch.setattr(Journal, "begin_run", interrupted)
+    result = capgo(*RELINK)
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["done"] == len(server.sent())
+
+
+def test_the_second_signal_stops_at_once(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    over = threading.Event()
+
+    def interrupt(change: int) -> None:
+        if change == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            over.wait(60)  # the server answers nothing more: only stopping at once ends this
+
+    server.sandbox.on_change = interrupt
+    try:
+        first = capgo(*RELINK)
+    finally:
+        over.set()
+    report = json.loads(first.stdout)
+    assert first.exit_code == 130
+    assert report["pending"] > 0
+    assert RESUME in first.stderr
+    server.sandbox.on_change = None
+    assert capgo("job", "run", "m.capgo-job", "--rate", "off").exit_code == 0
+
+
+def test_a_signal_while_reading_ends_with_130(server: Served, capgo: Command) -> None:
+    world = server.sandbox.world
+    readable = world.key_of
+
+    def interrupt(secret: str) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        world.key_of = readable  # type: ignore[method-assign]  # only once
+        return readable(secret)
+
+    world.key_of = interrupt  # type: ignore[method-assign]  # a double
+    result = capgo("devices", "list", APP)
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+
+
+def test_a_key_that_is_refused_during_a_run_ends_it_with_5(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=400)
+
+    def revoke(change: int) -> None:
+        if change == 20:
+            world = server.sandbox.world
+            key = world.key_of(KEY)
+            assert key is not None
+            world.remove_key(key)
+
+    server.sandbox.on_change = revoke
+    result = capgo(*RELINK)
+    assert result.exit_code == 5
+    assert json.loads(result.stdout)["pending"] > 0
+    assert RESUME in result.stderr
+    assert "Check the API key" in result.stderr
+
+
+def test_a_wrong_key_makes_no_job_file(server: Served, unaimed: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    wrong = "11111111-2222-4333-8444-555555555555"
+    result = unaimed(*RELINK, "--api-key", wrong, "--base-url", server.base_url)
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert server.requests() == 1
+    assert not (here / "m.capgo-job").exists()
+
+
+def test_a_server_that_is_gone_ends_a_run_with_6(unaimed: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    with served() as server:
+        aimed = server.environment
+        assert unaimed(*RELINK, "--plan-only", env=aimed).exit_code == 0
+    result = unaimed("job", "run", "m.capgo-job", "--yes", "--json", "--retries", "0", env=aimed)
+    assert result.exit_code == 6
+    assert json.loads(result.stdout)["done"] == 0
+    assert RESUME in result.stderr
+
+
+def test_a_full_disk_ends_a_run_with_4(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csv_of(here / "devices.csv")
+
+    async def refuse(*_arguments: object) -> None:
+        message = "no room for m.capgo-job: free some, then go on with the job"
+        raise DiskFull(message)
+
+    monkeypatch.setattr(Journal, "advance", refuse)
+    result = capgo(*RELINK)
+    assert result.exit_code == 4
+    assert "no room" in result.stderr
+    assert RESUME in result.stderr
+
+
+def test_a_fault_of_ours_is_said_in_a_line(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csv_of(here / "devices.csv")
+
+    async def fail(*_arguments: object, **_options: object) -> None:
+        message = f"something with {KEY}"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Job, "create", fail)
+    result = capgo(*RELINK)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "unexpected RuntimeError: something with [API key]" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in capgo(*RELINK, "--debug").stderr
+
+
+def test_failures_are_reported_by_cause(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=40)
+    world = server.sandbox.world
+
+    def drop_the_channel(change: int) -> None:
+        if change == 5:
+            del world.apps[APP].channels["beta"]
+
+    server.sandbox.on_change = drop_the_channel
+    result = capgo(*(argument for argument in RELINK if argument != "--json"))
+    assert result.exit_code == 3
+    assert "channel_not_found" in result.stdout
+    assert f"first: {APP}/" in result.stdout
+
+
+def test_job_show_works_while_another_process_runs_the_job(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    shown: list[subprocess.CompletedProcess[str]] = []
+
+    def look(change: int) -> None:
+        if change == 20:
+            shown.append(_completed("job", "show", "m.capgo-job", "--json", cwd=here))
+            shown.append(_completed("job", "run", "m.capgo-job", "--yes", cwd=here, server=server))
+
+    server.sandbox.on_change = look
+    assert capgo(*RELINK).exit_code == 0
+    show, run = shown
+    assert show.returncode == 0
+    assert json.loads(show.stdout)["pending"] > 0
+    assert run.returncode == 2
+    assert "another process" in run.stderr
+
+
+def _completed(*arguments: str, cwd: Path, server: Served | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment(server), cwd=cwd, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served, here: Path, name: signal.Signals) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    reached, over = threading.Event(), threading.Event()
+
+    def hold(change: int) -> None:
+        if change == 50:
+            reached.set()
+            over.wait(60)  # the server answers nothing more: only stopping at once ends this
+
+    server.sandbox.on_change = hold
+    with subprocess.Popen(
+        command(*RELINK), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(server), cwd=here, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert reached.wait(60)
+            process.send_signal(name)
+            while not (line := process.stderr.readline()).startswith("stopping"):
+                assert line
+            process.send_signal(name)
+            out, err = process.communicate(timeout=60)
+        finally:
+            over.set()
+    assert process.returncode == 130
+    assert json.loads(out)["pending"] > 0
+    assert RESUME in err
+    assert KEY not in out + err
+    finished = _completed("job", "run", "m.capgo-job", "--json", "--rate", "off", cwd=here, server=server)
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout)["pending"] == 0
+
+
+def test_a_job_that_was_killed_is_not_asked_about_again(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    with subprocess.Popen(command(*RELINK, "--quiet"), stdout=subprocess.PIPE, env=environment(server), cwd=here) as process:
+        server.sandbox.on_change = lambda change: process.kill() if change == 20 else None
+        process.communicate(timeout=60)
+    server.sandbox.on_change = None
+    assert process.returncode == -signal.SIGKILL
+    # What may have left just before would wait a minute for the limits of its devices: this server has none.
+    result = capgo("job", "run", "m.capgo-job", "--json", "--rate", "off")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["pending"] == 0
+
+
+def test_no_file_holds_the_key(capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK).exit_code == 0
+    assert not [path for path in here.iterdir() if KEY.encode() in path.read_bytes()]
+    connection = sqlite3.connect(here / "m.capgo-job")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_a_bar_is_drawn_on_a_terminal(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "is_terminal", lambda _stream: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    csv_of(here / "devices.csv", devices=400)
+    result = capgo(*RELINK)
+    done = json.loads(result.stdout)["done"]
+    assert f"{done}/{done}" in result.stderr
+    assert "0 failed" in result.stderr
+
+
+async def test_a_follower_says_how_it_goes_and_when_all_rest(
+    server: Served, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
+    source = csv_of(here / "devices.csv", devices=400)
+    operations = read_operations(str(source), app_id=APP, channel="beta")
+    async with (
+        CapgoClient(api_key=KEY, base_url=server.base_url) as client,
+        await Job.create(here / "m.capgo-job", operations, client=client) as job,
+    ):
+        follower = Follower(job, client, Speech())
+        follower(Done())
+        follower(Failed("channel_not_found"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(follower.follow)
+            client.pacer.close(client.requester.key_scope, 90.0)
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+    said = capsys.readouterr().err
+    assert f"2 of {follower.total} settled, 1 failed" in said
+    assert "resting until" in said
