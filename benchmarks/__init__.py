@@ -1,0 +1,1 @@
+"""Measure what this library promises of speed, memory and start-up: `python -m benchmarks`, or one of its programs alone."""

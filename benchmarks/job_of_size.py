@@ -1,0 +1,94 @@
+"""Plan and run a job of so many operations, in this process, without sockets: the load of `memory`."""
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.measuring import peak_bytes, spent
+from capgo_async import CapgoClient
+from capgo_async.bulk import Job, read_operations
+from capgo_async.wire import Request, Response
+
+APP_ID: Final = "com.example.app"
+
+_HEADERS: Final = {"content-type": "application/json", "x-worker-source": "capgo_api-local-12.201.7"}
+_CHANNEL: Final = b'{"id":7,"name":"beta","app_id":"com.example.app","public":false,"version":{"id":3,"name":"1.0.0"}}'
+
+
+class AtOnce:
+    """A transport that answers at once: the channel, a whole inventory page by page, and that every link is accepted."""
+
+    def __init__(self, devices: int) -> None:
+        self._devices = devices
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        """Answer after one turn of the event loop."""
+        del headers, fresh
+        await asyncio.sleep(0)
+        if request.method == "POST":
+            return Response(status=200, headers=_HEADERS, body=b'{"status":"ok"}')
+        body = _CHANNEL if request.path == "/channel" else self._page(dict(request.query))
+        return Response(status=200, headers=_HEADERS, body=body)
+
+    async def aclose(self) -> None:
+        """Release nothing."""
+
+    def _page(self, query: Mapping[str, str]) -> bytes:
+        begins = int(query.get("cursor", "0"))
+        ends = min(begins + int(query["limit"]), self._devices)
+        rows = ",".join(
+            f'{{"device_id":"{device_id(number)}","app_id":"{APP_ID}","version":3,"platform":"ios","channel":"stable"}}'
+            for number in range(begins, ends)
+        )
+        more = f',"hasMore":true,"nextCursor":"{ends}"' if ends < self._devices else ',"hasMore":false'
+        return f'{{"data":[{rows}]{more}}}'.encode()
+
+
+def device_id(number: int) -> str:
+    """Return the id of the device of this number."""
+    return f"00000000-0000-4000-8000-{number:012x}"
+
+
+def write_source(path: Path, operations: int) -> None:
+    """Write a CSV file with a row for each operation."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("device_id,app_id,channel\n")
+        file.writelines(f"{device_id(number)},{APP_ID},beta\n" for number in range(operations))
+
+
+async def plan_and_run(directory: Path, operations: int) -> dict[str, float]:
+    """Make a job from a file and run it to its end; return the peak after each, and the seconds that they took."""
+    source = directory / "devices.csv"
+    write_source(source, operations)
+    async with CapgoClient(api_key="00000000-0000-4000-8000-00000000aaaa", rate="off", transport=AtOnce(operations)) as client:
+        began = spent()
+        async with await Job.create(directory / "relink.capgo-job", read_operations(source), client=client) as job:
+            planned, planning = peak_bytes(), spent().since(began)
+            report = await job.run(client)
+            run, all_of_it = peak_bytes(), spent().since(began)
+    if report.done != operations:
+        message = f"{report.done} of {operations} operations are done"
+        raise RuntimeError(message)
+    return {
+        "peak_after_plan_bytes": planned,
+        "peak_bytes": run,
+        "plan_seconds": round(planning.wall, 2),
+        "run_seconds": round(all_of_it.wall - planning.wall, 2),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do it once and print what it took as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--operations", type=int, required=True)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="relink-") as directory:
+        print(json.dumps(asyncio.run(plan_and_run(Path(directory), options.operations))))
+
+
+if __name__ == "__main__":
+    main()

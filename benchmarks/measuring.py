@@ -1,0 +1,72 @@
+"""What the benchmarks share: programs in processes of their own, what those spend, and how it is shown."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Where the benchmarks are run from, so that processes of theirs find this code and not an installed one."""
+LONGEST_RUN = 600.0
+"""Seconds after which a process of a benchmark is ended, whatever it does."""
+
+
+class Spent(NamedTuple):
+    """What this process has spent: seconds by the clock, and of the processor, all threads and the kernel included."""
+
+    wall: float
+    cpu: float
+
+    def since(self, earlier: "Spent") -> "Spent":
+        """Return what was spent after `earlier`."""
+        return Spent(self.wall - earlier.wall, self.cpu - earlier.cpu)
+
+
+def spent() -> Spent:
+    """Return what this process has spent until now."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return Spent(time.perf_counter(), usage.ru_utime + usage.ru_stime)
+
+
+def peak_bytes() -> int:
+    """Return the largest resident set that this process ever had."""
+    # Of the program alone: what getrusage says begins with the size of the process that started it.
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def python(*arguments: str, timeout: float = LONGEST_RUN) -> subprocess.CompletedProcess[str]:
+    """Run this Python with `arguments` from the root of the repository and return what it printed; raise when it fails."""
+    command = [sys.executable, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
+    if ended.returncode:
+        message = f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}"
+        raise RuntimeError(message)
+    return ended
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for a process of a benchmark: nothing of the user's reaches the client in it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CAPGO_")}
+
+
+def child(module: str, **options: object) -> Any:
+    """Run a program of ours with `--name value` for each option and return the JSON that it printed."""
+    arguments = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    return json.loads(python("-m", module, *arguments).stdout)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table for people: the first column to the left, numbers to the right."""
+    lines = [heads, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)

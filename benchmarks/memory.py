@@ -1,0 +1,60 @@
+"""See whether a job's memory depends on its size: plan and run jobs of two sizes from a CSV file, each in its own process.
+
+The server is a double in the same process that answers at once, and that lists every device; the job file is on disk.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from benchmarks.measuring import child, table
+
+_SIZES: Final = (100_000, 1_000_000)
+_FLAT_WITHIN: Final = 0.15
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the peak of each size, and whether the largest is within 15 % of the smallest."""
+    sizes = sorted(options.operations or _SIZES)
+    runs = [{"operations": size, **child("benchmarks.job_of_size", operations=size)} for size in sizes]
+    growth = runs[-1]["peak_bytes"] / runs[0]["peak_bytes"] - 1
+    return {"benchmark": "memory", "runs": runs, "growth": round(growth, 3), "flat": growth <= _FLAT_WITHIN}
+
+
+def show(found: dict[str, Any]) -> str:
+    """Return the peaks for people."""
+    rows = [
+        (
+            f"{run['operations']:,}",
+            f"{run['peak_after_plan_bytes'] / 1e6:,.1f}",
+            f"{run['peak_bytes'] / 1e6:,.1f}",
+            f"{run['plan_seconds']:,.1f}",
+            f"{run['run_seconds']:,.1f}",
+        )
+        for run in found["runs"]
+    ]
+    heads = ("operations", "peak of the plan, MB", "peak in all, MB", "plan, s", "run, s")
+    verdict = "flat" if found["flat"] else "not flat"
+    return f"{table(heads, rows)}\n{verdict}: the peak grows by {found['growth']:.1%} (at most {_FLAT_WITHIN:.0%} is flat)"
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the options of this benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument(
+        "--operations", type=int, action="append", help="operations of a job; may be repeated (default: 100,000 and 1,000,000)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Measure, and print it."""
+    options = arguments().parse_args(given)
+    found = measure(options)
+    print(json.dumps(found) if options.json else show(found))
+
+
+if __name__ == "__main__":
+    main()

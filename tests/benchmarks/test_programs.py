@@ -1,0 +1,46 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> Any:
+    ended = subprocess.run(
+        [sys.executable, "-m", *arguments, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_relink_compares_three_contenders(loop: str) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    found = run("benchmarks.relink", "--operations", "40", "--rounds", "1", "--loop", loop)
+    (compared,) = found["loops"]
+    assert compared["loop"] == loop
+    assert compared["contenders"].keys() == compared["cpu_ratio"].keys() == {"engine", "client", "script"}
+    assert compared["cpu_ratio"]["script"] == 1
+
+
+def test_memory_tells_the_peak_of_each_size() -> None:
+    found = run("benchmarks.memory", "--operations", "300", "--operations", "150")
+    assert [entry["operations"] for entry in found["runs"]] == [150, 300]
+    assert all(entry["peak_bytes"] >= entry["peak_after_plan_bytes"] > 0 for entry in found["runs"])
+    assert isinstance(found["flat"], bool)
+
+
+def test_startup_compares_imports() -> None:
+    found = run("benchmarks.startup", "--rounds", "1")
+    assert found["wall_ratio"]["aiohttp and msgspec"] == 1
+    assert "capgo_async" in found["imports"]
+    assert not found["help_imports_aiohttp"]
+
+
+def test_one_command_runs_them_all() -> None:
+    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory"}

@@ -1,0 +1,67 @@
+"""What the README and the examples say is run as it stands there."""
+
+import asyncio
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from fleet import APP, ids_of, links_of, sandbox_of, write_csv
+
+from capgo_async.bulk.report import ExitCode
+from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
+from capgo_async.sandbox.server import serve
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+async def run(directory: Path, base_url: str, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=directory,
+        env={**os.environ, "CAPGO_API_KEY": SUPER_ADMIN_KEY, "CAPGO_BASE_URL": base_url, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+async def test_the_programs_in_the_readme_run(tmp_path: Path, program: str) -> None:
+    sandbox = sandbox_of(devices=60)
+    write_csv(tmp_path / "devices.csv", [(device,) for device in ids_of(sandbox)])
+    script = f"import asyncio\ndevice_id = 'd1'\nasync def main():\n{textwrap.indent(program, '    ')}\nasyncio.run(main())\n"
+    (tmp_path / "program.py").write_text(script.replace('api_key="..."', "").replace("com.example.app", APP))
+    async with serve(sandbox) as address:
+        out = await run(tmp_path, address.base_url, "program.py")
+    assert out
+    assert "beta" in links_of(sandbox).values()
+
+
+async def test_the_example_relinks_from_a_csv(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    source = write_csv(tmp_path / "devices.csv", [(device,) for device in ids_of(sandbox)])
+    async with serve(sandbox) as address:
+        out = await run(tmp_path, address.base_url, str(ROOT / "examples" / "relink_from_csv.py"), str(source), APP, "beta")
+    assert set(links_of(sandbox).values()) == {"beta"}
+    assert "0 failed" in out
+
+
+def test_the_readme_lists_the_exit_codes() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    codes = {value for name, value in vars(ExitCode).items() if name.isupper()}
+    assert listed == codes
+
+
+def test_every_example_has_a_test_and_is_short() -> None:
+    here = Path(__file__).read_text()
+    for path in (ROOT / "examples").glob("*.py"):
+        assert path.name in here
+        assert len(path.read_text().splitlines()) < 50
