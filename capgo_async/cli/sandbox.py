@@ -30,7 +30,7 @@ class Serving(Group, frozen=True, kw_only=True):
     faults: Annotated[
         str, typer.Option("--faults", help='What goes wrong and how often, such as "*:502=1%;POST /device:latency=20ms..80ms".')
     ] = ""
-    dialect: Annotated[str, typer.Option("--dialect", help="modern|seed: the server's generation.")] = "modern"
+    dialect: Annotated[str, typer.Option("--dialect", help="modern|docs|seed: the server's generation.")] = "modern"
     log: Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Append a line of JSON for each request.")] = None
     lifeline: Annotated[
         int | None, typer.Option("--lifeline", metavar="FD", help="Stop when this pipe is closed.", hidden=True)
@@ -38,12 +38,12 @@ class Serving(Group, frozen=True, kw_only=True):
 
     def settings(self) -> Settings:
         """Return how the sandbox behaves; raises `ConfigurationError`."""
-        if self.dialect not in {"modern", "seed"}:
-            message = f"--dialect {self.dialect!r} is neither modern nor seed"
+        if self.dialect not in {"modern", "docs", "seed"}:
+            message = f"--dialect {self.dialect!r} is neither modern, docs nor seed"
             raise ConfigurationError(message)
         try:
             return Settings(
-                dialect=cast("Literal['modern', 'seed']", self.dialect),
+                dialect=cast("Literal['modern', 'docs', 'seed']", self.dialect),
                 limits=thresholds(self.limits),
                 speed=self.speed,
                 faults=parse_faults(self.faults),

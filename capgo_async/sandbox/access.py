@@ -1,4 +1,4 @@
-"""API keys, the roles that they are bound to, and what a role allows (contract C0)."""
+"""Callers, the roles that they are bound to, and what a role allows (contract C0)."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -30,6 +30,20 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
     "app_preview": _PREVIEW,
 }
 
+RANKS: Final[Mapping[str, int]] = {
+    "org_super_admin": 95,
+    "org_admin": 90,
+    "org_billing_admin": 80,
+    "apikey_manager": 78,
+    "org_member": 75,
+    "app_admin": 70,
+    "app_preview": 69,
+    "app_developer": 68,
+    "app_uploader": 66,
+    "app_reader": 65,
+}
+"""Which role outranks which (contract E)."""
+
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """A role held in one app, or without `app_id` in an organization and all of its apps."""
@@ -45,15 +59,41 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(message)
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks: a user, and the roles that are held."""
+
+    user_id: str
+    bindings: tuple[Binding, ...]
+
+    def permits(self, permission: str, *, org_id: str, app_id: str | None = None) -> bool:
+        """Tell whether a binding in that organization, or in that app of it, carries the permission."""
+        return any(
+            permission in ROLES[binding.role] and binding.org_id == org_id and binding.app_id in {None, app_id}
+            for binding in self.bindings
+        )
+
+    def rank(self, org_id: str) -> int:
+        """Return the rank of the highest role held in an organization; 0 without one."""
+        ranks = (RANKS[binding.role] for binding in self.bindings if binding.org_id == org_id and binding.app_id is None)
+        return max(ranks, default=0)
+
+
+class Session(Caller, frozen=True, kw_only=True):
+    """A signed-in user, known by a JWT."""
+
+
+class Key(Caller, frozen=True, kw_only=True):
     """One API key; of a hashed key `secret` is the SHA-256 in hex, and the plain text is stored nowhere."""
 
     key_id: int
     secret: str
-    user_id: str
-    bindings: tuple[Binding, ...]
+    name: str = ""
+    created_at: int = 0
+    updated_at: int = 0
+    rbac_id: str = ""
     expires_at: float | None = None
     hashed: bool = False
+    global_permissions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Leave the secret out."""
@@ -62,10 +102,3 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     def expired(self, now: float) -> bool:
         """Tell whether the key's time is over."""
         return self.expires_at is not None and self.expires_at <= now
-
-    def permits(self, permission: str, *, org_id: str, app_id: str | None = None) -> bool:
-        """Tell whether a binding in that organization, or in that app of it, carries the permission."""
-        return any(
-            permission in ROLES[binding.role] and binding.org_id == org_id and binding.app_id in {None, app_id}
-            for binding in self.bindings
-        )

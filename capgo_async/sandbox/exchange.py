@@ -9,10 +9,12 @@ from typing import Final, Literal
 
 import msgspec
 
-Dialect = Literal["modern", "seed"]
+Dialect = Literal["modern", "docs", "seed"]
 
 _encode: Final = msgspec.json.Encoder().encode
-_AUTH_CODES: Final = frozenset({"no_key_provided", "invalid_apikey", "invalid_subkey"})
+_AUTH_CODES: Final = frozenset(
+    {"no_key_provided", "no_jwt_apikey_or_subkey", "invalid_apikey", "invalid_jwt", "invalid_subkey"}
+)
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +36,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A success that is no JSON."""
+
+    content_type: str
+    body: bytes
+
+
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     """The connection ends without an answer; `processed` tells whether the request took effect."""
 
@@ -51,6 +60,7 @@ class Refusal(Exception):
         self.message = message
         self.more: dict[str, object] = dict(more or {})
         self.headers: dict[str, str] = {}
+        self.seed_body: dict[str, object] | None = None  # where a seed-era route told it in a form of its own
 
 
 def unknown_error() -> Refusal:
@@ -83,6 +93,13 @@ def json_reply(status: int, payload: object, headers: Mapping[str, str]) -> Repl
     return Reply(status=status, headers={"content-type": "application/json", **headers}, body=_encode(payload))
 
 
+def success_reply(payload: object, headers: Mapping[str, str]) -> Reply:
+    """Write what a route answers."""
+    if isinstance(payload, Document):
+        return Reply(status=200, headers={"content-type": payload.content_type, **headers}, body=payload.body)
+    return json_reply(200, payload, headers)
+
+
 def error_reply(refusal: Refusal, dialect: Dialect, headers: Mapping[str, str]) -> Reply:
     """Write a refusal the way a server generation does (contract A6)."""
     if dialect == "seed":
@@ -101,6 +118,8 @@ def _seed_error(refusal: Refusal, headers: Mapping[str, str]) -> Reply:
     if refusal.code in _AUTH_CODES or refusal.code == "unknown_error":
         body = {"status": "Internal Server Error", "response": {}, "error": "{}", "message": refusal.message}
         return json_reply(500, body, headers)
+    if refusal.seed_body is not None:
+        return json_reply(400, refusal.seed_body, headers)
     told: dict[str, object] = {"status": refusal.message}
     if refusal.code != "cannot_find_version":  # contract C6: the sentence alone
         for name in ("supabaseError", "dbError"):

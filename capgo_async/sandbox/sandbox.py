@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from . import edge, parameters
-from .access import Key
-from .exchange import Dropped, Incoming, Refusal, Reply, date_header, error_reply, json_reply, unknown_error
+from . import authentication, edge, parameters
+from .access import Caller, Key
+from .exchange import Dropped, Incoming, Refusal, Reply, date_header, error_reply, json_reply, success_reply, unknown_error
 from .faults import Chance, Fault, Faults
 from .inspection import AccessLine, inspect
 from .limiting import DeviceCall, Limiters
@@ -20,8 +20,6 @@ from .timestamps import millis
 from .world import World, uuid_like
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_=-]{1,255}", re.ASCII)
-_SUBKEY: Final = re.compile(r"[1-9]\d{0,15}", re.ASCII)
-_LARGEST_SUBKEY: Final = 2**53 - 1
 _VERBS: Final = "GET,HEAD,PUT,POST,DELETE,PATCH"
 
 
@@ -35,7 +33,7 @@ class Arrival(msgspec.Struct, kw_only=True):
     path: Mapping[str, str]
     request_id: str
     fault: Fault = Fault()
-    key: Key | None = None
+    caller: Caller | None = None
     parameters: object = None
     device_call: DeviceCall | None = None  # set once the /device limiters let it pass
     refusal: Refusal | None = None
@@ -108,15 +106,18 @@ class Sandbox:
         """Walk through the checks in the server's order (contract B2.5); the first that fails raises."""
         moment = millis(now)
         request = arrival.request
-        self.limiters.pass_edge(_secret(request), moment)
+        order = authentication.header_order(arrival.route.auth, arrival.route.path, seed=self.settings.dialect == "seed")
+        shown = authentication.credential(request, order)
+        self.limiters.pass_edge(shown.secret, moment)
         self.limiters.check_lock_out(request.address, moment)
         try:
-            arrival.key = self._authenticate(request, now)
+            arrival.caller = authentication.authenticate(self.world, request, shown, order, now)
         except Refusal:
             self.limiters.count_failure(request.address, moment)
             raise
-        self.limiters.count_request(arrival.key.key_id, moment)
-        arrival.key = self._narrowed(arrival.key, request, now)
+        if isinstance(arrival.caller, Key):
+            self.limiters.count_request(arrival.caller.key_id, moment)
+            arrival.caller = authentication.narrowed(self.world, arrival.caller, request, now)
         if unreadable is not None:
             raise unreadable
         call = _device_call(arrival)
@@ -124,40 +125,11 @@ class Sandbox:
             self.limiters.check_device(call, moment)
             arrival.device_call = call
 
-    def _authenticate(self, request: Incoming, now: float) -> Key:
-        """Find the key as the key-only routes do: a present `capgkey` hides `authorization` (contract A2)."""
-        secret = _secret(request)
-        if not secret:
-            raise Refusal(401, "no_key_provided", "No key provided")
-        key = self.world.key_of(secret)
-        if key is None or key.expired(now):
-            raise Refusal(401, "invalid_apikey", "Invalid apikey")
-        subkey = request.headers.get("x-limited-key-id")
-        if subkey is not None and (_SUBKEY.fullmatch(subkey) is None or int(subkey) > _LARGEST_SUBKEY):
-            raise Refusal(401, "invalid_subkey", "Invalid x-limited-key-id")
-        return key
-
-    def _narrowed(self, key: Key, request: Incoming, now: float) -> Key:
-        """Take the subkey that was named, if it is the same user's, unhashed and bound to single apps."""
-        number = request.headers.get("x-limited-key-id")
-        if number is None:
-            return key
-        subkey = self.world.key_numbered(int(number))
-        if (
-            subkey is None
-            or subkey.user_id != key.user_id
-            or subkey.hashed
-            or subkey.expired(now)
-            or any(binding.app_id is None for binding in subkey.bindings)
-        ):
-            raise Refusal(401, "invalid_subkey", "Invalid subkey")
-        return subkey
-
     def _handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
         if arrival.route.kind == "preflight":
             return Reply(status=204, headers={"access-control-allow-methods": _VERBS, **headers}, body=b"")
         try:
-            return json_reply(200, self._payload(arrival, now), headers)
+            return success_reply(self._payload(arrival, now), headers)
         except Refusal as refusal:
             return error_reply(refusal, self.settings.dialect, headers)
 
@@ -168,7 +140,9 @@ class Sandbox:
             raise unknown_error()
         if arrival.route.kind == "missing":
             raise Refusal(404, "not_found", "Not found")
-        if arrival.route.answer is None or arrival.key is None:
+        seed = self.settings.dialect == "seed"
+        answer = arrival.route.seed_answer if seed and arrival.route.seed_answer else arrival.route.answer
+        if answer is None or arrival.caller is None:
             return {"status": "ok"}
         call = Call(
             world=self.world,
@@ -177,10 +151,15 @@ class Sandbox:
             number=arrival.number,
             path=arrival.path,
             parameters=arrival.parameters,
-            key=arrival.key,
+            caller=arrival.caller,
+            request_id=arrival.request_id,
             masked=arrival.fault.outcome == "masked" or not self.world.device_store_readable,
         )
-        return arrival.route.answer(call)
+        try:
+            return answer(call)
+        except Refusal as refusal:
+            refusal.seed_body = arrival.route.seed_body(refusal) if arrival.route.seed_body else None
+            raise
 
     def _request_id(self, request: Incoming) -> str:
         sent = request.headers.get("x-request-id", "")
@@ -197,7 +176,7 @@ class Sandbox:
             AccessLine(
                 time=arrival.time,
                 answered=now,
-                key=None if arrival.key is None else arrival.key.key_id,
+                key=arrival.caller.key_id if isinstance(arrival.caller, Key) else None,
                 method=arrival.request.method,
                 path=arrival.request.path,
                 target=_target(arrival),
@@ -206,11 +185,6 @@ class Sandbox:
                 request_id=arrival.request_id,
             )
         )
-
-
-def _secret(request: Incoming) -> str | None:
-    capgkey = request.headers.get("capgkey")
-    return capgkey if capgkey is not None else request.headers.get("authorization")
 
 
 def _device_call(arrival: Arrival) -> DeviceCall | None:

@@ -12,10 +12,16 @@ EPOCH: Final = 1_784_538_000.0
 
 ORG_ID: Final = "046a36ac-0000-4000-8000-000000000001"
 USER_ID: Final = "6aa76066-0000-4000-8000-000000000001"
+USER_EMAIL: Final = "owner@example.com"
+OUTSIDER_EMAIL: Final = "new@example.com"
+"""An account that is no member of the seeded organization."""
+USER_JWT: Final = "sandbox-user-session"
+"""Stands for the JWT of the seeded user."""
 SUPER_ADMIN_KEY: Final = "00000000-0000-4000-8000-00000000aaaa"
 READER_KEY: Final = "00000000-0000-4000-8000-00000000bbbb"
 UPLOADER_KEY: Final = "00000000-0000-4000-8000-00000000cccc"
 DEVELOPER_KEY: Final = "00000000-0000-4000-8000-00000000dddd"
+ADMIN_KEY: Final = "00000000-0000-4000-8000-00000000ffff"
 EXPIRED_KEY: Final = "00000000-0000-4000-8000-00000000eeee"
 
 OVERRIDES: Final[Mapping[str, float]] = {"beta": 1 / 3, "alpha": 1 / 12}
@@ -42,6 +48,7 @@ def fleet(  # noqa: PLR0913 -- six knobs, each with a default
     """
     world = World()
     born = now - 90 * _DAY
+    add_people(world, born)
     for index in range(apps):
         app = world.add_app(f"com.example.app{index + 1:02d}", org_id=ORG_ID, user_id=USER_ID, now=born)
         _release(world, app, channels, bundles, born)
@@ -52,14 +59,23 @@ def fleet(  # noqa: PLR0913 -- six knobs, each with a default
     return world
 
 
+def add_people(world: World, now: float = EPOCH) -> None:
+    """Add the seeded organization with its owner, signed in under `USER_JWT`, and an account outside of it."""
+    owner = world.add_user(USER_EMAIL, user_id=USER_ID)
+    world.add_user(OUTSIDER_EMAIL)
+    world.add_organization("Sandbox", owner=owner, now=now, org_id=ORG_ID)
+    world.add_session(USER_JWT, USER_ID)
+
+
 def add_keys(world: World, now: float = EPOCH) -> None:
-    """Add the five well-known keys: super admin, and app-scoped reader, uploader and developer of every app; expired."""
-    admin = Binding(role="org_super_admin", org_id=ORG_ID)
-    world.add_key(SUPER_ADMIN_KEY, admin, user_id=USER_ID)
+    """Add the well-known keys: super admin, admin, app-scoped reader, uploader and developer of every app; expired."""
+    owner = Binding(role="org_super_admin", org_id=ORG_ID)
+    world.add_key(SUPER_ADMIN_KEY, owner, user_id=USER_ID, name="super admin", global_permissions=("org.create",))
     for secret, role in ((READER_KEY, "app_reader"), (UPLOADER_KEY, "app_uploader"), (DEVELOPER_KEY, "app_developer")):
         bindings = (Binding(role=role, org_id=ORG_ID, app_id=app_id) for app_id in world.apps)
-        world.add_key(secret, *bindings, user_id=USER_ID)
-    world.add_key(EXPIRED_KEY, admin, user_id=USER_ID, expires_at=now - _DAY)
+        world.add_key(secret, *bindings, user_id=USER_ID, name=role.removeprefix("app_"))
+    world.add_key(EXPIRED_KEY, owner, user_id=USER_ID, expires_at=now - _DAY, name="expired")
+    world.add_key(ADMIN_KEY, Binding(role="org_admin", org_id=ORG_ID), user_id=USER_ID, name="admin")
 
 
 def channel_name(index: int) -> str:

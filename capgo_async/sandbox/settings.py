@@ -10,12 +10,13 @@ from .limiting import Thresholds
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The knobs of one sandbox.
 
-    `speed` divides the windows of all limiters. `shuffle_ties` orders channels and bundles of one `created_at` anew for
-    each request, as a database may. `log_size` bounds the access log.
+    `page_bug` is on in `modern` and `seed` unless a test says otherwise (contract C6). `speed` divides the windows of all
+    limiters. `shuffle_ties` orders channels and bundles of one `created_at` anew for each request, as a database may.
+    `log_size` bounds the access log.
     """
 
     dialect: Dialect = "modern"
-    page_bug: bool = True
+    page_bug: bool | None = None
     row_cap: int = 1000
     version: str = "capgo_api-sandbox-12.201.7"
     limits: Thresholds = Thresholds()

@@ -46,6 +46,16 @@ def seed_format(moment: int) -> str:
     return f"{_seconds(moment // 1_000_000)}+00:00"
 
 
+def text_format(moment: int) -> str:
+    """Write a moment as Postgres prints it, `… 10:20:30.123456+00`, which a new API key carries (contract A4)."""
+    return row_format(moment).replace("T", " ").removesuffix(":00")
+
+
+def read_iso(text: str) -> int | None:
+    """Read any ISO date or moment; `None` for what is none."""
+    return _read(text)
+
+
 def read_filter(text: str) -> int | None:
     """Read the `updated_at` filter, `…Z` or `YYYY-MM-DD HH:MM:SS`; an offset is refused (contract C7)."""
     return _read(text) if _FILTER.fullmatch(text) else None

@@ -1,179 +1,48 @@
 """The server's state and its rules; moments are microseconds, `now` is epoch seconds (contract H2)."""
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
-from itertools import islice
-from typing import Final, Literal, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
-from .access import Binding, Key
+from .access import Binding, Caller, Key, Session
+from .apps import BUILTIN_ID, RETENTION, UNKNOWN_ID, App, Bundle, Device, Order, Override, Traits
+from .audit import AuditLog, Line, Operation, Row
+from .channels import Channel, Rollout
+from .keys import Keyring, digest
+from .organizations import SUPER_ADMIN, Organization, Organizations, User
 from .timestamps import micros
 
-Order = Literal["asc", "desc"]
-
-RETENTION: Final = 2_592_000
-BUILTIN_ID: Final = 1
-"""The placeholder bundle `builtin`, which seed-era device rows name where modern ones have no number."""
-UNKNOWN_ID: Final = 2
-"""The placeholder bundle `unknown`, which seed-era channels name where modern ones have none."""
-
-
-class Traits(msgspec.Struct, frozen=True, kw_only=True):
-    """What many devices have in common, shared between them to save memory."""
-
-    platform: str = "ios"
-    plugin_version: str = "7.4.0"
-    os_version: str | None = "18.1"
-    version_build: str | None = "1.0.0"
-    is_prod: bool | None = True
-    is_emulator: bool | None = False
-    version_name: str | None = "builtin"
-    version: int | None = None
-    key_id: str | None = None
-    country_code: str | None = None
-
-
-class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One device of the inventory."""
-
-    device_id: str
-    updated_at: int
-    traits: Traits
-    custom_id: str = ""
-
-
-class Override(NamedTuple):
-    """The channel that a device was linked to."""
-
-    channel: "Channel"
-    written_at: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Bundle:
-    """One bundle; deleted ones keep their row and their name."""
-
-    id: int
-    name: str
-    created_at: int
-    updated_at: int
-    user_id: str
-    checksum: str | None = None
-    external_url: str | None = None
-    session_key: str | None = None
-    key_id: str | None = None
-    link: str | None = None
-    comment: str | None = None
-    storage_provider: str = "external"
-    r2_path: str | None = None
-    min_update_version: str | None = None
-    deleted: bool = False
-    deleted_at: int | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Channel:
-    """One channel with its defaults (contract C6)."""
-
-    id: int
-    name: str
-    created_at: int
-    updated_at: int
-    created_by: str
-    rollout_id: str
-    public: bool = False
-    version: int | None = None
-    disable_auto_update: str = "major"
-    disable_auto_update_under_native: bool = True
-    ios: bool = True
-    android: bool = True
-    electron: bool = True
-    allow_device_self_set: bool = False
-    allow_emulator: bool = True
-    allow_device: bool = True
-    allow_dev: bool = True
-    allow_prod: bool = True
-
-
-@dataclass(slots=True, kw_only=True)
-class App:
-    """One app with everything that belongs to it."""
-
-    app_id: str
-    id: str
-    name: str
-    owner_org: str
-    user_id: str
-    created_at: int
-    updated_at: int | None = None
-    last_version: str | None = None
-    icon_url: str = ""
-    retention: int = RETENTION
-    default_upload_channel: str = "dev"
-    channels: dict[str, Channel] = field(default_factory=dict)
-    bundles: dict[int, Bundle] = field(default_factory=dict)
-    devices: dict[str, Device] = field(default_factory=dict)
-    overrides: dict[str, Override] = field(default_factory=dict)
-    _ids: list[str] = field(default_factory=list)
-    _moments: list[tuple[int, str]] | None = None
-
-    def put_device(self, device: Device) -> None:
-        """Add a device to the inventory, or replace what is known of it."""
-        if device.device_id not in self.devices:
-            insort(self._ids, device.device_id)
-        self.devices[device.device_id] = device
-        self._moments = None
-
-    def load_devices(self, devices: Iterable[Device]) -> None:
-        """Add many devices at once."""
-        self.devices.update((device.device_id, device) for device in devices)
-        self._ids = sorted(self.devices)
-        self._moments = None
-
-    def forget_device(self, device_id: str) -> None:
-        """Take a device out of the inventory; its override stays."""
-        del self.devices[device_id]
-        self._ids = sorted(self.devices)
-        self._moments = None
-
-    def devices_after(self, device_id: str) -> Iterable[Device]:
-        """Walk the inventory by id, from the first one above `device_id`."""
-        start = bisect_right(self._ids, device_id)
-        return (self.devices[found] for found in islice(self._ids, start, None))
-
-    def devices_by_moment(self, order: Order, after: tuple[int, str] | None) -> Iterable[Device]:
-        """Walk the inventory by (moment, id), from the first one beyond `after`."""
-        if self._moments is None:
-            self._moments = sorted((device.updated_at, device.device_id) for device in self.devices.values())
-        moments = self._moments
-        if order == "asc":
-            chosen = range(0 if after is None else bisect_right(moments, after), len(moments))
-        else:
-            chosen = range((len(moments) if after is None else bisect_left(moments, after)) - 1, -1, -1)
-        return (self.devices[moments[index][1]] for index in chosen)
-
-    def link(self, device_id: str, channel: Channel, now: float) -> None:
-        """Set a device's override; the same channel again writes nothing and so renews nothing (contract C7)."""
-        present = self.overrides.get(device_id)
-        if present is None or present.channel is not channel:
-            self.overrides[device_id] = Override(channel, micros(now))
-
-    def unlink(self, device_id: str) -> None:
-        """Remove a device's override, if there is one."""
-        self.overrides.pop(device_id, None)
+__all__ = [
+    "BUILTIN_ID",
+    "RETENTION",
+    "UNKNOWN_ID",
+    "App",
+    "Bundle",
+    "Channel",
+    "Device",
+    "Order",
+    "Override",
+    "Traits",
+    "World",
+    "uuid_like",
+]
 
 
 class World:
     """Everything that one server knows."""
 
     def __init__(self) -> None:
-        """Start empty; the first numbers belong to the placeholder bundles of the seed era."""
+        """Start empty; the first numbers belong to the placeholder bundles of the seed era.
+
+        `unsubscribed` takes the ids of organizations that do not pay: their statistics are refused to keys.
+        """
         self.apps: dict[str, App] = {}
         self.device_store_readable = True
-        self._keys: dict[str, Key] = {}
+        self.unsubscribed: set[str] = set()
+        self.organizations = Organizations()
+        self.keys = Keyring()
+        self.audit = AuditLog()
+        self._sessions: dict[str, str] = {}
         self._last_id = UNKNOWN_ID
         self._last_moment = 0
 
@@ -193,6 +62,14 @@ class World:
         self.apps[app_id] = app
         return app
 
+    def delete_app(self, app: App) -> None:
+        """Delete an app with everything in it, and what keys were bound to it."""
+        del self.apps[app.app_id]
+        for key in list(self.keys):
+            left = tuple(binding for binding in key.bindings if binding.app_id != app.app_id)
+            if left != key.bindings:
+                self.keys.replace(key, replace(key, bindings=left))
+
     def add_channel(self, app: App, name: str, *, now: float, public: bool = False) -> Channel:
         """Create a channel; its name is unique within the app."""
         if name in app.channels:
@@ -205,7 +82,7 @@ class World:
             created_at=moment,
             updated_at=moment,
             created_by=app.user_id,
-            rollout_id=uuid_like("rollout", app.app_id, name),
+            rollout=Rollout(id=uuid_like("rollout", app.app_id, name)),
             public=public,
         )
         app.channels[name] = channel
@@ -230,39 +107,112 @@ class World:
         app.last_version = name
         return bundle
 
-    def add_key(
-        self, secret: str, *bindings: Binding, user_id: str, expires_at: float | None = None, hashed: bool = False
+    def add_organization(self, name: str, *, owner: User, now: float, org_id: str | None = None) -> Organization:
+        """Create an organization with its first super admin."""
+        made = org_id or uuid_like("org", self.number())
+        moment = self.moment(now)
+        organization = Organization(
+            id=made,
+            created_by=owner.id,
+            created_at=moment,
+            updated_at=moment,
+            name=name,
+            management_email=owner.email,
+            customer_id=f"pending_{made}",
+        )
+        organization.join(owner, SUPER_ADMIN)
+        return self.organizations.add(organization)
+
+    def delete_organization(self, org_id: str) -> None:
+        """Delete an organization with its apps, members and log, and what keys held in it."""
+        self.organizations.remove(org_id)
+        for app_id in [app.app_id for app in self.apps.values() if app.owner_org == org_id]:
+            del self.apps[app_id]
+        self.keys.unbind(org_id)
+        self.audit.forget(org_id)
+
+    def add_user(self, email: str, *, user_id: str | None = None) -> User:
+        """Create an account."""
+        return self.organizations.add_user(User(id=user_id or uuid_like("user", email), email=email))
+
+    def add_session(self, token: str, user_id: str) -> None:
+        """Let a user be signed in under a JWT, or what stands for one: anything but a UUID."""
+        self._sessions[token] = user_id
+
+    def session_of(self, token: str, now: float) -> Session | None:
+        """Find the user who is signed in under a JWT, with the roles of this moment."""
+        user_id = self._sessions.get(token)
+        if user_id is None:
+            return None
+        return Session(user_id=user_id, bindings=self.organizations.bindings_of(user_id, now))
+
+    def add_key(  # noqa: PLR0913 -- the columns of a row, each with a default
+        self,
+        secret: str,
+        *bindings: Binding,
+        user_id: str,
+        expires_at: float | None = None,
+        hashed: bool = False,
+        name: str = "",
+        global_permissions: tuple[str, ...] = (),
     ) -> Key:
         """Create an API key; of a hashed one only the SHA-256 is kept."""
-        kept = _digest(secret) if hashed else secret
+        number = self.number()
         key = Key(
-            key_id=self.number(),
-            secret=kept,
+            key_id=number,
+            secret=digest(secret) if hashed else secret,
             user_id=user_id,
             bindings=bindings,
+            name=name or f"key {number}",
+            created_at=self._last_moment,
+            updated_at=self._last_moment,
+            rbac_id=uuid_like("rbac", number),
             expires_at=expires_at,
             hashed=hashed,
+            global_permissions=global_permissions,
         )
-        self._keys[kept] = key
+        self.keys.add(key)
         return key
 
     def remove_key(self, key: Key) -> None:
         """Forget an API key."""
-        del self._keys[key.secret]
+        self.keys.remove(key)
 
     def key_of(self, secret: str) -> Key | None:
         """Find a key by its plain text, compared byte for byte."""
-        plain = self._keys.get(secret)
-        if plain is not None:
-            return None if plain.hashed else plain
-        return self._keys.get(_digest(secret))
+        return self.keys.of(secret)
 
-    def key_numbered(self, key_id: int) -> Key | None:
-        """Find a key by its number."""
-        return next((key for key in self._keys.values() if key.key_id == key_id), None)
+    def record(  # noqa: PLR0913, PLR0917 -- the columns of a row
+        self,
+        org_id: str,
+        table: str,
+        operation: Operation,
+        record_id: str,
+        old: Row | None,
+        new: Row | None,
+        *,
+        key: Caller | None = None,
+        now: float,
+    ) -> None:
+        """Write a change into the audit log, with the key or session that made it; without one the system did."""
+        user = None if key is None else self.organizations.user_numbered(key.user_id)
+        self.audit.write(
+            Line(
+                number=self.audit.number(),
+                moment=micros(now),
+                org_id=org_id,
+                table=table,
+                operation=operation,
+                record_id=record_id,
+                old=old,
+                new=new,
+                actor=key,
+                actor_email=None if user is None else user.email,
+            )
+        )
 
-    def app_permitting(self, key: Key, permission: str, app_id: str) -> App | None:
-        """Return the app when it exists and the key holds the permission there; the server does not tell which failed."""
+    def app_permitting(self, key: Caller, permission: str, app_id: str) -> App | None:
+        """Return the app when it exists and the caller holds the permission there; the server does not tell which failed."""
         app = self.apps.get(app_id)
         if app is None or not key.permits(permission, org_id=app.owner_org, app_id=app_id):
             return None
@@ -283,7 +233,3 @@ def uuid_like(*parts: object) -> str:
     """Make an id in the shape of a UUID that depends on nothing but its parts."""
     digest = blake2b(" ".join(map(str, parts)).encode(), digest_size=16).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:]}"
-
-
-def _digest(secret: str) -> str:
-    return sha256(secret.encode(errors="surrogateescape")).hexdigest()

@@ -281,5 +281,18 @@ def test_seed_links_and_removals_are_as_today() -> None:
     assert talk.link("D").json == {"status": "ok"}
     assert "d" in talk.sandbox.world.apps[APP].overrides
     assert talk.ask("DELETE", "/device", {"app_id": APP, "device_id": "d"}).json == {"status": "ok"}
-    refused = talk.ask("POST", "/device", json_body={"app_id": APP, "device_id": "d", "version_id": "1"})
-    assert refused.json == {"status": "Cannot set version to device, use channel instead"}
+
+
+def test_the_seed_era_took_a_bundle_for_a_single_device() -> None:
+    talk = seed_talk(0)
+    app = talk.sandbox.world.apps[APP]
+    assert talk.ask("POST", "/device", json_body={"app_id": APP, "device_id": "D", "version_id": "1.1.0"}).json == {
+        "status": "ok"
+    }
+    assert app.pinned == {"d": "1.1.0"}
+    body = {"app_id": APP, "device_id": "E", "channel": "beta", "version_id": 4}
+    assert talk.ask("POST", "/device", json_body=body).status == 200
+    assert app.pinned == {"d": "1.1.0", "e": "4"}
+    assert app.overrides["e"].channel.name == "beta"
+    assert talk.ask("DELETE", "/device", {"app_id": APP, "device_id": "d"}).status == 200
+    assert app.pinned == {"e": "4"}

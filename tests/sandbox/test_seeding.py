@@ -8,12 +8,16 @@ from sandbox.talking import APP, Talk
 
 from capgo_async.sandbox import Settings, fleet
 from capgo_async.sandbox.seeding import (
+    ADMIN_KEY,
     DEVELOPER_KEY,
     EPOCH,
     EXPIRED_KEY,
+    ORG_ID,
+    OUTSIDER_EMAIL,
     READER_KEY,
     SUPER_ADMIN_KEY,
     UPLOADER_KEY,
+    USER_EMAIL,
     device_id,
 )
 
@@ -70,11 +74,12 @@ def test_platforms_and_versions_are_mixed() -> None:
     assert {bool(device.custom_id) for device in devices} == {True, False}
 
 
-def test_the_five_keys() -> None:
+def test_the_well_known_keys() -> None:
     world = fleet(2, 0)
     permissions = ("app.delete", "app.manage_devices", "app.upload_bundle", "app.read")
     for secret, expected in (
         (SUPER_ADMIN_KEY, (True, True, True, True)),
+        (ADMIN_KEY, (False, True, True, True)),
         (DEVELOPER_KEY, (False, True, True, True)),
         (UPLOADER_KEY, (False, False, True, True)),
         (READER_KEY, (False, False, False, True)),
@@ -87,6 +92,12 @@ def test_the_five_keys() -> None:
     expired = world.key_of(EXPIRED_KEY)
     assert expired is not None
     assert expired.expired(EPOCH)
+
+
+def test_the_people_of_a_fleet() -> None:
+    organizations = fleet(1, 0).organizations
+    assert [(org.id, org.name, list(org.members)) for org in organizations] == [(ORG_ID, "Sandbox", [USER_EMAIL])]
+    assert set(organizations.users) == {USER_EMAIL, OUTSIDER_EMAIL}
 
 
 def test_a_fleet_without_bundles_has_builtin_devices() -> None:

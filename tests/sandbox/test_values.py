@@ -3,7 +3,7 @@
 import pytest
 from sandbox.talking import APP, Talk
 
-from capgo_async.sandbox import ROLES, Binding, Incoming, Key, World, fleet, timestamps
+from capgo_async.sandbox import ROLES, Binding, Incoming, Key, World, fleet, javascript, timestamps
 from capgo_async.sandbox.exchange import Refusal
 from capgo_async.sandbox.parameters import app_id, body_only, body_or_query, truthy
 
@@ -136,6 +136,21 @@ def test_body_only_refuses(body: bytes) -> None:
 )
 def test_truth_is_that_of_javascript(value: object, *, expected: bool) -> None:
     assert truthy(value) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "as_number", "as_flag"),
+    [
+        (5, 5, None), (5.0, 5, None), (5.5, None, None), ("12", 12, None), (" -1 ", -1, None), ("1.5", None, None),
+        (True, None, True), ("yes", None, True), ("T", None, True), (1, 1, True), ("off", None, False), (0, 0, False),
+        ("o", None, None), ([1], None, None), (None, None, None),
+    ],
+)  # fmt: skip
+def test_what_the_database_takes_for_numbers_and_booleans(
+    value: object, as_number: int | None, *, as_flag: bool | None
+) -> None:
+    assert javascript.whole(value) == as_number
+    assert javascript.boolean(value) is as_flag
 
 
 # One line of contract C0 each: permission, then the roles that hold it.

@@ -1,4 +1,4 @@
-"""GET /app and GET /app/:app_id (contract C5)."""
+"""GET /app and GET /app/:app_id, and the row that all of /app shows (contract C5)."""
 
 import re
 from typing import Final
@@ -26,7 +26,8 @@ def list_apps(call: Call) -> object:
         if (not org_id or app.owner_org == org_id) and call.key.permits("app.read", org_id=app.owner_org, app_id=app.app_id)
     ]
     start = page * limit
-    return [app_row(app) for app in apps[start : start + min(limit, call.settings.row_cap)]]
+    rows = [app_row(app) for app in apps[start : start + min(limit, call.settings.row_cap)]]
+    return {"data": rows} if call.settings.dialect == "docs" else rows
 
 
 def get_app(call: Call) -> object:
@@ -35,7 +36,7 @@ def get_app(call: Call) -> object:
     app = call.world.app_permitting(call.key, "app.read", app_id)
     if app is None:
         raise cannot_access_app(app_id, status=401)
-    return app_row(app)
+    return {"data": app_row(app)} if call.settings.dialect == "docs" else app_row(app)
 
 
 def app_row(app: App) -> dict[str, object]:
@@ -55,23 +56,28 @@ def app_row(app: App) -> dict[str, object]:
         "transfer_history": [],
         "channel_device_count": len(app.overrides),
         "manifest_bundle_count": 0,
-        "expose_metadata": False,
+        "expose_metadata": app.expose_metadata,
         "allow_preview": False,
-        "allow_device_custom_id": True,
-        "need_onboarding": False,
-        "existing_app": False,
-        "ios_store_url": None,
-        "android_store_url": None,
+        "allow_device_custom_id": app.allow_device_custom_id,
+        "need_onboarding": app.need_onboarding,
+        "existing_app": app.existing_app,
+        "ios_store_url": app.ios_store_url,
+        "android_store_url": app.android_store_url,
         "stats_updated_at": None,
         "stats_refresh_requested_at": None,
         "build_timeout_seconds": 900,
         "build_timeout_updated_at": row_format(app.created_at),
-        "block_provider_infra_requests": True,
-        "rollout_channel_count": 0,
-        "rollout_paused_version_names": [],
+        "block_provider_infra_requests": app.block_provider_infra_requests,
+        "rollout_channel_count": sum(channel.rollout.enabled for channel in app.channels.values()),
+        "rollout_paused_version_names": _paused(app),
         "created_from_onboarding": False,
         "onboarding_completed_at": None,
     }
+
+
+def _paused(app: App) -> list[str]:
+    paused = (channel.rollout.version for channel in app.channels.values() if channel.rollout.paused_at is not None)
+    return sorted({bundle.name for number in paused if (bundle := app.bundle_numbered(number)) is not None})
 
 
 def _whole(value: object, default: int) -> int | None:

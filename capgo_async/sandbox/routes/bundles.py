@@ -21,8 +21,10 @@ def list_bundles(call: Call) -> object:
         raise _cannot_get(bad_range(str(error))) from error
     if not page:
         raise _cannot_get(None)
-    row = _seed_row if call.settings.dialect == "seed" else bundle_row
-    return [row(app, bundle) for bundle in page]
+    if call.settings.dialect == "seed":
+        return [_seed_row(app, bundle) for bundle in page]
+    rows = [bundle_row(app, bundle) for bundle in page]
+    return {"data": [_renamed(row) for row in rows]} if call.settings.dialect == "docs" else rows
 
 
 def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
@@ -52,6 +54,11 @@ def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
         "deleted_at": None if bundle.deleted_at is None else row_format(bundle.deleted_at),
         "created_by_apikey_rbac_id": None,
     }
+
+
+def _renamed(row: dict[str, object]) -> dict[str, object]:
+    # Contract D22: the documentation has the seed's word for it.
+    return {"minUpdateVersion" if name == "min_update_version" else name: value for name, value in row.items()}
 
 
 def _seed_row(app: App, bundle: Bundle) -> dict[str, object]:

@@ -1,8 +1,10 @@
 """GET /channel (contract C6)."""
 
+from ..channels import AutoPause, Rollout
 from ..exchange import Refusal, bad_range, no_single_row
+from ..generations import CHANNELS_MAY_LACK_A_BUNDLE, since
 from ..timestamps import row_format
-from ..world import UNKNOWN_ID, App, Bundle, Channel
+from ..world import UNKNOWN_ID, App, Channel
 from .call import Call
 from .paging import BadPageError, page_of
 from .ties import in_order
@@ -23,17 +25,18 @@ def read_channels(call: Call) -> object:
         return row
     channels = in_order(app.channels.values(), call)
     try:
-        return [channel_row(app, channel, call) for channel in page_of(channels, call.field("page"), call.settings)]
+        page = page_of(channels, call.field("page"), call.settings)
     except BadPageError as error:
         more = {"supabaseError": bad_range(str(error))}
         raise Refusal(400, "cannot_find_channels", "Cannot find channels", more) from error
+    rows = [channel_row(app, channel, call) for channel in page]
+    return {"data": rows} if call.settings.dialect == "docs" else rows
 
 
 def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
-    """Write a channel as GET shows it: 33 keys, or those of the seed era."""
-    bundle = None if channel.version is None else app.bundles.get(channel.version)
+    """Write a channel as GET shows it: 33 keys, in the documentation one more, or those of the seed era."""
     if call.settings.dialect == "seed":
-        return _seed_row(app, channel, bundle)
+        return _seed_row(app, channel, call)
     return {
         "id": channel.id,
         "created_at": row_format(channel.created_at),
@@ -47,31 +50,54 @@ def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
         "allow_device": channel.allow_device,
         "allow_dev": channel.allow_dev,
         "allow_prod": channel.allow_prod,
-        "rollout_version": None,
-        "rollout_id": channel.rollout_id,
-        "rollout_version_info": None,
-        "version": None if bundle is None else {"name": bundle.name, "id": bundle.id},
+        "rollout_version": channel.rollout.version,
+        "rollout_id": channel.rollout.id,
+        "rollout_version_info": _info(app, channel.rollout.version),
+        "version": _info(app, channel.version) or _nothing(call),
         "disableAutoUpdateUnderNative": channel.disable_auto_update_under_native,
         "disableAutoUpdate": channel.disable_auto_update,
-        "rolloutPercentageBps": 0,
-        "rolloutEnabled": False,
-        "rolloutPausedAt": None,
-        "rolloutPauseReason": None,
-        "rolloutCacheTtlSeconds": 2592000,
-        "autoPauseEnabled": False,
-        "autoPauseWindowMinutes": 60,
-        "autoPauseFailureRateBps": None,
-        "autoPauseConfidence": 0.95,
-        "autoPauseMinAttempts": None,
-        "autoPauseMinFailures": None,
-        "autoPauseAction": "pause",
-        "autoPauseCooldownMinutes": 60,
+        **_rollout(channel.rollout),
+        **_auto_pause(channel.auto_pause),
+        **({"updatePackage": channel.update_package} if call.settings.dialect == "docs" else {}),
+    }
+
+
+def _rollout(rollout: Rollout) -> dict[str, object]:
+    return {
+        "rolloutPercentageBps": rollout.percentage_bps,
+        "rolloutEnabled": rollout.enabled,
+        "rolloutPausedAt": None if rollout.paused_at is None else row_format(rollout.paused_at),
+        "rolloutPauseReason": rollout.pause_reason,
+        "rolloutCacheTtlSeconds": rollout.cache_ttl_seconds,
+    }
+
+
+def _auto_pause(auto_pause: AutoPause) -> dict[str, object]:
+    return {
+        "autoPauseEnabled": auto_pause.enabled,
+        "autoPauseWindowMinutes": auto_pause.window_minutes,
+        "autoPauseFailureRateBps": auto_pause.failure_rate_bps,
+        "autoPauseConfidence": auto_pause.confidence,
+        "autoPauseMinAttempts": auto_pause.min_attempts,
+        "autoPauseMinFailures": auto_pause.min_failures,
+        "autoPauseAction": auto_pause.action,
+        "autoPauseCooldownMinutes": auto_pause.cooldown_minutes,
         "autoPauseLastTriggeredAt": None,
         "autoPauseLastCheckedAt": None,
     }
 
 
-def _seed_row(app: App, channel: Channel, bundle: Bundle | None) -> dict[str, object]:
+def _info(app: App, bundle_id: int | None) -> dict[str, object] | None:
+    bundle = None if bundle_id is None else app.bundles.get(bundle_id)
+    return None if bundle is None else {"name": bundle.name, "id": bundle.id}
+
+
+def _nothing(call: Call) -> dict[str, object] | None:
+    # Once a channel without a bundle pointed at a placeholder of this name.
+    return None if since(call.settings, CHANNELS_MAY_LACK_A_BUNDLE) else {"name": "unknown", "id": UNKNOWN_ID}
+
+
+def _seed_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
     return {
         "id": channel.id,
         "created_at": row_format(channel.created_at),
@@ -84,10 +110,5 @@ def _seed_row(app: App, channel: Channel, bundle: Bundle | None) -> dict[str, ob
         "disableAutoUpdate": channel.disable_auto_update,
         "allow_emulator": channel.allow_emulator,
         "allow_dev": channel.allow_dev,
-        "version": _seed_version(bundle),
+        "version": _info(app, channel.version) or _nothing(call),
     }
-
-
-def _seed_version(bundle: Bundle | None) -> dict[str, object]:
-    # Before 12.142 a channel without a bundle pointed at a placeholder of this name.
-    return {"id": UNKNOWN_ID, "name": "unknown"} if bundle is None else {"id": bundle.id, "name": bundle.name}

@@ -32,7 +32,8 @@ def page_of(rows: Sequence[Row], page: object, settings: Settings) -> Sequence[R
     if first < 0:
         message = f"invalid offset: {first:g}"
         raise BadPageError(message)
-    size = PAGE * _number(f"{page}1") - first if isinstance(page, str) and settings.page_bug else PAGE
+    buggy = settings.dialect != "docs" if settings.page_bug is None else settings.page_bug
+    size = PAGE * _number(f"{page}1") - first if isinstance(page, str) and buggy else PAGE
     if size < 1:
         return rows[:0]
     start = int(first)

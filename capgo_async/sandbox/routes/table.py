@@ -7,38 +7,142 @@ from urllib.parse import unquote
 import msgspec
 
 from .. import parameters
+from ..authentication import Auth
+from ..exchange import Refusal
 from ..limiting import Operation
-from . import apps, bundles, channels, devices
+from . import (
+    api_keys,
+    app_writes,
+    apps,
+    audit,
+    bundle_writes,
+    bundles,
+    channel_writes,
+    channels,
+    devices,
+    members,
+    organizations,
+    seed_bodies,
+    statistics,
+    usage,
+)
 from .call import Call
 
 Kind = Literal["keyed", "open", "preflight", "missing"]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One route: how it reads parameters, what answers, and what the `/device` limiters take it for."""
+    """One route: how it reads parameters, what answers, and what the `/device` limiters take it for.
+
+    `seed_answer` answers in its place in the seed era, whose refusals `seed_body` writes where they had a form of their own.
+    """
 
     method: str
     path: str
     kind: Kind = "keyed"
     answer: Callable[[Call], object] | None = None
+    seed_answer: Callable[[Call], object] | None = None
     read: parameters.Reader = parameters.body_or_query
     operation: Operation | None = None
+    auth: Auth = "key"
+    seed_body: Callable[[Refusal], dict[str, object]] | None = None
     modern_only: bool = False
 
 
 _ROUTES: Final = (
     Route(method="GET", path="/app", answer=apps.list_apps, read=parameters.query_only, modern_only=True),
     Route(method="GET", path="/app/:app_id", answer=apps.get_app, read=parameters.query_only, modern_only=True),
+    Route(method="POST", path="/app", answer=app_writes.create_app, auth="user", modern_only=True),
+    Route(method="PUT", path="/app/:app_id", answer=app_writes.update_app, modern_only=True),
+    Route(method="DELETE", path="/app/:app_id", answer=app_writes.delete_app, read=parameters.query_only, modern_only=True),
     Route(method="GET", path="/channel", answer=channels.read_channels),
+    Route(method="POST", path="/channel", answer=channel_writes.write_channel, read=parameters.body_only),
+    Route(method="DELETE", path="/channel", answer=channel_writes.delete_channel),
     Route(method="GET", path="/bundle", answer=bundles.list_bundles),
+    Route(method="POST", path="/bundle", answer=bundle_writes.create_bundle, modern_only=True),
+    Route(method="PUT", path="/bundle", answer=bundle_writes.assign_bundle, modern_only=True),
+    Route(method="DELETE", path="/bundle", answer=bundle_writes.delete_bundle),
+    Route(method="POST", path="/bundle/metadata", answer=bundle_writes.describe_bundle, modern_only=True),
     Route(method="GET", path="/device", answer=devices.read_devices, operation="get"),
     Route(method="POST", path="/device", answer=devices.link_device, read=parameters.body_only, operation="set"),
     Route(method="DELETE", path="/device", answer=devices.unlink_device, operation="delete"),
     Route(method="GET", path="/ok", kind="open"),
     Route(method="POST", path="/ok", kind="open"),
 )
-_LITERAL: Final = {(route.method, route.path): route for route in _ROUTES if ":" not in route.path}
-_BINDING: Final = tuple((route, route.path.split("/")) for route in _ROUTES if ":" in route.path)
+_PEOPLE: Final = (
+    Route(method="GET", path="/organization", answer=organizations.read_organizations, seed_body=seed_bodies.sentence),
+    Route(
+        method="POST",
+        path="/organization",
+        answer=organizations.create_organization,
+        seed_answer=organizations.update_organization,
+        auth="user",
+        seed_body=seed_bodies.sentence,
+    ),
+    Route(
+        method="PUT",
+        path="/organization",
+        answer=organizations.update_organization,
+        seed_answer=organizations.create_organization,
+        auth="user",
+        seed_body=seed_bodies.sentence,
+    ),
+    Route(method="DELETE", path="/organization", answer=organizations.delete_organization, modern_only=True),
+    Route(method="GET", path="/organization/members", answer=members.list_members, seed_body=seed_bodies.knocked_out),
+    Route(method="POST", path="/organization/members", answer=members.invite_member, seed_body=seed_bodies.knocked_out),
+    Route(
+        method="DELETE",
+        path="/organization/members",
+        answer=members.remove_member,
+        auth="user",
+        seed_body=seed_bodies.knocked_out,
+    ),
+    Route(method="GET", path="/organization/audit", answer=audit.read_audit, auth="user", modern_only=True),
+)
+_KEYS: Final = (
+    Route(method="GET", path="/apikey", answer=api_keys.list_keys, auth="user", seed_body=seed_bodies.bare),
+    Route(
+        method="POST",
+        path="/apikey",
+        answer=api_keys.create_key,
+        read=parameters.unread,
+        auth="user",
+        seed_body=seed_bodies.bare,
+    ),
+    Route(method="PUT", path="/apikey", answer=api_keys.update_key, read=parameters.body_only, auth="user", modern_only=True),
+    Route(method="GET", path="/apikey/:id", answer=api_keys.get_key, read=parameters.query_only, auth="user", modern_only=True),
+    Route(
+        method="PUT", path="/apikey/:id", answer=api_keys.update_key, read=parameters.body_only, auth="user", modern_only=True
+    ),
+    Route(
+        method="DELETE",
+        path="/apikey/:id",
+        answer=api_keys.delete_key,
+        read=parameters.query_only,
+        auth="user",
+        seed_body=seed_bodies.bare,
+    ),
+)
+_STATISTICS: Final = tuple(
+    Route(
+        method="GET",
+        path=f"/statistics/{path}",
+        answer=answer,
+        read=parameters.query_only,
+        auth="user",
+        modern_only=answer is usage.native_usage,
+    )
+    for path, answer in (
+        ("app/:app_id", statistics.app_statistics),
+        ("app/:app_id/bundle_usage", usage.bundle_usage),
+        ("app/:app_id/native_usage", usage.native_usage),
+        ("org/:org_id", statistics.organization_statistics),
+        ("user", statistics.user_statistics),
+    )
+)
+_ALL: Final = (*_ROUTES, *_PEOPLE, *_KEYS, *_STATISTICS)
+_LITERAL: Final = {(route.method, route.path): route for route in _ALL if ":" not in route.path}
+_BINDING: Final = tuple((route, route.path.split("/")) for route in _ALL if ":" in route.path)
 
 
 def match(method: str, path: str, *, seed: bool) -> tuple[Route, Mapping[str, str]]:
@@ -60,6 +164,8 @@ def match(method: str, path: str, *, seed: bool) -> tuple[Route, Mapping[str, st
                 route, bound = candidate, found
                 break
     if route is None or (seed and route.modern_only):
+        if plain.split("/")[1:2] == ["statistics"]:  # contract A1: there the key comes before the 404
+            return Route(method=method, path=path, answer=statistics.nothing_here, read=parameters.query_only, auth="user"), {}
         return Route(method=method, path=path, kind="missing"), {}
     return route, bound
 

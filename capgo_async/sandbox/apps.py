@@ -1,0 +1,177 @@
+"""Apps with their channels, bundles and devices; moments are microseconds (contract H2)."""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from .channels import Channel
+from .timestamps import micros
+
+Order = Literal["asc", "desc"]
+
+RETENTION: Final = 2_592_000
+BUILTIN_ID: Final = 1
+"""The placeholder bundle `builtin`, which seed-era device rows name where modern ones have no number."""
+UNKNOWN_ID: Final = 2
+"""The placeholder bundle `unknown`, which seed-era channels name where modern ones have none."""
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """What many devices have in common, shared between them to save memory."""
+
+    platform: str = "ios"
+    plugin_version: str = "7.4.0"
+    os_version: str | None = "18.1"
+    version_build: str | None = "1.0.0"
+    is_prod: bool | None = True
+    is_emulator: bool | None = False
+    version_name: str | None = "builtin"
+    version: int | None = None
+    key_id: str | None = None
+    country_code: str | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One device of the inventory."""
+
+    device_id: str
+    updated_at: int
+    traits: Traits
+    custom_id: str = ""
+
+
+class Override(NamedTuple):
+    """The channel that a device was linked to."""
+
+    channel: Channel
+    written_at: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Bundle:
+    """One bundle; deleted ones keep their row and their name. `created_with` is the number of the key that made it."""
+
+    id: int
+    name: str
+    created_at: int
+    updated_at: int
+    user_id: str
+    checksum: str | None = None
+    external_url: str | None = None
+    session_key: str | None = None
+    key_id: str | None = None
+    link: str | None = None
+    comment: str | None = None
+    storage_provider: str = "external"
+    r2_path: str | None = None
+    min_update_version: str | None = None
+    created_with: int | None = None
+    deleted: bool = False
+    deleted_at: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class App:
+    """One app with everything that belongs to it; `pinned` are the seed era's bundles of single devices, as sent."""
+
+    app_id: str
+    id: str
+    name: str | None
+    owner_org: str
+    user_id: str
+    created_at: int
+    updated_at: int | None = None
+    last_version: str | None = None
+    icon_url: str = ""
+    retention: int = RETENTION
+    default_upload_channel: str = "dev"
+    expose_metadata: bool = False
+    allow_device_custom_id: bool = True
+    need_onboarding: bool = False
+    existing_app: bool = False
+    block_provider_infra_requests: bool = True
+    ios_store_url: str | None = None
+    android_store_url: str | None = None
+    channels: dict[str, Channel] = field(default_factory=dict)
+    bundles: dict[int, Bundle] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+    overrides: dict[str, Override] = field(default_factory=dict)
+    pinned: dict[str, str] = field(default_factory=dict)
+    _ids: list[str] = field(default_factory=list)
+    _moments: list[tuple[int, str]] | None = None
+
+    def put_device(self, device: Device) -> None:
+        """Add a device to the inventory, or replace what is known of it."""
+        if device.device_id not in self.devices:
+            insort(self._ids, device.device_id)
+        self.devices[device.device_id] = device
+        self._moments = None
+
+    def load_devices(self, devices: Iterable[Device]) -> None:
+        """Add many devices at once."""
+        self.devices.update((device.device_id, device) for device in devices)
+        self._ids = sorted(self.devices)
+        self._moments = None
+
+    def forget_device(self, device_id: str) -> None:
+        """Take a device out of the inventory; its override stays."""
+        del self.devices[device_id]
+        self._ids = sorted(self.devices)
+        self._moments = None
+
+    def devices_after(self, device_id: str) -> Iterable[Device]:
+        """Walk the inventory by id, from the first one above `device_id`."""
+        start = bisect_right(self._ids, device_id)
+        return (self.devices[found] for found in islice(self._ids, start, None))
+
+    def devices_by_moment(self, order: Order, after: tuple[int, str] | None) -> Iterable[Device]:
+        """Walk the inventory by (moment, id), from the first one beyond `after`."""
+        if self._moments is None:
+            self._moments = sorted((device.updated_at, device.device_id) for device in self.devices.values())
+        moments = self._moments
+        if order == "asc":
+            chosen = range(0 if after is None else bisect_right(moments, after), len(moments))
+        else:
+            chosen = range((len(moments) if after is None else bisect_left(moments, after)) - 1, -1, -1)
+        return (self.devices[moments[index][1]] for index in chosen)
+
+    def link(self, device_id: str, channel: Channel, now: float) -> None:
+        """Set a device's override; the same channel again writes nothing and so renews nothing (contract C7)."""
+        present = self.overrides.get(device_id)
+        if present is None or present.channel is not channel:
+            self.overrides[device_id] = Override(channel, micros(now))
+
+    def unlink(self, device_id: str) -> None:
+        """Remove a device's override, and its bundle of the seed era, if there are any."""
+        self.overrides.pop(device_id, None)
+        self.pinned.pop(device_id, None)
+
+    def bundle_named(self, name: object) -> Bundle | None:
+        """Find a bundle that is not deleted by its name."""
+        return next((bundle for bundle in self.bundles.values() if bundle.name == name and not bundle.deleted), None)
+
+    def bundle_numbered(self, number: int | None) -> Bundle | None:
+        """Find a bundle that is not deleted by its id."""
+        bundle = None if number is None else self.bundles.get(number)
+        return None if bundle is None or bundle.deleted else bundle
+
+    def channel_numbered(self, number: int | None) -> Channel | None:
+        """Find a channel by its id."""
+        return next((channel for channel in self.channels.values() if channel.id == number), None)
+
+    def serves(self, bundle: Bundle) -> bool:
+        """Tell whether any channel hands out that bundle."""
+        return any(channel.serves(bundle.id) for channel in self.channels.values())
+
+    def is_overridden_to(self, channel: Channel) -> bool:
+        """Tell whether any device is linked to that channel."""
+        return any(override.channel is channel for override in self.overrides.values())
+
+    def drop_channel(self, channel: Channel) -> None:
+        """Delete a channel with the overrides to it."""
+        del self.channels[channel.name]
+        self.overrides = {name: override for name, override in self.overrides.items() if override.channel is not channel}

@@ -1,0 +1,90 @@
+"""The server's two authenticators: which header counts, and whom it names (contract A2)."""
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from .access import Caller, Key
+from .exchange import Incoming, Refusal
+from .world import World
+
+Auth = Literal["key", "user"]
+Order = Literal["keyed", "user", "seed statistics"]
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_SUBKEY: Final = re.compile(r"[1-9]\d{0,15}", re.ASCII)
+_LARGEST_SUBKEY: Final = 2**53 - 1
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request shows: a key, or with `token` the JWT of a user."""
+
+    secret: str
+    token: bool = False
+
+    def __repr__(self) -> str:
+        """Leave the secret out."""
+        return "Credential()"
+
+
+def header_order(auth: Auth, path: str, *, seed: bool) -> Order:
+    """Tell which headers a route looks at; in the seed era only statistics knew users."""
+    if auth == "key" or (seed and not path.startswith("/statistics")):
+        return "keyed"
+    return "seed statistics" if seed else "user"
+
+
+def credential(request: Incoming, order: Order) -> Credential:
+    """Choose the header that counts; others are not looked at, even when this one is wrong.
+
+    A present `capgkey` hides `authorization` on key-only routes. On the others `authorization` goes first, and is a key
+    when it has the shape of a UUID, else a JWT; seed-era statistics took it for a JWT whatever its shape.
+    """
+    capgkey = request.headers.get("capgkey")
+    authorization = request.headers.get("authorization")
+    if order == "keyed":
+        return Credential(secret=(authorization if capgkey is None else capgkey) or "")
+    if authorization:
+        if order == "user" and _UUID.fullmatch(authorization):
+            return Credential(secret=authorization)
+        return Credential(secret=authorization.removeprefix("Bearer "), token=True)
+    other = None if order == "seed statistics" else request.headers.get("x-api-key")
+    return Credential(secret=capgkey or other or "")
+
+
+def authenticate(world: World, request: Incoming, shown: Credential, order: Order, now: float) -> Caller:
+    """Find the caller; each refusal counts as a failed login."""
+    if not shown.secret:
+        if order == "keyed":
+            raise Refusal(401, "no_key_provided", "No key provided")
+        raise Refusal(401, "no_jwt_apikey_or_subkey", "No JWT, apikey or subkey provided")
+    if shown.token:
+        session = world.session_of(shown.secret, now)
+        if session is None:
+            raise Refusal(401, "invalid_jwt", "Invalid JWT")
+        return session
+    key = world.key_of(shown.secret)
+    if key is None or key.expired(now):
+        raise Refusal(401, "invalid_apikey", "Invalid apikey")
+    subkey = request.headers.get("x-limited-key-id")
+    if subkey is not None and (_SUBKEY.fullmatch(subkey) is None or int(subkey) > _LARGEST_SUBKEY):
+        raise Refusal(401, "invalid_subkey", "Invalid x-limited-key-id")
+    return key
+
+
+def narrowed(world: World, key: Key, request: Incoming, now: float) -> Key:
+    """Take the subkey that was named, if it is the same user's, unhashed and bound to single apps."""
+    number = request.headers.get("x-limited-key-id")
+    if number is None:
+        return key
+    subkey = world.keys.numbered(int(number))
+    if (
+        subkey is None
+        or subkey.user_id != key.user_id
+        or subkey.hashed
+        or subkey.expired(now)
+        or any(binding.app_id is None for binding in subkey.bindings)
+    ):
+        raise Refusal(401, "invalid_subkey", "Invalid subkey")
+    return subkey

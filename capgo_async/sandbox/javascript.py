@@ -1,0 +1,73 @@
+"""JavaScript's and the database's lenient readings of values that a caller sent (contract C6, C9)."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ISO: Final = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?", re.ASCII)
+_SHORT_YEAR: Final = 49
+_FORMS: Final = ("%b %d %Y", "%B %d %Y", "%d %b %Y", "%d %B %Y", "%Y/%m/%d", "%m/%d/%Y")
+_TRUE: Final = frozenset({"true", "tru", "tr", "t", "yes", "ye", "y", "on", "1"})
+_FALSE: Final = frozenset({"false", "fals", "fal", "fa", "f", "no", "n", "off", "of", "0"})
+
+
+def date(text: str) -> int | None:
+    """Read a date as JavaScript's `Date` does, in microseconds; what names no zone is UTC.
+
+    A lone number up to 12 is a month of 2001, as in V8, and one from 32 a year.
+    """
+    text = " ".join(text.replace(",", " ").split())
+    if text.isdecimal() and len(text) <= 2:  # noqa: PLR2004 -- digits
+        return _lone(int(text))
+    if _ISO.fullmatch(text):
+        text += "-01-01"[len(text) - 4 :]
+    try:
+        return _micros(datetime.fromisoformat(text))
+    except ValueError:
+        return _worded(text)
+
+
+def boolean(value: object) -> bool | None:
+    """Read a boolean as the database does, from text too; `None` for what is none."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+def whole(value: object) -> int | None:
+    """Read a whole number, or text that holds one; `None` for what is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value, re.ASCII) else None
+    return value if isinstance(value, int) else None
+
+
+def _lone(number: int) -> int | None:
+    if 1 <= number <= 12:  # noqa: PLR2004 -- months
+        return _micros(datetime(2001, number, 1, tzinfo=UTC))
+    if number == 0:
+        return _micros(datetime(2000, 1, 1, tzinfo=UTC))
+    if number < 32:  # noqa: PLR2004 -- days of a month, of no month
+        return None
+    return _micros(datetime(number + (2000 if number <= _SHORT_YEAR else 1900), 1, 1, tzinfo=UTC))
+
+
+def _worded(text: str) -> int | None:
+    day, _, clock = text.rpartition(" ") if ":" in text else (text, "", "00:00")
+    clock += ":00" if clock.count(":") == 1 else ""
+    for form in _FORMS:
+        try:
+            return _micros(datetime.strptime(f"{day} {clock}", f"{form} %H:%M:%S").replace(tzinfo=UTC))
+        except ValueError:
+            continue
+    return None
+
+
+def _micros(moment: datetime) -> int:
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - _START) // timedelta(microseconds=1)

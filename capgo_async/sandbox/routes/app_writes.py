@@ -1,0 +1,144 @@
+"""POST, PUT and DELETE /app (contract C5)."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from .. import javascript
+from ..apps import App
+from ..exchange import Refusal
+from ..parameters import required
+from ..timestamps import device_format, micros
+from ..world import uuid_like
+from .apps import app_row
+from .call import Call, cannot_access_app
+
+TWO_YEARS: Final = 63_113_903
+_CANNOT_UPDATE: Final = "cannot_update_app"
+_WIDE: Final = (
+    "retention",
+    "build_timeout_seconds",
+    "channel_device_count",
+    "manifest_bundle_count",
+    "rollout_channel_count",
+)
+"""The 64-bit columns, which the creation alone writes as strings (contract A4)."""
+
+
+def create_app(call: Call) -> object:
+    """Create an app under an id that nobody else in the world has."""
+    app_id = call.app_id()
+    name, org_id = (required(call.parameters, column) for column in ("name", "owner_org"))
+    if not isinstance(org_id, str) or not call.caller.permits("org.create_app", org_id=org_id):
+        raise Refusal(403, "cannot_access_organization", "You can't access this organization", {"org_id": org_id})
+    changes = _read(call, {column: _COLUMNS[column] for column in _AT_CREATION}, "cannot_create_app")
+    if app_id in call.world.apps:
+        detail = f"Key (app_id)=({app_id}) already exists."
+        more = {"app_id": app_id, "constraint": "apps_pkey", "detail": detail}
+        raise Refusal(409, "app_id_already_exists", "App ID already exists", more)
+    app = call.world.add_app(app_id, org_id=org_id, user_id=call.caller.user_id, now=call.now)
+    _write(app, {**changes, "name": str(name), "id": uuid_like("app", app_id, call.number)})
+    row = app_row(app)
+    call.world.record(org_id, "apps", "INSERT", app_id, None, row, now=call.now)
+    shown = {**row, **{column: str(row[column]) for column in _WIDE}}
+    return {**shown, "created_at": device_format(app.created_at), "build_timeout_updated_at": device_format(app.created_at)}
+
+
+def update_app(call: Call) -> object:
+    """Change the settings that were sent; nothing known among them is an error of the database."""
+    app = _reached(call, "app.update_settings", status=401, code="cannot_access_app")
+    _check_retention(call.field("retention"))
+    changes = _read(call, _COLUMNS, _CANNOT_UPDATE)
+    if not changes:
+        raise _refused(_CANNOT_UPDATE, "PGRST102", "Empty or invalid json")
+    before = app_row(app)
+    _write(app, changes)
+    app.updated_at = max(micros(call.now), app.created_at + 1)
+    after = app_row(app)
+    call.record(app, "apps", app.app_id, before, after)
+    return after
+
+
+def delete_app(call: Call) -> object:
+    """Delete an app with everything in it."""
+    app = _reached(call, "app.delete", status=400, code="cannot_delete_app")
+    call.world.record(app.owner_org, "apps", "DELETE", app.app_id, app_row(app), None, now=call.now)
+    call.world.delete_app(app)
+    return {"status": "ok"}
+
+
+def _reached(call: Call, permission: str, *, status: int, code: str) -> App:
+    app_id = call.checked(call.path["app_id"])
+    app = call.world.app_permitting(call.caller, permission, app_id)
+    if app is None:
+        raise cannot_access_app(app_id, status=status, code=code)
+    return app
+
+
+def _check_retention(sent: object) -> None:
+    seconds = javascript.whole(sent)
+    if seconds is not None and seconds > TWO_YEARS:
+        message = f"Retention cannot be bigger than {TWO_YEARS} (2 years)"
+        raise Refusal(400, "retention_to_big", message, {"retention": sent})
+    if seconds is not None and seconds < 0:
+        raise Refusal(400, "retention_to_small", "Retention cannot be smaller than 0", {"retention": sent})
+
+
+def _read(call: Call, columns: Mapping[str, tuple[str, Callable[[object], object]]], code: str) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    for name, (column, read) in columns.items():
+        if isinstance(call.parameters, dict) and name in call.parameters:
+            try:
+                changes[column] = read(call.parameters[name])
+            except ValueError as error:
+                raise _refused(code, "22P02", str(error)) from error
+    return changes
+
+
+def _write(app: App, changes: Mapping[str, object]) -> None:
+    for column, value in changes.items():
+        setattr(app, column, value)
+
+
+def _refused(code: str, database_code: str, message: str) -> Refusal:
+    words = code.replace("_", " ").capitalize()
+    told = {"code": database_code, "message": message, "details": None, "hint": None}
+    return Refusal(400, code, words, {"supabaseError": told})
+
+
+def _text(value: object) -> str:
+    return str(value)
+
+
+def _text_or_null(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _seconds(value: object) -> int:
+    seconds = javascript.whole(value)
+    if seconds is None:
+        message = f'invalid input syntax for type bigint: "{value}"'
+        raise ValueError(message)
+    return seconds
+
+
+def _flag(value: object) -> bool:
+    flag = javascript.boolean(value)
+    if flag is None:
+        message = f'invalid input syntax for type boolean: "{value}"'
+        raise ValueError(message)
+    return flag
+
+
+_COLUMNS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
+    "name": ("name", _text_or_null),
+    "icon": ("icon_url", _text),
+    "retention": ("retention", _seconds),
+    "expose_metadata": ("expose_metadata", _flag),
+    "allow_device_custom_id": ("allow_device_custom_id", _flag),
+    "need_onboarding": ("need_onboarding", _flag),
+    "existing_app": ("existing_app", _flag),
+    "block_provider_infra_requests": ("block_provider_infra_requests", _flag),
+    "ios_store_url": ("ios_store_url", _text_or_null),
+    "android_store_url": ("android_store_url", _text_or_null),
+}
+_AT_CREATION: Final = ("icon", "need_onboarding", "existing_app", "ios_store_url", "android_store_url")

@@ -1,0 +1,172 @@
+"""POST, PUT and DELETE /bundle, and POST /bundle/metadata (contract C8)."""
+
+import re
+from typing import Final
+
+from .. import javascript
+from ..apps import App, Bundle
+from ..channels import columns
+from ..exchange import Refusal, no_single_row
+from ..generations import LINKED_BUNDLES_ARE_SAFE, METADATA_SAYS_OK, since
+from ..parameters import truthy
+from ..timestamps import micros
+from .bundles import bundle_row
+from .call import Call, cannot_access_app
+
+_NUMBER: Final = r"(?:0|[1-9]\d*)"
+_PRE: Final = rf"(?:{_NUMBER}|\d*[A-Za-z-][0-9A-Za-z-]*)"
+_SEMVER: Final = re.compile(
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_PRE}(?:\.{_PRE})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?", re.ASCII
+)
+_BAD_FORM: Final = "Version must be valid semver format (e.g., 1.0.0, 1.0.0-alpha.1)"
+
+
+def create_bundle(call: Call) -> object:
+    """Register a zip that lies elsewhere; a name is used up for good, also by a bundle that was deleted."""
+    app_id, version, url, checksum = _required(call)
+    if _SEMVER.fullmatch(version) is None:
+        raise Refusal(400, "invalid_version_format", _BAD_FORM, {"version": version})
+    app = call.world.app_permitting(call.caller, "app.upload_bundle", app_id)
+    if app is None:
+        raise cannot_access_app(app_id, code="cannot_create_bundle")
+    if not url.startswith("https://"):
+        raise Refusal(400, "invalid_protocol", "External URL must use HTTPS protocol", {"external_url": url})
+    _check_encryption(call, app)
+    if app.bundle_named(version) is not None:
+        raise Refusal(400, "version_already_exists", "Version already exists", {"version": version})
+    try:
+        bundle = call.world.add_bundle(app, version, now=call.now, external_url=url)
+    except ValueError as error:
+        raise _burned() from error
+    bundle.checksum = checksum
+    bundle.session_key, bundle.key_id = _text(call, "session_key"), _text(call, "key_id")
+    bundle.user_id, bundle.created_with = call.key.user_id, call.key.key_id
+    row = bundle_row(app, bundle)
+    call.record(app, "app_versions", bundle.id, None, row)
+    return {"status": "ok"} if call.settings.dialect == "docs" else {"status": "success", "bundle": row}
+
+
+def assign_bundle(call: Call) -> object:
+    """Point a channel at a bundle, both named by number."""
+    sent_app, version_id, channel_id = (call.field(name) for name in ("app_id", "version_id", "channel_id"))
+    if not (truthy(sent_app) and truthy(version_id) and truthy(channel_id)):
+        raise _incomplete(call, "app_id", "version_id", "channel_id")
+    app_id = call.checked(sent_app)
+    app = call.world.apps.get(app_id)
+    channel = None if app is None else app.channel_numbered(javascript.whole(channel_id))
+    made_with = None if channel is None else channel.created_with
+    if app is None or not call.may("channel.promote_bundle", app, made_with=made_with):
+        refusal = cannot_access_app(app_id)
+        refusal.more["channel_id"] = channel_id
+        raise refusal
+    bundle = app.bundle_numbered(javascript.whole(version_id))
+    if bundle is None:
+        raise Refusal(400, "cannot_find_version", "Cannot find version")
+    if channel is None:
+        raise Refusal(400, "cannot_find_channel", "Cannot find channel")
+    if channel.version != bundle.id:
+        before = columns(app_id, channel)
+        channel.version = bundle.id
+        channel.updated_at = max(micros(call.now), channel.updated_at + 1)
+        call.record(app, "channels", channel.id, before, columns(app_id, channel))
+    return {"status": "success", "message": f"Bundle {bundle.name} set to channel {channel.name}"}
+
+
+def describe_bundle(call: Call) -> object:
+    """Write a bundle's link and comment."""
+    if not (truthy(call.field("app_id")) and truthy(call.field("version_id"))):
+        raise _incomplete(call, "app_id", "version_id")
+    app_id = call.checked(call.field("app_id"))
+    app = call.world.app_permitting(call.caller, "app.upload_bundle", app_id)
+    if app is None:
+        raise cannot_access_app(app_id, code="cannot_update_bundle_metadata")
+    bundle = app.bundle_numbered(javascript.whole(call.field("version_id")))
+    if bundle is None:
+        raise Refusal(400, "cannot_find_version", "Cannot find version", {"supabaseError": no_single_row()})
+    told = [name for name in ("link", "comment") if isinstance(call.parameters, dict) and name in call.parameters]
+    if not told:
+        raise Refusal(400, "no_fields_to_update", "No fields to update")
+    before = bundle_row(app, bundle)
+    for name in told:
+        setattr(bundle, name, _text(call, name))
+    bundle.updated_at = max(micros(call.now), bundle.updated_at + 1)
+    call.record(app, "app_versions", bundle.id, before, bundle_row(app, bundle))
+    says_ok = since(call.settings, METADATA_SAYS_OK) and call.settings.dialect != "docs"
+    return {"status": "ok" if says_ok else "success"}
+
+
+def delete_bundle(call: Call) -> object:
+    """Delete one bundle by its name, or every bundle of the app when there is no name."""
+    app_id = call.app_id()
+    app = call.world.app_permitting(call.caller, "bundle.delete", app_id)
+    if app is None:
+        raise cannot_access_app(app_id, code="cannot_delete_bundle")
+    keeps_linked = since(call.settings, LINKED_BUNDLES_ARE_SAFE)
+    version = call.field("version")
+    if not truthy(version):
+        for bundle in app.bundles.values():
+            if not bundle.deleted and not (keeps_linked and app.serves(bundle)):
+                retire(call, app, bundle)
+        return {"status": "ok"}
+    found = app.bundle_named(version)
+    if found is None:
+        raise Refusal(400, "cannot_delete_version", "Cannot delete version", {"supabaseError": no_single_row()})
+    if keeps_linked and app.serves(found):
+        raise linked(app, found)
+    retire(call, app, found)
+    return {"status": "ok"}
+
+
+def retire(call: Call, app: App, bundle: Bundle) -> None:
+    """Delete a bundle softly: its row and its name stay."""
+    before = bundle_row(app, bundle)
+    bundle.deleted = True
+    bundle.deleted_at = bundle.updated_at = max(micros(call.now), bundle.updated_at + 1)
+    call.record(app, "app_versions", bundle.id, before, bundle_row(app, bundle))
+
+
+def linked(app: App, bundle: Bundle) -> Refusal:
+    """Build the refusal to delete a bundle that a channel serves."""
+    more = {"app_id": app.app_id, "version": bundle.name}
+    return Refusal(400, "cannot_delete_linked_version", "Cannot delete a bundle linked to a channel", more)
+
+
+def _required(call: Call) -> tuple[str, str, str, str]:
+    taken: list[str] = []
+    for name in ("app_id", "version", "external_url", "checksum"):
+        value = call.field(name)
+        if not truthy(value):
+            raise Refusal(400, f"missing_{name}", f"Missing required fields: {name}")
+        taken.append(str(value) if taken else call.checked(value))
+    app_id, version, url, checksum = taken
+    return app_id, version, url, checksum
+
+
+def _incomplete(call: Call, *names: str) -> Refusal:
+    sent = {name: call.field(name) for name in names if isinstance(call.parameters, dict) and name in call.parameters}
+    return Refusal(400, "missing_required_fields", "Missing required fields", sent)
+
+
+def _check_encryption(call: Call, app: App) -> None:
+    organization = call.world.organizations.get(app.owner_org)
+    if organization is None or not organization.enforce_encrypted_bundles:
+        return
+    if not truthy(call.field("session_key")):
+        raise Refusal(400, "encryption_required", "This organization requires encrypted bundles")
+    needed = organization.required_encryption_key
+    key_id = _text(call, "key_id")
+    if needed is not None and key_id is None:
+        raise Refusal(400, "encryption_key_required", "This organization requires a specific encryption key")
+    if needed is not None and not needed.startswith(key_id or ""):
+        raise Refusal(400, "encryption_key_mismatch", "The bundle is encrypted with another key")
+
+
+def _burned() -> Refusal:
+    message = 'duplicate key value violates unique constraint "app_versions_name_app_id_key"'
+    told = {"code": "23505", "message": message, "details": None, "hint": None}
+    return Refusal(400, "cannot_create_bundle", "Cannot create bundle", {"supabaseError": told})
+
+
+def _text(call: Call, name: str) -> str | None:
+    value = call.field(name)
+    return None if value is None or value == "" else str(value)

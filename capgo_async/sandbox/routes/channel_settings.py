@@ -1,0 +1,134 @@
+"""The settings that `POST /channel` takes, read and applied to a draft (contract C6)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from .. import javascript
+from ..channels import UPDATE_STRATEGIES, Channel
+from ..exchange import Refusal, unknown_error
+from .call import Call
+
+_FLAGS: Final[Mapping[str, str]] = {
+    "public": "public",
+    "disableAutoUpdateUnderNative": "disable_auto_update_under_native",
+    "ios": "ios",
+    "android": "android",
+    "electron": "electron",
+    "allow_device_self_set": "allow_device_self_set",
+    "allow_emulator": "allow_emulator",
+    "allow_device": "allow_device",
+    "allow_dev": "allow_dev",
+    "allow_prod": "allow_prod",
+}
+_PACKAGES: Final = frozenset({"all", "zip", "delta", "zip_from_builtin", "delta_from_builtin"})
+_ACTIONS: Final = frozenset({"pause", "rollback", "notify"})
+_ALL: Final = 10_000
+_WEEK: Final = 10_080
+_LARGEST: Final = 2**31 - 1
+
+
+class Whole(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole number of the automatic pause: its column, its bounds, and whether null is a value of its own."""
+
+    column: str
+    least: int = 0
+    most: int = _LARGEST
+    nullable: bool = False
+
+
+_WHOLE: Final[Mapping[str, Whole]] = {
+    "autoPauseWindowMinutes": Whole(column="window_minutes", least=1, most=_WEEK),
+    "autoPauseFailureRateBps": Whole(column="failure_rate_bps", most=_ALL, nullable=True),
+    "autoPauseMinAttempts": Whole(column="min_attempts", nullable=True),
+    "autoPauseMinFailures": Whole(column="min_failures", nullable=True),
+    "autoPauseCooldownMinutes": Whole(column="cooldown_minutes", most=_WEEK),
+}
+
+
+def sent(call: Call, name: str) -> bool:
+    """Tell whether a setting was sent, under its camelCase name or the snake_case alias."""
+    return isinstance(call.parameters, dict) and bool({name, _alias(name)} & set(call.parameters))
+
+
+def value(call: Call, name: str) -> object:
+    """Look a setting up; camelCase wins over the alias."""
+    plain = isinstance(call.parameters, dict) and name in call.parameters
+    return call.field(name if plain else _alias(name))
+
+
+def flag(call: Call, name: str) -> bool | None:
+    """Read a boolean; null is as good as absent, and what the database does not take for one crashes the server."""
+    found = value(call, name)
+    if found is None:
+        return None
+    read = javascript.boolean(found)
+    if read is None:
+        raise unknown_error()
+    return read
+
+
+def apply_settings(call: Call, draft: Channel) -> None:
+    """Write what was sent, rollout and automatic pause apart, into a draft; the rest stays."""
+    for name, column in _FLAGS.items():
+        switched = flag(call, name)
+        if switched is not None:
+            setattr(draft, column, switched)
+    if call.field("electron") is None and flag(call, "public") and call.field("ios") != call.field("android"):
+        draft.electron = False
+    strategy = call.field("disableAutoUpdate")
+    if strategy is not None:
+        # The documentation's word is not in the database of 12.201.7 (contract D14).
+        known = UPDATE_STRATEGIES | {"metadata"} if call.settings.dialect == "docs" else UPDATE_STRATEGIES
+        if not isinstance(strategy, str) or strategy not in known:
+            raise unknown_error()
+        draft.disable_auto_update = strategy
+    package = value(call, "updatePackage")
+    if call.settings.dialect == "docs" and isinstance(package, str) and package in _PACKAGES:
+        draft.update_package = package
+
+
+def apply_auto_pause(call: Call, draft: Channel) -> None:
+    """Write the settings of the automatic pause into a draft."""
+    switched = flag(call, "autoPauseEnabled")
+    if switched is not None:
+        draft.auto_pause.enabled = switched
+    confidence = value(call, "autoPauseConfidence")
+    if confidence is not None:
+        if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+            message = "Auto-pause confidence must be between 0 and 1"
+            raise Refusal(400, "invalid_auto_pause_confidence", message, {"autoPauseConfidence": confidence})
+        draft.auto_pause.confidence = confidence
+    action = value(call, "autoPauseAction")
+    if action is not None:
+        if not isinstance(action, str) or action not in _ACTIONS:
+            raise Refusal(400, "invalid_auto_pause_action", "Invalid auto-pause action", {"autoPauseAction": action})
+        draft.auto_pause.action = action
+    for name, whole in _WHOLE.items():
+        if sent(call, name) and (whole.nullable or value(call, name) is not None):
+            setattr(draft.auto_pause, whole.column, _within(call, name, whole))
+
+
+def bounded(call: Call, name: str, least: int, most: int) -> int | None:
+    """Read a whole number that must lie within bounds; `None` when it was not sent."""
+    return None if value(call, name) is None else _within(call, name, Whole(column="", least=least, most=most))
+
+
+def bad_config(found: dict[str, object]) -> Refusal:
+    """Build the refusal for a setting out of its bounds."""
+    return Refusal(400, "invalid_rollout_config", "Invalid rollout configuration", found)
+
+
+def _within(call: Call, name: str, whole: Whole) -> int | None:
+    found = value(call, name)
+    if found is None:
+        return None
+    number = None if isinstance(found, str) else javascript.whole(found)
+    if number is None or not whole.least <= number <= whole.most:
+        raise bad_config({name: found})
+    return number
+
+
+def _alias(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)

@@ -1,0 +1,93 @@
+"""An API key as the generations of the server write it (contract C4)."""
+
+from ..access import Key
+from ..timestamps import micros, row_format, text_format
+from .call import Call
+from .key_bindings import mode_of
+
+
+def listed_row(call: Call, key: Key) -> dict[str, object]:
+    """Write a key as listings show it: without its secret, but for the seed era."""
+    if call.settings.dialect == "seed":
+        return _seed_row(key, key.secret)
+    if call.settings.dialect == "docs":
+        return _docs_row(key, None)
+    return changed_row(call, key) | {"global_permissions": list(key.global_permissions)}
+
+
+def changed_row(call: Call, key: Key) -> dict[str, object]:
+    """Write a key as updates show it, without its global permissions."""
+    if call.settings.dialect == "docs":
+        return _docs_row(key, None)
+    return {
+        "created_at": row_format(key.created_at),
+        "expires_at": None if key.expires_at is None else row_format(micros(key.expires_at)),
+        "id": key.key_id,
+        "name": key.name,
+        "rbac_id": key.rbac_id,
+        "updated_at": row_format(key.updated_at),
+        "user_id": key.user_id,
+        "is_hashed_key": key.hashed,
+    }
+
+
+def created_row(call: Call, key: Key, secret: str) -> dict[str, object]:
+    """Write a new key with its secret, which is shown this once."""
+    if call.settings.dialect == "seed":
+        return _seed_row(key, secret)
+    if call.settings.dialect == "docs":
+        return _docs_row(key, secret)
+    return {
+        "id": key.key_id,
+        "created_at": text_format(key.created_at),
+        "user_id": key.user_id,
+        "key": secret,
+        "updated_at": text_format(key.updated_at),
+        "name": key.name,
+        "key_hash": key.secret if key.hashed else None,
+        "expires_at": None if key.expires_at is None else text_format(micros(key.expires_at)),
+        "rbac_id": key.rbac_id,
+        "global_permissions": list(key.global_permissions),
+    }
+
+
+def minted_row(key: Key, secret: str) -> dict[str, object]:
+    """Write a key with the secret that replaced the former one."""
+    return {
+        "id": key.key_id,
+        "created_at": row_format(key.created_at),
+        "user_id": key.user_id,
+        "key": secret,
+        "updated_at": row_format(key.updated_at),
+        "name": key.name,
+        "key_hash": key.secret if key.hashed else None,
+        "expires_at": None if key.expires_at is None else row_format(micros(key.expires_at)),
+        "rbac_id": key.rbac_id,
+        "is_hashed_key": key.hashed,
+    }
+
+
+def _seed_row(key: Key, secret: str) -> dict[str, object]:
+    return {
+        "id": key.key_id,
+        "created_at": row_format(key.created_at),
+        "user_id": key.user_id,
+        "key": secret,
+        "mode": mode_of(key),
+        "updated_at": row_format(key.updated_at),
+        "name": key.name,
+    }
+
+
+def _docs_row(key: Key, secret: str | None) -> dict[str, object]:
+    return {
+        "id": key.key_id,
+        "name": key.name,
+        "key": secret,
+        "mode": mode_of(key),
+        "created_at": row_format(key.created_at),
+        "updated_at": row_format(key.updated_at),
+        "expires_at": None if key.expires_at is None else row_format(micros(key.expires_at)),
+        "limited_to_orgs": sorted({binding.org_id for binding in key.bindings}),
+        "limited_to_apps": sorted({binding.app_id for binding in key.bindings if binding.app_id is not None}),
+    }

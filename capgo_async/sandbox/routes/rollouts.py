@@ -1,0 +1,97 @@
+"""Rollouts: what `POST /channel` does with a second bundle (contract C6)."""
+
+from typing import Final
+
+from .. import javascript
+from ..apps import App, Bundle
+from ..channels import Channel
+from ..exchange import Refusal
+from ..timestamps import micros
+from ..world import uuid_like
+from .call import Call
+from .channel_settings import bad_config, bounded, flag, sent, value
+
+_ALL: Final = 10_000
+_MINUTE: Final = 60
+_YEAR: Final = 31_536_000
+
+
+def promotes(call: Call) -> bool:
+    """Tell whether the request changes which bundle devices get, other than by `version`: channels to be cannot."""
+    return sent(call, "rolloutVersion") or bool(call.field("rollback") or value(call, "promoteToStable"))
+
+
+def apply_rollout(call: Call, app: App, draft: Channel) -> None:
+    """Write the rollout's settings into a draft, then do what ends it."""
+    if sent(call, "rolloutVersion"):
+        _choose(call, app, draft)
+    share = _share(call)
+    if share is not None:
+        draft.rollout.percentage_bps = share
+    enabled = flag(call, "rolloutEnabled")
+    if enabled is not None:
+        draft.rollout.enabled = enabled
+    _pause(call, draft)
+    lasting = bounded(call, "rolloutCacheTtlSeconds", _MINUTE, _YEAR)
+    if lasting is not None:
+        draft.rollout.cache_ttl_seconds = lasting
+    if flag(call, "promoteToStable"):
+        if draft.rollout.version is None:
+            raise Refusal(400, "missing_rollout_version", "Channel has no rollout version to promote")
+        draft.version = draft.rollout.version
+        draft.rollout.end()
+    elif flag(call, "rollback"):
+        draft.rollout.end()
+
+
+def _choose(call: Call, app: App, draft: Channel) -> None:
+    chosen = value(call, "rolloutVersion")
+    bundle: Bundle | None = None
+    if chosen is not None:
+        if draft.version is None:
+            raise Refusal(400, "missing_stable_version", "A stable version is required before a rollout version")
+        bundle = app.bundle_named(chosen) if isinstance(chosen, str) else app.bundle_numbered(javascript.whole(chosen))
+        if bundle is None:
+            raise Refusal(400, "cannot_find_version", "Cannot find version")
+    number = None if bundle is None else bundle.id
+    if number != draft.rollout.version:
+        draft.rollout.id = uuid_like("rollout", draft.rollout.id, number)
+        draft.rollout.version = number
+        draft.rollout.resume()
+
+
+def _share(call: Call) -> int | None:
+    points = value(call, "rolloutPercentageBps")
+    if points is not None:
+        whole = None if isinstance(points, str) else javascript.whole(points)
+        if whole is None or not 0 <= whole <= _ALL:
+            raise _bad_share({"rolloutPercentageBps": points}, _ALL)
+        return whole
+    percent = value(call, "rolloutPercentage")
+    if percent is None:
+        return None
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:  # noqa: PLR2004 -- per cent
+        raise _bad_share({"rolloutPercentage": percent}, 100)
+    return round(percent * 100)
+
+
+def _bad_share(found: dict[str, object], most: int) -> Refusal:
+    return Refusal(400, "invalid_rollout_percentage", f"Rollout percentage must be between 0 and {most}", found)
+
+
+def _pause(call: Call, draft: Channel) -> None:
+    paused = flag(call, "rolloutPaused")
+    if paused is not None:
+        if paused:
+            draft.rollout.paused_at = micros(call.now)
+        else:
+            draft.rollout.resume()
+    if sent(call, "rolloutPausedAt"):
+        at = value(call, "rolloutPausedAt")
+        moment = javascript.date(at) if isinstance(at, str) else None
+        if at is not None and moment is None:
+            raise bad_config({"rolloutPausedAt": at})
+        draft.rollout.paused_at = moment
+    if sent(call, "rolloutPauseReason"):
+        reason = value(call, "rolloutPauseReason")
+        draft.rollout.pause_reason = None if reason is None else str(reason)

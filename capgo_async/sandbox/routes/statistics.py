@@ -1,0 +1,175 @@
+"""All of /statistics (contract C9)."""
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+
+from .. import javascript, metrics
+from ..access import Key
+from ..apps import App
+from ..charts import chart
+from ..exchange import Refusal
+from ..metrics import DAY, Totals
+from ..timestamps import device_format, micros
+from ..validation import invalid_body
+from .call import Call
+
+_GRAPHS: Final = frozenset({"mau", "storage", "bandwidth"})
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """The moments that were asked for, one a day from `start`; `backwards` ones have no traffic."""
+
+    start: int
+    end: int
+    moments: Sequence[int]
+    backwards: bool
+    daily: bool
+
+
+def app_statistics(call: Call) -> object:
+    """Tell of one app, day by day."""
+    window = _window(call)
+    app = readable_app(call)
+    return _shown(call, _points(call, window, _totals(window, [app])))
+
+
+def organization_statistics(call: Call) -> object:
+    """Tell of all apps of an organization together, with `breakdown` of each app as well."""
+    broken_down = call.field("breakdown") == "true"
+    window = _window(call, "breakdown")
+    org_id = call.path["org_id"]
+    if not call.caller.permits("org.read", org_id=org_id):
+        raise Refusal(401, "no_access_to_organization", "No access to organization", {"data": call.caller.user_id})
+    _check_paid(call, [org_id])
+    apps = [app for app in call.world.apps.values() if app.owner_org == org_id]
+    everything = _points(call, window, _totals(window, apps))
+    if not broken_down or call.settings.dialect == "seed":
+        return _shown(call, everything)
+    by_app = [
+        {"app_id": app.app_id, **point}
+        for app in apps
+        for point in _points(call, window, _summed(window, _history(window, app)))
+    ]
+    return {"global": everything, "byApp": by_app}
+
+
+def user_statistics(call: Call) -> object:
+    """Tell of all apps that the caller can read together; only the storage hours are the first app's alone."""
+    window = _window(call)
+    world, caller = call.world, call.caller
+    apps = [app for app in world.apps.values() if caller.permits("app.read", org_id=app.owner_org, app_id=app.app_id)]
+    if not apps:
+        raise Refusal(401, "no_organizations_found", "No organizations found", {"data": caller.user_id})
+    _check_paid(call, {binding.org_id for binding in caller.bindings})
+    totals = _totals(window, apps)
+    first = _totals(window, apps[:1])
+    mixed = [total._replace(storage_byte_hours=one.storage_byte_hours) for total, one in zip(totals, first, strict=True)]
+    return _shown(call, _points(call, window, mixed))
+
+
+def nothing_here(call: Call) -> object:
+    """Say that there is no such route, after the key was looked at."""
+    del call
+    raise Refusal(404, "not_found", "Not found")
+
+
+def readable_app(call: Call) -> App:
+    """Return the app of the path, or refuse as statistics do; the form of its id is not looked at (contract A4)."""
+    app = call.world.app_permitting(call.caller, "app.read", call.path["app_id"])
+    if app is None:
+        raise Refusal(401, "no_access_to_app", "No access to app", {"data": call.caller.user_id})
+    _check_paid(call, [app.owner_org])
+    return app
+
+
+def _check_paid(call: Call, org_ids: Iterable[str]) -> None:
+    """Refuse keys what their organization does not pay for; the seed era knew no such thing."""
+    if call.settings.dialect == "seed" or not isinstance(call.caller, Key):
+        return
+    for org_id in sorted(org_ids):
+        if org_id in call.world.unsubscribed:
+            more = {"orgId": org_id, "isPayingAndGoodPlan": False}
+            raise Refusal(402, "subscription_required", "Organization subscription required or plan invalid", more)
+
+
+def _window(call: Call, *switches: str) -> Window:
+    start, end = span(call, "noAccumulate", *switches)
+    days = (abs(end - start) + DAY // 2) // DAY
+    last = min(days, micros(call.now) // DAY - start // DAY + 1)  # days after today are dropped
+    return Window(
+        start=start,
+        end=end,
+        moments=range(start, start + max(0, last) * DAY, DAY),
+        backwards=end < start,
+        daily=call.field("noAccumulate") == "true",
+    )
+
+
+def span(call: Call, *switches: str) -> tuple[int, int]:
+    """Read `from` and `to`, and check the switches that take nothing but true and false."""
+    issues: list[dict[str, object]] = []
+    read: list[int] = []
+    for name in ("from", "to"):
+        sent = call.field(name)
+        moment = javascript.date(sent) if isinstance(sent, str) else None
+        if moment is None:
+            issues.append(_issue(name, "must be a valid date" if sent else "is required"))
+        else:
+            read.append(moment)
+    issues += [_issue(name, "must be true or false") for name in switches if call.field(name) not in {None, "true", "false"}]
+    if issues:
+        raise invalid_body({"issues": issues, "name": "SchemaError"})
+    start, end = read
+    return start, end
+
+
+def _issue(name: str, complaint: str) -> dict[str, object]:
+    return {"message": f"{name} {complaint}", "path": [name], "code": "custom"}
+
+
+def _history(window: Window, app: App) -> list[Totals]:
+    if window.backwards:
+        return [Totals()] * len(window.moments)
+    return metrics.history(app, [moment // DAY for moment in window.moments])
+
+
+def _totals(window: Window, apps: Sequence[App]) -> list[Totals]:
+    """Add up apps; the first day's storage is what is left of today's when the later days are taken away."""
+    daily = [Totals()] * len(window.moments)
+    for app in apps:
+        daily = [mine.plus(theirs) for mine, theirs in zip(daily, _history(window, app), strict=True)]
+    if daily:
+        offset = sum(metrics.size_of(app) for app in apps) - sum(one.storage for one in daily[1:])
+        daily[0] = daily[0]._replace(storage=max(0, offset))
+    return _summed(window, daily)
+
+
+def _summed(window: Window, daily: list[Totals]) -> list[Totals]:
+    return daily if window.daily else list(accumulate(daily, Totals.plus))
+
+
+def _points(call: Call, window: Window, totals: Sequence[Totals]) -> list[dict[str, object]]:
+    hidden = {"get"} if isinstance(call.caller, Key) else set()
+    if call.settings.dialect == "seed":
+        hidden = {"get", "storage_byte_hours", "build_time_seconds"}
+    shown = 10 if call.settings.dialect == "docs" else 24  # the documentation shows the day alone
+    return [
+        {
+            **{name: number for name, number in total._asdict().items() if name not in hidden},
+            "date": device_format(moment)[:shown],
+        }
+        for moment, total in zip(window.moments, totals, strict=True)
+    ]
+
+
+def _shown(call: Call, points: list[dict[str, object]]) -> object:
+    if call.settings.dialect != "seed":
+        return points
+    graph = call.field("graph")
+    if isinstance(graph, str) and graph in _GRAPHS:
+        line = [float(str(point[graph])) for point in points]
+        return chart(graph, [str(point["date"])[:10] for point in points], {graph: line})
+    return {"status": "ok", "statistics": points}

@@ -1,0 +1,75 @@
+"""GET /statistics/app/:app_id/bundle_usage and …/native_usage (contract C9)."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from .. import metrics
+from ..apps import App
+from ..charts import chart
+from ..metrics import DAY
+from ..timestamps import device_format, micros
+from .call import Call
+from .statistics import readable_app, span
+
+
+def bundle_usage(call: Call) -> object:
+    """Tell which share of the active devices had which bundle, day by day, both ends included."""
+    days = _days(call)
+    app = readable_app(call)
+    usage = _usage(call, app, days, metrics.by_bundle(app), metrics.births(app))
+    answer = {"labels": _labels(days), "datasets": _datasets(usage, len(days))}
+    if call.settings.dialect != "seed":
+        return answer
+    if call.field("graph") == "true":
+        return chart("bundle usage", _labels(days), usage)
+    return {"status": "ok", "statistics": answer}
+
+
+def native_usage(call: Call) -> object:
+    """Tell which share of the active devices had which native build, and how far the newest one got."""
+    days = _days(call)
+    app = readable_app(call)
+    usage = _usage(call, app, days, metrics.by_build(app), {})
+    shares = _shares(usage, len(days))
+    newest = max(usage, key=_precedence, default="")
+    reached = shares[newest][-1] if newest else 0.0
+    latest = {"name": newest, "percentage": f"{reached:.1f}"}
+    return {"labels": _labels(days), "datasets": _datasets(usage, len(days)), "latestVersion": latest}
+
+
+def _days(call: Call) -> Sequence[int]:
+    start, end = span(call)
+    return range(start // DAY, end // DAY + 1)
+
+
+def _labels(days: Sequence[int]) -> list[str]:
+    return [device_format(day * DAY)[:10] for day in days]
+
+
+def _usage(
+    call: Call, app: App, days: Sequence[int], devices: Mapping[str, int], births: Mapping[str, int]
+) -> dict[str, list[int]]:
+    """Share each day's active devices out among what there was that day; an empty past day repeats the one before."""
+    today = micros(call.now) // DAY
+    rows: list[list[int]] = []
+    for day in days:
+        weights = [count if births.get(name, day) <= day else 0 for name, count in devices.items()]
+        row = metrics.split(metrics.active(app, day) if day <= today else 0, weights)
+        rows.append(rows[-1] if rows and not any(row) and day <= today else row)
+    columns = {name: [row[index] for row in rows] for index, name in enumerate(devices)}
+    return {name: column for name, column in columns.items() if any(column)}
+
+
+def _shares(usage: Mapping[str, Sequence[int]], days: int) -> dict[str, list[float]]:
+    """Turn counts into percents of one decimal, which make 100 each day."""
+    by_day = [metrics.split(1000, [column[index] for column in usage.values()]) for index in range(days)]
+    return {name: [tenths[place] / 10 for tenths in by_day] for place, name in enumerate(usage)}
+
+
+def _datasets(usage: Mapping[str, Sequence[int]], days: int) -> list[dict[str, object]]:
+    shares = _shares(usage, days)
+    return [{"label": name, "data": shares[name], "metaCounts": list(column)} for name, column in usage.items()]
+
+
+def _precedence(label: str) -> tuple[list[int], str]:
+    return [int(part) for part in re.findall(r"\d+", label)], label
