@@ -6,15 +6,19 @@ import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from . import endpoints, wire
-from .dialect import Dialect
+import anyio
+
+from . import wire
+from .dialect import Dialect, Generation
+from .endpoints.server import ok
 from .errors import ConfigurationError
+from .learning import Learner
 from .limits import Limit, ScopeKind, parse_rate
 from .pacing import Pacer
 from .requester import Attempt, Counters, Identity, Requester, RetryPolicy
-from .resources import Apps, Bundles, Channels, Devices
+from .resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -25,6 +29,19 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
 _AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
 _PROCESS_SALT: Final = secrets.token_bytes(16)
+
+
+class _Open(NamedTuple):
+    """What clients of one server share, whatever their keys."""
+
+    transport: "Transport"
+    pacer: Pacer
+    generation: Generation
+    policy: RetryPolicy
+    auth_header: str
+    user_agent: str
+    on_attempt: Callable[[Attempt], None] | None
+    removing: anyio.Lock
 
 
 class CapgoClient:
@@ -62,30 +79,59 @@ class CapgoClient:
         transport: "Transport | None" = None,
         pacer: Pacer | None = None,
     ) -> None:
-        key = _checked_key(api_key if api_key is not None else os.environ.get("CAPGO_API_KEY", ""))
         _check_options(concurrency=concurrency, timeout=timeout, retries=retries)
         _check_headers(auth_header, user_agent)
         self.base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
-        self.dialect = _checked_dialect(dialect)
+        self._open = _Open(
+            transport=transport or _transport(self.base_url, session, timeout, trust_env=trust_env),
+            pacer=pacer or _pacer(rate, limits, concurrency),
+            generation=Generation(_checked_dialect(dialect)),
+            policy=RetryPolicy(retries=retries),
+            auth_header=auth_header,
+            user_agent=user_agent,
+            on_attempt=on_attempt,
+            removing=anyio.Lock(),
+        )
+        self._owns_transport = True
+        self._assemble(_checked_key(api_key if api_key is not None else os.environ.get("CAPGO_API_KEY", "")))
+
+    def with_key(self, api_key: str) -> "CapgoClient":
+        """Return a client of another key for the same server: it shares connections, pace and what was learned.
+
+        It works as long as this client is open; closing it closes nothing. Raises `ConfigurationError`.
+        """
+        sibling = CapgoClient.__new__(CapgoClient)
+        sibling.base_url = self.base_url
+        sibling._open = self._open  # noqa: SLF001 - of the same class
+        sibling._owns_transport = False  # noqa: SLF001
+        sibling._assemble(_checked_key(api_key))  # noqa: SLF001
+        return sibling
+
+    def _assemble(self, key: str) -> None:
         self.name = secrets.token_hex(6)
         self._fingerprint_of_key = _fingerprinter(key)
-        self._transport = transport or _transport(self.base_url, session, timeout, trust_env=trust_env)
         self._requester = Requester(
-            self._transport,
-            pacer or _pacer(rate, limits, concurrency),
+            self._open.transport,
+            self._open.pacer,
             Identity(
-                headers={auth_header: key, "User-Agent": user_agent},
+                headers={self._open.auth_header: key, "User-Agent": self._open.user_agent},
                 scope=(ScopeKind.KEY, self.fingerprint(_PROCESS_SALT)[:16]),
                 request_ids=_request_ids(self.name),
                 chance=random.Random().random,  # noqa: S311 - jitter is no secret
             ),
-            policy=RetryPolicy(retries=retries),
-            on_attempt=on_attempt,
+            policy=self._open.policy,
+            on_attempt=self._open.on_attempt,
+            generation=self._open.generation,
         )
+        learner = Learner(self._requester)
+        self.api_keys = ApiKeys(self._requester)
         self.apps = Apps(self._requester)
-        self.bundles = Bundles(self._requester)
+        self.bundles = Bundles(self._requester, learner)
         self.channels = Channels(self._requester)
         self.devices = Devices(self._requester)
+        self.members = Members(self._requester, self._open.removing)
+        self.organizations = Organizations(self._requester, learner)
+        self.statistics = Statistics(self._requester)
 
     @property
     def requester(self) -> Requester:
@@ -103,9 +149,14 @@ class CapgoClient:
         return self._requester.counters
 
     @property
+    def dialect(self) -> Dialect:
+        """Return the dialect that was set or learned, `AUTO` while it is unknown."""
+        return self._requester.generation.dialect
+
+    @property
     def server_version(self) -> tuple[int, int, int] | None:
         """Return the server's version as its last answer told it; `None` when no answer has (contract A5)."""
-        return wire.server_version(self._requester.worker_source)
+        return self._requester.generation.version
 
     def fingerprint(self, salt: bytes) -> str:
         """Return a digest by which one key can be told from another, and from which nobody gets the key."""
@@ -113,11 +164,12 @@ class CapgoClient:
 
     async def check(self) -> None:
         """Ask the server for its health and learn its version; takes no quota and no key (contract C10)."""
-        await self._requester.call(endpoints.ok(), wire.acknowledge)
+        await self._requester.call(ok(), wire.acknowledge)
 
     async def aclose(self) -> None:
         """Close the connections that this client opened."""
-        await self._transport.aclose()
+        if self._owns_transport:
+            await self._open.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self

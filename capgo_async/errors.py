@@ -2,7 +2,7 @@
 
     CapgoError
     ├── ConfigurationError        an option, a file or an argument is wrong; nothing was sent
-    │   └── DangerousCall         refused before any I/O until the caller says it explicitly
+    │   └── DangerousCall         refused before any change until the caller says it explicitly
     ├── TransportError            no answer
     │   ├── NotConnected          nothing can have left: no server, no name, no TLS
     │   └── ConnectionLost        the request may have been processed
@@ -10,16 +10,21 @@
     ├── ApiError                  the server answered with an error
     │   ├── AuthenticationError   the key was refused, or the address is locked out
     │   ├── PermissionDenied      no access, or it does not exist: the server does not tell (contract A7)
+    │   │   └── NeedsUserSession  no API key may do this
     │   ├── NotFound
+    │   │   ├── BundleNotFound
     │   │   ├── ChannelNotFound
     │   │   └── DeviceNotFound
     │   ├── Conflict
+    │   │   └── BundleLinked
     │   ├── InvalidRequest
     │   │   └── PublicChannelOverride
     │   ├── SubscriptionRequired
     │   ├── RateLimited
     │   └── ServerError
     ├── UnreadableAnswer          a success whose body is not what the contract says
+    ├── GraphNotSupported         the server answers with numbers where it used to draw
+    ├── NotApplied                the server said yes, and a look afterwards says no
     ├── ListingError              a listing that cannot be completed
     └── JobError                  a job file that cannot be made, opened or continued
         ├── InputError            the rows of a source were refused
@@ -41,7 +46,7 @@ class ConfigurationError(CapgoError):
 
 
 class DangerousCall(ConfigurationError):
-    """Refuse a call that destroys more than it seems to, until the caller says so explicitly."""
+    """Refuse a call that destroys more than it seems to, until the caller says so explicitly; nothing was changed."""
 
 
 class TransportError(CapgoError):
@@ -90,6 +95,8 @@ class ApiError(CapgoError):
         self.retry_after = retry_after
         self.operation = operation
         self.body = body
+        self.hint = ""
+        """What the caller knows beyond the answer of why it may have failed; said in place of the advice."""
 
     @property
     def reason(self) -> str | None:
@@ -121,7 +128,7 @@ class ApiError(CapgoError):
     def __str__(self) -> str:
         where = f"{self.operation}: " if self.operation else ""
         request = f", request {self.request_id}" if self.request_id else ""
-        advice = f" {self.advice}" if self.advice else ""
+        advice = f" {self.hint or self.advice}" if self.hint or self.advice else ""
         return f"{where}{self.message} (HTTP {self.status}, {self.code}{request}).{advice}"
 
 
@@ -147,6 +154,12 @@ class PermissionDenied(ApiError):
     _advice = "Check that the id is spelt as the server knows it and that the key may do this."
 
 
+class NeedsUserSession(PermissionDenied):
+    """Say that only a signed-in user may do this: on modern servers no API key makes API keys (contract C4)."""
+
+    _advice = "Make the key in the console, or pass the token of a user session as the key of a client of its own."
+
+
 class NotFound(ApiError):
     """Say that the thing does not exist."""
 
@@ -154,6 +167,12 @@ class NotFound(ApiError):
     def advice(self) -> str:
         """Say what the user can do next."""
         return "Check the base URL: the server has no such route." if self.code == "not_found" else self._advice
+
+
+class BundleNotFound(NotFound):
+    """Say that the app has no bundle of this name or id, or not any more (contract C8)."""
+
+    _advice = "A bundle's name is its version, exactly as it was registered."
 
 
 class ChannelNotFound(NotFound):
@@ -169,7 +188,20 @@ class DeviceNotFound(NotFound):
 
 
 class Conflict(ApiError):
-    """Say that the thing exists already."""
+    """Say that the thing exists already, or that something else holds it."""
+
+    @property
+    def advice(self) -> str:
+        """Say what the user can do next."""
+        if self.code == "cannot_create_bundle":
+            return "The name of a deleted bundle cannot be used again for 90 days: choose another version."
+        return self._advice
+
+
+class BundleLinked(Conflict):
+    """Say that a channel or a rollout uses the bundle, so that it cannot be deleted (contract C8)."""
+
+    _advice = "Give the channel another bundle first."
 
 
 class InvalidRequest(ApiError):
@@ -202,6 +234,14 @@ class ServerError(ApiError):
 
 class UnreadableAnswer(CapgoError):
     """Say that a successful answer does not have the shape that the contract names."""
+
+
+class GraphNotSupported(CapgoError):
+    """Say that the server sent numbers where a picture was asked for: it draws none since 2025-02-03 (contract D40)."""
+
+
+class NotApplied(CapgoError):
+    """Say that the server reported success, but that its state shows otherwise (contract C1, C6, D48)."""
 
 
 class ListingError(CapgoError):

@@ -8,6 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
+from .dialect import Dialect
 from .errors import ListingError
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ ROW_CAP: Final = 1000
 MASKED_EMPTY: Final = "the first page was empty twice; a server that cannot read its devices answers the same (contract C7)"
 TIES: Final = "rows of one creation time stand on both sides of a page border, where their order is not defined (contract C6)"
 SHORT_FIRST: Final = "the first page had 49 rows: servers that cut it there never show the row after it (contract C7)"
+TRUNCATED: Final = "the server shows 50 organizations at most; others are here if the key sees an app of theirs (contract D6)"
 NO_ORDER: Final = "the server names no order for this list: a row may be missed when it has several pages (contract G3)"
 
 
@@ -192,9 +194,13 @@ class CursorWalk(Generic[T]):
 
 
 class DeviceWalk(Generic[T]):
-    """Let the first answer decide: a cursor where the server has one, else pages (contract C7)."""
+    """Let the first answer decide: a cursor where the server has one, else pages (contract C7).
 
-    def __init__(self, key: Callable[[T], Hashable], *, unordered: bool = False) -> None:
+    `expected` is the dialect that the user set: an answer of the other generation then is an error.
+    """
+
+    def __init__(self, key: Callable[[T], Hashable], *, unordered: bool = False, expected: Dialect = Dialect.AUTO) -> None:
+        self._expected = expected
         self._key = key
         self._unordered = unordered
         self._walk: Walk[T] | None = None
@@ -211,6 +217,10 @@ class DeviceWalk(Generic[T]):
                 message = "the server changed its way of listing between two pages: the listing is not complete"
                 raise ListingError(message)
             return self._walk.feed(page)
+        found = Dialect.SEED if page.has_more is None else Dialect.MODERN
+        if self._expected not in {Dialect.AUTO, found}:
+            message = f"the server lists devices as the dialect {found} does, but {self._expected} was set"
+            raise ListingError(message)
         if page.has_more is not None:
             self._walk = CursorWalk(self._key, unordered=self._unordered)
             return self._walk.feed(page)
@@ -226,6 +236,69 @@ class DeviceWalk(Generic[T]):
             return Step(None, (MASKED_EMPTY,))
         self._asked_again = True
         return Step(())
+
+
+class WholeWalk(Generic[T]):
+    """Take a list that the server sends whole (contract C2, C4)."""
+
+    def start(self) -> Position:
+        """Return the only page."""
+        return ()
+
+    def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
+        """Take every row."""
+        return page.rows, Step(None)
+
+
+class CountedWalk(Generic[T]):
+    """Walk a list whose pages tell how many rows there are in all, newest first (contract C3).
+
+    New rows push old ones to later pages: they come twice and count once.
+    """
+
+    def __init__(self, key: Callable[[T], Hashable]) -> None:
+        self._key = key
+        self._seen: set[Hashable] = set()
+        self._page = 0
+
+    def start(self) -> Position:
+        """Return the first page."""
+        return (("page", "0"),)
+
+    def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
+        """Take the rows not seen yet, until the count says that this was the last page, or it is empty."""
+        new = {self._key(row): row for row in page.rows if self._key(row) not in self._seen}
+        self._seen.update(new)
+        if not page.has_more or not page.rows:
+            return tuple(new.values()), Step(None)
+        if not new:
+            message = "the server sent a page again that it had sent before: the listing does not advance"
+            raise ListingError(message)
+        self._page += 1
+        return tuple(new.values()), Step((("page", str(self._page)),))
+
+
+class CompletedWalk(Generic[T]):
+    """Walk a list of which the server shows one page only; where that is full, the rest is found elsewhere (contract D6)."""
+
+    REST: Final[Position] = (("rest", ""),)
+
+    def __init__(self, key: Callable[[T], Hashable]) -> None:
+        self._key = key
+        self._seen: set[Hashable] | None = None
+
+    def start(self) -> Position:
+        """Return the only page."""
+        return ()
+
+    def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
+        """Take the page, then what is new in the rest."""
+        if self._seen is None:
+            self._seen = {self._key(row) for row in page.rows}
+            full = len(page.rows) >= PAGE_ROWS
+            return page.rows, Step(self.REST, (TRUNCATED,)) if full else Step(None)
+        seen = self._seen
+        return tuple(row for row in page.rows if self._key(row) not in seen), Step(None)
 
 
 class Listing(Generic[T]):

@@ -4,13 +4,17 @@ The first attempt runs bare. tenacity takes over at the first retryable failure.
 and uses up neither an attempt nor the time for retries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from .endpoints import Call
+from . import wire
+from .dialect import Generation
+from .endpoints.call import Call
 from .errors import ApiError, AuthenticationError, CapgoError, NotConnected, RateLimited, ServerError, TransportError
 from .gates import Fate
 from .limits import Scope, ScopeKind
@@ -19,6 +23,22 @@ from .retry import Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
 from .wire import Response, Transport
 
 T = TypeVar("T")
+
+_CAPTURED: ContextVar[list[Response] | None] = ContextVar("captured", default=None)
+
+
+@contextmanager
+def raw_responses() -> Iterator[list[Response]]:
+    """Collect every answer that calls in this block receive, with whatever no model has a field for.
+
+    Holds for the tasks that the block starts, too; refused and retried attempts are in the list as they came.
+    """
+    captured: list[Response] = []
+    token = _CAPTURED.set(captured)
+    try:
+        yield captured
+    finally:
+        _CAPTURED.reset(token)
 
 
 class Attempt(NamedTuple):
@@ -100,7 +120,7 @@ class Identity(NamedTuple):
 class Requester:
     """Make calls with one key, paced and retried."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three parts and three options
         self,
         transport: Transport,
         pacer: Pacer,
@@ -108,19 +128,29 @@ class Requester:
         *,
         policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
         on_attempt: Callable[[Attempt], None] | None = None,
+        generation: Generation | None = None,
     ) -> None:
         self.pacer = pacer
         self.policy = policy
         self.counters = Counters()
-        self.worker_source: str | None = None
+        self.generation = generation or Generation()
         self.key_scope = identity.scope
         self._transport = transport
         self._identity = identity
         self._on_attempt = on_attempt
 
-    async def call(self, call: Call, decode: Callable[[Response, str], T]) -> T:
+    async def call(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
         """Make `call` and return what `decode` makes of the answer; wait and try again as long as the policy allows."""
-        return await self._pursue(call, decode, Effort(), park=False)
+        return await self._pursue(call, decode, effort or Effort(), park=False)
+
+    async def settle(self, call: Call) -> None:
+        """Make a write; what its repeat is answered with counts as success after an ambiguous attempt (contract G1)."""
+        effort = Effort()
+        try:
+            await self.call(call, wire.acknowledge, effort)
+        except call.settled_by:
+            if not effort.in_doubt:
+                raise
 
     async def call_or_park(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
         """Make `call`, but raise `Parked` where it would wait for its own target or for a retry."""
@@ -139,14 +169,16 @@ class Requester:
             sleep=lambda seconds: self._sleep(float(seconds), effort, park=park),
             stop=lambda _: self._exhausted(effort),
             wait=lambda state: self._pause(effort, state.outcome.exception() if state.outcome else None),
-            retry=retry_if_exception(lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat)),
+            retry=retry_if_exception(
+                lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat, effort.attempts)
+            ),
             reraise=True,
             before=_count_nothing,
         )
         return await retrying(self._attempt, call, decode, effort, park=park)
 
     def _retryable(self, error: CapgoError, call: Call, effort: Effort) -> bool:
-        return may_repeat(error, call.repeat) and not self._exhausted(effort)
+        return may_repeat(error, call.repeat, effort.attempts) and not self._exhausted(effort)
 
     def _exhausted(self, effort: Effort) -> bool:
         return effort.attempts > self.policy.retries or effort.seconds >= self.policy.seconds
@@ -214,7 +246,10 @@ class Requester:
         try:
             response = await self._transport.send(call.request, headers, fresh=call.repeat is Repeat.NEVER)
             status = response.status
-            self.worker_source = response.headers.get("x-worker-source") or self.worker_source
+            captured = _CAPTURED.get()
+            if captured is not None:
+                captured.append(response)
+            self.generation.hear(response.headers.get("x-worker-source"))
             fate = Fate.PASSED
             result = decode(response, call.name)
         except CapgoError as error:
@@ -254,7 +289,7 @@ class Requester:
             Attempt(
                 operation=call.name,
                 method=call.request.method,
-                path=call.request.path,
+                path=call.shown_path or call.request.path,
                 request_id=request_id,
                 number=effort.attempts,
                 status=status,

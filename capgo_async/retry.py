@@ -25,6 +25,8 @@ class Repeat(enum.Enum):
     """Whether a call may be sent again after an attempt without a clear answer (contract G1)."""
 
     HARMLESS = enum.auto()
+    ONCE = enum.auto()
+    """Harmless, but where the server fails twice, the arguments are the likely cause (contract A9, C6)."""
     NEVER = enum.auto()
 
 
@@ -136,11 +138,13 @@ def is_ambiguous(error: CapgoError) -> bool:
     return isinstance(error, ConnectionLost | UnreadableAnswer)
 
 
-def may_repeat(error: CapgoError, repeat: Repeat) -> bool:
-    """Tell whether a call that met `error` may be sent again."""
+def may_repeat(error: CapgoError, repeat: Repeat, attempts: int = 1) -> bool:
+    """Tell whether a call that met `error` in the last of `attempts` may be sent again."""
     if judge(error).disposition is not Disposition.RETRY:
         return False
-    return repeat is Repeat.HARMLESS or not is_ambiguous(error)
+    if repeat is Repeat.ONCE and attempts > 1 and isinstance(error, ApiError) and error.code == "unknown_error":
+        return False
+    return repeat is not Repeat.NEVER or not is_ambiguous(error)
 
 
 def backoff(attempts: int, chance: float) -> float:

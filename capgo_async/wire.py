@@ -3,6 +3,7 @@
 Nothing outside this module knows JSON (contract A3, A6).
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -13,11 +14,12 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from . import errors
+from . import codes
 from .errors import ApiError, UnreadableAnswer
 from .models.page import Envelope
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -39,6 +41,18 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def json(self) -> Any:
+        """Return the body as plain values; raises `UnreadableAnswer` for what is no JSON."""
+        try:
+            return msgspec.json.decode(self.body)
+        except _UNREADABLE as error:
+            message = f"the answer is no JSON: {error}"
+            raise UnreadableAnswer(message) from error
+
+    def __repr__(self) -> str:
+        """Leave the body out: it may hold a new key."""
+        return f"Response(status={self.status}, {len(self.body)} bytes)"
 
 
 class Transport(Protocol):
@@ -76,34 +90,6 @@ _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|[a-z][a-z0-9]*
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises; the last for a body that is nested without end."""
 _VERSION: Final = re.compile(r"-(\d+)\.(\d+)\.(\d+)$", re.ASCII)
-_REFUSED_KEY: Final = frozenset(
-    {"invalid_apikey", "no_key_provided", "no_jwt_apikey_or_subkey", "invalid_jwt", "invalid_subkey"}
-)
-_NO_ACCESS: Final = frozenset(
-    {
-        "cannot_access_app",
-        "cannot_access_channel",
-        "cannot_access_organization",
-        "user_does_not_have_access_to_this_organization",
-        "invalid_org_id",
-        "permission_denied",
-        "no_access_to_app",
-        "no_access_to_organization",
-    }
-)
-_BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
-    401: errors.PermissionDenied,
-    402: errors.SubscriptionRequired,
-    403: errors.PermissionDenied,
-    404: errors.NotFound,
-    409: errors.Conflict,
-    429: errors.RateLimited,
-}
-_BY_CODE: Final[Mapping[str, type[ApiError]]] = {
-    "channel_not_found": errors.ChannelNotFound,
-    "device_not_found": errors.DeviceNotFound,
-    "public_channel_override": errors.PublicChannelOverride,
-}
 
 
 def encode(value: object) -> bytes:
@@ -120,30 +106,19 @@ def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str)
     """Decode a successful answer, or raise what the answer means."""
     if response.status != 200:  # noqa: PLR2004 - every success of the API is 200 (contract A7)
         raise error_of(response, operation)
+    if b'"KO"' in response.body and _says_failure(response.body):
+        raise error_of(response, operation)
     try:
         return decoder.decode(response.body)
     except _UNREADABLE as error:
-        if _says_failure(response.body):
-            raise error_of(response, operation) from error
         message = f"{operation}: the answer is not what the API promises: {error}"
         raise UnreadableAnswer(message) from error
 
 
 def reads_one(type_: type[T]) -> Callable[[Response, str], T]:
     """Return what decodes a single object of `type_`, bare or in an envelope (contract D5)."""
-    bare: msgspec.json.Decoder[T] = decoder_of(type_)
-    wrapped: msgspec.json.Decoder[Envelope[T]] = decoder_of(_enveloped(type_))
-
-    def decode(response: Response, operation: str) -> T:
-        try:
-            return read(response, bare, operation)
-        except UnreadableAnswer as error:
-            try:
-                return wrapped.decode(response.body).data
-            except _UNREADABLE:
-                raise error from error.__cause__
-
-    return decode
+    wrapped: Callable[[Response, str], T] = reads(_enveloped(type_), lambda envelope: envelope.data)
+    return reads_first(reads(type_, lambda value: value), wrapped)
 
 
 def reads_many(type_: type[T]) -> Callable[[Response, str], tuple[T, ...]]:
@@ -156,6 +131,27 @@ def reads_many(type_: type[T]) -> Callable[[Response, str], tuple[T, ...]]:
         return tuple(found.data if isinstance(found, Envelope) else found)
 
     return decode
+
+
+def reads_first(*readers: Callable[[Response, str], T]) -> Callable[[Response, str], T]:
+    """Return what decodes an answer of any of several generations: the first reader that can."""
+
+    def decode(response: Response, operation: str) -> T:
+        try:
+            return readers[0](response, operation)
+        except UnreadableAnswer as error:
+            for reader in readers[1:]:
+                with contextlib.suppress(UnreadableAnswer):
+                    return reader(response, operation)
+            raise error from error.__cause__
+
+    return decode
+
+
+def reads(type_: type[U], unwrap: Callable[[U], T]) -> Callable[[Response, str], T]:
+    """Return what decodes an answer of the shape `type_` and takes the value out of it."""
+    decoder: msgspec.json.Decoder[U] = decoder_of(type_)
+    return lambda response, operation: unwrap(read(response, decoder, operation))
 
 
 def _enveloped(type_: Any) -> Any:
@@ -194,7 +190,7 @@ def error_of(response: Response, operation: str) -> ApiError:
     code, message = _code_and_message(body, response)
     more = body.get("moreInfo")
     details = more if isinstance(more, dict) else {key: body[key] for key in body if key not in {"message", "status"}}
-    kind = _class_of(response.status, code, message, details)
+    kind = codes.class_of(response.status, code, message, details)
     return kind(
         message,
         status=response.status,
@@ -232,17 +228,6 @@ def _first_line(body: bytes) -> str:
     """Return the beginning of a text body, for an error message."""
     text = body[:400].decode("utf-8", "replace").strip()
     return text.splitlines()[0][:120] if text else ""
-
-
-def _class_of(status: int, code: str, message: str, details: Mapping[str, Any]) -> type[ApiError]:
-    locked_out = details.get("reason") == "too_many_failed_auth_attempts"
-    # The seed-era cloud says "Invalid apikey" in a 500 (contract D38).
-    if locked_out or (status >= 400 and (code in _REFUSED_KEY or "invalid apikey" in message.lower())):  # noqa: PLR2004
-        return errors.AuthenticationError
-    if status >= 500:  # noqa: PLR2004 - the server's own failures
-        return errors.ServerError
-    by_status = _BY_STATUS.get(status, errors.InvalidRequest)
-    return _BY_CODE.get(code, errors.PermissionDenied if code in _NO_ACCESS else by_status)
 
 
 def retry_after(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:

@@ -1,7 +1,8 @@
 """Executes one operation with a client: the bridge between the engine and the wire."""
 
-from .. import endpoints, wire
-from ..endpoints import Call
+from .. import wire
+from ..endpoints import devices as endpoints
+from ..endpoints.call import Call
 from ..errors import ApiError, AuthenticationError, CapgoError, NotConnected
 from ..requester import Effort, Parked, Requester
 from ..retry import is_ambiguous

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ..client import CapgoClient
-from ..endpoints import DeviceFilter
+from ..endpoints.devices import DeviceFilter
 from ..errors import ChannelNotFound, InputError, PermissionDenied
 from ..limits import Limit, ScopeKind, spending_time
 from ..models import Device

@@ -20,7 +20,7 @@ import msgspec
 from anyio import lowlevel, to_thread
 
 from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
-from capgo_async.endpoints import APP_ID
+from capgo_async.endpoints.call import APP_ID
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ..client import CapgoClient
-from ..endpoints import DeviceFilter
+from ..endpoints.devices import DeviceFilter
 
 PAGE: Final = 200
 

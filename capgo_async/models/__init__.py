@@ -1,20 +1,37 @@
 """What the API says, normalised: one module per resource."""
 
+from .api_key import ApiKey, CreatedApiKey
 from .app import App
 from .bundle import Bundle
 from .channel import BundleReference, Channel
 from .device import Device, DevicePage, SeedDevice
+from .member import Member
+from .organization import AuditEntry, AuditPage, Organization
 from .page import Envelope
+from .statistics import AppStatPoint, Breakdown, Dataset, LatestVersion, SeedStatistics, StatPoint, Usage
 from .timestamps import parse_timestamp
 
 __all__ = [
+    "ApiKey",
     "App",
+    "AppStatPoint",
+    "AuditEntry",
+    "AuditPage",
+    "Breakdown",
     "Bundle",
     "BundleReference",
     "Channel",
+    "CreatedApiKey",
+    "Dataset",
     "Device",
     "DevicePage",
     "Envelope",
+    "LatestVersion",
+    "Member",
+    "Organization",
     "SeedDevice",
+    "SeedStatistics",
+    "StatPoint",
+    "Usage",
     "parse_timestamp",
 ]

@@ -2,11 +2,13 @@
 
 from typing import Final
 
-from .. import endpoints
+from ..endpoints import apps as endpoints
+from ..endpoints.apps import AppSettings, NewApp
+from ..errors import Conflict, PermissionDenied
 from ..models import App
 from ..paging import NO_ORDER, Listing, Page, PageWalk, Position, last_below_smallest
-from ..requester import Requester
-from ..wire import reads_many, reads_one
+from ..requester import Effort, Requester
+from ..wire import acknowledge, reads_many, reads_one
 
 _ROWS: Final = 500
 _MANY: Final = reads_many(App)
@@ -14,7 +16,7 @@ _ONE: Final = reads_one(App)
 
 
 class Apps:
-    """Read apps."""
+    """Read, create, change and delete apps."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
@@ -34,3 +36,40 @@ class Apps:
     async def get(self, app_id: str) -> App:
         """Get one app. Raises `PermissionDenied` also for one that does not exist (contract A7, C5)."""
         return await self._requester.call(endpoints.get_app(app_id), _ONE)
+
+    async def create(self, new: NewApp) -> App:
+        """Create an app, and return it (contract C5). Raises `Conflict` for an id that somebody has, of any customer."""
+        effort = Effort()
+        try:
+            return await self._requester.call(endpoints.create_app(new), _ONE, effort)
+        except Conflict as conflict:
+            found = await self._find(new.app_id) if effort.in_doubt else None
+            if found is None or found.owner_org != new.owner_org:
+                raise conflict from None
+            return found
+
+    async def update(self, app_id: str, settings: AppSettings, *, confirm: str | None = None) -> App:
+        """Change an app, and return it as it is then (contract C5).
+
+        A retention below a day deletes nearly every unused bundle: that needs the app id as `confirm`, or `DangerousCall` is
+        raised before any I/O (contract D45).
+        """
+        return await self._requester.call(endpoints.update_app(app_id, settings, confirm), _ONE)
+
+    async def delete(self, app_id: str) -> None:
+        """Delete an app with its channels, bundles and devices; nothing brings them back (contract C5).
+
+        Raises `PermissionDenied` also for one that does not exist.
+        """
+        effort = Effort()
+        try:
+            await self._requester.call(endpoints.delete_app(app_id), acknowledge, effort)
+        except PermissionDenied:
+            if not effort.in_doubt or await self._find(app_id) is not None:
+                raise
+
+    async def _find(self, app_id: str) -> App | None:
+        try:
+            return await self.get(app_id)
+        except PermissionDenied:
+            return None

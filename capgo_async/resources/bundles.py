@@ -1,49 +1,146 @@
 """`client.bundles` (contract C8)."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from .. import endpoints
-from ..errors import ApiError, PermissionDenied
+import msgspec
+
+from ..dialect import LINKED_BUNDLES_ARE_SAFE
+from ..endpoints import bundles as endpoints
+from ..endpoints.bundles import BundleMetadata, NewBundle
+from ..endpoints.call import checked_app_id, confirmed
+from ..errors import ApiError, BundleLinked, BundleNotFound, Conflict, DangerousCall, NotApplied
+from ..learning import Learner
 from ..models import Bundle
 from ..paging import Listing, Page, PageWalk, Position, last_unless_full
-from ..requester import Requester
-from ..wire import reads_many
+from ..requester import Effort, Requester
+from ..wire import Acknowledgement, acknowledge, reads, reads_first, reads_many
+from .channels import Channels
+
+
+class _Created(msgspec.Struct):
+    bundle: Bundle
+
+
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the bundles of an app: names, those `kept` because a channel or a rollout uses them."""
+
+    deleted: tuple[str, ...]
+    kept: tuple[str, ...]
+
 
 _MANY: Final = reads_many(Bundle)
+_CREATED: Final = reads_first(
+    reads(_Created, lambda answer: answer.bundle),
+    # The vendor's documentation promises no more than that.
+    reads(Acknowledgement, lambda _: None),
+)
 
 
 class Bundles:
-    """Read bundles."""
+    """Read, register, promote, describe and delete bundles."""
 
-    def __init__(self, requester: Requester) -> None:
+    def __init__(self, requester: Requester, learner: Learner) -> None:
         self._requester = requester
+        self._learner = learner
 
     def list(self, app_id: str) -> Listing[Bundle]:
         """List the bundles of an app that are not deleted, newest first (contract C8)."""
-        endpoints.checked_app_id(app_id)
+        checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Bundle]:
             try:
                 return Page(await self._requester.call(endpoints.list_bundles(app_id, int(position[0][1])), _MANY))
             except ApiError as error:
-                if is_empty_page(error):
-                    return Page(())
-                if is_no_access(error):
-                    raise error.as_kind(PermissionDenied) from error
-                raise
+                if not is_empty_page(error):
+                    raise
+                return Page(())
 
         return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
+
+    async def find(self, app_id: str, name: str) -> Bundle | None:
+        """Return the bundle of this name, `None` where there is none; lists from the newest on, as far as needed."""
+        async for bundle in self.list(app_id):
+            if bundle.name == name:
+                return bundle
+        return None
+
+    async def create(self, app_id: str, new: NewBundle) -> Bundle:
+        """Register a bundle that lies elsewhere, and return it (contract C8).
+
+        Raises `Conflict` for a name that is taken, or was until less than 90 days ago (contract D49).
+        """
+        effort = Effort()
+        try:
+            created = await self._requester.call(endpoints.create_bundle(app_id, new), _CREATED, effort)
+        except Conflict:
+            found = await self.find(app_id, new.version) if effort.in_doubt else None
+            if found is None or (found.checksum, found.external_url) != (new.checksum, new.external_url):
+                raise
+            return found
+        found = created or await self.find(app_id, new.version)
+        if found is None:
+            message = f"app {app_id}: the server said ok, but shows no bundle {new.version}"
+            raise NotApplied(message)
+        return found
+
+    async def promote(self, app_id: str, *, version_id: int, channel_id: int) -> None:
+        """Give a channel a bundle, both by their numbers; the same again changes nothing (contract C8).
+
+        Raises `BundleNotFound`, `ChannelNotFound` or `PermissionDenied`.
+        """
+        await self._requester.call(endpoints.promote_bundle(app_id, version_id, channel_id), acknowledge)
+
+    async def set_metadata(self, app_id: str, version_id: int, metadata: BundleMetadata) -> None:
+        """Set the link or the comment of a bundle (contract C8). Raises `BundleNotFound`."""
+        await self._requester.call(endpoints.set_bundle_metadata(app_id, version_id, metadata), acknowledge)
+
+    async def delete(self, app_id: str, version: str) -> None:
+        """Delete one bundle by its name; never more than one: an empty name is refused before any I/O (contract C8).
+
+        Raises `BundleNotFound`, and for one that a channel uses `BundleLinked`. Servers before 12.188.1 would delete that, and
+        leave devices without a target: there, and where the version is unknown, the channels are looked at first and
+        `DangerousCall` is raised (contract D27).
+        """
+        call = endpoints.delete_bundle(app_id, version)
+        await self._learner.version()
+        if not self._requester.generation.is_since(LINKED_BUNDLES_ARE_SAFE):
+            user = (await self._linked(app_id)).get(version)
+            if user is not None:
+                message = f"bundle {version} of {app_id} is used by channel {user}: give that another bundle first"
+                raise DangerousCall(message)
+        await self._requester.settle(call)
+
+    async def delete_all(self, app_id: str, *, confirm: str | None = None) -> Deleted:
+        """Delete every bundle of an app that no channel uses, one by one; needs the app id as `confirm` (contract C8, D26)."""
+        confirmed(confirm, checked_app_id(app_id), f"Every bundle of {app_id} that no channel uses would be deleted.")
+        linked = await self._linked(app_id)
+        names = [bundle.name for bundle in await self.list(app_id).all()]
+        kept = {name: None for name in names if name in linked}
+        for name in names:
+            try:
+                if name not in kept:
+                    await self._requester.settle(endpoints.delete_bundle(app_id, name))
+            except BundleLinked:
+                kept[name] = None
+            except BundleNotFound:
+                continue
+        return Deleted(deleted=tuple(name for name in names if name not in kept), kept=tuple(kept))
+
+    async def _linked(self, app_id: str) -> Mapping[str, str]:
+        """Return the names of the bundles that channels and rollouts use, each with a channel that does."""
+        linked: dict[str, str] = {}
+        async for channel in Channels(self._requester).list(app_id):
+            for used in (channel.version, channel.rollout_version_info):
+                if used is not None and used.name is not None:
+                    linked[used.name] = channel.name
+        return linked
 
 
 def is_empty_page(error: ApiError) -> bool:
     """Tell the answer that means "no bundles" from the two real failures of the same code (contract C8, D9)."""
     nothing_failed = error.details.get("supabaseError") is None and error.details.get("error") is None
     return _is_refusal(error) and error.message == "Cannot get bundle" and nothing_failed
-
-
-def is_no_access(error: ApiError) -> bool:
-    """Tell the answer that means "no access to this app, or no such app" from the others of the same code (contract C8)."""
-    return _is_refusal(error) and "app_id" in error.details and "supabaseError" not in error.details
 
 
 def _is_refusal(error: ApiError) -> bool:

@@ -2,26 +2,36 @@
 
 from typing import Final
 
-from .. import endpoints
-from ..errors import ApiError, ChannelNotFound
+import msgspec
+
+from ..dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation
+from ..endpoints import channels as endpoints
+from ..endpoints.call import Call, checked, checked_app_id
+from ..endpoints.channels import ChannelSettings
+from ..errors import BundleNotFound, CapgoError, ChannelNotFound, ConfigurationError, NotApplied, ServerError
 from ..models import Channel
 from ..paging import Listing, Page, PageWalk, Position, last_unless_full
 from ..requester import Requester
-from ..wire import reads_many, reads_one
+from ..retry import is_ambiguous
+from ..wire import acknowledge, reads_many, reads_one
 
 _MANY: Final = reads_many(Channel)
 _ONE: Final = reads_one(Channel)
 
 
 class Channels:
-    """Read channels."""
+    """Read, create, change and delete channels."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
 
+    @property
+    def _generation(self) -> Generation:
+        return self._requester.generation
+
     def list(self, app_id: str) -> Listing[Channel]:
         """List the channels of an app that the key may read, oldest first (contract C6)."""
-        endpoints.checked_app_id(app_id)
+        checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Channel]:
             return Page(await self._requester.call(endpoints.list_channels(app_id, int(position[0][1])), _MANY))
@@ -32,8 +42,104 @@ class Channels:
         """Get one channel by its exact name. Raises `ChannelNotFound` (contract C6, D12)."""
         try:
             return await self._requester.call(endpoints.get_channel(app_id, name), _ONE)
-        except ApiError as error:
+        except BundleNotFound as error:
             # The server's code for this is misnamed, and its seed-era sentence makes the same code.
-            if error.code == "cannot_find_version":
-                raise error.as_kind(ChannelNotFound) from error
+            raise error.as_kind(ChannelNotFound) from error
+
+    async def create(
+        self,
+        app_id: str,
+        name: str,
+        settings: ChannelSettings | None = None,
+        *,
+        metadata_as: str = "version_number",
+    ) -> Channel:
+        """Create a channel, and return it as it is then.
+
+        The server would change one of this name instead, so that it is looked for first: raises `ConfigurationError` where it
+        exists (contract C6). For `metadata_as` see `update`.
+        """
+        if settings is None:
+            call = endpoints.create_channel(app_id, name)
+        else:
+            call = endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as)
+        if await self._find(app_id, name) is not None:
+            message = f"app {app_id} has a channel {name} already: nothing was changed; to change it, update it"
+            raise ConfigurationError(message)
+        await self._write(call, settings)
+        return await self.get(app_id, name)
+
+    async def update(self, app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = "version_number") -> None:
+        """Change settings of a channel that exists, and leave its bundle alone unless `settings` names one.
+
+        It is looked at first, because the server would create a missing one; raises `ChannelNotFound`. Servers before 12.198
+        take the bundle away from a channel whose settings change: to these, and to one that does not tell its version, the
+        present bundle is sent along (contract C6, D15). `metadata_as` is what `disable_auto_update="metadata"` is called there
+        (contract D14). Raises `NotApplied` where an `update_package` was not stored (contract D48).
+        """
+        checked(settings)
+        present = await self.get(app_id, name)
+        if settings.bundle is msgspec.UNSET and not self._generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
+            settings = msgspec.structs.replace(settings, bundle=present.bundle_name or msgspec.UNSET)
+        await self._write(endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as), settings)
+        if settings.update_package is not msgspec.UNSET:
+            stored = (await self.get(app_id, name)).update_package
+            if stored != settings.update_package:
+                message = f"channel {name} of {app_id}: the server said ok, but its update_package is {stored}, as before"
+                raise NotApplied(message)
+
+    async def roll_back(self, app_id: str, name: str) -> None:
+        """End the rollout of a channel: all devices stay on its stable bundle. Raises `ChannelNotFound` (contract C6)."""
+        await self._requester.call(endpoints.end_rollout(app_id, name, "rollback"), acknowledge)
+
+    async def promote_rollout(self, app_id: str, name: str) -> None:
+        """Make the bundle of the rollout the channel's stable one (contract C6).
+
+        A repeat is refused; after an answer that leaves it open the channel is looked at instead (contract G1). Raises
+        `ChannelNotFound`, and `InvalidRequest` where there is no rollout.
+        """
+        present = await self.get(app_id, name)
+        try:
+            await self._requester.call(endpoints.end_rollout(app_id, name, "promoteToStable"), acknowledge)
+        except CapgoError as error:
+            if not is_ambiguous(error) or not _is_promoted(present, await self.get(app_id, name)):
+                raise
+
+    async def delete(self, app_id: str, name: str) -> None:
+        """Delete a channel and the links of all devices to it; its bundles stay. Raises `ChannelNotFound`.
+
+        Servers before 12.199.4 may say ok without deleting, where devices are linked to it: there, and where the version is
+        unknown, it is looked for afterwards. Raises `NotApplied` (contract C6).
+        """
+        await self._requester.settle(endpoints.delete_channel(app_id, name))
+        if not self._generation.is_since(DELETION_OF_CHANNELS_IS_TOLD) and await self._find(app_id, name) is not None:
+            message = f"channel {name} of {app_id}: the server said ok, but it is still there: unlink its devices first"
+            raise NotApplied(message)
+
+    async def _find(self, app_id: str, name: str) -> Channel | None:
+        try:
+            return await self.get(app_id, name)
+        except ChannelNotFound:
+            return None
+
+    async def _write(self, call: Call, settings: ChannelSettings | None) -> None:
+        try:
+            await self._requester.call(call, acknowledge)
+        except ServerError as error:
+            if settings is not None and error.code == "unknown_error":
+                error.hint = _hint(settings)
             raise
+
+
+def _is_promoted(before: Channel, now: Channel) -> bool:
+    return now.rollout_version is None and now.version is not None and now.version.id == before.rollout_version
+
+
+def _hint(settings: ChannelSettings) -> str:
+    """Say which inputs this server answers with a failure of its own (contract C6)."""
+    suspects = []
+    if isinstance(settings.bundle, str):
+        suspects.append(f"whether the app has a bundle {settings.bundle}")
+    if isinstance(settings.disable_auto_update, str):
+        suspects.append(f"whether this server knows disable_auto_update {settings.disable_auto_update!r}")
+    return f"Check {' and '.join(suspects)}: the server answers so to what it does not know." if suspects else ""

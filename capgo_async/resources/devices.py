@@ -4,9 +4,12 @@ from typing import Final
 
 import msgspec
 
-from .. import endpoints, wire
-from ..endpoints import DeviceFilter
-from ..errors import UnreadableAnswer
+from .. import wire
+from ..dialect import Dialect
+from ..endpoints import devices as endpoints
+from ..endpoints.call import checked_app_id
+from ..endpoints.devices import DeviceFilter
+from ..errors import ConfigurationError, UnreadableAnswer
 from ..models import Device, DevicePage, SeedDevice
 from ..paging import DeviceWalk, Listing, Page, Position
 from ..requester import Requester
@@ -31,12 +34,14 @@ class Devices:
         What cannot be proven stands in the listing's `caveats`: a server that cannot read its devices answers like an empty
         app (contract C7).
         """
-        endpoints.checked_app_id(app_id)
+        checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Device]:
             return await self._requester.call(endpoints.list_devices(app_id, chosen, position), read_page)
 
-        return Listing(lambda: DeviceWalk(lambda row: row.device_id, unordered=chosen.order is not None), fetch)
+        expected = self._requester.generation.chosen
+        unordered = chosen.order is not None
+        return Listing(lambda: DeviceWalk(lambda row: row.device_id, unordered=unordered, expected=expected), fetch)
 
     async def get(self, app_id: str, device_id: str) -> Device:
         """Get one device. Raises `DeviceNotFound` where the inventory does not know it, override or not (contract C7)."""
@@ -50,6 +55,17 @@ class Devices:
         `PermissionDenied`.
         """
         await self._requester.call(endpoints.link_device(app_id, device_id, channel), wire.acknowledge)
+
+    async def link_to_bundle(self, app_id: str, device_id: str, *, version_id: str) -> None:
+        """Put a device on a bundle of its own, which servers took until 2024-12-24 (contract C7, D18).
+
+        Raises `ConfigurationError` unless the client was made with `dialect="seed"`: newer servers refuse it.
+        """
+        call = endpoints.link_device_to_bundle(app_id, device_id, version_id)
+        if self._requester.generation.chosen is not Dialect.SEED:
+            message = "servers since 2024-12-24 link devices to channels only; for an older one set dialect='seed'"
+            raise ConfigurationError(message)
+        await self._requester.call(call, wire.acknowledge)
 
     async def unlink(self, app_id: str, device_id: str) -> None:
         """Remove a device's override, if it has one; the server says ok in any case (contract C7)."""

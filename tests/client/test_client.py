@@ -133,7 +133,7 @@ async def test_a_fingerprint_tells_keys_apart_and_gives_none_away() -> None:
 
 async def test_no_repr_shows_the_key() -> None:
     capgo = CapgoClient(api_key=KEY, base_url="http://127.0.0.1:9")
-    transport = capgo._transport
+    transport = capgo._open.transport
     for thing in (capgo, capgo.requester, capgo.pacer, capgo.requester._identity, transport, capgo.devices):
         for shown in (repr(thing), str(thing), f"{thing}", repr(getattr(thing, "__dict__", ""))):
             assert KEY not in shown

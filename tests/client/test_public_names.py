@@ -57,7 +57,7 @@ METHODS = {
     (
         "devices",
         "list",
-    ): "(app_id: str, chosen: capgo_async.endpoints.DeviceFilter = DeviceFilter("
+    ): "(app_id: str, chosen: capgo_async.endpoints.devices.DeviceFilter = DeviceFilter("
     "limit=200, custom_ids_only=False, changed_since=None, order=None)) -> "
     "capgo_async.paging.Listing[capgo_async.models.device.Device]",
     ("devices", "get"): "(app_id: str, device_id: str) -> capgo_async.models.device.Device",

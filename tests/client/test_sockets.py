@@ -221,7 +221,7 @@ async def test_our_session_is_closed_and_the_caller_s_is_not() -> None:
     async with serving(always(OK)) as server:
         async with CapgoClient(api_key=KEY, base_url=server.url, rate="off") as capgo:
             await capgo.check()
-            transport = capgo._transport
+            transport = capgo._open.transport
             assert isinstance(transport, AiohttpTransport)
             ours = transport._owned
         assert ours is not None

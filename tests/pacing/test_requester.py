@@ -8,7 +8,8 @@ from scripted import ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, Limit, ScopeKind, SilenceWindow, SlidingWindow, errors
-from capgo_async.endpoints import Call, link_device
+from capgo_async.endpoints.call import Call
+from capgo_async.endpoints.devices import link_device
 from capgo_async.requester import Attempt, Effort, Parked
 from capgo_async.retry import Repeat
 from capgo_async.wire import Request, acknowledge

@@ -1,0 +1,28 @@
+"""Members of organizations (contract C2)."""
+
+from ..errors import Conflict, NotFound
+from ..wire import Request, encode
+from .call import Call, named
+
+
+def list_members(org_id: str) -> Call:
+    """Ask for the members and the open invitations of an organization; not paged (contract C2)."""
+    query = (("orgId", named(org_id, "organization id")),)
+    return Call(f"list members of {org_id}", Request(method="GET", path="/organization/members", query=query))
+
+
+def invite_member(org_id: str, email: str, role: str) -> Call:
+    """Invite somebody; the role goes out under both names that generations read (contract C2, D28)."""
+    email = named(email, "e-mail address").lower()
+    role = named(role, "role")
+    body = encode({"orgId": named(org_id, "organization id"), "email": email, "invite_type": role, "role": role})
+    request = Request(method="POST", path="/organization/members", body=body)
+    return Call(f"invite {email} to {org_id}", request, settled_by=(Conflict,))
+
+
+def remove_member(org_id: str, email: str) -> Call:
+    """Remove a member or an open invitation; the last super admin takes the organization along (contract C2, D50)."""
+    email = named(email, "e-mail address").lower()
+    query = (("orgId", named(org_id, "organization id")), ("email", email))
+    request = Request(method="DELETE", path="/organization/members", query=query)
+    return Call(f"remove {email} from {org_id}", request, settled_by=(NotFound,))
