@@ -5,7 +5,7 @@ import sys
 from typing import Final
 
 _WRONG_USAGE: Final = 2
-_NEEDED: Final = ("typer", "rich")
+_NEEDED: Final = ("typer", "rich", "platformdirs")
 
 
 def main() -> None:

@@ -144,6 +144,23 @@ class CapgoClient:
         return self._requester.pacer
 
     @property
+    def policy(self) -> RetryPolicy:
+        """Return how often calls are tried again."""
+        return self._requester.policy
+
+    @property
+    def clients(self) -> "tuple[CapgoClient, ...]":
+        """Return this client: alone, it is a ring of one key."""
+        return (self,)
+
+    def client_of(self, _app_id: str) -> "CapgoClient":
+        """Return this client, whatever the app."""
+        return self
+
+    async def prepare(self) -> None:
+        """Do nothing: there is one key for all apps."""
+
+    @property
     def counters(self) -> Counters:
         """Return how many requests, retries and refusals there were so far."""
         return self._requester.counters

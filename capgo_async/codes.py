@@ -66,12 +66,20 @@ _ALONE: Final[Mapping[str, type[ApiError]]] = {
     "public_channel_override": errors.PublicChannelOverride,
     "subscription_required": errors.SubscriptionRequired,
 }
+_INVITATION: Final[Mapping[str, type[ApiError]]] = {
+    "ALREADY_INVITED": errors.Conflict,
+    "NO_EMAIL": errors.NotFound,
+    "NO_ORG": errors.NotFound,
+    "NO_RIGHTS": errors.PermissionDenied,
+}
+"""Why an invitation was refused; the seed era says so in place of the code (contract C2)."""
 CLASSES: Final[Mapping[str, type[ApiError]]] = {
     **dict.fromkeys(REFUSED_KEY, errors.AuthenticationError),
     **dict.fromkeys(_NO_ACCESS, errors.PermissionDenied),
     **dict.fromkeys(_NOT_FOUND, errors.NotFound),
     **dict.fromkeys(_CONFLICT, errors.Conflict),
     **_ALONE,
+    **_INVITATION,
 }
 _BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
     401: errors.PermissionDenied,
@@ -113,14 +121,6 @@ def _by_details(code: str, details: Mapping[str, Any]) -> type[ApiError] | None:
         case "cannot_update_org":
             return errors.Conflict if details.get("error") == "org_name_changed" else None
     return None
-
-
-_INVITATION: Final[Mapping[str, type[ApiError]]] = {
-    "ALREADY_INVITED": errors.Conflict,
-    "NO_EMAIL": errors.NotFound,
-    "NO_ORG": errors.NotFound,
-    "NO_RIGHTS": errors.PermissionDenied,
-}
 
 
 def _denied_unless_database(details: Mapping[str, Any]) -> type[ApiError] | None:

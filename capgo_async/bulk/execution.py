@@ -1,11 +1,12 @@
-"""Executes one operation with a client: the bridge between the engine and the wire."""
+"""Executes one operation with a client or a ring: the bridge between the engine and the wire."""
 
 from .. import wire
 from ..endpoints import devices as endpoints
 from ..endpoints.call import Call
 from ..errors import ApiError, AuthenticationError, CapgoError, NotConnected
-from ..requester import Effort, Parked, Requester
+from ..requester import Effort, Parked
 from ..retry import is_ambiguous
+from ..ring import Caller
 from .operations import LinkDevice, Operation, Target, UnlinkDevice
 from .runner import Done, Failed, Later, NotSent, Result, Stopped
 
@@ -17,8 +18,8 @@ class Executor:
     `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished.
     """
 
-    def __init__(self, requester: Requester) -> None:
-        self._requester = requester
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
         self._efforts: dict[Target, Effort] = {}
         self._active: set[Effort] = set()
         self._draining = False
@@ -28,7 +29,8 @@ class Executor:
         effort = (self._efforts.pop(operation.target, None) if self._efforts else None) or Effort()
         self._active.add(effort)
         try:
-            await self._requester.call_or_park(call_of(operation), wire.acknowledge, effort)
+            requester = self._caller.client_of(operation.app_id).requester
+            await requester.call_or_park(call_of(operation), wire.acknowledge, effort)
         except Parked as parked:
             return self._parked(operation, parked)
         except (AuthenticationError, NotConnected) as error:

@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -10,11 +10,10 @@ from typing import Any, Final, Self
 import anyio
 import filelock
 
-from ..client import CapgoClient
 from ..errors import JobError
-from ..limits import ScopeKind
+from ..limits import Scope, ScopeKind
 from ..pacing import Usage
-from ..requester import RetryPolicy
+from ..ring import Caller
 from .execution import Executor, call_of
 from .journal import Journal
 from .operations import FormerState
@@ -51,7 +50,7 @@ class Job:
         path: str | Path,
         source: Source,
         *,
-        client: CapgoClient,
+        client: Caller,
         options: Options | None = None,
         on_rejected: Hear = lambda _: None,
     ) -> Self:
@@ -72,7 +71,7 @@ class Job:
             try:
                 remarks = await draw_up(staging, source, client, options or Options(), on_rejected)
                 facts = _facts(source, client, options or Options(), remarks)
-                await staging.finish(facts, _measures(client, started, before))
+                await staging.finish(facts, _measures(client, _keys(client, facts), started, before))
                 building.rename(path)
             finally:
                 await staging.aclose()
@@ -80,7 +79,7 @@ class Job:
         return await cls.open(path, client=client)
 
     @classmethod
-    async def open(cls, path: str | Path, *, read_only: bool = False, client: CapgoClient | None = None) -> Self:
+    async def open(cls, path: str | Path, *, read_only: bool = False, client: Caller | None = None) -> Self:
         """Open a job file; `client` lets its plan say how long it takes. With `read_only` another process may be running it."""
         path = Path(path)
         journal = await Journal.open(path, read_only=read_only)
@@ -94,7 +93,7 @@ class Job:
         return cls(path, journal, facts, plan, begun=begun)
 
     @classmethod
-    async def _same(cls, path: Path, source: Source, client: CapgoClient, options: Options) -> Self:
+    async def _same(cls, path: Path, source: Source, client: Caller, options: Options) -> Self:
         async for _ in source.batches():
             pass
         job = await cls.open(path, client=client)
@@ -111,7 +110,7 @@ class Job:
         """Return what was written down when the job was made: source, base URL, options, time."""
         return dict(self._facts)
 
-    async def run(self, client: CapgoClient, *, rebind: bool = False, progress: Progress | None = None) -> Report:
+    async def run(self, client: Caller, *, rebind: bool = False, progress: Progress | None = None) -> Report:
         """Send what is open and return the report; can be called again after any end, until nothing is pending.
 
         Raises what stopped the run: `AuthenticationError`, `NotConnected`, `JobError`. Raises `JobError` also when another
@@ -121,9 +120,10 @@ class Job:
         with _locked(self.path):
             await self._bind(client, rebind=rebind)
             started, before = anyio.current_time(), _count(client)
+            await client.prepare()
             await self._seed(client)
-            await self._journal.begin_run(lambda: _measures(client, started, before))
-            self._executor = Executor(client.requester)
+            await self._journal.begin_run(self._measuring(client, started, before))
+            self._executor = Executor(client)
             self._runner = Runner(self._journal, self._executor, workers=client.pacer.concurrency, progress=progress)
             if self._asked_to_drain:
                 self.drain()
@@ -150,11 +150,11 @@ class Job:
         if self._scope:
             self._scope.cancel()
 
-    async def verify(self, client: CapgoClient) -> Report:
+    async def verify(self, client: Caller) -> Report:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
         with _locked(self.path):
             started, before = anyio.current_time(), _count(client)
-            await self._journal.begin_run(lambda: _measures(client, started, before))
+            await self._journal.begin_run(self._measuring(client, started, before))
             remarks = await verify(self._journal, client)
             await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
             await self._journal.end_run("verified")
@@ -186,7 +186,7 @@ class Job:
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
 
-    async def _bind(self, client: CapgoClient, *, rebind: bool) -> None:
+    async def _bind(self, client: Caller, *, rebind: bool) -> None:
         salt = bytes.fromhex(self._facts["key_salt"])
         bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(salt)}
         changed = [name for name, value in bound.items() if self._facts[name] != value]
@@ -198,25 +198,36 @@ class Job:
             await self._journal.rewrite(**bound)
             self._facts.update(bound)
 
-    async def _seed(self, client: CapgoClient) -> None:
+    def _measuring(self, client: Caller, started: float, before: tuple[int, int, int]) -> Callable[[], Measures]:
+        keys = _keys(client, self._facts)
+        return lambda: _measures(client, keys, started, before)
+
+    async def _seed(self, client: Caller) -> None:
         """Tell the pacer what the process before this one counted, at its worst where that process was killed."""
         last = await self._journal.last_usage()
         if last is None or last.client == client.name:
             return
         age = max(0.0, (_now() - datetime.fromisoformat(last.at)).total_seconds())
-        client.pacer.seed(_seeds(last, age, client.requester.policy, client.requester.key_scope))
+        client.pacer.seed(_seeds(last, age, client, _keys(client, self._facts)))
 
 
-def _seeds(last: LastUsage, age: float, policy: RetryPolicy, key: tuple[str, ...]) -> list[Usage]:
-    # Keys are named anew by each process; a job has one.
-    usage = {key if entry.scope[0] == ScopeKind.KEY else entry.scope: entry for entry in last.usage}
+def _keys(client: Caller, facts: dict[str, Any]) -> dict[Scope, Scope]:
+    """Return the scope of each key and how the file names it: processes name keys anew."""
+    salt = bytes.fromhex(facts["key_salt"])
+    return {each.requester.key_scope: (ScopeKind.KEY, each.fingerprint(salt)[:16]) for each in client.clients}
+
+
+def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]) -> list[Usage]:
+    present = {stored: scope for scope, stored in keys.items()}
+    usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
     if not last.uncounted:
         return [Usage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
     # Killed: what was marked as sent may have left just now, each as often as it may be tried.
     uncounted: dict[tuple[str, ...], int] = {}
     for planned in last.uncounted:
+        key = client.client_of(planned.operation.app_id).requester.key_scope
         for scope in (*call_of(planned.operation).scopes, key):
-            uncounted[scope] = uncounted.get(scope, 0) + 1 + policy.retries
+            uncounted[scope] = uncounted.get(scope, 0) + 1 + client.policy.retries
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
     return [Usage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
 
@@ -244,7 +255,7 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _facts(source: Source, client: CapgoClient, options: Options, remarks: tuple[str, ...]) -> dict[str, Any]:
+def _facts(source: Source, client: Caller, options: Options, remarks: tuple[str, ...]) -> dict[str, Any]:
     salt = secrets.token_bytes(16)
     return {
         "source": source.name,
@@ -259,7 +270,7 @@ def _facts(source: Source, client: CapgoClient, options: Options, remarks: tuple
     }
 
 
-def _plan(facts: dict[str, Any], report: Report, by_app: list[tuple[str, int]], client: CapgoClient | None) -> Plan:
+def _plan(facts: dict[str, Any], report: Report, by_app: list[tuple[str, int]], client: Caller | None) -> Plan:
     return Plan(
         rows=report.rows,
         planned=report.planned,
@@ -273,12 +284,12 @@ def _plan(facts: dict[str, Any], report: Report, by_app: list[tuple[str, int]], 
     )
 
 
-def _count(client: CapgoClient) -> tuple[int, int, int]:
+def _count(client: Caller) -> tuple[int, int, int]:
     counters = client.counters
     return counters.requests, counters.retries, counters.rate_limited
 
 
-def _measures(client: CapgoClient, started: float, before: tuple[int, int, int]) -> Measures:
+def _measures(client: Caller, keys: dict[Scope, Scope], started: float, before: tuple[int, int, int]) -> Measures:
     requests, retries, rate_limited = (now - then for now, then in zip(_count(client), before, strict=True))
     return Measures(
         at=_now().isoformat(),
@@ -286,7 +297,11 @@ def _measures(client: CapgoClient, started: float, before: tuple[int, int, int])
         requests=requests,
         retries=retries,
         rate_limited=rate_limited,
-        last=LastUsage(_now().isoformat(), client.name, tuple(client.pacer.usage())),
+        last=LastUsage(
+            _now().isoformat(),
+            client.name,
+            tuple(Usage(keys.get(entry.scope, entry.scope), entry.used, entry.age) for entry in client.pacer.usage()),
+        ),
     )
 
 

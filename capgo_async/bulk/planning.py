@@ -9,11 +9,11 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ..client import CapgoClient
 from ..endpoints.devices import DeviceFilter
 from ..errors import ChannelNotFound, InputError, PermissionDenied
 from ..limits import Limit, ScopeKind, spending_time
 from ..models import Device
+from ..ring import Caller
 from .operations import Row
 from .sources import Source
 from .staging import Pair
@@ -119,7 +119,7 @@ class Stage(Protocol):
         ...
 
 
-async def draw_up(stage: Stage, source: Source, client: CapgoClient, options: Options, hear: Hear) -> tuple[str, ...]:
+async def draw_up(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> tuple[str, ...]:
     """Stage the rows of `source` and settle which need a request; return remarks on what could not be proven.
 
     Nothing but reads is sent. `hear` hears of all bad rows, some at a time. Raises `InputError` when rows are bad and `options`
@@ -129,6 +129,7 @@ async def draw_up(stage: Stage, source: Source, client: CapgoClient, options: Op
         await stage.add(batch)
     await stage.compare_rows()
     await _refuse_bad_rows(stage, source, options, hear)
+    await client.prepare()
     await _check_channels(stage, client)
     await _refuse_bad_rows(stage, source, options, hear)
     remarks: list[str] = []
@@ -167,14 +168,14 @@ async def _tell_bad_rows(stage: Stage, hear: Hear) -> int:
     return count
 
 
-async def _check_channels(stage: Stage, client: CapgoClient) -> None:
+async def _check_channels(stage: Stage, client: Caller) -> None:
     """Reject rows whose channel does not exist or is public, and those of an app that cannot be accessed."""
     lost: set[str] = set()
     for pair in await stage.pairs():
         if pair.channel is None or pair.app_id in lost:
             continue
         try:
-            channel = await client.channels.get(pair.app_id, pair.channel)
+            channel = await client.client_of(pair.app_id).channels.get(pair.app_id, pair.channel)
         except ChannelNotFound:
             await stage.reject(pair.app_id, pair.channel, f"{pair.app_id} has no channel {pair.channel!r}")
         except PermissionDenied as error:
@@ -190,9 +191,9 @@ def _no_access(app_id: str, error: PermissionDenied) -> str:
     return f"no access to {app_id}, or it does not exist ({error.code})"
 
 
-async def _scan(stage: Stage, client: CapgoClient, app_id: str, budget: int) -> list[str]:
+async def _scan(stage: Stage, client: Caller, app_id: str, budget: int) -> list[str]:
     """List an app into the stage, at most one page for each of its rows: a listing must not cost more than it can save."""
-    listing = client.devices.list(app_id, DeviceFilter(limit=PAGE))
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
     saw_override = False
     pages = 0
     async for page in listing.pages():

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from ..client import CapgoClient
 from ..endpoints.devices import DeviceFilter
+from ..ring import Caller
 
 PAGE: Final = 200
 
@@ -29,16 +29,17 @@ class VerifiedJournal(Protocol):
         ...
 
 
-async def verify(journal: VerifiedJournal, client: CapgoClient) -> tuple[str, ...]:
+async def verify(journal: VerifiedJournal, client: Caller) -> tuple[str, ...]:
     """Give every done operation a verdict from fresh listings; return what those listings could not prove.
 
     A device that no listing shows is `cannot_tell`: the inventory holds only devices that called in (contract C7). An app
     whose listing fails stays `unchecked`, and the failure is raised.
     """
     remarks: list[str] = []
+    await client.prepare()
     for app_id in await journal.apps_done():
         await journal.begin_verdicts(app_id)
-        listing = client.devices.list(app_id, DeviceFilter(limit=PAGE))
+        listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
         async for page in listing.pages():
             await journal.judge(app_id, [(device.device_id.lower(), device.channel) for device in page])
         await journal.end_verdicts(app_id)

@@ -7,11 +7,31 @@ from typing import Final
 
 from anyio import to_thread
 
-from ..errors import ConfigurationError
+from ..errors import CapgoError, ConfigurationError
 
 TERMINAL = Path("/dev/tty")
 _GLANCE: Final = 0.2
 """Seconds after which a wait for the answer looks whether it is still wanted."""
+
+
+async def ask_before(action: str, *, yes: bool) -> None:
+    """Ask on the terminal whether to do `action`, unless `yes`.
+
+    Raises `Declined`, or `ConfigurationError` where there is no terminal.
+    """
+    if yes:
+        return
+    question = Question()
+    try:
+        if not await question.confirmed(f"{action}?"):
+            message = "declined: nothing was changed"
+            raise Declined(message)
+    finally:
+        question.close()
+
+
+class Declined(CapgoError):
+    """Say that the answer to a question was no."""
 
 
 class Question:

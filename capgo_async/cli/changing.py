@@ -27,10 +27,11 @@ async def change_many(source: Source, verb: str, planning: Planning, connection:
     try:
         async with connection.client() as client:
             invocation.speech.note(f"job file: {path}")
-            async with await Job.create(path, source, client=client, options=options, on_rejected=tell) as job:
+            caller = connection.caller(client)
+            async with await Job.create(path, source, client=caller, options=options, on_rejected=tell) as job:
                 if planning.plan_only:
                     return _stop_after_plan(job, connection, invocation)
-                return await _go_on(job, Terms(client, connection, planning, question, invocation))
+                return await _go_on(job, Terms(caller, connection, planning, question, invocation))
     finally:
         if question is not None:
             question.close()

@@ -4,11 +4,15 @@ from typing import Annotated
 
 import typer
 
+from ..bulk.report import ExitCode
+from ..endpoints.channels import ChannelSettings
+from .asking import ask_before
 from .commands import Invocation, command
 from .listing import print_item, print_listing
-from .options import AppId, Connection
+from .options import AppId, Connection, Yes
+from .settings import Settings, SomeSettings, names_of, read_settings
 
-commands = typer.Typer(name="channels", help="Look at channels.", no_args_is_help=True)
+commands = typer.Typer(name="channels", help="Look at channels, create, change and delete them.", no_args_is_help=True)
 
 ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel, exactly as it is spelt.", show_default=False)]
 
@@ -26,3 +30,56 @@ async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, 
     """Show one channel."""
     async with connection.client() as client:
         return print_item(await client.channels.get(app_id, name), invocation.speech)
+
+
+@command(commands, "create", epilog=names_of(ChannelSettings))
+async def create_channel(
+    app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation, settings: SomeSettings = None
+) -> int:
+    """Create a channel; one that exists is left as it is."""
+    wanted = read_settings(settings, ChannelSettings) if settings else None
+    async with connection.client() as client:
+        return print_item(await client.channels.create(app_id, name, wanted), invocation.speech)
+
+
+@command(commands, "update", epilog=names_of(ChannelSettings))
+async def update_channel(
+    app_id: AppId, name: ChannelName, settings: Settings, connection: Connection, invocation: Invocation
+) -> int:
+    """Change a channel that exists; its bundle stays unless bundle=NAME gives it another."""
+    changes = read_settings(settings, ChannelSettings)
+    async with connection.client() as client:
+        await client.channels.update(app_id, name, changes)
+        return print_item(await client.channels.get(app_id, name), invocation.speech)
+
+
+@command(commands, "delete")
+async def delete_channel(
+    app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation, *, yes: Yes = False
+) -> int:
+    """Delete a channel and the links of all devices to it; its bundles stay."""
+    await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=yes)
+    async with connection.client() as client:
+        await client.channels.delete(app_id, name)
+    return _print_change(invocation, app_id, name, "deleted")
+
+
+@command(commands, "roll-back")
+async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
+    """End the rollout of a channel: all devices stay on its stable bundle."""
+    async with connection.client() as client:
+        await client.channels.roll_back(app_id, name)
+    return _print_change(invocation, app_id, name, "rolled back")
+
+
+@command(commands, "promote-rollout")
+async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
+    """Make the bundle of the rollout the channel's stable one."""
+    async with connection.client() as client:
+        await client.channels.promote_rollout(app_id, name)
+    return _print_change(invocation, app_id, name, "promoted the rollout of")
+
+
+def _print_change(invocation: Invocation, app_id: str, name: str, change: str) -> int:
+    invocation.speech.done(f"{change} channel {name} of {app_id}", app_id=app_id, channel=name, change=change)
+    return ExitCode.OK

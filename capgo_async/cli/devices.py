@@ -18,6 +18,9 @@ commands = typer.Typer(name="devices", help="Look at devices, link and unlink th
 _SOURCE_HELP = "A CSV or JSON Lines file of device ids, - for stdin."
 Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel, exactly as it is spelt.", show_default=False)]
 ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel, where rows name none.")]
+VersionId = Annotated[
+    bool, typer.Option("--legacy-version-id", help="CHANNEL is a bundle's id; for servers until 2024-12, with --dialect seed.")
+]
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 SourceOrApp = Annotated[
     str, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
@@ -42,11 +45,20 @@ async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection,
 
 @command(commands, "link")
 async def link_device(
-    app_id: AppId, device_id: DeviceId, channel: Channel, connection: Connection, invocation: Invocation
+    app_id: AppId,
+    device_id: DeviceId,
+    channel: Channel,
+    connection: Connection,
+    invocation: Invocation,
+    *,
+    version_id: VersionId = False,
 ) -> int:
     """Put one device on a channel; also one that nobody has seen yet."""
     async with connection.client() as client:
-        await client.devices.link(app_id, device_id, channel=channel)
+        if version_id:
+            await client.devices.link_to_bundle(app_id, device_id, version_id=channel)
+        else:
+            await client.devices.link(app_id, device_id, channel=channel)
     return _print_change(invocation.speech, app_id, device_id, channel)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from .. import errors
 from ..bulk.report import ExitCode
+from .asking import Declined
 
 _CODES: Final[Mapping[type[BaseException], int]] = {
     errors.AuthenticationError: ExitCode.KEY_REFUSED,
@@ -13,6 +14,7 @@ _CODES: Final[Mapping[type[BaseException], int]] = {
     errors.ConfigurationError: ExitCode.USAGE,
     errors.JobError: ExitCode.USAGE,
     errors.InvalidRequest: ExitCode.USAGE,
+    Declined: ExitCode.INTERRUPTED,
     errors.CapgoError: ExitCode.INCOMPLETE,
 }
 """The first class that fits decides."""

@@ -28,7 +28,7 @@ async def run_job(path: JobFile, running: Running, connection: Connection, invoc
         asks = not running.yes and not job.begun and job.plan.requests
         question = open_question(running) if asks else None
         try:
-            return await confirm_and_run(job, Terms(client, connection, running, question, invocation))
+            return await confirm_and_run(job, Terms(connection.caller(client), connection, running, question, invocation))
         finally:
             if question is not None:
                 question.close()

@@ -1,7 +1,7 @@
 """Prints listings and single things: JSON for programs, tables for terminals, tab-separated text for everything else."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -18,11 +18,28 @@ _ROWS_OF_A_TABLE: Final = 500
 
 async def print_listing(listing: Listing[T], columns: Sequence[str], speech: Speech) -> int:
     """Print every row of `listing` as it comes, `columns` of it unless JSON is wanted; note what it cannot prove."""
+    await _print_pages(listing.pages(), columns, speech)
+    for caveat in listing.caveats if speech.heard else ():
+        speech.note(f"note: {caveat}")
+    return ExitCode.OK
+
+
+async def print_items(items: Iterable[T], columns: Sequence[str], speech: Speech) -> int:
+    """Print things that are at hand as if they were a listing."""
+
+    async def pages() -> AsyncIterator[tuple[T, ...]]:
+        yield tuple(items)
+
+    await _print_pages(pages(), columns, speech)
+    return ExitCode.OK
+
+
+async def _print_pages(pages: AsyncIterator[tuple[T, ...]], columns: Sequence[str], speech: Speech) -> None:
     rows: list[list[str]] = []
     tabled = is_terminal(sys.stdout) and not speech.json
     if not speech.json and not tabled:
         speech.show("\t".join(columns))
-    async for page in listing.pages():
+    async for page in pages:
         for item in page:
             if speech.json:
                 speech.emit(item)
@@ -34,12 +51,9 @@ async def print_listing(listing: Listing[T], columns: Sequence[str], speech: Spe
             _print_table(columns, rows)
             rows = []
         if not speech.heard:
-            return ExitCode.OK
+            return
     if tabled:
         _print_table(columns, rows)
-    for caveat in listing.caveats:
-        speech.note(f"note: {caveat}")
-    return ExitCode.OK
 
 
 def print_item(item: msgspec.Struct, speech: Speech) -> int:

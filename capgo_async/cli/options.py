@@ -1,5 +1,7 @@
 """Options that several commands have, as groups: a parameter of such a type stands for all of its fields."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +9,15 @@ import msgspec
 from typer import Argument, Option
 
 from ..client import CapgoClient
+from ..errors import ConfigurationError
+from ..ring import Caller, KeyRing
+from .profiles import Profile, read_profile
 from .speech import Speech
 
 AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.example.app.", show_default=False)]
 DeviceId = Annotated[str, Argument(metavar="ID", help="The device.", show_default=False)]
+OrgId = Annotated[str, Argument(metavar="ORG", help="The organization's id.", show_default=False)]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do it without a question.")]
 JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_default=False)]
 
 
@@ -31,53 +38,84 @@ class Output(Group, frozen=True, kw_only=True):
 
 
 class Connection(Output, frozen=True, kw_only=True):
-    """Which server to speak to, with which key, and how fast."""
+    """Which server, which key and how fast: an option goes before the profile, and that before the environment."""
 
     api_key: Annotated[
         str | None,
         Option(
             "--api-key",
-            envvar="CAPGO_API_KEY",
-            help="The API key; better in the environment, where others do not see it.",
+            help="The API key; better in the environment (CAPGO_API_KEY), where others do not see it.",
             show_default=False,
         ),
     ] = None
     base_url: Annotated[
         str | None,
-        Option("--base-url", envvar="CAPGO_BASE_URL", help="The server; the vendor's cloud unless given.", show_default=False),
+        Option("--base-url", help="The server (CAPGO_BASE_URL); the vendor's cloud unless given.", show_default=False),
     ] = None
-    rate: Annotated[str, Option("--rate", help="auto|standard|enterprise|server|off|N/min|N/s")] = "auto"
-    concurrency: Annotated[int, Option("--concurrency", help="Requests in flight at most.")] = 16
+    profile: Annotated[
+        str | None, Option("--profile", envvar="CAPGO_PROFILE", metavar="NAME", help="Server and keys from the profiles.")
+    ] = None
+    rate: Annotated[str | None, Option("--rate", help="auto|standard|enterprise|server|off|N/min|N/s; auto unless given.")] = (
+        None
+    )
+    concurrency: Annotated[int | None, Option("--concurrency", help="Requests in flight at most; 16 unless given.")] = None
     timeout: Annotated[float, Option("--timeout", help="Seconds that one attempt may take.")] = 30.0
     retries: Annotated[int, Option("--retries", help="Further attempts of a call that failed for a while.")] = 4
-    auth_header: Annotated[str, Option("--auth-header", help="authorization|capgkey: the header with the key.")] = (
-        "authorization"
-    )
+    auth_header: Annotated[
+        str | None, Option("--auth-header", help="authorization|capgkey: the header with the key; the former unless given.")
+    ] = None
+    dialect: Annotated[
+        str | None, Option("--dialect", help="auto|modern|seed: the server's generation; learned unless given.")
+    ] = None
     allow_plain_http: Annotated[
         bool,
         Option("--allow-plain-http", help="Send the key unencrypted beyond this machine."),
     ] = False
 
     def __repr__(self) -> str:
-        return f"Connection(base_url={self.base_url!r})"
+        return f"Connection(base_url={self.base_url!r}, profile={self.profile!r})"
 
     def speech(self) -> Speech:
-        """Return what speaks in this way, and never says the key."""
-        return Speech(json=self.json, quiet=self.quiet, secret=self.api_key)
+        """Return what speaks in this way, and never says a key."""
+        secrets: list[str] = []
+        # A profile that cannot be read is told of by the command.
+        with contextlib.suppress(ConfigurationError):
+            profile = self._profile()
+            secrets = [self._key(profile) or os.environ.get("CAPGO_API_KEY", ""), *profile.keys().values()]
+        return Speech(json=self.json, quiet=self.quiet, secrets=secrets)
 
     def client(self) -> CapgoClient:
         """Return a client of these options; raises `ConfigurationError`."""
+        profile = self._profile()
         return CapgoClient(
-            api_key=self.api_key,
-            base_url=self.base_url,
-            rate=self.rate,
-            concurrency=self.concurrency,
+            api_key=self._key(profile),
+            base_url=self.base_url or profile.base_url,
+            rate=self.rate or profile.rate or "auto",
+            concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or 16,
             timeout=self.timeout,
             retries=self.retries,
-            auth_header=self.auth_header,
+            auth_header=self.auth_header or profile.auth_header or "authorization",
+            dialect=self.dialect or profile.dialect or "auto",
             allow_plain_http=self.allow_plain_http,
             trust_env=True,
         )
+
+    def caller(self, client: CapgoClient) -> Caller:
+        """Return `client`, or the ring around it where the profile has keys of organizations or apps."""
+        keys = self._profile().keys()
+        return KeyRing(client, keys) if keys else client
+
+    def server(self) -> list[str]:
+        """Return the options that lead to the same server again."""
+        url = self.base_url or (None if self.profile else os.environ.get("CAPGO_BASE_URL"))
+        given = (("--base-url", url), ("--profile", self.profile))
+        return [word for name, value in given if value for word in (name, value)]
+
+    def _profile(self) -> Profile:
+        return Profile() if self.profile is None else read_profile(self.profile)
+
+    def _key(self, profile: Profile) -> str | None:
+        return self.api_key or (profile.api_key.secret() if profile.api_key else None)
 
 
 class Running(Group, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
-from . import apps, bundles, channels, demo, devices, jobs, sandbox
+from . import api_keys, apps, bundles, channels, demo, devices, jobs, members, orgs, sandbox, stats
 
 program = typer.Typer(
     name="capgo-async",
@@ -32,10 +32,14 @@ def options(
     del version
 
 
+program.add_typer(api_keys.commands)
 program.add_typer(apps.commands)
 program.add_typer(bundles.commands)
 program.add_typer(channels.commands)
 program.add_typer(devices.commands)
 program.add_typer(jobs.commands)
+program.add_typer(members.commands)
+program.add_typer(orgs.commands)
+program.add_typer(stats.commands)
 sandbox.register(program)
 demo.register(program)

@@ -9,8 +9,8 @@ import anyio
 
 from ..bulk import Job
 from ..bulk.runner import Done, Failed
-from ..client import CapgoClient
 from ..limits import ScopeKind
+from ..ring import Caller
 from .speech import Speech, is_terminal
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _LONG: Final = 8.0
 class Follower:
     """Counts what is settled, and tells of it while `follow` runs."""
 
-    def __init__(self, job: Job, client: CapgoClient, speech: Speech) -> None:
+    def __init__(self, job: Job, client: Caller, speech: Speech) -> None:
         self.total = job.plan.requests
         self.settled = 0
         self.failed = 0
@@ -89,7 +89,7 @@ class Follower:
     def _resting(self) -> float:
         """Return for how many seconds no operation may leave, as far as the limits tell."""
         pacer, now = self._client.pacer, anyio.current_time()
-        until = pacer.waiting_until(self._client.requester.key_scope)
+        until = min(pacer.waiting_until(client.requester.key_scope) for client in self._client.clients)
         if self._scopes:
             until = max(until, min(pacer.waiting_until(scope) for scope in self._scopes))
         return until - now if math.isfinite(until) else 0.0

@@ -63,8 +63,7 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
 
 def resume_line(path: Path, connection: Connection) -> str:
     """Say how to go on with a job."""
-    server = ["--base-url", connection.base_url] if connection.base_url else []
-    return f"to go on: {shlex.join(['capgo-async', 'job', 'run', str(path), *server])}"
+    return f"to go on: {shlex.join(['capgo-async', 'job', 'run', str(path), *connection.server()])}"
 
 
 class _PlanOf(Plan, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from ..bulk import Job, Report
 from ..bulk.report import ExitCode
-from ..client import CapgoClient
 from ..errors import DiskFull, JobError
+from ..ring import Caller
 from .alongside import alongside
 from .asking import Question
 from .commands import Invocation
@@ -17,7 +17,7 @@ from .reporting import print_report, resume_line
 class Terms(NamedTuple):
     """What a job is run with; without a `question` nothing is asked."""
 
-    client: CapgoClient
+    client: Caller
     connection: Connection
     running: Running
     question: Question | None
@@ -48,7 +48,7 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
     return code
 
 
-async def followed(job: Job, client: CapgoClient, invocation: Invocation, *, rebind: bool = False) -> Report:
+async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: bool = False) -> Report:
     """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
     follower = Follower(job, client, invocation.speech)
 

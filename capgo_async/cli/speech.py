@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
 from typing import Final, TextIO
 
 import msgspec
@@ -15,15 +16,15 @@ _SHORTEST_SECRET: Final = 8
 class Speech:
     """Say things to people and to programs.
 
-    With `json` results are JSON; with `quiet` notes are dropped. `secret` is cut out of all that is said. Once nobody
+    With `json` results are JSON; with `quiet` notes are dropped. `secrets` are cut out of all that is said. Once nobody
     reads stdout any more, `heard` turns false and results go nowhere.
     """
 
-    def __init__(self, *, json: bool = False, quiet: bool = False, secret: str | None = None) -> None:
+    def __init__(self, *, json: bool = False, quiet: bool = False, secrets: Iterable[str] = ()) -> None:
         self.json = json
         self.quiet = quiet
         self.heard = True
-        self._secret = secret if secret and len(secret) >= _SHORTEST_SECRET else None
+        self._secrets = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
 
     def note(self, text: str) -> None:
         """Tell people how it goes, unless they want quiet."""
@@ -38,6 +39,13 @@ class Speech:
     def show(self, text: str) -> None:
         """Print a result for people."""
         self._print(self._safe(text))
+
+    def done(self, text: str, **told: object) -> None:
+        """Print that a change was made: a sentence for people, `told` for programs."""
+        if self.json:
+            self.emit(told)
+        else:
+            self.show(text)
 
     def emit(self, value: object) -> None:
         """Print a result as one line of JSON."""
@@ -57,7 +65,9 @@ class Speech:
         return printable(self._without_secret(text))
 
     def _without_secret(self, text: str) -> str:
-        return text.replace(self._secret, "[API key]") if self._secret else text
+        for secret in self._secrets:
+            text = text.replace(secret, "[API key]")
+        return text
 
 
 def printable(text: str) -> str:

@@ -144,7 +144,7 @@ def test_a_reader_that_goes_away_is_no_error(server: Served) -> None:
 
 
 def test_speech_never_says_the_secret(capsys: pytest.CaptureFixture[str]) -> None:
-    speech = Speech(secret=KEY)
+    speech = Speech(secrets=[KEY])
     speech.say(f"the server said {KEY}")
     speech.show(f"{KEY}")
     speech.emit({"key": KEY})

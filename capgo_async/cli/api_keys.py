@@ -1,0 +1,75 @@
+"""`capgo-async api-keys`. A secret is shown once, on stdout, by the command that makes it."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ..bulk.report import ExitCode
+from ..endpoints.api_keys import ApiKeySettings, NewApiKey
+from ..models import ApiKey
+from .asking import ask_before
+from .commands import Invocation, command
+from .listing import print_item, print_items
+from .options import Connection, Yes
+from .settings import Settings, SomeSettings, names_of, read_settings
+
+commands = typer.Typer(name="api-keys", help="Look at API keys, make, change and revoke them.", no_args_is_help=True)
+
+KeyId = Annotated[int, typer.Argument(metavar="ID", help="The number of the key.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.", show_default=False)]
+
+
+@command(commands, "list")
+async def list_api_keys(connection: Connection, invocation: Invocation) -> int:
+    """List the keys of the key's user, without their secrets."""
+    async with connection.client() as client:
+        keys = [_without_secret(key) async for key in client.api_keys.list()]
+        columns = ("id", "name", "expires_at", "created_at", "rbac_id")
+        return await print_items(keys, columns, invocation.speech)
+
+
+@command(commands, "get")
+async def get_api_key(key_id: KeyId, connection: Connection, invocation: Invocation) -> int:
+    """Show one key, without its secret."""
+    async with connection.client() as client:
+        return print_item(_without_secret(await client.api_keys.get(key_id)), invocation.speech)
+
+
+@command(commands, "create", epilog=names_of(NewApiKey))
+async def create_api_key(name: Name, connection: Connection, invocation: Invocation, settings: SomeSettings = None) -> int:
+    """Make a key and show its secret, this once. Modern servers want a user's session token in place of the API key."""
+    new = read_settings([*(settings or ()), f"name={name}"], NewApiKey)
+    async with connection.client() as client:
+        return print_item(await client.api_keys.create(new), invocation.speech)
+
+
+@command(commands, "update", epilog=names_of(ApiKeySettings))
+async def update_api_key(key_id: KeyId, settings: Settings, connection: Connection, invocation: Invocation) -> int:
+    """Change a key; no key can change itself."""
+    changes = read_settings(settings, ApiKeySettings)
+    async with connection.client() as client:
+        return print_item(_without_secret(await client.api_keys.update(key_id, changes)), invocation.speech)
+
+
+@command(commands, "regenerate")
+async def regenerate_api_key(key_id: KeyId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
+    """Give a key another secret and show it, this once; the old one stops working."""
+    await ask_before(f"Give API key {key_id} another secret", yes=yes)
+    async with connection.client() as client:
+        return print_item(await client.api_keys.regenerate(key_id), invocation.speech)
+
+
+@command(commands, "delete")
+async def delete_api_key(key_id: KeyId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
+    """Revoke a key; no key can revoke itself."""
+    await ask_before(f"Revoke API key {key_id}", yes=yes)
+    async with connection.client() as client:
+        await client.api_keys.delete(key_id)
+    invocation.speech.done(f"revoked API key {key_id}", deleted=key_id)
+    return ExitCode.OK
+
+
+def _without_secret(key: ApiKey) -> ApiKey:
+    """Leave out the secret, which servers of the seed era show with every key."""
+    return msgspec.structs.replace(key, key=None)

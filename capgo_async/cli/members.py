@@ -1,0 +1,46 @@
+"""`capgo-async members`."""
+
+from typing import Annotated
+
+import typer
+
+from ..bulk.report import ExitCode
+from .commands import Invocation, command
+from .listing import print_listing
+from .options import Connection, OrgId
+
+commands = typer.Typer(name="members", help="Look at members of organizations, invite and remove them.", no_args_is_help=True)
+
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address of the account.", show_default=False)]
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="The role, such as org_member or org_admin.", show_default=False)]
+Confirm = Annotated[
+    str | None,
+    typer.Option("--confirm", metavar="ORG", help="Remove the last super admin, too, and with it the whole organization ORG."),
+]
+
+
+@command(commands, "list")
+async def list_members(org_id: OrgId, connection: Connection, invocation: Invocation) -> int:
+    """List the members of an organization and its open invitations."""
+    async with connection.client() as client:
+        return await print_listing(client.members.list(org_id), ("email", "role", "is_tmp", "uid"), invocation.speech)
+
+
+@command(commands, "invite")
+async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Connection, invocation: Invocation) -> int:
+    """Invite somebody who has an account; does not change the role of a member."""
+    async with connection.client() as client:
+        await client.members.invite(org_id, email, role)
+    invocation.speech.done(f"invited {email} to {org_id} as {role}", org_id=org_id, email=email, role=role)
+    return ExitCode.OK
+
+
+@command(commands, "remove")
+async def remove_member(
+    org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None
+) -> int:
+    """Remove a member, or an open invitation; the last super admin only with --confirm."""
+    async with connection.client() as client:
+        await client.members.remove(org_id, email, confirm=confirm)
+    invocation.speech.done(f"removed {email} from {org_id}", org_id=org_id, removed=email)
+    return ExitCode.OK

@@ -1,0 +1,95 @@
+"""Profiles: which server and which keys, by name, in a file that holds no secret itself.
+
+[profiles.production]
+base_url = "https://api.capgo.app"
+api_key = {env = "CAPGO_PRODUCTION_KEY"}
+
+[profiles.production.organizations]
+"046a36ac-0000-4000-8000-000000000001" = {file = "~/.secrets/capgo-second-organization"}
+
+[profiles.production.apps]
+"com.example.app" = {env = "CAPGO_EXAMPLE_KEY"}
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import platformdirs
+
+from ..errors import ConfigurationError
+
+FILE_VARIABLE: Final = "CAPGO_CONFIG"
+"""The environment variable that names another file."""
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a secret is: in an environment variable or, without the line's end, in a file."""
+
+    env: str | None = None
+    file: str | None = None
+
+    def secret(self) -> str:
+        """Return the secret; raises `ConfigurationError`, which never shows it."""
+        if (self.env is None) is (self.file is None):
+            message = "a key in a profile is either {env = NAME} or {file = PATH}"
+            raise ConfigurationError(message)
+        if self.env is not None:
+            if self.env not in os.environ:
+                message = f"the profile takes a key from the environment variable {self.env}, which is not set"
+                raise ConfigurationError(message)
+            return os.environ[self.env]
+        try:
+            return Path(str(self.file)).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            message = f"the profile takes a key from {self.file}, which cannot be read: {reason}"
+            raise ConfigurationError(message) from None
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One profile; what it does not say stays as it is without it. `organizations` and `apps` have keys of their own."""
+
+    base_url: str | None = None
+    api_key: Reference | None = None
+    rate: str | None = None
+    concurrency: int | None = None
+    auth_header: str | None = None
+    dialect: str | None = None
+    organizations: dict[str, Reference] = {}
+    apps: dict[str, Reference] = {}
+
+    def keys(self) -> dict[str, str]:
+        """Return the keys of organizations and apps, by id."""
+        return {name: reference.secret() for name, reference in (*self.organizations.items(), *self.apps.items())}
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    profiles: dict[str, Profile] = {}
+
+
+def path_of_profiles() -> Path:
+    """Return where profiles stand: in the platform's directory for configurations, unless the environment says otherwise."""
+    named = os.environ.get(FILE_VARIABLE)
+    return Path(named) if named else platformdirs.user_config_path("capgo-async") / "config.toml"
+
+
+def read_profile(name: str) -> Profile:
+    """Return the profile of this name; raises `ConfigurationError` with the file and the reason."""
+    path = path_of_profiles()
+    try:
+        found = msgspec.toml.decode(path.read_bytes(), type=_File)
+    except OSError as error:
+        message = f"{path}, where profiles stand, cannot be read: {error.strerror}"
+        raise ConfigurationError(message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # A key that was written into the file must not be shown.
+        reason = error if isinstance(error, msgspec.ValidationError) else "it is not TOML"
+        message = f"{path}: {reason}"
+        raise ConfigurationError(message) from None
+    if name not in found.profiles:
+        known = ", ".join(found.profiles) or "none"
+        message = f"{path} has no profile {name!r}; it has {known}"
+        raise ConfigurationError(message)
+    return found.profiles[name]

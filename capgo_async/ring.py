@@ -1,0 +1,123 @@
+"""A ring of keys: one run that spans organizations with keys of their own."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Protocol
+from uuid import UUID
+
+from .client import CapgoClient
+from .errors import ConfigurationError
+from .pacing import Pacer
+from .requester import Counters, RetryPolicy
+
+
+class Caller(Protocol):
+    """What a job needs of a client or of a ring: who speaks for an app, and how much all of them sent."""
+
+    @property
+    def base_url(self) -> str:
+        """Return the server."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Return what tells this caller from others."""
+        ...
+
+    @property
+    def pacer(self) -> Pacer:
+        """Return what paces all calls."""
+        ...
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """Return how often calls are tried again."""
+        ...
+
+    @property
+    def counters(self) -> Counters:
+        """Return how many requests, retries and refusals there were so far."""
+        ...
+
+    @property
+    def clients(self) -> tuple[CapgoClient, ...]:
+        """Return the clients, one for each key."""
+        ...
+
+    def fingerprint(self, salt: bytes) -> str:
+        """Return a digest of all keys."""
+        ...
+
+    async def prepare(self) -> None:
+        """Find out which key is for which app."""
+        ...
+
+    def client_of(self, app_id: str) -> CapgoClient:
+        """Return the client whose key is for this app; `prepare` comes first."""
+        ...
+
+
+class KeyRing:
+    """Several keys for one server, behind one client: each app is spoken for with the key of its own.
+
+    `keys` maps app ids and organization ids to API keys; an app's own entry goes before that of its organization, and the
+    client's key is for all others. All of them share the client's pacer and connections, because the server counts an app's
+    requests by address, whatever their key (contract B2). Close the client, not the ring.
+
+    Raises `ConfigurationError` for a name that is neither an app id nor an organization id.
+    """
+
+    def __init__(self, client: CapgoClient, keys: Mapping[str, str]) -> None:
+        siblings = {key: client.with_key(key) for key in dict.fromkeys(keys.values())}
+        self.base_url = client.base_url
+        self.name = client.name
+        self.pacer = client.pacer
+        self.policy = client.policy
+        self.clients = (client, *siblings.values())
+        self._default = client
+        self._by_app = {name: siblings[key] for name, key in keys.items() if not _is_organization(name)}
+        self._by_organization = {name: siblings[key] for name, key in keys.items() if _is_organization(name)}
+        self._prepared = False
+
+    @property
+    def counters(self) -> Counters:
+        """Return how many requests, retries and refusals there were so far, of all keys."""
+        counters = Counters()
+        for client in self.clients:
+            counters.requests += client.counters.requests
+            counters.retries += client.counters.retries
+            counters.rate_limited += client.counters.rate_limited
+        return counters
+
+    def fingerprint(self, salt: bytes) -> str:
+        """Return a digest by which one set of keys can be told from another, and from which nobody gets a key."""
+        prints = sorted({client.fingerprint(salt) for client in self.clients})
+        return hashlib.sha256("".join(prints).encode()).hexdigest()
+
+    async def prepare(self) -> None:
+        """List the apps of each organization that has a key here; once, however often it is called."""
+        if self._prepared:
+            return
+        for org_id, client in self._by_organization.items():
+            async for app in client.apps.list(org_id=org_id):
+                self._by_app.setdefault(app.app_id, client)
+        self._prepared = True
+
+    def client_of(self, app_id: str) -> CapgoClient:
+        """Return the client whose key is for this app; `prepare` comes first."""
+        return self._by_app.get(app_id, self._default)
+
+    def __repr__(self) -> str:
+        return f"KeyRing(base_url={self.base_url!r}, {len(self.clients)} keys)"
+
+
+def _is_organization(name: str) -> bool:
+    """Tell an organization id, a UUID, from an app id, which has a dot."""
+    if "." in name:
+        return False
+    try:
+        UUID(name)
+    except ValueError:
+        message = f"{name!r} is neither an app id, such as com.example.app, nor an organization id, a UUID"
+        raise ConfigurationError(message) from None
+    return True
