@@ -85,7 +85,9 @@ def read_profile(name: str) -> Profile:
         raise ConfigurationError(message) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # A key that was written into the file must not be shown.
-        reason = error if isinstance(error, msgspec.ValidationError) else "it is not TOML"
+        reason = str(error) if isinstance(error, msgspec.ValidationError) else "it is not TOML"
+        if "got `str`" in reason:
+            reason += "; a key is {env = NAME} or {file = PATH} there, never the key itself"
         message = f"{path}: {reason}"
         raise ConfigurationError(message) from None
     if name not in found.profiles:

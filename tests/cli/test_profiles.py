@@ -1,0 +1,134 @@
+"""Profiles: server and keys by name, from a file that holds no secret."""
+
+from pathlib import Path
+
+import pytest
+from cli.conftest import Command
+from cli.served import APP, KEY, Served, csv_of
+
+from capgo_async.cli.profiles import Reference, path_of_profiles, read_profile
+from capgo_async.errors import ConfigurationError
+from capgo_async.sandbox import Binding
+from capgo_async.sandbox.seeding import ORG_ID
+
+
+@pytest.fixture
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("CAPGO_CONFIG", str(path))
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def test_a_profile_names_server_and_key(unaimed: Command, server: Served, profiles: Path) -> None:
+    profiles.with_name("key").write_text(KEY + "\n")
+    write(profiles, f'[profiles.here]\nbase_url = "{server.base_url}"\napi_key = {{file = "{profiles.with_name("key")}"}}\n')
+    result = unaimed("apps", "list", "--profile", "here", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert APP in result.stdout
+
+
+def test_an_option_goes_before_the_profile_and_that_before_the_environment(
+    unaimed: Command, server: Served, profiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPGO_API_KEY", "wrong-key-of-the-environment")
+    monkeypatch.setenv("CAPGO_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HERE", KEY)
+    write(profiles, f'[profiles.here]\nbase_url = "{server.base_url}"\napi_key = {{env = "HERE"}}\n')
+    assert unaimed("apps", "list", "--profile", "here").exit_code == 0
+    refused = unaimed("apps", "list", "--profile", "here", "--api-key", "wrong-key-of-the-option")
+    assert refused.exit_code == 5
+    assert "wrong-key" not in refused.stdout + refused.stderr
+
+
+def test_keys_of_organizations_and_apps_make_a_ring(
+    unaimed: Command, server: Served, profiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "7ead0000-dead-4bee-8bad-c0ffee5ec2e7"
+    key = server.sandbox.world.add_key(other, Binding(role="app_developer", org_id=ORG_ID, app_id=APP), user_id="u")
+    monkeypatch.setenv("HERE", KEY)
+    monkeypatch.setenv("OF_APP", other)
+    write(
+        profiles,
+        f'[profiles.here]\nbase_url = "{server.base_url}"\napi_key = {{env = "HERE"}}\n'
+        f'[profiles.here.apps]\n"{APP}" = {{env = "OF_APP"}}\n',
+    )
+    result = unaimed(
+        "devices",
+        "relink",
+        csv_of(profiles.with_name("d.csv")),
+        "--app",
+        APP,
+        "--channel",
+        "beta",
+        "--yes",
+        "--profile",
+        "here",
+    )
+    assert result.exit_code == 0, result.stderr
+    assert other not in result.stdout + result.stderr
+    assert {line.key for line in server.sandbox.log if line.path == "/device"} == {key.key_id}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "cannot be read: No such file"),
+        ("[profiles", "it is not TOML"),
+        ('[profiles.here]\napi_key = "5ec2e7aa-in-the-clear"', "Expected `object`"),
+        ("[profiles.other]", "has no profile 'here'; it has other"),
+        ("[profiles.here]\napi_kay = {}", "unknown field `api_kay`"),
+        ("[profiles.here]\napi_key = {}", "either {env = NAME} or {file = PATH}"),
+        ('[profiles.here]\napi_key = {env = "NOT_SET"}', "environment variable NOT_SET, which is not set"),
+        ('[profiles.here]\napi_key = {file = "/no/such/file"}', "/no/such/file, which cannot be read: No such file"),
+        ("[profiles.here]\nrate = 3", "Expected `str`"),
+    ],
+)
+def test_what_is_wrong_with_a_profile_is_said_and_nothing_is_sent(
+    capgo: Command, server: Served, profiles: Path, text: str | None, reason: str
+) -> None:
+    if text is not None:
+        write(profiles, text)
+    result = capgo("apps", "list", "--profile", "here")
+    assert (result.exit_code, server.requests()) == (2, 0)
+    assert reason in result.stderr
+    assert "in-the-clear" not in result.stderr
+
+
+def test_profiles_stand_in_the_platform_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAPGO_CONFIG", raising=False)
+    assert path_of_profiles().name == "config.toml"
+    assert "capgo-async" in str(path_of_profiles())
+
+
+def test_a_key_of_bytes_that_are_no_text_is_named_by_its_file(tmp_path: Path) -> None:
+    tmp_path.joinpath("key").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ConfigurationError, match="it is no text"):
+        Reference(file=str(tmp_path / "key")).secret()
+
+
+def test_the_line_that_says_how_to_go_on_names_the_profile(
+    unaimed: Command, server: Served, profiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HERE", KEY)
+    write(profiles, f'[profiles.here]\nbase_url = "{server.base_url}"\napi_key = {{env = "HERE"}}\n')
+    source = csv_of(profiles.with_name("d.csv"))
+    result = unaimed(
+        "devices",
+        "relink",
+        source,
+        "--app",
+        APP,
+        "--channel",
+        "beta",
+        "--plan-only",
+        "--job",
+        "x.capgo-job",
+        "--profile",
+        "here",
+    )
+    assert "capgo-async job run x.capgo-job --profile here" in result.stderr
+    assert read_profile("here").base_url == server.base_url
