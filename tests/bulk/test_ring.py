@@ -75,7 +75,7 @@ async def test_an_app_s_own_key_goes_before_that_of_its_organization() -> None:
 
 
 @in_virtual_time
-async def test_two_keys_share_the_limit_of_an_app_and_not_that_of_the_key(tmp_path: Path) -> None:
+async def test_two_keys_share_the_limit_of_an_app_and_not_that_of_the_key() -> None:
     """The app's limit counts the address, whatever the key: one pacer knows what both sent."""
     sandbox = two_organizations(600, limits="server", variables={"RATE_LIMIT_API_KEY": 500})
     app_id = next(iter(sandbox.world.apps))

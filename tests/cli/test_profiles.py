@@ -78,13 +78,13 @@ def test_keys_of_organizations_and_apps_make_a_ring(
     [
         (None, "cannot be read: No such file"),
         ("[profiles", "it is not TOML"),
-        ('[profiles.here]\napi_key = "5ec2e7aa-in-the-clear"', "Expected `object`"),
+        ('[profiles.here]\napi_key = "5ec2e7aa-in-the-clear"', "never the key itself"),
         ("[profiles.other]", "has no profile 'here'; it has other"),
         ("[profiles.here]\napi_kay = {}", "unknown field `api_kay`"),
         ("[profiles.here]\napi_key = {}", "either {env = NAME} or {file = PATH}"),
         ('[profiles.here]\napi_key = {env = "NOT_SET"}', "environment variable NOT_SET, which is not set"),
         ('[profiles.here]\napi_key = {file = "/no/such/file"}', "/no/such/file, which cannot be read: No such file"),
-        ("[profiles.here]\nrate = 3", "Expected `str`"),
+        ("[profiles.here]\nrate = 3", "Expected `str | null`, got `int`"),
     ],
 )
 def test_what_is_wrong_with_a_profile_is_said_and_nothing_is_sent(
