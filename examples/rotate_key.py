@@ -1,0 +1,31 @@
+"""Give an API key another secret, write it to a file that only its owner reads, and check that it works.
+
+CAPGO_API_KEY=<a key that may manage keys> python examples/rotate_key.py 42 new-key.txt
+"""
+
+import asyncio
+import os
+import sys
+
+from capgo_async import CapgoClient
+
+
+async def main(key_id: str, target: str) -> int:
+    """Rotate, store, check, and return 0."""
+    # Opened first: a secret that cannot be stored is lost, and the old one is dead by then.
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    async with CapgoClient() as capgo:
+        with os.fdopen(descriptor, "w") as file:
+            rotated = await capgo.api_keys.regenerate(int(key_id))
+            file.write(f"{rotated.key}\n")
+        if rotated.key is None:
+            print(f"the server did not show the new secret of key {key_id}: rotate it again", file=sys.stderr)
+            return 1
+        fresh = capgo.with_key(rotated.key)
+        count = len(await fresh.apps.list().all())
+    print(f"key {rotated.name!r} has another secret, in {target}; it sees {count} apps")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:3])))
