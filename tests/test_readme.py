@@ -45,23 +45,7 @@ async def test_the_programs_in_the_readme_run(tmp_path: Path, program: str) -> N
     assert "beta" in links_of(sandbox).values()
 
 
-async def test_the_example_relinks_from_a_csv(tmp_path: Path) -> None:
-    sandbox = sandbox_of(devices=60)
-    source = write_csv(tmp_path / "devices.csv", [(device,) for device in ids_of(sandbox)])
-    async with serve(sandbox) as address:
-        out = await run(tmp_path, address.base_url, str(ROOT / "examples" / "relink_from_csv.py"), str(source), APP, "beta")
-    assert set(links_of(sandbox).values()) == {"beta"}
-    assert "0 failed" in out
-
-
 def test_the_readme_lists_the_exit_codes() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     codes = {value for name, value in vars(ExitCode).items() if name.isupper()}
     assert listed == codes
-
-
-def test_every_example_has_a_test_and_is_short() -> None:
-    here = Path(__file__).read_text()
-    for path in (ROOT / "examples").glob("*.py"):
-        assert path.name in here
-        assert len(path.read_text().splitlines()) < 50

@@ -1,0 +1,182 @@
+"""No key in anything printed: every command, on every way to fail, with a key that is easy to find."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from cli.served import APP, KEY, csv_of, served
+from typer.testing import CliRunner
+
+from capgo_async.cli.program import program
+from capgo_async.sandbox import Settings, parse_faults
+from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, device_id
+
+DEVICE = device_id(APP, 0)
+CHANGE = ("--app", APP, "--channel", "beta", "--yes", "--job", "move.capgo-job")
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "api-keys list": (),
+    "api-keys get": ("1",),
+    "api-keys create": ("ci", "mode=all"),
+    "api-keys update": ("1", "name=new"),
+    "api-keys regenerate": ("1", "--yes"),
+    "api-keys delete": ("1", "--yes"),
+    "apps list": (),
+    "apps get": (APP,),
+    "apps create": ("com.example.new", "New", ORG_ID),
+    "apps update": (APP, "name=New"),
+    "apps delete": ("com.example.gone", "--yes"),
+    "bundles list": (APP,),
+    "bundles create": (APP, "9.0.0", "https://cdn.example.com/9.zip", "0" * 64),
+    "bundles promote": (APP, "1.0.0", "beta"),
+    "bundles set-metadata": (APP, "1.0.0", "comment=good"),
+    "bundles delete": (APP, "1.0.0", "--yes"),
+    "bundles delete-all": (APP, "--confirm", APP),
+    "channels list": (APP,),
+    "channels get": (APP, "beta"),
+    "channels create": (APP, "gamma", "public=false"),
+    "channels update": (APP, "beta", "disable_auto_update=minor"),
+    "channels delete": (APP, "alpha", "--yes"),
+    "channels roll-back": (APP, "beta"),
+    "channels promote-rollout": (APP, "beta"),
+    "devices list": (APP,),
+    "devices get": (APP, DEVICE),
+    "devices link": (APP, DEVICE, "beta"),
+    "devices relink": ("devices.csv", *CHANGE),
+    "devices unlink": (APP, DEVICE),
+    "job run": ("move.capgo-job", "--yes"),
+    "job show": ("move.capgo-job",),
+    "members list": (ORG_ID,),
+    "members invite": (ORG_ID, OUTSIDER_EMAIL, "org_member"),
+    "members remove": (ORG_ID, "nobody@example.com"),
+    "orgs list": (),
+    "orgs get": (ORG_ID,),
+    "orgs create": ("Second",),
+    "orgs update": (ORG_ID, "name=Renamed"),
+    "orgs delete": ("046a36ac-0000-4000-8000-00000000ffff", "--yes"),
+    "orgs audit": (ORG_ID,),
+    "stats app": (APP,),
+    "stats org": (ORG_ID,),
+    "stats user": (),
+    "stats bundles": (APP,),
+    "stats natives": (APP,),
+}
+WITHOUT_A_KEY = {"demo", "sandbox"}
+"""They make a server of their own; its well-known key is what they are there to say."""
+
+SCENES: dict[str, str] = {
+    "as it should be": "",
+    "every answer a 500": "*:500=100%",
+    "every answer HTML": "*:502=100%",
+    "every connection lost": "*:drop-after=100%",
+    "refused by the edge for good": "*:429-permanent=100%",
+}
+
+
+def commands() -> Iterator[str]:
+    def below(command: Any, path: str) -> Iterator[str]:
+        children = getattr(command, "commands", None)
+        if children is None:
+            yield path
+        for name, child in (children or {}).items():
+            yield from below(child, f"{path} {name}".strip())
+
+    yield from below(typer.main.get_command(program), "")
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert sorted(ARGUMENTS) == sorted(set(commands()) - WITHOUT_A_KEY)
+
+
+def say(caplog: pytest.LogCaptureFixture, environment: dict[str, str], *words: str) -> str:
+    """Run a command and return all that it said, wrote and logged."""
+    caplog.clear()
+    extra = ("--retries", "0") if words[:2] != ("job", "show") else ()
+    result = CliRunner().invoke(program, [*words, *extra, "--debug"], env=environment)
+    written = b"".join(path.read_bytes() for path in Path().glob("*") if path.is_file())
+    return result.output + result.stderr + repr(result.exception) + caplog.text + written.decode("latin-1")
+
+
+@pytest.mark.parametrize("faults", SCENES.values(), ids=SCENES)
+def test_no_command_says_the_key_whatever_the_server_does(faults: str, here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    csv_of(here / "devices.csv")
+    with served(Settings(faults=parse_faults(faults))) as server:
+        for words, arguments in ARGUMENTS.items():
+            for extra in ((), ("--json",)):
+                said = say(caplog, server.environment, *words.split(), *arguments, *extra)
+                assert KEY not in said, words
+    assert said
+
+
+def test_no_command_says_a_key_that_is_refused_or_has_no_server(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    csv_of(here / "devices.csv")
+    wrong = "wrong-5ec2e7-key-of-ours"
+    with served() as server:
+        for words, arguments in ARGUMENTS.items():
+            for environment in (
+                {**server.environment, "CAPGO_API_KEY": wrong},
+                {"CAPGO_BASE_URL": "http://127.0.0.1:9", "CAPGO_API_KEY": wrong},
+                {"CAPGO_BASE_URL": f"http://{wrong}@127.0.0.1:9", "CAPGO_API_KEY": wrong},
+            ):
+                assert wrong not in say(caplog, environment, *words.split(), *arguments), words
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer every request with an error that says back all that was sent."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    told = head.decode().replace("\r\n", " ").replace('"', "'")
+    body = f'{{"error": "bad_thing", "message": "{told}", "moreInfo": {{"headers": "{told}"}}}}'.encode()
+    writer.write(b"HTTP/1.1 400 Bad\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body))
+    await writer.drain()
+    writer.close()
+
+
+@contextlib.contextmanager
+def echoing() -> Iterator[str]:
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(_echo, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(_stop, loop, server)
+        thread.join()
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, server: asyncio.Server) -> None:
+    server.close()
+    loop.stop()
+
+
+def test_no_command_says_a_key_that_the_server_says_back(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    csv_of(here / "devices.csv")
+    with echoing() as base_url:
+        for words, arguments in ARGUMENTS.items():
+            for extra in ((), ("--json",)):
+                said = say(caplog, {"CAPGO_BASE_URL": base_url, "CAPGO_API_KEY": KEY}, *words.split(), *arguments, *extra)
+                assert KEY not in said, words
+
+
+MISTAKES: dict[str, Callable[[], tuple[str, ...]]] = {
+    "a key as a stray argument": lambda: ("devices", "list", APP, KEY),
+    "a key as an unknown option": lambda: ("devices", "list", APP, f"--{KEY}"),
+    "a key as a number": lambda: ("api-keys", "get", KEY),
+    "a key as a command": lambda: (KEY,),
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES.values(), ids=MISTAKES)
+def test_a_key_in_the_wrong_place_is_not_said_back(words: Callable[[], tuple[str, ...]]) -> None:
+    result = CliRunner().invoke(program, [*words()], env={"CAPGO_API_KEY": KEY})
+    assert result.exit_code == 2
+    assert KEY not in result.output + result.stderr
