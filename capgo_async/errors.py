@@ -28,6 +28,7 @@
     ├── ListingError              a listing that cannot be completed
     └── JobError                  a job file that cannot be made, opened or continued
         ├── InputError            the rows of a source were refused
+        ├── SafetyStop            a rule stopped the run; what is open can be run later
         └── DiskFull              no room for the job file
 
 No exception carries the API key.
@@ -259,6 +260,10 @@ class InputError(JobError):
         super().__init__(message)
         self.rejected = tuple(rejected)
         self.count = count
+
+
+class SafetyStop(JobError):
+    """Say which rule stopped a run; everything that came of it is recorded, and the rest can be run later."""
 
 
 class DiskFull(JobError):

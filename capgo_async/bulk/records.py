@@ -63,9 +63,9 @@ def record(connection: sqlite3.Connection, settled: Sequence[Settled], run: int)
     connection.executemany(
         "UPDATE operations SET outcome = ?, cause = ?, status = ?, message = ?, request_id = ?, run = ? WHERE id = ?",
         (
-            (Outcome.FAILED, result.cause, result.status, result.message, result.request_id, run, number)
-            for number, result in settled
-            if isinstance(result, Failed)
+            (Outcome.FAILED, result.cause, result.status, result.message, result.request_id, run, entry.id)
+            for entry in settled
+            if isinstance(result := entry.result, Failed)
         ),
     )
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 import anyio
 
-from ..errors import CapgoError
+from ..errors import CapgoError, SafetyStop
 from .operations import Operation
 
 COMMIT_SECONDS: Final = 1.0
@@ -69,10 +69,11 @@ class Planned(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """One operation's number and what came of it."""
+    """One operation's number, what came of it, and its app."""
 
     id: int
     result: Done | Failed
+    app_id: str = ""
 
 
 class RunJournal(Protocol):
@@ -91,11 +92,16 @@ class Progress(Protocol):
         ...
 
 
+def _let_everything_pass(_settled: Settled) -> None:
+    """Stop for nothing."""
+
+
 class Runner:
     """Run the operations of a journal through `execute` with `workers` at a time.
 
     What stops the run, as a result or as an exception of `execute`, ends it as `drain` does, is raised once the outcomes are
-    recorded, and leaves its operation to the next run.
+    recorded, and leaves its operation to the next run. `watch` is shown each outcome in the order in which they were recorded;
+    a reason that it returns stops the run with `SafetyStop`.
     """
 
     def __init__(
@@ -105,7 +111,9 @@ class Runner:
         *,
         workers: int = 16,
         progress: Progress | None = None,
+        watch: Callable[[Settled], str | None] = _let_everything_pass,
     ) -> None:
+        self._watch = watch
         self._journal = journal
         self._execute = execute
         self._workers = workers
@@ -174,12 +182,19 @@ class Runner:
         self._ready.extend(taken)
         if take:
             self._exhausted = len(taken) < take
+        self._look_at(settled)
         now = anyio.current_time()
         # About what half a second settles: little is in doubt after a crash, and few commits are needed at speed.
         pace = len(settled) / max(now - self._committed_at, 1e-3)
         self._batch = max(2 * self._workers, min(LARGEST_BATCH, int(pace / 2)))
         self._committed_at = now
         self._wake()
+
+    def _look_at(self, settled: Sequence[Settled]) -> None:
+        for outcome in settled:
+            if self._failure is None and (reason := self._watch(outcome)) is not None:
+                self._failure = SafetyStop(f"the run stopped itself: {reason}")
+                self.drain()
 
     async def _return_unsent(self) -> None:
         """Record what is left, and take back what was handed out and never left."""
@@ -218,7 +233,7 @@ class Runner:
                     self._returned.append(planned.id)
                 self.drain()
             case Done() | Failed():
-                self._settled.append(Settled(planned.id, result))
+                self._settled.append(Settled(planned.id, result, planned.operation.app_id))
                 if self._progress is not None:
                     self._progress(result)
 

@@ -20,7 +20,7 @@ from capgo_async.bulk.runner import (
     Runner,
     Settled,
 )
-from capgo_async.errors import DiskFull, NotConnected
+from capgo_async.errors import DiskFull, NotConnected, SafetyStop
 
 
 class MemoryJournal:
@@ -44,7 +44,7 @@ class MemoryJournal:
             message = "no room"
             raise DiskFull(message)
         await anyio.sleep(self.commit_seconds)
-        for number, result in settled:
+        for number, result, _ in settled:
             assert number not in self.settled, "an operation has one outcome"
             self.settled[number] = result
         self.returned.update(returned)
@@ -225,3 +225,20 @@ async def test_progress_hears_of_every_result() -> None:
 
     await Runner(MemoryJournal(3), execute, workers=1, progress=heard.append).run()
     assert [type(result) for result in heard] == [Done, Failed, Done]
+
+
+@in_virtual_time
+async def test_a_rule_stops_the_run_at_the_outcome_that_it_names_and_leaves_the_rest() -> None:
+    journal = MemoryJournal(5000)
+    seen: list[int] = []
+
+    def watch(settled: Settled) -> str | None:
+        seen.append(settled.id)
+        return "enough is enough" if len(seen) == 100 else None
+
+    runner = Runner(journal, taking(0.1), workers=8, watch=watch)
+    with pytest.raises(SafetyStop, match="the run stopped itself: enough is enough"):
+        await runner.run()
+    assert seen == list(journal.settled)[:100]
+    assert len(journal.settled) < 5000
+    assert journal.sent == set(journal.settled) | journal.returned
