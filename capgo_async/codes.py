@@ -128,5 +128,9 @@ def _denied_unless_database(details: Mapping[str, Any]) -> type[ApiError] | None
 
 
 def _database_code(details: Mapping[str, Any]) -> object:
-    failure = details.get("supabaseError")
-    return failure.get("code") if isinstance(failure, dict) else None
+    """Return what the database said, under today's name or, in the seed era's bodies, as the error itself (contract A6)."""
+    for name in ("supabaseError", "error"):
+        failure = details.get(name)
+        if isinstance(failure, dict):
+            return failure.get("code")
+    return None

@@ -35,7 +35,9 @@ No exception carries the API key.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+_NO_ROUTE: Final = 404
 
 
 class CapgoError(Exception):
@@ -98,6 +100,11 @@ class ApiError(CapgoError):
         self.body = body
         self.hint = ""
         """What the caller knows beyond the answer of why it may have failed; said in place of the advice."""
+
+    @property
+    def of_route(self) -> bool:
+        """Tell whether no handler of the API made this error: nothing answers at this path, which proves nothing else."""
+        return self.status == _NO_ROUTE and self.code in {"not_found", "not_json"}
 
     @property
     def reason(self) -> str | None:
@@ -167,7 +174,9 @@ class NotFound(ApiError):
     @property
     def advice(self) -> str:
         """Say what the user can do next."""
-        return "Check the base URL: the server has no such route." if self.code == "not_found" else self._advice
+        if self.of_route:
+            return "The server has no such route: its generation may lack it, or the base URL leads elsewhere."
+        return self._advice
 
 
 class BundleNotFound(NotFound):
@@ -254,12 +263,13 @@ class JobError(CapgoError):
 
 
 class InputError(JobError):
-    """Refuse a source: `rejected` holds the first bad rows as `(line, reason)`, `count` how many there are."""
+    """Refuse a source: `rejected` holds the first bad rows as `(line, reason)`, `count` all of them, `good` the others."""
 
-    def __init__(self, message: str, *, rejected: Sequence[tuple[int, str]] = (), count: int = 0) -> None:
+    def __init__(self, message: str, *, rejected: Sequence[tuple[int, str]] = (), count: int = 0, good: int = 0) -> None:
         super().__init__(message)
         self.rejected = tuple(rejected)
         self.count = count
+        self.good = good
 
 
 class SafetyStop(JobError):

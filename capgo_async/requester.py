@@ -143,13 +143,13 @@ class Requester:
         """Make `call` and return what `decode` makes of the answer; wait and try again as long as the policy allows."""
         return await self._pursue(call, decode, effort or Effort(), park=False)
 
-    async def settle(self, call: Call) -> None:
+    async def settle(self, call: Call, effort: Effort | None = None) -> None:
         """Make a write; what its repeat is answered with counts as success after an ambiguous attempt (contract G1)."""
-        effort = Effort()
+        effort = effort or Effort()
         try:
             await self.call(call, wire.acknowledge, effort)
-        except call.settled_by:
-            if not effort.in_doubt:
+        except call.settled_by as error:
+            if not effort.in_doubt or error.of_route:
                 raise
 
     async def call_or_park(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
@@ -289,7 +289,7 @@ class Requester:
             Attempt(
                 operation=call.name,
                 method=call.request.method,
-                path=call.shown_path or call.request.path,
+                path=call.request.shown_path or call.request.path,
                 request_id=request_id,
                 number=effort.attempts,
                 status=status,

@@ -75,7 +75,7 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
         message = "a base URL has no user, query or fragment"
         raise ConfigurationError(message)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
-        message = f"base URL {base_url!r} would send the API key unencrypted: use https, or allow plain http explicitly"
+        message = f"base URL {base_url!r} sends the API key unencrypted: use https, or allow_plain_http (--allow-plain-http)"
         raise ConfigurationError(message)
     return base_url.rstrip("/")
 
@@ -194,16 +194,18 @@ class AiohttpTransport:
                 return Response(status=answer.status, headers=answer.headers, body=await answer.read())
         except _NEVER_CONNECTED as error:
             message = f"cannot connect to {self._base_url}: {_short(error)}"
-            raise NotConnected(message) from _without_headers(error)
+            raise NotConnected(message) from _without_secrets(error)
         except TimeoutError as error:
             message = f"no answer from {self._base_url} within {self._deadlines.seconds} s"
             raise TimedOut(message) from error
         except ValueError as error:
-            message = f"session or environment keep {request.method} {request.path} from being sent: {_short(error)}"
+            sent = f"{request.method} {request.shown_path or request.path}"
+            message = f"session or environment keep {sent} from being sent: {_short(error)}"
             raise ConfigurationError(message) from error
         except (aiohttp.ClientError, OSError) as error:
-            message = f"the connection to {self._base_url} ended before the answer: {_short(error)}"
-            raise ConnectionLost(message) from _without_headers(error)
+            # Without the secrets before it is told: aiohttp's message has the URL in it.
+            message = f"the connection to {self._base_url} ended before the answer: {_short(_without_secrets(error))}"
+            raise ConnectionLost(message) from error
 
     async def aclose(self) -> None:
         """Close the session, unless it is the caller's."""
@@ -223,7 +225,7 @@ class AiohttpTransport:
             message = "the session that the client was given is closed"
             raise ConfigurationError(message)
         if "capgkey" in headers and "authorization" in self._session.headers:
-            message = "the session sends an authorization header of its own, which fights the key in capgkey (contract A2)"
+            message = "the session sends an authorization header of its own, which fights the key in capgkey"
             raise ConfigurationError(message)
         return self._session
 
@@ -258,11 +260,12 @@ class AiohttpTransport:
         return URL(f"{self._base_url}{request.path}?{query}", encoded=True)
 
 
-def _without_headers(error: Exception) -> Exception:
-    """Return `error` without the request's headers, which aiohttp shows, the key included, when an answer is malformed."""
+def _without_secrets(error: Exception) -> Exception:
+    """Return `error` without headers and path of the request, which aiohttp shows when an answer is malformed."""
     if isinstance(error, aiohttp.ClientResponseError):
         told = error.request_info
-        error.request_info = aiohttp.RequestInfo(told.url, told.method, CIMultiDictProxy(CIMultiDict()), told.real_url)
+        origin = told.url.origin()
+        error.request_info = aiohttp.RequestInfo(origin, told.method, CIMultiDictProxy(CIMultiDict()), origin)
         error.args = (error.request_info, ())
     return error
 

@@ -26,13 +26,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP request before it is paced and authenticated.
 
     `path` starts with a slash and is percent-encoded; `query` holds plain text, the transport encodes it in full
-    (`+` and `|` included, contract C7); `body` is encoded JSON or `None`.
+    (`+` and `|` included, contract C7); `body` is encoded JSON or `None`. `shown_path` stands for a path that nobody may see.
     """
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    shown_path: str | None = None
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -106,7 +107,7 @@ def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str)
     """Decode a successful answer, or raise what the answer means."""
     if response.status != 200:  # noqa: PLR2004 - every success of the API is 200 (contract A7)
         raise error_of(response, operation)
-    if b'"KO"' in response.body and _says_failure(response.body):
+    if (b'"KO"' in response.body or b'"ko"' in response.body) and _says_failure(response.body):
         raise error_of(response, operation)
     try:
         return decoder.decode(response.body)
@@ -211,7 +212,7 @@ def _code_and_message(body: Mapping[str, Any], response: Response) -> tuple[str,
     if isinstance(error, str) and _TOKEN.fullmatch(error):
         return error, message if isinstance(message, str) else error
     # The sentence may stand in any of the three; `error` then is a word of the database, `{}` or an object.
-    sentences = [text for text in (message, status, error) if isinstance(text, str) and text not in {"", "KO", "{}"}]
+    sentences = [text for text in (message, status, error) if isinstance(text, str) and text.upper() not in {"", "KO", "{}"}]
     sentence = sentences[0] if sentences else f"HTTP {response.status}"
     if _TOKEN.fullmatch(sentence):
         return sentence, sentence

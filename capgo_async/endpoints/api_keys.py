@@ -91,8 +91,8 @@ def delete_api_key(key_id: int) -> Call:
 def delete_api_key_by_secret(secret: str) -> Call:
     """Delete a key by the key itself, as the seed era wants it; the path is shown nowhere (contract C4)."""
     path = f"/apikey/{quote(named(secret, 'key'), safe='')}"
-    request = Request(method="DELETE", path=path)
-    return Call("delete API key", request, settled_by=(NotFound,), shown_path="/apikey/[API key]")
+    request = Request(method="DELETE", path=path, shown_path="/apikey/[API key]")
+    return Call("delete API key", request, settled_by=(NotFound,))
 
 
 def _path(key_id: int) -> str:

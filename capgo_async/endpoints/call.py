@@ -21,7 +21,6 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """A request that knows its name, what limits count it, and whether repeating it is harmless.
 
     `settled_by` are errors that mean success when an earlier attempt of the same call may have been processed (contract G1).
-    `shown_path` stands for a path that nobody may see.
     """
 
     name: str
@@ -30,7 +29,6 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     repeat: Repeat = Repeat.HARMLESS
     keyed: bool = True
     settled_by: tuple[type[ApiError], ...] = ()
-    shown_path: str | None = None
 
 
 def checked_app_id(app_id: str) -> str:

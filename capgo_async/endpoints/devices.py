@@ -29,7 +29,7 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= LARGEST_DEVICE_PAGE:
-            message = f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: larger pages end silently (contract C7)"
+            message = f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: larger pages end silently"
             raise ConfigurationError(message)
         if self.order not in _ORDERS:
             message = f"order {self.order!r} is neither asc nor desc"

@@ -1,6 +1,7 @@
 """Members of organizations (contract C2)."""
 
 from ..errors import Conflict, NotFound
+from ..retry import Repeat
 from ..wire import Request, encode
 from .call import Call, named
 
@@ -25,4 +26,4 @@ def remove_member(org_id: str, email: str) -> Call:
     email = named(email, "e-mail address").lower()
     query = (("orgId", named(org_id, "organization id")), ("email", email))
     request = Request(method="DELETE", path="/organization/members", query=query)
-    return Call(f"remove {email} from {org_id}", request, settled_by=(NotFound,))
+    return Call(f"remove {email} from {org_id}", request, repeat=Repeat.NEVER, settled_by=(NotFound,))

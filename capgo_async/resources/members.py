@@ -6,9 +6,11 @@ import anyio
 
 from ..endpoints import members as endpoints
 from ..endpoints.call import confirmed
+from ..errors import ApiError, CapgoError, TransportError, UnreadableAnswer
 from ..models import Member
 from ..paging import Listing, Page, Position, WholeWalk
-from ..requester import Requester
+from ..requester import Effort, Requester
+from ..retry import is_ambiguous
 from ..wire import reads_many
 
 _MANY: Final = reads_many(Member)
@@ -47,9 +49,29 @@ class Members:
         """
         call = endpoints.remove_member(org_id, email)
         async with self._removing:
-            members = await self.list(org_id).all()
-            admins = [member.email.lower() for member in members if member.is_super_admin]
-            if admins == [email.lower()]:
-                danger = f"{email} is the last super admin of {org_id}: removing it deletes the organization and all its apps."
-                confirmed(confirm, org_id, danger)
-            await self._requester.settle(call)
+            await self._look(org_id, email, confirm)
+            effort = Effort()
+            try:
+                await self._requester.settle(call, effort)
+            except CapgoError as error:
+                if not is_ambiguous(error):
+                    raise
+                # Others may have removed the other admins meanwhile: never again without another look (contract G1).
+                if await self._look_again(error, org_id, email, confirm):
+                    await self._requester.settle(call, effort)
+
+    async def _look_again(self, error: CapgoError, org_id: str, email: str, confirm: str | None) -> bool:
+        """Look as before the removal that ended with `error`, which is raised where nothing can be seen."""
+        try:
+            return await self._look(org_id, email, confirm)
+        except (ApiError, TransportError, UnreadableAnswer) as unseen:
+            raise error from unseen
+
+    async def _look(self, org_id: str, email: str, confirm: str | None) -> bool:
+        """Return whether the member is there; raise `DangerousCall` for the last super admin."""
+        members = await self.list(org_id).all()
+        admins = [member.email.lower() for member in members if member.is_super_admin]
+        if admins == [email.lower()]:
+            danger = f"{email} is the last super admin of {org_id}: removing it deletes the organization and all its apps."
+            confirmed(confirm, org_id, danger)
+        return any(member.email.lower() == email.lower() for member in members)

@@ -13,11 +13,12 @@ from capgo_async.wire import Response, error_of, retry_after, server_version
 WAIT_15_MINUTES = "This address is locked out because of refused keys: wait 15 minutes and use a valid key."
 CHECK_THE_KEY = "Check the API key; it is not tried again, because refused keys lock the address out."
 CHECK_THE_ID = "Check that the id is spelt as the server knows it and that the key may do this."
+NAME = "A bundle's name is its version, exactly as it was registered."
 CASE = "Channel names are case-sensitive."
 UNLINK = "To put a device on the public channel, remove its override: devices unlink."
 SLOWLY = "Send more slowly, or later."
 LATER = "Try again later; if this was a write, look first whether it happened."
-ROUTE = "Check the base URL: the server has no such route."
+ROUTE = "The server has no such route: its generation may lack it, or the base URL leads elsewhere."
 UPDATER = "The inventory knows a device once it has called the updater; it can be linked all the same."
 PLAN = "Check the organization's subscription and plan."
 
@@ -104,7 +105,7 @@ TABLE: list[Row] = [
         "upper case",
         400,
         e1("CANNOT_REMOVE_LAST_SUPER_ADMIN", "No"),
-        errors.InvalidRequest,
+        errors.Conflict,
         "CANNOT_REMOVE_LAST_SUPER_ADMIN",
         "No",
         "",
@@ -126,10 +127,10 @@ TABLE: list[Row] = [
         "seed sentence alone",
         400,
         {"status": "Cannot find version"},
-        errors.InvalidRequest,
+        errors.BundleNotFound,
         "cannot_find_version",
         "Cannot find version",
-        "",
+        NAME,
     ),
     ("seed zod", 400, {"status": "Invalid body", "error": ZOD}, errors.InvalidRequest, "invalid_body", "Invalid body", ""),
     (
@@ -155,7 +156,7 @@ TABLE: list[Row] = [
         "seed KO",
         400,
         {"error": "User not found", "status": "KO"},
-        errors.InvalidRequest,
+        errors.NotFound,
         "user_not_found",
         "User not found",
         "",
@@ -173,7 +174,7 @@ TABLE: list[Row] = [
         "seed status is a code",
         400,
         {"error": {"code": "1"}, "status": "NO_EMAIL"},
-        errors.InvalidRequest,
+        errors.NotFound,
         "NO_EMAIL",
         "NO_EMAIL",
         "",
@@ -227,7 +228,7 @@ TABLE: list[Row] = [
         SLOWLY,
     ),
     # E7
-    ("text", 404, b"404 Not Found", errors.NotFound, "not_json", "404 Not Found", ""),
+    ("text", 404, b"404 Not Found", errors.NotFound, "not_json", "404 Not Found", ROUTE),
     ("edge", 429, b"error code: 1015", errors.RateLimited, "not_json", "error code: 1015", SLOWLY),
     (
         "html",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgo_async.errors import ApiError, InvalidRequest, UnreadableAnswer
+from capgo_async.errors import ApiError, BundleNotFound, InvalidRequest, UnreadableAnswer
 from capgo_async.models import App, Bundle, BundleReference, Channel, Device, SeedDevice, parse_timestamp
 from capgo_async.resources.devices import read_device, read_page
 from capgo_async.wire import Response, acknowledge, reads_many, reads_one
@@ -187,19 +187,20 @@ def test_a_write_is_acknowledged_in_many_words(body: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "code"),
+    ("body", "kind", "code"),
     [
-        ({"status": "KO", "error": "Cannot do that"}, "cannot_do_that"),
-        ({"status": "ko", "error": "cannot_do_that"}, "cannot_do_that"),
-        ({"success": False}, "http_200"),
-        ({}, "not_json"),
-        ({"status": "Cannot find version"}, "cannot_find_version"),
+        ({"status": "KO", "error": "Cannot do that"}, InvalidRequest, "cannot_do_that"),
+        ({"status": "ko", "error": "cannot_do_that"}, InvalidRequest, "cannot_do_that"),
+        ({"success": False}, InvalidRequest, "http_200"),
+        ({}, InvalidRequest, "not_json"),
+        ({"status": "Cannot find version"}, BundleNotFound, "cannot_find_version"),
     ],
 )
-def test_a_200_that_does_not_say_ok_is_an_error(body: object, code: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
+def test_a_200_that_does_not_say_ok_is_an_error(body: object, kind: type[ApiError], code: str) -> None:
+    with pytest.raises(kind) as caught:
         acknowledge(answer(body), "write")
 
+    assert type(caught.value) is kind
     assert (caught.value.status, caught.value.code) == (200, code)
 
 

@@ -6,28 +6,84 @@ from typing import get_type_hints
 import pytest
 
 import capgo_async
-from capgo_async import App, Bundle, CapgoClient, Channel, Device, DeviceFilter, Listing
+from capgo_async import (
+    ApiKey,
+    ApiKeySettings,
+    App,
+    AppSettings,
+    AppStatPoint,
+    AuditEntry,
+    AuditFilter,
+    Binding,
+    Breakdown,
+    Bundle,
+    BundleMetadata,
+    BundleReference,
+    CapgoClient,
+    Channel,
+    ChannelSettings,
+    Dataset,
+    Deleted,
+    Device,
+    DeviceFilter,
+    LatestVersion,
+    Listing,
+    Member,
+    NewApiKey,
+    NewApp,
+    NewBundle,
+    NewOrganization,
+    Organization,
+    OrganizationSettings,
+    PasswordPolicy,
+    StatPoint,
+    Usage,
+)
 
 NAMES = [
+    "ApiKey",
+    "ApiKeySettings",
     "App",
+    "AppSettings",
+    "AppStatPoint",
     "Attempt",
+    "AuditEntry",
+    "AuditFilter",
+    "Binding",
+    "Breakdown",
     "Bundle",
+    "BundleMetadata",
     "BundleReference",
     "CapgoClient",
     "CapgoError",
     "Channel",
+    "ChannelSettings",
+    "Dataset",
+    "Deleted",
     "Device",
     "DeviceFilter",
     "Dialect",
     "FixedWindow",
+    "LatestVersion",
     "Limit",
     "Listing",
+    "Member",
+    "NewApiKey",
+    "NewApp",
+    "NewBundle",
+    "NewOrganization",
+    "Organization",
+    "OrganizationSettings",
+    "PasswordPolicy",
     "ScopeKind",
     "SilenceWindow",
     "SlidingWindow",
+    "StatPoint",
+    "Usage",
     "__version__",
     "errors",
     "parse_timestamp",
+    "raw_responses",
     "server_limits",
 ]
 OPTIONS = {
@@ -48,23 +104,108 @@ OPTIONS = {
     "transport": None,
     "pacer": None,
 }
+NAMESPACES = ["organizations", "members", "api_keys", "apps", "channels", "bundles", "devices", "statistics"]
 METHODS = {
-    ("apps", "list"): "(*, org_id: str | None = None) -> capgo_async.paging.Listing[capgo_async.models.app.App]",
+    ("organizations", "audit_log"): (
+        "(org_id: str, chosen: capgo_async.endpoints.organizations.AuditFilter = "
+        "AuditFilter(table=None, operation=None, limit=100)) -> "
+        "capgo_async.paging.Listing[capgo_async.models.organization.AuditEntry]"
+    ),
+    ("organizations", "create"): (
+        "(new: capgo_async.endpoints.organizations.NewOrganization) -> capgo_async.models.organization.Organization"
+    ),
+    ("organizations", "delete"): "(org_id: str) -> None",
+    ("organizations", "get"): "(org_id: str) -> capgo_async.models.organization.Organization",
+    ("organizations", "list"): "() -> capgo_async.paging.Listing[capgo_async.models.organization.Organization]",
+    ("organizations", "update"): (
+        "(org_id: str, settings: capgo_async.endpoints.organizations.OrganizationSettings) -> "
+        "capgo_async.models.organization.Organization"
+    ),
+    ("members", "invite"): "(org_id: str, email: str, role: str) -> None",
+    ("members", "list"): "(org_id: str) -> capgo_async.paging.Listing[capgo_async.models.member.Member]",
+    ("members", "remove"): "(org_id: str, email: str, *, confirm: str | None = None) -> None",
+    ("api_keys", "create"): "(new: capgo_async.endpoints.api_keys.NewApiKey) -> capgo_async.models.api_key.ApiKey",
+    ("api_keys", "delete"): "(key_id: int) -> None",
+    ("api_keys", "delete_by_secret"): "(secret: str) -> None",
+    ("api_keys", "get"): "(key_id: int) -> capgo_async.models.api_key.ApiKey",
+    ("api_keys", "list"): "() -> capgo_async.paging.Listing[capgo_async.models.api_key.ApiKey]",
+    ("api_keys", "regenerate"): "(key_id: int) -> capgo_async.models.api_key.ApiKey",
+    ("api_keys", "update"): (
+        "(key_id: int, settings: capgo_async.endpoints.api_keys.ApiKeySettings) -> capgo_async.models.api_key.ApiKey"
+    ),
+    ("apps", "create"): "(new: capgo_async.endpoints.apps.NewApp) -> capgo_async.models.app.App",
+    ("apps", "delete"): "(app_id: str) -> None",
     ("apps", "get"): "(app_id: str) -> capgo_async.models.app.App",
-    ("bundles", "list"): "(app_id: str) -> capgo_async.paging.Listing[capgo_async.models.bundle.Bundle]",
-    ("channels", "list"): "(app_id: str) -> capgo_async.paging.Listing[capgo_async.models.channel.Channel]",
+    ("apps", "list"): "(*, org_id: str | None = None) -> capgo_async.paging.Listing[capgo_async.models.app.App]",
+    ("apps", "update"): (
+        "(app_id: str, settings: capgo_async.endpoints.apps.AppSettings, *, confirm: str | None = "
+        "None) -> capgo_async.models.app.App"
+    ),
+    ("channels", "create"): (
+        "(app_id: str, name: str, settings: capgo_async.endpoints.channels.ChannelSettings | None ="
+        " None, *, metadata_as: str = version_number) -> capgo_async.models.channel.Channel"
+    ),
+    ("channels", "delete"): "(app_id: str, name: str) -> None",
     ("channels", "get"): "(app_id: str, name: str) -> capgo_async.models.channel.Channel",
-    (
-        "devices",
-        "list",
-    ): "(app_id: str, chosen: capgo_async.endpoints.devices.DeviceFilter = DeviceFilter("
-    "limit=200, custom_ids_only=False, changed_since=None, order=None)) -> "
-    "capgo_async.paging.Listing[capgo_async.models.device.Device]",
+    ("channels", "list"): "(app_id: str) -> capgo_async.paging.Listing[capgo_async.models.channel.Channel]",
+    ("channels", "promote_rollout"): "(app_id: str, name: str) -> None",
+    ("channels", "roll_back"): "(app_id: str, name: str) -> None",
+    ("channels", "update"): (
+        "(app_id: str, name: str, settings: capgo_async.endpoints.channels.ChannelSettings, *, "
+        "metadata_as: str = version_number) -> None"
+    ),
+    ("bundles", "create"): ("(app_id: str, new: capgo_async.endpoints.bundles.NewBundle) -> capgo_async.models.bundle.Bundle"),
+    ("bundles", "delete"): "(app_id: str, version: str) -> None",
+    ("bundles", "delete_all"): "(app_id: str, *, confirm: str | None = None) -> capgo_async.resources.bundles.Deleted",
+    ("bundles", "find"): "(app_id: str, name: str) -> capgo_async.models.bundle.Bundle | None",
+    ("bundles", "list"): "(app_id: str) -> capgo_async.paging.Listing[capgo_async.models.bundle.Bundle]",
+    ("bundles", "promote"): "(app_id: str, *, version_id: int, channel_id: int) -> None",
+    ("bundles", "set_metadata"): (
+        "(app_id: str, version_id: int, metadata: capgo_async.endpoints.bundles.BundleMetadata) -> None"
+    ),
     ("devices", "get"): "(app_id: str, device_id: str) -> capgo_async.models.device.Device",
     ("devices", "link"): "(app_id: str, device_id: str, *, channel: str) -> None",
+    ("devices", "link_to_bundle"): "(app_id: str, device_id: str, *, version_id: str) -> None",
+    ("devices", "list"): (
+        "(app_id: str, chosen: capgo_async.endpoints.devices.DeviceFilter = DeviceFilter(limit=200,"
+        " custom_ids_only=False, changed_since=None, order=None)) -> "
+        "capgo_async.paging.Listing[capgo_async.models.device.Device]"
+    ),
     ("devices", "unlink"): "(app_id: str, device_id: str) -> None",
+    ("statistics", "app"): (
+        "(app_id: str, start: datetime.date, end: datetime.date, *, totals: Literal[running, daily]"
+        " = running, graph: Optional[Literal[mau, storage, bandwidth]] = None) -> "
+        "collections.abc.Sequence[capgo_async.models.statistics.StatPoint] | bytes"
+    ),
+    ("statistics", "breakdown"): (
+        "(org_id: str, start: datetime.date, end: datetime.date, *, totals: Literal[running, daily]"
+        " = running) -> capgo_async.models.statistics.Breakdown"
+    ),
+    ("statistics", "bundle_usage"): (
+        "(app_id: str, start: datetime.date, end: datetime.date) -> capgo_async.models.statistics.Usage"
+    ),
+    ("statistics", "native_usage"): (
+        "(app_id: str, start: datetime.date, end: datetime.date) -> capgo_async.models.statistics.Usage"
+    ),
+    ("statistics", "organization"): (
+        "(org_id: str, start: datetime.date, end: datetime.date, *, totals: Literal[running, daily]"
+        " = running, graph: Optional[Literal[mau, storage, bandwidth]] = None) -> "
+        "collections.abc.Sequence[capgo_async.models.statistics.StatPoint] | bytes"
+    ),
+    ("statistics", "user"): (
+        "(start: datetime.date, end: datetime.date, *, totals: Literal[running, daily] = running, "
+        "graph: Optional[Literal[mau, storage, bandwidth]] = None) -> "
+        "collections.abc.Sequence[capgo_async.models.statistics.StatPoint] | bytes"
+    ),
 }
 FIELDS: dict[type, str] = {
+    ApiKey: """
+        id name key mode user_id created_at updated_at expires_at limited_to_apps limited_to_orgs rbac_id
+        is_hashed_key global_permissions
+    """,
+    ApiKeySettings: """
+        name expires_at bindings global_permissions
+    """,
     App: """
         app_id id name owner_org user_id icon_url last_version retention_seconds default_upload_channel
         created_at updated_at transfer_history block_provider_infra_requests allow_device_custom_id
@@ -73,10 +214,36 @@ FIELDS: dict[type, str] = {
         manifest_bundle_count rollout_channel_count rollout_paused_version_names onboarding_completed_at
         stats_updated_at stats_refresh_requested_at
     """,
+    AppSettings: """
+        name icon retention_seconds expose_metadata allow_device_custom_id need_onboarding existing_app
+        block_provider_infra_requests ios_store_url android_store_url
+    """,
+    AppStatPoint: """
+        date mau storage bandwidth storage_byte_hours build_time_seconds get app_id
+    """,
+    AuditEntry: """
+        id created_at table_name record_id operation org_id user_id old_record new_record changed_fields
+        actor_type actor_user_id actor_user_email actor_apikey_id actor_apikey_name
+    """,
+    AuditFilter: """
+        table operation limit
+    """,
+    Binding: """
+        role_name scope_type org_id app_id channel_id reason
+    """,
+    Breakdown: """
+        total by_app
+    """,
     Bundle: """
         id name app_id deleted checksum session_key external_url r2_path created_at updated_at deleted_at
         owner_org user_id storage_provider native_packages min_update_version_modern min_update_version_seed
         bucket_id link comment key_id cli_version created_by_apikey_rbac_id manifest manifest_count
+    """,
+    BundleMetadata: """
+        link comment
+    """,
+    BundleReference: """
+        id name
     """,
     Channel: """
         id name app_id public version created_at updated_at created_by disable_auto_update
@@ -87,12 +254,63 @@ FIELDS: dict[type, str] = {
         auto_pause_confidence auto_pause_min_attempts auto_pause_min_failures auto_pause_action
         auto_pause_cooldown_minutes auto_pause_last_triggered_at auto_pause_last_checked_at
     """,
+    ChannelSettings: """
+        bundle public disable_auto_update disable_auto_update_under_native ios android electron
+        allow_device_self_set allow_emulator allow_device allow_dev allow_prod update_package rollout_bundle
+        rollout_percentage_bps rollout_enabled rollout_paused rollout_pause_reason rollout_cache_ttl_seconds
+        auto_pause_enabled auto_pause_window_minutes auto_pause_failure_rate_bps auto_pause_confidence
+        auto_pause_min_attempts auto_pause_min_failures auto_pause_action auto_pause_cooldown_minutes
+    """,
+    Dataset: """
+        label data counts
+    """,
+    Deleted: """
+        deleted kept
+    """,
     Device: """
         device_id app_id custom_id platform plugin_version os_version version_build is_prod is_emulator
         version_id version_name channel key_id install_source country_code updated_at
     """,
     DeviceFilter: """
         limit custom_ids_only changed_since order
+    """,
+    LatestVersion: """
+        name percentage
+    """,
+    Member: """
+        uid email role image_url is_tmp
+    """,
+    NewApiKey: """
+        name bindings org_id mode limited_to_orgs limited_to_apps expires_at hashed global_permissions
+    """,
+    NewApp: """
+        app_id name owner_org icon need_onboarding existing_app ios_store_url android_store_url
+    """,
+    NewBundle: """
+        version external_url checksum session_key key_id
+    """,
+    NewOrganization: """
+        name email website estimated_mau intent
+    """,
+    Organization: """
+        id name created_by created_at updated_at logo management_email customer_id website
+        require_apikey_expiration max_apikey_expiration_days enforce_hashed_api_keys
+        enforce_encrypted_bundles required_encryption_key enforcing_2fa password_policy_config
+        has_usage_credits
+    """,
+    OrganizationSettings: """
+        name logo management_email website require_apikey_expiration max_apikey_expiration_days
+        enforce_hashed_api_keys enforce_encrypted_bundles required_encryption_key enforcing_2fa
+        password_policy_config
+    """,
+    PasswordPolicy: """
+        enabled min_length require_uppercase require_number require_special
+    """,
+    StatPoint: """
+        date mau storage bandwidth storage_byte_hours build_time_seconds get
+    """,
+    Usage: """
+        labels datasets latest_version
     """,
 }
 
@@ -115,24 +333,26 @@ def test_the_client_takes_these_options_by_name_only() -> None:
 
 def test_the_client_has_these_namespaces_and_members() -> None:
     assert public_names_of(CapgoClient(api_key="key")) == {
+        *NAMESPACES,
         "aclose",
-        "apps",
         "base_url",
-        "bundles",
-        "channels",
         "check",
+        "client_of",
+        "clients",
         "counters",
-        "devices",
         "dialect",
         "fingerprint",
         "name",
         "pacer",
+        "policy",
+        "prepare",
         "requester",
         "server_version",
+        "with_key",
     }
 
 
-@pytest.mark.parametrize("namespace", ["apps", "bundles", "channels", "devices"])
+@pytest.mark.parametrize("namespace", NAMESPACES)
 def test_the_namespaces_have_these_methods(namespace: str) -> None:
     resource = getattr(CapgoClient(api_key="key"), namespace)
     signatures = {

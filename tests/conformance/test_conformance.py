@@ -1,0 +1,222 @@
+"""The client against the conformance table: what leaves, what comes back, and what each error becomes."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from client.test_sockets import Received, serving
+from conformance.exchanges import Exchange, Generation, Refusal, Row, Sent, e1, old, said
+from conformance.readme import README, section, updated
+from conformance.rows import ROWS
+from scripted import ScriptedTransport
+
+from capgo_async import CapgoClient, errors
+from capgo_async.resources import __all__ as namespaces
+from capgo_async.wire import Request, Response
+
+KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
+AUTH_HEADERS = {"authorization", "capgkey", "x-api-key"}
+
+
+def client_of(transport: ScriptedTransport, **options: Any) -> CapgoClient:
+    return CapgoClient(
+        **{
+            "api_key": KEY,
+            "base_url": "https://capgo.test",
+            "rate": "off",
+            "retries": 0,
+            "transport": transport,
+            **options,
+        }
+    )
+
+
+def as_sent(request: Request) -> Sent:
+    body = None if request.body is None else json.loads(request.body)
+    return Sent(request.method, request.path, request.query, body)
+
+
+def name_of(row: Row) -> str:
+    return f"{row.method} · {row.http}"
+
+
+def by_generation() -> Iterator[Any]:
+    for row in ROWS:
+        for generation in row.generations:
+            marks = pytest.mark.xfail(strict=True, reason=generation.unfulfilled) if generation.unfulfilled else ()
+            yield pytest.param(row, generation, id=f"{name_of(row)} · {generation.name}", marks=marks)
+
+
+@pytest.mark.parametrize(("row", "generation"), list(by_generation()))
+async def test_every_generation(row: Row, generation: Generation) -> None:
+    transport = ScriptedTransport(*(exchange.answer for exchange in generation.exchanges))
+    async with client_of(transport, **generation.options) as capgo:
+        found = await row.call(capgo)
+
+    assert [as_sent(request) for request in transport.requests] == [exchange.sent for exchange in generation.exchanges]
+    for exchange, headers in zip(generation.exchanges, transport.headers, strict=True):
+        keyed = {generation.options.get("auth_header", "authorization")} if exchange.sent.path != "/ok" else set()
+        assert {name.lower() for name in headers} & AUTH_HEADERS == keyed
+        assert {name for name, value in headers.items() if KEY in value} == keyed
+        assert headers.get("X-Request-Id")
+    expected = row.found if generation.found is ... else generation.found
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+async def assert_ends_in(row: Row, refusal: Refusal) -> None:
+    first = row.generations[0]
+    at = row.refused % len(first.exchanges)
+    before = [exchange.answer for exchange in first.exchanges[:at]]
+    look = row.look if issubclass(refusal.kind, errors.ServerError) else ()
+    transport = ScriptedTransport(
+        *before, refusal.answer, *(exchange.answer for exchange in look), last=said(b"one too many", 599)
+    )
+    async with client_of(transport, **first.options) as capgo:
+        with pytest.raises(errors.ApiError) as caught:
+            await row.call(capgo)
+
+    error = caught.value
+    assert (type(error), error.code, error.status) == (refusal.kind, refusal.code, refusal.answer.status)
+    sent = [exchange.sent for exchange in (*first.exchanges[: at + 1], *look)]
+    assert [as_sent(request) for request in transport.requests] == sent
+
+
+def by_refusal() -> Iterator[Any]:
+    for row in ROWS:
+        for refusal in row.refusals:
+            status = refusal.answer.status
+            yield pytest.param(row, refusal, id=f"{name_of(row)} · {status} {refusal.code} {refusal.kind.__name__}")
+
+
+@pytest.mark.parametrize(("row", "refusal"), list(by_refusal()))
+async def test_every_error(row: Row, refusal: Refusal) -> None:
+    await assert_ends_in(row, refusal)
+
+
+EVERYWHERE = [
+    *(
+        Refusal(errors.AuthenticationError, code, e1(401, code))
+        for code in ("invalid_apikey", "no_key_provided", "no_jwt_apikey_or_subkey", "invalid_jwt", "invalid_subkey")
+    ),
+    Refusal(
+        errors.AuthenticationError,
+        "too_many_requests",
+        e1(429, "too_many_requests", "Too many requests", reason="too_many_failed_auth_attempts"),
+    ),
+    Refusal(
+        errors.AuthenticationError,
+        "invalid_apikey",
+        old({"status": "Internal Server Error", "response": {}, "error": "{}", "message": "Invalid apikey"}, 500),
+    ),
+    Refusal(errors.RateLimited, "a_new_word", e1(429, "a_new_word")),
+    Refusal(errors.ServerError, "unknown_error", e1(500, "unknown_error")),
+    Refusal(errors.ServerError, "not_json", old(b"<html>502 Bad Gateway</html>", 502, kind="text/html")),
+    Refusal(errors.NotFound, "not_found", said({"error": "not_found", "message": "Not found"}, 404)),
+    Refusal(errors.NotFound, "not_json", old(b"404 Not Found", 404, kind="text/plain")),
+    Refusal(errors.InvalidRequest, "not_today", said({"status": "KO", "error": "Not today"})),
+]
+
+
+@pytest.mark.parametrize("refusal", EVERYWHERE, ids=lambda refusal: f"{refusal.answer.status} {refusal.code}")
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+async def test_what_every_route_may_answer(row: Row, refusal: Refusal) -> None:
+    await assert_ends_in(row, refusal)
+
+
+# The same on a socket: what the adapter adds
+
+
+def written(answer: Response) -> bytes:
+    head = f"HTTP/1.1 {answer.status} X\r\nContent-Length: {len(answer.body)}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+    return head.encode() + b"\r\n" + answer.body
+
+
+def target(sent: Sent) -> str:
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in sent.query)
+    return f"{sent.method} {sent.path}{'?' if query else ''}{query} HTTP/1.1"
+
+
+def check(exchange: Exchange, received: Received, auth_header: str) -> None:
+    sent = exchange.sent
+    assert received.line == target(sent)
+    assert (json.loads(received.body) if received.body else None) == sent.body
+    assert received.header("content-type") == ([] if sent.body is None else ["application/json"])
+    found = {name: received.header(name) for name in AUTH_HEADERS}
+    assert {name: values for name, values in found.items() if values} == ({} if sent.path == "/ok" else {auth_header: [KEY]})
+    assert len(received.header("x-request-id")) == 1
+    assert len(received.header("user-agent")) == 1
+    assert received.header("cookie") == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+async def test_on_the_wire(row: Row) -> None:
+    generation = row.generations[0]
+    answers = [written(exchange.answer) for exchange in generation.exchanges]
+    async with serving(lambda _: answers.pop(0)) as server:
+        options = {"api_key": KEY, "base_url": server.url, "rate": "off", "retries": 0, **generation.options}
+        async with CapgoClient(**options) as capgo:
+            await row.call(capgo)
+
+    assert answers == []
+    for exchange, received in zip(generation.exchanges, server.received, strict=True):
+        check(exchange, received, generation.options.get("auth_header", "authorization"))
+
+
+# The table itself
+
+
+def test_every_method_has_a_row() -> None:
+    capgo = CapgoClient(api_key=KEY)
+    spaces = {name: getattr(capgo, name) for name in vars(capgo) if type(getattr(capgo, name)).__name__ in namespaces}
+    methods = {
+        f"{space}.{name}"
+        for space, resource in spaces.items()
+        for name, _ in inspect.getmembers(resource, callable)
+        if not name.startswith("_")
+    }
+    assert methods | {"check"} == {row.method for row in ROWS}
+
+
+CONTRACT = """
+    GET /organization|POST /organization|PUT /organization|DELETE /organization
+    GET /organization/members|POST /organization/members|DELETE /organization/members
+    GET /organization/audit
+    GET /apikey|GET /apikey/101|POST /apikey|PUT /apikey/101|DELETE /apikey/101
+    GET /app|GET /app/com.example.app|POST /app|PUT /app/com.example.app|DELETE /app/com.example.app
+    GET /channel|POST /channel|DELETE /channel
+    GET /device|POST /device|DELETE /device
+    GET /bundle|POST /bundle|PUT /bundle|POST /bundle/metadata|DELETE /bundle
+    GET /statistics/app/com.example.app|GET /statistics/org/046a36ac-0000-4000-8000-000000000001|GET /statistics/user
+    GET /statistics/app/com.example.app/bundle_usage|GET /statistics/app/com.example.app/native_usage
+    GET /ok
+"""
+
+
+def test_every_method_and_path_of_the_contract_has_a_row() -> None:
+    """`PUT /apikey` with the id in its body is the same call as `PUT /apikey/:id`, which every server that has it takes."""
+    sent = {
+        f"{exchange.sent.method} {exchange.sent.path}"
+        for row in ROWS
+        for generation in row.generations
+        for exchange in generation.exchanges
+    }
+    assert {call.strip() for line in CONTRACT.split("\n") for call in line.split("|")} - {""} <= sent
+
+
+def test_rows_have_names_of_their_own() -> None:
+    names = [name_of(row) for row in ROWS]
+    assert len(set(names)) == len(names)
+    for row in ROWS:
+        assert len({generation.name for generation in row.generations}) == len(row.generations)
+
+
+def test_the_readme_says_what_the_table_says() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert section() in text
+    assert updated(text) == text, "run: PYTHONPATH=.:tests python -m conformance.readme"
+    assert text.index("## What works") < text.index("## Limits")
