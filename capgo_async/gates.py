@@ -6,9 +6,13 @@ is held against the limit from its departure on, and its window begins to run ou
 
 import enum
 import math
-from collections import deque
+from bisect import bisect_right
+from typing import Final
 
 from .limits import DEFAULT_SILENCE, FixedWindow, Limiter, SilenceWindow, SlidingWindow, safety_margin
+
+_PERIODS_KEPT: Final = 10
+"""How many times a learned limit passes in full before it is forgotten."""
 
 
 class Fate(enum.Enum):
@@ -20,22 +24,24 @@ class Fate(enum.Enum):
     UNSENT = enum.auto()
 
 
+def _held(model: Limiter) -> float:
+    """Return how long a request counts from its answer on, margin included."""
+    return model.window + (safety_margin(model.window) if model.margin is None else model.margin)
+
+
 class _SlidingState:
     """Hold a slot for each request from its departure until a window after its answer."""
 
-    def __init__(self, model: SlidingWindow) -> None:
+    def __init__(self, model: SlidingWindow | FixedWindow) -> None:
         self.limit = model.requests
-        self._held = model.window + (safety_margin(model.window) if model.margin is None else model.margin)
-        self._releases: deque[float] = deque()
+        self._held = _held(model)
+        self._releases: list[float] = []
         self._in_flight = 0
 
     def earliest(self, now: float) -> float:
-        releases = self._releases
-        while releases and releases[0] <= now:
-            releases.popleft()
-        if self._in_flight + len(releases) < self.limit:
+        if self._in_flight + len(self._releases) < self.limit or self.used(now) < self.limit:
             return now
-        return releases[0] if releases else math.inf
+        return self._releases[0] if self._releases else math.inf
 
     def sent(self, _now: float) -> None:
         self._in_flight += 1
@@ -50,132 +56,138 @@ class _SlidingState:
         del learn
 
     def used(self, now: float) -> int:
-        self.earliest(now)
+        del self._releases[: bisect_right(self._releases, now)]
         return self._in_flight + len(self._releases)
 
     def seed(self, used: int, last: float) -> None:
-        self._releases.extendleft([last + self._held] * min(used, self.limit))
+        self._releases = sorted([*self._releases, *[last + self._held] * min(used, self.limit)])
 
     def idle(self, now: float) -> bool:
-        return not self._in_flight and self.earliest(now) <= now and not self._releases
+        return not self._in_flight and (not self._releases or self._releases[-1] <= now)
 
 
-class _CountingState:
-    """Count a period's requests, and learn the limit when one is refused before the model expects it.
+class _Lesson:
+    """A limit, and what refusals before their time teach of it.
 
-    Only a period that began after a rest which this process observed teaches anything: an early refusal before that first
-    means that somebody else used the limit up.
+    One of them may come from what somebody else sends: only two periods that end at the same number teach it. That may still
+    be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request.
     """
 
-    def __init__(self, limit: int, window: float, margin: float | None) -> None:
-        self.limit = limit
-        self._window = window
-        self._held = window + (safety_margin(window) if margin is None else margin)
-        self._count = 0
+    def __init__(self, modelled: int) -> None:
+        self.limit = modelled
+        self._modelled = modelled
         self._passed = 0
-        self._in_flight = 0
-        self._observed = False
-        self._learning = False
-        self._suspected: range = range(0)
+        self._kept = 0
+        self._refused = False
+        self._confirmed = False
+        self._suspected = range(0)
 
-    def _begin(self, *, carried: int = 0) -> None:
-        self._count = self._in_flight + carried
-        self._passed = carried
-        self._observed = True
+    def begin(self) -> None:
+        """Begin a period: the server counts from nothing, as far as this process can tell."""
+        self._passed = 0
+        self._refused = False
 
-    def _open(self) -> bool:
-        # Near the number that was refused before, go one by one, so that learning the limit costs one request.
-        suspicious = self._passed + self._in_flight in self._suspected and self._in_flight > 0
-        return self._count < self.limit and not suspicious
+    def wary(self, in_flight: int) -> bool:
+        """Tell whether to go one by one, near the number that was refused before, so that learning it costs one request."""
+        return in_flight > 0 and self._passed + in_flight in self._suspected
 
-    def _count_answer(self, fate: Fate) -> None:
-        self._in_flight -= 1
-        if fate is Fate.UNSENT:
-            self._count -= 1
-        elif fate is Fate.PASSED:
+    def answered(self, fate: Fate, in_flight: int) -> None:
+        """Count an answer, `in_flight` others being out."""
+        if fate is Fate.PASSED:
             self._passed += 1
-        self._learn_when_quiet()
+            self._kept += 1
+            if self._suspected and self._passed > self._suspected.stop:
+                self._suspected = range(0)
+        if not in_flight:
+            self._conclude()
 
-    def _note_refusal(self, *, learn: bool) -> None:
-        if learn and self._observed:
-            self._learning = True
-        elif learn and not self._suspected:
-            self._suspected = range(self._passed, self._passed + self._in_flight + 2)
-        self._count = max(self._count, self.limit)
-        self._learn_when_quiet()
+    def refused(self, in_flight: int) -> None:
+        """Note a refusal, `in_flight` being out."""
+        # A limit lets something pass: what is refused at once shares its counter with somebody who did not pause.
+        if not self._refused and 0 < self._passed < self.limit:
+            self._refused = True
+            self._confirmed = self._passed in self._suspected
+            if not self._confirmed:
+                self._suspected = range(self._passed, self._passed + in_flight + 2)
+        if not in_flight:
+            self._conclude()
 
-    def _learn_when_quiet(self) -> None:
+    def _conclude(self) -> None:
         """Take what passed as the limit, once every answer of the period is in."""
-        if self._learning and not self._in_flight:
-            self.limit = max(1, min(self.limit, self._passed))
-            self._learning = False
-            self._suspected = range(0)
+        if self._confirmed:
+            self.limit = min(self.limit, self._passed)
+            self._suspected = range(self.limit, self.limit + 2)
+            self._confirmed = False
+            self._kept = 0
+        elif self._kept >= _PERIODS_KEPT * self.limit:
+            self.limit = self._modelled
 
 
-class _FixedState(_CountingState):
-    """Mirror a window that the server opened somewhere between the first departure and the first answer."""
+class _FixedState(_SlidingState):
+    """Mirror a window that the server opens with the first request that finds none open, and then forgets as a whole.
+
+    Which request that was is certain only after a rest: then the window opened between the first departure and the first
+    answer, and what was answered before it can have ended is forgotten with it. Anything later may have opened the next one.
+    """
 
     def __init__(self, model: FixedWindow) -> None:
-        super().__init__(model.requests, model.window, model.margin)
-        self._opened_after = -math.inf
+        super().__init__(model)
+        self._lesson = _Lesson(model.requests)
+        self._window = model.window
+        self._ends_after = -math.inf
         self._ends_before = math.inf
-        self._late = 0
 
     def earliest(self, now: float) -> float:
-        if now >= self._ends_before:
-            self._roll()
-        return now if self._open() else self._ends_before
-
-    def _roll(self) -> None:
-        # What was answered after the server may have opened its next window counts in that one, too.
-        self._begin(carried=self._late)
-        self._opened_after = self._opened_after + self._window if self._count else -math.inf
-        self._ends_before = math.inf
-        self._late = 0
+        return math.inf if self._lesson.wary(self._in_flight) else super().earliest(now)
 
     def sent(self, now: float) -> None:
-        if not self._count:
-            self._opened_after = now
-        self._count += 1
+        if self.idle(now):
+            self._lesson.begin()
+            self._ends_after = now + self._window
+            self._ends_before = math.inf
         self._in_flight += 1
 
     def answered(self, now: float, fate: Fate) -> None:
+        self._in_flight -= 1
         if fate is not Fate.UNSENT:
-            if now > self._opened_after + self._window:
-                self._late += 1
             self._ends_before = min(self._ends_before, now + self._held)
-        self._count_answer(fate)
+            self._releases.append(self._ends_before if now <= self._ends_after else now + self._held)
+        self._lesson.answered(fate, self._in_flight)
+        self.limit = self._lesson.limit
 
     def refused(self, until: float, *, learn: bool) -> None:
-        self._note_refusal(learn=learn)
-        self._ends_before = until
-
-    def used(self, now: float) -> int:
-        self.earliest(now)
-        return self._count
+        """Take the server's word for when its window ends."""
+        self._ends_after = self._ends_before = until
+        self._releases = [min(release, until) for release in self._releases]
+        if learn:
+            self._lesson.refused(self._in_flight)
+            self.limit = self._lesson.limit
 
     def seed(self, used: int, last: float) -> None:
-        self._opened_after = last if not self._count else min(last, self._opened_after)
-        self._count += min(used, self.limit)
-        self._ends_before = max(last + self._held, -math.inf if math.isinf(self._ends_before) else self._ends_before)
-
-    def idle(self, now: float) -> bool:
-        return not self._in_flight and (not self._count or now >= self._ends_before)
+        super().seed(used, last)
+        self._ends_after = -math.inf
 
 
-class _SilenceState(_CountingState):
+class _SilenceState:
     """Mirror a counter that is forgotten only after a silence."""
 
     def __init__(self, model: SilenceWindow) -> None:
-        super().__init__(model.requests, model.window, model.margin)
-        self.rest = self._held
+        self._lesson = _Lesson(model.requests)
+        self.rest = _held(model)
+        self._count = 0
+        self._in_flight = 0
         self._last = -math.inf
 
+    @property
+    def limit(self) -> int:
+        return self._lesson.limit
+
     def earliest(self, now: float) -> float:
-        rested = self._last + self._held
+        rested = self._last + self.rest
         if self._count and not self._in_flight and now >= rested:
-            self._begin()
-        if self._open():
+            self._count = 0
+            self._lesson.begin()
+        if self._count < self._lesson.limit and not self._lesson.wary(self._in_flight):
             return now
         return math.inf if self._in_flight else rested
 
@@ -185,12 +197,17 @@ class _SilenceState(_CountingState):
         self._in_flight += 1
 
     def answered(self, now: float, fate: Fate) -> None:
-        if fate is not Fate.UNSENT:
+        self._in_flight -= 1
+        if fate is Fate.UNSENT:
+            self._count -= 1
+        else:
             self._last = max(self._last, now)
-        self._count_answer(fate)
+        self._lesson.answered(fate, self._in_flight)
 
     def refused(self, _until: float, *, learn: bool) -> None:
-        self._note_refusal(learn=learn)
+        self._count = max(self._count, self._lesson.limit)
+        if learn:
+            self._lesson.refused(self._in_flight)
 
     def used(self, now: float) -> int:
         self.earliest(now)

@@ -216,7 +216,12 @@ class Pacer:
 
     def _raise_target_busy(self, scopes: tuple[Scope, ...], now: float) -> None:
         for scope in scopes:
-            if scope[0] in TARGET_KINDS and (gate := self._targets.get(scope)) and (until := gate.earliest(now)) > now:
+            if (
+                scope[0] in TARGET_KINDS
+                and (gate := self._targets.get(scope))
+                and now < (until := gate.earliest(now)) < math.inf
+            ):
+                # Without a time, an answer that is on its way will tell: that is worth waiting for in the queue.
                 raise TargetBusy(until)
 
     async def _wait(self, ticket: _Ticket) -> Permit:

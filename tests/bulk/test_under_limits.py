@@ -1,6 +1,8 @@
 """Jobs against a sandbox with the server's real limits, in virtual time: the access log is the judge."""
 
 from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything,
 from virtual_time import in_virtual_time, run_in_virtual_time
 
 from capgo_async.bulk import Job, Report, read_operations
-from capgo_async.limits import DEFAULT_SILENCE, server_limits
+from capgo_async.bulk import job as job_module
+from capgo_async.endpoints import list_bundles
+from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
 from capgo_async.sandbox import AccessLine, Sandbox
 
 
@@ -130,6 +134,89 @@ def test_a_resume_right_after_a_kill_learns_no_false_limit_and_breaks_no_gate(tm
     report = run_in_virtual_time(resumed(run_in_virtual_time(killed())))
     assert (report.done, report.pending) == (report.planned, 0)
     assert refused(sandbox) == []
+
+
+def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The plan's listing opened the app's window, half a minute later most of it was used, and it is over when the job goes on.
+    sandbox = sandbox_of(devices=4000, limits="server")
+    source = relink_everything(tmp_path / "devices.csv", sandbox)
+    path = tmp_path / "job.capgo-job"
+
+    async def drained() -> float:
+        async with (
+            client_of(sandbox, concurrency=4) as capgo,
+            await Job.create(path, read_operations(source), client=capgo) as job,
+            anyio.create_task_group() as group,
+        ):
+            await anyio.sleep(45.0 - anyio.current_time())
+            group.start_soon(job.run, capgo)
+            await anyio.sleep(5.0)
+            job.drain()
+        return anyio.current_time()
+
+    async def resumed(drained_at: float) -> Report:
+        await anyio.sleep(drained_at + 11.5)
+        real = job_module._now
+        monkeypatch.setattr(job_module, "_now", lambda: real() + timedelta(seconds=11.5))
+        async with client_of(sandbox) as capgo, await Job.open(path) as job:
+            report = await job.run(capgo)
+            assert capgo.pacer.limits_of((ScopeKind.APP_ADDRESS, APP)) == (1000,)
+            return report
+
+    report = run_in_virtual_time(resumed(run_in_virtual_time(drained())))
+    assert (report.done, report.pending) == (report.planned, 0)
+    assert refused(sandbox) == []
+
+
+@in_virtual_time
+async def test_somebody_who_knocks_with_the_same_key_for_minutes_teaches_no_limit(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=12, devices=6000, limits="server")
+    source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
+
+    async def knock() -> None:
+        other = client_of(sandbox).requester
+        while anyio.current_time() < 600.0:
+            await other._transport.send(list_bundles(APP, 0).request, other._identity.headers)
+            await anyio.sleep(20.0)
+
+    path = tmp_path / "job.capgo-job"
+    async with client_of(sandbox, concurrency=64) as capgo, await Job.create(path, source, client=capgo) as job:
+        async with anyio.create_task_group() as group:
+            group.start_soon(knock)
+            with anyio.fail_after(3600.0):
+                report = await job.run(capgo)
+        assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+    assert (report.done, report.pending) == (report.planned, 0)
+    assert anyio.current_time() < 900.0
+
+
+@in_virtual_time
+async def test_an_attempt_that_outlasts_the_servers_memory_does_not_park_its_operation_for_ever(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=5, limits="server", faults="POST /device:latency=90000ms,drop-after=#1")
+    source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
+    async with client_of(sandbox) as capgo, await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
+        with anyio.fail_after(3600.0):
+            report = await job.run(capgo)
+    assert (report.done, report.pending) == (report.planned, 0)
+    assert refused(sandbox) == []
+
+
+@in_virtual_time
+async def test_a_link_that_somebody_else_sends_meanwhile_parks_nothing_for_ever(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=30, limits="server")
+    source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
+    async with client_of(sandbox) as capgo, await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
+        slow = client_of(sandbox, delay=20.0)
+        slow.requester.pacer = capgo.pacer
+        async with anyio.create_task_group() as group:
+            for device in ids_of(sandbox):
+                group.start_soon(partial(slow.devices.link, APP, device, channel="beta"))
+            await anyio.sleep(1.0)
+            with anyio.fail_after(3600.0):
+                report = await job.run(capgo)
+    assert (report.done, report.pending) == (report.planned, 0)
 
 
 @in_virtual_time

@@ -82,7 +82,7 @@ def refused_by_silence(arrivals: Sequence[float], requests: int, window: float) 
     return refused
 
 
-seconds = st.floats(0, 3)
+seconds = st.one_of(st.floats(0, 3), st.floats(0, 25))  # an answer may take longer than the window lasts
 plans = st.lists(
     st.builds(Planned, gap=st.one_of(st.just(0.0), st.floats(0, 30)), there=seconds, back=seconds), min_size=1, max_size=60
 )
@@ -154,20 +154,77 @@ def test_an_early_refusal_first_means_earlier_traffic(model: Limiter) -> None:
     assert gate.earliest(0.0) >= 60.0
 
 
-@pytest.mark.parametrize("model", [FixedWindow(requests=100), SilenceWindow(requests=100)])
-def test_an_early_refusal_after_an_observed_silence_teaches_the_smaller_limit(model: Limiter) -> None:
+def refuse(gate: Gate, now: float) -> None:
+    gate.sent(now)
+    gate.answered(now, Fate.REFUSED)
+    gate.silence(now, 60.0, learn=True)
+
+
+adaptive = pytest.mark.parametrize("model", [FixedWindow(requests=100), SilenceWindow(requests=100)])
+
+
+@adaptive
+def test_two_periods_that_are_refused_at_the_same_number_teach_the_smaller_limit(model: Limiter) -> None:
     gate = Gate((model,))
-    fill(gate, 0.0, passed=1)
-    later = 200.0
+    fill(gate, 0.0, passed=31)
+    refuse(gate, 0.0)
+    assert gate.limits() == (100,)
+    later = 100.0
     assert gate.earliest(later) <= later
     fill(gate, later, passed=30)
+    gate.prove()
+    assert gate.earliest(later) <= later
+    fill(gate, later, passed=1)
     gate.sent(later)
     gate.sent(later)
     gate.answered(later, Fate.REFUSED)
     gate.silence(later, 60.0, learn=True)
     assert gate.limits() == (100,), "an answer is still out: it may have passed"
     gate.answered(later, Fate.PASSED)
-    assert gate.limits() == (31,)
+    assert gate.limits() == (32,)
+
+
+@adaptive
+def test_refusals_at_different_numbers_are_somebody_elses_traffic(model: Limiter) -> None:
+    gate = Gate((model,))
+    for number, passed in enumerate((30, 3, 60, 1, 45)):
+        later = 100.0 * number
+        gate.earliest(later)
+        fill(gate, later, passed=passed)
+        gate.prove()
+        refuse(gate, later)
+    assert gate.limits() == (100,)
+
+
+@adaptive
+def test_a_probe_that_is_refused_teaches_nothing_however_often(model: Limiter) -> None:
+    gate = Gate((model,))
+    for number in range(10):
+        later = 100.0 * number
+        assert gate.earliest(later) <= later
+        refuse(gate, later)
+    assert gate.limits() == (100,)
+
+
+@adaptive
+def test_a_lesson_is_forgotten_after_it_was_kept_for_long_and_learned_again_by_one_request(model: Limiter) -> None:
+    gate = Gate((model,))
+    now, refused = 0.0, 0
+    limits: list[int] = []
+    for _ in range(16):
+        now += 100.0
+        passed = 0
+        while gate.earliest(now) <= now:
+            if passed == 30:
+                refuse(gate, now)
+                refused += 1
+                break
+            fill(gate, now, passed=1)
+            gate.prove()
+            passed += 1
+        limits += gate.limits()
+    assert (limits[0], set(limits[1:])) == (100, {30})
+    assert refused == 3
 
 
 def test_without_adaptation_nothing_is_learned() -> None:
