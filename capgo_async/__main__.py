@@ -1,22 +1,33 @@
 """`python -m capgo_async`, and the console script."""
 
 import importlib.util
+import os
 import sys
 from typing import Final
 
 _WRONG_USAGE: Final = 2
+_LAST_STANDARD_STREAM: Final = 2
 _NEEDED: Final = ("typer", "rich", "platformdirs")
 
 
 def main() -> None:
     """Run the command, or say which extra it needs."""
+    _occupy_closed_streams()
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        sys.stderr.write(f'the command needs {" and ".join(missing)}: pip install "capgo-async[cli]"\n')
+        if sys.stderr is not None:
+            sys.stderr.write(f'the command needs {" and ".join(missing)}: pip install "capgo-async[cli]"\n')
         sys.exit(_WRONG_USAGE)
     from .cli.program import program  # noqa: PLC0415 - needs what was looked for above
 
     program()
+
+
+def _occupy_closed_streams() -> None:
+    """Keep the places of standard streams that were closed from what is opened later, a job file or a connection."""
+    while (place := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_STREAM:
+        pass
+    os.close(place)
 
 
 if __name__ == "__main__":

@@ -205,7 +205,7 @@ def _fingerprinter(key: str) -> Callable[[bytes], str]:
 
 def _checked_key(key: str) -> str:
     if not key:
-        message = "no API key: pass api_key or set CAPGO_API_KEY"
+        message = "no API key: set CAPGO_API_KEY, or pass api_key (--api-key)"
         raise ConfigurationError(message)
     if not key.isprintable() or not key.isascii() or " " in key:
         message = "the API key has characters that no key has, such as a line end or a space; it is sent bare, without `Bearer`"
@@ -228,9 +228,15 @@ def _checked_dialect(dialect: Dialect | str) -> Dialect:
 
 
 def _check_options(*, concurrency: int, timeout: float, retries: int) -> None:
-    if concurrency < 1 or not timeout > 0 or retries < 0:
-        message = "concurrency is at least 1, timeout above 0 seconds, retries at least 0"
-        raise ConfigurationError(message)
+    if concurrency < 1:
+        message = f"concurrency {concurrency} is below 1: nothing could ever be sent"
+    elif not timeout > 0:
+        message = f"timeout {timeout:g} is not above 0 seconds"
+    elif retries < 0:
+        message = f"retries {retries} is below 0: 0 tries everything once"
+    else:
+        return
+    raise ConfigurationError(message)
 
 
 def _check_headers(auth_header: str, user_agent: str) -> None:

@@ -20,11 +20,12 @@ PAGE_ROWS: Final = 50
 ROW_CAP: Final = 1000
 """Rows that a backend gives at most (contract C6, F)."""
 
-MASKED_EMPTY: Final = "the first page was empty twice; a server that cannot read its devices answers the same (contract C7)"
-TIES: Final = "rows of one creation time stand on both sides of a page border, where their order is not defined (contract C6)"
-SHORT_FIRST: Final = "the first page had 49 rows: servers that cut it there never show the row after it (contract C7)"
-TRUNCATED: Final = "the server shows 50 organizations at most; others are here if the key sees an app of theirs (contract D6)"
-NO_ORDER: Final = "the server names no order for this list: a row may be missed when it has several pages (contract G3)"
+# In this order they rest on contract C7, C6, C7, D6 and G3.
+MASKED_EMPTY: Final = "the first page was empty twice; a server that cannot read its devices answers the same"
+TIES: Final = "rows of one creation time stand on both sides of a page border, where their order is not defined"
+SHORT_FIRST: Final = "the first page had 49 rows: servers that cut it there never show the row after it"
+TRUNCATED: Final = "the server shows 50 organizations at most; others are here if the key sees an app of theirs"
+NO_ORDER: Final = "the server names no order for this list: a row may be missed when it has several pages"
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

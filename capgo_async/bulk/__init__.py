@@ -1,20 +1,26 @@
 """The engine for bulk changes: read what is intended, plan it, send it, survive, prove it."""
 
+from .contents import JobRow, Rows
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
-from .planning import Options, Plan, Unknown
+from .plan import Change, Plan, Reason
+from .planning import Options, Unknown
 from .report import Report
 from .sources import Source, from_operations, read_operations
 
 __all__ = [
+    "Change",
     "FormerState",
     "Job",
+    "JobRow",
     "LinkDevice",
     "Operation",
     "Options",
     "Plan",
+    "Reason",
     "Report",
     "Row",
+    "Rows",
     "Source",
     "Target",
     "Unknown",

@@ -14,10 +14,12 @@ from ..errors import JobError
 from ..limits import Scope, ScopeKind
 from ..pacing import Usage
 from ..ring import Caller
+from .contents import JobRow, Rows
 from .execution import Executor, call_of
 from .journal import Journal
 from .operations import FormerState
-from .planning import Hear, Options, Plan, draw_up, time_of
+from .plan import Plan
+from .planning import Hear, Options, draw_up
 from .records import LastUsage, Measures
 from .report import Report
 from .runner import Progress, Runner
@@ -26,7 +28,8 @@ from .staging import Staging
 from .verification import verify
 
 _BUILDING: Final = ".building"
-_LOCK: Final = ".lock"
+LOCK: Final = ".lock"
+"""What the name of a job's lock file has more than that of the job; one that is there belongs to somebody."""
 
 
 class Job:
@@ -82,10 +85,13 @@ class Job:
     async def open(cls, path: str | Path, *, read_only: bool = False, client: Caller | None = None) -> Self:
         """Open a job file; `client` lets its plan say how long it takes. With `read_only` another process may be running it."""
         path = Path(path)
+        if path.is_dir():
+            message = f"{path} is a directory, not a job file"
+            raise JobError(message)
         journal = await Journal.open(path, read_only=read_only)
         try:
             facts = await journal.facts()
-            plan = _plan(facts, await journal.report(str(path)), await journal.open_by_app(), client)
+            plan = await journal.plan(facts, client.pacer.limits if client else None)
             begun = await journal.begun()
         except BaseException:
             await journal.aclose()
@@ -160,6 +166,11 @@ class Job:
             await self._journal.end_run("verified")
         return await self.report()
 
+    @property
+    def parked(self) -> int:
+        """Return how many operations of this run wait for the limits of their own devices."""
+        return self._runner.parked if self._runner else 0
+
     async def report(self) -> Report:
         """Count everything that is known of the job."""
         return await self._journal.report(str(self.path))
@@ -167,6 +178,13 @@ class Job:
     async def others(self) -> list[tuple[int, str, str]]:
         """Return the rows that need no request, as line, fate and reason."""
         return await self._journal.others()
+
+    async def rows(self, wanted: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
+        """Yield rows of one fate, some at a time."""
+        last = 0
+        while chunk := await self._journal.rows(wanted, last, 1000):
+            last = chunk[-1][0]
+            yield tuple(row for _, row in chunk)
 
     async def formers(self) -> AsyncIterator[tuple[str, FormerState]]:
         """Yield each planned device and what was known of its link before the job touched it."""
@@ -237,7 +255,7 @@ def _locked(path: Path) -> Iterator[None]:
     if not path.parent.is_dir():
         message = f"cannot write {path}: there is no directory {path.parent}"
         raise JobError(message)
-    lock = filelock.FileLock(path.with_name(path.name + _LOCK))
+    lock = filelock.FileLock(path.with_name(path.name + LOCK))
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -268,20 +286,6 @@ def _facts(source: Source, client: Caller, options: Options, remarks: tuple[str,
         "created_at": _now().isoformat(timespec="seconds"),
         "remarks": list(remarks),
     }
-
-
-def _plan(facts: dict[str, Any], report: Report, by_app: list[tuple[str, int]], client: Caller | None) -> Plan:
-    return Plan(
-        rows=report.rows,
-        planned=report.planned,
-        skipped=report.skipped,
-        rejected=report.rejected,
-        unknown=facts["unknown"],
-        apps=tuple(by_app),
-        requests=report.pending,
-        seconds=time_of(client.pacer.limits, by_app) if client else None,
-        remarks=tuple(facts["remarks"]),
-    )
 
 
 def _count(client: Caller) -> tuple[int, int, int]:

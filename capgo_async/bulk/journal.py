@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from . import records, schema
+from ..limits import Limit
+from . import contents, records, schema
+from .contents import JobRow, Rows
 from .database import Database, Mode
 from .operations import FormerState
+from .plan import Plan
 from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
@@ -80,9 +83,13 @@ class Journal:
         """Count everything."""
         return await self._database.run(records.report_of, name)
 
-    async def open_by_app(self) -> list[tuple[str, int]]:
-        """Return how many operations of each app are not settled."""
-        return await self._database.run(records.open_by_app)
+    async def plan(self, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
+        """Return what the job will do; without `limits` it does not say how long that takes."""
+        return await self._database.run(contents.plan_of, facts, limits)
+
+    async def rows(self, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
+        """Return up to `most` of the wanted rows behind the place `after`, each with its place."""
+        return await self._database.run(contents.rows_of, wanted, after, most)
 
     async def apps_done(self) -> list[str]:
         """Return the apps that have done operations without a final verdict."""

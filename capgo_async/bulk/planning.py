@@ -4,27 +4,27 @@ Sees the job file through a protocol, and the server through a client.
 """
 
 import enum
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from ..endpoints.devices import DeviceFilter
-from ..errors import ChannelNotFound, InputError, PermissionDenied
-from ..limits import Limit, ScopeKind, spending_time
+from ..errors import ApiError, ChannelNotFound, InputError, ListingError, PermissionDenied
 from ..models import Device
 from ..ring import Caller
 from .operations import Row
+from .report import counted
 from .sources import Source
 from .staging import Pair
 
-EXPIRY: Final = "links expire after 30 days on self-hosted servers, 90 on the cloud; the same link again does not renew one"
-"""What a plan says of the life of a link (contract C7)."""
 PAGE: Final = 200
 """Devices a page when an app is listed for a plan."""
 KEPT_REASONS: Final = 100
 """Bad rows that an `InputError` holds; the others are heard of, but not kept."""
 _CHUNK: Final = 1000
+_NAMED_CHANNELS: Final = 10
 
 Hear = Callable[[Sequence[tuple[int, str]]], None]
 """What is told of bad rows: their lines and reasons, some at a time."""
@@ -43,36 +43,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     reject_bad_rows: bool = False
     unknown: Unknown = Unknown.SEND
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job will do, what it will not and why, and what that costs.
-
-    `requests` are those still to be sent; `seconds` is how long the client's limits make them last at least, `None` without a
-    client. `unknown` devices are in no inventory, `apps` are those with operations still to be sent and how many. `remarks` are
-    sentences for people.
-    """
-
-    rows: int
-    planned: int
-    skipped: int
-    rejected: int
-    unknown: int
-    apps: tuple[tuple[str, int], ...]
-    requests: int
-    seconds: float | None = None
-    remarks: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.rows:,} rows: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected",
-            f"{self.requests:,} requests to send, in {len(self.apps):,} apps",
-        ]
-        if self.seconds is not None:
-            lines.append(f"at least {self.seconds:,.0f} s under the limits")
-        if self.unknown:
-            lines.append(f"{self.unknown:,} devices are in no inventory; they are sent all the same")
-        return "\n".join((*lines, EXPIRY, *self.remarks))
 
 
 class Stage(Protocol):
@@ -138,7 +108,7 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
         by_app[pair.app_id] = by_app.get(pair.app_id, 0) + pair.rows
     for app_id, rows in by_app.items():
         try:
-            remarks += await _scan(stage, client, app_id, rows)
+            remarks += await _scan(stage, client, app_id, rows, options.unknown)
         except PermissionDenied as error:
             await stage.reject(app_id, None, _no_access(app_id, error))
     await _refuse_bad_rows(stage, source, options, hear)
@@ -154,8 +124,8 @@ async def _refuse_bad_rows(stage: Stage, source: Source, options: Options, hear:
     first = await stage.rejected(0, KEPT_REASONS)
     if first:
         count = await _tell_bad_rows(stage, hear)
-        message = f"{source.name}: {count} bad row{'s' if count > 1 else ''}, nothing was sent"
-        raise InputError(message, rejected=first, count=count)
+        message = f"{source.name}: {counted(count, 'bad row')}, nothing was sent"
+        raise InputError(message, rejected=first, count=count, good=sum(pair.rows for pair in await stage.pairs()))
 
 
 async def _tell_bad_rows(stage: Stage, hear: Hear) -> int:
@@ -177,7 +147,8 @@ async def _check_channels(stage: Stage, client: Caller) -> None:
         try:
             channel = await client.client_of(pair.app_id).channels.get(pair.app_id, pair.channel)
         except ChannelNotFound:
-            await stage.reject(pair.app_id, pair.channel, f"{pair.app_id} has no channel {pair.channel!r}")
+            reason = f"{pair.app_id} has no channel {pair.channel!r}{await _others(client, pair.app_id)}"
+            await stage.reject(pair.app_id, pair.channel, reason)
         except PermissionDenied as error:
             lost.add(pair.app_id)
             await stage.reject(pair.app_id, None, _no_access(pair.app_id, error))
@@ -187,12 +158,29 @@ async def _check_channels(stage: Stage, client: Caller) -> None:
                 await stage.reject(pair.app_id, pair.channel, reason)
 
 
+async def _others(client: Caller, app_id: str) -> str:
+    """Say which channels an app has instead, if that can be told."""
+    names: list[str] = []
+    try:
+        async for channel in client.client_of(app_id).channels.list(app_id):
+            names.append(channel.name if len(names) < _NAMED_CHANNELS else "...")
+            if len(names) > _NAMED_CHANNELS:
+                break
+    except (ApiError, ListingError):
+        return ""
+    return f"; it has {', '.join(names) or 'none'}"
+
+
 def _no_access(app_id: str, error: PermissionDenied) -> str:
     return f"no access to {app_id}, or it does not exist ({error.code})"
 
 
-async def _scan(stage: Stage, client: Caller, app_id: str, budget: int) -> list[str]:
-    """List an app into the stage, at most one page for each of its rows: a listing must not cost more than it can save."""
+async def _scan(stage: Stage, client: Caller, app_id: str, rows: int, unknown: Unknown) -> list[str]:
+    """List an app into the stage, at most one page for each of its rows: a listing must not cost more than it can save.
+
+    Where unknown devices are not just sent, only the whole list tells which they are.
+    """
+    budget = rows if unknown is Unknown.SEND else math.inf
     listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
     saw_override = False
     pages = 0
@@ -204,8 +192,15 @@ async def _scan(stage: Stage, client: Caller, app_id: str, budget: int) -> list[
             break
     # An empty app and a store that cannot be read look the same: then no device is known to be unknown.
     complete = listing.complete and pages > 0
+    if unknown is Unknown.REFUSE and not complete:
+        message = f"{app_id} shows no device at all, so nobody can tell which are unknown; send or skip them (--unknown)"
+        raise InputError(message)
     await stage.close_scan(app_id, complete=complete, saw_override=saw_override)
-    return [f"{app_id}: {caveat}" for caveat in listing.caveats]
+    remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
+    if not listing.complete:
+        part = f"{counted(pages, 'page')} of {PAGE}"
+        remarks.append(f"{app_id} was listed in part ({part}): which of its devices are unknown cannot be told")
+    return remarks
 
 
 def _observation(device: Device) -> tuple[str, str | None]:
@@ -216,16 +211,6 @@ async def _treat_unknown(stage: Stage, source: Source, options: Options) -> None
     if options.unknown is Unknown.SKIP:
         await stage.skip_unknown()
     elif options.unknown is Unknown.REFUSE and (count := await stage.unknown()):
-        devices = "1 device is" if count == 1 else f"{count} devices are"
+        devices = f"{counted(count, 'device')} {'is' if count == 1 else 'are'}"
         message = f"{source.name}: {devices} in no inventory; send or skip them (--unknown send, --unknown skip)"
         raise InputError(message, count=count)
-
-
-def time_of(limits: Sequence[Limit], operations_by_app: Sequence[tuple[str, int]]) -> float:
-    """Return the seconds that `limits` alone make the operations last (contract B2)."""
-    total = sum(count for _, count in operations_by_app)
-    by_scope = {
-        ScopeKind.KEY: total,
-        ScopeKind.APP_ADDRESS: max((count for _, count in operations_by_app), default=0),
-    }
-    return max((spending_time(limit.limiter, by_scope.get(limit.scope, 1)) for limit in limits), default=0.0)

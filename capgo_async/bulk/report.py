@@ -54,6 +54,11 @@ class ExitCode:
     INTERRUPTED: Final = 130
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts, such as "1 app" and "1,200 apps"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def exit_code(report: Report) -> int:
     """Return 0 when all is as intended, 3 when something failed, was rejected or is contradicted, 130 when some is open."""
     if report.pending:

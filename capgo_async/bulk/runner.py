@@ -157,6 +157,11 @@ class Runner:
         """Tell whether the run was asked to stop before its end."""
         return self._draining
 
+    @property
+    def parked(self) -> int:
+        """Return how many operations wait for their own targets."""
+        return len(self._parked)
+
     async def _keep_books(self) -> None:
         """Hand outcomes to the journal and operations to the workers until both are through.
 

@@ -20,6 +20,7 @@ import msgspec
 from anyio import lowlevel, to_thread
 
 from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
+from capgo_async.bulk.reasons import in_words
 from capgo_async.endpoints.call import APP_ID
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
@@ -81,6 +82,9 @@ def read_operations(
     Columns or keys: `device_id`, `app_id`, `channel`; the arguments fill the last two where a row leaves them empty.
     Nothing is opened before the first batch is asked for; a stream is not closed.
     """
+    if source == "":
+        message = "the source has an empty name: name a file, or - for standard input."
+        raise ConfigurationError(message)
     if app_id is not None and not APP_ID.fullmatch(app_id):
         raise ConfigurationError(_malformed(app_id))
     if channel is not None:
@@ -445,10 +449,8 @@ def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Itera
                 continue
             try:
                 named = decode(text)
-            except msgspec.ValidationError as error:
-                yield Row(line, None, f"not the object that is expected: {error}")
             except msgspec.DecodeError as error:
-                yield Row(line, None, f"not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+                yield Row(line, None, in_words(error, text))
             except RecursionError:
                 yield Row(line, None, "not JSON that can be read: nested too deeply")
             else:

@@ -1,5 +1,6 @@
 """Asks on the terminal, which is not stdin: that may be the source."""
 
+import contextlib
 import os
 import select
 from pathlib import Path
@@ -50,13 +51,20 @@ class Question:
 
     async def confirmed(self, question: str) -> bool:
         """Ask, and tell whether the answer is yes; a terminal that goes away says no."""
+        answer = b""
         try:
             os.write(self._terminal, f"{question} [y/N] ".encode())
             while not await to_thread.run_sync(self._answered):
                 pass
-            return os.read(self._terminal, 1024).strip().lower() in {b"y", b"yes"}
+            answer = os.read(self._terminal, 1024)
         except OSError:
             return False
+        finally:
+            # Where nobody pressed return, what is said next would go on in the question's line.
+            if not answer.endswith(b"\n"):
+                with contextlib.suppress(OSError):
+                    os.write(self._terminal, b"\n")
+        return answer.strip().lower() in {b"y", b"yes"}
 
     def _answered(self) -> bool:
         return bool(select.select([self._terminal], [], [], _GLANCE)[0])

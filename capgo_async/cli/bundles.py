@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ..bulk.report import ExitCode
+from ..bulk.report import ExitCode, counted
 from ..client import CapgoClient
 from ..endpoints.bundles import BundleMetadata, NewBundle
 from ..errors import ConfigurationError
@@ -26,7 +26,7 @@ Confirm = Annotated[
 ]
 
 
-@command(commands, "list")
+@command(commands, "list", short="List the bundles of an app, newest first.")
 async def list_bundles(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
     """List the bundles of an app that are not deleted, newest first."""
     async with connection.client() as client:
@@ -89,12 +89,12 @@ async def delete_bundle(
     return ExitCode.OK
 
 
-@command(commands, "delete-all")
+@command(commands, "delete-all", short="Delete every bundle of an app that no channel uses.")
 async def delete_all_bundles(app_id: AppId, connection: Connection, invocation: Invocation, confirm: Confirm = None) -> int:
     """Delete every bundle of an app that no channel uses, one by one; needs --confirm APP."""
     async with connection.client() as client:
         result = await client.bundles.delete_all(app_id, confirm=confirm)
-    sentence = f"deleted {len(result.deleted)} bundles of {app_id}, kept {len(result.kept)} that channels use"
+    sentence = f"deleted {counted(len(result.deleted), 'bundle')} of {app_id}, kept {len(result.kept):,} that channels use"
     invocation.speech.done(sentence, app_id=app_id, deleted=result.deleted, kept=result.kept)
     return ExitCode.OK
 

@@ -1,40 +1,51 @@
 """Many changes: a source, a plan, a job."""
 
-from collections.abc import Sequence
+import contextlib
+import itertools
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import anyio
 
-from ..bulk import Job, Options, Source, Unknown
+from ..bulk import Job, Options, Source
+from ..bulk.job import LOCK
 from ..bulk.report import ExitCode
-from ..errors import ConfigurationError
+from ..ring import Caller
 from .commands import Invocation
 from .options import Connection, Planning
+from .rejections import Rejections
 from .reporting import print_plan, resume_line
 from .running import Terms, confirm_and_run, open_question
+
+_SUFFIX: Final = ".capgo-job"
 
 
 async def change_many(source: Source, verb: str, planning: Planning, connection: Connection, invocation: Invocation) -> int:
     """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
-    options = Options(reject_bad_rows=planning.reject_bad_rows, unknown=_unknown(planning.unknown))
-    path = planning.job or Path(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.capgo-job")
-
-    def tell(rejected: Sequence[tuple[int, str]]) -> None:
-        invocation.speech.say("\n".join(f"line {line}: {reason}" for line, reason in rejected))
-
     question = None if planning.plan_only else open_question(planning)
     try:
         async with connection.client() as client:
-            invocation.speech.note(f"job file: {path}")
             caller = connection.caller(client)
-            async with await Job.create(path, source, client=caller, options=options, on_rejected=tell) as job:
+            async with await _planned(source, verb, planning, caller, invocation) as job:
                 if planning.plan_only:
                     return _stop_after_plan(job, connection, invocation)
                 return await _go_on(job, Terms(caller, connection, planning, question, invocation))
     finally:
         if question is not None:
             question.close()
+
+
+async def _planned(source: Source, verb: str, planning: Planning, caller: Caller, invocation: Invocation) -> Job:
+    options = Options(reject_bad_rows=planning.reject_bad_rows, unknown=planning.unknown)
+    rejections = Rejections(invocation.speech.say)
+    with contextlib.nullcontext(planning.job) if planning.job else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
+        invocation.speech.note(f"job file: {path}")
+        try:
+            return await Job.create(path, source, client=caller, options=options, on_rejected=rejections)
+        finally:
+            rejections.tell()
 
 
 async def _go_on(job: Job, terms: Terms) -> int:
@@ -52,9 +63,23 @@ def _stop_after_plan(job: Job, connection: Connection, invocation: Invocation) -
     return ExitCode.INCOMPLETE if job.plan.rejected else ExitCode.OK
 
 
-def _unknown(text: str) -> Unknown:
+@contextlib.contextmanager
+def unused(stem: str) -> Iterator[Path]:
+    """Yield a name for a job file that nobody else has or takes meanwhile; without a job at the end nothing is left of it."""
+    for number in itertools.count(1):
+        path = Path(f"{stem}{f'-{number}' if number > 1 else ''}{_SUFFIX}")
+        # The lock of a job outlives its run, so whoever makes that file first has the name.
+        lock = path.with_name(path.name + LOCK)
+        try:
+            if not path.exists():
+                lock.touch(exist_ok=False)
+                break
+        except FileExistsError:
+            continue
+        except OSError:
+            break  # making the job says why
     try:
-        return Unknown(text)
-    except ValueError:
-        message = f"--unknown {text!r} is none of {', '.join(Unknown)}"
-        raise ConfigurationError(message) from None
+        yield path
+    finally:
+        if not path.exists():
+            lock.unlink(missing_ok=True)

@@ -28,14 +28,17 @@ class Invocation(NamedTuple):
     interruption: Interruption
 
 
-def command(app: typer.Typer, name: str, *, epilog: str | None = None) -> Callable[[Command], Command]:
+def command(
+    app: typer.Typer, name: str, *, epilog: str | None = None, short: str | None = None
+) -> Callable[[Command], Command]:
     """Make a command of a coroutine function that takes an `Output` among its parameters and returns its exit code.
 
     A parameter whose type is a `Group` becomes the options of that group; one of type `Invocation` is no option.
+    `short` is what a list of commands says, where the first sentence is too long for a line.
     """
 
     def register(function: Command) -> Command:
-        app.command(name, epilog=epilog)(_expanded(function))
+        app.command(name, epilog=epilog, short_help=short)(_expanded(function))
         return function
 
     return register

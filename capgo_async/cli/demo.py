@@ -30,16 +30,16 @@ _UNKNOWN_DEVICE: Final = "00000000-0000-4000-9000-{:012d}"
 class Size(Group, frozen=True, kw_only=True):
     """How large the demonstration is."""
 
-    apps: Annotated[int, typer.Option("--apps", help="Apps.", min=1, max=99)] = 12
-    devices: Annotated[int, typer.Option("--devices", help="Devices, shared evenly by the apps.", min=1)] = 20_000
-    unknown: Annotated[int, typer.Option("--unknown", help="Further ids, which no inventory shows.", min=0)] = 12
-    speed: Annotated[float, typer.Option("--speed", help="Divides the windows of the server's limits.", min=0.1)] = 60.0
-    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests in flight at most.", min=1)] = 32
+    apps: Annotated[int, typer.Option("--apps", metavar="N", help="Apps.", min=1, max=99)] = 12
+    devices: Annotated[int, typer.Option("--devices", metavar="N", help="Devices, shared evenly by the apps.", min=1)] = 20_000
+    unknown: Annotated[int, typer.Option("--unknown", metavar="N", help="Further ids, which no inventory shows.", min=0)] = 12
+    speed: Annotated[float, typer.Option("--speed", metavar="K", help="Divides the server's windows.", min=0.1)] = 60.0
+    concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", help="Requests in flight at most.", min=1)] = 32
 
 
 def register(program: typer.Typer) -> None:
     """Add the command to the program."""
-    command(program, "demo")(run_demo)
+    command(program, "demo", short="Relink a made-up fleet, end to end, and prove it.")(run_demo)
 
 
 async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:

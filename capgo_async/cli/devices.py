@@ -25,10 +25,10 @@ Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show
 SourceOrApp = Annotated[
     str, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
 ]
-OneDeviceId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The device, to unlink one only.", show_default=False)]
+OneDeviceId = Annotated[str | None, typer.Argument(metavar="ID", help="The device, to unlink one only.", show_default=False)]
 
 
-@command(commands, "list")
+@command(commands, "list", short="List the devices of an app, by id.")
 async def list_devices(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
     """List the devices of an app that were seen in the last 90 days, by id."""
     async with connection.client() as client:
@@ -43,7 +43,7 @@ async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection,
         return print_item(await client.devices.get(app_id, device_id), invocation.speech)
 
 
-@command(commands, "link")
+@command(commands, "link", short="Put one device on a channel.")
 async def link_device(
     app_id: AppId,
     device_id: DeviceId,
@@ -62,7 +62,7 @@ async def link_device(
     return _print_change(invocation.speech, app_id, device_id, channel)
 
 
-@command(commands, "relink")
+@command(commands, "relink", short="Put many devices on a channel: plan, ask, send, report.")
 async def relink_devices(
     source: Source,
     planning: Planning,
@@ -75,7 +75,7 @@ async def relink_devices(
     return await change_many(operations, "relink", planning, connection, invocation)
 
 
-@command(commands, "unlink")
+@command(commands, "unlink", short="Remove the links of many devices, or of one.")
 async def unlink_devices(
     source: SourceOrApp,
     planning: Planning,

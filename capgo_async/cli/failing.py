@@ -20,7 +20,7 @@ _CODES: Final[Mapping[type[BaseException], int]] = {
 """The first class that fits decides."""
 
 _ADVICE: Final[Mapping[type[BaseException], str]] = {
-    errors.NotConnected: "Nothing was sent: check --base-url and the network.",
+    errors.NotConnected: "This request was not sent: check --base-url and the network.",
     errors.ConnectionLost: "Try again; a change may have happened all the same.",
     errors.RateLimited: "Wait a minute, or choose a lower --rate.",
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
@@ -43,6 +43,6 @@ def explain(error: BaseException) -> str:
     text = str(error)
     lines = [f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {advice}".rstrip() if advice else text]
     if isinstance(error, errors.InputError):
-        # Every bad row was told when it was found.
-        lines += ["Mend them, or leave them out with --reject-bad-rows."] if error.rejected else []
+        # Every bad row was told when it was found; where none is good, nothing would be left.
+        lines += ["Mend them, or leave them out with --reject-bad-rows."] if error.rejected and error.good else []
     return "\n".join(lines)

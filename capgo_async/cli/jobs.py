@@ -1,27 +1,36 @@
 """`capgo-async job`."""
 
+from typing import Annotated
+
 import typer
 
-from ..bulk import Job
+from ..bulk import Job, Rows
 from ..bulk.report import ExitCode
 from .commands import Invocation, command
 from .options import Connection, JobFile, Output, Running
-from .reporting import print_job
+from .reporting import print_job, print_rows
 from .running import Terms, confirm_and_run, open_question
 
 commands = typer.Typer(name="job", help="Look at a job, or go on with it.", no_args_is_help=True)
 
 
-@command(commands, "show")
-async def show_job(path: JobFile, output: Output, invocation: Invocation) -> int:
+WhichRows = Annotated[
+    Rows | None, typer.Option("--rows", help="List these rows instead, with their reasons.", show_default=False)
+]
+
+
+@command(commands, "show", short="Show what a job will do and has done.")
+async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: WhichRows = None) -> int:
     """Show what a job will do and has done; another process may be running it."""
     del output
     async with await Job.open(path, read_only=True) as job:
+        if rows is not None:
+            return await print_rows(job, rows, invocation.speech)
         print_job(job, await job.report(), invocation.speech)
     return ExitCode.OK
 
 
-@command(commands, "run")
+@command(commands, "run", short="Send what is open of a job.")
 async def run_job(path: JobFile, running: Running, connection: Connection, invocation: Invocation) -> int:
     """Send what is open of a job, and ask before unless it was run before."""
     async with connection.client() as client, await Job.open(path, client=client) as job:

@@ -2,26 +2,24 @@
 
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from ..bulk.report import ExitCode
 from ..paging import Listing
 from .speech import Speech, is_terminal, printable
+from .tables import Tables
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-_ROWS_OF_A_TABLE: Final = 500
-"""A longer listing becomes several tables, so that it never has to be held whole."""
 
 
 async def print_listing(listing: Listing[T], columns: Sequence[str], speech: Speech) -> int:
     """Print every row of `listing` as it comes, `columns` of it unless JSON is wanted; note what it cannot prove."""
-    await _print_pages(listing.pages(), columns, speech)
+    code = await print_pages(listing.pages(), columns, speech)
     for caveat in listing.caveats if speech.heard else ():
         speech.note(f"note: {caveat}")
-    return ExitCode.OK
+    return code
 
 
 async def print_items(items: Iterable[T], columns: Sequence[str], speech: Speech) -> int:
@@ -30,42 +28,64 @@ async def print_items(items: Iterable[T], columns: Sequence[str], speech: Speech
     async def pages() -> AsyncIterator[tuple[T, ...]]:
         yield tuple(items)
 
-    await _print_pages(pages(), columns, speech)
-    return ExitCode.OK
+    return await print_pages(pages(), columns, speech)
 
 
-async def _print_pages(pages: AsyncIterator[tuple[T, ...]], columns: Sequence[str], speech: Speech) -> None:
-    rows: list[list[str]] = []
-    tabled = is_terminal(sys.stdout) and not speech.json
-    if not speech.json and not tabled:
-        speech.show("\t".join(columns))
-    async for page in pages:
-        for item in page:
-            if speech.json:
-                speech.emit(item)
-            elif tabled:
-                rows.append(_cells(item, columns))
-            else:
-                speech.show("\t".join(_cells(item, columns)))
-        if len(rows) >= _ROWS_OF_A_TABLE:
-            _print_table(columns, rows)
-            rows = []
-        if not speech.heard:
-            return
-    if tabled:
-        _print_table(columns, rows)
+async def print_pages(pages: AsyncIterator[Sequence[T]], columns: Sequence[str], speech: Speech) -> int:
+    """Print pages as they come, and return the exit code: a listing that cannot be written is no listing."""
+    if speech.json:
+        await _print_json(pages, speech)
+    elif is_terminal(sys.stdout):
+        await _print_tables(pages, columns, speech)
+    else:
+        await _print_tabbed(pages, columns, speech)
+    return _code(speech)
 
 
 def print_item(item: msgspec.Struct, speech: Speech) -> int:
     """Print one thing: all fields that the server told."""
     if speech.json:
         speech.emit(item)
-        return ExitCode.OK
+        return _code(speech)
     told = {name: value for name, value in msgspec.to_builtins(item).items() if value not in (None, "", [])}
     width = max((len(name) for name in told), default=0)
     for name, value in told.items():
         speech.show(f"{name:<{width}}  {_cell(value)}")
-    return ExitCode.OK
+    return _code(speech)
+
+
+async def _print_json(pages: AsyncIterator[Sequence[T]], speech: Speech) -> None:
+    async for page in pages:
+        for item in page:
+            speech.emit(item)
+        if not speech.heard:
+            return
+
+
+async def _print_tabbed(pages: AsyncIterator[Sequence[T]], columns: Sequence[str], speech: Speech) -> None:
+    # The header comes with the first page: an error before it leaves stdout empty.
+    header: tuple[str, ...] = ("\t".join(columns),)
+    async for page in pages:
+        for line in (*header, *("\t".join(_cells(item, columns)) for item in page)):
+            speech.show(line)
+        header = ()
+        if not speech.heard:
+            return
+    for line in header:
+        speech.show(line)
+
+
+async def _print_tables(pages: AsyncIterator[Sequence[T]], columns: Sequence[str], speech: Speech) -> None:
+    tables = Tables(columns, speech)
+    async for page in pages:
+        tables.add(_cells(item, columns) for item in page)
+        if not speech.heard:
+            return
+    tables.end()
+
+
+def _code(speech: Speech) -> int:
+    return ExitCode.STOPPED if speech.lost else ExitCode.OK
 
 
 def _cells(item: msgspec.Struct, columns: Sequence[str]) -> list[str]:
@@ -79,14 +99,3 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return printable(text).replace("\t", " ").replace("\n", " ")
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - slow to import, and of use on terminals only
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout).print(table)

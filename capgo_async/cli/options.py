@@ -1,14 +1,17 @@
 """Options that several commands have, as groups: a parameter of such a type stands for all of its fields."""
 
 import contextlib
+import enum
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from typer import Argument, Option
 
+from ..bulk import Unknown
 from ..client import CapgoClient
+from ..dialect import Dialect
 from ..errors import ConfigurationError
 from ..ring import Caller, KeyRing
 from .profiles import Profile, read_profile
@@ -21,8 +24,19 @@ Yes = Annotated[bool, Option("--yes", "-y", help="Do it without a question.")]
 JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_default=False)]
 
 
+_TIMEOUT: Final = 30.0
+_RETRIES: Final = 4
+
+
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Options that belong together."""
+
+
+class AuthHeader(enum.StrEnum):
+    """Which header carries the key."""
+
+    AUTHORIZATION = "authorization"
+    CAPGKEY = "capgkey"
 
 
 class Output(Group, frozen=True, kw_only=True):
@@ -44,29 +58,38 @@ class Connection(Output, frozen=True, kw_only=True):
         str | None,
         Option(
             "--api-key",
+            metavar="KEY",
             help="The API key; better in the environment (CAPGO_API_KEY), where others do not see it.",
             show_default=False,
         ),
     ] = None
     base_url: Annotated[
         str | None,
-        Option("--base-url", help="The server (CAPGO_BASE_URL); the vendor's cloud unless given.", show_default=False),
+        Option(
+            "--base-url",
+            metavar="URL",
+            help="The server (CAPGO_BASE_URL); the vendor's cloud unless given.",
+            show_default=False,
+        ),
     ] = None
     profile: Annotated[
         str | None, Option("--profile", envvar="CAPGO_PROFILE", metavar="NAME", help="Server and keys from the profiles.")
     ] = None
-    rate: Annotated[str | None, Option("--rate", help="auto|standard|enterprise|server|off|N/min|N/s; auto unless given.")] = (
-        None
+    rate: Annotated[
+        str | None,
+        Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s; auto unless given."),
+    ] = None
+    concurrency: Annotated[
+        int | None, Option("--concurrency", metavar="N", help="Requests in flight at most; 16 unless given.")
+    ] = None
+    timeout: Annotated[float, Option("--timeout", metavar="SECONDS", help="What one attempt may take.")] = _TIMEOUT
+    retries: Annotated[int, Option("--retries", metavar="N", help="Further attempts of a call that failed for a while.")] = (
+        _RETRIES
     )
-    concurrency: Annotated[int | None, Option("--concurrency", help="Requests in flight at most; 16 unless given.")] = None
-    timeout: Annotated[float, Option("--timeout", help="Seconds that one attempt may take.")] = 30.0
-    retries: Annotated[int, Option("--retries", help="Further attempts of a call that failed for a while.")] = 4
     auth_header: Annotated[
-        str | None, Option("--auth-header", help="authorization|capgkey: the header with the key; the former unless given.")
+        AuthHeader | None, Option("--auth-header", help="The header with the key; authorization unless given.")
     ] = None
-    dialect: Annotated[
-        str | None, Option("--dialect", help="auto|modern|seed: the server's generation; learned unless given.")
-    ] = None
+    dialect: Annotated[Dialect | None, Option("--dialect", help="The server's generation; learned unless given.")] = None
     allow_plain_http: Annotated[
         bool,
         Option("--allow-plain-http", help="Send the key unencrypted beyond this machine."),
@@ -106,10 +129,19 @@ class Connection(Output, frozen=True, kw_only=True):
         return KeyRing(client, keys) if keys else client
 
     def server(self) -> list[str]:
-        """Return the options that lead to the same server again."""
-        url = self.base_url or (None if self.profile else os.environ.get("CAPGO_BASE_URL"))
-        given = (("--base-url", url), ("--profile", self.profile))
-        return [word for name, value in given if value for word in (name, value)]
+        """Return the options that lead to the same server again, in the same way; the key is not among them."""
+        given = {
+            "--base-url": self.base_url or (None if self.profile else os.environ.get("CAPGO_BASE_URL") or None),
+            "--profile": self.profile,
+            "--rate": self.rate,
+            "--concurrency": self.concurrency,
+            "--timeout": None if self.timeout == _TIMEOUT else f"{self.timeout:g}",
+            "--retries": None if self.retries == _RETRIES else self.retries,
+            "--auth-header": self.auth_header,
+            "--dialect": self.dialect,
+        }
+        words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+        return [*words, "--allow-plain-http"] if self.allow_plain_http else words
 
     def _profile(self) -> Profile:
         return Profile() if self.profile is None else read_profile(self.profile)
@@ -139,4 +171,4 @@ class Planning(Running, frozen=True, kw_only=True):
     ] = None
     plan_only: Annotated[bool, Option("--plan-only", help="Stop after the plan and keep it.")] = False
     reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing all.")] = False
-    unknown: Annotated[str, Option("--unknown", help="send|skip|refuse: devices that no inventory shows.")] = "send"
+    unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND

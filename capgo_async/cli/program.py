@@ -1,14 +1,54 @@
 """The program: all commands put together."""
 
-from typing import Annotated
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..version import __version__
 from . import api_keys, apps, bundles, channels, demo, devices, jobs, members, orgs, sandbox, stats
+from .speech import without
+
+
+class _Discreet(TyperGroup):
+    """Cuts the key out of what is said of wrong usage, which repeats the words that it does not understand."""
+
+    _secrets: tuple[str, ...] = ()
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        self._secrets = (os.environ.get("CAPGO_API_KEY", "").strip(), *_keys_in(args))
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except Exception as error:
+            self._mask(error)
+            raise
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            self._mask(error)
+            raise
+
+    def _mask(self, error: Exception) -> None:
+        # Exceptions of wrong usage have a message; which class they are depends on the version of typer.
+        message = getattr(error, "message", None)
+        if isinstance(message, str):
+            error.message = without(self._secrets, message)  # type: ignore[attr-defined]  # as looked for above
+
+
+def _keys_in(words: Sequence[str]) -> list[str]:
+    """Return what stands behind `--api-key`."""
+    following = [value for name, value in itertools.pairwise(words) if name == "--api-key"]
+    return [*following, *(word.partition("=")[2] for word in words if word.startswith("--api-key="))]
+
 
 program = typer.Typer(
     name="capgo-async",
+    cls=_Discreet,
     help="Speak to a Capgo server: look, change one thing, or change many and prove it.",
     add_completion=False,
     no_args_is_help=True,

@@ -1,4 +1,4 @@
-"""How a run goes: a bar on a terminal, a line every few seconds elsewhere."""
+"""How a run goes: a bar on a terminal, elsewhere a line when something changed, and one a minute."""
 
 import math
 import sys
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 _BAR_SECONDS: Final = 0.2
 _BAR_WIDTH: Final = 20
+_NARROW: Final = 60
+"""A terminal of fewer columns shows numbers, and no bar."""
 _LINE_SECONDS: Final = 5.0
+_LINES_ALIKE: Final = 12
+"""What has not changed is said again after so many times `_LINE_SECONDS`."""
 _WORTH_SAYING: Final = 1.0
 """A rest that is shorter than these seconds is not said."""
 _LONG: Final = 8.0
@@ -32,9 +36,10 @@ class Follower:
         self.total = job.plan.requests
         self.settled = 0
         self.failed = 0
+        self._job = job
         self._least = job.plan.seconds or 0.0
         self._client = client
-        self._scopes = tuple((ScopeKind.APP_ADDRESS, app_id) for app_id, _ in job.plan.apps)
+        self._apps = tuple(app_id for app_id, _ in job.plan.apps)
         self._speech = speech
         self._started = self._latest = 0.0
 
@@ -47,13 +52,18 @@ class Follower:
     async def follow(self) -> None:
         """Tell how it goes until cancelled."""
         self._started = self._latest = anyio.current_time()
-        if self._speech.quiet:
+        if self._speech.quiet or not self.total:
             return
         if is_terminal(sys.stderr):
             await self._draw()
+        said, times = (0, 0, ""), 0
         while True:
             await anyio.sleep(_LINE_SECONDS)
-            self._speech.note(self.line())
+            found = (self.settled, self.failed, self._rest()[1])
+            times += 1
+            if found != said or times >= _LINES_ALIKE:
+                said, times = found, 0
+                self._speech.note(self.line())
 
     def line(self) -> str:
         """Say in one line how it goes."""
@@ -73,38 +83,50 @@ class Follower:
         now = anyio.current_time()
         elapsed = now - self._started
         rate = self.settled / elapsed if elapsed > 0 else 0.0
-        if (seconds := self._resting()) >= _WORTH_SAYING:
+        seconds, limit = self._rest()
+        if limit:
             until = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
-            return self._failures(), f"resting until {until:%H:%M:%S}"
+            return self._failures(), f"resting until {until:%H:%M:%S} ({limit})", *self._parked()
         if now - self._latest >= _LONG:
-            return self._failures(), "waiting for answers or devices' limits"
+            return self._failures(), *(self._parked() or ("waiting for answers",))
         if not rate:
             return (self._failures(),)
         left = max((self.total - self.settled) / rate, self._least - elapsed)
-        return self._failures(), f"{rate:,.0f}/s", f"{timedelta(seconds=math.ceil(left))} left"
+        return self._failures(), f"{rate:,.0f}/s", f"{timedelta(seconds=math.ceil(left))} left", *self._parked()
 
     def _failures(self) -> str:
         return f"{self.failed:,} failed"
 
-    def _resting(self) -> float:
-        """Return for how many seconds no operation may leave, as far as the limits tell."""
+    def _parked(self) -> tuple[str, ...]:
+        parked = self._job.parked
+        return (f"{parked:,} waiting for the limits of their devices",) if parked else ()
+
+    def _rest(self) -> tuple[float, str]:
+        """Return for how many seconds no operation may leave, as far as the limits tell, and which limit asks for it."""
         pacer, now = self._client.pacer, anyio.current_time()
         until = min(pacer.waiting_until(client.requester.key_scope) for client in self._client.clients)
-        if self._scopes:
-            until = max(until, min(pacer.waiting_until(scope) for scope in self._scopes))
-        return until - now if math.isfinite(until) else 0.0
+        limit = "limit of the API key" if len(self._client.clients) == 1 else "limits of all API keys"
+        if self._apps and (free := min(pacer.waiting_until((ScopeKind.APP_ADDRESS, app)) for app in self._apps)) > until:
+            until, limit = free, f"limit of {self._apps[0]}" if len(self._apps) == 1 else "limits of all apps"
+        seconds = until - now
+        return (seconds, limit) if _WORTH_SAYING <= seconds < math.inf else (0.0, "")
 
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":
     from rich import progress  # noqa: PLC0415 - slow to import, and of use on terminals only
     from rich.console import Console  # noqa: PLC0415
+    from rich.table import Column  # noqa: PLC0415
 
+    console = Console(stderr=True)
+    # Only the last column gives way on a narrow terminal: how many are settled is always told.
+    last = Column(ratio=1, overflow="ellipsis", no_wrap=True)
     bar = progress.Progress(
-        progress.BarColumn(_BAR_WIDTH),
+        *((progress.BarColumn(_BAR_WIDTH),) if console.width >= _NARROW else ()),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[told]}", markup=False),
-        console=Console(stderr=True),
+        progress.TextColumn("{task.fields[told]}", markup=False, table_column=last),
+        console=console,
         auto_refresh=False,
         redirect_stdout=False,
+        expand=True,
     )
     return bar, bar.add_task("", total=total, told="")

@@ -1,35 +1,46 @@
 """Says what a plan or a job came to."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from ..bulk import Job, Plan, Report
-from ..bulk.report import exit_code
+from ..bulk import Job, Plan, Report, Rows
+from ..bulk.plan import time_of
+from ..bulk.report import counted, exit_code
+from ..limits import server_limits
+from .listing import print_pages
 from .options import Connection
 from .speech import Speech
 
 
 def text_of(report: Report) -> str:
     """Return the totals and the failures by cause, for people."""
-    lines = [
-        f"{report.rows:,} rows: {report.planned:,} planned, {report.skipped:,} skipped, {report.rejected:,} rejected",
-        f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending",
-    ]
+    return "\n".join((_rows_of(report), *_outcomes(report)))
+
+
+def _rows_of(report: Report) -> str:
+    rows = counted(report.rows, "row")
+    return f"{rows}: {report.planned:,} planned, {report.skipped:,} skipped, {report.rejected:,} rejected"
+
+
+def _outcomes(report: Report) -> list[str]:
+    lines = [f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"]
     if report.done > report.unchecked:
         lines.append(
             f"{report.done:,} done: {report.verified:,} verified, {report.contradicted:,} contradicted,"
             f" {report.cannot_tell:,} that no inventory shows, {report.unchecked:,} unchecked"
         )
     lines.append(
-        f"{report.requests:,} requests, {report.retries:,} of them retries, {report.rate_limited:,} refused by a rate limit;"
-        f" took {report.elapsed_seconds:,.1f} s"
+        f"{counted(report.requests, 'request')}, {report.retries:,} of them retries,"
+        f" {report.rate_limited:,} refused by a rate limit; took {report.elapsed_seconds:,.1f} s"
     )
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
-    return "\n".join(lines)
+    return lines
 
 
 def print_report(report: Report, speech: Speech) -> int:
@@ -50,15 +61,37 @@ def print_plan(job: Job, speech: Speech) -> None:
 
 
 def print_job(job: Job, report: Report, speech: Speech) -> None:
-    """Print where a job comes from and how far it is."""
+    """Print where a job comes from, what it does and how far it is."""
     facts = {name: job.facts.get(name) for name in ("source", "base_url", "created_at", "remarks")}
+    plan = job.plan
+    least = time_of(server_limits(), plan.apps)
     if speech.json:
-        speech.emit({**msgspec.to_builtins(report), **facts})
+        planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": least}
+        speech.emit({**msgspec.to_builtins(report), **facts, **planned})
         return
-    speech.show(f"{job.path}: from {facts['source']}, made {facts['created_at']} for {facts['base_url']}")
-    speech.show(text_of(report))
-    for remark in job.plan.remarks:
-        speech.show(f"note: {remark}")
+    lines = [f"{job.path}: from {facts['source']}, made {facts['created_at']} for {facts['base_url']}", _rows_of(report)]
+    lines += plan.contents()
+    if plan.unknown:
+        lines.append(f"{counted(plan.unknown, 'device')} in no inventory when it was planned")
+    lines += _outcomes(report)
+    if least:
+        lines.append(f"what is pending takes at least {least:,.0f} s at the default --rate")
+    speech.show("\n".join((*lines, *(f"note: {remark}" for remark in plan.remarks))))
+
+
+async def print_rows(job: Job, wanted: Rows, speech: Speech) -> int:
+    """Print the rows of a job that met one fate, as a listing."""
+    return await print_pages(job.rows(wanted), _COLUMNS[wanted], speech)
+
+
+_COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
+    # Of a bad row often nothing is known but where it stands.
+    Rows.REJECTED: ("line", "reason", "device_id", "app_id", "channel"),
+    Rows.SKIPPED: ("device_id", "line", "reason", "channel", "app_id"),
+    Rows.FAILED: ("device_id", "line", "cause", "reason", "channel", "app_id"),
+    Rows.PENDING: ("device_id", "line", "channel", "app_id"),
+    Rows.CONTRADICTED: ("device_id", "line", "channel", "app_id"),
+}
 
 
 def resume_line(path: Path, connection: Connection) -> str:

@@ -12,6 +12,7 @@ from .commands import Invocation
 from .options import Connection, Running
 from .progress import Follower
 from .reporting import print_report, resume_line
+from .speech import printable
 
 
 class Terms(NamedTuple):
@@ -65,6 +66,4 @@ async def _confirmed(job: Job, terms: Terms) -> bool:
     plan = job.plan
     if terms.question is None or job.begun or not plan.requests:
         return True
-    return await terms.question.confirmed(
-        f"Send {plan.requests:,} changes in {len(plan.apps):,} apps to {terms.client.base_url}?"
-    )
+    return await terms.question.confirmed(printable(plan.question(terms.client.base_url)))

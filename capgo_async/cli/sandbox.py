@@ -1,10 +1,12 @@
 """`capgo-async sandbox`."""
 
+import enum
+import math
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import anyio
 import typer
@@ -16,21 +18,45 @@ from ..sandbox.seeding import SUPER_ADMIN_KEY
 from .alongside import alongside
 from .commands import Invocation, command
 from .options import Group, Output
+from .speech import is_terminal
+
+
+class Generation(enum.StrEnum):
+    """Which server the sandbox is."""
+
+    MODERN = "modern"
+    DOCS = "docs"
+    SEED = "seed"
+
+
+class Preset(enum.StrEnum):
+    """Which limits it has."""
+
+    SERVER = "server"
+    PUBLISHED = "published"
+    OFF = "off"
 
 
 class Serving(Group, frozen=True, kw_only=True):
     """What sandbox to serve, and where."""
 
-    port: Annotated[int, typer.Option("--port", help="The port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0
-    apps: Annotated[int, typer.Option("--apps", help="Apps, com.example.app01 and so on.", min=1)] = 3
-    devices: Annotated[int, typer.Option("--devices", help="Devices, shared evenly by the apps.", min=0)] = 1000
-    channels: Annotated[int, typer.Option("--channels", help="Channels of each app; the first is public.", min=1)] = 3
-    limits: Annotated[str, typer.Option("--limits", help="off|published|server: which limits it has.")] = "server"
-    speed: Annotated[float, typer.Option("--speed", help="Divides the windows of the limits.")] = 1.0
+    port: Annotated[int, typer.Option("--port", metavar="N", help="The port; 0 takes a free one.", min=0, max=65535)] = 0
+    apps: Annotated[int, typer.Option("--apps", metavar="N", help="Apps, com.example.app01 and so on.", min=1)] = 3
+    devices: Annotated[int, typer.Option("--devices", metavar="N", help="Devices, shared evenly by the apps.", min=0)] = 1000
+    channels: Annotated[
+        int, typer.Option("--channels", metavar="N", help="Channels of an app; the first is public.", min=1)
+    ] = 3
+    limits: Annotated[Preset, typer.Option("--limits", help="Which limits it has.")] = Preset.SERVER
+    speed: Annotated[float, typer.Option("--speed", metavar="K", help="Divides the windows of the limits.")] = 1.0
     faults: Annotated[
-        str, typer.Option("--faults", help='What goes wrong and how often, such as "*:502=1%;POST /device:latency=20ms..80ms".')
+        str,
+        typer.Option(
+            "--faults",
+            metavar="SPEC",
+            help='What goes wrong and how often, such as "*:502=1%;POST /device:latency=20ms..80ms".',
+        ),
     ] = ""
-    dialect: Annotated[str, typer.Option("--dialect", help="modern|docs|seed: the server's generation.")] = "modern"
+    dialect: Annotated[Generation, typer.Option("--dialect", help="The server's generation.")] = Generation.MODERN
     log: Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Append a line of JSON for each request.")] = None
     lifeline: Annotated[
         int | None, typer.Option("--lifeline", metavar="FD", help="Stop when this pipe is closed.", hidden=True)
@@ -38,12 +64,12 @@ class Serving(Group, frozen=True, kw_only=True):
 
     def settings(self) -> Settings:
         """Return how the sandbox behaves; raises `ConfigurationError`."""
-        if self.dialect not in {"modern", "docs", "seed"}:
-            message = f"--dialect {self.dialect!r} is neither modern, docs nor seed"
+        if not 0 < self.speed < math.inf:
+            message = f"--speed {self.speed:g} is no number above 0"
             raise ConfigurationError(message)
         try:
             return Settings(
-                dialect=cast("Literal['modern', 'docs', 'seed']", self.dialect),
+                dialect=self.dialect.value,
                 limits=thresholds(self.limits),
                 speed=self.speed,
                 faults=parse_faults(self.faults),
@@ -52,10 +78,20 @@ class Serving(Group, frozen=True, kw_only=True):
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
 
+    def check_log(self) -> None:
+        """Raise `ConfigurationError` for a log that cannot be written."""
+        if self.log is None:
+            return
+        try:
+            self.log.open("a", encoding="utf-8").close()
+        except OSError as error:
+            message = f"cannot write --log {self.log}: {error.strerror}"
+            raise ConfigurationError(message) from error
+
 
 def register(program: typer.Typer) -> None:
     """Add the command to the program."""
-    command(program, "sandbox")(run_sandbox)
+    command(program, "sandbox", short="Serve the API on this machine, until interrupted.")(run_sandbox)
 
 
 async def run_sandbox(serving: Serving, output: Output, invocation: Invocation) -> int:
@@ -63,6 +99,7 @@ async def run_sandbox(serving: Serving, output: Output, invocation: Invocation) 
     from ..sandbox.server import serve  # noqa: PLC0415 - brings aiohttp
 
     settings = serving.settings()
+    serving.check_log()
     world = fleet(serving.apps, serving.devices, serving.channels, now=time.time())
     stopped = anyio.Event()
     try:
@@ -83,7 +120,7 @@ def _announce(base_url: str, output: Output, invocation: Invocation) -> None:
         return
     speech.show(f"listening on {base_url}, with the key {SUPER_ADMIN_KEY}")
     speech.show(f"to use it: export CAPGO_BASE_URL={base_url} CAPGO_API_KEY={SUPER_ADMIN_KEY}")
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         speech.note("Ctrl-C ends it")
 
 

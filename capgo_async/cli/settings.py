@@ -14,7 +14,7 @@ Settings = Annotated[
     list[str], typer.Argument(metavar="NAME=VALUE...", help="What changes; null takes a value away.", show_default=False)
 ]
 SomeSettings = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="What differs from the server's defaults.")
+    list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="What differs from the server's defaults.")
 ]
 
 

@@ -1,9 +1,10 @@
 """`capgo-async stats`."""
 
+import enum
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import msgspec
 import typer
@@ -20,6 +21,14 @@ from .speech import Speech
 commands = typer.Typer(name="stats", help="What apps used, and which versions devices have.", no_args_is_help=True)
 
 ByApp = Annotated[bool, typer.Option("--by-app", help="The apps beside their organization.")]
+
+
+class Picture(enum.StrEnum):
+    """What a picture shows."""
+
+    MAU = "mau"
+    STORAGE = "storage"
+    BANDWIDTH = "bandwidth"
 
 
 class Days(Group, frozen=True, kw_only=True):
@@ -43,9 +52,7 @@ class Shape(Days, frozen=True, kw_only=True):
     """Which days, and in which form."""
 
     daily: Annotated[bool, typer.Option("--daily", help="Each day's own values instead of running totals.")] = False
-    graph: Annotated[
-        str | None, typer.Option("--graph", help="mau|storage|bandwidth: the server's own picture, where it still draws.")
-    ] = None
+    graph: Annotated[Picture | None, typer.Option("--graph", help="The server's own picture, where it still draws.")] = None
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the picture goes, such as mau.svg.")
     ] = None
@@ -61,10 +68,10 @@ class Shape(Days, frozen=True, kw_only=True):
         """
         if self.graph is None and self.output is None:
             return None
-        if self.output is None or self.graph not in {"mau", "storage", "bandwidth"}:
-            message = "a picture needs both --graph mau|storage|bandwidth and -o FILE"
+        if self.output is None or self.graph is None:
+            message = "a picture needs both --graph and -o FILE"
             raise ConfigurationError(message)
-        return cast("Graph", self.graph), self.output
+        return self.graph.value, self.output
 
 
 @command(commands, "app")

@@ -131,11 +131,11 @@ def test_every_error_has_its_exit_code_and_a_sentence(error: Exception, code: in
 
 
 def test_a_refused_input_says_how_to_go_on() -> None:
-    text = explain(errors.InputError("x.csv: 3 bad rows, nothing was sent", rejected=[(7, "no app_id")], count=3))
-    assert text.splitlines() == [
-        "x.csv: 3 bad rows, nothing was sent",
-        "Mend them, or leave them out with --reject-bad-rows.",
-    ]
+    message = "x.csv: 3 bad rows, nothing was sent"
+    refused = errors.InputError(message, rejected=[(7, "no app_id")], count=3, good=1)
+    assert explain(refused).splitlines() == [message, "Mend them, or leave them out with --reject-bad-rows."]
+    refused = errors.InputError(message, rejected=[(7, "no app_id")], count=3)
+    assert explain(refused) == message, "nothing would be left"
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 130), (b"\x03", 130)])

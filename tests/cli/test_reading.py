@@ -10,7 +10,7 @@ import pytest
 from cli.served import APP, KEY, Served, command, environment
 from typer.testing import Result
 
-from capgo_async.cli import listing
+from capgo_async.cli import listing, tables
 from capgo_async.cli.speech import Speech, printable
 from capgo_async.sandbox import Traits
 from capgo_async.sandbox.seeding import device_id
@@ -42,7 +42,7 @@ def test_a_listing_is_tab_separated_where_no_terminal_is(capgo: Command) -> None
 
 def test_a_listing_is_tables_on_a_terminal(capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "is_terminal", lambda _stream: True)
-    monkeypatch.setattr(listing, "_ROWS_OF_A_TABLE", 10)
+    monkeypatch.setattr(tables, "_ROWS", 10)
     monkeypatch.setenv("COLUMNS", "200")
     text = capgo("devices", "list", APP).stdout
     assert all(device_id(APP, index) in text for index in range(30))
@@ -82,9 +82,11 @@ def test_one_thing_is_a_document_or_lines(capgo: Command, arguments: tuple[str, 
         (("apps", "get", "com.example.other"), 3, "Check that the id"),
         (("devices", "get", "no-app-id", "x"), 2, "com.example.app"),
         (("devices", "list", APP, "--rate", "fast"), 2, "rate 'fast'"),
-        (("devices", "list", APP, "--auth-header", "cookie"), 2, "auth_header"),
-        (("devices", "list", APP, "--concurrency", "0"), 2, "concurrency"),
-        (("devices", "list", APP, "--base-url", "http://example.com"), 2, "unencrypted"),
+        (("devices", "list", APP, "--auth-header", "cookie"), 2, "capgkey"),
+        (("devices", "list", APP, "--concurrency", "0"), 2, "concurrency 0 is below 1"),
+        (("devices", "list", APP, "--timeout", "0"), 2, "timeout 0 is not above 0"),
+        (("devices", "list", APP, "--retries", "-1"), 2, "retries -1 is below 0"),
+        (("devices", "list", APP, "--base-url", "http://example.com"), 2, "--allow-plain-http"),
         (("devices", "list"), 2, "Missing argument"),
         (("devices", "paint"), 2, "paint"),
     ],
@@ -99,7 +101,7 @@ def test_errors_say_what_and_end_with_their_code(capgo: Command, arguments: tupl
 def test_a_missing_key_is_wrong_usage(unaimed: Command) -> None:
     result = unaimed("apps", "list")
     assert result.exit_code == 2
-    assert "CAPGO_API_KEY" in result.stderr
+    assert "set CAPGO_API_KEY, or pass api_key (--api-key)" in result.stderr
 
 
 def test_a_wrong_key_costs_one_request(server: Served, unaimed: Command) -> None:
@@ -113,7 +115,7 @@ def test_a_wrong_key_costs_one_request(server: Served, unaimed: Command) -> None
 def test_no_server_is_exit_code_6(unaimed: Command) -> None:
     result = unaimed("apps", "list", "--api-key", KEY, "--base-url", "http://127.0.0.1:1", "--retries", "0")
     assert result.exit_code == 6
-    assert "Nothing was sent" in result.stderr
+    assert "This request was not sent: check --base-url" in result.stderr
 
 
 def test_the_key_is_not_in_the_help(capgo: Command) -> None:

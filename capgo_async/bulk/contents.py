@@ -1,0 +1,108 @@
+"""What a job file holds, for people: the plan, and rows by their fate. Functions of a connection, as in `records`."""
+
+import enum
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..limits import Limit
+from .plan import Change, Plan, Reason, time_of
+from .records import open_by_app, report_of
+from .schema import Outcome, Verdict
+
+_NAMED_REASONS: Final = 5
+
+
+class Rows(enum.StrEnum):
+    """Which rows of a job: those that need no request, or operations by what came of them."""
+
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    PENDING = "pending"
+    FAILED = "failed"
+    CONTRADICTED = "contradicted"
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a job and what came of it; what a bad row cannot tell, and what no server said, is `None`."""
+
+    line: int
+    app_id: str | None
+    device_id: str | None
+    channel: str | None
+    reason: str | None
+    cause: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+
+
+def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
+    """Return the plan of the job; without `limits` it does not say how long that takes."""
+    report, by_app = report_of(connection, ""), open_by_app(connection)
+    return Plan(
+        rows=report.rows,
+        planned=report.planned,
+        skipped=report.skipped,
+        rejected=report.rejected,
+        unknown=facts["unknown"],
+        apps=tuple(by_app),
+        requests=report.pending,
+        seconds=None if limits is None else time_of(limits, by_app),
+        remarks=tuple(facts["remarks"]),
+        changes=tuple(_changes(connection)),
+        reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
+    )
+
+
+def _changes(connection: sqlite3.Connection) -> list[Change]:
+    found = connection.execute("""
+        SELECT iif(channel IS NULL, 'unlink', 'link'), channels.name, app_id, count(*)
+        FROM operations JOIN apps ON apps.id = app LEFT JOIN channels ON channels.id = channel
+        GROUP BY channel, app
+    """)
+    return [Change(kind=kind, channel=channel, app_id=app, devices=devices) for kind, channel, app, devices in found]
+
+
+# Reasons that name lines are one for all lines.
+_REASONS = """
+    SELECT CASE
+        WHEN reason LIKE 'identical to line %' THEN 'identical to an earlier row'
+        WHEN reason LIKE 'contradicts another row %' THEN 'contradicts another row for the same device'
+        ELSE reason END AS why, count(*) AS rows
+    FROM others WHERE fate = ? GROUP BY why ORDER BY rows DESC, min(line) LIMIT ?
+"""
+
+
+def _reasons(connection: sqlite3.Connection, fate: Rows, rows: int) -> list[Reason]:
+    found = connection.execute(_REASONS, (fate, _NAMED_REASONS)) if rows else ()
+    named = [Reason(fate=fate, reason=why, rows=count) for why, count in found]
+    rest = rows - sum(reason.rows for reason in named)
+    return [*named, Reason(fate=fate, reason="other reasons", rows=rest)] if rest else named
+
+
+_CONDITIONS: Final = {
+    Rows.PENDING: f"outcome <= {Outcome.SENT}",
+    Rows.FAILED: f"outcome = {Outcome.FAILED}",
+    Rows.CONTRADICTED: f"outcome = {Outcome.DONE} AND verdict = {Verdict.CONTRADICTED}",
+}
+
+
+def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
+    """Return up to `most` rows behind the place `after`, each with its place."""
+    if wanted in _CONDITIONS:
+        statement = f"""
+            SELECT operations.id, line, app_id, device, channels.name, message, cause, status, request_id
+            FROM operations JOIN apps ON apps.id = app LEFT JOIN channels ON channels.id = channel
+            WHERE {_CONDITIONS[wanted]} AND operations.id > ? ORDER BY operations.id LIMIT ?
+        """
+        found = connection.execute(statement, (after, most))
+    else:
+        statement = """
+            SELECT line, line, app_id, device, channel, reason, NULL, NULL, NULL
+            FROM others WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
+        """
+        found = connection.execute(statement, (wanted, after, most))
+    names = JobRow.__struct_fields__
+    return [(place, JobRow(**dict(zip(names, values, strict=True)))) for place, *values in found]

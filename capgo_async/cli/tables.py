@@ -1,0 +1,78 @@
+"""Tables for terminals: as many columns as fit, and the first one always whole."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from .speech import Speech
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_ROWS: Final = 500
+"""A longer listing becomes several tables, so that it never has to be held whole."""
+_NARROWEST: Final = 12
+"""A column may be folded to so many characters before it is left out."""
+_FRAME: Final = 3
+"""What each column takes beside its text, and the table once less two."""
+
+
+class Tables:
+    """Prints rows under `columns`. What does not fit is folded or, from the last column on, left out and said."""
+
+    def __init__(self, columns: Sequence[str], speech: Speech) -> None:
+        self._columns = columns
+        self._speech = speech
+        self._rows: list[Sequence[str]] = []
+        self._shown = 0
+
+    def add(self, rows: Iterable[Sequence[str]]) -> None:
+        """Print `rows` once they are many."""
+        self._rows += rows
+        if len(self._rows) >= _ROWS:
+            self._print()
+
+    def end(self) -> None:
+        """Print what is left."""
+        if self._rows or not self._shown:
+            self._print()
+        if left_out := self._columns[self._shown :]:
+            self._speech.note(f"no room for {', '.join(left_out)}: see a wider terminal, or --json")
+
+    def _print(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - slow to import, and of use on terminals only
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        console = Console(file=sys.stdout)
+        # What the first table shows the others show, too.
+        self._shown = self._shown or _fitting(console.width, self._widths())
+        first = self._widths()[0]
+        table = Table()
+        for place, column in enumerate(self._columns[: self._shown]):
+            table.add_column(column, overflow="fold", no_wrap=place == 0, min_width=first if place == 0 else None)
+        for row in self._rows:
+            table.add_row(*(Text(cell) for cell in row[: self._shown]))
+        self._rows = []
+        self._speech.show_as_it_is(_rendered(console, table, max(console.width, first + _FRAME + 1)))
+
+    def _widths(self) -> list[int]:
+        from rich.cells import cell_len  # noqa: PLC0415
+
+        return [max(map(cell_len, cells)) for cells in zip(self._columns, *self._rows, strict=False)]
+
+
+def _fitting(width: int, widths: Sequence[int]) -> int:
+    """Return how many columns fit when all but the first are folded as far as they may be."""
+    room = width - 1
+    for place, wanted in enumerate(widths):
+        room -= _FRAME + (wanted if place == 0 else min(wanted, _NARROWEST))
+        if room < 0:
+            return max(place, 1)
+    return len(widths)
+
+
+def _rendered(console: "Console", table: object, width: int) -> str:
+    with console.capture() as captured:
+        console.print(table, width=width, crop=False)
+    return captured.get().removesuffix("\n")

@@ -1,0 +1,121 @@
+"""Standard streams that are closed, or that nobody can write to."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli.conftest import Command
+from cli.served import APP, KEY, Served, command, csv_of, environment
+
+RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
+FULL = Path("/dev/full")
+
+on_linux = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+
+
+def run(redirection: str, *arguments: str, server: Served, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command as a shell with `redirection` does."""
+    line = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command(*arguments)]
+    return subprocess.run(line, capture_output=True, text=True, env=environment(server), cwd=cwd, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "<&- 2>&-"])
+def test_a_run_with_a_closed_stderr_does_its_work(server: Served, here: Path, redirection: str) -> None:
+    csv_of(here / "devices.csv")
+    ended = run(redirection, *RELINK, "--json", server=server, cwd=here)
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout)["done"] == len(server.sent()) > 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("devices", "list", APP), ("devices", "list", APP, "--json"), ("apps", "get", APP), RELINK, ("apps", "lost")]
+)
+def test_a_closed_stdout_is_no_fault(server: Served, here: Path, arguments: tuple[str, ...]) -> None:
+    csv_of(here / "devices.csv")
+    ended = run(">&-", *arguments, server=server, cwd=here)
+    assert ended.returncode == (2 if "lost" in arguments else 0), ended.stderr
+    assert "unexpected" not in ended.stderr
+
+
+def test_job_show_with_a_closed_stdout_is_no_fault(server: Served, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    assert run("", *RELINK, server=server, cwd=here).returncode == 0
+    for redirection in (">&-", "<&- >&- 2>&-"):
+        ended = run(redirection, "job", "show", "m.capgo-job", server=server, cwd=here)
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@on_linux
+def test_a_report_that_cannot_be_written_keeps_the_exit_code_of_the_job(server: Served, here: Path) -> None:
+    csv_of(here / "devices.csv", more=("b\x01d",))
+    ended = run(">/dev/full", *RELINK, "--reject-bad-rows", server=server, cwd=here)
+    assert ended.returncode == 3
+    assert "cannot write the result: No space left on device\n" in ended.stderr
+    assert "unexpected" not in ended.stderr
+    assert len(server.sent()) > 0
+
+
+@on_linux
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_listing_that_cannot_be_written_is_not_called_a_success(server: Served, here: Path, more: tuple[str, ...]) -> None:
+    ended = run(">/dev/full", "devices", "list", APP, *more, server=server, cwd=here)
+    assert (ended.returncode, ended.stderr) == (4, "cannot write the result: No space left on device\n")
+
+
+@on_linux
+def test_notes_that_cannot_be_written_stop_nothing(server: Served, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    ended = run("2>/dev/full", *RELINK, "--json", server=server, cwd=here)
+    assert (ended.returncode, json.loads(ended.stdout)["pending"]) == (0, 0)
+
+
+def test_what_is_opened_later_does_not_take_the_place_of_a_closed_stream(here: Path) -> None:
+    code = (
+        "import os, sys; sys.argv = ['capgo-async', '--version'];"
+        "from capgo_async import __main__\n"
+        "try: __main__.main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    line = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(line, env=environment(), cwd=here, timeout=60, check=False).returncode > 2
+
+
+def test_an_error_before_the_first_page_leaves_stdout_empty(capgo: Command) -> None:
+    result = capgo("devices", "list", "com.example.other")
+    assert (result.exit_code, result.stdout) == (3, "")
+
+
+def test_an_empty_listing_still_has_its_header(server: Served, capgo: Command) -> None:
+    server.sandbox.world.apps[APP].devices.clear()
+    result = capgo("channels", "list", APP, "--json")
+    assert result.exit_code == 0
+    server.sandbox.world.apps[APP].channels.clear()
+    assert capgo("channels", "list", APP).stdout == "id\tname\tpublic\tbundle_name\tupdated_at\n"
+    assert capgo("channels", "list", APP, "--json").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("devices", "list", APP, KEY),
+        ("devices", KEY),
+        (KEY,),
+        ("stats", "app", APP, "--from", KEY),
+        ("devices", "relink", "x.csv", "--unknown", KEY),
+    ],
+)
+def test_a_key_that_is_typed_in_the_wrong_place_is_not_repeated(capgo: Command, arguments: tuple[str, ...]) -> None:
+    result = capgo(*arguments)  # which looks that no stream shows the key
+    assert result.exit_code == 2
+    assert "[API key]" in result.stderr
+
+
+@pytest.mark.parametrize("given", [("--api-key", "a-key-of-the-option"), ("--api-key=a-key-of-the-option",)])
+def test_the_key_of_the_option_is_not_repeated_either(unaimed: Command, given: tuple[str, ...]) -> None:
+    result = unaimed("devices", "list", APP, *given, "a-key-of-the-option")
+    assert result.exit_code == 2
+    assert "a-key-of-the-option" not in result.output
+    assert "unexpected extra argument" in result.stderr

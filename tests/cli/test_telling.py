@@ -1,0 +1,323 @@
+"""What plans, jobs and refusals say: what will be done, what will not and why, and how to go on."""
+
+import ast
+import json
+import re
+import shlex
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import typer
+from cli.conftest import Command
+from cli.served import APP, Served, csv_of, served
+
+import capgo_async
+from capgo_async import CapgoClient
+from capgo_async.bulk import Job, read_operations
+from capgo_async.cli import changing, progress
+from capgo_async.cli.options import Connection
+from capgo_async.cli.program import program
+from capgo_async.cli.progress import Follower
+from capgo_async.cli.rejections import Rejections
+from capgo_async.cli.speech import Speech
+from capgo_async.limits import ScopeKind
+from capgo_async.sandbox import Settings
+from capgo_async.sandbox.seeding import device_id
+
+RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta")
+
+
+@pytest.fixture
+def one_server() -> Iterator[Served]:
+    """Two devices, of which one is linked to beta."""
+    with served(devices=2) as found:
+        yield found
+
+
+def test_a_job_shows_what_it_does_and_which_rows_it_does_not(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", more=("unknown-1", "unknown-1", "b\x01d"))
+    capgo(*RELINK, "--job", "m.capgo-job", "--plan-only", "--reject-bad-rows")
+    planned = 1 + sum(server.channel_of(device_id(APP, index)) != "beta" for index in range(30))
+    lines = capgo("job", "show", "m.capgo-job").stdout.splitlines()
+    assert f"link to beta: {planned} devices of {APP}" in lines
+    assert f"{31 - planned} skipped: already linked to beta" in lines
+    assert "1 skipped: identical to an earlier row" in lines
+    assert "1 rejected: device_id contains the control character U+0001" in lines
+    assert "1 device in no inventory when it was planned" in lines
+    shown = json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)
+    assert shown["changes"] == [{"kind": "link", "channel": "beta", "app_id": APP, "devices": planned}]
+    assert sum(reason["rows"] for reason in shown["reasons"]) == shown["skipped"] + shown["rejected"]
+    assert shown["unknown"] == 1
+
+
+def test_a_job_lists_its_rows_by_their_fate(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", more=("b\x01d",))
+    server.sandbox.on_change = lambda change: drop_the_channel(server) if change == 5 else None
+    capgo(*RELINK, "--job", "m.capgo-job", "--reject-bad-rows", "--yes")
+    report = json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for fate in ("rejected", "skipped", "failed", "pending", "contradicted"):
+        text = capgo("job", "show", "m.capgo-job", "--rows", fate, "--json").stdout
+        listed[fate] = [json.loads(line) for line in text.splitlines()]
+        assert len(listed[fate]) == report.get(fate)
+        header, *rows = capgo("job", "show", "m.capgo-job", "--rows", fate).stdout.splitlines()
+        assert "line" in header.split("\t")
+        assert len(rows) == len(listed[fate])
+    assert report["failed"] > 5
+    failed = listed["failed"][0]
+    assert (failed["app_id"], failed["channel"], failed["cause"], failed["status"]) == (APP, "beta", "channel_not_found", 404)
+    assert device_id(APP, failed["line"] - 2) == failed["device_id"]
+    (rejected,) = listed["rejected"]
+    assert (rejected["line"], rejected["device_id"]) == (32, None)
+    assert {row["reason"] for row in listed["skipped"]} == {"already linked to beta"}
+
+
+def drop_the_channel(server: Served) -> None:
+    del server.sandbox.world.apps[APP].channels["beta"]
+
+
+def test_one_is_singular(one_server: Served, unaimed: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=1)
+    device = device_id(APP, 0)
+    app = one_server.sandbox.world.apps[APP]
+    app.unlink(device)
+    aimed = one_server.environment
+    text = unaimed(*RELINK, "--job", "m.capgo-job", "--plan-only", env=aimed).stdout
+    text += unaimed("job", "run", "m.capgo-job", "--yes", env=aimed).stdout
+    assert "1 row:" in text
+    assert f"link to beta: 1 device of {APP}" in text
+    assert "1 request to send" in text
+    assert not re.search(r"\b1 (\w+ )?(rows|requests|devices|apps|changes)\b", text)
+
+
+def test_a_mistyped_channel_is_one_line_that_names_the_others(capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    result = capgo("devices", "relink", "devices.csv", "--app", APP, "--channel", "nope", "--yes", "--quiet")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"lines 2 to 31 (30 rows): {APP} has no channel 'nope'; it has production, beta, alpha",
+        "error: devices.csv: 30 bad rows, nothing was sent",
+    ]
+    (here / "devices.csv").write_text("device_id,channel\na,nope\nb,beta\n")
+    result = capgo("devices", "relink", "devices.csv", "--app", APP, "--yes", "--quiet")
+    assert result.stderr.splitlines()[-1] == "Mend them, or leave them out with --reject-bad-rows."
+
+
+def test_every_bad_line_is_told_once_in_bounded_memory() -> None:
+    said: list[str] = []
+    rejections = Rejections(said.append)
+    lines = [line for line in range(2, 20_000) if line % 3]
+    rejections([(line, "a" if line % 2 else f"own {line}") for line in lines])
+    rejections([(20_000, "b"), (20_001, "b"), (20_003, "b")])
+    assert len(rejections._spans) <= 1001
+    rejections.tell()
+    told: list[int] = []
+    for text in said:
+        found = re.fullmatch(r"lines? ([\d, to]+?)(?: \([\d,]+ rows\))?: .*", text)
+        assert found, text
+        for span in found[1].split(", "):
+            first, _, last = span.replace(",", "").partition(" to ")
+            told += range(int(first), int(last or first) + 1)
+    assert sorted(told) == [*lines, 20_000, 20_001, 20_003]
+    assert said[-1] == "lines 20,000, 20,001, 20,003 (3 rows): b"
+
+
+def test_the_line_that_says_how_to_go_on_keeps_the_options_that_matter(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    given = (
+        *("--rate", "10/min", "--concurrency", "3", "--timeout", "2.5", "--retries", "0"),
+        *("--auth-header", "capgkey", "--dialect", "modern", "--allow-plain-http"),
+    )
+    result = capgo(*RELINK, "--job", "m.capgo-job", "--plan-only", *given, "--api-key", server.environment["CAPGO_API_KEY"])
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("to go on: ")]
+    words = shlex.split(line.removeprefix("to go on: "))
+    assert words == ["capgo-async", "job", "run", "m.capgo-job", "--base-url", server.base_url, *given]
+    assert capgo(*words[1:], "--yes").exit_code == 0
+
+
+def test_every_option_of_a_connection_leads_back_or_is_known_not_to() -> None:
+    changed = Connection(
+        base_url="http://127.0.0.1:1",
+        profile="p",
+        rate="1/s",
+        concurrency=1,
+        timeout=1.0,
+        retries=1,
+        auth_header="capgkey",  # type: ignore[arg-type]  # a StrEnum
+        dialect="seed",  # type: ignore[arg-type]
+        allow_plain_http=True,
+    )
+    left_out = {"json", "quiet", "debug", "api_key"}
+    options = {f"--{name.replace('_', '-')}" for name in set(Connection.__struct_fields__) - left_out}
+    assert {word for word in changed.server() if word.startswith("--")} == options
+
+
+def test_jobs_without_a_name_do_not_meet(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Still":
+            return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+    monkeypatch.setattr(changing, "datetime", Still)
+    csv_of(here / "devices.csv")
+    stem = "relink-20260102T030405Z"
+    for number in range(3):
+        csv_of(here / "devices.csv", devices=10 + number)
+        assert capgo(*RELINK, "--plan-only").exit_code == 0
+    assert {path.name for path in here.glob("*.capgo-job")} == {f"{stem}{end}.capgo-job" for end in ("", "-2", "-3")}
+
+
+def test_a_name_that_somebody_has_claimed_is_not_taken(here: Path) -> None:
+    with changing.unused("x") as first, changing.unused("x") as second:
+        assert (first, second) == (Path("x.capgo-job"), Path("x-2.capgo-job"))
+        second.touch()
+    assert {path.name for path in here.iterdir()} == {"x-2.capgo-job", "x-2.capgo-job.lock"}
+
+
+def test_a_directory_that_takes_no_file_is_wrong_usage(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csv_of(here / "devices.csv")
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert capgo(*RELINK, "--plan-only").exit_code == 0
+    assert stat.S_ISREG(next(here.glob("relink-*Z.capgo-job")).stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("job", "show", "."), "is a directory, not a job file"),
+        (("job", "run", "."), "is a directory, not a job file"),
+        ((*RELINK, "--yes", "--job", "."), "is a directory, not a job file"),
+        (("devices", "relink", "", "--app", APP, "--channel", "beta", "--yes"), "the source has an empty name"),
+    ],
+)
+def test_a_name_that_is_no_file_is_said(capgo: Command, here: Path, arguments: tuple[str, ...], said: str) -> None:
+    csv_of(here / "devices.csv")
+    result = capgo(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--log", "/nodir/x"), "error: cannot write --log /nodir/x: No such file or directory\n"),
+        (("--speed", "nan"), "error: --speed nan is no number above 0\n"),
+        (("--speed", "0"), "error: --speed 0 is no number above 0\n"),
+        (("--speed", "inf"), "error: --speed inf is no number above 0\n"),
+    ],
+)
+def test_a_sandbox_names_the_option_that_is_wrong(unaimed: Command, arguments: tuple[str, ...], said: str) -> None:
+    result = unaimed("sandbox", "--devices", "2", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", said)
+
+
+def test_a_list_that_this_generation_lacks_is_said(unaimed: Command) -> None:
+    with served(Settings(dialect="seed"), devices=1) as old:
+        result = unaimed("apps", "list", env=old.environment)
+    assert result.exit_code == 3
+    assert "The server has no such route: its generation may lack it" in result.stderr
+
+
+def commands_of(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, found in group.commands.items():
+        yield (*names, name), found
+        if hasattr(found, "commands"):
+            yield from commands_of(found, *names, name)
+
+
+COMMANDS = dict(commands_of(typer.main.get_command(program)))
+
+
+@pytest.mark.parametrize(
+    "names", [(), *(names for names, found in COMMANDS.items() if hasattr(found, "commands"))], ids=" ".join
+)
+def test_no_sentence_of_a_list_of_commands_is_cut(unaimed: Command, names: tuple[str, ...]) -> None:
+    listed = unaimed(*names, "--help", env={"COLUMNS": "80"}).stdout.partition("Commands:")[2]
+    assert listed
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("names", [names for names, found in COMMANDS.items() if not hasattr(found, "commands")], ids=" ".join)
+def test_usage_names_no_types_of_ours(unaimed: Command, names: tuple[str, ...]) -> None:
+    text = unaimed(*names, "--help", env={"COLUMNS": "200"}).stdout
+    assert not re.search(r"\[\[|<int|<float|range>", text)
+    if "--dialect" in text and names != ("sandbox",):
+        assert "auto|modern|seed" in text
+        assert "authorization|capgkey" in text
+    if "--unknown" in text and names != ("demo",):
+        assert "send|skip|refuse" in text
+
+
+def test_run_time_texts_refer_to_nothing_that_readers_do_not_have() -> None:
+    found = []
+    for path in Path(capgo_async.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) and id(node) not in documentation else ""
+            if isinstance(text, str) and re.search(r"\bcontract\b", text):
+                found.append((path.name, text))
+    assert found == []
+
+
+async def followed(
+    server: Served, here: Path, monkeypatch: pytest.MonkeyPatch, steps: Callable[[Follower, CapgoClient], Iterator[None]]
+) -> list[str]:
+    """Return what a follower says while a run takes `steps`, one for each of its looks."""
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
+    source = csv_of(here / "devices.csv")
+    operations = read_operations(str(source), app_id=APP, channel="beta")
+    said: list[str] = []
+    speech = Speech()
+    monkeypatch.setattr(speech, "note", said.append)
+    async with (
+        CapgoClient(api_key=server.environment["CAPGO_API_KEY"], base_url=server.base_url) as client,
+        await Job.create(here / "m.capgo-job", operations, client=client) as job,
+    ):
+        follower = Follower(job, client, speech)
+        async with anyio.create_task_group() as group:
+            group.start_soon(follower.follow)
+            for _ in steps(follower, client):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+    return said
+
+
+async def test_the_same_line_is_not_said_again_and_again(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rest(_follower: Follower, client: CapgoClient) -> Iterator[None]:
+        client.pacer.close(client.requester.key_scope, 90.0)
+        for _ in range(30):
+            yield
+
+    said = await followed(server, here, monkeypatch, rest)
+    assert 2 <= len(said) <= 4, "once, and then once in twelve looks"
+    assert all(re.search(r"resting until [\d:]+ \(limit of the API key\)$", line) for line in said)
+
+
+async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rest(_follower: Follower, client: CapgoClient) -> Iterator[None]:
+        client.pacer.close((ScopeKind.APP_ADDRESS, APP), 90.0)
+        for _ in range(5):
+            yield
+
+    monkeypatch.setattr(Job, "parked", property(lambda _job: 7))
+    (line,) = await followed(server, here, monkeypatch, rest)
+    assert f"(limit of {APP}), 7 waiting for the limits of their devices" in line
+
+
+def test_the_lock_of_a_finished_job_stays(capgo: Command, here: Path) -> None:
+    """To remove it would let two processes lock two files of one name; the README says so."""
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK, "--job", "m.capgo-job", "--yes").exit_code == 0
+    assert (here / "m.capgo-job.lock").exists()
+    assert sqlite3.connect(here / "m.capgo-job").execute("SELECT count(*) FROM operations").fetchone() != (0,)
