@@ -13,7 +13,7 @@ from virtual_time import in_virtual_time, run_in_virtual_time
 
 from capgo_async.bulk import Job, Report, read_operations
 from capgo_async.bulk import job as job_module
-from capgo_async.endpoints import list_bundles
+from capgo_async.endpoints.bundles import list_bundles
 from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
 from capgo_async.sandbox import AccessLine, Sandbox
 
