@@ -4,6 +4,7 @@ The first attempt runs bare. tenacity takes over at the first retryable failure.
 and uses up neither an attempt nor the time for retries.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +16,16 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from . import wire
 from .dialect import Generation
 from .endpoints.call import Call
-from .errors import ApiError, AuthenticationError, CapgoError, NotConnected, RateLimited, ServerError, TransportError
+from .errors import (
+    ApiError,
+    AuthenticationError,
+    CapgoError,
+    ConfigurationError,
+    NotConnected,
+    RateLimited,
+    ServerError,
+    TransportError,
+)
 from .gates import Fate
 from .limits import Scope, ScopeKind
 from .pacing import Pacer, Permit, TargetBusy
@@ -64,14 +74,16 @@ class RetryPolicy(NamedTuple):
 class Effort:
     """What a call has used up so far; a call that was parked goes on with it.
 
-    `in_doubt` is set once an attempt may have been processed without saying so. After `abandon` nothing more is waited for: the
-    call raises `Parked` where it waits or would wait; an attempt that is in flight is finished.
+    `began_at` is when its first attempt left; `in_doubt` is set once one may have been processed without saying so. After
+    `abandon` nothing more is waited for: the call raises `Parked` where it waits or would wait; an attempt that is in flight is
+    finished.
     """
 
-    __slots__ = ("abandoned", "attempts", "in_doubt", "request_id", "seconds", "waiting")
+    __slots__ = ("abandoned", "attempts", "began_at", "in_doubt", "request_id", "seconds", "waiting")
 
     def __init__(self) -> None:
         self.attempts = 0
+        self.began_at = math.inf
         self.seconds = 0.0
         self.request_id: str | None = None
         self.in_doubt = False
@@ -135,6 +147,8 @@ class Requester:
         self.counters = Counters()
         self.generation = generation or Generation()
         self.key_scope = identity.scope
+        self.answered_at = -math.inf
+        """When the server answered last, anything at all, on the clock of `anyio.current_time()`."""
         self._transport = transport
         self._identity = identity
         self._on_attempt = on_attempt
@@ -167,7 +181,7 @@ class Requester:
             await self._sleep(pause, effort, park=park)
         retrying = AsyncRetrying(
             sleep=lambda seconds: self._sleep(float(seconds), effort, park=park),
-            stop=lambda _: self._exhausted(effort),
+            stop=lambda state: self._exhausted(effort, state.outcome.exception() if state.outcome else None),
             wait=lambda state: self._pause(effort, state.outcome.exception() if state.outcome else None),
             retry=retry_if_exception(
                 lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat, effort.attempts)
@@ -178,10 +192,12 @@ class Requester:
         return await retrying(self._attempt, call, decode, effort, park=park)
 
     def _retryable(self, error: CapgoError, call: Call, effort: Effort) -> bool:
-        return may_repeat(error, call.repeat, effort.attempts) and not self._exhausted(effort)
+        return may_repeat(error, call.repeat, effort.attempts) and not self._exhausted(effort, error)
 
-    def _exhausted(self, effort: Effort) -> bool:
-        return effort.attempts > self.policy.retries or effort.seconds >= self.policy.seconds
+    def _exhausted(self, effort: Effort, error: BaseException | None) -> bool:
+        """Tell whether attempts or time are used up, or would be before the moment that the server asks to wait for."""
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        return effort.attempts > self.policy.retries or effort.seconds + (asked or 0.0) >= self.policy.seconds
 
     def _pause(self, effort: Effort, error: BaseException | None) -> float:
         """Return the seconds before the next attempt: a backoff, or longer where the server asks for it."""
@@ -207,7 +223,8 @@ class Requester:
             try:
                 return await self._send(call, decode, permit, effort)
             except RateLimited as error:
-                if judge(error).disposition is not Disposition.CLOSE_SCOPE:
+                # A call that no gate holds back would knock again at once: it is refused like any other.
+                if not scopes or judge(error).disposition is not Disposition.CLOSE_SCOPE:
                     raise
                 effort.attempts -= 1
                 if effort.abandoned:
@@ -216,7 +233,7 @@ class Requester:
     def _close_scope(self, call: Call, error: CapgoError) -> None:
         """Close the gate that a rate limit names, before the refused request gives its place to the next."""
         verdict = judge(error)
-        if verdict.disposition is Disposition.CLOSE_SCOPE:
+        if verdict.disposition is Disposition.CLOSE_SCOPE and (call.keyed or call.scopes):
             self.counters.rate_limited += 1
             self.pacer.close(self._scope_of(call, verdict.scope), verdict.seconds, reason_known=verdict.reason_known)
 
@@ -239,6 +256,7 @@ class Requester:
         """Send once, tell the pacer how it ended, and decode the answer."""
         effort.request_id = request_id = self._identity.request_ids()
         headers = {**self._identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
+        effort.began_at = min(effort.began_at, permit.at)
         effort.attempts += 1
         self.counters.requests += 1
         self.counters.retries += effort.attempts > 1
@@ -246,6 +264,7 @@ class Requester:
         try:
             response = await self._transport.send(call.request, headers, fresh=call.repeat is Repeat.NEVER)
             status = response.status
+            self.answered_at = anyio.current_time()
             captured = _CAPTURED.get()
             if captured is not None:
                 captured.append(response)
@@ -266,6 +285,7 @@ class Requester:
             seconds = self.pacer.release(permit, fate) - permit.at
             if fate is Fate.UNSENT:
                 self.counters.requests -= 1
+                self.counters.retries -= effort.attempts > 1
             if failure is None or is_ambiguous(failure):
                 effort.in_doubt = True
             if fate is not Fate.REFUSED:
@@ -300,7 +320,7 @@ class Requester:
 
 
 def _fate_of(error: CapgoError, fate: Fate) -> Fate:
-    if isinstance(error, NotConnected):
+    if isinstance(error, NotConnected | ConfigurationError):
         return Fate.UNSENT
     if isinstance(error, RateLimited):
         return Fate.REFUSED

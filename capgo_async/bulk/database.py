@@ -6,14 +6,29 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
+import msgspec
 
 from ..errors import DiskFull, JobError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_NO_ROOM: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+    }
+)
+"""What a full disk is called, wherever it is met: the file, its log, or the memory that processes share for it."""
 
 
 class Mode(enum.StrEnum):
@@ -32,6 +47,7 @@ class Database:
 
     def __init__(self, path: Path, mode: Mode = Mode.READ_WRITE) -> None:
         self.path = path
+        self._mode = mode
         self._uri = f"{path.absolute().as_uri()}?mode={mode}"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="capgo-job")
         self._connection: sqlite3.Connection | None = None
@@ -63,8 +79,22 @@ class Database:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, timeout=30.0)
+            self._connection = self._connect(self._uri)
         return self._connection
+
+    def _connect(self, uri: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
+        if self._mode is not Mode.READ_ONLY:
+            return connection
+        try:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            if self.path.with_name(f"{self.path.name}-wal").exists() or not self.path.is_file():
+                raise
+            # Where nothing can be written, SQLite cannot share memory for the log; there is none, and nobody can add one.
+            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+        return connection
 
     def _execute(self, statements: tuple[str, ...]) -> None:
         try:
@@ -86,11 +116,14 @@ class Database:
                 raise
         except sqlite3.Error as error:
             raise self._explain(error) from error
+        except (UnicodeDecodeError, msgspec.DecodeError) as error:
+            message = f"{self.path} is damaged: {error}"
+            raise JobError(message) from error
         return result
 
     def _explain(self, error: sqlite3.Error) -> JobError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
+        if code in _NO_ROOM:
             return DiskFull(f"no room for {self.path}: free some, then go on with the job")
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
             return JobError(f"there is no job file {self.path}, or it cannot be opened")

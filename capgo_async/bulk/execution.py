@@ -3,7 +3,16 @@
 from .. import wire
 from ..endpoints import devices as endpoints
 from ..endpoints.call import Call
-from ..errors import ApiError, AuthenticationError, CapgoError, NotConnected
+from ..errors import (
+    ApiError,
+    AuthenticationError,
+    CapgoError,
+    ConfigurationError,
+    ConnectionLost,
+    NotConnected,
+    SafetyStop,
+    SubscriptionRequired,
+)
 from ..requester import Effort, Parked
 from ..retry import is_ambiguous
 from ..ring import Caller
@@ -28,14 +37,19 @@ class Executor:
         """Execute `operation` as far as it goes without waiting for its own target."""
         effort = (self._efforts.pop(operation.target, None) if self._efforts else None) or Effort()
         self._active.add(effort)
+        requester = self._caller.client_of(operation.app_id).requester
         try:
-            requester = self._caller.client_of(operation.app_id).requester
             await requester.call_or_park(call_of(operation), wire.acknowledge, effort)
         except Parked as parked:
             return self._parked(operation, parked)
-        except (AuthenticationError, NotConnected) as error:
+        except (AuthenticationError, NotConnected, ConfigurationError) as error:
             return Stopped(error, effort.in_doubt)
+        except SubscriptionRequired as error:
+            return Stopped(SafetyStop(str(error)), effort.in_doubt)
         except CapgoError as error:
+            if isinstance(error, ConnectionLost) and requester.answered_at < effort.began_at:
+                # Nobody was answered since this began: not the operation failed, the server is away.
+                return Stopped(error, effort.in_doubt)
             return failure_of(error, effort)
         finally:
             self._active.discard(effort)

@@ -1,6 +1,7 @@
 """`Job`: a plan and the outcome of every operation, in one file that outlives processes."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any, Final, Self
 import anyio
 import filelock
 
-from ..errors import JobError
+from ..errors import DiskFull, JobError
 from ..limits import Scope, ScopeKind
 from ..pacing import Usage
 from ..ring import Caller
@@ -25,9 +26,26 @@ from .report import Report
 from .runner import Progress, Runner
 from .sources import Source
 from .staging import Staging
+from .stopping import StopRules, Watch
 from .verification import verify
 
 _BUILDING: Final = ".building"
+_FACTS: Final = frozenset(
+    {
+        "source",
+        "source_digest",
+        "asked",
+        "options",
+        "base_url",
+        "key_salt",
+        "key_fingerprint",
+        "created_at",
+        "remarks",
+        "unknown",
+    }
+)
+"""What every job says of itself."""
+_LOGS: Final = ("-wal", "-shm", "-journal")
 LOCK: Final = ".lock"
 """What the name of a job's lock file has more than that of the job; one that is there belongs to somebody."""
 
@@ -69,15 +87,23 @@ class Job:
         building = path.with_name(path.name + _BUILDING)
         started, before = anyio.current_time(), _count(client)
         with _locked(path):
-            building.unlink(missing_ok=True)
-            staging = await Staging.create(building)
+            if path.exists():
+                message = f"another process made {path} in this moment: run it as it is, or choose another file"
+                raise JobError(message)
+            staging: Staging | None = None
             try:
+                building.unlink(missing_ok=True)
+                staging = await Staging.create(building)
                 remarks = await draw_up(staging, source, client, options or Options(), on_rejected)
                 facts = _facts(source, client, options or Options(), remarks)
                 await staging.finish(facts, _measures(client, _keys(client, facts), started, before))
-                building.rename(path)
+                _give_name(building, path)
+            except DiskFull as error:
+                message = f"no room for {path}: free some and plan again; nothing was sent"
+                raise DiskFull(message) from error
             finally:
-                await staging.aclose()
+                if staging is not None:
+                    await staging.aclose()
                 building.unlink(missing_ok=True)
         return await cls.open(path, client=client)
 
@@ -91,6 +117,7 @@ class Job:
         journal = await Journal.open(path, read_only=read_only)
         try:
             facts = await journal.facts()
+            _check_facts(path, facts)
             plan = await journal.plan(facts, client.pacer.limits if client else None)
             begun = await journal.begun()
         except BaseException:
@@ -116,11 +143,20 @@ class Job:
         """Return what was written down when the job was made: source, base URL, options, time."""
         return dict(self._facts)
 
-    async def run(self, client: Caller, *, rebind: bool = False, progress: Progress | None = None) -> Report:
+    async def run(
+        self,
+        client: Caller,
+        *,
+        rebind: bool = False,
+        progress: Progress | None = None,
+        rules: StopRules = StopRules(),  # noqa: B008 - immutable
+    ) -> Report:
         """Send what is open and return the report; can be called again after any end, until nothing is pending.
 
-        Raises what stopped the run: `AuthenticationError`, `NotConnected`, `JobError`. Raises `JobError` also when another
-        process runs the job, or when `client` has another base URL or key than the job was made with and `rebind` is not set.
+        Raises what stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` where the server is away,
+        `SafetyStop` where one of the `rules` applies or the organization is unpaid, `JobError`. Raises `JobError` also when
+        another process runs the job, or when `client` has another base URL or key than the job was made with and `rebind` is
+        not set.
         """
         self._asked_to_drain = False
         with _locked(self.path):
@@ -130,7 +166,9 @@ class Job:
             await self._seed(client)
             await self._journal.begin_run(self._measuring(client, started, before))
             self._executor = Executor(client)
-            self._runner = Runner(self._journal, self._executor, workers=client.pacer.concurrency, progress=progress)
+            self._runner = Runner(
+                self._journal, self._executor, workers=client.pacer.concurrency, progress=progress, watch=Watch(rules).note
+            )
             if self._asked_to_drain:
                 self.drain()
             how = "stopped"
@@ -159,6 +197,7 @@ class Job:
     async def verify(self, client: Caller) -> Report:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
         with _locked(self.path):
+            await self._bind(client, rebind=False)
             started, before = anyio.current_time(), _count(client)
             await self._journal.begin_run(self._measuring(client, started, before))
             remarks = await verify(self._journal, client)
@@ -173,7 +212,7 @@ class Job:
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""
-        return await self._journal.report(str(self.path))
+        return await self._journal.report(str(self.path).encode("utf-8", "replace").decode())
 
     async def others(self) -> list[tuple[int, str, str]]:
         """Return the rows that need no request, as line, fate and reason."""
@@ -252,6 +291,8 @@ def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    # Under one name for all: a link to the job is the job.
+    path = path.resolve()
     if not path.parent.is_dir():
         message = f"cannot write {path}: there is no directory {path.parent}"
         raise JobError(message)
@@ -271,6 +312,24 @@ def _locked(path: Path) -> Iterator[None]:
             # Nothing came of it: leave nothing behind.
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+def _check_facts(path: Path, facts: dict[str, Any]) -> None:
+    if missing := _FACTS - facts.keys():
+        message = f"{path} is damaged: it does not say its {', '.join(sorted(missing))}"
+        raise JobError(message)
+
+
+def _give_name(building: Path, path: Path) -> None:
+    """Make a planned job out of `building`, durably; logs of a job that had this name before would be replayed onto it."""
+    for suffix in _LOGS:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    building.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _facts(source: Source, client: Caller, options: Options, remarks: tuple[str, ...]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cursor = 0
+        self._in_doubt: set[int] = set()
         self._run = 0
         self._measure: Callable[[], Measures] | None = None
 
@@ -128,11 +129,13 @@ class Journal:
         measures: Measures,
     ) -> list[Planned]:
         records.record(connection, settled, self._run)
-        connection.executemany(
-            "UPDATE operations SET outcome = ? WHERE id = ?", ((Outcome.PENDING, number) for number in returned)
-        )
+        # What an earlier run left in doubt stays so, though this one did not send it.
+        back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
+        connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
+        self._in_doubt.difference_update(entry.id for entry in settled)
         planned = records.take(connection, self._cursor, take) if take else []
         if planned:
+            self._in_doubt.update(records.sent_before(connection, self._cursor, planned[-1].id))
             records.mark_sent(connection, self._cursor, planned[-1].id)
         records.write_measures(connection, self._run, measures)
         return planned

@@ -50,6 +50,9 @@ def check_format(connection: sqlite3.Connection, path: Path, *, migrations: Mapp
         message = f"{path} was written by a newer version of this program (format {found}, this one knows {newest})"
         raise JobError(message)
     for version in range(found, newest):
+        if version not in migrations:
+            message = f"{path} has the format {version}, which no version of this program wrote: it is damaged"
+            raise JobError(message)
         for statement in migrations[version]:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {version + 1}")
@@ -103,6 +106,12 @@ def take(connection: sqlite3.Connection, cursor: int, take: int) -> list[Planned
         f"SELECT json_group_array(json_array(id, app_id, device, name)) FROM ({found})", (cursor, Outcome.SENT, take)
     ).fetchone()
     return _planned(sorted(_ROWS.decode(rows)))
+
+
+def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[int]:
+    """Return which operations of a range were marked as sent before: by a process that did not settle them."""
+    rows = connection.execute("SELECT id FROM operations WHERE id > ? AND id <= ? AND outcome = ?", (after, last, Outcome.SENT))
+    return [number for (number,) in rows]
 
 
 def mark_sent(connection: sqlite3.Connection, after: int, last: int) -> None:

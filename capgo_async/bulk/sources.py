@@ -203,7 +203,7 @@ class _File:
         self._digest = None
         rows = self._rows()
         try:
-            while batch := await to_thread.run_sync(_take, rows, size):
+            while batch := await to_thread.run_sync(_take, rows, size, abandon_on_cancel=True):
                 yield batch
         finally:
             # After a cancellation a thread may still be in it; the file is then closed when that thread lets go of it.

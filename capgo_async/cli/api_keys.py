@@ -7,6 +7,7 @@ import typer
 
 from ..bulk.report import ExitCode
 from ..endpoints.api_keys import ApiKeySettings, NewApiKey
+from ..errors import ConfigurationError
 from ..models import ApiKey
 from .asking import ask_before
 from .commands import Invocation, command
@@ -16,7 +17,7 @@ from .settings import Settings, SomeSettings, names_of, read_settings
 
 commands = typer.Typer(name="api-keys", help="Look at API keys, make, change and revoke them.", no_args_is_help=True)
 
-KeyId = Annotated[int, typer.Argument(metavar="ID", help="The number of the key.", show_default=False)]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The number of the key.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.", show_default=False)]
 
 
@@ -33,7 +34,7 @@ async def list_api_keys(connection: Connection, invocation: Invocation) -> int:
 async def get_api_key(key_id: KeyId, connection: Connection, invocation: Invocation) -> int:
     """Show one key, without its secret."""
     async with connection.client() as client:
-        return print_item(_without_secret(await client.api_keys.get(key_id)), invocation.speech)
+        return print_item(_without_secret(await client.api_keys.get(_number(key_id))), invocation.speech)
 
 
 @command(commands, "create", epilog=names_of(NewApiKey))
@@ -49,25 +50,35 @@ async def update_api_key(key_id: KeyId, settings: Settings, connection: Connecti
     """Change a key; no key can change itself."""
     changes = read_settings(settings, ApiKeySettings)
     async with connection.client() as client:
-        return print_item(_without_secret(await client.api_keys.update(key_id, changes)), invocation.speech)
+        return print_item(_without_secret(await client.api_keys.update(_number(key_id), changes)), invocation.speech)
 
 
-@command(commands, "regenerate")
+@command(commands, "regenerate", short="Give a key another secret and show it, this once.")
 async def regenerate_api_key(key_id: KeyId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
     """Give a key another secret and show it, this once; the old one stops working."""
-    await ask_before(f"Give API key {key_id} another secret", yes=yes)
+    number = _number(key_id)
+    await ask_before(f"Give API key {number} another secret", yes=yes)
     async with connection.client() as client:
-        return print_item(await client.api_keys.regenerate(key_id), invocation.speech)
+        return print_item(await client.api_keys.regenerate(number), invocation.speech)
 
 
 @command(commands, "delete")
 async def delete_api_key(key_id: KeyId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
     """Revoke a key; no key can revoke itself."""
-    await ask_before(f"Revoke API key {key_id}", yes=yes)
+    number = _number(key_id)
+    await ask_before(f"Revoke API key {number}", yes=yes)
     async with connection.client() as client:
-        await client.api_keys.delete(key_id)
-    invocation.speech.done(f"revoked API key {key_id}", deleted=key_id)
+        await client.api_keys.delete(number)
+    invocation.speech.done(f"revoked API key {number}", deleted=number)
     return ExitCode.OK
+
+
+def _number(key_id: str) -> int:
+    """Read the number of a key; what is none may be a key itself, and is not said back."""
+    if not (key_id.isascii() and key_id.isdecimal()):
+        message = "a key is named by its number, which `api-keys list` shows"
+        raise ConfigurationError(message)
+    return int(key_id)
 
 
 def _without_secret(key: ApiKey) -> ApiKey:

@@ -42,7 +42,7 @@ async def create_channel(
         return print_item(await client.channels.create(app_id, name, wanted), invocation.speech)
 
 
-@command(commands, "update", epilog=names_of(ChannelSettings))
+@command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists.")
 async def update_channel(
     app_id: AppId, name: ChannelName, settings: Settings, connection: Connection, invocation: Invocation
 ) -> int:
@@ -53,7 +53,7 @@ async def update_channel(
         return print_item(await client.channels.get(app_id, name), invocation.speech)
 
 
-@command(commands, "delete")
+@command(commands, "delete", short="Delete a channel and the links to it.")
 async def delete_channel(
     app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation, *, yes: Yes = False
 ) -> int:
@@ -64,7 +64,7 @@ async def delete_channel(
     return _print_change(invocation, app_id, name, "deleted")
 
 
-@command(commands, "roll-back")
+@command(commands, "roll-back", short="End a rollout: all stay on the stable bundle.")
 async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """End the rollout of a channel: all devices stay on its stable bundle."""
     async with connection.client() as client:

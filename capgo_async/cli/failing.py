@@ -11,6 +11,7 @@ _CODES: Final[Mapping[type[BaseException], int]] = {
     errors.AuthenticationError: ExitCode.KEY_REFUSED,
     errors.TransportError: ExitCode.UNREACHABLE,
     errors.DiskFull: ExitCode.STOPPED,
+    errors.SafetyStop: ExitCode.STOPPED,
     errors.ConfigurationError: ExitCode.USAGE,
     errors.JobError: ExitCode.USAGE,
     errors.InvalidRequest: ExitCode.USAGE,

@@ -26,7 +26,7 @@ async def list_members(org_id: OrgId, connection: Connection, invocation: Invoca
         return await print_listing(client.members.list(org_id), ("email", "role", "is_tmp", "uid"), invocation.speech)
 
 
-@command(commands, "invite")
+@command(commands, "invite", short="Invite somebody who has an account.")
 async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Connection, invocation: Invocation) -> int:
     """Invite somebody who has an account; does not change the role of a member."""
     async with connection.client() as client:
@@ -35,7 +35,7 @@ async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Con
     return ExitCode.OK
 
 
-@command(commands, "remove")
+@command(commands, "remove", short="Remove a member, or an open invitation.")
 async def remove_member(
     org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None
 ) -> int:

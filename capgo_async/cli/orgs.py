@@ -44,7 +44,7 @@ async def create_organization(name: Name, connection: Connection, invocation: In
         return print_item(await client.organizations.create(new), invocation.speech)
 
 
-@command(commands, "update", epilog=names_of(OrganizationSettings))
+@command(commands, "update", epilog=names_of(OrganizationSettings), short="Change an organization.")
 async def update_organization(org_id: OrgId, settings: Settings, connection: Connection, invocation: Invocation) -> int:
     """Change an organization; never creates one, whatever the server's generation."""
     changes = read_settings(settings, OrganizationSettings)
@@ -52,7 +52,7 @@ async def update_organization(org_id: OrgId, settings: Settings, connection: Con
         return print_item(await client.organizations.update(org_id, changes), invocation.speech)
 
 
-@command(commands, "delete")
+@command(commands, "delete", short="Delete an organization and everything in it.")
 async def delete_organization(org_id: OrgId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
     """Delete an organization with all its apps, channels, bundles and members. Nothing brings them back."""
     await ask_before(f"Delete organization {org_id} and everything in it", yes=yes)
@@ -62,7 +62,7 @@ async def delete_organization(org_id: OrgId, connection: Connection, invocation:
     return ExitCode.OK
 
 
-@command(commands, "audit")
+@command(commands, "audit", short="List what was changed in an organization.")
 async def list_audit(
     org_id: OrgId,
     connection: Connection,

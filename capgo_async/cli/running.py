@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ..bulk import Job, Report
 from ..bulk.report import ExitCode
-from ..errors import DiskFull, JobError
+from ..errors import DiskFull, JobError, SafetyStop
 from ..ring import Caller
 from .alongside import alongside
 from .asking import Question
@@ -39,7 +39,7 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
     try:
         report = await followed(job, terms.client, terms.invocation, rebind=terms.running.rebind)
     except Exception as error:
-        if not isinstance(error, JobError) or isinstance(error, DiskFull):
+        if not isinstance(error, JobError) or isinstance(error, DiskFull | SafetyStop):
             print_report(await job.report(), speech)
             speech.say(resume_line(job.path, terms.connection))
         raise
