@@ -79,7 +79,7 @@ class Effort:
     finished.
     """
 
-    __slots__ = ("abandoned", "attempts", "began_at", "in_doubt", "request_id", "seconds", "waiting")
+    __slots__ = ("abandoned", "attempts", "began_at", "in_doubt", "request_id", "seconds", "unconnected", "waiting")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -87,6 +87,7 @@ class Effort:
         self.seconds = 0.0
         self.request_id: str | None = None
         self.in_doubt = False
+        self.unconnected = False
         self.abandoned = False
         self.waiting: anyio.CancelScope | None = None
 
@@ -206,9 +207,14 @@ class Requester:
 
     async def _sleep(self, seconds: float, effort: Effort, *, park: bool) -> None:
         effort.seconds += seconds
-        if park:
+        if park and not effort.unconnected:
             raise Parked(anyio.current_time() + seconds, effort)
-        await anyio.sleep(seconds)
+        # A server that takes no connection takes none for others either: they are not sent to knock meanwhile.
+        with anyio.CancelScope() as effort.waiting:
+            await anyio.sleep(seconds)
+        abandoned, effort.waiting = effort.waiting.cancel_called, None
+        if abandoned:
+            raise Parked(anyio.current_time(), effort)
 
     async def _attempt(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
         """Make one attempt; a rate limit is waited out and does not count as one."""
@@ -273,6 +279,7 @@ class Requester:
             result = decode(response, call.name)
         except CapgoError as error:
             failure = error
+            effort.unconnected = isinstance(error, NotConnected)
             fate = _fate_of(error, fate)
             self._judge_key(call, error)
             self._close_scope(call, error)

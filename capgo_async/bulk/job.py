@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import anyio
 import filelock
 
-from ..errors import DiskFull, JobError
+from ..errors import AuthenticationError, DiskFull, JobError
 from ..limits import Scope, ScopeKind
 from ..pacing import Usage
 from ..ring import Caller
@@ -160,7 +160,7 @@ class Job:
         """
         self._asked_to_drain = False
         with _locked(self.path):
-            await self._bind(client, rebind=rebind)
+            former = await self._bind(client, rebind=rebind)
             started, before = anyio.current_time(), _count(client)
             await client.prepare()
             await self._seed(client)
@@ -174,7 +174,7 @@ class Job:
             how = "stopped"
             try:
                 with anyio.CancelScope() as self._scope:
-                    await self._runner.run()
+                    await self._refusing(former)
                 how = "drained" if self._runner.drained or self._scope.cancel_called else "finished"
             finally:
                 with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
@@ -243,7 +243,19 @@ class Job:
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
 
-    async def _bind(self, client: Caller, *, rebind: bool) -> None:
+    async def _refusing(self, former: dict[str, str]) -> None:
+        """Run, and stay bound as before where the new key is refused."""
+        assert self._runner is not None  # noqa: S101 - made by the caller
+        try:
+            await self._runner.run()
+        except AuthenticationError:
+            if former:
+                await self._journal.rewrite(**former)
+                self._facts.update(former)
+            raise
+
+    async def _bind(self, client: Caller, *, rebind: bool) -> dict[str, str]:
+        """Bind the job to the client's server and keys, and return what it was bound to before where that differs."""
         salt = bytes.fromhex(self._facts["key_salt"])
         bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(salt)}
         changed = [name for name, value in bound.items() if self._facts[name] != value]
@@ -251,9 +263,11 @@ class Job:
             what = " and ".join("base URL" if name == "base_url" else "API key" for name in changed)
             message = f"{self.path} was made with another {what}: use the same, or --rebind to go on with this one"
             raise JobError(message)
+        former = {name: self._facts[name] for name in changed}
         if changed:
             await self._journal.rewrite(**bound)
             self._facts.update(bound)
+        return former
 
     def _measuring(self, client: Caller, started: float, before: tuple[int, int, int]) -> Callable[[], Measures]:
         keys = _keys(client, self._facts)

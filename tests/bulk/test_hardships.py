@@ -136,6 +136,30 @@ async def test_a_fault_of_the_run_is_no_failure_of_its_operations(tmp_path: Path
 
 
 @in_virtual_time
+async def test_a_key_that_is_refused_does_not_become_the_key_of_the_job(tmp_path: Path) -> None:
+    sandbox, path = sandbox_of(devices=60), tmp_path / "x.capgo-job"
+    await made(path, sandbox)
+    async with client_of(sandbox, api_key="00000000-0000-4000-8000-0000000bad00") as capgo, await Job.open(path) as job:
+        with pytest.raises(errors.AuthenticationError):
+            await job.run(capgo, rebind=True)
+    async with client_of(sandbox) as capgo, await Job.open(path) as job:
+        assert (await job.run(capgo)).pending == 0
+
+
+@in_virtual_time
+async def test_a_server_that_takes_no_connection_is_not_knocked_at_by_the_whole_fleet(tmp_path: Path) -> None:
+    sandbox, path = sandbox_of(devices=2000), tmp_path / "x.capgo-job"
+    await made(path, sandbox)
+    transport = ScriptedTransport(last=errors.NotConnected("nobody there"))
+    options = {"rate": "off", "concurrency": 8, "retries": 4}
+    async with CapgoClient(api_key="00000000-0000-4000-8000-00000000aaaa", transport=transport, **options) as capgo:  # type: ignore[arg-type]  # options of the client
+        async with await Job.open(path) as job:
+            with pytest.raises(errors.NotConnected):
+                await job.run(capgo, rebind=True)
+    assert len(transport.requests) <= 8 * 5
+
+
+@in_virtual_time
 async def test_verify_is_bound_as_run_is(tmp_path: Path) -> None:
     sandbox, path = sandbox_of(devices=60), tmp_path / "x.capgo-job"
     await made(path, sandbox)
