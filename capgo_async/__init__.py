@@ -32,6 +32,7 @@ from .models import (
 from .paging import Listing
 from .requester import Attempt, raw_responses
 from .resources.bundles import Deleted
+from .ring import KeyRing
 from .version import __version__
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "DeviceFilter",
     "Dialect",
     "FixedWindow",
+    "KeyRing",
     "LatestVersion",
     "Limit",
     "Listing",

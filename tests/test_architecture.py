@@ -47,6 +47,8 @@ BULK_ORDER = [
     "planning",
     "execution",
     "verification",
+    "metering",
+    "naming",
     "job",
 ]
 
@@ -115,6 +117,8 @@ GRADE_C = [
     "bulk/database.py",
     "bulk/job.py",
     "bulk/journal.py",
+    "bulk/metering.py",
+    "bulk/naming.py",
     "bulk/records.py",
     "bulk/sources.py",
     "bulk/staging.py",

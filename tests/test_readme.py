@@ -37,7 +37,8 @@ async def run(directory: Path, base_url: str, *arguments: str) -> str:
 async def test_the_programs_in_the_readme_run(tmp_path: Path, program: str) -> None:
     sandbox = sandbox_of(devices=60)
     write_csv(tmp_path / "devices.csv", [(device,) for device in ids_of(sandbox)])
-    script = f"import asyncio\ndevice_id = 'd1'\nasync def main():\n{textwrap.indent(program, '    ')}\nasyncio.run(main())\n"
+    given = f"device_id = 'd1'\nother_key = third_key = {SUPER_ADMIN_KEY!r}"
+    script = f"import asyncio\n{given}\nasync def main():\n{textwrap.indent(program, '    ')}\nasyncio.run(main())\n"
     (tmp_path / "program.py").write_text(script.replace('api_key="..."', "").replace("com.example.app", APP))
     async with serve(sandbox) as address:
         out = await run(tmp_path, address.base_url, "program.py")

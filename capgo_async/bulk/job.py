@@ -1,27 +1,24 @@
 """`Job`: a plan and the outcome of every operation, in one file that outlives processes."""
 
 import contextlib
-import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
-import filelock
 
 from ..errors import AuthenticationError, DiskFull, JobError
-from ..limits import Scope, ScopeKind
-from ..pacing import Usage
 from ..ring import Caller
 from .contents import JobRow, Rows
-from .execution import Executor, call_of
+from .execution import Executor
 from .journal import Journal
+from .metering import Meter, seed
+from .naming import give_name, locked
 from .operations import FormerState
 from .plan import Plan
 from .planning import Hear, Options, draw_up
-from .records import LastUsage, Measures
 from .report import Report
 from .runner import Progress, Runner
 from .sources import Source
@@ -45,9 +42,6 @@ _FACTS: Final = frozenset(
     }
 )
 """What every job says of itself."""
-_LOGS: Final = ("-wal", "-shm", "-journal")
-LOCK: Final = ".lock"
-"""What the name of a job's lock file has more than that of the job; one that is there belongs to somebody."""
 
 
 class Job:
@@ -81,12 +75,13 @@ class Job:
         every bad row, as line and reason, some at a time. Raises `InputError` for bad rows, `JobError` for a file of another
         source.
         """
-        path = Path(path)
+        path, options = Path(path), options or Options()
         if path.exists():
-            return await cls._same(path, source, client, options or Options())
+            return await cls._same(path, source, client, options)
         building = path.with_name(path.name + _BUILDING)
-        started, before = anyio.current_time(), _count(client)
-        with _locked(path):
+        salt = secrets.token_bytes(16)
+        meter = Meter(client, salt)
+        with locked(path):
             if path.exists():
                 message = f"another process made {path} in this moment: run it as it is, or choose another file"
                 raise JobError(message)
@@ -94,10 +89,10 @@ class Job:
             try:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
-                remarks = await draw_up(staging, source, client, options or Options(), on_rejected)
-                facts = _facts(source, client, options or Options(), remarks)
-                await staging.finish(facts, _measures(client, _keys(client, facts), started, before))
-                _give_name(building, path)
+                remarks = await draw_up(staging, source, client, options, on_rejected)
+                facts = {**_facts(source, client, options, salt), "remarks": list(remarks)}
+                await staging.finish(facts, meter())
+                give_name(building, path)
             except DiskFull as error:
                 message = f"no room for {path}: free some and plan again; nothing was sent"
                 raise DiskFull(message) from error
@@ -131,7 +126,7 @@ class Job:
             pass
         job = await cls.open(path, client=client)
         facts = job.facts
-        wanted = _facts(source, client, options, ())
+        wanted = _facts(source, client, options, bytes.fromhex(facts["key_salt"]))
         if any(facts.get(name) != wanted[name] for name in ("source_digest", "asked", "options")):
             await job.aclose()
             message = f"{path} exists and is of another source or other options: choose another file, or run it as it is"
@@ -159,12 +154,12 @@ class Job:
         not set.
         """
         self._asked_to_drain = False
-        with _locked(self.path):
+        with locked(self.path):
             former = await self._bind(client, rebind=rebind)
-            started, before = anyio.current_time(), _count(client)
+            meter = Meter(client, self._salt)
             await client.prepare()
-            await self._seed(client)
-            await self._journal.begin_run(self._measuring(client, started, before))
+            seed(client, self._salt, await self._journal.last_usage())
+            await self._journal.begin_run(meter)
             self._executor = Executor(client)
             self._runner = Runner(
                 self._journal, self._executor, workers=client.pacer.concurrency, progress=progress, watch=Watch(rules).note
@@ -196,10 +191,9 @@ class Job:
 
     async def verify(self, client: Caller) -> Report:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
-        with _locked(self.path):
+        with locked(self.path):
             await self._bind(client, rebind=False)
-            started, before = anyio.current_time(), _count(client)
-            await self._journal.begin_run(self._measuring(client, started, before))
+            await self._journal.begin_run(Meter(client, self._salt))
             remarks = await verify(self._journal, client)
             await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
             await self._journal.end_run("verified")
@@ -243,6 +237,10 @@ class Job:
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
 
+    @property
+    def _salt(self) -> bytes:
+        return bytes.fromhex(self._facts["key_salt"])
+
     async def _refusing(self, former: dict[str, str]) -> None:
         """Run, and stay bound as before where the new key is refused."""
         assert self._runner is not None  # noqa: S101 - made by the caller
@@ -256,8 +254,7 @@ class Job:
 
     async def _bind(self, client: Caller, *, rebind: bool) -> dict[str, str]:
         """Bind the job to the client's server and keys, and return what it was bound to before where that differs."""
-        salt = bytes.fromhex(self._facts["key_salt"])
-        bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(salt)}
+        bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(self._salt)}
         changed = [name for name, value in bound.items() if self._facts[name] != value]
         if changed and not rebind:
             what = " and ".join("base URL" if name == "base_url" else "API key" for name in changed)
@@ -269,64 +266,6 @@ class Job:
             self._facts.update(bound)
         return former
 
-    def _measuring(self, client: Caller, started: float, before: tuple[int, int, int]) -> Callable[[], Measures]:
-        keys = _keys(client, self._facts)
-        return lambda: _measures(client, keys, started, before)
-
-    async def _seed(self, client: Caller) -> None:
-        """Tell the pacer what the process before this one counted, at its worst where that process was killed."""
-        last = await self._journal.last_usage()
-        if last is None or last.client == client.name:
-            return
-        age = max(0.0, (_now() - datetime.fromisoformat(last.at)).total_seconds())
-        client.pacer.seed(_seeds(last, age, client, _keys(client, self._facts)))
-
-
-def _keys(client: Caller, facts: dict[str, Any]) -> dict[Scope, Scope]:
-    """Return the scope of each key and how the file names it: processes name keys anew."""
-    salt = bytes.fromhex(facts["key_salt"])
-    return {each.requester.key_scope: (ScopeKind.KEY, each.fingerprint(salt)[:16]) for each in client.clients}
-
-
-def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]) -> list[Usage]:
-    present = {stored: scope for scope, stored in keys.items()}
-    usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
-    if not last.uncounted:
-        return [Usage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
-    # Killed: what was marked as sent may have left just now, each as often as it may be tried.
-    uncounted: dict[tuple[str, ...], int] = {}
-    for planned in last.uncounted:
-        key = client.client_of(planned.operation.app_id).requester.key_scope
-        for scope in (*call_of(planned.operation).scopes, key):
-            uncounted[scope] = uncounted.get(scope, 0) + 1 + client.policy.retries
-    scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
-    return [Usage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # Under one name for all: a link to the job is the job.
-    path = path.resolve()
-    if not path.parent.is_dir():
-        message = f"cannot write {path}: there is no directory {path.parent}"
-        raise JobError(message)
-    lock = filelock.FileLock(path.with_name(path.name + LOCK))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        message = f"another process is running {path}"
-        raise JobError(message) from None
-    except OSError as error:
-        message = f"cannot write beside {path}: {error.strerror}"
-        raise JobError(message) from error
-    try:
-        yield
-    finally:
-        if not path.exists():
-            # Nothing came of it: leave nothing behind.
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
 
 def _check_facts(path: Path, facts: dict[str, Any]) -> None:
     if missing := _FACTS - facts.keys():
@@ -334,20 +273,7 @@ def _check_facts(path: Path, facts: dict[str, Any]) -> None:
         raise JobError(message)
 
 
-def _give_name(building: Path, path: Path) -> None:
-    """Make a planned job out of `building`, durably; logs of a job that had this name before would be replayed onto it."""
-    for suffix in _LOGS:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    building.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _facts(source: Source, client: Caller, options: Options, remarks: tuple[str, ...]) -> dict[str, Any]:
-    salt = secrets.token_bytes(16)
+def _facts(source: Source, client: Caller, options: Options, salt: bytes) -> dict[str, Any]:
     return {
         "source": source.name,
         "source_digest": source.digest,
@@ -356,31 +282,5 @@ def _facts(source: Source, client: Caller, options: Options, remarks: tuple[str,
         "base_url": client.base_url,
         "key_salt": salt.hex(),
         "key_fingerprint": client.fingerprint(salt),
-        "created_at": _now().isoformat(timespec="seconds"),
-        "remarks": list(remarks),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _count(client: Caller) -> tuple[int, int, int]:
-    counters = client.counters
-    return counters.requests, counters.retries, counters.rate_limited
-
-
-def _measures(client: Caller, keys: dict[Scope, Scope], started: float, before: tuple[int, int, int]) -> Measures:
-    requests, retries, rate_limited = (now - then for now, then in zip(_count(client), before, strict=True))
-    return Measures(
-        at=_now().isoformat(),
-        elapsed_seconds=anyio.current_time() - started,
-        requests=requests,
-        retries=retries,
-        rate_limited=rate_limited,
-        last=LastUsage(
-            _now().isoformat(),
-            client.name,
-            tuple(Usage(keys.get(entry.scope, entry.scope), entry.used, entry.age) for entry in client.pacer.usage()),
-        ),
-    )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from ..bulk import Job, Options, Source
-from ..bulk.job import LOCK
+from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
 from ..ring import Caller
 from .commands import Invocation

@@ -11,8 +11,7 @@ import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, statuses, write_csv
 from virtual_time import in_virtual_time, run_in_virtual_time
 
-from capgo_async.bulk import Job, Report, read_operations
-from capgo_async.bulk import job as job_module
+from capgo_async.bulk import Job, Report, metering, read_operations
 from capgo_async.endpoints.bundles import list_bundles
 from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
 from capgo_async.sandbox import AccessLine, Sandbox
@@ -158,8 +157,8 @@ def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_res
 
     async def resumed(drained_at: float) -> Report:
         await anyio.sleep(drained_at + 11.5)
-        real = job_module._now
-        monkeypatch.setattr(job_module, "_now", lambda: real() + timedelta(seconds=11.5))
+        real = metering._now
+        monkeypatch.setattr(metering, "_now", lambda: real() + timedelta(seconds=11.5))
         async with client_of(sandbox) as capgo, await Job.open(path) as job:
             report = await job.run(capgo)
             assert capgo.pacer.limits_of((ScopeKind.APP_ADDRESS, APP)) == (1000,)

@@ -64,6 +64,7 @@ NAMES = [
     "DeviceFilter",
     "Dialect",
     "FixedWindow",
+    "KeyRing",
     "LatestVersion",
     "Limit",
     "Listing",
