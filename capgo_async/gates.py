@@ -1,7 +1,8 @@
 """Gates: for what was sent so far and a time, the earliest time at which one more request may go (contract B).
 
 A gate never needs the server's clock. The server counts a request somewhere between its departure and its answer, so a request
-is held against the limit from its departure on, and its window begins to run out at its answer.
+is held against the limit from its departure on, and its window begins to run out at its answer. Past 300 lines because there
+is a gate for each of three limiters, and what one forgets the others must not.
 """
 
 import enum

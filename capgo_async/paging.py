@@ -1,6 +1,7 @@
 """Listings: given this page, what comes next (contract C6, C7, G3), and the `Listing` that walks them.
 
 A walk is pure: it is fed pages and says what to ask for next, or that the listing is complete, or raises `ListingError`.
+Past 300 lines because every generation of listing has a walk of its own, and all their guards are read side by side.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable

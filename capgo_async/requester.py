@@ -1,7 +1,8 @@
 """The one way a request is made: pace, send, decode; and try again as the table says.
 
 The first attempt runs bare. tenacity takes over at the first retryable failure. A rate limit is no failure: it closes a gate
-and uses up neither an attempt nor the time for retries.
+and uses up neither an attempt nor the time for retries. Past 300 lines because all that may happen between a call and its last
+attempt is decided here, in one class.
 """
 
 import math
