@@ -3,19 +3,19 @@
 from .contents import JobRow, Rows
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
-from .plan import Change, Plan, Reason
+from .plan import Part, Plan, Reason
 from .planning import Options, Unknown
 from .report import Report
 from .sources import Source, from_operations, read_operations
 
 __all__ = [
-    "Change",
     "FormerState",
     "Job",
     "JobRow",
     "LinkDevice",
     "Operation",
     "Options",
+    "Part",
     "Plan",
     "Reason",
     "Report",

@@ -8,7 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from ..limits import Limit
-from .plan import Change, Plan, Reason, time_of
+from .kinds import KINDS, object_of
+from .operations import Change
+from .plan import Part, Plan, Reason, time_of
 from .records import open_by_app, report_of
 from .schema import Outcome, Verdict
 
@@ -26,12 +28,16 @@ class Rows(enum.StrEnum):
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a job and what came of it; what a bad row cannot tell, and what no server said, is `None`."""
+    """One row of a job and what came of it; what a bad row cannot tell, and what no server said, is `None`.
+
+    `target` is a device id, or the name of a channel or bundle, or an address; `what` is what is done to it, such as "link to
+    beta"; `app_id` is the organization of a member.
+    """
 
     line: int
     app_id: str | None
-    device_id: str | None
-    channel: str | None
+    target: str | None
+    what: str | None
     reason: str | None
     cause: str | None = None
     status: int | None = None
@@ -40,36 +46,43 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
     """Return the plan of the job; without `limits` it does not say how long that takes."""
-    report, by_app = report_of(connection, ""), open_by_app(connection)
+    report = report_of(connection, "")
+    requests: dict[str, int] = {}
+    for app_id, kind, operations in open_by_app(connection):
+        requests[app_id] = requests.get(app_id, 0) + operations * len(KINDS[kind].requests)
     return Plan(
         rows=report.rows,
         planned=report.planned,
         skipped=report.skipped,
         rejected=report.rejected,
         unknown=facts["unknown"],
-        apps=tuple(by_app),
-        requests=report.pending,
-        seconds=None if limits is None else time_of(limits, by_app),
+        apps=tuple(requests.items()),
+        requests=sum(requests.values()),
+        seconds=None if limits is None else time_of(limits, tuple(requests.items())),
         remarks=tuple(facts["remarks"]),
         changes=tuple(_changes(connection)),
         reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
     )
 
 
-def _changes(connection: sqlite3.Connection) -> list[Change]:
+def _changes(connection: sqlite3.Connection) -> list[Part]:
     found = connection.execute("""
-        SELECT iif(channel IS NULL, 'unlink', 'link'), channels.name, app_id, count(*)
-        FROM operations JOIN apps ON apps.id = app LEFT JOIN channels ON channels.id = channel
-        GROUP BY channel, app
+        SELECT kind, argument, app_id, count(*)
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        GROUP BY change, app
     """)
-    return [Change(kind=kind, channel=channel, app_id=app, devices=devices) for kind, channel, app, devices in found]
+    return [Part(kind=kind, what=_what(kind, argument), app_id=app, targets=targets) for kind, argument, app, targets in found]
+
+
+def _what(kind: str, argument: str) -> str:
+    return KINDS[kind].verb + object_of(Change(kind, argument))
 
 
 # Reasons that name lines are one for all lines.
 _REASONS = """
     SELECT CASE
         WHEN reason LIKE 'identical to line %' THEN 'identical to an earlier row'
-        WHEN reason LIKE 'contradicts another row %' THEN 'contradicts another row for the same device'
+        WHEN reason LIKE 'contradicts another row %' THEN substr(reason, 1, instr(reason, ' (') - 1)
         ELSE reason END AS why, count(*) AS rows
     FROM others WHERE fate = ? GROUP BY why ORDER BY rows DESC, min(line) LIMIT ?
 """
@@ -93,16 +106,26 @@ def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int)
     """Return up to `most` rows behind the place `after`, each with its place."""
     if wanted in _CONDITIONS:
         statement = f"""
-            SELECT operations.id, line, app_id, device, channels.name, message, cause, status, request_id
-            FROM operations JOIN apps ON apps.id = app LEFT JOIN channels ON channels.id = channel
+            SELECT operations.id, line, app_id, name, kind, argument, message, cause, status, request_id
+            FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
             WHERE {_CONDITIONS[wanted]} AND operations.id > ? ORDER BY operations.id LIMIT ?
         """
         found = connection.execute(statement, (after, most))
     else:
         statement = """
-            SELECT line, line, app_id, device, channel, reason, NULL, NULL, NULL
-            FROM others WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
+            SELECT line, line, app_id, name, kind, argument, reason, NULL, NULL, NULL
+            FROM others LEFT JOIN changes ON changes.id = change WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
         """
         found = connection.execute(statement, (wanted, after, most))
-    names = JobRow.__struct_fields__
-    return [(place, JobRow(**dict(zip(names, values, strict=True)))) for place, *values in found]
+    return [
+        (
+            place,
+            JobRow(
+                line=line, app_id=app, target=name, what=kind and _what(kind, argument), **dict(zip(_REST, rest, strict=True))
+            ),
+        )
+        for place, line, app, name, kind, argument, *rest in found
+    ]
+
+
+_REST: Final = ("reason", "cause", "status", "request_id")

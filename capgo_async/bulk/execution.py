@@ -1,6 +1,14 @@
 """Executes one operation with a client or a ring: the bridge between the engine and the wire."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import anyio
+import msgspec
+
 from .. import wire
+from ..client import CapgoClient
 from ..endpoints import devices as endpoints
 from ..endpoints.call import Call
 from ..errors import (
@@ -9,51 +17,67 @@ from ..errors import (
     CapgoError,
     ConfigurationError,
     ConnectionLost,
+    DangerousCall,
     NotConnected,
     SafetyStop,
     SubscriptionRequired,
 )
-from ..requester import Effort, Parked
+from ..requester import Effort, Parked, Requester
 from ..retry import is_ambiguous
 from ..ring import Caller
-from .operations import LinkDevice, Operation, Target, UnlinkDevice
+from .kinds import KINDS
+from .operations import (
+    DeleteBundle,
+    DeleteChannel,
+    FormerState,
+    LinkDevice,
+    Operation,
+    PromoteBundle,
+    RemoveMember,
+    RenewDevice,
+    SetBundleMetadata,
+    Target,
+    UnlinkDevice,
+    UpdateChannel,
+    change_of,
+    inverse,
+)
 from .runner import Done, Failed, Later, NotSent, Result, Stopped
+
+
+class _Course(NamedTuple):
+    """How far an operation has come: which of its calls is next, and what that has used up."""
+
+    step: int
+    effort: Effort
+
+    @property
+    def in_doubt(self) -> bool:
+        """Tell whether something of the operation may have been processed."""
+        return self.step > 0 or self.effort.in_doubt
 
 
 class Executor:
     """Turn operations into calls, and what comes of them into results.
 
-    A refused key and a server that cannot be reached stop the run. After `drain`, whatever waits gives up with
-    `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished.
+    A refused key and a server that cannot be reached stop the run. After `drain`, whatever waits for its own target gives up
+    with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished. `in_doubt`
+    are operations that an earlier run left so, each with what the plan saw.
     """
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, in_doubt: Mapping[Target, FormerState] | None = None) -> None:
         self._caller = caller
-        self._efforts: dict[Target, Effort] = {}
+        self._in_doubt = in_doubt or {}
+        self._courses: dict[Target, _Course] = {}
         self._active: set[Effort] = set()
+        self._locks: dict[str, anyio.Lock] = {}
         self._draining = False
 
     async def __call__(self, operation: Operation) -> Result:
         """Execute `operation` as far as it goes without waiting for its own target."""
-        effort = (self._efforts.pop(operation.target, None) if self._efforts else None) or Effort()
-        self._active.add(effort)
-        requester = self._caller.client_of(operation.app_id).requester
-        try:
-            await requester.call_or_park(call_of(operation), wire.acknowledge, effort)
-        except Parked as parked:
-            return self._parked(operation, parked)
-        except (AuthenticationError, NotConnected, ConfigurationError) as error:
-            return Stopped(error, effort.in_doubt)
-        except SubscriptionRequired as error:
-            return Stopped(SafetyStop(str(error)), effort.in_doubt)
-        except CapgoError as error:
-            if isinstance(error, ConnectionLost) and requester.answered_at < effort.began_at:
-                # Nobody was answered since this began: not the operation failed, the server is away.
-                return Stopped(error, effort.in_doubt)
-            return failure_of(error, effort)
-        finally:
-            self._active.discard(effort)
-        return Done(effort.request_id)
+        if isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
+            return await self._call_by_call(operation)
+        return await self._as_a_whole(operation)
 
     def drain(self) -> None:
         """Give up everything that waits; nothing new begins."""
@@ -61,24 +85,133 @@ class Executor:
         for effort in self._active:
             effort.abandon()
 
-    def _parked(self, operation: Operation, parked: Parked) -> Result:
-        if self._draining and not parked.effort.in_doubt:
+    async def _call_by_call(self, operation: LinkDevice | UnlinkDevice | RenewDevice) -> Result:
+        course = (self._courses.pop(operation.target, None) if self._courses else None) or _Course(0, Effort())
+        calls = calls_of(operation)
+        while True:
+            result = await self._call(calls[course.step], operation, course)
+            if not isinstance(result, Done) or course.step == len(calls) - 1:
+                return result
+            course = _Course(course.step + 1, Effort())
+
+    async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
+        effort = course.effort
+        self._active.add(effort)
+        requester = self._caller.client_of(operation.app_id).requester
+        try:
+            await requester.call_or_park(call, wire.acknowledge, effort)
+        except Parked as parked:
+            return self._parked(operation, parked, course)
+        except CapgoError as error:
+            stop = _stop(error, requester, effort.began_at)
+            if stop is not None:
+                return Stopped(stop, course.in_doubt)
+            failed = failure_of(error, effort.request_id)
+            if course.step:
+                failed = failed._replace(message=f"the override was removed, and not set again: {error}")
+            return failed
+        finally:
+            self._active.discard(effort)
+        return Done(effort.request_id)
+
+    def _parked(self, operation: Operation, parked: Parked, course: _Course) -> Result:
+        course = course._replace(effort=parked.effort)
+        if self._draining and not course.in_doubt:
             return NotSent()
-        self._efforts[operation.target] = parked.effort
-        return Later(parked.until, parked.effort.in_doubt)
+        self._courses[operation.target] = course
+        return Later(parked.until, course.in_doubt)
+
+    async def _as_a_whole(self, operation: Operation) -> Result:
+        """Execute an operation that is several calls with looks between them."""
+        if self._draining:
+            return NotSent()
+        client = self._caller.client_of(operation.app_id)
+        began_at = anyio.current_time()
+        try:
+            return await self._do(client, operation)
+        except CapgoError as error:
+            stop = _stop(error, client.requester, began_at)
+            if stop is not None:
+                return Stopped(stop)
+            gone = KINDS[change_of(operation).kind].gone
+            if gone is not None and isinstance(error, gone) and operation.target in self._in_doubt:
+                # An earlier run sent this: it was done then (contract G1).
+                return Done()
+            return failure_of(error)
+
+    async def _do(self, client: CapgoClient, operation: Operation) -> Done | Failed:
+        match operation:
+            case UpdateChannel(settings=settings):
+                async with self._apart(operation):
+                    await client.channels.update(operation.app_id, operation.channel, settings)
+            case PromoteBundle():
+                return await self._promote(client, operation)
+            case DeleteChannel():
+                await client.channels.delete(operation.app_id, operation.channel)
+            case DeleteBundle():
+                await client.bundles.delete(operation.app_id, operation.bundle)
+            case SetBundleMetadata():
+                await client.bundles.set_metadata(operation.app_id, operation.version_id, operation.metadata)
+            case RemoveMember():
+                await client.members.remove(operation.org_id, operation.email)
+        return Done()
+
+    @asynccontextmanager
+    async def _apart(self, operation: UpdateChannel) -> AsyncIterator[None]:
+        """Let changes of `public` in one app go one after the other: two at once fail (contract G2)."""
+        if operation.settings.public is msgspec.UNSET:
+            yield
+            return
+        async with self._locks.setdefault(operation.app_id, anyio.Lock()):
+            yield
+
+    async def _promote(self, client: CapgoClient, operation: PromoteBundle) -> Done | Failed:
+        former = self._in_doubt.get(operation.target)
+        if former is not None:
+            channel = await client.channels.get(operation.app_id, operation.channel)
+            now = channel.version.id if channel.version is not None else None
+            if now == operation.version_id:
+                return Done()
+            back = inverse(operation, former)
+            as_planned = now == back.version_id if isinstance(back, PromoteBundle) else channel.bundle_name is None
+            if not as_planned:
+                message = (
+                    f"somebody else gave {operation.channel} of {operation.app_id} the bundle {channel.bundle_name} meanwhile"
+                )
+                return Failed("changed_since", message)
+        await client.bundles.promote(operation.app_id, version_id=operation.version_id, channel_id=operation.channel_id)
+        return Done()
 
 
-def call_of(operation: Operation) -> Call:
-    """Return the call that `operation` makes."""
+def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, ...]:
+    """Return the calls that an operation on a device makes, in their order."""
     match operation:
-        case LinkDevice():
-            return endpoints.link_device(operation.app_id, operation.device_id, operation.channel)
+        case LinkDevice(channel=channel):
+            return (endpoints.link_device(operation.app_id, operation.device_id, channel),)
         case UnlinkDevice():
-            return endpoints.unlink_device(operation.app_id, operation.device_id)
+            return (endpoints.unlink_device(operation.app_id, operation.device_id),)
+        case RenewDevice(channel=channel):
+            return (
+                endpoints.unlink_device(operation.app_id, operation.device_id),
+                endpoints.link_device(operation.app_id, operation.device_id, channel),
+            )
 
 
-def failure_of(error: CapgoError, effort: Effort) -> Failed:
+def _stop(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
+    """Return what ends the run, where an error is not about its operation alone."""
+    if isinstance(error, SubscriptionRequired):
+        return SafetyStop(str(error))
+    if isinstance(error, AuthenticationError | NotConnected):
+        return error
+    if isinstance(error, ConfigurationError) and not isinstance(error, DangerousCall):
+        return error
+    # Where nobody was answered since this began, the server is away.
+    return error if isinstance(error, ConnectionLost) and requester.answered_at < began_at else None
+
+
+def failure_of(error: CapgoError, request_id: str | None = None) -> Failed:
     """Return what a final error says of its operation: `ambiguous` when the request may have been processed."""
-    status = error.status if isinstance(error, ApiError) else None
-    code = error.code if isinstance(error, ApiError) else type(error).__name__
-    return Failed("ambiguous" if is_ambiguous(error) else code, str(error), status, effort.request_id)
+    cause, status = type(error).__name__, None
+    if isinstance(error, ApiError):
+        cause, status, request_id = error.code, error.status, request_id or error.request_id
+    return Failed("ambiguous" if is_ambiguous(error) else cause, str(error), status, request_id)

@@ -160,7 +160,7 @@ class Job:
             await client.prepare()
             seed(client, self._salt, await self._journal.last_usage())
             await self._journal.begin_run(meter)
-            self._executor = Executor(client)
+            self._executor = Executor(client, await self._journal.in_doubt())
             self._runner = Runner(
                 self._journal, self._executor, workers=client.pacer.concurrency, progress=progress, watch=Watch(rules).note
             )

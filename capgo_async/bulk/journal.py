@@ -12,7 +12,7 @@ from ..limits import Limit
 from . import contents, records, schema
 from .contents import JobRow, Rows
 from .database import Database, Mode
-from .operations import FormerState
+from .operations import FormerState, Target
 from .plan import Plan
 from .records import LastUsage, Measures
 from .report import Report
@@ -69,6 +69,11 @@ class Journal:
         """Return what the process before this one counted; `None` when there was none."""
         return await self._database.run(records.last_usage)
 
+    async def in_doubt(self) -> dict[Target, FormerState]:
+        """Return the targets of operations that an earlier run left in doubt, with what the plan saw."""
+        found = await self._database.run(records.in_doubt)
+        return {operation.target: former for operation, former in found}
+
     async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: int) -> Sequence[Planned]:
         """Record outcomes, take back what never left, and hand out up to `take` operations, marked as sent; one commit."""
         planned = await self._database.run(self._advance, settled, returned, take, self._measures())
@@ -102,7 +107,7 @@ class Journal:
 
     async def judge(self, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
         """Compare done operations of an app with devices that a listing shows, each with its channel."""
-        await self._database.run(records.judge, app_id, shown)
+        await self._database.run(records.judge_devices, app_id, shown)
 
     async def end_verdicts(self, app_id: str) -> None:
         """Say of what no listing showed that nobody can tell."""

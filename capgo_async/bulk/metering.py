@@ -1,14 +1,21 @@
 """What a run used of the server's limits: counted for the job file, and told to the pacer of the run after it."""
 
+from collections import Counter
 from datetime import UTC, datetime
+from typing import Final
 
 import anyio
 
 from ..limits import Scope, ScopeKind
 from ..pacing import Usage
 from ..ring import Caller
-from .execution import call_of
+from .execution import calls_of
+from .kinds import KINDS
+from .operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
 from .records import LastUsage, Measures
+
+_LOOKS: Final = 2
+"""An operation that looks at its target may do so again after each of its requests."""
 
 
 class Meter:
@@ -57,10 +64,17 @@ def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]
     uncounted: dict[tuple[str, ...], int] = {}
     for planned in last.uncounted:
         key = client.client_of(planned.operation.app_id).requester.key_scope
-        for scope in (*call_of(planned.operation).scopes, key):
-            uncounted[scope] = uncounted.get(scope, 0) + 1 + client.policy.retries
+        for scope, times in _worst(planned.operation, key).items():
+            uncounted[scope] = uncounted.get(scope, 0) + times * (1 + client.policy.retries)
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
     return [Usage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
+
+
+def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
+    """Return how many calls may have been counted where, each as often as it may be tried."""
+    if not isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
+        return {key: _LOOKS * len(KINDS[change_of(operation).kind].requests)}
+    return dict(Counter(scope for call in calls_of(operation) for scope in (*call.scopes, key)))
 
 
 def _count(client: Caller) -> tuple[int, int, int]:

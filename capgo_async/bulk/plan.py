@@ -6,22 +6,25 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..limits import Limit, ScopeKind, spending_time
+from .kinds import KINDS, Kind
+from .operations import TargetKind
 from .report import counted
 
 EXPIRY: Final = "links expire after 30 days on self-hosted servers, 90 on the cloud; the same link again does not renew one"
 """What a plan says of the life of a link (contract C7)."""
+_EXPIRING: Final = frozenset({"link_device", "renew_device"})
 _NAMED_APPS: Final = 5
 _NAMED_GROUPS: Final = 10
 _ASKED_GROUPS: Final = 2
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to how many devices of one app: `link` to `channel`, or `unlink`."""
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done to how many targets of one app, such as "link to beta"; `kind` is the tag of the operations."""
 
     kind: str
-    channel: str | None
+    what: str
     app_id: str
-    devices: int
+    targets: int
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     seconds: float | None = None
     remarks: tuple[str, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[Part, ...] = ()
     reasons: tuple[Reason, ...] = ()
 
     def __str__(self) -> str:
@@ -59,9 +62,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def contents(self) -> list[str]:
         """Say what is done to which devices, and why rows need nothing: a line each."""
         groups = _groups(self.changes)
-        lines = [f"{group.what}: {counted(group.devices, 'device')} of {_named(group.apps)}" for group in groups]
+        lines = [f"{group.what}: {group.counted} of {group.named_apps}" for group in groups]
         if len(lines) > _NAMED_GROUPS:
-            rest = counted(sum(group.devices for group in groups[_NAMED_GROUPS:]), "device")
+            rest = counted(sum(group.targets for group in groups[_NAMED_GROUPS:]), self.noun)
             lines[_NAMED_GROUPS:] = [f"and {counted(len(lines) - _NAMED_GROUPS, 'further change')} of {rest}"]
         return [*lines, *(f"{reason.rows:,} {reason.fate}: {reason.reason}" for reason in self.reasons)]
 
@@ -69,14 +72,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Return what to ask before anything is sent."""
         groups = _groups(self.changes)
         if len(groups) > _ASKED_GROUPS:
-            kinds = " and ".join(sorted({group.kind for group in groups}))
-            channels = counted(sum(group.channel is not None for group in groups), "channel")
-            asked = f"{kinds} {counted(self.requests, 'device')} of {_number(self.apps)}, {channels},"
+            verbs = " and ".join(sorted({group.kind.verb for group in groups}))
+            targets = counted(sum(group.targets for group in groups), self.noun)
+            asked = f"{verbs} {targets} of {_number(self.apps)}, {counted(len(groups), 'change')},"
         else:
             asked = " and ".join(
-                f"{group.kind} {counted(group.devices, 'device')} of {_number(group.apps)}{group.where}" for group in groups
+                f"{group.kind.verb} {group.counted} of {group.numbered_apps}{group.object}" for group in groups
             )
         return f"{asked[:1].upper()}{asked[1:]} at {base_url}?"
+
+    @property
+    def noun(self) -> str:
+        """Return what is changed, such as "device"; a job has one kind of targets."""
+        return KINDS[self.changes[0].kind].target if self.changes else TargetKind.DEVICE
 
     def _cost(self) -> list[str]:
         if not self.requests:
@@ -86,7 +94,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             lines[0] += f", at least {self.seconds:,.0f} s under the limits"
         if self.unknown:
             lines.append(f"{counted(self.unknown, 'device')} in no inventory: sent all the same")
-        if any(change.channel is not None for change in self.changes):
+        if any(part.kind in _EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines
 
@@ -104,40 +112,48 @@ def time_of(limits: Sequence[Limit], operations_by_app: Sequence[tuple[str, int]
 class _Group(NamedTuple):
     """The same change, in all apps."""
 
-    kind: str
-    channel: str | None
+    kind: Kind
+    what: str
     apps: tuple[tuple[str, int], ...]
 
     @property
-    def devices(self) -> int:
+    def targets(self) -> int:
         return sum(count for _, count in self.apps)
 
     @property
-    def where(self) -> str:
-        return "" if self.channel is None else f" to {self.channel}"
+    def counted(self) -> str:
+        return counted(self.targets, self.kind.target)
 
     @property
-    def what(self) -> str:
-        return self.kind + self.where
+    def object(self) -> str:
+        return self.what.removeprefix(self.kind.verb)
+
+    @property
+    def numbered_apps(self) -> str:
+        return self.apps[0][0] if len(self.apps) == 1 else counted(len(self.apps), self._noun)
+
+    @property
+    def named_apps(self) -> str:
+        if len(self.apps) == 1:
+            return self.apps[0][0]
+        named = [f"{app_id} {count:,}" for app_id, count in self.apps[:_NAMED_APPS]]
+        if len(self.apps) > _NAMED_APPS:
+            named.append(f"and {len(self.apps) - _NAMED_APPS:,} more")
+        return f"{self.numbered_apps} ({', '.join(named)})"
+
+    @property
+    def _noun(self) -> str:
+        return "organization" if self.kind.target is TargetKind.MEMBER else "app"
 
 
-def _groups(changes: Iterable[Change]) -> list[_Group]:
-    """Return the changes, those of most devices first."""
-    apps: dict[tuple[str, str | None], list[tuple[str, int]]] = {}
-    for change in changes:
-        apps.setdefault((change.kind, change.channel), []).append((change.app_id, change.devices))
-    groups = [_Group(*what, tuple(sorted(found, key=lambda app: -app[1]))) for what, found in apps.items()]
-    return sorted(groups, key=lambda group: -group.devices)
-
-
-def _named(apps: Sequence[tuple[str, int]]) -> str:
-    if len(apps) == 1:
-        return apps[0][0]
-    named = [f"{app_id} {count:,}" for app_id, count in apps[:_NAMED_APPS]]
-    if len(apps) > _NAMED_APPS:
-        named.append(f"and {len(apps) - _NAMED_APPS:,} more")
-    return f"{len(apps):,} apps ({', '.join(named)})"
+def _groups(parts: Iterable[Part]) -> list[_Group]:
+    """Return the changes, those of most targets first."""
+    apps: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for part in parts:
+        apps.setdefault((part.kind, part.what), []).append((part.app_id, part.targets))
+    groups = [_Group(KINDS[kind], what, tuple(sorted(found, key=lambda app: -app[1]))) for (kind, what), found in apps.items()]
+    return sorted(groups, key=lambda group: -group.targets)
 
 
 def _number(apps: Sequence[tuple[str, int]]) -> str:
-    return apps[0][0] if len(apps) == 1 else f"{len(apps):,} apps"
+    return apps[0][0] if len(apps) == 1 else counted(len(apps), "app")

@@ -6,25 +6,24 @@ Sees the job file through a protocol, and the server through a client.
 import enum
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
-from ..endpoints.devices import DeviceFilter
-from ..errors import ApiError, ChannelNotFound, InputError, ListingError, PermissionDenied
-from ..models import Device
+from ..dialect import SETTINGS_KEEP_THE_BUNDLE, Generation
+from ..errors import DangerousCall, InputError, PermissionDenied
 from ..ring import Caller
-from .operations import Row
+from . import looking, scanning
+from .kinds import KINDS
+from .operations import TargetKind, UpdateChannel, operation_of
 from .report import counted
+from .scanning import no_access
 from .sources import Source
-from .staging import Pair
+from .stage import Pair, Stage
 
-PAGE: Final = 200
-"""Devices a page when an app is listed for a plan."""
 KEPT_REASONS: Final = 100
 """Bad rows that an `InputError` holds; the others are heard of, but not kept."""
 _CHUNK: Final = 1000
-_NAMED_CHANNELS: Final = 10
 
 Hear = Callable[[Sequence[tuple[int, str]]], None]
 """What is told of bad rows: their lines and reasons, some at a time."""
@@ -39,83 +38,100 @@ class Unknown(enum.StrEnum):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How a plan is made: whether bad rows are left out instead of refusing the input, and what of unknown devices."""
+    """How a plan is made: whether bad rows are left out instead of refusing the input, and what of unknown devices.
+
+    `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6).
+    """
 
     reject_bad_rows: bool = False
     unknown: Unknown = Unknown.SEND
-
-
-class Stage(Protocol):
-    """Where rows are kept while they are compared; `staging.Staging` is one."""
-
-    async def add(self, rows: Sequence[Row]) -> None:
-        """Stage rows."""
-        ...
-
-    async def compare_rows(self) -> None:
-        """Reject contradictions, skip duplicates."""
-        ...
-
-    async def pairs(self) -> list[Pair]:
-        """Return the apps and channels asked for."""
-        ...
-
-    async def reject(self, app_id: str, channel: str | None, reason: str) -> None:
-        """Reject the rows of an app, or of one of its channels."""
-        ...
-
-    async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
-        """Note listed devices."""
-        ...
-
-    async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
-        """Note how far a listing went."""
-        ...
-
-    async def compare_with_inventory(self) -> None:
-        """Skip what is so already."""
-        ...
-
-    async def unknown(self) -> int:
-        """Count devices in no inventory."""
-        ...
-
-    async def skip_unknown(self) -> None:
-        """Skip them."""
-        ...
-
-    async def rejected(self, after: int, most: int) -> list[tuple[int, str]]:
-        """Return bad rows behind a line."""
-        ...
+    old_servers: bool = False
 
 
 async def draw_up(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> tuple[str, ...]:
     """Stage the rows of `source` and settle which need a request; return remarks on what could not be proven.
 
     Nothing but reads is sent. `hear` hears of all bad rows, some at a time. Raises `InputError` when rows are bad and `options`
-    do not say to leave them out.
+    do not say to leave them out, and when they have several kinds of targets; `DangerousCall` where `options` do not allow for
+    the server.
     """
     async for batch in source.batches():
         await stage.add(batch)
+    pairs = await stage.pairs()
+    target = _target(pairs, source)
     await stage.compare_rows()
     await _refuse_bad_rows(stage, source, options, hear)
     await client.prepare()
-    await _check_channels(stage, client)
-    await _refuse_bad_rows(stage, source, options, hear)
-    remarks: list[str] = []
-    by_app: dict[str, int] = {}
-    for pair in await stage.pairs():
-        by_app[pair.app_id] = by_app.get(pair.app_id, 0) + pair.rows
-    for app_id, rows in by_app.items():
-        try:
-            remarks += await _scan(stage, client, app_id, rows, options.unknown)
-        except PermissionDenied as error:
-            await stage.reject(app_id, None, _no_access(app_id, error))
+    if target is TargetKind.DEVICE:
+        remarks = await _survey_devices(stage, source, client, options, hear)
+    else:
+        remarks = await _survey_others(stage, client, options)
     await _refuse_bad_rows(stage, source, options, hear)
     await _tell_bad_rows(stage, hear)
-    await stage.compare_with_inventory()
-    await _treat_unknown(stage, source, options)
+    if target is TargetKind.DEVICE:
+        await stage.compare_with_inventory()
+        await _treat_unknown(stage, source, options)
     return tuple(dict.fromkeys(remarks))
+
+
+def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
+    targets = {KINDS[pair.change.kind].target for pair in pairs} or {TargetKind.DEVICE}
+    if len(targets) > 1:
+        message = f"{source.name}: {' and '.join(sorted(f'{target}s' for target in targets))} in one list; make a job of each"
+        raise InputError(message)
+    return targets.pop()
+
+
+async def _survey_devices(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> list[str]:
+    await scanning.check_channels(stage, client)
+    await _refuse_bad_rows(stage, source, options, hear)
+    # A listing must not cost more than it can save, unless only the whole of it tells what to do.
+    whole = options.unknown is not Unknown.SEND
+    budgets: dict[str, float] = {}
+    for pair in await stage.pairs():
+        needs_all = whole or pair.expecting or pair.change.kind == "renew_device"
+        budgets[pair.app_id] = budgets.get(pair.app_id, 0) + (math.inf if needs_all else pair.rows)
+    remarks: list[str] = []
+    for app_id, budget in budgets.items():
+        try:
+            found = await scanning.scan(stage, client, app_id, budget)
+        except PermissionDenied as error:
+            await stage.reject(app_id, None, no_access(app_id, error))
+            continue
+        if options.unknown is Unknown.REFUSE and not found.complete:
+            message = f"{app_id} shows no device at all, so nobody can tell which are unknown; send or skip them (--unknown)"
+            raise InputError(message)
+        remarks += found.remarks
+    return remarks
+
+
+async def _survey_others(stage: Stage, client: Caller, options: Options) -> list[str]:
+    kinds: dict[str, set[str]] = {}
+    settings_alone = False
+    for pair in await stage.pairs():
+        kinds.setdefault(pair.app_id, set()).add(pair.change.kind)
+        operation = operation_of(pair.change, pair.app_id, "")
+        settings_alone |= isinstance(operation, UpdateChannel) and operation.settings.bundle is msgspec.UNSET
+    remarks: list[str] = []
+    for app_id, asked in kinds.items():
+        try:
+            remarks += await looking.survey(stage, client, app_id, asked)
+        except PermissionDenied as error:
+            await stage.reject(app_id, None, no_access(app_id, error))
+    if settings_alone and not options.old_servers:
+        for each in client.clients:
+            _refuse_old_server(each.requester.generation)
+    return remarks
+
+
+def _refuse_old_server(generation: Generation) -> None:
+    if not generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
+        message = (
+            "servers before 12.198 may take the bundle of a channel away when its settings change, and this may be such a one:"
+            " the present bundle would be sent along, which undoes a promotion made in the same moment; if that is acceptable,"
+            " say so (--old-servers)"
+        )
+        raise DangerousCall(message)
 
 
 async def _refuse_bad_rows(stage: Stage, source: Source, options: Options, hear: Hear) -> None:
@@ -136,75 +152,6 @@ async def _tell_bad_rows(stage: Stage, hear: Hear) -> int:
         count += len(chunk)
         last = chunk[-1][0]
     return count
-
-
-async def _check_channels(stage: Stage, client: Caller) -> None:
-    """Reject rows whose channel does not exist or is public, and those of an app that cannot be accessed."""
-    lost: set[str] = set()
-    for pair in await stage.pairs():
-        if pair.channel is None or pair.app_id in lost:
-            continue
-        try:
-            channel = await client.client_of(pair.app_id).channels.get(pair.app_id, pair.channel)
-        except ChannelNotFound:
-            reason = f"{pair.app_id} has no channel {pair.channel!r}{await _others(client, pair.app_id)}"
-            await stage.reject(pair.app_id, pair.channel, reason)
-        except PermissionDenied as error:
-            lost.add(pair.app_id)
-            await stage.reject(pair.app_id, None, _no_access(pair.app_id, error))
-        else:
-            if channel.public:
-                reason = f"{pair.channel!r} of {pair.app_id} is public, and devices cannot be linked to it: use devices unlink"
-                await stage.reject(pair.app_id, pair.channel, reason)
-
-
-async def _others(client: Caller, app_id: str) -> str:
-    """Say which channels an app has instead, if that can be told."""
-    names: list[str] = []
-    try:
-        async for channel in client.client_of(app_id).channels.list(app_id):
-            names.append(channel.name if len(names) < _NAMED_CHANNELS else "...")
-            if len(names) > _NAMED_CHANNELS:
-                break
-    except (ApiError, ListingError):
-        return ""
-    return f"; it has {', '.join(names) or 'none'}"
-
-
-def _no_access(app_id: str, error: PermissionDenied) -> str:
-    return f"no access to {app_id}, or it does not exist ({error.code})"
-
-
-async def _scan(stage: Stage, client: Caller, app_id: str, rows: int, unknown: Unknown) -> list[str]:
-    """List an app into the stage, at most one page for each of its rows: a listing must not cost more than it can save.
-
-    Where unknown devices are not just sent, only the whole list tells which they are.
-    """
-    budget = rows if unknown is Unknown.SEND else math.inf
-    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
-    saw_override = False
-    pages = 0
-    async for page in listing.pages():
-        pages += 1
-        saw_override = saw_override or any(device.channel is not None for device in page)
-        await stage.observe(app_id, [_observation(device) for device in page])
-        if pages >= budget and not listing.complete:
-            break
-    # An empty app and a store that cannot be read look the same: then no device is known to be unknown.
-    complete = listing.complete and pages > 0
-    if unknown is Unknown.REFUSE and not complete:
-        message = f"{app_id} shows no device at all, so nobody can tell which are unknown; send or skip them (--unknown)"
-        raise InputError(message)
-    await stage.close_scan(app_id, complete=complete, saw_override=saw_override)
-    remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
-    if not listing.complete:
-        part = f"{counted(pages, 'page')} of {PAGE}"
-        remarks.append(f"{app_id} was listed in part ({part}): which of its devices are unknown cannot be told")
-    return remarks
-
-
-def _observation(device: Device) -> tuple[str, str | None]:
-    return device.device_id.lower(), device.channel
 
 
 async def _treat_unknown(stage: Stage, source: Source, options: Options) -> None:

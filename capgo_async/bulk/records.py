@@ -10,7 +10,7 @@ import msgspec
 from ..errors import JobError
 from ..pacing import Usage
 from . import schema
-from .operations import Former, FormerState, LinkDevice, Operation, UnlinkDevice
+from .operations import Change, Former, FormerState, Operation, operation_of
 from .report import Failures, Report
 from .runner import Failed, Planned, Settled
 from .schema import Outcome, Verdict
@@ -80,32 +80,43 @@ _DONE = """
 
 
 _SELECT = """
-    SELECT operations.id, apps.app_id, device, channels.name
-    FROM operations JOIN apps ON apps.id = app LEFT JOIN channels ON channels.id = channel
+    SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument
+    FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
 """
 
 
-_ROWS = msgspec.json.Decoder(list[tuple[int, str, str, str | None]])
+_ROWS = msgspec.json.Decoder(list[tuple[int, str, str, str, str]])
 
 
-def _planned(rows: Iterable[tuple[int, str, str, str | None]]) -> list[Planned]:
-    return [Planned(number, _operation(app_id, device, channel)) for number, app_id, device, channel in rows]
-
-
-def _operation(app_id: str, device: str, channel: str | None) -> Operation:
-    if channel is None:
-        return UnlinkDevice(app_id=app_id, device_id=device)
-    return LinkDevice(app_id=app_id, device_id=device, channel=channel)
+def _planned(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
+    return [
+        Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument in rows
+    ]
 
 
 def take(connection: sqlite3.Connection, cursor: int, take: int) -> list[Planned]:
     """Return the next operations that are not settled."""
-    # What an earlier process marked as sent comes again: repeating these operations is harmless (contract G1).
+    # What an earlier process marked as sent comes again: whoever executes it knows what to do about that.
     found = f"{_SELECT} WHERE operations.id > ? AND outcome <= ? ORDER BY operations.id LIMIT ?"
     (rows,) = connection.execute(
-        f"SELECT json_group_array(json_array(id, app_id, device, name)) FROM ({found})", (cursor, Outcome.SENT, take)
+        f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})", (cursor, Outcome.SENT, take)
     ).fetchone()
     return _planned(sorted(_ROWS.decode(rows)))
+
+
+def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerState]]:
+    """Return the operations that may have left in a run that did not settle them, with what the plan saw."""
+    found = connection.execute(
+        """
+        SELECT app_id, name, kind, argument, former, former_value
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE outcome = ?
+        """,
+        (Outcome.SENT,),
+    )
+    return [
+        (operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))
+        for app_id, name, kind, argument, known, value in found
+    ]
 
 
 def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[int]:
@@ -215,23 +226,27 @@ def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
         (Outcome.FAILED,),
     ).fetchall()
     return tuple(
-        Failures(cause, count, message or "", _first_devices(connection, cause)) for cause, count, message, _ in groups
+        Failures(cause, count, message or "", _first_targets(connection, cause)) for cause, count, message, _ in groups
     )
 
 
-def _first_devices(connection: sqlite3.Connection, cause: str) -> tuple[str, ...]:
+def _first_targets(connection: sqlite3.Connection, cause: str) -> tuple[str, ...]:
     rows = connection.execute(
-        "SELECT apps.app_id || '/' || device FROM operations JOIN apps ON apps.id = app"
+        "SELECT apps.app_id || '/' || name FROM operations JOIN apps ON apps.id = app"
         " WHERE outcome = ? AND cause = ? ORDER BY operations.id LIMIT 5",
         (Outcome.FAILED, cause),
     )
-    return tuple(device for (device,) in rows)
+    return tuple(target for (target,) in rows)
 
 
-def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, int]]:
-    """Return how many operations of each app are not settled."""
+def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """Return how many operations of each app and kind are not settled."""
     return connection.execute(
-        "SELECT app_id, count(*) FROM operations JOIN apps ON apps.id = app WHERE outcome <= ? GROUP BY app", (Outcome.SENT,)
+        """
+        SELECT app_id, kind, count(*) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE outcome <= ? GROUP BY app, kind
+        """,
+        (Outcome.SENT,),
     ).fetchall()
 
 
@@ -244,18 +259,20 @@ def apps_done(connection: sqlite3.Connection) -> list[str]:
 
 
 def begin_verdicts(connection: sqlite3.Connection, app_id: str) -> None:
-    """Forget the verdicts on an app, and make ready to find its operations by device."""
-    connection.execute(schema.BY_DEVICE)
+    """Forget the verdicts on an app, and make ready to find its operations by name."""
+    connection.execute(schema.BY_NAME)
     connection.execute(f"UPDATE operations SET verdict = ? {_DONE_OF_APP}", (Verdict.UNCHECKED, Outcome.DONE, app_id))
 
 
-def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
+def judge_devices(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
     """Compare done operations of an app with devices that a listing shows, each with its channel."""
     connection.executemany(
         f"""
         UPDATE operations
-        SET verdict = CASE WHEN (SELECT name FROM channels WHERE channels.id = channel) IS ? THEN ? ELSE ? END
-        {_DONE_OF_APP} AND device = ?
+        SET verdict = CASE
+            WHEN (SELECT iif(kind = 'unlink_device', NULL, argument) FROM changes WHERE changes.id = change) IS ? THEN ?
+            ELSE ? END
+        {_DONE_OF_APP} AND name = ?
         """,
         ((channel, Verdict.VERIFIED, Verdict.CONTRADICTED, Outcome.DONE, app_id, device) for device, channel in shown),
     )
@@ -274,11 +291,11 @@ _DONE_OF_APP = "WHERE outcome = ? AND app = (SELECT id FROM apps WHERE app_id = 
 
 
 def formers(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, FormerState]]:
-    """Return operations after a number, with what was known of their devices."""
+    """Return operations after a number, with what was known of their targets."""
     rows = connection.execute(
-        "SELECT id, device, former, former_channel FROM operations WHERE id > ? ORDER BY id LIMIT ?", (after, most)
+        "SELECT id, name, former, former_value FROM operations WHERE id > ? ORDER BY id LIMIT ?", (after, most)
     )
-    return [(number, device, FormerState(Former(known), channel)) for number, device, known, channel in rows]
+    return [(number, name, FormerState(Former(known), value)) for number, name, known, value in rows]
 
 
 def others(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:

@@ -35,16 +35,17 @@ class Verdict(enum.IntEnum):
 TABLES: Final = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_id TEXT NOT NULL UNIQUE) STRICT",
-    "CREATE TABLE channels (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
-    # id is the order of the run; without a channel the operation unlinks.
+    # Of a member the app is the organization.
+    "CREATE TABLE changes (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, argument TEXT NOT NULL, UNIQUE (kind, argument)) STRICT",
+    # id is the order of the run.
     """CREATE TABLE operations (
         id INTEGER PRIMARY KEY,
         line INTEGER NOT NULL,
         app INTEGER NOT NULL REFERENCES apps,
-        device TEXT NOT NULL,
-        channel INTEGER REFERENCES channels,
-        former TEXT NOT NULL DEFAULT 'unknown',
-        former_channel TEXT,
+        name TEXT NOT NULL,
+        change INTEGER NOT NULL REFERENCES changes,
+        former TEXT NOT NULL,
+        former_value TEXT,
         outcome INTEGER NOT NULL DEFAULT 0,
         verdict INTEGER NOT NULL DEFAULT 0,
         run INTEGER,
@@ -58,8 +59,8 @@ TABLES: Final = (
         fate TEXT NOT NULL,
         reason TEXT NOT NULL,
         app_id TEXT,
-        device TEXT,
-        channel TEXT
+        name TEXT,
+        change INTEGER REFERENCES changes
     ) STRICT""",
     """CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
@@ -72,18 +73,22 @@ TABLES: Final = (
     ) STRICT""",
 )
 
-BY_DEVICE: Final = "CREATE INDEX IF NOT EXISTS operations_device ON operations (app, device)"
+BY_NAME: Final = "CREATE INDEX IF NOT EXISTS operations_name ON operations (app, name)"
 """Made when a job is verified: the run itself does not need it."""
 
 STAGING: Final = (
-    # A row is staged until its fate is known; `fate` is empty for those that stay to be planned.
+    # A row is staged until its fate is known; `fate` is empty for those that stay to be planned. Where `former` is empty, the
+    # inventory tells. What is not as the change `expected` leaves it was changed by others.
     """CREATE TABLE staged (
         line INTEGER PRIMARY KEY,
         app INTEGER NOT NULL,
-        device TEXT NOT NULL,
-        channel INTEGER,
+        name TEXT NOT NULL,
+        change INTEGER NOT NULL,
+        expected INTEGER,
         fate TEXT NOT NULL DEFAULT '',
-        reason TEXT NOT NULL DEFAULT ''
+        reason TEXT NOT NULL DEFAULT '',
+        former TEXT NOT NULL DEFAULT '',
+        former_value TEXT
     ) STRICT""",
     """CREATE TABLE inventory (
         app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
@@ -91,64 +96,107 @@ STAGING: Final = (
     "CREATE TABLE scans (app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, saw_override INTEGER NOT NULL) STRICT",
 )
 
-BY_TARGET: Final = "CREATE INDEX staged_target ON staged (app, device, line)"
+BY_TARGET: Final = "CREATE INDEX staged_target ON staged (app, name, line)"
 
 # Every row of a target whose rows do not agree is bad; a later row that says the same again is a duplicate.
 CONTRADICTIONS: Final = """
-    UPDATE staged SET fate = 'rejected', reason = 'contradicts another row for the same device (' || found.lines || ')'
+    UPDATE staged SET fate = 'rejected', reason = 'contradicts another row for the same {target} (' || found.lines || ')'
     FROM (
-        SELECT app, device, 'lines ' || min(line) || ' and ' || max(line) AS lines
-        FROM staged GROUP BY app, device HAVING count(*) > 1 AND count(DISTINCT coalesce(channel, 0)) > 1
+        SELECT app, name, 'lines ' || min(line) || ' and ' || max(line) AS lines
+        FROM staged GROUP BY app, name HAVING count(*) > 1 AND count(DISTINCT change) > 1
     ) AS found
-    WHERE staged.app = found.app AND staged.device = found.device
+    WHERE staged.app = found.app AND staged.name = found.name
 """
 DUPLICATES: Final = """
     UPDATE staged SET fate = 'skipped', reason = 'identical to line ' || found.first
-    FROM (SELECT app, device, min(line) AS first FROM staged WHERE fate = '' GROUP BY app, device HAVING count(*) > 1) AS found
-    WHERE staged.app = found.app AND staged.device = found.device AND staged.line > found.first AND staged.fate = ''
+    FROM (SELECT app, name, min(line) AS first FROM staged WHERE fate = '' GROUP BY app, name HAVING count(*) > 1) AS found
+    WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
 """
 
-# Former states count as known only from a scan that showed overrides at all: a look-up of overrides may fail silently.
-FORMERS: Final = """
-    SELECT staged.line, staged.app, staged.device, staged.channel,
-        CASE WHEN i.channel IS NOT NULL THEN 'channel' WHEN i.device IS NOT NULL AND s.saw_override THEN 'none'
-            ELSE 'unknown' END AS former,
-        i.channel AS former_channel
-    FROM staged
-    LEFT JOIN inventory AS i ON i.app = staged.app AND i.device = staged.device
-    LEFT JOIN scans AS s ON s.app = staged.app
-    WHERE staged.fate = ''
-"""
+# What devices to renew are linked to is known only now; nothing is renewed that no listing shows.
+RENEWALS: Final = (
+    """
+    INSERT OR IGNORE INTO changes (kind, argument)
+    SELECT DISTINCT 'renew_device', inventory.channel
+    FROM staged JOIN changes ON changes.id = staged.change
+    JOIN inventory ON inventory.app = staged.app AND inventory.device = staged.name
+    WHERE staged.fate = '' AND changes.kind = 'renew_device' AND inventory.channel IS NOT NULL
+    """,
+    """
+    UPDATE staged SET change = renewed.id
+    FROM changes AS asked, inventory, changes AS renewed
+    WHERE staged.fate = '' AND asked.id = staged.change AND asked.kind = 'renew_device' AND asked.argument = ''
+        AND inventory.app = staged.app AND inventory.device = staged.name
+        AND renewed.kind = 'renew_device' AND renewed.argument = inventory.channel
+    """,
+    """
+    UPDATE staged SET fate = 'skipped', reason = 'no listing shows a link to renew'
+    FROM changes
+    WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'renew_device' AND changes.argument = ''
+    """,
+)
 ALREADY: Final = (
     """
-    UPDATE staged SET fate = 'skipped', reason = 'already linked to ' || channels.name
-    FROM inventory, channels
-    WHERE staged.fate = '' AND inventory.app = staged.app AND inventory.device = staged.device
-        AND channels.id = staged.channel AND channels.name = inventory.channel
+    UPDATE staged SET fate = 'skipped', reason = 'already linked to ' || changes.argument
+    FROM inventory, changes
+    WHERE staged.fate = '' AND inventory.app = staged.app AND inventory.device = staged.name
+        AND changes.id = staged.change AND changes.kind = 'link_device' AND changes.argument = inventory.channel
     """,
     """
     UPDATE staged SET fate = 'skipped', reason = 'already without a link'
-    FROM inventory, scans
-    WHERE staged.fate = '' AND staged.channel IS NULL AND inventory.app = staged.app AND inventory.device = staged.device
-        AND inventory.channel IS NULL AND scans.app = staged.app AND scans.saw_override
+    FROM inventory, scans, changes
+    WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'unlink_device'
+        AND inventory.app = staged.app AND inventory.device = staged.name AND inventory.channel IS NULL
+        AND scans.app = staged.app AND scans.saw_override
+    """,
+)
+# A device that shows no link is believed to have none only where the listing shows links at all.
+CHANGED_SINCE: Final = (
+    """
+    UPDATE staged SET fate = 'skipped',
+        reason = 'changed since: now ' || coalesce('linked to ' || inventory.channel, 'without a link')
+    FROM changes, inventory, scans
+    WHERE staged.fate = '' AND changes.id = staged.expected
+        AND inventory.app = staged.app AND inventory.device = staged.name AND scans.app = staged.app
+        AND (inventory.channel IS NOT NULL OR scans.saw_override)
+        AND inventory.channel IS NOT iif(changes.kind = 'unlink_device', NULL, changes.argument)
+    """,
+    """
+    UPDATE staged SET fate = 'skipped', reason = 'no listing shows it now'
+    WHERE staged.fate = '' AND staged.expected IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM inventory AS i WHERE i.app = staged.app AND i.device = staged.name)
     """,
 )
 
+# Former states count as known only from a scan that showed overrides at all: a look-up of overrides may fail silently.
+FORMERS: Final = """
+    SELECT staged.line, staged.app, staged.name, staged.change,
+        CASE WHEN staged.former <> '' THEN staged.former
+            WHEN i.channel IS NOT NULL THEN 'channel'
+            WHEN i.device IS NOT NULL AND s.saw_override THEN 'none'
+            ELSE 'unknown' END AS former,
+        coalesce(staged.former_value, i.channel) AS former_value
+    FROM staged
+    LEFT JOIN inventory AS i ON i.app = staged.app AND i.device = staged.name
+    LEFT JOIN scans AS s ON s.app = staged.app
+    WHERE staged.fate = ''
+"""
+
 UNKNOWN: Final = """
     staged.fate = '' AND EXISTS (SELECT 1 FROM scans WHERE scans.app = staged.app AND scans.complete)
-    AND NOT EXISTS (SELECT 1 FROM inventory AS i WHERE i.app = staged.app AND i.device = staged.device)
+    AND NOT EXISTS (SELECT 1 FROM inventory AS i WHERE i.app = staged.app AND i.device = staged.name)
 """
 
 # Interleaved by app, in the order of the input within an app, so that the limits of all apps are used together.
 PLAN: Final = f"""
-    INSERT INTO operations (line, app, device, channel, former, former_channel)
-    SELECT line, app, device, channel, former, former_channel
+    INSERT INTO operations (line, app, name, change, former, former_value)
+    SELECT line, app, name, change, former, former_value
     FROM (SELECT *, row_number() OVER (PARTITION BY app ORDER BY line) AS turn FROM ({FORMERS}))
     ORDER BY turn, app
 """
 OTHERS: Final = """
-    INSERT INTO others (line, fate, reason, app_id, device, channel)
-    SELECT staged.line, staged.fate, staged.reason, apps.app_id, staged.device, channels.name
-    FROM staged JOIN apps ON apps.id = staged.app LEFT JOIN channels ON channels.id = staged.channel
+    INSERT INTO others (line, fate, reason, app_id, name, change)
+    SELECT staged.line, staged.fate, staged.reason, apps.app_id, staged.name, staged.change
+    FROM staged JOIN apps ON apps.id = staged.app
     WHERE staged.fate <> ''
 """

@@ -7,6 +7,7 @@ import csv
 import functools
 import hashlib
 import io
+import operator
 import os
 import re
 import sys
@@ -14,12 +15,13 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Genera
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 from anyio import lowlevel, to_thread
 
-from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
+from capgo_async.bulk.forms import OF_DEVICES, Form, decoder_of, form_of
+from capgo_async.bulk.operations import LinkDevice, Operation, RenewDevice, Row, UnlinkDevice
 from capgo_async.bulk.reasons import in_words
 from capgo_async.endpoints.call import APP_ID
 from capgo_async.errors import ConfigurationError, InputError, JobError
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 BATCH = 10_000
 """How many rows a batch has at most, unless the reader asks for another number."""
 
-Kind = type[LinkDevice] | type[UnlinkDevice]
-"""What the rows of a file ask for; the file itself only says to what."""
+Kind = type[LinkDevice] | type[UnlinkDevice] | type[RenewDevice]
+"""What the rows of a list of devices ask for; the list itself only says of which."""
 
 _LIMIT = 65_536  # bytes of one row: so a file without line ends or closing quotes takes no more memory than others
 _READ = 32_768  # bytes read at once: half of `_LIMIT`, so that few blocks are longer and can hold too long a line
@@ -39,7 +41,7 @@ _LONGEST = 255  # characters of a name (contract, table of maxima)
 _TOO_LONG = "longer than 64 KiB"
 _UNCLOSED = "unexpected end of data"  # what the csv module says of a quoted field that is open where its input ends
 _SHOWN = 80  # characters of a first line that a message shows
-_COLUMNS = ("device_id", "app_id", "channel")
+_ORG_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ADVICE: dict[type[Exception], str] = {
     FileNotFoundError: "there is no such file; check the path",
@@ -77,28 +79,35 @@ def read_operations(
     channel: str | None = None,
     kind: Kind = LinkDevice,
 ) -> Source:
-    """Read operations from a CSV or JSON Lines file in UTF-8, by path, as a binary stream, or "-" for standard input.
+    """Read operations on devices from a CSV or JSON Lines file in UTF-8, by path, as a binary stream, or "-" for stdin.
 
     Columns or keys: `device_id`, `app_id`, `channel`; the arguments fill the last two where a row leaves them empty.
     Nothing is opened before the first batch is asked for; a stream is not closed.
     """
+    return read_rows(source, OF_DEVICES[kind], app_id=app_id, argument=channel)
+
+
+def read_rows(
+    source: str | os.PathLike[str] | BinaryIO, form: Form, *, app_id: str | None = None, argument: str | None = None
+) -> Source:
+    """Read operations of any kind as `read_operations` does; `form` says which columns there are."""
     if source == "":
         message = "the source has an empty name: name a file, or - for standard input."
         raise ConfigurationError(message)
-    if app_id is not None and not APP_ID.fullmatch(app_id):
-        raise ConfigurationError(_malformed(app_id))
-    if channel is not None:
-        if kind is UnlinkDevice:
-            message = f"channel {channel!r} has no meaning for unlinking, which removes whatever override there is."
+    if app_id is not None and (fault := _malformed(form, app_id)):
+        raise ConfigurationError(fault)
+    if argument is not None:
+        if form.argument is None:
+            message = f"{argument!r} has no meaning here: {form.kind} takes nothing beside its target."
             raise ConfigurationError(message)
         try:
-            channel = _text("channel", channel)
+            argument = _text(form.argument, argument)
         except _RowError as error:
             raise ConfigurationError(str(error)) from error
-        if not channel:
-            message = "channel is blank: name one, or leave it out when every row names its own."
+        if not argument:
+            message = f"{form.argument} is blank: name one, or leave it out when every row names its own."
             raise ConfigurationError(message)
-    return _File(source, _Asked(kind=kind, app_id=app_id, channel=channel))
+    return _File(source, _Asked(form=form, app_id=app_id, argument=argument))
 
 
 def from_operations(operations: Iterable[Operation] | AsyncIterable[Operation]) -> Source:
@@ -113,28 +122,28 @@ class _RowError(Exception):
     """Carry the reason why a row is bad; never leaves this module."""
 
 
-class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+class _Asked(NamedTuple):
     """What the caller asked for every row: it fills empty cells, and no cell may say something else."""
 
-    kind: Kind
+    form: Form
     app_id: str | None = None
-    channel: str | None = None
+    argument: str | None = None
 
-    def row(self, line: int, device_id: str, app_id: str, channel: str) -> Row:
+    def row(self, line: int, name: str, app_id: str, argument: str) -> Row:
         """Return the row that these texts make."""
+        form = self.form
         try:
-            device_id = _text("device_id", device_id.lower())
-            if not device_id:
-                return Row(line, None, "device_id is empty")
-            app_id = _agreed("app_id", app_id, self.app_id)
-            if not _is_app_id(app_id):
-                return Row(line, None, _malformed(app_id))
-            if self.kind is UnlinkDevice:
-                return Row(line, UnlinkDevice(app_id=app_id, device_id=device_id))
-            channel = _agreed("channel", channel, self.channel)
+            name = _text(form.name, name.lower() if form.lowers else name)
+            if not name:
+                return Row(line, None, f"{form.name} is empty")
+            app_id = _agreed(form.app, app_id, self.app_id)
+            if fault := _malformed(form, app_id):
+                return Row(line, None, fault)
+            if form.argument is not None:
+                argument = _agreed(form.argument, argument, self.argument)
         except _RowError as error:
             return Row(line, None, str(error))
-        return Row(line, LinkDevice(app_id=app_id, device_id=device_id, channel=channel))
+        return Row(line, form.make(app_id, name, argument))
 
 
 def _text(column: str, value: str) -> str:
@@ -163,13 +172,14 @@ def _agreed(column: str, cell: str, given: str | None) -> str:
     return value
 
 
-def _malformed(app_id: str) -> str:
-    return f"app_id {app_id!r} does not have the form of an app id, such as com.example.app"
-
-
 @functools.lru_cache(maxsize=1024)
-def _is_app_id(text: str) -> bool:
-    return APP_ID.fullmatch(text) is not None
+def _malformed(form: Form, app_id: str) -> str:
+    """Return what is wrong with the id of an app or organization; nothing where it has the form of one."""
+    if form.app == "org_id":
+        return "" if _ORG_ID.fullmatch(app_id) else f"org_id {app_id!r} does not have the form of an organization id, a UUID"
+    if APP_ID.fullmatch(app_id):
+        return ""
+    return f"app_id {app_id!r} does not have the form of an app id, such as com.example.app"
 
 
 class _File:
@@ -196,7 +206,8 @@ class _File:
 
     @property
     def asked(self) -> dict[str, str | None]:
-        return {"kind": self._asked.kind.__name__, "app_id": self._asked.app_id, "channel": self._asked.channel}
+        form, app_id, argument = self._asked
+        return {"kind": form.kind, form.app: app_id, "argument": argument, "settings": form.settings}
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
         _check_size(size)
@@ -271,14 +282,12 @@ class _Operations:
         self._digest = None
         sha256 = hashlib.sha256()
         encode = msgspec.json.Encoder().encode
-        asked = {kind: _Asked(kind=kind) for kind in (LinkDevice, UnlinkDevice)}
         line = 0
         batch: list[Row] = []
         async with aclosing(_each(self._operations)) as operations:
             async for operation in operations:
                 line += 1
-                channel = operation.channel if isinstance(operation, LinkDevice) else ""
-                row = asked[type(operation)].row(line, operation.device_id, operation.app_id, channel)
+                row = _normalised(line, operation)
                 sha256.update(encode(row))
                 batch.append(row)
                 if len(batch) == size:
@@ -288,6 +297,12 @@ class _Operations:
         if batch:
             yield batch
         self._digest = sha256.hexdigest()
+
+
+def _normalised(line: int, operation: Operation) -> Row:
+    form, argument = form_of(operation)
+    target = operation.target
+    return _Asked(form).row(line, target.name, target.app_id, argument)
 
 
 async def _each(operations: Iterable[Operation] | AsyncIterable[Operation]) -> AsyncGenerator[Operation, None]:
@@ -421,23 +436,10 @@ def _fault_in(lines: Sequence[bytes], line: int) -> str:
     return ""
 
 
-class _Named(msgspec.Struct, gc=False):
-    device_id: str
-    app_id: str | None = None
-
-
-class _Linked(_Named, gc=False):
-    channel: str | None = None
-
-
-_DECODERS: dict[Kind, msgspec.json.Decoder[_Linked] | msgspec.json.Decoder[_Named]] = {
-    LinkDevice: msgspec.json.Decoder(_Linked),
-    UnlinkDevice: msgspec.json.Decoder(_Named),
-}
-
-
 def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Row]:
-    decode = _DECODERS[asked.kind].decode
+    form = asked.form
+    decode = decoder_of(form.columns).decode
+    texts_of = operator.attrgetter(*form.columns)
     while block:
         clean = len(block) <= _LIMIT and not _fault(block)
         texts = block.splitlines(keepends=True)
@@ -448,21 +450,20 @@ def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Itera
                 yield Row(line, None, fault)
                 continue
             try:
-                named = decode(text)
+                name, app_id, *argument = texts_of(decode(text))
             except msgspec.DecodeError as error:
                 yield Row(line, None, in_words(error, text))
             except RecursionError:
                 yield Row(line, None, "not JSON that can be read: nested too deeply")
             else:
-                channel = named.channel if isinstance(named, _Linked) else None
-                yield asked.row(line, named.device_id, named.app_id or "", channel or "")
+                yield asked.row(line, name, app_id or "", (argument and argument[0]) or "")
         number += len(texts)
         block = lines.block()
 
 
 def _table_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Row]:
     first = block.splitlines(keepends=True)
-    columns, delimiter, span = _header(f"{lines.name}, line {number}", first)
+    columns, delimiter, span = _header(f"{lines.name}, line {number}", first, asked.form)
     table = _Table(lines, asked, columns, delimiter)
     number += span
     block = b"".join(first[span:]) or lines.block()
@@ -471,7 +472,7 @@ def _table_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iter
         block = lines.block()
 
 
-def _header(where: str, lines: Sequence[bytes]) -> tuple[list[str], str, int]:
+def _header(where: str, lines: Sequence[bytes], form: Form) -> tuple[list[str], str, int]:
     """Return the columns, the delimiter that shows them, and how many lines they take."""
     if len(lines[0]) > _LIMIT or b"\0" in lines[0]:
         message = f"{where}: {_fault(lines[0])}, so this is not a table. Save it as CSV in UTF-8."
@@ -479,9 +480,9 @@ def _header(where: str, lines: Sequence[bytes]) -> tuple[list[str], str, int]:
     for delimiter in ",;\t":
         cells, span = _record(lines, 0, len(lines), delimiter)
         columns = [] if isinstance(cells, str) else [cell.strip().lower() for cell in cells]
-        if "device_id" not in columns:
+        if form.name not in columns:
             continue
-        for name in _COLUMNS:
+        for name in form.columns:
             if columns.count(name) > 1:
                 message = f"{where}: {columns.count(name)} columns are named {name}. Keep one."
                 raise InputError(message)
@@ -489,7 +490,7 @@ def _header(where: str, lines: Sequence[bytes]) -> tuple[list[str], str, int]:
     found = lines[0].decode("utf-8", "replace").strip()
     found = repr(found[:_SHOWN]) + ("..." if len(found) > _SHOWN else "")
     message = (
-        f"{where}: the first line must name the columns, device_id among them, or be a JSON object as all others then; "
+        f"{where}: the first line must name the columns, {form.name} among them, or be a JSON object as all others then; "
         f"it is {found}."
     )
     raise InputError(message)
@@ -512,9 +513,10 @@ class _Table:
         self._asked = asked
         self._width = len(columns)
         self._delimiter = delimiter
-        self._device_id = columns.index("device_id")
-        self._app_id = columns.index("app_id") if "app_id" in columns else None
-        self._channel = columns.index("channel") if "channel" in columns else None
+        form = asked.form
+        self._name = columns.index(form.name)
+        self._app = columns.index(form.app) if form.app in columns else None
+        self._argument = columns.index(form.argument) if form.argument in columns else None
         self._opened = 0
         self._fence = 0  # the first line below what the field that went wrong on line `_opened` seemed to hold
 
@@ -569,9 +571,9 @@ class _Table:
             cells += [""] * missing
         return self._asked.row(
             line,
-            cells[self._device_id],
-            cells[self._app_id] if self._app_id is not None else "",
-            cells[self._channel] if self._channel is not None else "",
+            cells[self._name],
+            cells[self._app] if self._app is not None else "",
+            cells[self._argument] if self._argument is not None else "",
         )
 
 

@@ -3,21 +3,14 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from . import schema
 from .database import Database, Mode
-from .operations import LinkDevice, Row
+from .kinds import KINDS
+from .operations import Change, FormerState, Operation, Row, change_of, operation_of
 from .records import Measures, begin_run, end_run, write_facts
-
-
-class Pair(NamedTuple):
-    """One app and one channel that rows ask for, how many they are, and the first line that does; no channel: unlink."""
-
-    app_id: str
-    channel: str | None
-    rows: int
-    first_line: int
+from .stage import Finding, Pair, Staged
 
 
 class Staging:
@@ -29,7 +22,7 @@ class Staging:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._apps: dict[str, int] = {}
-        self._channels: dict[str, int] = {}
+        self._changes: dict[Change, int] = {}
 
     @classmethod
     async def create(cls, path: Path) -> Self:
@@ -54,15 +47,16 @@ class Staging:
 
     async def compare_rows(self) -> None:
         """Reject rows that contradict each other, and skip those that repeat another."""
-        await self._database.run(_execute, schema.BY_TARGET, schema.CONTRADICTIONS, schema.DUPLICATES)
+        await self._database.run(_compare_rows)
 
     async def pairs(self) -> list[Pair]:
-        """Return the apps and channels that the staged rows ask for."""
+        """Return the apps and changes that the staged rows ask for."""
         return await self._database.run(_pairs)
 
-    async def reject(self, app_id: str, channel: str | None, reason: str) -> None:
-        """Reject all rows of one app, or of one channel of it."""
-        await self._database.run(_reject, app_id, channel, reason)
+    async def reject(self, app_id: str, change: Change | None, reason: str) -> None:
+        """Reject all rows of one app, or those that ask for one change in it."""
+        number = None if change is None else self._changes[change]
+        await self._database.run(_execute_with, _REJECT, (reason, self._apps[app_id], number))
 
     async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
         """Note devices of the inventory, each with its channel."""
@@ -75,8 +69,16 @@ class Staging:
         )
 
     async def compare_with_inventory(self) -> None:
-        """Skip what the inventory shows to be so already."""
-        await self._database.run(_execute, *schema.ALREADY)
+        """Skip what the inventory shows to be so already, and what others have changed since it was to be."""
+        await self._database.run(_execute, *schema.ALREADY, *schema.RENEWALS, *schema.CHANGED_SINCE)
+
+    async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
+        """Return up to `most` rows of an app behind the line `after` that are still to be planned."""
+        return await self._database.run(_staged, app_id, after, most)
+
+    async def settle(self, findings: Sequence[Finding]) -> None:
+        """Note what looking at the targets of rows brought."""
+        await self._database.run(self._settle, findings)
 
     async def unknown(self) -> int:
         """Return how many staged devices a complete listing did not show."""
@@ -106,25 +108,42 @@ class Staging:
         bad = [(row.line, "rejected", row.reason) for row in rows if row.operation is None]
         connection.executemany("INSERT INTO others (line, fate, reason) VALUES (?, ?, ?)", bad)
         connection.executemany(
-            "INSERT INTO staged (line, app, device, channel) VALUES (?, ?, ?, ?)", self._staged(connection, rows)
+            "INSERT INTO staged (line, app, name, change, expected) VALUES (?, ?, ?, ?, ?)", self._staged(connection, rows)
         )
 
-    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> Iterator[tuple[int, int, str, int | None]]:
+    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> Iterator[tuple[int, int, str, int, int | None]]:
         for row in rows:
             operation = row.operation
             if operation is None:
                 continue
-            app = self._number(connection, "apps", "app_id", operation.app_id, self._apps)
-            channel = None
-            if isinstance(operation, LinkDevice):
-                channel = self._number(connection, "channels", "name", operation.channel, self._channels)
-            yield row.line, app, operation.device_id, channel
+            target = operation.target
+            expected = None if row.expected is None else self._change(connection, row.expected)
+            yield row.line, self._app(connection, target.app_id), target.name, self._change(connection, operation), expected
 
-    def _number(self, connection: sqlite3.Connection, table: str, column: str, name: str, known: dict[str, int]) -> int:
-        number = known.get(name)
+    def _settle(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> None:
+        connection.executemany(
+            "UPDATE staged SET fate = ?, reason = ?, change = ?, former = ?, former_value = ? WHERE line = ?",
+            (
+                (found.fate, found.reason, self._change(connection, found.operation), *_columns(found.former), found.line)
+                for found in findings
+            ),
+        )
+
+    def _app(self, connection: sqlite3.Connection, app_id: str) -> int:
+        number = self._apps.get(app_id)
         if number is None:
-            number = known[name] = len(known) + 1
-            connection.execute(f"INSERT INTO {table} (id, {column}) VALUES (?, ?)", (number, name))
+            number = self._apps[app_id] = len(self._apps) + 1
+            connection.execute("INSERT INTO apps (id, app_id) VALUES (?, ?)", (number, app_id))
+        return number
+
+    def _change(self, connection: sqlite3.Connection, operation: Operation) -> int:
+        change = change_of(operation)
+        number = self._changes.get(change)
+        if number is None:
+            row = (change.kind, change.argument)
+            connection.execute("INSERT OR IGNORE INTO changes (kind, argument) VALUES (?, ?)", row)
+            found = connection.execute("SELECT id FROM changes WHERE kind = ? AND argument = ?", row).fetchone()
+            number = self._changes[change] = int(found[0])
         return number
 
 
@@ -146,24 +165,50 @@ def _count(connection: sqlite3.Connection, statement: str) -> int:
     return int(count)
 
 
+def _compare_rows(connection: sqlite3.Connection) -> None:
+    found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
+    target = KINDS[found[0]].target if found else "target"
+    _execute(connection, schema.BY_TARGET, schema.CONTRADICTIONS.format(target=target), schema.DUPLICATES)
+
+
 def _pairs(connection: sqlite3.Connection) -> list[Pair]:
     found = connection.execute("""
-        SELECT apps.app_id, channels.name, count(*), min(line)
-        FROM staged JOIN apps ON apps.id = app LEFT JOIN channels ON channels.id = channel
-        WHERE fate = '' GROUP BY app, channel ORDER BY min(line)
+        SELECT app_id, kind, argument, count(*), min(line), count(expected) > 0
+        FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE fate = '' GROUP BY app, change ORDER BY min(line)
     """)
-    return [Pair(*row) for row in found]
+    return [
+        Pair(app_id, Change(kind, argument), rows, line, expecting=bool(expecting))
+        for app_id, kind, argument, rows, line, expecting in found
+    ]
 
 
-def _reject(connection: sqlite3.Connection, app_id: str, channel: str | None, reason: str) -> None:
-    connection.execute(
+def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
+    found = connection.execute(
         """
-        UPDATE staged SET fate = 'rejected', reason = ?
-        WHERE fate = '' AND app = (SELECT id FROM apps WHERE app_id = ?)
-            AND (?3 IS NULL OR channel = (SELECT id FROM channels WHERE name = ?3))
+        SELECT line, name, asked.kind, asked.argument, expected.kind, expected.argument
+        FROM staged JOIN changes AS asked ON asked.id = change LEFT JOIN changes AS expected ON expected.id = expected
+        WHERE fate = '' AND app = (SELECT id FROM apps WHERE app_id = ?) AND line > ? ORDER BY line LIMIT ?
         """,
-        (reason, app_id, channel),
+        (app_id, after, most),
     )
+    return [
+        Staged(
+            line,
+            operation_of(Change(kind, argument), app_id, name),
+            None if expected is None else operation_of(Change(expected, beside), app_id, name),
+        )
+        for line, name, kind, argument, expected, beside in found
+    ]
+
+
+def _columns(former: FormerState) -> tuple[str, str | None]:
+    return former.known, former.value
+
+
+_REJECT = """
+    UPDATE staged SET fate = 'rejected', reason = ?1 WHERE fate = '' AND app = ?2 AND (?3 IS NULL OR change = ?3)
+"""
 
 
 def _observe(connection: sqlite3.Connection, app: int, devices: Iterable[tuple[str, str | None]]) -> None:

@@ -86,11 +86,11 @@ async def print_rows(job: Job, wanted: Rows, speech: Speech) -> int:
 
 _COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
     # Of a bad row often nothing is known but where it stands.
-    Rows.REJECTED: ("line", "reason", "device_id", "app_id", "channel"),
-    Rows.SKIPPED: ("device_id", "line", "reason", "channel", "app_id"),
-    Rows.FAILED: ("device_id", "line", "cause", "reason", "channel", "app_id"),
-    Rows.PENDING: ("device_id", "line", "channel", "app_id"),
-    Rows.CONTRADICTED: ("device_id", "line", "channel", "app_id"),
+    Rows.REJECTED: ("line", "reason", "target", "app_id", "what"),
+    Rows.SKIPPED: ("target", "line", "reason", "what", "app_id"),
+    Rows.FAILED: ("target", "line", "cause", "reason", "what", "app_id"),
+    Rows.PENDING: ("target", "line", "what", "app_id"),
+    Rows.CONTRADICTED: ("target", "line", "what", "app_id"),
 }
 
 

@@ -39,7 +39,7 @@ async def test_a_log_that_a_killed_job_left_behind_does_not_become_part_of_a_new
     async with await Job.open(path) as job:
         report = await job.report()
         assert (report.done, report.pending) == (0, report.planned)
-        assert job.plan.changes[0].channel == "alpha"
+        assert job.plan.changes[0].what == "link to alpha"
 
 
 @in_virtual_time

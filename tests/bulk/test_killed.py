@@ -76,7 +76,7 @@ def recorded_as_done(path: Path, directory: Path) -> set[str]:
             shutil.copy(part, directory / f"looked-at{suffix}")
     with contextlib.closing(sqlite3.connect(directory / "looked-at")) as connection:
         rows = connection.execute(
-            "SELECT app_id || '/' || device FROM operations JOIN apps ON apps.id = app WHERE outcome = ?", (Outcome.DONE,)
+            "SELECT app_id || '/' || name FROM operations JOIN apps ON apps.id = app WHERE outcome = ?", (Outcome.DONE,)
         ).fetchall()
     for suffix in ("", "-wal", "-shm"):
         (directory / f"looked-at{suffix}").unlink(missing_ok=True)

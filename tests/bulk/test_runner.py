@@ -55,7 +55,7 @@ class MemoryJournal:
 
 
 def number_of(operation: Operation) -> int:
-    return int(operation.device_id[1:])
+    return int(operation.target.name[1:])
 
 
 Execute = Callable[[Operation], Awaitable[Result]]

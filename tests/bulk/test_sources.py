@@ -61,7 +61,7 @@ async def read(data: bytes, *, app_id: str | None = APP, channel: str | None = "
 
 def seen(rows: Iterable[Row]) -> list[tuple[int, str]]:
     """Show each row as its line and the device, or the reason why there is none."""
-    return [(row.line, row.operation.device_id if row.operation else row.reason) for row in rows]
+    return [(row.line, row.operation.target.name if row.operation else row.reason) for row in rows]
 
 
 def link(device_id: str, channel: str = "beta", app_id: str = APP) -> LinkDevice:
@@ -394,12 +394,7 @@ def test_a_name_is_text_that_can_be_stored() -> None:
         (" com.example.app", None, LinkDevice, MALFORMED.format(" com.example.app")),
         (None, " ", LinkDevice, "channel is blank: name one, or leave it out when every row names its own."),
         (None, "a\nb", LinkDevice, "channel contains the control character U+000A"),
-        (
-            None,
-            "beta",
-            UnlinkDevice,
-            "channel 'beta' has no meaning for unlinking, which removes whatever override there is.",
-        ),
+        (None, "beta", UnlinkDevice, "'beta' has no meaning here: UnlinkDevice takes nothing beside its target."),
     ],
 )
 def test_arguments_that_are_refused(app_id: str | None, channel: str | None, kind: Kind, message: str) -> None:

@@ -51,7 +51,7 @@ def test_a_job_shows_what_it_does_and_which_rows_it_does_not(server: Served, cap
     assert "1 rejected: device_id contains the control character U+0001" in lines
     assert "1 device in no inventory when it was planned" in lines
     shown = json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)
-    assert shown["changes"] == [{"kind": "link", "channel": "beta", "app_id": APP, "devices": planned}]
+    assert shown["changes"] == [{"kind": "link_device", "what": "link to beta", "app_id": APP, "targets": planned}]
     assert sum(reason["rows"] for reason in shown["reasons"]) == shown["skipped"] + shown["rejected"]
     assert shown["unknown"] == 1
 
@@ -71,10 +71,15 @@ def test_a_job_lists_its_rows_by_their_fate(server: Served, capgo: Command, here
         assert len(rows) == len(listed[fate])
     assert report["failed"] > 5
     failed = listed["failed"][0]
-    assert (failed["app_id"], failed["channel"], failed["cause"], failed["status"]) == (APP, "beta", "channel_not_found", 404)
-    assert device_id(APP, failed["line"] - 2) == failed["device_id"]
+    assert (failed["app_id"], failed["what"], failed["cause"], failed["status"]) == (
+        APP,
+        "link to beta",
+        "channel_not_found",
+        404,
+    )
+    assert device_id(APP, failed["line"] - 2) == failed["target"]
     (rejected,) = listed["rejected"]
-    assert (rejected["line"], rejected["device_id"]) == (32, None)
+    assert (rejected["line"], rejected["target"]) == (32, None)
     assert {row["reason"] for row in listed["skipped"]} == {"already linked to beta"}
 
 
@@ -131,7 +136,7 @@ def test_every_bad_line_is_told_once_in_bounded_memory() -> None:
 def test_the_line_that_says_how_to_go_on_keeps_the_options_that_matter(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     given = (
-        *("--rate", "10/min", "--concurrency", "3", "--timeout", "2.5", "--retries", "0"),
+        *("--rate", "900/min", "--concurrency", "3", "--timeout", "2.5", "--retries", "0"),
         *("--auth-header", "capgkey", "--dialect", "modern", "--allow-plain-http"),
     )
     result = capgo(*RELINK, "--job", "m.capgo-job", "--plan-only", *given, "--api-key", server.environment["CAPGO_API_KEY"])

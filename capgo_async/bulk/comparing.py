@@ -1,0 +1,204 @@
+"""Compares what an operation wants with what the server shows of its target (contract C2, C6, C8).
+
+One answer serves the plan (is a request needed, and what was there before), verification and undo.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from ..endpoints.bundles import BundleMetadata
+from ..endpoints.channels import ChannelSettings
+from ..models import Bundle, Channel, Member
+from .operations import (
+    DeleteBundle,
+    DeleteChannel,
+    FormerState,
+    Operation,
+    PromoteBundle,
+    RemoveMember,
+    SetBundleMetadata,
+    UpdateChannel,
+    former_of,
+)
+
+
+class Shown(NamedTuple):
+    """What the server shows of one app, or of one organization, by name."""
+
+    channels: Mapping[str, Channel] = {}
+    bundles: Mapping[str, Bundle] = {}
+    members: Mapping[str, Member] = {}
+
+
+class State(enum.Enum):
+    """What a target is like, seen from an operation on it."""
+
+    AS_WANTED = enum.auto()
+    OTHERWISE = enum.auto()
+    IMPOSSIBLE = enum.auto()
+    """The operation cannot or must not be done."""
+    CANNOT_TELL = enum.auto()
+    """The server does not show what the operation changes."""
+
+
+class Sight(NamedTuple):
+    """What was seen: a `reason` for people, the operation with what was looked up for it, and how to get back."""
+
+    state: State
+    reason: str
+    operation: Operation
+    former: FormerState = FormerState()
+
+
+_HIDDEN: Final = frozenset({"ios", "android", "electron"})
+"""Settings that can be written and not read (contract C6)."""
+_SAME_WORD: Final[Mapping[object, str]] = {"metadata": "version_number"}
+"""The vendor's word and the server's for one strategy (contract D14)."""
+
+
+def compare(operation: Operation, shown: Shown) -> Sight:
+    """Return how the target of an operation on a channel, a bundle or a member looks now."""
+    match operation:
+        case UpdateChannel():
+            return _update(operation, shown)
+        case PromoteBundle():
+            return _promotion(operation, shown)
+        case DeleteChannel(channel=name):
+            return _deletion_of_channel(operation, shown.channels.get(name))
+        case DeleteBundle():
+            return _deletion_of_bundle(operation, shown)
+        case SetBundleMetadata():
+            return _description(operation, shown.bundles.get(operation.bundle))
+        case RemoveMember():
+            return _removal(operation, shown)
+        case _:
+            message = f"devices are compared with an inventory, not one by one: {type(operation).__name__}"
+            raise TypeError(message)
+
+
+def _update(operation: UpdateChannel, shown: Shown) -> Sight:
+    channel = shown.channels.get(operation.channel)
+    if channel is None:
+        return _no_channel(operation)
+    wanted = {name: value for name, value in msgspec.structs.asdict(operation.settings).items() if value is not UNSET}
+    present = {name: _present(channel, name, value) for name, value in wanted.items()}
+    if UNSET in present.values():
+        hidden = ", ".join(name for name, value in present.items() if value is UNSET)
+        return Sight(State.CANNOT_TELL, f"the server does not show {hidden}", operation)
+    if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
+        return Sight(State.AS_WANTED, "already so", operation)
+    others_public = any(other.public and other.name != channel.name for other in shown.channels.values())
+    # A channel that becomes public makes others private, and which they are cannot be read (contract C6).
+    lossy = wanted.get("public") is True and not channel.public and others_public
+    former = msgspec.structs.replace(ChannelSettings(), **present)
+    back = None if lossy else msgspec.structs.replace(operation, settings=former)
+    return Sight(State.OTHERWISE, _said(present), operation, former_of(back))
+
+
+def _present(channel: Channel, name: str, wanted: object) -> object:
+    """Return what a channel has for a setting, `UNSET` where the server does not show it."""
+    if name in _HIDDEN:
+        return UNSET
+    if name == "bundle":
+        return channel.bundle_name
+    if name == "rollout_paused":
+        return channel.rollout_paused_at is not None
+    if name == "rollout_bundle":
+        info = channel.rollout_version_info
+        return info.name if info is not None and not isinstance(wanted, int) else channel.rollout_version
+    value = getattr(channel, name)
+    # The oldest servers tell a boolean that nobody can write (contract D13).
+    shown = value is not None or name in _NULLABLE
+    return value if shown and not (name == "disable_auto_update" and isinstance(value, bool)) else UNSET
+
+
+_NULLABLE: Final = frozenset(
+    {"rollout_pause_reason", "auto_pause_failure_rate_bps", "auto_pause_min_attempts", "auto_pause_min_failures"}
+)
+
+
+def _promotion(operation: PromoteBundle, shown: Shown) -> Sight:
+    channel = shown.channels.get(operation.channel)
+    bundle = shown.bundles.get(operation.bundle)
+    if channel is None:
+        return _no_channel(operation)
+    if bundle is None:
+        return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no bundle {operation.bundle!r}", operation)
+    operation = msgspec.structs.replace(operation, version_id=bundle.id, channel_id=channel.id)
+    if channel.version is not None and channel.version.id == bundle.id:
+        return Sight(State.AS_WANTED, f"already on {bundle.name}", operation)
+    back: Operation
+    if channel.bundle_name is None or channel.version is None:
+        back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=ChannelSettings(bundle=None))
+        return Sight(State.OTHERWISE, "without a bundle", operation, former_of(back))
+    number = channel.version.id
+    known = number is not None and channel.bundle_name in shown.bundles
+    back = msgspec.structs.replace(operation, bundle=channel.bundle_name, version_id=number or 0)
+    return Sight(State.OTHERWISE, f"on {channel.bundle_name}", operation, former_of(back if known else None))
+
+
+def _deletion_of_channel(operation: DeleteChannel, channel: Channel | None) -> Sight:
+    if channel is None:
+        return Sight(State.AS_WANTED, "there is no such channel", operation)
+    if channel.public:
+        reason = f"{channel.name!r} of {operation.app_id} is public: make another channel public first"
+        return Sight(State.IMPOSSIBLE, reason, operation)
+    return Sight(State.OTHERWISE, "still there", operation)
+
+
+def _deletion_of_bundle(operation: DeleteBundle, shown: Shown) -> Sight:
+    if operation.bundle not in shown.bundles:
+        return Sight(State.AS_WANTED, "there is no such bundle", operation)
+    user = users_of(shown).get(operation.bundle)
+    if user is not None:
+        reason = f"channel {user} of {operation.app_id} uses {operation.bundle}: give it another bundle first"
+        return Sight(State.IMPOSSIBLE, reason, operation)
+    return Sight(State.OTHERWISE, "still there", operation)
+
+
+def users_of(shown: Shown) -> dict[str, str]:
+    """Return the bundles that channels and rollouts use, each with a channel that does."""
+    used: dict[str, str] = {}
+    for channel in shown.channels.values():
+        for bundle in (channel.version, channel.rollout_version_info):
+            if bundle is not None and bundle.name is not None:
+                used.setdefault(bundle.name, channel.name)
+    return used
+
+
+def _description(operation: SetBundleMetadata, bundle: Bundle | None) -> Sight:
+    if bundle is None:
+        return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no bundle {operation.bundle!r}", operation)
+    operation = msgspec.structs.replace(operation, version_id=bundle.id)
+    wanted = {name: value for name, value in msgspec.structs.asdict(operation.metadata).items() if value is not UNSET}
+    present = {name: getattr(bundle, name) for name in wanted}
+    if present == wanted:
+        return Sight(State.AS_WANTED, "already so", operation)
+    # What was never set cannot be set back: the server takes text only.
+    back = None
+    if None not in present.values():
+        back = msgspec.structs.replace(operation, metadata=BundleMetadata(**present))
+    return Sight(State.OTHERWISE, _said(present), operation, former_of(back))
+
+
+def _removal(operation: RemoveMember, shown: Shown) -> Sight:
+    member = shown.members.get(operation.email)
+    if member is None:
+        return Sight(State.AS_WANTED, f"not a member of {operation.org_id}", operation)
+    admins = [other for other in shown.members.values() if other.is_super_admin]
+    if admins == [member]:
+        reason = f"{operation.email} is the last super admin of {operation.org_id}: removing it would delete the organization"
+        return Sight(State.IMPOSSIBLE, reason, operation)
+    return Sight(State.OTHERWISE, "still a member", operation)
+
+
+def _no_channel(operation: UpdateChannel | PromoteBundle) -> Sight:
+    return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no channel {operation.channel!r}", operation)
+
+
+def _said(present: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in present.items())

@@ -1,0 +1,126 @@
+"""Forms: which columns a list of changes has, and what operation a row of it makes."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ..endpoints.bundles import BundleMetadata
+from ..endpoints.call import checked
+from ..endpoints.channels import ChannelSettings
+from .operations import (
+    DeleteBundle,
+    DeleteChannel,
+    LinkDevice,
+    Operation,
+    PromoteBundle,
+    RemoveMember,
+    RenewDevice,
+    SetBundleMetadata,
+    UnlinkDevice,
+    UpdateChannel,
+)
+
+
+class Form(NamedTuple):
+    """How rows become operations: `make` gets the app, the name of the target and the argument.
+
+    `name`, `app` and `argument` are columns; without an argument column the argument is empty. `settings` is what all rows ask
+    for beside, as text. Names that the server takes in lower case only are lowered.
+    """
+
+    kind: str
+    name: str
+    make: Callable[[str, str, str], Operation]
+    app: str = "app_id"
+    argument: str | None = None
+    settings: str | None = None
+    lowers: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that mean something."""
+        return (self.name, self.app) if self.argument is None else (self.name, self.app, self.argument)
+
+
+LINKING: Final = Form(
+    "LinkDevice",
+    "device_id",
+    lambda app_id, name, argument: LinkDevice(app_id=app_id, device_id=name, channel=argument),
+    argument="channel",
+    lowers=True,
+)
+UNLINKING: Final = Form(
+    "UnlinkDevice", "device_id", lambda app_id, name, _: UnlinkDevice(app_id=app_id, device_id=name), lowers=True
+)
+RENEWING: Final = Form(
+    "RenewDevice", "device_id", lambda app_id, name, _: RenewDevice(app_id=app_id, device_id=name), lowers=True
+)
+PROMOTING: Final = Form(
+    "PromoteBundle",
+    "channel",
+    lambda app_id, name, argument: PromoteBundle(app_id=app_id, channel=name, bundle=argument),
+    argument="bundle",
+)
+DELETING_CHANNELS: Final = Form("DeleteChannel", "channel", lambda app_id, name, _: DeleteChannel(app_id=app_id, channel=name))
+DELETING_BUNDLES: Final = Form("DeleteBundle", "bundle", lambda app_id, name, _: DeleteBundle(app_id=app_id, bundle=name))
+REMOVING_MEMBERS: Final = Form(
+    "RemoveMember", "email", lambda org_id, name, _: RemoveMember(org_id=org_id, email=name), app="org_id", lowers=True
+)
+OF_DEVICES: Final[Mapping[type[Operation], Form]] = {LinkDevice: LINKING, UnlinkDevice: UNLINKING, RenewDevice: RENEWING}
+"""What lists of devices may ask for."""
+
+
+def updating(settings: ChannelSettings) -> Form:
+    """Return the form of a list of channels that get these settings. Raises `ConfigurationError` for what cannot be."""
+    checked(settings)
+    return Form(
+        "UpdateChannel",
+        "channel",
+        lambda app_id, name, _: UpdateChannel(app_id=app_id, channel=name, settings=settings),
+        settings=msgspec.json.encode(settings).decode(),
+    )
+
+
+def describing(metadata: BundleMetadata) -> Form:
+    """Return the form of a list of bundles that get this link or comment. Raises `ConfigurationError` for what cannot be."""
+    checked(metadata)
+    return Form(
+        "SetBundleMetadata",
+        "bundle",
+        lambda app_id, name, _: SetBundleMetadata(app_id=app_id, bundle=name, metadata=metadata),
+        settings=msgspec.json.encode(metadata).decode(),
+    )
+
+
+def form_of(operation: Operation) -> tuple[Form, str]:
+    """Return the form and the argument of the row that would make `operation`."""
+    match operation:
+        case LinkDevice(channel=channel):
+            return LINKING, channel
+        case PromoteBundle(bundle=bundle):
+            return PROMOTING, bundle
+        case UpdateChannel(settings=settings):
+            return updating(settings), ""
+        case SetBundleMetadata(metadata=metadata):
+            return describing(metadata), ""
+        case _:
+            return _BARE[type(operation)], ""
+
+
+_BARE: Final[Mapping[type[Operation], Form]] = {
+    UnlinkDevice: UNLINKING,
+    RenewDevice: RENEWING,
+    DeleteChannel: DELETING_CHANNELS,
+    DeleteBundle: DELETING_BUNDLES,
+    RemoveMember: REMOVING_MEMBERS,
+}
+
+
+@functools.cache
+def decoder_of(columns: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
+    """Return what decodes a line of JSON with these columns, of which only the first must be there."""
+    first, *others = columns
+    fields: list[Any] = [(first, str), *((name, str | None, None) for name in others)]
+    return msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False))

@@ -1,0 +1,89 @@
+"""Where rows stand while they are compared with each other and with what the server shows, as planning sees it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from .operations import Change, FormerState, Operation, Row
+
+
+class Pair(NamedTuple):
+    """One app and one change that rows ask for, how many they are, and the first line that does.
+
+    `expecting`: some of them are only for targets that are as another operation left them.
+    """
+
+    app_id: str
+    change: Change
+    rows: int
+    first_line: int
+    expecting: bool
+
+
+class Staged(NamedTuple):
+    """One row that is still to be planned."""
+
+    line: int
+    operation: Operation
+    expected: Operation | None
+
+
+class Finding(NamedTuple):
+    """What came of looking at a row's target: an empty `fate` plans `operation`, which may say more than the row did."""
+
+    line: int
+    fate: str
+    reason: str
+    operation: Operation
+    former: FormerState
+
+
+class Stage(Protocol):
+    """Where rows are kept while they are compared; `staging.Staging` is one."""
+
+    async def add(self, rows: Sequence[Row]) -> None:
+        """Stage rows."""
+        ...
+
+    async def compare_rows(self) -> None:
+        """Reject contradictions, skip duplicates."""
+        ...
+
+    async def pairs(self) -> list[Pair]:
+        """Return the apps and changes asked for."""
+        ...
+
+    async def reject(self, app_id: str, change: Change | None, reason: str) -> None:
+        """Reject the rows of an app, or those of one change in it."""
+        ...
+
+    async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
+        """Note listed devices."""
+        ...
+
+    async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
+        """Note how far a listing went."""
+        ...
+
+    async def compare_with_inventory(self) -> None:
+        """Skip what is so already, or was changed by others."""
+        ...
+
+    async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
+        """Return rows of an app behind a line."""
+        ...
+
+    async def settle(self, findings: Sequence[Finding]) -> None:
+        """Note what looking at targets brought."""
+        ...
+
+    async def unknown(self) -> int:
+        """Count devices in no inventory."""
+        ...
+
+    async def skip_unknown(self) -> None:
+        """Skip them."""
+        ...
+
+    async def rejected(self, after: int, most: int) -> list[tuple[int, str]]:
+        """Return bad rows behind a line."""
+        ...
