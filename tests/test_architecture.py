@@ -44,6 +44,7 @@ BULK_ORDER = [
     "stopping",
     "database",
     "records",
+    "verdicts",
     "contents",
     "journal",
     "staging",
@@ -53,6 +54,8 @@ BULK_ORDER = [
     "planning",
     "execution",
     "verification",
+    "undoing",
+    "binding",
     "metering",
     "naming",
     "job",
@@ -115,6 +118,7 @@ GRADE_B = [
     "bulk/planning.py",
     "bulk/runner.py",
     "bulk/scanning.py",
+    "bulk/undoing.py",
     "bulk/verification.py",
     "sandbox/inprocess.py",
 ]
@@ -125,6 +129,7 @@ GRADE_C = [
     "ring.py",
     "transport.py",
     "bulk/__init__.py",
+    "bulk/binding.py",
     "bulk/contents.py",
     "bulk/database.py",
     "bulk/job.py",
@@ -134,6 +139,7 @@ GRADE_C = [
     "bulk/records.py",
     "bulk/sources.py",
     "bulk/staging.py",
+    "bulk/verdicts.py",
     "cli",
     "sandbox/__init__.py",
     "sandbox/server.py",
@@ -143,6 +149,7 @@ SLEEPERS = {
     "pacing.py",
     "requester.py",
     "bulk/runner.py",
+    "bulk/job.py",  # a second look at a contradiction
     "sandbox/inprocess.py",  # the way of a request takes time there
     "sandbox/server.py",  # a fault may be latency
     "cli/progress.py",  # the next look at the counters

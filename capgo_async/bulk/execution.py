@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 import msgspec
@@ -44,12 +44,16 @@ from .operations import (
 )
 from .runner import Done, Failed, Later, NotSent, Result, Stopped
 
+AMBIGUOUS: Final = "ambiguous"
+"""The cause of failures that may be none: no attempt had a clear answer."""
+
 
 class _Course(NamedTuple):
-    """How far an operation has come: which of its calls is next, and what that has used up."""
+    """How far an operation has come: which of its calls is next, what that has used up, and a doubt that remains."""
 
     step: int
     effort: Effort
+    doubt: Failed | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -90,9 +94,13 @@ class Executor:
         calls = calls_of(operation)
         while True:
             result = await self._call(calls[course.step], operation, course)
-            if not isinstance(result, Done) or course.step == len(calls) - 1:
+            last = course.step == len(calls) - 1
+            if isinstance(result, Done) and last:
+                return course.doubt or result
+            if last or not (isinstance(result, Done) or _is_ambiguous(result)):
                 return result
-            course = _Course(course.step + 1, Effort())
+            # What may have taken something away is followed by what gives it back.
+            course = _Course(course.step + 1, Effort(), result if isinstance(result, Failed) else None)
 
     async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
         effort = course.effort
@@ -197,6 +205,10 @@ def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, 
             )
 
 
+def _is_ambiguous(result: Result) -> bool:
+    return isinstance(result, Failed) and result.cause == AMBIGUOUS
+
+
 def _stop(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
     """Return what ends the run, where an error is not about its operation alone."""
     if isinstance(error, SubscriptionRequired):
@@ -214,4 +226,4 @@ def failure_of(error: CapgoError, request_id: str | None = None) -> Failed:
     cause, status = type(error).__name__, None
     if isinstance(error, ApiError):
         cause, status, request_id = error.code, error.status, request_id or error.request_id
-    return Failed("ambiguous" if is_ambiguous(error) else cause, str(error), status, request_id)
+    return Failed(AMBIGUOUS if is_ambiguous(error) else cause, str(error), status, request_id)

@@ -3,7 +3,6 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -11,6 +10,7 @@ import anyio
 
 from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
+from .binding import check_facts, elsewhere_than, facts_of, of_another
 from .contents import JobRow, Rows
 from .execution import Executor
 from .journal import Journal
@@ -24,24 +24,10 @@ from .runner import Progress, Runner
 from .sources import Source
 from .staging import Staging
 from .stopping import StopRules, Watch
+from .undoing import Undoing
 from .verification import verify
 
 _BUILDING: Final = ".building"
-_FACTS: Final = frozenset(
-    {
-        "source",
-        "source_digest",
-        "asked",
-        "options",
-        "base_url",
-        "key_salt",
-        "key_fingerprint",
-        "created_at",
-        "remarks",
-        "unknown",
-    }
-)
-"""What every job says of itself."""
 
 
 class Job:
@@ -90,7 +76,7 @@ class Job:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
                 remarks = await draw_up(staging, source, client, options, on_rejected)
-                facts = {**_facts(source, client, options, salt), "remarks": list(remarks)}
+                facts = {**facts_of(source, client, options, salt), "remarks": list(remarks)}
                 await staging.finish(facts, meter())
                 give_name(building, path)
             except DiskFull as error:
@@ -112,7 +98,7 @@ class Job:
         journal = await Journal.open(path, read_only=read_only)
         try:
             facts = await journal.facts()
-            _check_facts(path, facts)
+            check_facts(path, facts)
             plan = await journal.plan(facts, client.pacer.limits if client else None)
             begun = await journal.begun()
         except BaseException:
@@ -126,7 +112,7 @@ class Job:
             pass
         job = await cls.open(path, client=client)
         facts = job.facts
-        wanted = _facts(source, client, options, bytes.fromhex(facts["key_salt"]))
+        wanted = facts_of(source, client, options, bytes.fromhex(facts["key_salt"]))
         if any(facts.get(name) != wanted[name] for name in ("source_digest", "asked", "options")):
             await job.aclose()
             message = f"{path} exists and is of another source or other options: choose another file, or run it as it is"
@@ -194,10 +180,21 @@ class Job:
         with locked(self.path):
             await self._bind(client, rebind=False)
             await self._journal.begin_run(Meter(client, self._salt))
-            remarks = await verify(self._journal, client)
+            remarks = await verify(self._journal, client, _pause)
             await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
             await self._journal.end_run("verified")
         return await self.report()
+
+    async def undo(self, path: str | Path, *, client: Caller) -> Self:
+        """Plan, in a new file at `path`, the way back from all that this job has changed; only reads are sent.
+
+        Nothing is undone whose former state is unknown, and what others have changed since is left alone: such rows are
+        skipped, with the reason. Raises `JobError` for a client of another server or key than the job's.
+        """
+        if elsewhere := elsewhere_than(self._facts, client):
+            raise of_another(self.path, elsewhere)
+        source = Undoing(self._journal, self._name, self._facts["created_at"])
+        return await self.create(path, source, client=client, options=Options(reject_bad_rows=True))
 
     @property
     def parked(self) -> int:
@@ -206,7 +203,7 @@ class Job:
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""
-        return await self._journal.report(str(self.path).encode("utf-8", "replace").decode())
+        return await self._journal.report(self._name)
 
     async def others(self) -> list[tuple[int, str, str]]:
         """Return the rows that need no request, as line, fate and reason."""
@@ -238,6 +235,11 @@ class Job:
         await self.aclose()
 
     @property
+    def _name(self) -> str:
+        # A file name may hold bytes that are no text.
+        return str(self.path).encode("utf-8", "replace").decode()
+
+    @property
     def _salt(self) -> bytes:
         return bytes.fromhex(self._facts["key_salt"])
 
@@ -254,33 +256,15 @@ class Job:
 
     async def _bind(self, client: Caller, *, rebind: bool) -> dict[str, str]:
         """Bind the job to the client's server and keys, and return what it was bound to before where that differs."""
-        bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(self._salt)}
-        changed = [name for name, value in bound.items() if self._facts[name] != value]
-        if changed and not rebind:
-            what = " and ".join("base URL" if name == "base_url" else "API key" for name in changed)
-            message = f"{self.path} was made with another {what}: use the same, or --rebind to go on with this one"
-            raise JobError(message)
-        former = {name: self._facts[name] for name in changed}
-        if changed:
-            await self._journal.rewrite(**bound)
-            self._facts.update(bound)
+        elsewhere = elsewhere_than(self._facts, client)
+        if elsewhere and not rebind:
+            raise of_another(self.path, elsewhere)
+        former = {name: self._facts[name] for name in elsewhere}
+        if elsewhere:
+            await self._journal.rewrite(**elsewhere)
+            self._facts.update(elsewhere)
         return former
 
 
-def _check_facts(path: Path, facts: dict[str, Any]) -> None:
-    if missing := _FACTS - facts.keys():
-        message = f"{path} is damaged: it does not say its {', '.join(sorted(missing))}"
-        raise JobError(message)
-
-
-def _facts(source: Source, client: Caller, options: Options, salt: bytes) -> dict[str, Any]:
-    return {
-        "source": source.name,
-        "source_digest": source.digest,
-        "asked": source.asked,
-        "options": {"reject_bad_rows": options.reject_bad_rows, "unknown": str(options.unknown)},
-        "base_url": client.base_url,
-        "key_salt": salt.hex(),
-        "key_fingerprint": client.fingerprint(salt),
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+async def _pause(seconds: float) -> None:
+    await anyio.sleep(seconds)

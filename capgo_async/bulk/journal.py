@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..limits import Limit
-from . import contents, records, schema
+from . import contents, records, schema, verdicts
 from .contents import JobRow, Rows
 from .database import Database, Mode
-from .operations import FormerState, Target
+from .operations import FormerState, Operation, Target
 from .plan import Plan
 from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
-from .schema import Outcome
+from .schema import Outcome, Verdict
 
 
 class Journal:
@@ -97,21 +97,41 @@ class Journal:
         """Return up to `most` of the wanted rows behind the place `after`, each with its place."""
         return await self._database.run(contents.rows_of, wanted, after, most)
 
-    async def apps_done(self) -> list[str]:
-        """Return the apps that have done operations without a final verdict."""
-        return await self._database.run(records.apps_done)
+    async def done_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many operations of each app and kind are done."""
+        return await self._database.run(verdicts.done_by_app, contradicted=False)
+
+    async def contradicted_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many done operations of each app and kind are contradicted."""
+        return await self._database.run(verdicts.done_by_app, contradicted=True)
 
     async def begin_verdicts(self, app_id: str) -> None:
         """Forget the verdicts on an app."""
-        await self._database.run(records.begin_verdicts, app_id)
+        await self._database.run(verdicts.begin, app_id)
 
     async def judge(self, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
         """Compare done operations of an app with devices that a listing shows, each with its channel."""
-        await self._database.run(records.judge_devices, app_id, shown)
+        await self._database.run(verdicts.judge, app_id, shown)
+
+    async def close_listing(self, app_id: str, *, saw_override: bool) -> None:
+        """Say what devices without a link meant in the listing of an app."""
+        await self._database.run(verdicts.close, app_id, saw_override=saw_override)
+
+    async def with_verdict(self, app_id: str, verdict: Verdict, after: int, most: int) -> list[Planned]:
+        """Return up to `most` done operations of an app behind the number `after` that have this verdict."""
+        return await self._database.run(verdicts.with_verdict, app_id, verdict, after, most)
+
+    async def settle_verdicts(self, judged: Sequence[tuple[int, Verdict]]) -> None:
+        """Write verdicts down, and what the run has used so far."""
+        await self._database.run(self._settle_verdicts, judged, self._measures())
 
     async def end_verdicts(self, app_id: str) -> None:
-        """Say of what no listing showed that nobody can tell."""
-        await self._database.run(records.end_verdicts, app_id, self._run, self._measures())
+        """Say of what nothing showed that nobody can tell."""
+        await self._database.run(self._end_verdicts, app_id, self._measures())
+
+    async def touched(self, after: int, most: int) -> list[tuple[int, int, Operation, FormerState]]:
+        """Return operations behind a number that may have changed something: number, line, operation, what the plan saw."""
+        return await self._database.run(records.touched, after, most)
 
     async def formers(self, after: int, most: int) -> list[tuple[int, str, FormerState]]:
         """Return operations after `after` as number, device and what was known of it when the job was planned."""
@@ -124,6 +144,16 @@ class Journal:
     def _measures(self) -> Measures:
         assert self._measure is not None  # noqa: S101 - a run was begun
         return self._measure()
+
+    def _settle_verdicts(
+        self, connection: sqlite3.Connection, judged: Sequence[tuple[int, Verdict]], measures: Measures
+    ) -> None:
+        verdicts.settle(connection, judged)
+        records.write_measures(connection, self._run, measures)
+
+    def _end_verdicts(self, connection: sqlite3.Connection, app_id: str, measures: Measures) -> None:
+        verdicts.end(connection, app_id)
+        records.write_measures(connection, self._run, measures)
 
     def _advance(
         self,

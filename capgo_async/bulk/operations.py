@@ -248,10 +248,12 @@ def inverse(operation: Operation, former: FormerState) -> Operation | None:
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One line of the input: an operation, or the reason why there is none. `line` counts from 1.
 
-    With `expected` the operation is only for a target that is as this other operation leaves it.
+    With `expected` the operation is only for a target that is as this other operation leaves it. `skipped` says that the
+    operation needs no request, for that `reason`.
     """
 
     line: int
     operation: Operation | None
     reason: str = ""
     expected: Operation | None = None
+    skipped: bool = False

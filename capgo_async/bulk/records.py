@@ -119,6 +119,23 @@ def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerStat
     ]
 
 
+def touched(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, int, Operation, FormerState]]:
+    """Return up to `most` operations behind a number that may have changed something, with what the plan saw."""
+    found = connection.execute(
+        """
+        SELECT operations.id, line, app_id, name, kind, argument, former, former_value
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE (outcome IN (?, ?) OR (outcome = ? AND cause = 'ambiguous')) AND operations.id > ?
+        ORDER BY operations.id LIMIT ?
+        """,
+        (Outcome.SENT, Outcome.DONE, Outcome.FAILED, after, most),
+    )
+    return [
+        (number, line, operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))
+        for number, line, app_id, name, kind, argument, known, value in found
+    ]
+
+
 def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[int]:
     """Return which operations of a range were marked as sent before: by a process that did not settle them."""
     rows = connection.execute("SELECT id FROM operations WHERE id > ? AND id <= ? AND outcome = ?", (after, last, Outcome.SENT))
@@ -207,7 +224,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         done=outcomes.get(Outcome.DONE, 0),
         failed=outcomes.get(Outcome.FAILED, 0),
         pending=outcomes.get(Outcome.PENDING, 0) + outcomes.get(Outcome.SENT, 0),
-        unchecked=verdicts.get(Verdict.UNCHECKED, 0),
+        unchecked=verdicts.get(Verdict.UNCHECKED, 0) + verdicts.get(Verdict.SHOWN_UNLINKED, 0),
         verified=verdicts.get(Verdict.VERIFIED, 0),
         contradicted=verdicts.get(Verdict.CONTRADICTED, 0),
         cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0),
@@ -248,46 +265,6 @@ def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
         """,
         (Outcome.SENT,),
     ).fetchall()
-
-
-def apps_done(connection: sqlite3.Connection) -> list[str]:
-    """Return the apps with done operations."""
-    rows = connection.execute(
-        "SELECT DISTINCT app_id FROM operations JOIN apps ON apps.id = app WHERE outcome = ? ORDER BY 1", (Outcome.DONE,)
-    )
-    return [app_id for (app_id,) in rows]
-
-
-def begin_verdicts(connection: sqlite3.Connection, app_id: str) -> None:
-    """Forget the verdicts on an app, and make ready to find its operations by name."""
-    connection.execute(schema.BY_NAME)
-    connection.execute(f"UPDATE operations SET verdict = ? {_DONE_OF_APP}", (Verdict.UNCHECKED, Outcome.DONE, app_id))
-
-
-def judge_devices(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
-    """Compare done operations of an app with devices that a listing shows, each with its channel."""
-    connection.executemany(
-        f"""
-        UPDATE operations
-        SET verdict = CASE
-            WHEN (SELECT iif(kind = 'unlink_device', NULL, argument) FROM changes WHERE changes.id = change) IS ? THEN ?
-            ELSE ? END
-        {_DONE_OF_APP} AND name = ?
-        """,
-        ((channel, Verdict.VERIFIED, Verdict.CONTRADICTED, Outcome.DONE, app_id, device) for device, channel in shown),
-    )
-
-
-def end_verdicts(connection: sqlite3.Connection, app_id: str, run: int, measures: Measures) -> None:
-    """Say of what no listing showed that nobody can tell."""
-    connection.execute(
-        f"UPDATE operations SET verdict = ? {_DONE_OF_APP} AND verdict = ?",
-        (Verdict.CANNOT_TELL, Outcome.DONE, app_id, Verdict.UNCHECKED),
-    )
-    write_measures(connection, run, measures)
-
-
-_DONE_OF_APP = "WHERE outcome = ? AND app = (SELECT id FROM apps WHERE app_id = ?)"
 
 
 def formers(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, FormerState]]:

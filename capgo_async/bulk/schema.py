@@ -30,6 +30,8 @@ class Verdict(enum.IntEnum):
     VERIFIED = 1
     CONTRADICTED = 2
     CANNOT_TELL = 3
+    SHOWN_UNLINKED = 4
+    """While a listing is read: what that means is known at its end."""
 
 
 TABLES: Final = (
