@@ -1,5 +1,6 @@
 """The engine for bulk changes: read what is intended, plan it, send it, survive, prove it."""
 
+from .bounds import Bounds
 from .contents import JobRow, Rows
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
@@ -9,6 +10,7 @@ from .report import Report
 from .sources import Source, from_operations, read_operations
 
 __all__ = [
+    "Bounds",
     "Change",
     "FormerState",
     "Job",

@@ -23,8 +23,8 @@ from .runner import Done, Failed, Later, NotSent, Result, Stopped
 class Executor:
     """Turn operations into calls, and what comes of them into results.
 
-    A refused key and a server that cannot be reached stop the run. After `drain`, whatever waits gives up with
-    `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished.
+    A refused key, a server that cannot be reached and a budget that is used up stop the run. After `drain`, whatever waits
+    gives up with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -42,7 +42,7 @@ class Executor:
             await requester.call_or_park(call_of(operation), wire.acknowledge, effort)
         except Parked as parked:
             return self._parked(operation, parked)
-        except (AuthenticationError, NotConnected, ConfigurationError) as error:
+        except (AuthenticationError, NotConnected, ConfigurationError, SafetyStop) as error:
             return Stopped(error, effort.in_doubt)
         except SubscriptionRequired as error:
             return Stopped(SafetyStop(str(error)), effort.in_doubt)

@@ -11,6 +11,7 @@ import anyio
 
 from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
+from .bounds import Bounds, budgeted
 from .contents import JobRow, Rows
 from .execution import Executor
 from .journal import Journal
@@ -20,7 +21,7 @@ from .operations import FormerState
 from .plan import Plan
 from .planning import Hear, Options, draw_up
 from .report import Report
-from .runner import Progress, Runner
+from .runner import Brakes, Deadline, Progress, Runner, stop
 from .sources import Source
 from .staging import Staging
 from .stopping import StopRules, Watch
@@ -55,7 +56,6 @@ class Job:
         self._journal = journal
         self._facts = facts
         self._runner: Runner | None = None
-        self._executor: Executor | None = None
         self._scope: anyio.CancelScope | None = None
         self._asked_to_drain = False
 
@@ -145,25 +145,26 @@ class Job:
         rebind: bool = False,
         progress: Progress | None = None,
         rules: StopRules = StopRules(),  # noqa: B008 - immutable
+        bounds: Bounds = Bounds(),  # noqa: B008 - immutable
     ) -> Report:
         """Send what is open and return the report; can be called again after any end, until nothing is pending.
 
         Raises what stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` where the server is away,
-        `SafetyStop` where one of the `rules` applies or the organization is unpaid, `JobError`. Raises `JobError` also when
-        another process runs the job, or when `client` has another base URL or key than the job was made with and `rebind` is
-        not set.
+        `SafetyStop` where one of the `rules` applies, one of the `bounds` is met or the organization is unpaid, `JobError`.
+        Raises `JobError` also when another process runs the job, or when `client` has another base URL or key than the job was
+        made with and `rebind` is not set.
         """
         self._asked_to_drain = False
-        with locked(self.path):
+        deadline = bounds.deadline(anyio.current_time(), datetime.now(UTC))
+        with locked(self.path), budgeted(client.pacer, bounds.max_requests):
             former = await self._bind(client, rebind=rebind)
             meter = Meter(client, self._salt)
-            await client.prepare()
+            await _prepare(client, deadline)
             seed(client, self._salt, await self._journal.last_usage())
             await self._journal.begin_run(meter)
-            self._executor = Executor(client)
-            self._runner = Runner(
-                self._journal, self._executor, workers=client.pacer.concurrency, progress=progress, watch=Watch(rules).note
-            )
+            executor = Executor(client)
+            brakes = Brakes(Watch(rules).note, deadline, executor.drain)
+            self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)
             if self._asked_to_drain:
                 self.drain()
             how = "stopped"
@@ -179,9 +180,8 @@ class Job:
     def drain(self) -> None:
         """Stop the run softly: nothing new is sent, what is in flight is finished and recorded."""
         self._asked_to_drain = True
-        if self._executor and self._runner:
+        if self._runner:
             self._runner.drain()
-            self._executor.drain()
 
     def abort(self) -> None:
         """Stop the run at once: what is in flight stays marked as sent, and is repeated by the next run."""
@@ -265,6 +265,14 @@ class Job:
             await self._journal.rewrite(**bound)
             self._facts.update(bound)
         return former
+
+
+async def _prepare(client: Caller, deadline: Deadline) -> None:
+    """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
+    with anyio.CancelScope(deadline=deadline.at) as scope:
+        await client.prepare()
+    if scope.cancelled_caught:
+        raise stop(deadline.reason)
 
 
 def _check_facts(path: Path, facts: dict[str, Any]) -> None:
