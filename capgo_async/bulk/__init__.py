@@ -8,6 +8,7 @@ from .plan import Change, Plan, Reason
 from .planning import Options, Unknown
 from .report import Report
 from .sources import Source, from_operations, read_operations
+from .stopping import StopRules
 
 __all__ = [
     "Bounds",
@@ -24,6 +25,7 @@ __all__ = [
     "Row",
     "Rows",
     "Source",
+    "StopRules",
     "Target",
     "Unknown",
     "UnlinkDevice",

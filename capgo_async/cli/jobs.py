@@ -9,7 +9,8 @@ from ..bulk.report import ExitCode
 from .commands import Invocation, command
 from .options import Connection, JobFile, Output, Running
 from .reporting import print_job, print_rows
-from .running import Terms, confirm_and_run, open_question
+from .running import Manner, Terms, confirm_and_run, open_question
+from .stopping import Stopping
 
 commands = typer.Typer(name="job", help="Look at a job, or go on with it.", no_args_is_help=True)
 
@@ -31,13 +32,14 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
 
 
 @command(commands, "run", short="Send what is open of a job.")
-async def run_job(path: JobFile, running: Running, connection: Connection, invocation: Invocation) -> int:
+async def run_job(path: JobFile, running: Running, stopping: Stopping, connection: Connection, invocation: Invocation) -> int:
     """Send what is open of a job, and ask before unless it was run before."""
+    manner = Manner(running.rebind, stopping.limits(invocation.speech))
     async with connection.client() as client, await Job.open(path, client=client) as job:
         asks = not running.yes and not job.begun and job.plan.requests
         question = open_question(running) if asks else None
         try:
-            return await confirm_and_run(job, Terms(connection.caller(client), connection, running, question, invocation))
+            return await confirm_and_run(job, Terms(connection.caller(client), connection, manner, question, invocation))
         finally:
             if question is not None:
                 question.close()

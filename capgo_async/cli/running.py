@@ -13,6 +13,14 @@ from .options import Connection, Running
 from .progress import Follower
 from .reporting import print_report, resume_line
 from .speech import printable
+from .stopping import Limits
+
+
+class Manner(NamedTuple):
+    """How a job is run."""
+
+    rebind: bool = False
+    limits: Limits = Limits()
 
 
 class Terms(NamedTuple):
@@ -20,7 +28,7 @@ class Terms(NamedTuple):
 
     client: Caller
     connection: Connection
-    running: Running
+    manner: Manner
     question: Question | None
     invocation: Invocation
 
@@ -37,19 +45,22 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
         return ExitCode.INTERRUPTED
     try:
-        report = await followed(job, terms.client, terms.invocation, rebind=terms.running.rebind)
+        report = await followed(job, terms.client, terms.invocation, terms.manner)
     except Exception as error:
         if not isinstance(error, JobError) or isinstance(error, DiskFull | SafetyStop):
-            print_report(await job.report(), speech)
-            speech.say(resume_line(job.path, terms.connection))
+            _tell(job, await job.report(), terms)
         raise
-    code = print_report(report, speech)
+    return _tell(job, report, terms)
+
+
+def _tell(job: Job, report: Report, terms: Terms) -> int:
+    code = print_report(report, terms.invocation.speech)
     if report.pending:
-        speech.say(resume_line(job.path, terms.connection))
+        terms.invocation.speech.say(resume_line(job.path, terms.connection))
     return code
 
 
-async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: bool = False) -> Report:
+async def followed(job: Job, client: Caller, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008
     """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
     follower = Follower(job, client, invocation.speech)
 
@@ -58,7 +69,16 @@ async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: 
         job.drain()
 
     with invocation.interruption.steps(drain, job.abort):
-        return await alongside(follower.follow, lambda: job.run(client, rebind=rebind, progress=follower))
+        return await alongside(
+            follower.follow,
+            lambda: job.run(
+                client,
+                rebind=manner.rebind,
+                progress=follower,
+                rules=manner.limits.rules,
+                bounds=manner.limits.bounds,
+            ),
+        )
 
 
 async def _confirmed(job: Job, terms: Terms) -> bool:
