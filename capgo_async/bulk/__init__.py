@@ -7,6 +7,7 @@ from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkD
 from .plan import Change, Plan, Reason
 from .planning import Options, Unknown
 from .report import Report
+from .schema import Which
 from .sources import Source, from_operations, read_operations
 from .stopping import StopRules
 
@@ -29,6 +30,7 @@ __all__ = [
     "Target",
     "Unknown",
     "UnlinkDevice",
+    "Which",
     "from_operations",
     "read_operations",
 ]

@@ -14,10 +14,10 @@ from ..errors import (
     SubscriptionRequired,
 )
 from ..requester import Effort, Parked
-from ..retry import is_ambiguous
+from ..retry import Repeat, is_ambiguous
 from ..ring import Caller
 from .operations import LinkDevice, Operation, Target, UnlinkDevice
-from .runner import Done, Failed, Later, NotSent, Result, Stopped
+from .runner import AMBIGUOUS, Done, Failed, Later, NotSent, Result, Stopped
 
 
 class Executor:
@@ -77,8 +77,13 @@ def call_of(operation: Operation) -> Call:
             return endpoints.unlink_device(operation.app_id, operation.device_id)
 
 
+def may_run_again(operation: Operation) -> bool:
+    """Tell whether sending `operation` again is harmless, even if it happened before (contract G1)."""
+    return call_of(operation).repeat is not Repeat.NEVER
+
+
 def failure_of(error: CapgoError, effort: Effort) -> Failed:
     """Return what a final error says of its operation: `ambiguous` when the request may have been processed."""
     status = error.status if isinstance(error, ApiError) else None
     code = error.code if isinstance(error, ApiError) else type(error).__name__
-    return Failed("ambiguous" if is_ambiguous(error) else code, str(error), status, effort.request_id)
+    return Failed(AMBIGUOUS if is_ambiguous(error) else code, str(error), status, effort.request_id)

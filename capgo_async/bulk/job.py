@@ -13,7 +13,7 @@ from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
 from .bounds import Bounds, budgeted
 from .contents import JobRow, Rows
-from .execution import Executor
+from .execution import Executor, may_run_again
 from .journal import Journal
 from .metering import Meter, seed
 from .naming import give_name, locked
@@ -22,6 +22,7 @@ from .plan import Plan
 from .planning import Hear, Options, draw_up
 from .report import Report
 from .runner import Brakes, Deadline, Progress, Runner, stop
+from .schema import Which
 from .sources import Source
 from .staging import Staging
 from .stopping import StopRules, Watch
@@ -138,7 +139,7 @@ class Job:
         """Return what was written down when the job was made: source, base URL, options, time."""
         return dict(self._facts)
 
-    async def run(
+    async def run(  # noqa: PLR0913 - how it is run, keyword only
         self,
         client: Caller,
         *,
@@ -146,8 +147,12 @@ class Job:
         progress: Progress | None = None,
         rules: StopRules = StopRules(),  # noqa: B008 - immutable
         bounds: Bounds = Bounds(),  # noqa: B008 - immutable
+        which: Which = Which.OPEN,
     ) -> Report:
         """Send what is open and return the report; can be called again after any end, until nothing is pending.
+
+        With `Which.FAILED` what failed becomes open again, and only that is sent; what may have happened all the same only
+        where repeating it is harmless (contract G1).
 
         Raises what stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` where the server is away,
         `SafetyStop` where one of the `rules` applies, one of the `bounds` is met or the organization is unpaid, `JobError`.
@@ -161,7 +166,9 @@ class Job:
             meter = Meter(client, self._salt)
             await _prepare(client, deadline)
             seed(client, self._salt, await self._journal.last_usage())
-            await self._journal.begin_run(meter)
+            if which is Which.FAILED:
+                await self._journal.reopen_failed(may_run_again)
+            await self._journal.begin_run(meter, which)
             executor = Executor(client)
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)
@@ -203,6 +210,10 @@ class Job:
     def parked(self) -> int:
         """Return how many operations of this run wait for the limits of their own devices."""
         return self._runner.parked if self._runner else 0
+
+    async def to_send(self, which: Which = Which.OPEN) -> int:
+        """Return how many operations a run would send."""
+        return await self._journal.count_open(which)
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""

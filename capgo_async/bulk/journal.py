@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..limits import Limit
-from . import contents, records, schema
+from . import contents, records, reopening, schema
 from .contents import JobRow, Rows
 from .database import Database, Mode
-from .operations import FormerState
+from .operations import FormerState, Operation
 from .plan import Plan
 from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
-from .schema import Outcome
+from .schema import Outcome, Which
 
 
 class Journal:
@@ -28,6 +28,7 @@ class Journal:
         self._cursor = 0
         self._in_doubt: set[int] = set()
         self._run = 0
+        self._which = Which.OPEN
         self._measure: Callable[[], Measures] | None = None
 
     @classmethod
@@ -55,9 +56,18 @@ class Journal:
         """Replace some of the job's facts."""
         await self._database.run(records.write_facts, facts)
 
-    async def begin_run(self, measure: Callable[[], Measures]) -> None:
-        """Open the record of a new run; `measure` is asked what the run has used at each commit."""
+    async def count_open(self, which: Which) -> int:
+        """Return how many operations a run would send."""
+        return await self._database.run(reopening.count_open, which)
+
+    async def reopen_failed(self, may_run_again: Callable[[Operation], bool]) -> None:
+        """Make what failed open again; one that may have happened stays failed unless it `may_run_again`."""
+        await self._database.run(reopening.reopen_failed, may_run_again)
+
+    async def begin_run(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> None:
+        """Open the record of a new run of `which` operations; `measure` is asked what it has used at each commit."""
         self._cursor = 0
+        self._which = which
         self._measure = measure
         self._run = await self._database.run(records.begin_run, measure())
 
@@ -133,9 +143,9 @@ class Journal:
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = records.take(connection, self._cursor, take) if take else []
+        planned = records.take(connection, self._cursor, take, self._which) if take else []
         if planned:
             self._in_doubt.update(records.sent_before(connection, self._cursor, planned[-1].id))
-            records.mark_sent(connection, self._cursor, planned[-1].id)
+            records.mark_sent(connection, self._cursor, planned[-1].id, self._which)
         records.write_measures(connection, self._run, measures)
         return planned

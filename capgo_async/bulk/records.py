@@ -12,8 +12,8 @@ from ..pacing import Usage
 from . import schema
 from .operations import Former, FormerState, LinkDevice, Operation, UnlinkDevice
 from .report import Failures, Report
-from .runner import Failed, Planned, Settled
-from .schema import Outcome, Verdict
+from .runner import AMBIGUOUS, Failed, Planned, Settled
+from .schema import Outcome, Verdict, Which
 
 
 class LastUsage(msgspec.Struct, frozen=True):
@@ -98,14 +98,20 @@ def _operation(app_id: str, device: str, channel: str | None) -> Operation:
     return LinkDevice(app_id=app_id, device_id=device, channel=channel)
 
 
-def take(connection: sqlite3.Connection, cursor: int, take: int) -> list[Planned]:
-    """Return the next operations that are not settled."""
+def take(connection: sqlite3.Connection, cursor: int, take: int, which: Which) -> list[Planned]:
+    """Return the next operations that are not settled, as far as this run sends them."""
     # What an earlier process marked as sent comes again: repeating these operations is harmless (contract G1).
-    found = f"{_SELECT} WHERE operations.id > ? AND outcome <= ? ORDER BY operations.id LIMIT ?"
+    found = f"{_SELECT} WHERE operations.id > ? AND outcome <= ? {schema.TAKEN[which]} ORDER BY operations.id LIMIT ?"
     (rows,) = connection.execute(
         f"SELECT json_group_array(json_array(id, app_id, device, name)) FROM ({found})", (cursor, Outcome.SENT, take)
     ).fetchone()
     return _planned(sorted(_ROWS.decode(rows)))
+
+
+def failed_in_doubt(connection: sqlite3.Connection, after: int, most: int) -> list[Planned]:
+    """Return up to `most` operations after a number that failed without a clear answer."""
+    found = f"{_SELECT} WHERE operations.id > ? AND outcome = ? AND cause = ? ORDER BY operations.id LIMIT ?"
+    return _planned(connection.execute(found, (after, Outcome.FAILED, AMBIGUOUS, most)))
 
 
 def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[int]:
@@ -114,11 +120,11 @@ def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[i
     return [number for (number,) in rows]
 
 
-def mark_sent(connection: sqlite3.Connection, after: int, last: int) -> None:
+def mark_sent(connection: sqlite3.Connection, after: int, last: int, which: Which) -> None:
     """Mark operations as sent: those that `take` found."""
     # The rows that `take` found, in one statement: each costs this thread and the event loop a switch.
     connection.execute(
-        "UPDATE operations SET outcome = ? WHERE id > ? AND id <= ? AND outcome = ?",
+        f"UPDATE operations SET outcome = ? WHERE id > ? AND id <= ? AND outcome = ? {schema.TAKEN[which]}",
         (Outcome.SENT, after, last, Outcome.PENDING),
     )
 

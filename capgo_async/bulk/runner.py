@@ -28,8 +28,12 @@ class Done(NamedTuple):
     request_id: str | None = None
 
 
+AMBIGUOUS: Final = "ambiguous"
+"""The cause of a failure that no attempt had a clear answer to: it may have happened all the same."""
+
+
 class Failed(NamedTuple):
-    """The operation failed for good. `cause` groups failures; `ambiguous` means that no attempt had a clear answer."""
+    """The operation failed for good. `cause` groups failures."""
 
     cause: str
     message: str = ""

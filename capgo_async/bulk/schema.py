@@ -32,6 +32,17 @@ class Verdict(enum.IntEnum):
     CANNOT_TELL = 3
 
 
+class Which(enum.StrEnum):
+    """Which operations a run sends: all that are open, or those that failed before."""
+
+    OPEN = "open"
+    FAILED = "failed"
+
+
+TAKEN: Final[Mapping[Which, str]] = {Which.OPEN: "", Which.FAILED: "AND run IS NOT NULL"}
+"""What failed before and is open again keeps the number of the run that it failed in."""
+
+
 TABLES: Final = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_id TEXT NOT NULL UNIQUE) STRICT",

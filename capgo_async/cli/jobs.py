@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ..bulk import Job, Rows
+from ..bulk import Job, Rows, Which
 from ..bulk.report import ExitCode
 from .commands import Invocation, command
 from .options import Connection, JobFile, Output, Running
@@ -17,6 +17,9 @@ commands = typer.Typer(name="job", help="Look at a job, or go on with it.", no_a
 
 WhichRows = Annotated[
     Rows | None, typer.Option("--rows", help="List these rows instead, with their reasons.", show_default=False)
+]
+OnlyFailed = Annotated[
+    bool, typer.Option("--failed", help="Send what failed again, and only that; also what may have happened all the same.")
 ]
 
 
@@ -32,9 +35,17 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
 
 
 @command(commands, "run", short="Send what is open of a job.")
-async def run_job(path: JobFile, running: Running, stopping: Stopping, connection: Connection, invocation: Invocation) -> int:
+async def run_job(
+    path: JobFile,
+    running: Running,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+    *,
+    failed: OnlyFailed = False,
+) -> int:
     """Send what is open of a job, and ask before unless it was run before."""
-    manner = Manner(running.rebind, stopping.limits(invocation.speech))
+    manner = Manner(running.rebind, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
     async with connection.client() as client, await Job.open(path, client=client) as job:
         asks = not running.yes and not job.begun and job.plan.requests
         question = open_question(running) if asks else None

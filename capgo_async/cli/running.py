@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..bulk import Job, Report
+from ..bulk import Job, Report, Which
 from ..bulk.report import ExitCode
 from ..errors import DiskFull, JobError, SafetyStop
 from ..ring import Caller
@@ -21,6 +21,7 @@ class Manner(NamedTuple):
 
     rebind: bool = False
     limits: Limits = Limits()
+    which: Which = Which.OPEN
 
 
 class Terms(NamedTuple):
@@ -41,6 +42,11 @@ def open_question(running: Running) -> Question | None:
 async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
+    if terms.manner.which is Which.FAILED and not await job.to_send(Which.FAILED):
+        speech.say("nothing failed: there is nothing to send again")
+        report = await job.report()
+        _tell(job, report, terms)
+        return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
     if not await _confirmed(job, terms):
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
         return ExitCode.INTERRUPTED
@@ -62,7 +68,7 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
 
 async def followed(job: Job, client: Caller, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008
     """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
-    follower = Follower(job, client, invocation.speech)
+    follower = Follower(job, client, invocation.speech, await job.to_send(manner.which))
 
     def drain() -> None:
         invocation.speech.say("stopping: what is in flight is finished and recorded; once more stops at once")
@@ -77,6 +83,7 @@ async def followed(job: Job, client: Caller, invocation: Invocation, manner: Man
                 progress=follower,
                 rules=manner.limits.rules,
                 bounds=manner.limits.bounds,
+                which=manner.which,
             ),
         )
 

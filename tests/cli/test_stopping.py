@@ -231,3 +231,31 @@ def test_without_a_zone_the_clocks_are_those_here() -> None:
     found = read_moment("12:34", now)
     assert f"{found.astimezone():%H:%M}" == "12:34"
     assert timedelta(0) < found - now <= timedelta(hours=25)
+
+
+def test_what_failed_is_sent_again_by_one_command(here: Path, unaimed: Command) -> None:
+    csv_of(here / "devices.csv", devices=60)
+    faults = parse_faults("POST /device:502=#1+#2,429-permanent=#3")
+    with served(Settings(faults=faults), devices=60) as server:
+        aimed = server.environment
+        first = json.loads(unaimed(*RELINK, env=aimed).stdout)
+        assert (first["failed"], first["pending"]) == (3, 0)
+        again = unaimed("job", "run", "m.capgo-job", "--failed", "--json", "--rate", "off", env=aimed)
+        assert again.exit_code == 0
+        report = json.loads(again.stdout)
+        assert (report["failed"], report["done"]) == (0, report["planned"])
+        assert sum(server.sent().values()) == report["planned"] + 3
+        none = unaimed("job", "run", "m.capgo-job", "--failed", env=aimed)
+        assert none.exit_code == 0
+        assert "nothing failed: there is nothing to send again" in none.stderr
+        assert sum(server.sent().values()) == report["planned"] + 3
+
+
+def test_without_failures_what_is_pending_is_not_sent_by_it(server: Served, here: Path, capgo: Command) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK, "--max-requests", "7").exit_code == 4
+    result = capgo("job", "run", "m.capgo-job", "--failed")
+    assert result.exit_code == 130
+    assert "nothing failed" in result.stderr
+    assert "to go on: " in result.stderr
+    assert sum(server.sent().values()) == 7
