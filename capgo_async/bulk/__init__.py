@@ -4,9 +4,10 @@ from .bounds import Bounds
 from .contents import JobRow, Rows
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
+from .outcomes import OperationRow
 from .plan import Change, Plan, Reason
 from .planning import Options, Unknown
-from .report import Report
+from .report import Failures, Report, Run
 from .schema import Which
 from .sources import Source, from_operations, read_operations
 from .stopping import StopRules
@@ -14,17 +15,20 @@ from .stopping import StopRules
 __all__ = [
     "Bounds",
     "Change",
+    "Failures",
     "FormerState",
     "Job",
     "JobRow",
     "LinkDevice",
     "Operation",
+    "OperationRow",
     "Options",
     "Plan",
     "Reason",
     "Report",
     "Row",
     "Rows",
+    "Run",
     "Source",
     "StopRules",
     "Target",

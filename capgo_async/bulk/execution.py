@@ -1,5 +1,7 @@
 """Executes one operation with a client or a ring: the bridge between the engine and the wire."""
 
+import anyio
+
 from .. import wire
 from ..endpoints import devices as endpoints
 from ..endpoints.call import Call
@@ -17,7 +19,7 @@ from ..requester import Effort, Parked
 from ..retry import Repeat, is_ambiguous
 from ..ring import Caller
 from .operations import LinkDevice, Operation, Target, UnlinkDevice
-from .runner import AMBIGUOUS, Done, Failed, Later, NotSent, Result, Stopped
+from .runner import AMBIGUOUS, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
 
 
 class Executor:
@@ -66,6 +68,14 @@ class Executor:
             return NotSent()
         self._efforts[operation.target] = parked.effort
         return Later(parked.until, parked.effort.in_doubt)
+
+
+async def prepare(caller: Caller, deadline: Deadline) -> None:
+    """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
+    with anyio.CancelScope(deadline=deadline.at) as scope:
+        await caller.prepare()
+    if scope.cancelled_caught:
+        raise stop(deadline.reason)
 
 
 def call_of(operation: Operation) -> Call:

@@ -1,6 +1,5 @@
 """`Job`: a plan and the outcome of every operation, in one file that outlives processes."""
 
-import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -13,15 +12,16 @@ from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
 from .bounds import Bounds, budgeted
 from .contents import JobRow, Rows
-from .execution import Executor, may_run_again
+from .execution import Executor, may_run_again, prepare
 from .journal import Journal
 from .metering import Meter, seed
 from .naming import give_name, locked
 from .operations import FormerState
+from .outcomes import OperationRow
 from .plan import Plan
 from .planning import Hear, Options, draw_up
 from .report import Report
-from .runner import Brakes, Deadline, Progress, Runner, stop
+from .runner import Brakes, Progress, Runner
 from .schema import Which
 from .sources import Source
 from .staging import Staging
@@ -164,24 +164,19 @@ class Job:
         with locked(self.path), budgeted(client.pacer, bounds.max_requests):
             former = await self._bind(client, rebind=rebind)
             meter = Meter(client, self._salt)
-            await _prepare(client, deadline)
+            await prepare(client, deadline)
             seed(client, self._salt, await self._journal.last_usage())
             if which is Which.FAILED:
                 await self._journal.reopen_failed(may_run_again)
-            await self._journal.begin_run(meter, which)
             executor = Executor(client)
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)
-            if self._asked_to_drain:
-                self.drain()
-            how = "stopped"
-            try:
+            async with self._journal.recorded(meter, which) as ending:
+                if self._asked_to_drain:
+                    self.drain()
                 with anyio.CancelScope() as self._scope:
                     await self._refusing(former)
-                how = "drained" if self._runner.drained or self._scope.cancel_called else "finished"
-            finally:
-                with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
-                    await self._journal.end_run(how)
+                ending.how = "drained" if self._runner.drained or self._scope.cancel_called else "finished"
         return await self.report()
 
     def drain(self) -> None:
@@ -200,10 +195,10 @@ class Job:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
         with locked(self.path):
             await self._bind(client, rebind=False)
-            await self._journal.begin_run(Meter(client, self._salt))
-            remarks = await verify(self._journal, client)
-            await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
-            await self._journal.end_run("verified")
+            async with self._journal.recorded(Meter(client, self._salt)) as ending:
+                remarks = await verify(self._journal, client)
+                await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
+                ending.how = "verified"
         return await self.report()
 
     @property
@@ -227,6 +222,13 @@ class Job:
         """Yield rows of one fate, some at a time."""
         last = 0
         while chunk := await self._journal.rows(wanted, last, 1000):
+            last = chunk[-1][0]
+            yield tuple(row for _, row in chunk)
+
+    async def operations(self) -> AsyncIterator[tuple[OperationRow, ...]]:
+        """Yield every planned operation with what came of it, some at a time."""
+        last = 0
+        while chunk := await self._journal.operations(last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
@@ -276,14 +278,6 @@ class Job:
             await self._journal.rewrite(**bound)
             self._facts.update(bound)
         return former
-
-
-async def _prepare(client: Caller, deadline: Deadline) -> None:
-    """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
-    with anyio.CancelScope(deadline=deadline.at) as scope:
-        await client.prepare()
-    if scope.cancelled_caught:
-        raise stop(deadline.reason)
 
 
 def _check_facts(path: Path, facts: dict[str, Any]) -> None:

@@ -3,21 +3,33 @@
 An operation is marked as sent, durably, before it is handed out; so after a crash nothing that left is forgotten.
 """
 
+import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
+
+from ..errors import CapgoError, JobError
 from ..limits import Limit
-from . import contents, records, reopening, schema
+from . import contents, history, outcomes, records, reopening, schema
 from .contents import JobRow, Rows
 from .database import Database, Mode
 from .operations import FormerState, Operation
+from .outcomes import OperationRow
 from .plan import Plan
 from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
 from .schema import Outcome, Which
+
+
+class Ending:
+    """How a run ends, as far as the one who runs it knows."""
+
+    def __init__(self) -> None:
+        self.how = "stopped"
 
 
 class Journal:
@@ -73,7 +85,7 @@ class Journal:
 
     async def begun(self) -> bool:
         """Tell whether a run was begun after the planning."""
-        return await self._database.run(records.begun)
+        return await self._database.run(history.begun)
 
     async def last_usage(self) -> LastUsage | None:
         """Return what the process before this one counted; `None` when there was none."""
@@ -86,9 +98,24 @@ class Journal:
             self._cursor = planned[-1].id
         return planned
 
-    async def end_run(self, how: str) -> None:
+    async def end_run(self, how: str, reason: str | None = None) -> None:
         """Close the record of this run."""
-        await self._database.run(records.end_run, self._run, how, self._measures())
+        await self._database.run(records.end_run, self._run, how, self._measures(), reason)
+
+    @contextlib.asynccontextmanager
+    async def recorded(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> AsyncIterator["Ending"]:
+        """Keep the record of a run around a block that says how it ended; an exception is the reason why it stopped."""
+        await self.begin_run(measure, which)
+        ending = Ending()
+        reason: str | None = None
+        try:
+            yield ending
+        except CapgoError as error:
+            ending.how, reason = "stopped", str(error)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
+                await self.end_run(ending.how, reason)
 
     async def report(self, name: str) -> Report:
         """Count everything."""
@@ -101,6 +128,10 @@ class Journal:
     async def rows(self, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
         """Return up to `most` of the wanted rows behind the place `after`, each with its place."""
         return await self._database.run(contents.rows_of, wanted, after, most)
+
+    async def operations(self, after: int, most: int) -> list[tuple[int, OperationRow]]:
+        """Return up to `most` operations behind a number, each with its number and with what came of it."""
+        return await self._database.run(outcomes.operations_of, after, most)
 
     async def apps_done(self) -> list[str]:
         """Return the apps that have done operations without a final verdict."""

@@ -9,9 +9,12 @@ import msgspec
 
 from ..errors import JobError
 from ..pacing import Usage
+from ..version import __version__
 from . import schema
+from .advice import what_to_do
+from .history import runs_of
 from .operations import Former, FormerState, LinkDevice, Operation, UnlinkDevice
-from .report import Failures, Report
+from .report import Failures, Report, server_changes
 from .runner import AMBIGUOUS, Failed, Planned, Settled
 from .schema import Outcome, Verdict, Which
 
@@ -37,6 +40,8 @@ class Measures(msgspec.Struct, frozen=True):
     retries: int
     rate_limited: int
     last: LastUsage
+    limits_met: dict[str, int] = {}
+    servers: tuple[str, ...] = ()
 
 
 def check_format(connection: sqlite3.Connection, path: Path, *, migrations: Mapping[int, Sequence[str]], newest: int) -> None:
@@ -144,7 +149,7 @@ def write_facts(connection: sqlite3.Connection, facts: dict[str, object]) -> Non
 
 def begin_run(connection: sqlite3.Connection, measures: Measures) -> int:
     """Insert the record of a run, and return its number."""
-    cursor = connection.execute("INSERT INTO runs (started_at) VALUES (?)", (measures.at,))
+    cursor = connection.execute("INSERT INTO runs (started_at, program) VALUES (?, ?)", (measures.at, __version__))
     run = cursor.lastrowid or 0
     write_measures(connection, run, measures)
     return run
@@ -153,15 +158,18 @@ def begin_run(connection: sqlite3.Connection, measures: Measures) -> int:
 def write_measures(connection: sqlite3.Connection, run: int, measures: Measures) -> None:
     """Write down what a run has used so far."""
     connection.execute(
-        "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ? WHERE id = ?",
-        (measures.elapsed_seconds, measures.requests, measures.retries, measures.rate_limited, run),
+        "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ?, limits = ?, servers = ? WHERE id = ?",
+        (
+            measures.elapsed_seconds,
+            measures.requests,
+            measures.retries,
+            measures.rate_limited,
+            msgspec.json.encode(measures.limits_met).decode(),
+            msgspec.json.encode(measures.servers).decode(),
+            run,
+        ),
     )
     write_facts(connection, {"usage": measures.last})
-
-
-def begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether the job was run before."""
-    return connection.execute("SELECT 1 FROM runs WHERE ended IS NOT 'planned' LIMIT 1").fetchone() is not None
 
 
 def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
@@ -174,10 +182,10 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
     return LastUsage(last.at, last.client, last.usage, tuple(sent))
 
 
-def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures) -> None:
+def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures, reason: str | None = None) -> None:
     """Complete the record of a run."""
     write_measures(connection, run, measures)
-    connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (how, run))
+    connection.execute("UPDATE runs SET ended = ?, reason = ? WHERE id = ?", (how, reason, run))
 
 
 def report_of(connection: sqlite3.Connection, name: str) -> Report:
@@ -187,10 +195,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
     verdicts: dict[int, int] = dict(
         connection.execute("SELECT verdict, count(*) FROM operations WHERE outcome = ? GROUP BY verdict", (Outcome.DONE,))
     )
-    requests, retries, rate_limited = connection.execute(
-        "SELECT coalesce(sum(requests), 0), coalesce(sum(retries), 0), coalesce(sum(rate_limited), 0) FROM runs"
-    ).fetchone()
-    elapsed = connection.execute("SELECT elapsed FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+    runs = runs_of(connection)
     rejected, skipped = fates.get("rejected", 0), fates.get("skipped", 0)
     planned = sum(outcomes.values())
     return Report(
@@ -206,22 +211,25 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         verified=verdicts.get(Verdict.VERIFIED, 0),
         contradicted=verdicts.get(Verdict.CONTRADICTED, 0),
         cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0),
-        requests=requests,
-        retries=retries,
-        rate_limited=rate_limited,
-        elapsed_seconds=round(elapsed[0], 3) if elapsed else 0.0,
+        requests=sum(run.requests for run in runs),
+        retries=sum(run.retries for run in runs),
+        rate_limited=sum(run.rate_limited for run in runs),
+        elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
         consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
         failures=_failures(connection),
+        runs=runs,
+        warnings=server_changes(runs),
     )
 
 
 def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
     groups = connection.execute(
-        "SELECT cause, count(*), min(message), min(id) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
+        "SELECT cause, count(*), min(message), min(status) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
         (Outcome.FAILED,),
     ).fetchall()
     return tuple(
-        Failures(cause, count, message or "", _first_devices(connection, cause)) for cause, count, message, _ in groups
+        Failures(cause, count, message or "", _first_devices(connection, cause), what_to_do(cause, status))
+        for cause, count, message, status in groups
     )
 
 

@@ -79,7 +79,11 @@ TABLES: Final = (
         elapsed REAL NOT NULL DEFAULT 0,
         requests INTEGER NOT NULL DEFAULT 0,
         retries INTEGER NOT NULL DEFAULT 0,
-        rate_limited INTEGER NOT NULL DEFAULT 0
+        rate_limited INTEGER NOT NULL DEFAULT 0,
+        reason TEXT,
+        limits TEXT NOT NULL DEFAULT '{}',
+        program TEXT NOT NULL DEFAULT '',
+        servers TEXT NOT NULL DEFAULT '[]'
     ) STRICT""",
 )
 

@@ -6,6 +6,8 @@ import typer
 
 from ..bulk import Job, Rows, Which
 from ..bulk.report import ExitCode
+from ..errors import ConfigurationError
+from .accounts import print_account, write_operations
 from .commands import Invocation, command
 from .options import Connection, JobFile, Output, Running
 from .reporting import print_job, print_rows
@@ -17,6 +19,12 @@ commands = typer.Typer(name="job", help="Look at a job, or go on with it.", no_a
 
 WhichRows = Annotated[
     Rows | None, typer.Option("--rows", help="List these rows instead, with their reasons.", show_default=False)
+]
+ToCsv = Annotated[
+    str | None,
+    typer.Option(
+        "--csv", metavar="FILE", help="Write every operation as a line of CSV instead, - for stdout.", show_default=False
+    ),
 ]
 OnlyFailed = Annotated[
     bool, typer.Option("--failed", help="Send what failed again, and only that; also what may have happened all the same.")
@@ -32,6 +40,18 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
             return await print_rows(job, rows, invocation.speech)
         print_job(job, await job.report(), invocation.speech)
     return ExitCode.OK
+
+
+@command(commands, "report", short="Tell what a job came to, run by run.")
+async def report_job(path: JobFile, output: Output, invocation: Invocation, to: ToCsv = None) -> int:
+    """Tell what a job came to, run by run; another process may be running it."""
+    if to is not None and output.json:
+        message = "--csv and --json are two ways to write it: choose one"
+        raise ConfigurationError(message)
+    async with await Job.open(path, read_only=True) as job:
+        if to is not None:
+            return await write_operations(job, to, invocation.speech)
+        return await print_account(job, invocation.speech)
 
 
 @command(commands, "run", short="Send what is open of a job.")
