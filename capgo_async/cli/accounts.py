@@ -29,14 +29,14 @@ _LIMITS: Final[Mapping[str, str]] = {
 class _RunRow(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     ended: str
-    started: str
-    seconds: str
     done: int
     failed: int
     requests: int
-    retries: int
+    seconds: str
     limits_met: str
     server: str
+    started: str
+    retries: int
     program: str
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, command, csv_of, environment, served
+from cli.terminals import terminal
 
 from capgo_async.sandbox import Settings, parse_faults
 
@@ -41,6 +43,14 @@ def test_a_report_tells_each_run(ran: dict[str, str], unaimed: Command) -> None:
     assert [(run["run"], run["ended"]) for run in runs] == [("1", "planned"), ("2", "stopped"), ("3", "finished")]
     assert (runs[1]["done"], runs[1]["failed"], runs[1]["requests"]) == ("18", "2", "20")
     assert {run["server"] for run in runs} == {"12.201.7"}
+
+
+def test_a_report_is_a_table_on_a_terminal(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK).exit_code == 0
+    with terminal("job", "report", "m.capgo-job", server=server, cwd=here, columns=140) as found:
+        assert found.end() == 0
+    assert any(re.fullmatch(r"│ 2 +│ finished +│ 19 +│ 0 +│ 19 +│.*│", line) for line in found.lines()), found.shown
 
 
 def test_a_report_is_one_document_of_json(ran: dict[str, str], unaimed: Command) -> None:
