@@ -83,15 +83,19 @@ async def test_a_second_go_that_is_cut_short_goes_on_with_what_it_left(tmp_path:
 
 
 @in_virtual_time
-async def test_pending_operations_are_not_marked_as_sent_by_such_a_run(tmp_path: Path) -> None:
+async def test_what_stands_pending_among_the_failed_is_not_marked_as_sent(tmp_path: Path) -> None:
     sandbox, path = sandbox_of(devices=90, faults=FAULTS), tmp_path / "x.capgo-job"
     await partly_failed(path, sandbox)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE operations SET outcome = 0, run = NULL WHERE id IN (2, 5)")
+    connection.close()
     async with client_of(sandbox) as capgo, await Job.open(path) as job:
         await job.run(capgo, which=Which.FAILED)
     with sqlite3.connect(path) as connection:
         outcomes = dict(connection.execute("SELECT outcome, count(*) FROM operations GROUP BY outcome"))
     connection.close()
     assert outcomes.keys() == {Outcome.PENDING, Outcome.DONE}
+    assert outcomes[Outcome.PENDING] == 32
 
 
 @in_virtual_time
