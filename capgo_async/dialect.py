@@ -13,6 +13,8 @@ SETTINGS_KEEP_THE_BUNDLE: Final[Version] = (12, 198, 0)
 """Since this version a change of a channel's settings leaves its bundle alone (contract C6, D15)."""
 DELETION_OF_CHANNELS_IS_TOLD: Final[Version] = (12, 199, 4)
 """Since this version a channel that could not be deleted is reported (contract C6)."""
+_MOST_SERVERS: Final = 16
+"""A server that calls itself something else in every answer fills no memory."""
 
 
 class Dialect(enum.StrEnum):
@@ -35,6 +37,8 @@ class Generation:
         self.asked = False
         """Whether the server was asked for its version; one that tells none is not asked again."""
         self.probed = Dialect.AUTO
+        self.heard: dict[str, int] = {}
+        """How many answers came from each of the first servers that said what they are."""
 
     @property
     def version(self) -> Version | None:
@@ -52,6 +56,8 @@ class Generation:
         """Take what an answer tells."""
         if worker_source:
             self.worker_source = worker_source
+            if worker_source in self.heard or len(self.heard) < _MOST_SERVERS:
+                self.heard[worker_source] = self.heard.get(worker_source, 0) + 1
 
     def is_since(self, version: Version) -> bool:
         """Tell whether the server is known to be of `version` or later; unknown is no."""

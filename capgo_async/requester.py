@@ -6,6 +6,7 @@ attempt is decided here, in one class.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -109,14 +110,15 @@ class Parked(CapgoError):
 
 
 class Counters:
-    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit."""
+    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit, also by its kind."""
 
-    __slots__ = ("rate_limited", "requests", "retries")
+    __slots__ = ("limits_met", "rate_limited", "requests", "retries")
 
     def __init__(self) -> None:
         self.requests = 0
         self.retries = 0
         self.rate_limited = 0
+        self.limits_met: Counter[str] = Counter()
 
 
 class Identity(NamedTuple):
@@ -241,8 +243,10 @@ class Requester:
         """Close the gate that a rate limit names, before the refused request gives its place to the next."""
         verdict = judge(error)
         if verdict.disposition is Disposition.CLOSE_SCOPE and (call.keyed or call.scopes):
+            scope = self._scope_of(call, verdict.scope)
             self.counters.rate_limited += 1
-            self.pacer.close(self._scope_of(call, verdict.scope), verdict.seconds, reason_known=verdict.reason_known)
+            self.counters.limits_met[scope[0]] += 1
+            self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known)
 
     async def _wait(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit:
         """Wait for a permit until the effort is abandoned."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import anyio
 import msgspec
@@ -42,10 +42,7 @@ from .operations import (
     change_of,
     inverse,
 )
-from .runner import Done, Failed, Later, NotSent, Result, Stopped
-
-AMBIGUOUS: Final = "ambiguous"
-"""The cause of failures that may be none: no attempt had a clear answer."""
+from .runner import AMBIGUOUS, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
 
 
 class _Course(NamedTuple):
@@ -64,9 +61,9 @@ class _Course(NamedTuple):
 class Executor:
     """Turn operations into calls, and what comes of them into results.
 
-    A refused key and a server that cannot be reached stop the run. After `drain`, whatever waits for its own target gives up
-    with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished. `in_doubt`
-    are operations that an earlier run left so, each with what the plan saw.
+    A refused key, a server that cannot be reached and a budget that is used up stop the run. After `drain`, whatever waits for
+    its own target gives up with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight
+    is finished. `in_doubt` are operations that an earlier run left so, each with what the plan saw.
     """
 
     def __init__(self, caller: Caller, in_doubt: Mapping[Target, FormerState] | None = None) -> None:
@@ -111,9 +108,9 @@ class Executor:
         except Parked as parked:
             return self._parked(operation, parked, course)
         except CapgoError as error:
-            stop = _stop(error, requester, effort.began_at)
-            if stop is not None:
-                return Stopped(stop, course.in_doubt)
+            ending = _ending(error, requester, effort.began_at)
+            if ending is not None:
+                return Stopped(ending, course.in_doubt)
             failed = failure_of(error, effort.request_id)
             if course.step:
                 failed = failed._replace(message=f"the override was removed, and not set again: {error}")
@@ -138,9 +135,9 @@ class Executor:
         try:
             return await self._do(client, operation)
         except CapgoError as error:
-            stop = _stop(error, client.requester, began_at)
-            if stop is not None:
-                return Stopped(stop)
+            ending = _ending(error, client.requester, began_at)
+            if ending is not None:
+                return Stopped(ending)
             gone = KINDS[change_of(operation).kind].gone
             if gone is not None and isinstance(error, gone) and operation.target in self._in_doubt:
                 # An earlier run sent this: it was done then (contract G1).
@@ -191,6 +188,14 @@ class Executor:
         return Done()
 
 
+async def prepare(caller: Caller, deadline: Deadline) -> None:
+    """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
+    with anyio.CancelScope(deadline=deadline.at) as scope:
+        await caller.prepare()
+    if scope.cancelled_caught:
+        raise stop(deadline.reason)
+
+
 def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, ...]:
     """Return the calls that an operation on a device makes, in their order."""
     match operation:
@@ -209,11 +214,11 @@ def _is_ambiguous(result: Result) -> bool:
     return isinstance(result, Failed) and result.cause == AMBIGUOUS
 
 
-def _stop(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
+def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
     """Return what ends the run, where an error is not about its operation alone."""
     if isinstance(error, SubscriptionRequired):
         return SafetyStop(str(error))
-    if isinstance(error, AuthenticationError | NotConnected):
+    if isinstance(error, AuthenticationError | NotConnected | SafetyStop):
         return error
     if isinstance(error, ConfigurationError) and not isinstance(error, DangerousCall):
         return error

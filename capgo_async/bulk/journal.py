@@ -3,21 +3,33 @@
 An operation is marked as sent, durably, before it is handed out; so after a crash nothing that left is forgotten.
 """
 
+import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
+
+from ..errors import CapgoError, JobError
 from ..limits import Limit
-from . import contents, records, schema, verdicts
+from . import contents, history, outcomes, records, reopening, schema, verdicts
 from .contents import JobRow, Rows
 from .database import Database, Mode
 from .operations import FormerState, Operation, Target
+from .outcomes import OperationRow
 from .plan import Plan
 from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
-from .schema import Outcome, Verdict
+from .schema import Outcome, Verdict, Which
+
+
+class Ending:
+    """How a run ends, as far as the one who runs it knows."""
+
+    def __init__(self) -> None:
+        self.how = "stopped"
 
 
 class Journal:
@@ -28,6 +40,7 @@ class Journal:
         self._cursor = 0
         self._in_doubt: set[int] = set()
         self._run = 0
+        self._which = Which.OPEN
         self._measure: Callable[[], Measures] | None = None
 
     @classmethod
@@ -55,15 +68,24 @@ class Journal:
         """Replace some of the job's facts."""
         await self._database.run(records.write_facts, facts)
 
-    async def begin_run(self, measure: Callable[[], Measures]) -> None:
-        """Open the record of a new run; `measure` is asked what the run has used at each commit."""
+    async def count_open(self, which: Which) -> int:
+        """Return how many operations a run would send."""
+        return await self._database.run(reopening.count_open, which)
+
+    async def reopen_failed(self) -> None:
+        """Make what failed open again; what may have happened and is not just repeated is in doubt then."""
+        await self._database.run(reopening.reopen_failed)
+
+    async def begin_run(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> None:
+        """Open the record of a new run of `which` operations; `measure` is asked what it has used at each commit."""
         self._cursor = 0
+        self._which = which
         self._measure = measure
         self._run = await self._database.run(records.begin_run, measure())
 
     async def begun(self) -> bool:
         """Tell whether a run was begun after the planning."""
-        return await self._database.run(records.begun)
+        return await self._database.run(history.begun)
 
     async def last_usage(self) -> LastUsage | None:
         """Return what the process before this one counted; `None` when there was none."""
@@ -81,9 +103,24 @@ class Journal:
             self._cursor = planned[-1].id
         return planned
 
-    async def end_run(self, how: str) -> None:
+    async def end_run(self, how: str, reason: str | None = None) -> None:
         """Close the record of this run."""
-        await self._database.run(records.end_run, self._run, how, self._measures())
+        await self._database.run(records.end_run, self._run, how, self._measures(), reason)
+
+    @contextlib.asynccontextmanager
+    async def recorded(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> AsyncIterator["Ending"]:
+        """Keep the record of a run around a block that says how it ended; an exception is the reason why it stopped."""
+        await self.begin_run(measure, which)
+        ending = Ending()
+        reason: str | None = None
+        try:
+            yield ending
+        except CapgoError as error:
+            ending.how, reason = "stopped", str(error)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
+                await self.end_run(ending.how, reason)
 
     async def report(self, name: str) -> Report:
         """Count everything."""
@@ -96,6 +133,10 @@ class Journal:
     async def rows(self, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
         """Return up to `most` of the wanted rows behind the place `after`, each with its place."""
         return await self._database.run(contents.rows_of, wanted, after, most)
+
+    async def operations(self, after: int, most: int) -> list[tuple[int, OperationRow]]:
+        """Return up to `most` operations behind a number, each with its number and with what came of it."""
+        return await self._database.run(outcomes.operations_of, after, most)
 
     async def done_by_app(self) -> list[tuple[str, str, int]]:
         """Return how many operations of each app and kind are done."""
@@ -168,9 +209,9 @@ class Journal:
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = records.take(connection, self._cursor, take) if take else []
+        planned = records.take(connection, self._cursor, take, self._which) if take else []
         if planned:
             self._in_doubt.update(records.sent_before(connection, self._cursor, planned[-1].id))
-            records.mark_sent(connection, self._cursor, planned[-1].id)
+            records.mark_sent(connection, self._cursor, planned[-1].id, self._which)
         records.write_measures(connection, self._run, measures)
         return planned

@@ -34,6 +34,17 @@ class Verdict(enum.IntEnum):
     """While a listing is read: what that means is known at its end."""
 
 
+class Which(enum.StrEnum):
+    """Which operations a run sends: all that are open, or those that failed before."""
+
+    OPEN = "open"
+    FAILED = "failed"
+
+
+TAKEN: Final[Mapping[Which, str]] = {Which.OPEN: "", Which.FAILED: "AND run IS NOT NULL"}
+"""What failed before and is open again keeps the number of the run that it failed in."""
+
+
 TABLES: Final = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_id TEXT NOT NULL UNIQUE) STRICT",
@@ -71,7 +82,11 @@ TABLES: Final = (
         elapsed REAL NOT NULL DEFAULT 0,
         requests INTEGER NOT NULL DEFAULT 0,
         retries INTEGER NOT NULL DEFAULT 0,
-        rate_limited INTEGER NOT NULL DEFAULT 0
+        rate_limited INTEGER NOT NULL DEFAULT 0,
+        reason TEXT,
+        limits TEXT NOT NULL DEFAULT '{}',
+        program TEXT NOT NULL DEFAULT '',
+        servers TEXT NOT NULL DEFAULT '[]'
     ) STRICT""",
 )
 

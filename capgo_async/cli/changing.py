@@ -17,13 +17,17 @@ from .commands import Invocation
 from .options import Connection, Planning
 from .rejections import Rejections
 from .reporting import print_plan, resume_line
-from .running import Terms, confirm_and_run, open_question
+from .running import Manner, Terms, confirm_and_run, open_question
+from .stopping import Stopping
 
 _SUFFIX: Final = ".capgo-job"
 
 
-async def change_many(source: Source, verb: str, planning: Planning, connection: Connection, invocation: Invocation) -> int:
+async def change_many(
+    source: Source, verb: str, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
     """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
+    manner = Manner(planning.rebind, stopping.limits(invocation.speech))
     question = None if planning.plan_only else open_question(planning)
     try:
         async with connection.client() as client:
@@ -31,7 +35,7 @@ async def change_many(source: Source, verb: str, planning: Planning, connection:
             async with await _planned(source, verb, planning, caller, invocation) as job:
                 if planning.plan_only:
                     return _stop_after_plan(job, connection, invocation)
-                return await _go_on(job, Terms(caller, connection, planning, question, invocation))
+                return await _go_on(job, Terms(caller, connection, manner, question, invocation))
     finally:
         if question is not None:
             question.close()

@@ -14,8 +14,9 @@ import typer
 
 from ..bulk.report import ExitCode
 from .failing import code_of, explain
+from .group import Group
 from .interruption import Interruption
-from .options import Group, Output
+from .options import Output
 from .speech import Speech
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])

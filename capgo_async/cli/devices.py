@@ -12,6 +12,7 @@ from .commands import Invocation, command
 from .listing import print_item, print_listing
 from .options import AppId, Connection, DeviceId, Planning
 from .speech import Speech
+from .stopping import Stopping
 
 commands = typer.Typer(name="devices", help="Look at devices, link and unlink them.", no_args_is_help=True)
 
@@ -66,19 +67,21 @@ async def link_device(
 async def relink_devices(
     source: Source,
     planning: Planning,
+    stopping: Stopping,
     connection: Connection,
     invocation: Invocation,
     channel: ChannelOfAll = None,
 ) -> int:
     """Put many devices on a channel: read SOURCE, plan, ask, send, report. Can be resumed after any end."""
     operations = read_operations(source, app_id=planning.app, channel=channel, kind=LinkDevice)
-    return await change_many(operations, "relink", planning, connection, invocation)
+    return await change_many(operations, "relink", planning, stopping, connection, invocation)
 
 
 @command(commands, "unlink", short="Remove the links of many devices, or of one.")
 async def unlink_devices(
     source: SourceOrApp,
     planning: Planning,
+    stopping: Stopping,
     connection: Connection,
     invocation: Invocation,
     device_id: OneDeviceId = None,
@@ -86,8 +89,8 @@ async def unlink_devices(
     """Remove the links of many devices as relink sets them, or with APP and ID the link of one device."""
     if device_id is None:
         operations = read_operations(source, app_id=planning.app, kind=UnlinkDevice)
-        return await change_many(operations, "unlink", planning, connection, invocation)
-    if planning != Planning(yes=planning.yes):
+        return await change_many(operations, "unlink", planning, stopping, connection, invocation)
+    if planning != Planning(yes=planning.yes) or stopping != Stopping():
         message = "unlink APP ID changes one device and takes no options of a plan: give a SOURCE alone for many"
         raise ConfigurationError(message)
     async with connection.client() as client:

@@ -1,4 +1,4 @@
-"""Options that several commands have, as groups: a parameter of such a type stands for all of its fields."""
+"""Options that several commands have."""
 
 import contextlib
 import enum
@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 from typer import Argument, Option
 
 from ..bulk import Unknown
@@ -14,6 +13,7 @@ from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
 from ..ring import Caller, KeyRing
+from .group import Group
 from .profiles import Profile, read_profile
 from .speech import Speech
 
@@ -26,10 +26,6 @@ JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_de
 
 _TIMEOUT: Final = 30.0
 _RETRIES: Final = 4
-
-
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Options that belong together."""
 
 
 class AuthHeader(enum.StrEnum):

@@ -32,8 +32,8 @@ _LONG: Final = 8.0
 class Follower:
     """Counts what is settled, and tells of it while `follow` runs."""
 
-    def __init__(self, job: Job, client: Caller, speech: Speech) -> None:
-        self.total = job.plan.requests
+    def __init__(self, job: Job, client: Caller, speech: Speech, total: int | None = None) -> None:
+        self.total = job.plan.requests if total is None else total
         self.settled = 0
         self.failed = 0
         self._job = job

@@ -40,7 +40,8 @@ def _outcomes(report: Report) -> list[str]:
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
-    return lines
+        lines.append(f"  what to do: {failure.what_to_do}")
+    return [*lines, *(f"note: {warning}" for warning in report.warnings)]
 
 
 def print_report(report: Report, speech: Speech) -> int:

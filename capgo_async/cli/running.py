@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..bulk import Job, Report
+from ..bulk import Job, Report, Which
 from ..bulk.report import ExitCode
 from ..errors import DiskFull, JobError, SafetyStop
 from ..ring import Caller
@@ -13,6 +13,15 @@ from .options import Connection, Running
 from .progress import Follower
 from .reporting import print_report, resume_line
 from .speech import printable
+from .stopping import Limits
+
+
+class Manner(NamedTuple):
+    """How a job is run."""
+
+    rebind: bool = False
+    limits: Limits = Limits()
+    which: Which = Which.OPEN
 
 
 class Terms(NamedTuple):
@@ -20,7 +29,7 @@ class Terms(NamedTuple):
 
     client: Caller
     connection: Connection
-    running: Running
+    manner: Manner
     question: Question | None
     invocation: Invocation
 
@@ -33,32 +42,50 @@ def open_question(running: Running) -> Question | None:
 async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
+    if terms.manner.which is Which.FAILED and not await job.to_send(Which.FAILED):
+        speech.say("nothing failed: there is nothing to send again")
+        report = await job.report()
+        _tell(job, report, terms)
+        return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
     if not await _confirmed(job, terms):
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
         return ExitCode.INTERRUPTED
     try:
-        report = await followed(job, terms.client, terms.invocation, rebind=terms.running.rebind)
+        report = await followed(job, terms.client, terms.invocation, terms.manner)
     except Exception as error:
         if not isinstance(error, JobError) or isinstance(error, DiskFull | SafetyStop):
-            print_report(await job.report(), speech)
-            speech.say(resume_line(job.path, terms.connection))
+            _tell(job, await job.report(), terms)
         raise
-    code = print_report(report, speech)
+    return _tell(job, report, terms)
+
+
+def _tell(job: Job, report: Report, terms: Terms) -> int:
+    code = print_report(report, terms.invocation.speech)
     if report.pending:
-        speech.say(resume_line(job.path, terms.connection))
+        terms.invocation.speech.say(resume_line(job.path, terms.connection))
     return code
 
 
-async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: bool = False) -> Report:
+async def followed(job: Job, client: Caller, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008
     """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
-    follower = Follower(job, client, invocation.speech)
+    follower = Follower(job, client, invocation.speech, await job.to_send(manner.which))
 
     def drain() -> None:
         invocation.speech.say("stopping: what is in flight is finished and recorded; once more stops at once")
         job.drain()
 
     with invocation.interruption.steps(drain, job.abort):
-        return await alongside(follower.follow, lambda: job.run(client, rebind=rebind, progress=follower))
+        return await alongside(
+            follower.follow,
+            lambda: job.run(
+                client,
+                rebind=manner.rebind,
+                progress=follower,
+                rules=manner.limits.rules,
+                bounds=manner.limits.bounds,
+                which=manner.which,
+            ),
+        )
 
 
 async def _confirmed(job: Job, terms: Terms) -> bool:

@@ -14,8 +14,9 @@ from ..endpoints.statistics import Graph, Totals
 from ..errors import ConfigurationError
 from ..models import AppStatPoint, StatPoint, Usage
 from .commands import Invocation, command
+from .group import Group
 from .listing import print_items
-from .options import AppId, Connection, Group, OrgId
+from .options import AppId, Connection, OrgId
 from .speech import Speech
 
 commands = typer.Typer(name="stats", help="What apps used, and which versions devices have.", no_args_is_help=True)
