@@ -1,6 +1,9 @@
 """The engine for bulk changes: read what is intended, plan it, send it, survive, prove it."""
 
+from .columns import Kind
 from .contents import JobRow, Rows
+from .exporting import Summary, export
+from .formats import Format
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
 from .plan import Change, Plan, Reason
@@ -10,9 +13,11 @@ from .sources import Source, from_operations, read_operations
 
 __all__ = [
     "Change",
+    "Format",
     "FormerState",
     "Job",
     "JobRow",
+    "Kind",
     "LinkDevice",
     "Operation",
     "Options",
@@ -22,9 +27,11 @@ __all__ = [
     "Row",
     "Rows",
     "Source",
+    "Summary",
     "Target",
     "Unknown",
     "UnlinkDevice",
+    "export",
     "from_operations",
     "read_operations",
 ]
