@@ -55,6 +55,7 @@ BULK_ORDER = [
     "shelf",
     "formats",
     "exporting",
+    "choosing",
 ]
 
 GRADE_A = [
@@ -120,6 +121,7 @@ GRADE_C = [
     "ring.py",
     "transport.py",
     "bulk/__init__.py",
+    "bulk/choosing.py",
     "bulk/contents.py",
     "bulk/database.py",
     "bulk/exporting.py",

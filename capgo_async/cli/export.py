@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import anyio
 import typer
@@ -20,12 +20,10 @@ from .alongside import alongside
 from .commands import Invocation, command
 from .options import Connection, Group
 from .progress import Reading
+from .reporting import tell_checks
 from .speech import Speech
 
 commands = typer.Typer(name="export", help="Write everything of one kind, of many apps, to one file.", no_args_is_help=True)
-
-_NOTED: Final = 10
-"""How many remarks on apps are said; the others are in the result."""
 
 
 class Exporting(Group, frozen=True, kw_only=True):
@@ -94,7 +92,8 @@ async def _export(kind: Kind, exporting: Exporting, connection: Connection, invo
             )
     if speech.json:
         speech.emit(summary)
-    return _told(summary, speech)
+    tell_checks(summary, speech)
+    return ExitCode.STOPPED if speech.lost else _code(summary)
 
 
 @contextlib.contextmanager
@@ -125,15 +124,9 @@ async def _print(kind: Kind, exporting: Exporting, chosen: Format, means: tuple[
                     speech.show_as_it_is(line)
                 if not speech.heard:
                     break
-    return ExitCode.STOPPED if speech.lost else _told(summary, speech)
+    tell_checks(summary, speech)
+    return ExitCode.STOPPED if speech.lost else _code(summary)
 
 
-def _told(summary: Summary, speech: Speech) -> int:
-    """Say what an export came to, and return the exit code that it means."""
-    (speech.note if summary.complete else speech.say)(str(summary))
-    remarks = [f"{check.app_id or 'the list of apps'}: {caveat}" for check in summary.checks for caveat in check.caveats]
-    for remark in remarks[:_NOTED]:
-        speech.note(f"note: {remark}")
-    if len(remarks) > _NOTED:
-        speech.note(f"and {len(remarks) - _NOTED:,} notes more")
+def _code(summary: Summary) -> int:
     return ExitCode.OK if summary.complete else ExitCode.INCOMPLETE
