@@ -93,7 +93,9 @@ async def export(  # noqa: PLR0913 - what, from where, to where and as what
     check_format(chosen)
     building = output.with_name(output.name + BUILDING)
     async with inventory(building, kind, client=client, apps=apps, tally=tally) as (file, found):
-        summary = msgspec.structs.replace(found, output=str(output), format=chosen)
+        # A file name may hold bytes that are no text.
+        told = str(output).encode("utf-8", "replace").decode()
+        summary = msgspec.structs.replace(found, output=told, format=chosen)
         writing = output.with_name(output.name + _WRITING)
         try:
             writing.unlink(missing_ok=True)
