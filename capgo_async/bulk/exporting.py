@@ -9,7 +9,6 @@ from typing import Final
 import msgspec
 
 from ..endpoints.call import checked_app_id
-from ..errors import DiskFull
 from ..ring import Caller
 from .columns import Kind
 from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
@@ -62,16 +61,12 @@ async def inventory(
     """
     binding = Binding(base_url=client.base_url, kind=kind, apps=tuple(sorted({checked_app_id(app_id) for app_id in apps})))
     with locked(building):
+        file = await InventoryFile.open(building, binding)
         try:
-            file = await InventoryFile.open(building, binding)
-            try:
-                await take_inventory(file, client, kind, binding.apps, tally or Tally())
-                yield file, await _summed_up(file, binding)
-            finally:
-                await file.aclose()
-        except DiskFull as error:
-            message = f"no room for {building}: free some, then repeat the command"
-            raise DiskFull(message) from error
+            await take_inventory(file, client, kind, binding.apps, tally or Tally())
+            yield file, await _summed_up(file, binding)
+        finally:
+            await file.aclose()
 
 
 async def export(  # noqa: PLR0913 - what, from where, to where and as what

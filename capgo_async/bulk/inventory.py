@@ -91,6 +91,10 @@ class Shelf(Protocol):
         """Forget the other rows of an app."""
         ...
 
+    async def keep_apps(self, apps: set[str]) -> None:
+        """Forget all other apps."""
+        ...
+
     async def settle(self, finding: Finding) -> None:
         """Note that an app is done."""
         ...
@@ -172,15 +176,13 @@ async def _take(taking: _Taking, app_id: str) -> None:
 
 
 async def _all_apps(taking: _Taking) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-
-    async def note(rows: Sequence[Any]) -> None:
-        found.update(dict.fromkeys(app.app_id for app in rows))
-
+    """Return the apps that the keys can see; of others that were begun when they still could, nothing is kept."""
     await taking.shelf.begin(LIST_OF_APPS)
-    finding, _ = await _agreeing(_lists(taking, Kind.APPS, LIST_OF_APPS), Kind.APPS, LIST_OF_APPS, note)
-    await taking.shelf.settle(msgspec.structs.replace(finding, rows=len(found)))
-    return tuple(found)
+    finding, apps = await _agreeing(_lists(taking, Kind.APPS, LIST_OF_APPS), Kind.APPS, LIST_OF_APPS)
+    await taking.shelf.settle(msgspec.structs.replace(finding, rows=len(apps)))
+    if finding.changes_passed:
+        await taking.shelf.keep_apps({LIST_OF_APPS, *apps})
+    return tuple(sorted(apps))
 
 
 async def _take_app(taking: _Taking, app_id: str) -> Finding:
@@ -203,13 +205,15 @@ def _lists(taking: _Taking, kind: Kind, app_id: str) -> tuple[Listing[Any], ...]
 
 
 async def _agreeing(
-    lists: Sequence[Listing[Any]], kind: Kind, app_id: str, take: Callable[[Sequence[Any]], Awaitable[object]]
+    lists: Sequence[Listing[Any]], kind: Kind, app_id: str, take: Callable[[Sequence[Any]], Awaitable[object]] | None = None
 ) -> tuple[Finding, set[Any]]:
     """Read lists whose rows have no safe order until two readings in a row show the same (contract G3).
 
-    What came in one answer was so at one moment: it needs no second reading.
+    What came in one answer was so at one moment: it needs no second reading. Returns the keys of the last reading; of all
+    where no two agree.
     """
     key = TABLES[kind].key[-1]
+    every: set[Any] = set()
     former: set[Any] | None = None
     caveats: dict[str, None] = {}
     for number in range(1, _PASSES + 1):
@@ -220,15 +224,17 @@ async def _agreeing(
             async for rows in listing.pages():
                 keys.update(getattr(row, key) for row in rows)
                 count += len(rows)
-                await take(rows)
+                if take is not None:
+                    await take(rows)
             caveats.update(dict.fromkeys(listing.caveats))
             longest = max(longest, count)
         if keys == former or (number == 1 and longest < PAGE_ROWS):
             finding = Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=number, caveats=tuple(caveats))
             return finding, keys
         former = keys
+        every |= keys
     caveats[UNSTABLE] = None
-    return Finding(app_id=app_id, changes_passed=False, end_checked=False, passes=_PASSES, caveats=tuple(caveats)), set()
+    return Finding(app_id=app_id, changes_passed=False, end_checked=False, passes=_PASSES, caveats=tuple(caveats)), every
 
 
 async def _take_devices(taking: _Taking, app_id: str, begun: Standing | None) -> Finding:

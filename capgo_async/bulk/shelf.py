@@ -96,6 +96,10 @@ class InventoryFile:
         """Forget the other rows of an app, or with an empty id of all."""
         await self._database.run(_keep_only, self.table, app_id, keys)
 
+    async def keep_apps(self, apps: set[str]) -> None:
+        """Forget all other apps, and what was done in them."""
+        await self._database.run(_keep_apps, self.table, apps)
+
     async def settle(self, finding: Finding) -> None:
         """Note that an app is done."""
         await self._database.run(_settle, self.table, self._binding, finding)
@@ -180,6 +184,12 @@ def _keep_only(connection: sqlite3.Connection, table: Table, app_id: str, keys: 
     wanted = connection.execute(f"SELECT {key} FROM {table.name} WHERE ?1 IN ('', app_id)", (app_id,)).fetchall()
     gone = [(value, app_id) for (value,) in wanted if value not in keys]
     connection.executemany(f"DELETE FROM {table.name} WHERE {key} = ?1 AND ?2 IN ('', app_id)", gone)
+
+
+def _keep_apps(connection: sqlite3.Connection, table: Table, apps: set[str]) -> None:
+    known = connection.execute("SELECT app_id FROM standings").fetchall()
+    for name in (table.name, "standings", "export"):
+        connection.executemany(f"DELETE FROM {name} WHERE app_id = ?", [app for app in known if app[0] not in apps])
 
 
 def _settle(connection: sqlite3.Connection, table: Table, binding: Binding, finding: Finding) -> None:

@@ -122,12 +122,12 @@ def test_a_clause_runs_on_an_inventory_that_it_cannot_write(monkeypatch: pytest.
     found: list[str] = []
 
     def watch(connection: sqlite3.Connection, *arguments: object) -> list[tuple[str, str]]:
+        with pytest.raises(sqlite3.DatabaseError, match="prohibited"):
+            connection.execute("SELECT * FROM export")
         connection.set_authorizer(None)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             connection.execute("DELETE FROM devices")
         connection.set_authorizer(only_devices)
-        with pytest.raises(sqlite3.DatabaseError, match="prohibited"):
-            connection.execute("SELECT * FROM export")
         found.append("watched")
         return chosen_rows(connection, *arguments)  # type: ignore[arg-type]  # as they came
 

@@ -16,11 +16,11 @@ import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of
 from virtual_time import in_virtual_time, run_in_virtual_time
 
-from capgo_async import CapgoClient, KeyRing
+from capgo_async import CapgoClient, DeviceFilter, KeyRing, models
 from capgo_async.bulk.columns import TABLES, Kind
 from capgo_async.bulk.exporting import Summary, export, inventory
 from capgo_async.bulk.formats import Format
-from capgo_async.bulk.inventory import PAGE, UNSETTLED, UNSTABLE, Tally
+from capgo_async.bulk.inventory import PAGE, UNSETTLED, UNSTABLE, Tally, _moment_before
 from capgo_async.bulk.shelf import InventoryFile
 from capgo_async.errors import ConfigurationError, JobError, ListingError, PermissionDenied
 from capgo_async.paging import MASKED_EMPTY
@@ -109,6 +109,24 @@ async def test_a_device_that_appears_behind_the_end_with_an_old_date_is_found(tm
     async with taken(sandbox, tmp_path / "working") as (file, summary):
         assert (APP, HIGH.format("old")) in await devices_of(file)
     assert summary.complete
+
+
+@in_virtual_time
+async def test_a_device_that_checks_in_behind_the_scan_is_shown_as_it_is_then(tmp_path: Path) -> None:
+    sandbox = living()
+    first = ids_of(sandbox)[0]
+
+    def happen(number: int, _query: dict[str, str], now: float) -> None:
+        if number == 3:
+            app = sandbox.world.apps[APP]
+            traits = msgspec.structs.replace(app.devices[first].traits, os_version="99")
+            app.put_device(Device(device_id=first, updated_at=round(now * 1_000_000), traits=traits))
+            app.link(first, app.channels["alpha"], now)
+
+    sandbox.happen = happen
+    async with taken(sandbox, tmp_path / "working") as (file, _):
+        (row,) = [row for row in await rows_of(file) if row["device_id"] == first]
+    assert (row["os_version"], row["channel"]) == ("99", "alpha")
 
 
 @in_virtual_time
@@ -225,6 +243,52 @@ async def test_apps_that_are_done_are_not_read_again(tmp_path: Path) -> None:
         assert await devices_of(file) == devices_in(sandbox)
     again = {line.target for line in list(sandbox.log)[before:] if line.path == "/device"}
     assert len(again) == 12 - tally.settled
+
+
+@in_virtual_time
+async def test_of_an_app_that_is_gone_when_it_goes_on_nothing_is_kept(tmp_path: Path) -> None:
+    sandbox = living(devices=3000, apps=3)
+
+    def fail(number: int, _query: dict[str, str], _now: float) -> None:
+        sandbox.world.device_store_readable = number < 10
+
+    sandbox.happen = fail
+    with pytest.raises(ListingError):
+        async with taken(sandbox, tmp_path / "working"):
+            pass
+    sandbox.happen = None
+    sandbox.world.device_store_readable = True
+    sandbox.world.delete_app(sandbox.world.apps[APP])
+    async with taken(sandbox, tmp_path / "working") as (file, summary):
+        assert await devices_of(file) == devices_in(sandbox)
+        assert summary.rows == 2000
+    assert {check.app_id for check in summary.checks} == {"", *sandbox.world.apps}
+
+
+@in_virtual_time
+async def test_apps_can_be_named_one_by_one(tmp_path: Path) -> None:
+    sandbox = living(devices=3, apps=3)
+    async with taken(sandbox, tmp_path / "working", Kind.APPS, apps=[APP, "com.example.app03"]) as (file, summary):
+        assert [row["app_id"] for row in await rows_of(file)] == [APP, "com.example.app03"]
+    assert (summary.complete, summary.apps) == (True, 2)
+    assert [line.path for line in sandbox.log] == [f"/app/{APP}", "/app/com.example.app03"]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "date", "moment"),
+    [
+        (("2026-07-01T10:00:00.000Z", None, "2026-07-01T09:00:00Z"), "Wed, 01 Jul 2026 12:00:00 GMT", "2026-07-01T09:58:00Z"),
+        (("2026-07-01T10:00:00.000Z",), "Wed, 01 Jul 2026 08:00:00 GMT", "2026-07-01T07:58:00Z"),
+        (("2026-07-01T10:00:00+02:00",), "", "2026-07-01T07:58:00Z"),
+        (("2026-07-01 10:00:00.123456+00",), "nonsense", "2026-07-01T09:58:00Z"),
+        ((None, "nonsense"), "Wed, 01 Jul 2026 12:00:00 GMT", None),
+        ((), "Wed, 01 Jul 2026 12:00:00 GMT", None),
+    ],
+)
+def test_since_when_changes_may_be_missing(stamps: tuple[str | None, ...], date: str, moment: str | None) -> None:
+    devices = [models.Device(device_id="d", updated_at=stamp) for stamp in stamps]
+    assert _moment_before(devices, date) == moment
+    DeviceFilter(changed_since=moment)
 
 
 @in_virtual_time

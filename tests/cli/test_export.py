@@ -3,17 +3,25 @@
 import csv
 import io
 import json
+import re
 import signal
 import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from cli.conftest import Command
 from cli.served import APP, KEY, Served, command, environment, served
+from fleet import client_of, sandbox_of
+from virtual_time import in_virtual_time
 
 from capgo_async.bulk import exporting
+from capgo_async.bulk.inventory import Tally
+from capgo_async.cli.progress import Reading
+from capgo_async.cli.speech import Speech
+from capgo_async.limits import ScopeKind
 from capgo_async.sandbox import Settings, parse_faults
 
 
@@ -100,6 +108,39 @@ def test_a_full_disk_keeps_what_was_read(capgo: Command, monkeypatch: pytest.Mon
     assert "what was read is in out.csv.building: the same command goes on from there" in result.stderr
     assert capgo("export", "devices", "-o", "out.csv").exit_code == 0
     assert [path.name for path in Path().iterdir()] == ["out.csv"]
+
+
+def test_an_output_that_cannot_be_written_is_said(capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_building: Path, _path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(exporting, "give_name", refuse)
+    result = capgo("export", "devices", "-o", "out.csv")
+    assert result.exit_code == 2
+    assert "cannot write out.csv: Permission denied" in result.stderr
+
+
+@in_virtual_time
+async def test_progress_is_a_line_when_something_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally, speech = Tally(), Speech()
+    said: list[str] = []
+    monkeypatch.setattr(speech, "note", said.append)
+    async with client_of(sandbox_of()) as client:
+        reading = Reading("devices", tally, client, speech)
+        async with anyio.create_task_group() as group:
+            group.start_soon(reading.follow)
+            await anyio.sleep(21)
+            tally.apps, tally.settled, tally.rows = ("", APP), 1, 1234
+            await anyio.sleep(5)
+            client.pacer.close((ScopeKind.APP_ADDRESS, APP), 100.0)
+            await anyio.sleep(5)
+            group.cancel_scope.cancel()
+    assert said[:2] == [
+        "0 devices read, 0 of 0 lists complete",
+        "1,234 devices read, 1 of 2 lists complete",
+    ]
+    assert re.fullmatch(rf"1,234 devices read, 1 of 2 lists complete, resting until [\d:]+ \(limit of {APP}\)", said[2])
+    assert len(said) == 3
 
 
 def test_a_refused_key_and_a_server_that_is_away_have_their_codes(server: Served, unaimed: Command) -> None:
