@@ -1,15 +1,19 @@
 """The engine for bulk changes: read what is intended, plan it, send it, survive, prove it."""
 
-from .columns import Kind
+from typing import TYPE_CHECKING, Any
+
 from .contents import JobRow, Rows
-from .exporting import Summary, export
-from .formats import Format
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
 from .plan import Change, Plan, Reason
 from .planning import Options, Unknown
 from .report import Report
 from .sources import Source, from_operations, read_operations
+
+if TYPE_CHECKING:
+    from .columns import Kind
+    from .exporting import Summary, export
+    from .formats import Format
 
 __all__ = [
     "Change",
@@ -35,3 +39,13 @@ __all__ = [
     "from_operations",
     "read_operations",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what only inventories need when it is asked for: a job starts without it."""
+    if name not in {"Format", "Kind", "Summary", "export"}:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from . import exporting  # noqa: PLC0415
+
+    return getattr(exporting, name)

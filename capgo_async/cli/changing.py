@@ -9,7 +9,8 @@ from typing import Final
 
 import anyio
 
-from ..bulk import Job, Kind, Options, Source
+from ..bulk import Job, Options, Source
+from ..bulk.columns import Kind
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
 from ..ring import Caller

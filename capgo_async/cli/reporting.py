@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from ..bulk import Job, Plan, Report, Rows, Summary
+from ..bulk import Job, Plan, Report, Rows
+from ..bulk.exporting import Summary
 from ..bulk.plan import time_of
 from ..bulk.report import counted, exit_code
 from ..limits import server_limits

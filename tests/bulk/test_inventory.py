@@ -4,6 +4,8 @@ import csv
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -462,3 +464,12 @@ async def test_an_export_that_fails_leaves_the_former_output_as_it_was(tmp_path:
             await export(path, Kind.DEVICES, client=capgo)
     assert path.read_text() == "former"
     assert {found.name for found in tmp_path.iterdir()} >= {"out.csv", "out.csv.building"}
+
+
+def test_a_job_does_not_load_what_only_inventories_need() -> None:
+    code = (
+        "import sys, capgo_async.bulk as bulk; assert not any('exporting' in name for name in sys.modules);"
+        "from capgo_async.bulk import Format, Kind, Summary, export; assert not hasattr(bulk, 'nothing');"
+        "assert 'pyarrow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])
