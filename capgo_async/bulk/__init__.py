@@ -1,5 +1,7 @@
 """The engine for bulk changes: read what is intended, plan it, send it, survive, prove it."""
 
+from typing import TYPE_CHECKING, Any
+
 from .bounds import Bounds
 from .contents import JobRow, Rows
 from .job import Job
@@ -12,12 +14,19 @@ from .schema import Which
 from .sources import Source, from_operations, read_operations
 from .stopping import StopRules
 
+if TYPE_CHECKING:
+    from .columns import Kind
+    from .exporting import Summary, export
+    from .formats import Format
+
 __all__ = [
     "Bounds",
     "Failures",
+    "Format",
     "FormerState",
     "Job",
     "JobRow",
+    "Kind",
     "LinkDevice",
     "Operation",
     "OperationRow",
@@ -31,10 +40,22 @@ __all__ = [
     "Run",
     "Source",
     "StopRules",
+    "Summary",
     "Target",
     "Unknown",
     "UnlinkDevice",
     "Which",
+    "export",
     "from_operations",
     "read_operations",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what only inventories need when it is asked for: a job starts without it."""
+    if name not in {"Format", "Kind", "Summary", "export"}:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from . import exporting  # noqa: PLC0415
+
+    return getattr(exporting, name)

@@ -10,7 +10,7 @@ _NO_ACCESS: Final = f"Check that the key may change the app, and that both still
 _SPELLING: Final = "Correct the rows that these come from, and run them as a job of their own."
 
 ADVICE: Final[Mapping[str, str]] = {
-    AMBIGUOUS: f"They may have happened all the same, and repeating them is harmless: {_AGAIN}.",
+    AMBIGUOUS: f"They may have happened all the same: {_AGAIN}; what could do harm twice is looked at first.",
     "channel_not_found": f"Make the channel, or give it its old name; then {_AGAIN}.",
     "cannot_access_app": _NO_ACCESS,
     "cannot_access_channel": _NO_ACCESS,

@@ -10,13 +10,17 @@ from typing import Final
 import anyio
 
 from ..bulk import Job, Options, Source
+from ..bulk.columns import Kind
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
 from ..ring import Caller
+from .alongside import alongside
+from .choosing import Drawing
 from .commands import Invocation
 from .options import Connection, Planning
+from .progress import Reading
 from .rejections import Rejections
-from .reporting import print_plan, resume_line
+from .reporting import print_plan, resume_line, tell_checks
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
@@ -24,9 +28,17 @@ _SUFFIX: Final = ".capgo-job"
 
 
 async def change_many(
-    source: Source, verb: str, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation
+    source: Source | Drawing,
+    verb: str,
+    planning: Planning,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
 ) -> int:
-    """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
+    """Plan the changes of `source`, or of devices drawn from an inventory, and unless only the plan is wanted run them.
+
+    Returns the exit code.
+    """
     manner = Manner(planning.rebind, stopping.limits(invocation.speech))
     question = None if planning.plan_only else open_question(planning)
     try:
@@ -41,13 +53,23 @@ async def change_many(
             question.close()
 
 
-async def _planned(source: Source, verb: str, planning: Planning, caller: Caller, invocation: Invocation) -> Job:
+async def _planned(source: Source | Drawing, verb: str, planning: Planning, caller: Caller, invocation: Invocation) -> Job:
     options = Options(reject_bad_rows=planning.reject_bad_rows, unknown=planning.unknown)
     rejections = Rejections(invocation.speech.say)
     with contextlib.nullcontext(planning.job) if planning.job else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
         invocation.speech.note(f"job file: {path}")
         try:
-            return await Job.create(path, source, client=caller, options=options, on_rejected=rejections)
+            if not isinstance(source, Drawing):
+                return await Job.create(path, source, client=caller, options=options, on_rejected=rejections)
+            chosen = source.source(caller, planning.job)
+            reading = Reading(Kind.DEVICES, source.tally, caller, invocation.speech)
+            job = await alongside(
+                reading.follow,
+                lambda: Job.create(path, chosen, client=caller, options=options, on_rejected=rejections),
+            )
+            if chosen.summary is not None:
+                tell_checks(chosen.summary, invocation.speech)
+            return job
         finally:
             rejections.tell()
 

@@ -156,7 +156,7 @@ class Running(Group, frozen=True, kw_only=True):
 class Planning(Running, frozen=True, kw_only=True):
     """How many changes are planned."""
 
-    app: Annotated[str | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
+    app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
     job: Annotated[
         Path | None,
         Option(
@@ -168,3 +168,10 @@ class Planning(Running, frozen=True, kw_only=True):
     plan_only: Annotated[bool, Option("--plan-only", help="Stop after the plan and keep it.")] = False
     reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing all.")] = False
     unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND
+
+    def one_app(self) -> str | None:
+        """Return the app, `None` where none is named; raises `ConfigurationError` for several, of which no row is."""
+        if self.app and len(self.app) > 1:
+            message = f"{len(self.app)} times --app: rows that name no app need one"
+            raise ConfigurationError(message)
+        return self.app[0] if self.app else None

@@ -102,6 +102,15 @@ METHODS: list[Row] = [
         None,
     ),
     (
+        "devices.list, from behind a device",
+        lambda capgo: capgo.devices.list(APP, DeviceFilter(after="D")).all(),
+        answer(body={"data": [{"device_id": "d"}], "hasMore": False}),
+        "GET",
+        "/device",
+        [("app_id", APP), ("limit", "200"), ("cursor", "1970-01-01 00:00:00|d")],
+        None,
+    ),
+    (
         "devices.get",
         lambda capgo: capgo.devices.get(APP, DEVICE),
         answer(body={"device_id": "d"}),
@@ -152,7 +161,7 @@ async def test_what_comes_back() -> None:
 
     app, channel, device = App(app_id=APP), Channel(id=1, name="beta"), Device(device_id="d")
     named, bundle = Channel(id=1, name="béta +|"), Bundle(id=1, name="1.0.0")
-    assert found == [[app], [app], app, [channel], named, [bundle], [device], [device], device, None, None, None]
+    assert found == [[app], [app], app, [channel], named, [bundle], [device], [device], [device], device, None, None, None]
 
 
 # Listings
@@ -388,6 +397,8 @@ async def test_app_ids_leave_as_they_are(app: str) -> None:
         {"changed_since": ""},
         {"changed_since": "yesterday"},
         {"changed_since": "2026-07-01T10:20:30+00:00"},
+        {"after": ""},
+        {"after": "d1", "order": "asc"},
     ],
 )
 def test_filters_that_the_server_refuses_or_that_end_a_listing_silently(wrong: dict[str, Any]) -> None:
