@@ -15,7 +15,7 @@ import anyio
 import msgspec
 import pyarrow.parquet
 import pytest
-from fleet import APP, client_of, ids_of, links_of, sandbox_of
+from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses
 from virtual_time import in_virtual_time, run_in_virtual_time
 
 from capgo_async import CapgoClient, DeviceFilter, KeyRing, models
@@ -25,6 +25,7 @@ from capgo_async.bulk.formats import Format
 from capgo_async.bulk.inventory import PAGE, UNSETTLED, UNSTABLE, Tally, _moment_before
 from capgo_async.bulk.shelf import InventoryFile
 from capgo_async.errors import ConfigurationError, JobError, ListingError, PermissionDenied
+from capgo_async.limits import Limit, ScopeKind, SilenceWindow, device_limits
 from capgo_async.paging import MASKED_EMPTY
 from capgo_async.sandbox import Arrival, Device, Incoming, Sandbox, Settings, Traits, fleet
 from capgo_async.sandbox.faults import Chance
@@ -159,6 +160,20 @@ async def test_devices_that_appear_each_time_are_said_to_be_unsettled(tmp_path: 
     (check,) = (check for check in summary.checks if check.app_id)
     assert (check.scanned, check.changes_passed) == (True, False)
     assert UNSETTLED in check.caveats
+
+
+@in_virtual_time
+async def test_failing_answers_and_limits_cost_time_and_nothing_else(tmp_path: Path) -> None:
+    faults = "GET /device:500=2%,502=2%,drop-before=2%,drop-after=2%"
+    sandbox = sandbox_of(apps=12, devices=24_000, limits="server", variables={"RATE_LIMIT_API_KEY": 101}, faults=faults)
+    limits = (Limit(ScopeKind.KEY, SilenceWindow(requests=100, window=60.0)), *device_limits())
+    async with client_of(sandbox, limits=limits) as capgo:
+        async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo) as (file, summary):
+            assert await devices_of(file) == devices_in(sandbox)
+    assert summary.complete
+    assert anyio.current_time() > 60
+    assert statuses(sandbox)[500] > 0
+    assert statuses(sandbox)[429] == 0
 
 
 @in_virtual_time
