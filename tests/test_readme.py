@@ -57,7 +57,7 @@ def test_the_readme_lists_the_exit_codes() -> None:
 
 
 def test_the_commands_in_the_readme_have_the_options_that_it_names() -> None:
-    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
     inline = "\n".join(re.findall(r"`(capgo-async [^`]*)`", README.replace("\n", " ")))
     lines = re.findall(r"^(?:\S*/)?capgo-async (.+)$", f"{blocks}\n{inline}", re.MULTILINE)
     assert len(lines) > 10
