@@ -5,7 +5,21 @@ from typing import TYPE_CHECKING, Any
 from .bounds import Bounds
 from .contents import JobRow, Rows
 from .job import Job
-from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
+from .operations import (
+    DeleteBundle,
+    DeleteChannel,
+    FormerState,
+    LinkDevice,
+    Operation,
+    PromoteBundle,
+    RemoveMember,
+    RenewDevice,
+    Row,
+    SetBundleMetadata,
+    Target,
+    UnlinkDevice,
+    UpdateChannel,
+)
 from .outcomes import OperationRow
 from .plan import Part, Plan, Reason
 from .planning import Options, Unknown
@@ -21,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bounds",
+    "DeleteBundle",
+    "DeleteChannel",
     "Failures",
     "Format",
     "FormerState",
@@ -33,17 +49,22 @@ __all__ = [
     "Options",
     "Part",
     "Plan",
+    "PromoteBundle",
     "Reason",
+    "RemoveMember",
+    "RenewDevice",
     "Report",
     "Row",
     "Rows",
     "Run",
+    "SetBundleMetadata",
     "Source",
     "StopRules",
     "Summary",
     "Target",
     "Unknown",
     "UnlinkDevice",
+    "UpdateChannel",
     "Which",
     "export",
     "from_operations",

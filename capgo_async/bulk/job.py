@@ -188,7 +188,7 @@ class Job:
                 ending.how = "verified"
         return await self.report()
 
-    async def undo(self, path: str | Path, *, client: Caller) -> Self:
+    async def undo(self, path: str | Path, *, client: Caller, on_rejected: Hear = lambda _: None) -> Self:
         """Plan, in a new file at `path`, the way back from all that this job has changed; only reads are sent.
 
         Nothing is undone whose former state is unknown, and what others have changed since is left alone: such rows are
@@ -197,7 +197,8 @@ class Job:
         if elsewhere := elsewhere_than(self._facts, client):
             raise of_another(self.path, elsewhere)
         source = Undoing(self._journal, self._name, self._facts["created_at"])
-        return await self.create(path, source, client=client, options=Options(reject_bad_rows=True))
+        options = Options(reject_bad_rows=True)
+        return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
 
     @property
     def parked(self) -> int:

@@ -2,14 +2,14 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from ..bulk import Job, Options, Source
+from ..bulk import Job, Source
 from ..bulk.columns import Kind
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
@@ -17,35 +17,60 @@ from ..ring import Caller
 from .alongside import alongside
 from .choosing import Drawing
 from .commands import Invocation
-from .options import Connection, Planning
+from .options import Connection, Planning, Undertaking
 from .progress import Reading
 from .rejections import Rejections
 from .reporting import print_plan, resume_line, tell_checks
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
+Intended = Source | Drawing | Callable[[Caller], Source]
+"""What is to be changed: a list, devices drawn from an inventory, or what the server is asked for first."""
+
+Plan = Callable[[Path, Caller, Rejections], Awaitable[Job]]
+"""What makes the job in a file of this name, and tells of bad rows."""
+
 _SUFFIX: Final = ".capgo-job"
 
 
 async def change_many(
-    source: Source | Drawing,
+    source: Intended,
     verb: str,
     planning: Planning,
     stopping: Stopping,
     connection: Connection,
     invocation: Invocation,
 ) -> int:
-    """Plan the changes of `source`, or of devices drawn from an inventory, and unless only the plan is wanted run them.
+    """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
 
-    Returns the exit code.
-    """
-    manner = Manner(planning.rebind, stopping.limits(invocation.speech))
-    question = None if planning.plan_only else open_question(planning)
+    async def plan(path: Path, caller: Caller, rejections: Rejections) -> Job:
+        options = planning.options()
+        if not isinstance(source, Drawing):
+            rows = source(caller) if callable(source) else source
+            return await Job.create(path, rows, client=caller, options=options, on_rejected=rejections)
+        chosen = source.source(caller, planning.job)
+        reading = Reading(Kind.DEVICES, source.tally, caller, invocation.speech)
+        job = await alongside(
+            reading.follow, lambda: Job.create(path, chosen, client=caller, options=options, on_rejected=rejections)
+        )
+        if chosen.summary is not None:
+            tell_checks(chosen.summary, invocation.speech)
+        return job
+
+    return await carry_out(plan, verb, planning, stopping, connection, invocation)
+
+
+async def carry_out(
+    plan: Plan, verb: str, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Make a job by `plan`, and unless only that is wanted run it; return the exit code."""
+    manner = Manner(undertaking.rebind, stopping.limits(invocation.speech))
+    question = None if undertaking.plan_only else open_question(undertaking)
     try:
         async with connection.client() as client:
             caller = connection.caller(client)
-            async with await _planned(source, verb, planning, caller, invocation) as job:
-                if planning.plan_only:
+            async with await _planned(plan, verb, undertaking.job, caller, invocation) as job:
+                if undertaking.plan_only:
                     return _stop_after_plan(job, connection, invocation)
                 return await _go_on(job, Terms(caller, connection, manner, question, invocation))
     finally:
@@ -53,23 +78,12 @@ async def change_many(
             question.close()
 
 
-async def _planned(source: Source | Drawing, verb: str, planning: Planning, caller: Caller, invocation: Invocation) -> Job:
-    options = Options(reject_bad_rows=planning.reject_bad_rows, unknown=planning.unknown)
+async def _planned(plan: Plan, verb: str, named: Path | None, caller: Caller, invocation: Invocation) -> Job:
     rejections = Rejections(invocation.speech.say)
-    with contextlib.nullcontext(planning.job) if planning.job else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
+    with contextlib.nullcontext(named) if named else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
         invocation.speech.note(f"job file: {path}")
         try:
-            if not isinstance(source, Drawing):
-                return await Job.create(path, source, client=caller, options=options, on_rejected=rejections)
-            chosen = source.source(caller, planning.job)
-            reading = Reading(Kind.DEVICES, source.tally, caller, invocation.speech)
-            job = await alongside(
-                reading.follow,
-                lambda: Job.create(path, chosen, client=caller, options=options, on_rejected=rejections),
-            )
-            if chosen.summary is not None:
-                tell_checks(chosen.summary, invocation.speech)
-            return job
+            return await plan(path, caller, rejections)
         finally:
             rejections.tell()
 

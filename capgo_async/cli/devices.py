@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ..bulk import LinkDevice, UnlinkDevice, read_operations
+from ..bulk import LinkDevice, RenewDevice, UnlinkDevice, read_operations
 from ..bulk.inventory import Tally
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
@@ -12,7 +12,7 @@ from .changing import change_many
 from .choosing import Choosing, Drawing
 from .commands import Invocation, command
 from .listing import print_item, print_listing
-from .options import AppId, Connection, DeviceId, Planning
+from .options import AppId, Connection, DeviceId, DevicePlanning, Planning
 from .speech import Speech
 from .stopping import Stopping
 
@@ -24,6 +24,7 @@ ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", h
 VersionId = Annotated[
     bool, typer.Option("--legacy-version-id", help="CHANNEL is a bundle's id; for servers until 2024-12, with --dialect seed.")
 ]
+ListOfDevices = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 Source = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 SourceOrApp = Annotated[
     str | None, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
@@ -67,7 +68,7 @@ async def link_device(
 
 @command(commands, "relink", short="Put many devices on a channel: plan, ask, send, report.")
 async def relink_devices(
-    planning: Planning,
+    planning: DevicePlanning,
     stopping: Stopping,
     choosing: Choosing,
     connection: Connection,
@@ -90,7 +91,7 @@ async def relink_devices(
 
 @command(commands, "unlink", short="Remove the links of many devices, or of one.")
 async def unlink_devices(
-    planning: Planning,
+    planning: DevicePlanning,
     stopping: Stopping,
     choosing: Choosing,
     connection: Connection,
@@ -105,12 +106,24 @@ async def unlink_devices(
     if device_id is None:
         operations = read_operations(source, app_id=planning.one_app(), kind=UnlinkDevice)
         return await change_many(operations, "unlink", planning, stopping, connection, invocation)
-    if planning != Planning(yes=planning.yes) or stopping != Stopping():
+    if planning != DevicePlanning(yes=planning.yes) or stopping != Stopping():
         message = "unlink APP ID changes one device and takes no options of a plan: give a SOURCE alone for many"
         raise ConfigurationError(message)
     async with connection.client() as client:
         await client.devices.unlink(source, device_id)
     return _print_change(invocation.speech, source, device_id, None)
+
+
+@command(commands, "renew", short="Renew the links of many devices, so that they expire later.")
+async def renew_devices(
+    source: ListOfDevices, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Renew the links of many devices, so that they expire later: each is removed and set again.
+
+    In between, for a moment, a device is without its link; what no listing shows to be linked is left alone.
+    """
+    operations = read_operations(source, app_id=planning.one_app(), kind=RenewDevice)
+    return await change_many(operations, "renew", planning, stopping, connection, invocation)
 
 
 def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | None) -> int:

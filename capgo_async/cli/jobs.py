@@ -1,5 +1,6 @@
 """`capgo-async job`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,10 +8,13 @@ import typer
 from ..bulk import Job, Rows, Which
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
+from ..ring import Caller
 from .accounts import print_account, write_operations
+from .changing import carry_out
 from .commands import Invocation, command
-from .options import Connection, JobFile, Output, Running
-from .reporting import print_job, print_rows
+from .options import Connection, JobFile, Output, Running, Undertaking
+from .rejections import Rejections
+from .reporting import print_job, print_report, print_rows
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
@@ -52,6 +56,30 @@ async def report_job(path: JobFile, output: Output, invocation: Invocation, to: 
         if to is not None:
             return await write_operations(job, to, invocation.speech)
         return await print_account(job, invocation.speech)
+
+
+@command(commands, "verify", short="Compare what a job did with what the server shows.")
+async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
+    """Compare what a job did with what the server shows; what contradicts is looked at again after a minute."""
+    async with connection.client() as client, await Job.open(path, client=client) as job:
+        report = await job.verify(connection.caller(client))
+    return print_report(report, invocation.speech)
+
+
+@command(commands, "undo", short="Plan and go the way back from what a job did.")
+async def undo_job(
+    path: JobFile, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Plan the way back from what a job did, ask, and go it; it is a job of its own.
+
+    What the first one did not know before is left as it is, and so is what others have changed since.
+    """
+
+    async def plan(to: Path, caller: Caller, rejections: Rejections) -> Job:
+        async with await Job.open(path, read_only=True) as job:
+            return await job.undo(to, client=caller, on_rejected=rejections)
+
+    return await carry_out(plan, "undo", undertaking, stopping, connection, invocation)
 
 
 @command(commands, "run", short="Send what is open of a job.")

@@ -6,20 +6,22 @@ from typing import Final
 
 from ..errors import ConfigurationError
 
-_DURATION: Final = re.compile(r"(?=\d)(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?", re.ASCII)
+_DURATION: Final = re.compile(
+    r"(?=\d)(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?", re.ASCII
+)
 _WALL: Final = re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
 _DAYS: Final = 3
 """A wall time that a change of the clock leaves out today is there tomorrow; so is one that was just over."""
 
 
-def read_duration(text: str) -> float:
-    """Return the seconds that `90s`, `30m`, `2h` or `1h30m` stand for; raises `ConfigurationError`."""
+def read_duration(text: str, option: str = "--max-duration") -> float:
+    """Return the seconds that `90s`, `30m`, `2h`, `1h30m` or `30d` stand for; raises `ConfigurationError`."""
     found = _DURATION.fullmatch(text.strip())
     seconds = (
         timedelta(**{unit: int(number) for unit, number in found.groupdict("0").items()}).total_seconds() if found else 0.0
     )
     if not seconds:
-        message = f"--max-duration {text} is no time such as 90s, 30m, 2h or 1h30m"
+        message = f"{option} {text} is no time such as 90s, 30m, 1h30m or 30d"
         raise ConfigurationError(message)
     return seconds
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from typer import Argument, Option
 
-from ..bulk import Unknown
+from ..bulk import Options, Unknown
 from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
@@ -153,10 +153,9 @@ class Running(Group, frozen=True, kw_only=True):
     rebind: Annotated[bool, Option("--rebind", help="Go on with another key or server than the job was made with.")] = False
 
 
-class Planning(Running, frozen=True, kw_only=True):
-    """How many changes are planned."""
+class Undertaking(Running, frozen=True, kw_only=True):
+    """How a job is made and run."""
 
-    app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
     job: Annotated[
         Path | None,
         Option(
@@ -166,8 +165,13 @@ class Planning(Running, frozen=True, kw_only=True):
         ),
     ] = None
     plan_only: Annotated[bool, Option("--plan-only", help="Stop after the plan and keep it.")] = False
+
+
+class Planning(Undertaking, frozen=True, kw_only=True):
+    """How many changes are planned."""
+
+    app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
     reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing all.")] = False
-    unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND
 
     def one_app(self) -> str | None:
         """Return the app, `None` where none is named; raises `ConfigurationError` for several, of which no row is."""
@@ -175,3 +179,29 @@ class Planning(Running, frozen=True, kw_only=True):
             message = f"{len(self.app)} times --app: rows that name no app need one"
             raise ConfigurationError(message)
         return self.app[0] if self.app else None
+
+    def options(self) -> Options:
+        """Return how the plan is made."""
+        return Options(reject_bad_rows=self.reject_bad_rows)
+
+
+class DevicePlanning(Planning, frozen=True, kw_only=True):
+    """How many changes of devices are planned."""
+
+    unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND
+
+    def options(self) -> Options:
+        """Return how the plan is made."""
+        return Options(reject_bad_rows=self.reject_bad_rows, unknown=self.unknown)
+
+
+class SettingsPlanning(Planning, frozen=True, kw_only=True):
+    """How many changes of settings are planned."""
+
+    old_servers: Annotated[
+        bool, Option("--old-servers", help="Also on servers before 12.198, where the bundle is sent along with settings.")
+    ] = False
+
+    def options(self) -> Options:
+        """Return how the plan is made."""
+        return Options(reject_bad_rows=self.reject_bad_rows, old_servers=self.old_servers)
