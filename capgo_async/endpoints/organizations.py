@@ -91,10 +91,14 @@ def create_organization(new: NewOrganization, dialect: Dialect) -> Call:
 
 
 def update_organization(org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Call:
-    """Update an organization with the verb of this dialect: the other one would create another (contract C1, D1)."""
+    """Update an organization with the verb of this dialect: the other one would create another (contract C1, D1).
+
+    One attempt: the server may have been renewed before the next.
+    """
     verb = "POST" if dialect is Dialect.SEED else "PUT"
     body = body_of({"orgId": named(org_id, "organization id")}, checked(settings))
-    return Call(f"update organization {org_id}", Request(method=verb, path="/organization", body=body))
+    request = Request(method=verb, path="/organization", body=body)
+    return Call(f"update organization {org_id}", request, repeat=Repeat.AFTER_A_LOOK)
 
 
 def delete_organization(org_id: str) -> Call:

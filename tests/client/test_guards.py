@@ -25,6 +25,7 @@ APP = "com.example.app"
 ORG = "046a36ac-0000-4000-8000-000000000001"
 OTHER = "046a36ac-0000-4000-8000-000000000002"
 LOST = errors.ConnectionLost("gone")
+HTML = Response(status=200, headers={"content-type": "text/html"}, body=b"<html>Welcome</html>")
 
 
 def client_of(transport: ScriptedTransport, **options: Any) -> CapgoClient:
@@ -68,7 +69,7 @@ class Organizations:
 
     def __call__(self, request: Request) -> Response:
         if request.path != "/organization" or request.method == "GET":
-            return answer(**self.header)
+            return answer(body=[] if request.path == "/organization" else None, **self.header)
         if body_of(request) == {"probe": True}:
             assert request.method == "PUT"
             return self.probe
@@ -76,16 +77,26 @@ class Organizations:
         return answer(body=DONE if self.updates == "PUT" else {**DONE, "data": [DONE["data"]]}, **self.header)
 
 
+ASKED = ["GET /ok"]
+PROBED = ["PUT /organization"]
+
+
 @pytest.mark.parametrize(
     ("server", "options", "calls"),
     [
-        (Organizations("PUT", header=True), {}, ["GET /ok", "PUT /organization"]),
-        (Organizations("PUT"), {}, ["GET /ok", "PUT /organization", "PUT /organization"]),
-        (Organizations("POST"), {}, ["GET /ok", "PUT /organization", "POST /organization"]),
-        (Organizations("PUT"), {"dialect": "modern"}, ["PUT /organization"]),
-        (Organizations("POST"), {"dialect": "seed"}, ["POST /organization"]),
+        (Organizations("PUT", header=True), {}, [*ASKED, "PUT /organization"]),
+        (Organizations("PUT", header=True), {"dialect": "modern"}, [*ASKED, "PUT /organization"]),
+        (Organizations("PUT"), {}, [*ASKED, *PROBED, "PUT /organization"]),
+        (Organizations("POST"), {}, [*ASKED, *PROBED, "POST /organization"]),
+        (Organizations("PUT"), {"dialect": "modern"}, [*ASKED, *PROBED, "PUT /organization"]),
+        (Organizations("POST"), {"dialect": "seed"}, [*ASKED, *PROBED, "POST /organization"]),
+        (Organizations("PUT", probe=answer(404, {})), {"dialect": "modern"}, [*ASKED, *PROBED, "PUT /organization"]),
+        (Organizations("POST", probe=answer(404, {})), {"dialect": "seed"}, [*ASKED, *PROBED, "POST /organization"]),
     ],
-    ids=["told by /ok", "probed: modern", "probed: seed", "set: modern", "set: seed"],
+    ids=[
+        *("told by /ok", "told by /ok, set: modern", "probed: modern", "probed: seed", "set: modern", "set: seed"),
+        *("set: modern, nothing shows", "set: seed, nothing shows"),
+    ],
 )
 async def test_an_organization_is_updated_with_the_verb_of_its_server(
     server: Organizations, options: dict[str, str], calls: list[str]
@@ -97,7 +108,7 @@ async def test_an_organization_is_updated_with_the_verb_of_its_server(
         await capgo.organizations.update(ORG, NAMED)
 
     assert (found.id, found.name, server.created) == (ORG, "Ours", 0)
-    assert sent(transport) == [*calls, calls[-1]], "what is known is not asked for again"
+    assert sent(transport) == [*calls, *calls[1:]], "who tells a version is not asked again, a probe is only for one update"
 
 
 async def test_an_answer_to_any_call_tells_the_dialect() -> None:
@@ -115,34 +126,106 @@ async def test_a_sibling_with_another_key_knows_what_was_learned() -> None:
         await capgo.organizations.update(ORG, NAMED)
         await capgo.with_key("another").organizations.update(ORG, NAMED)
 
-    assert sent(transport)[3:] == ["POST /organization"]
+    assert sent(transport).count("GET /ok") == 1
 
 
 async def test_two_updates_at_once_ask_once() -> None:
-    transport = ScriptedTransport(last=Organizations("POST"))
+    transport = ScriptedTransport(last=Organizations("PUT", header=True))
     async with client_of(transport) as capgo, anyio.create_task_group() as group:
         group.start_soon(capgo.organizations.update, ORG, NAMED)
         group.start_soon(capgo.organizations.update, ORG, NAMED)
 
     assert sent(transport).count("GET /ok") == 1
-    assert sent(transport).count("PUT /organization") == 1
+    assert sent(transport).count("PUT /organization") == 2
 
 
-async def test_a_set_dialect_that_the_server_contradicts_creates_nothing() -> None:
-    server = Organizations("PUT", header=True)
+@pytest.mark.parametrize(
+    ("server", "dialect", "shown"),
+    [
+        (Organizations("PUT", header=True), "seed", "modern"),
+        (Organizations("PUT"), "seed", "modern"),
+        (Organizations("POST"), "modern", "seed"),
+    ],
+    ids=["by its header", "by the probe: modern", "by the probe: seed"],
+)
+async def test_a_set_dialect_that_the_server_contradicts_changes_nothing(
+    server: Organizations, dialect: str, shown: str
+) -> None:
     transport = ScriptedTransport(last=server)
+    async with client_of(transport, dialect=dialect) as capgo:
+        with pytest.raises(DangerousCall, match=f"set dialect='{shown}'"):
+            await capgo.organizations.update(ORG, NAMED)
+        with pytest.raises(DangerousCall, match=f"set dialect='{shown}'"):
+            await capgo.organizations.create(NewOrganization(name="Ours"))
+
+    assert all(body in (None, {"probe": True}) for body in map(body_of, transport.requests))
+
+
+@pytest.mark.parametrize("header", [True, False])
+async def test_a_server_that_was_renewed_after_a_probe_creates_nothing(*, header: bool) -> None:
+    transport = ScriptedTransport(last=Organizations("POST"))
+    async with client_of(transport) as capgo:
+        await capgo.organizations.update(ORG, NAMED)
+        transport.last = renewed = Organizations("PUT", header=header)
+        assert (await capgo.organizations.update(ORG, NAMED)).id == ORG
+
+    assert renewed.created == 0
+
+
+@pytest.mark.parametrize("failure", [LOST, answer(503, {}), errors.NotConnected("no"), answer(408, {})])
+@in_virtual_time
+async def test_nor_one_that_was_renewed_between_two_attempts(failure: Answer) -> None:
+    old, renewed = Organizations("POST"), Organizations("PUT", header=True)
+    failed: list[Request] = []
+
+    def serve(request: Request) -> Answer:
+        if "orgId" in (body_of(request) or {}) and not failed:
+            failed.append(request)
+            return failure
+        return renewed(request) if failed else old(request)
+
+    async with client_of(ScriptedTransport(last=serve)) as capgo:
+        await capgo.organizations.update(ORG, NAMED)
+
+    assert (failed[0].method, renewed.created) == ("POST", 0)
+
+
+@pytest.mark.parametrize(
+    "created", [answer(body={"id": OTHER}), answer(body={"status": "Organization created", "id": OTHER}), HTML]
+)
+@in_virtual_time
+async def test_what_may_have_created_an_organization_is_not_repeated(created: Response) -> None:
+    """Nothing shows what the server is, and the user was wrong."""
+    server = Organizations("PUT", probe=answer(404, {}))
+    transport = ScriptedTransport(last=lambda request: created if request.method == "POST" else server(request))
     async with client_of(transport, dialect="seed") as capgo:
-        await capgo.devices.unlink(APP, "d")
-        with pytest.raises(errors.CapgoError):
+        with pytest.raises(NotApplied, match="or another was created"):
             await capgo.organizations.update(ORG, NAMED)
 
-    assert server.created == 0
+    assert sent(transport).count("POST /organization") == 1
 
 
 @pytest.mark.parametrize(
     "probe",
-    [answer(), answer(404, {}), answer(403, {}), Response(status=200, headers={}, body=b"<html>"), answer(422, {"orgId": 1})],
-    ids=["200", "404", "403", "html", "422"],
+    [
+        *(
+            answer(),
+            answer(404, {}),
+            answer(403, {}),
+            Response(status=200, headers={}, body=b"<html>"),
+            answer(422, {"orgId": 1}),
+        ),
+        Response(status=400, headers={}, body=b"<html>400 Bad Request: name orgId</html>"),
+        refused("invalid_json_parse_body", message="Invalid JSON body"),
+        refused("invalid_body", error={"issues": [{"path": ["probe"]}], "name": "SchemaError"}),
+        answer(400, {"status": "Invalid body", "error": '{"issues":[],"name":"ZodError"}'}),
+        refused("blocked", message="bad host name", name="a rule"),
+        answer(400, {}),
+    ],
+    ids=[
+        *("200", "404", "403", "html", "422", "400 html", "400 no JSON body", "400 another field", "400 in a text"),
+        *("400 of a firewall", "400 empty"),
+    ],
 )
 async def test_an_organization_is_not_updated_where_the_dialect_does_not_show(probe: Response) -> None:
     server = Organizations("PUT", probe=probe)
@@ -170,7 +253,8 @@ async def test_nor_where_the_probe_fails(failure: Answer) -> None:
     ids=["another", "another in a list", "none", "two"],
 )
 async def test_an_answer_about_another_organization_is_no_success(data: object) -> None:
-    transport = ScriptedTransport(answer(body={"status": "Organization updated", "id": ORG, "data": data}))
+    updated = answer(body={"status": "Organization updated", "id": ORG, "data": data}, **source("12.201.7"))
+    transport = ScriptedTransport(answer(**source("12.201.7")), updated)
     async with client_of(transport, dialect="modern") as capgo:
         with pytest.raises(NotApplied, match=ORG):
             await capgo.organizations.update(ORG, NAMED)
@@ -191,12 +275,13 @@ async def test_an_organization_without_an_id_is_never_sent(org_id: str) -> None:
 @pytest.mark.parametrize("options", [{}, {"dialect": "modern"}, {"dialect": "seed"}])
 async def test_a_creation_has_no_org_id_whatever_the_verb(options: dict[str, str]) -> None:
     replies = {("GET", "/organization"): answer(body=[]), ("GET", "/ok"): answer()}
-    transport = ScriptedTransport(last=lambda request: replies.get((request.method, request.path), SEED_PROBE))
+    probe = MODERN_PROBE if options.get("dialect") == "modern" else SEED_PROBE
+    transport = ScriptedTransport(last=lambda request: replies.get((request.method, request.path), probe))
     async with client_of(transport, **options) as capgo:
-        with pytest.raises(errors.CapgoError):
+        with pytest.raises(errors.InvalidRequest):
             await capgo.organizations.create(NewOrganization(name="Ours"))
 
-    bodies = [body_of(request) for request in transport.requests if request.body is not None]
+    bodies = [body for request in transport.requests if (body := body_of(request)) not in (None, {"probe": True})]
     assert bodies
     assert all(body == {"name": "Ours"} for body in bodies)
 
@@ -677,3 +762,18 @@ async def test_a_server_without_a_health_check_is_of_unknown_version() -> None:
     async with client_of(transport) as capgo:
         with pytest.raises(DangerousCall):
             await capgo.bundles.delete(APP, "1.0.0")
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 405, 500])
+@in_virtual_time
+async def test_nor_does_another_answer_to_the_health_check_stand_in_the_way(status: int) -> None:
+    shop = Shop(None, channels=[STABLE])
+    transport = ScriptedTransport(last=lambda request: answer(status, {}) if request.path == "/ok" else shop(request))
+    async with client_of(transport) as capgo:
+        with pytest.raises(DangerousCall):
+            await capgo.bundles.delete(APP, "1.0.0")
+        asked = sent(transport).count("GET /ok")
+        await capgo.bundles.delete(APP, "1.2.0")
+
+    assert shop.deleted == ["1.2.0"]
+    assert sent(transport).count("GET /ok") == asked, "that is an answer, and is asked for once"
