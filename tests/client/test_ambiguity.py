@@ -209,14 +209,15 @@ async def test_what_a_repeat_is_refused_with_counts_as_success(name: str, doubt:
 @in_virtual_time
 async def test_but_only_after_an_attempt_that_may_have_been_processed(name: str, clear: str) -> None:
     case = CASES[name]
-    transport = ScriptedTransport(*case.before, *CLEAR[clear], case.repeated, last=refused("one_too_many"))
+    again = case.again if CLEAR[clear] else ()
+    transport = ScriptedTransport(*case.before, *CLEAR[clear], *again, case.repeated, last=refused("one_too_many"))
     async with client_of(transport) as capgo:
         with pytest.raises(case.kind) as caught:
             await case.call(capgo)
 
     assert type(caught.value) is case.kind
     assert caught.value.code != "one_too_many"
-    assert len(transport.requests) == len(case.before) + len(CLEAR[clear]) + 1
+    assert len(transport.requests) == len(case.before) + len(CLEAR[clear]) + len(again) + 1
 
 
 @pytest.mark.parametrize(("name", "look"), [(name, look) for name, case in CASES.items() for look in case.unlike])
