@@ -64,7 +64,12 @@ class Generation:
 
     def is_since(self, version: Version) -> bool:
         """Tell whether the server is known to be of `version` or later; unknown is no."""
-        return self.version is not None and self.version >= version
+        return is_since(self.version, version)
+
+
+def is_since(found: Version | None, version: Version) -> bool:
+    """Tell whether `found` is `version` or later; unknown is no."""
+    return found is not None and found >= version
 
 
 def dialect_of_probe(response: wire.Response) -> Dialect:

@@ -90,7 +90,7 @@ _ACCEPTED: Final = frozenset({"ok", "success"})
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|[a-z][a-z0-9]*", re.ASCII)
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises; the last for a body that is nested without end."""
-_VERSION: Final = re.compile(r"-(\d+)\.(\d+)\.(\d+)$", re.ASCII)
+_VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 
 def encode(value: object) -> bytes:

@@ -6,6 +6,7 @@ import typer
 
 from ..bulk.report import ExitCode
 from ..endpoints.channels import ChannelSettings
+from ..models import Channel
 from .asking import ask_before
 from .commands import Invocation, command
 from .listing import print_item, print_listing
@@ -29,7 +30,7 @@ async def list_channels(app_id: AppId, connection: Connection, invocation: Invoc
 async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """Show one channel."""
     async with connection.client() as client:
-        return print_item(await client.channels.get(app_id, name), invocation.speech)
+        return _print(await client.channels.get(app_id, name), invocation)
 
 
 @command(commands, "create", epilog=names_of(ChannelSettings))
@@ -39,7 +40,7 @@ async def create_channel(
     """Create a channel; one that exists is left as it is."""
     wanted = read_settings(settings, ChannelSettings) if settings else None
     async with connection.client() as client:
-        return print_item(await client.channels.create(app_id, name, wanted), invocation.speech)
+        return _print(await client.channels.create(app_id, name, wanted), invocation)
 
 
 @command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists.")
@@ -50,7 +51,7 @@ async def update_channel(
     changes = read_settings(settings, ChannelSettings)
     async with connection.client() as client:
         await client.channels.update(app_id, name, changes)
-        return print_item(await client.channels.get(app_id, name), invocation.speech)
+        return _print(await client.channels.get(app_id, name), invocation)
 
 
 @command(commands, "delete", short="Delete a channel and the links to it.")
@@ -78,6 +79,11 @@ async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connecti
     async with connection.client() as client:
         await client.channels.promote_rollout(app_id, name)
     return _print_change(invocation, app_id, name, "promoted the rollout of")
+
+
+def _print(channel: Channel, invocation: Invocation) -> int:
+    # That a channel has no bundle is the first thing to see: its devices get no update.
+    return print_item(channel, invocation.speech, always=("version",))
 
 
 def _print_change(invocation: Invocation, app_id: str, name: str, change: str) -> int:

@@ -4,16 +4,16 @@ from typing import Final
 
 import msgspec
 
-from ..dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation
+from ..dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation, Version, is_since
 from ..endpoints import channels as endpoints
-from ..endpoints.call import Call, checked, checked_app_id
+from ..endpoints.call import Call, checked_app_id
 from ..endpoints.channels import ChannelSettings
 from ..errors import BundleNotFound, CapgoError, ChannelNotFound, ConfigurationError, NotApplied, PermissionDenied, ServerError
 from ..models import Channel
 from ..paging import Listing, Page, PageWalk, Position, last_unless_full
 from ..requester import Effort, Requester
 from ..retry import is_ambiguous
-from ..wire import acknowledge, reads_many, reads_one
+from ..wire import Response, acknowledge, reads_many, reads_one, server_version
 
 _MANY: Final = reads_many(Channel)
 _ONE: Final = reads_one(Channel)
@@ -40,11 +40,7 @@ class Channels:
 
     async def get(self, app_id: str, name: str) -> Channel:
         """Get one channel by its exact name. Raises `ChannelNotFound` (contract C6, D12)."""
-        try:
-            return await self._requester.call(endpoints.get_channel(app_id, name), _ONE)
-        except BundleNotFound as error:
-            # The server's code for this is misnamed, and its seed-era sentence makes the same code.
-            raise error.as_kind(ChannelNotFound) from error
+        return (await self._get(app_id, name))[0]
 
     async def create(
         self,
@@ -86,9 +82,10 @@ class Channels:
         present bundle is sent along (contract C6, D15). `metadata_as` is what `disable_auto_update="metadata"` is called there
         (contract D14). Raises `NotApplied` where an `update_package` was not stored (contract D48).
         """
-        checked(settings)
-        present = await self.get(app_id, name)
-        if settings.bundle is msgspec.UNSET and not self._generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
+        endpoints.checked_settings(settings)
+        present, version = await self._get(app_id, name)
+        # What an earlier answer told may be of another server: this one answered just now.
+        if settings.bundle is msgspec.UNSET and not is_since(version, SETTINGS_KEEP_THE_BUNDLE):
             settings = msgspec.structs.replace(settings, bundle=present.bundle_name or msgspec.UNSET)
         await self._write(endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as), settings, Effort())
         if settings.update_package is not msgspec.UNSET:
@@ -127,6 +124,14 @@ class Channels:
             message = f"channel {name} of {app_id}: the server said ok, but it is still there: unlink its devices first"
             raise NotApplied(message)
 
+    async def _get(self, app_id: str, name: str) -> tuple[Channel, Version | None]:
+        """Get a channel, and the version that this very answer tells."""
+        try:
+            return await self._requester.call(endpoints.get_channel(app_id, name), _read_with_version)
+        except BundleNotFound as error:
+            # The server's code for this is misnamed, and its seed-era sentence makes the same code.
+            raise error.as_kind(ChannelNotFound) from error
+
     async def _rolling_out(self, app_id: str, name: str) -> Channel:
         present = await self.get(app_id, name)
         if present.rollout_version is None:
@@ -147,6 +152,10 @@ class Channels:
             if settings is not None and error.code == "unknown_error":
                 error.hint = _hint(settings)
             raise
+
+
+def _read_with_version(response: Response, operation: str) -> tuple[Channel, Version | None]:
+    return _ONE(response, operation), server_version(response.headers.get("x-worker-source"))
 
 
 def _check_package(channel: Channel, settings: ChannelSettings | None) -> None:

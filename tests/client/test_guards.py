@@ -349,6 +349,29 @@ async def test_a_bundle_that_the_caller_names_goes_before_the_present_one(bundle
     assert body["version"] == bundle
 
 
+@pytest.mark.parametrize("call", ["update", "create"])
+@pytest.mark.parametrize("name", ["", " ", "\t", "unknown", "builtin", " Unknown "])
+@pytest.mark.parametrize("field", ["bundle", "rollout_bundle"])
+async def test_a_name_that_the_server_takes_for_none_never_leaves(field: str, name: str, call: str) -> None:
+    settings: dict[str, Any] = {field: name}
+    transport = ScriptedTransport(last=OneChannel("12.201.7"))
+    async with client_of(transport) as capgo:
+        with pytest.raises(ConfigurationError, match=f"{field}.* (is no bundle|cannot be empty)"):
+            await getattr(capgo.channels, call)(APP, "beta", ChannelSettings(**settings))
+
+    assert transport.requests == []
+
+
+async def test_a_version_of_an_earlier_answer_is_not_relied_on() -> None:
+    """Two servers may stand behind one address, and one of them tells no version."""
+    transport = ScriptedTransport(answer(**source("12.201.7")), last=OneChannel(None))
+    async with client_of(transport) as capgo:
+        await capgo.check()
+        await make_public(capgo)
+
+    assert body_of(transport.requests[-1])["version"] == "1.2.0"
+
+
 @pytest.mark.parametrize("missing", [refused("cannot_find_version"), answer(400, {"status": "Cannot find version"})])
 async def test_an_update_never_creates_a_channel(missing: Response) -> None:
     transport = ScriptedTransport(missing)
