@@ -35,6 +35,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: bytes | None = None
     shown_path: str | None = None
 
+    def __repr__(self) -> str:
+        """Leave the body out, and the path where nobody may see it: both may hold a key."""
+        size = 0 if self.body is None else len(self.body)
+        return f"Request({self.method} {self.shown_path or self.path}, query={self.query!r}, {size} bytes)"
+
 
 class Response(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP answer; header names are lower-case."""
