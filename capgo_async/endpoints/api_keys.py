@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from ..errors import ConfigurationError, NotFound
 from ..retry import Repeat
 from ..wire import Request, encode
-from .call import Call, checked, named
+from .call import Call, Name, checked, named
 
 _SECRET: Final = re.compile(r"[A-Za-z0-9._:-]{8,256}", re.ASCII)
 """A key as a path may hold it (contract A4); digits alone are a key's number to the server."""
@@ -34,7 +34,7 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
     `expires_at` is ISO 8601 in the future. Of a `hashed` key the server keeps only a digest.
     """
 
-    name: str
+    name: Name
     bindings: Sequence[Binding] | UnsetType = UNSET
     org_id: str | UnsetType = UNSET
     mode: str | UnsetType = UNSET
@@ -48,7 +48,7 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
 class ApiKeySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What changes in a key; `expires_at=None` lets it live for ever. The last two need a user session (contract C4)."""
 
-    name: str | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
     expires_at: str | UnsetType | None = UNSET
     bindings: Sequence[Binding] | UnsetType = UNSET
     global_permissions: Sequence[str] | UnsetType = UNSET

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from ..errors import ChannelNotFound, ConfigurationError
 from ..retry import Repeat
 from ..wire import Request, encode
-from .call import Call, body_of, checked, checked_app_id, named
+from .call import Call, Comment, Name, body_of, checked, checked_app_id, named
 
 _Bps = Annotated[int, Meta(ge=0, le=10_000)]
 _Count = Annotated[int, Meta(ge=0)]
@@ -46,7 +46,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
     `rollout_cache_ttl_seconds` is 60 to 31536000. `ios`, `android` and `electron` cannot be read back.
     """
 
-    bundle: str | UnsetType | None = UNSET
+    bundle: Name | UnsetType | None = UNSET
     public: bool | UnsetType = UNSET
     disable_auto_update: str | UnsetType = UNSET
     disable_auto_update_under_native: bool | UnsetType = UNSET
@@ -59,11 +59,11 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
     allow_dev: bool | UnsetType = UNSET
     allow_prod: bool | UnsetType = UNSET
     update_package: str | UnsetType = UNSET
-    rollout_bundle: str | int | UnsetType | None = UNSET
+    rollout_bundle: Name | int | UnsetType | None = UNSET
     rollout_percentage_bps: _Bps | UnsetType = UNSET
     rollout_enabled: bool | UnsetType = UNSET
     rollout_paused: bool | UnsetType = UNSET
-    rollout_pause_reason: str | UnsetType | None = UNSET
+    rollout_pause_reason: Comment | UnsetType | None = UNSET
     rollout_cache_ttl_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] | UnsetType = UNSET
     auto_pause_enabled: bool | UnsetType = UNSET
     auto_pause_window_minutes: Annotated[int, Meta(ge=1, le=10_080)] | UnsetType = UNSET

@@ -1,5 +1,6 @@
 """`client.organizations` (contract C1, C3)."""
 
+from collections.abc import Container
 from typing import Final
 
 import msgspec
@@ -11,7 +12,7 @@ from ..endpoints.organizations import AuditFilter, NewOrganization, Organization
 from ..errors import ApiError, CapgoError, InvalidRequest, NotApplied, PermissionDenied, TransportError, UnreadableAnswer
 from ..learning import Learner
 from ..models import AuditEntry, AuditPage, Organization
-from ..paging import CompletedWalk, CountedWalk, Listing, Page, Position
+from ..paging import UNREADABLE, CompletedWalk, CountedWalk, Listing, Page, Position
 from ..requester import Effort, Requester
 from ..retry import passes
 from ..wire import reads, reads_first, reads_many, reads_one
@@ -50,14 +51,14 @@ class Organizations:
     def list(self) -> Listing[Organization]:
         """List the organizations that the key can see.
 
-        The server shows 50 and no more; then the owners of the key's apps are added, and `caveats` say so (contract D6).
+        The server shows 50 and no more; then the owners of the key's apps are added, those that it may not read excepted, and
+        `caveats` say so (contract D6).
         """
 
         async def fetch(position: Position) -> Page[Organization]:
-            if position != CompletedWalk.REST:
+            if not position:
                 return Page(await self._requester.call(endpoints.list_organizations(), _MANY))
-            owners = {app.owner_org: None async for app in Apps(self._requester).list()}
-            return Page(tuple([await self.get(owner) for owner in owners if owner is not None]))
+            return await self._owners({org_id for _, org_id in position})
 
         return Listing(lambda: CompletedWalk(lambda row: row.id), fetch)
 
@@ -121,9 +122,23 @@ class Organizations:
                 if page == 0 or error.code != "cannot_get_audit_logs":
                     raise
                 return Page((), has_more=False)
-            return Page(tuple(found.data), has_more=(page + 1) * chosen.limit < found.total)
+            return Page(tuple(found.data), has_more=(page + 1) * found.limit < found.total)
 
         return Listing(lambda: CountedWalk(lambda row: row.id), fetch)
+
+    async def _owners(self, seen: Container[str]) -> Page[Organization]:
+        """Get the organizations of the key's apps, those that were `seen` excepted."""
+        owners = {app.owner_org: None async for app in Apps(self._requester).list()}
+        found: list[Organization] = []
+        caveats: tuple[str, ...] = ()
+        for owner in owners:
+            if owner is None or owner in seen:
+                continue
+            try:
+                found.append(await self.get(owner))
+            except PermissionDenied:
+                caveats = (UNREADABLE,)
+        return Page(tuple(found), caveats=caveats)
 
     async def _create(self, new: NewOrganization, dialect: Dialect) -> str:
         try:

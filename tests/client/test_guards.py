@@ -7,13 +7,18 @@ from typing import Any
 import anyio
 import pytest
 from conformance.exchanges import Call
+from msgspec.structs import replace
 from scripted import Answer, ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import (
+    ApiKeySettings,
     AppSettings,
+    BundleMetadata,
     CapgoClient,
     ChannelSettings,
+    NewApp,
+    NewBundle,
     NewOrganization,
     OrganizationSettings,
     errors,
@@ -24,6 +29,7 @@ from capgo_async.wire import Request, Response
 APP = "com.example.app"
 ORG = "046a36ac-0000-4000-8000-000000000001"
 OTHER = "046a36ac-0000-4000-8000-000000000002"
+NEW_BUNDLE = NewBundle(version="1.0.0", external_url="https://cdn.test/1.zip", checksum="0")
 LOST = errors.ConnectionLost("gone")
 HTML = Response(status=200, headers={"content-type": "text/html"}, body=b"<html>Welcome</html>")
 
@@ -855,3 +861,102 @@ async def test_nor_does_another_answer_to_the_health_check_stand_in_the_way(stat
 
     assert shop.deleted == ["1.2.0"]
     assert sent(transport).count("GET /ok") == asked, "that is an answer, and is asked for once"
+
+
+# The form of app ids, and how long texts may be (contract A4, D44, F)
+
+APP_CALLS: dict[str, Callable[[CapgoClient, str], Any]] = {
+    "apps.get": lambda capgo, app_id: capgo.apps.get(app_id),
+    "apps.update": lambda capgo, app_id: capgo.apps.update(app_id, AppSettings(name="x")),
+    "apps.delete": lambda capgo, app_id: capgo.apps.delete(app_id),
+    "bundles.list": lambda capgo, app_id: capgo.bundles.list(app_id).all(),
+    "bundles.create": lambda capgo, app_id: capgo.bundles.create(app_id, NEW_BUNDLE),
+    "bundles.promote": lambda capgo, app_id: capgo.bundles.promote(app_id, version_id=1, channel_id=2),
+    "bundles.set_metadata": lambda capgo, app_id: capgo.bundles.set_metadata(app_id, 1, BundleMetadata(comment="x")),
+    "bundles.delete": lambda capgo, app_id: capgo.bundles.delete(app_id, "1.0.0"),
+    "bundles.delete_all": lambda capgo, app_id: capgo.bundles.delete_all(app_id, confirm=app_id),
+    "channels.list": lambda capgo, app_id: capgo.channels.list(app_id).all(),
+    "channels.get": lambda capgo, app_id: capgo.channels.get(app_id, "beta"),
+    "channels.create": lambda capgo, app_id: capgo.channels.create(app_id, "beta"),
+    "channels.update": lambda capgo, app_id: capgo.channels.update(app_id, "beta", ChannelSettings(public=True)),
+    "channels.roll_back": lambda capgo, app_id: capgo.channels.roll_back(app_id, "beta"),
+    "channels.promote_rollout": lambda capgo, app_id: capgo.channels.promote_rollout(app_id, "beta"),
+    "channels.delete": lambda capgo, app_id: capgo.channels.delete(app_id, "beta"),
+    "devices.list": lambda capgo, app_id: capgo.devices.list(app_id).all(),
+    "devices.get": lambda capgo, app_id: capgo.devices.get(app_id, "d"),
+    "devices.link": lambda capgo, app_id: capgo.devices.link(app_id, "d", channel="beta"),
+    "devices.link_to_bundle": lambda capgo, app_id: capgo.devices.link_to_bundle(app_id, "d", version_id="1.0.0"),
+    "devices.unlink": lambda capgo, app_id: capgo.devices.unlink(app_id, "d"),
+}
+
+
+@pytest.mark.parametrize("name", APP_CALLS)
+async def test_an_unusual_app_id_leaves_with_a_warning_where_the_user_says_seed(name: str) -> None:
+    transport = ScriptedTransport(last=refused("missing_app_id"))
+    async with client_of(transport, dialect="seed") as capgo:
+        with pytest.warns(UserWarning, match="app id 'app_123' is not in reverse-domain form") as told:
+            with pytest.raises(errors.CapgoError):
+                await APP_CALLS[name](capgo, "app_123")
+
+    assert transport.requests
+    assert {warning.filename for warning in told} == {__file__}
+
+
+@pytest.mark.parametrize("name", APP_CALLS)
+@pytest.mark.parametrize(("app_id", "dialect"), [("app_123", "auto"), ("app_123", "modern"), ("", "seed"), (" ", "seed")])
+async def test_any_other_is_refused(name: str, app_id: str, dialect: str) -> None:
+    transport = ScriptedTransport()
+    async with client_of(transport, dialect=dialect) as capgo:
+        with pytest.raises(ConfigurationError):
+            await APP_CALLS[name](capgo, app_id)
+
+    assert transport.requests == []
+
+
+async def test_it_leaves_as_it_was_given() -> None:
+    transport = ScriptedTransport()
+    async with client_of(transport, dialect="seed") as capgo:
+        with pytest.warns(UserWarning, match="app_123"):
+            await capgo.devices.link("app_123", "d", channel="beta")
+
+    assert body_of(transport.requests[0])["app_id"] == "app_123"
+
+
+LONG, LONG_URL = "x" * 256, f"https://cdn.test/{'x' * 2048}"
+TOO_LONG: dict[str, Call] = {
+    "channel": lambda capgo: capgo.channels.create(APP, LONG),
+    "bundle of a channel": lambda capgo: capgo.channels.update(APP, "beta", ChannelSettings(bundle=LONG)),
+    "reason of a pause": lambda capgo: capgo.channels.update(APP, "beta", ChannelSettings(rollout_pause_reason="x" * 10_001)),
+    "bundle": lambda capgo: capgo.bundles.create(APP, replace(NEW_BUNDLE, version=f"1.0.0-{LONG}")),
+    "URL of a bundle": lambda capgo: capgo.bundles.create(APP, replace(NEW_BUNDLE, external_url=LONG_URL)),
+    "key id of a bundle": lambda capgo: capgo.bundles.create(APP, replace(NEW_BUNDLE, key_id="x" * 21)),
+    "link": lambda capgo: capgo.bundles.set_metadata(APP, 1, BundleMetadata(link=LONG_URL)),
+    "comment": lambda capgo: capgo.bundles.set_metadata(APP, 1, BundleMetadata(comment="x" * 10_001)),
+    "app": lambda capgo: capgo.apps.update(APP, AppSettings(name=LONG)),
+    "new app": lambda capgo: capgo.apps.create(NewApp(app_id=APP, name=LONG, owner_org=ORG)),
+    "icon": lambda capgo: capgo.apps.update(APP, AppSettings(icon=LONG_URL)),
+    "store": lambda capgo: capgo.apps.update(APP, AppSettings(ios_store_url=LONG_URL)),
+    "organization": lambda capgo: capgo.organizations.update(ORG, OrganizationSettings(name=LONG)),
+    "logo": lambda capgo: capgo.organizations.update(ORG, OrganizationSettings(logo=LONG_URL)),
+    "API key": lambda capgo: capgo.api_keys.update(1, ApiKeySettings(name=LONG)),
+    "device": lambda capgo: capgo.devices.unlink(APP, LONG),
+}
+
+
+@pytest.mark.parametrize("text", TOO_LONG)
+async def test_a_text_that_is_too_long_never_leaves(text: str) -> None:
+    transport = ScriptedTransport()
+    async with client_of(transport) as capgo:
+        with pytest.raises(ConfigurationError, match=r"(255|2048|10000|20)"):
+            await TOO_LONG[text](capgo)
+
+    assert transport.requests == []
+
+
+async def test_the_longest_ones_leave() -> None:
+    transport = ScriptedTransport(last=answer())
+    async with client_of(transport) as capgo:
+        await capgo.devices.unlink(APP, "x" * 255)
+        await capgo.bundles.set_metadata(APP, 1, BundleMetadata(link=LONG_URL[:2048], comment="x" * 10_000))
+
+    assert len(transport.requests) == 2
