@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
@@ -35,6 +35,9 @@ from .retry import Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
 from .wire import Response, Transport
 
 T = TypeVar("T")
+
+_FRESH: Final = frozenset({Repeat.NEVER, Repeat.AFTER_A_LOOK})
+"""What must not be in doubt needlessly: a reused connection may be dead."""
 
 _CAPTURED: ContextVar[list[Response] | None] = ContextVar("captured", default=None)
 
@@ -233,7 +236,7 @@ class Requester:
                 return await self._send(call, decode, permit, effort)
             except RateLimited as error:
                 # A call that no gate holds back would knock again at once: it is refused like any other.
-                if not scopes or judge(error).disposition is not Disposition.CLOSE_SCOPE:
+                if not scopes or call.repeat is Repeat.AFTER_A_LOOK or judge(error).disposition is not Disposition.CLOSE_SCOPE:
                     raise
                 effort.attempts -= 1
                 if effort.abandoned:
@@ -273,7 +276,7 @@ class Requester:
         self.counters.retries += effort.attempts > 1
         fate, status, failure = Fate.LOST, None, None
         try:
-            response = await self._transport.send(call.request, headers, fresh=call.repeat is Repeat.NEVER)
+            response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
             status = response.status
             self.answered_at = anyio.current_time()
             captured = _CAPTURED.get()

@@ -11,6 +11,7 @@ from ..bulk.operations import DeleteChannel, UpdateChannel
 from ..bulk.report import ExitCode
 from ..bulk.sources import read_rows
 from ..endpoints.channels import ChannelSettings
+from ..models import Channel
 from .aiming import Aim, nothing_more, only_one
 from .asking import ask_before
 from .changing import Intended, change_many
@@ -48,7 +49,7 @@ async def list_channels(app_id: AppId, connection: Connection, invocation: Invoc
 async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """Show one channel."""
     async with connection.client() as client:
-        return print_item(await client.channels.get(app_id, name), invocation.speech)
+        return _print(await client.channels.get(app_id, name), invocation)
 
 
 @command(commands, "create", epilog=names_of(ChannelSettings))
@@ -58,7 +59,7 @@ async def create_channel(
     """Create a channel; one that exists is left as it is."""
     wanted = read_settings(settings, ChannelSettings) if settings else None
     async with connection.client() as client:
-        return print_item(await client.channels.create(app_id, name, wanted), invocation.speech)
+        return _print(await client.channels.create(app_id, name, wanted), invocation)
 
 
 @command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists, or many.")
@@ -83,7 +84,7 @@ async def update_channel(
     app_id, name = names
     async with connection.client() as client:
         await client.channels.update(app_id, name, changes)
-        return print_item(await client.channels.get(app_id, name), invocation.speech)
+        return _print(await client.channels.get(app_id, name), invocation)
 
 
 @command(commands, "delete", short="Delete a channel and the links to it, or many.")
@@ -120,6 +121,11 @@ async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connecti
     async with connection.client() as client:
         await client.channels.promote_rollout(app_id, name)
     return _print_change(invocation, app_id, name, "promoted the rollout of")
+
+
+def _print(channel: Channel, invocation: Invocation) -> int:
+    # That a channel has no bundle is the first thing to see: its devices get no update.
+    return print_item(channel, invocation.speech, always=("version",))
 
 
 def _print_change(invocation: Invocation, app_id: str, name: str, change: str) -> int:

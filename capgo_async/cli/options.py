@@ -96,11 +96,10 @@ class Connection(Output, frozen=True, kw_only=True):
 
     def speech(self) -> Speech:
         """Return what speaks in this way, and never says a key."""
-        secrets: list[str] = []
+        secrets = [self.api_key or "", os.environ.get("CAPGO_API_KEY", "")]
         # A profile that cannot be read is told of by the command.
         with contextlib.suppress(ConfigurationError):
-            profile = self._profile()
-            secrets = [self._key(profile) or os.environ.get("CAPGO_API_KEY", ""), *profile.keys().values()]
+            secrets += self._profile().secrets()
         return Speech(json=self.json, quiet=self.quiet, secrets=secrets)
 
     def client(self) -> CapgoClient:

@@ -407,6 +407,7 @@ def test_any_answer_makes_an_error_that_can_be_told(status: int, body: bytes, he
         ("12.201.7", None),
         ("capgo_api-prod-12.201", None),
         ("capgo_api-prod-12.201.7-beta", None),
+        (f"a-{'9' * 5000}.1.1", None),
         ("", None),
         (None, None),
     ],
