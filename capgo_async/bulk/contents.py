@@ -13,6 +13,7 @@ from .operations import Change
 from .plan import Part, Plan, Reason, time_of
 from .records import open_by_app, report_of
 from .schema import Outcome, Verdict
+from .shares import waves_of
 
 _NAMED_REASONS: Final = 5
 
@@ -62,6 +63,8 @@ def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Seque
         remarks=tuple(facts["remarks"]),
         changes=tuple(_changes(connection)),
         reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
+        waves=waves_of(connection),
+        bake_seconds=facts["options"].get("bake_seconds", 0.0),
     )
 
 

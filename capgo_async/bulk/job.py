@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,6 +13,7 @@ from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
 from .contents import JobRow, Rows
 from .execution import Executor
+from .facts import check, facts_of
 from .journal import Journal
 from .metering import Meter, seed
 from .naming import give_name, locked
@@ -25,23 +26,9 @@ from .sources import Source
 from .staging import Staging
 from .stopping import StopRules, Watch
 from .verification import verify
+from .waves import Pace, Waves
 
 _BUILDING: Final = ".building"
-_FACTS: Final = frozenset(
-    {
-        "source",
-        "source_digest",
-        "asked",
-        "options",
-        "base_url",
-        "key_salt",
-        "key_fingerprint",
-        "created_at",
-        "remarks",
-        "unknown",
-    }
-)
-"""What every job says of itself."""
 
 
 class Job:
@@ -55,6 +42,7 @@ class Job:
         self._journal = journal
         self._facts = facts
         self._runner: Runner | None = None
+        self._waves: Waves | None = None
         self._executor: Executor | None = None
         self._scope: anyio.CancelScope | None = None
         self._asked_to_drain = False
@@ -90,8 +78,8 @@ class Job:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
                 remarks = await draw_up(staging, source, client, options, on_rejected)
-                facts = {**_facts(source, client, options, salt), "remarks": list(remarks)}
-                await staging.finish(facts, meter())
+                facts = {**facts_of(source, client, options, salt), "remarks": list(remarks)}
+                await staging.finish(facts, meter(), options.waves)
                 give_name(building, path)
             except DiskFull as error:
                 message = f"no room for {path}: free some and plan again; nothing was sent"
@@ -112,7 +100,7 @@ class Job:
         journal = await Journal.open(path, read_only=read_only)
         try:
             facts = await journal.facts()
-            _check_facts(path, facts)
+            check(path, facts)
             plan = await journal.plan(facts, client.pacer.limits if client else None)
             begun = await journal.begun()
         except BaseException:
@@ -126,7 +114,7 @@ class Job:
             pass
         job = await cls.open(path, client=client)
         facts = job.facts
-        wanted = _facts(source, client, options, bytes.fromhex(facts["key_salt"]))
+        wanted = facts_of(source, client, options, bytes.fromhex(facts["key_salt"]))
         if any(facts.get(name) != wanted[name] for name in ("source_digest", "asked", "options")):
             await job.aclose()
             message = f"{path} exists and is of another source or other options: choose another file, or run it as it is"
@@ -164,6 +152,8 @@ class Job:
             self._runner = Runner(
                 self._journal, self._executor, workers=client.pacer.concurrency, progress=progress, watch=Watch(rules).note
             )
+            bake_seconds = self._facts["options"].get("bake_seconds", 0.0)
+            self._waves = Waves(self._journal, self._runner, client, Pace(bake_seconds, rules.failures))
             if self._asked_to_drain:
                 self.drain()
             how = "stopped"
@@ -204,6 +194,11 @@ class Job:
         """Return how many operations of this run wait for the limits of their own devices."""
         return self._runner.parked if self._runner else 0
 
+    @property
+    def baking_until(self) -> datetime | None:
+        """Return the end of the bake that is under way, if one is."""
+        return self._waves.baking_until if self._waves else None
+
     async def report(self) -> Report:
         """Count everything that is known of the job."""
         return await self._journal.report(str(self.path).encode("utf-8", "replace").decode())
@@ -243,9 +238,9 @@ class Job:
 
     async def _refusing(self, former: dict[str, str]) -> None:
         """Run, and stay bound as before where the new key is refused."""
-        assert self._runner is not None  # noqa: S101 - made by the caller
+        assert self._waves is not None  # noqa: S101 - made by the caller
         try:
-            await self._runner.run()
+            await self._waves.run()
         except AuthenticationError:
             if former:
                 await self._journal.rewrite(**former)
@@ -265,22 +260,3 @@ class Job:
             await self._journal.rewrite(**bound)
             self._facts.update(bound)
         return former
-
-
-def _check_facts(path: Path, facts: dict[str, Any]) -> None:
-    if missing := _FACTS - facts.keys():
-        message = f"{path} is damaged: it does not say its {', '.join(sorted(missing))}"
-        raise JobError(message)
-
-
-def _facts(source: Source, client: Caller, options: Options, salt: bytes) -> dict[str, Any]:
-    return {
-        "source": source.name,
-        "source_digest": source.digest,
-        "asked": source.asked,
-        "options": {"reject_bad_rows": options.reject_bad_rows, "unknown": str(options.unknown)},
-        "base_url": client.base_url,
-        "key_salt": salt.hex(),
-        "key_fingerprint": client.fingerprint(salt),
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..limits import Limit
-from . import contents, records, schema
+from . import contents, records, schema, shares
 from .contents import JobRow, Rows
 from .database import Database, Mode
 from .operations import FormerState, Target
@@ -18,6 +18,7 @@ from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
 from .schema import Outcome
+from .shares import Findings, Span
 
 
 class Journal:
@@ -26,6 +27,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cursor = 0
+        self._last: int | None = None
         self._in_doubt: set[int] = set()
         self._run = 0
         self._measure: Callable[[], Measures] | None = None
@@ -93,6 +95,30 @@ class Journal:
         """Return what the job will do; without `limits` it does not say how long that takes."""
         return await self._database.run(contents.plan_of, facts, limits)
 
+    def confine(self, last: int | None) -> None:
+        """Hand out nothing behind the operation with the number `last`."""
+        self._last = last
+
+    async def spans(self) -> list[Span]:
+        """Return the waves of the job, if it has any."""
+        return await self._database.run(shares.spans_of)
+
+    async def apps_of(self, span: Span) -> list[str]:
+        """Return the apps in which operations of a wave are done."""
+        return await self._database.run(shares.apps_of, span)
+
+    async def findings(self, span: Span) -> Findings:
+        """Count what came of a wave."""
+        return await self._database.run(shares.findings_of, span)
+
+    async def tell(self, span: Span) -> None:
+        """Write down that a run stopped for what came of a wave."""
+        await self._database.run(shares.tell, span)
+
+    async def close_wave(self, span: Span, verified_at: str, bake_until: str | None) -> None:
+        """Write down that a wave is verified, and the end of its bake."""
+        await self._database.run(shares.close, span, verified_at, bake_until)
+
     async def rows(self, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
         """Return up to `most` of the wanted rows behind the place `after`, each with its place."""
         return await self._database.run(contents.rows_of, wanted, after, most)
@@ -138,7 +164,7 @@ class Journal:
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = records.take(connection, self._cursor, take) if take else []
+        planned = records.take(connection, self._cursor, self._last, take) if take else []
         if planned:
             self._in_doubt.update(records.sent_before(connection, self._cursor, planned[-1].id))
             records.mark_sent(connection, self._cursor, planned[-1].id)

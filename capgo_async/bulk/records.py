@@ -94,12 +94,13 @@ def _planned(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
     ]
 
 
-def take(connection: sqlite3.Connection, cursor: int, take: int) -> list[Planned]:
-    """Return the next operations that are not settled."""
+def take(connection: sqlite3.Connection, cursor: int, last: int | None, take: int) -> list[Planned]:
+    """Return the next operations that are not settled, up to the one with the number `last`."""
     # What an earlier process marked as sent comes again: whoever executes it knows what to do about that.
-    found = f"{_SELECT} WHERE operations.id > ? AND outcome <= ? ORDER BY operations.id LIMIT ?"
+    found = f"{_SELECT} WHERE operations.id > ?1 AND (?2 IS NULL OR operations.id <= ?2) AND outcome <= ?3 ORDER BY 1 LIMIT ?4"
     (rows,) = connection.execute(
-        f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})", (cursor, Outcome.SENT, take)
+        f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})",
+        (cursor, last, Outcome.SENT, take),
     ).fetchone()
     return _planned(sorted(_ROWS.decode(rows)))
 

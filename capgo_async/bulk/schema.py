@@ -62,6 +62,17 @@ TABLES: Final = (
         name TEXT,
         change INTEGER REFERENCES changes
     ) STRICT""",
+    # last_id is that of the last operation of the wave; what a stop told of is not told again.
+    """CREATE TABLE waves (
+        number INTEGER PRIMARY KEY,
+        numerator INTEGER NOT NULL,
+        denominator INTEGER NOT NULL,
+        last_id INTEGER NOT NULL DEFAULT 0,
+        told_failed INTEGER NOT NULL DEFAULT 0,
+        told_contradicted INTEGER NOT NULL DEFAULT 0,
+        verified_at TEXT,
+        bake_until TEXT
+    ) STRICT""",
     """CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
         started_at TEXT NOT NULL,
@@ -193,6 +204,20 @@ PLAN: Final = f"""
     SELECT line, app, name, change, former, former_value
     FROM (SELECT *, row_number() OVER (PARTITION BY app ORDER BY line) AS turn FROM ({FORMERS}))
     ORDER BY turn, app
+"""
+# The first shares of all apps before the rest of any. A share of an app is rounded up: also the smallest app is in each wave.
+PLAN_IN_WAVES: Final = f"""
+    INSERT INTO operations (line, app, name, change, former, former_value)
+    SELECT line, app, name, change, former, former_value
+    FROM (SELECT *, row_number() OVER (PARTITION BY app ORDER BY line) AS turn FROM ({FORMERS}))
+    JOIN (SELECT app AS of, count(*) AS total FROM staged WHERE fate = '' GROUP BY app) ON of = app
+    ORDER BY (SELECT min(number) FROM waves WHERE (turn - 1) * denominator < numerator * total), turn, app
+"""
+LAST_OF_WAVES: Final = """
+    UPDATE waves SET last_id = (
+        SELECT coalesce(sum((total * numerator + denominator - 1) / denominator), 0)
+        FROM (SELECT count(*) AS total FROM operations GROUP BY app)
+    )
 """
 OTHERS: Final = """
     INSERT INTO others (line, fate, reason, app_id, name, change)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
@@ -93,9 +94,9 @@ class Staging:
         """Return up to `most` rejected rows behind the line `after`, as line and reason."""
         return await self._database.run(_rejected, after, most)
 
-    async def finish(self, facts: dict[str, object], measures: Measures) -> None:
-        """Plan what is left, write the job's `facts` and what planning it took, and close the file, durable."""
-        await self._database.run(_finish, facts, measures)
+    async def finish(self, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction] = ()) -> None:
+        """Plan what is left, in `waves`, write the job's `facts` and what planning it took, and close the file, durable."""
+        await self._database.run(_finish, facts, measures, waves)
         # Durable, and in the mode in which it will be run.
         await self._database.configure("VACUUM", "PRAGMA synchronous = FULL", "PRAGMA journal_mode = WAL")
         await self._database.aclose()
@@ -229,8 +230,13 @@ def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tup
     return rows.fetchall()
 
 
-def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures) -> None:
+def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]) -> None:
     facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")}
-    _execute(connection, schema.OTHERS, schema.PLAN, "DROP TABLE staged", "DROP TABLE inventory", "DROP TABLE scans")
+    connection.executemany(
+        "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
+        ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
+    )
+    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+    _execute(connection, "DROP TABLE staged", "DROP TABLE inventory", "DROP TABLE scans")
     write_facts(connection, facts)
     end_run(connection, begin_run(connection, measures), "planned", measures)

@@ -1,6 +1,6 @@
 """Compares what a job did with a fresh listing: one request a page, not one a device (contract C7, G4)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from ..endpoints.devices import DeviceFilter
@@ -29,15 +29,15 @@ class VerifiedJournal(Protocol):
         ...
 
 
-async def verify(journal: VerifiedJournal, client: Caller) -> tuple[str, ...]:
+async def verify(journal: VerifiedJournal, client: Caller, apps: Collection[str] | None = None) -> tuple[str, ...]:
     """Give every done operation a verdict from fresh listings; return what those listings could not prove.
 
     A device that no listing shows is `cannot_tell`: the inventory holds only devices that called in (contract C7). An app
-    whose listing fails stays `unchecked`, and the failure is raised.
+    whose listing fails stays `unchecked`, and the failure is raised. With `apps` only what was done in these is looked at.
     """
     remarks: list[str] = []
     await client.prepare()
-    for app_id in await journal.apps_done():
+    for app_id in await journal.apps_done() if apps is None else apps:
         await journal.begin_verdicts(app_id)
         listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
         async for page in listing.pages():

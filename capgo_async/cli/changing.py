@@ -38,7 +38,12 @@ async def change_many(source: Source, verb: str, planning: Planning, connection:
 
 
 async def _planned(source: Source, verb: str, planning: Planning, caller: Caller, invocation: Invocation) -> Job:
-    options = Options(reject_bad_rows=planning.reject_bad_rows, unknown=planning.unknown)
+    options = Options(
+        reject_bad_rows=planning.reject_bad_rows,
+        unknown=planning.unknown,
+        waves=planning.shares(),
+        bake_seconds=planning.bake_seconds(),
+    )
     rejections = Rejections(invocation.speech.say)
     with contextlib.nullcontext(planning.job) if planning.job else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
         invocation.speech.note(f"job file: {path}")

@@ -3,6 +3,7 @@
 import contextlib
 import enum
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,6 +11,7 @@ import msgspec
 from typer import Argument, Option
 
 from ..bulk import Unknown
+from ..bulk.stopping import read_seconds, read_share
 from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
@@ -157,7 +159,41 @@ class Running(Group, frozen=True, kw_only=True):
     rebind: Annotated[bool, Option("--rebind", help="Go on with another key or server than the job was made with.")] = False
 
 
-class Planning(Running, frozen=True, kw_only=True):
+class InWaves(Running, frozen=True, kw_only=True):
+    """In which waves changes are sent."""
+
+    waves: Annotated[
+        str | None,
+        Option(
+            "--waves",
+            metavar="SHARES",
+            help="Rising shares of each app, such as 1%,10%,100%: each is verified before the next begins.",
+            show_default=False,
+        ),
+    ] = None
+    bake: Annotated[
+        str | None,
+        Option("--bake", metavar="TIME", help="Rest between waves, such as 30s, 10m or 2h.", show_default=False),
+    ] = None
+
+    def shares(self) -> tuple[Fraction, ...]:
+        """Return the shares of the waves; raises `ConfigurationError`."""
+        try:
+            return tuple(read_share(share) for share in self.waves.split(",")) if self.waves is not None else ()
+        except ValueError as error:
+            message = f"--waves: {error}"
+            raise ConfigurationError(message) from None
+
+    def bake_seconds(self) -> float:
+        """Return the rest between waves; raises `ConfigurationError`."""
+        try:
+            return read_seconds(self.bake) if self.bake is not None else 0.0
+        except ValueError as error:
+            message = f"--bake: {error}"
+            raise ConfigurationError(message) from None
+
+
+class Planning(InWaves, frozen=True, kw_only=True):
     """How many changes are planned."""
 
     app: Annotated[str | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None

@@ -84,6 +84,8 @@ class Follower:
         elapsed = now - self._started
         rate = self.settled / elapsed if elapsed > 0 else 0.0
         seconds, limit = self._rest()
+        if self._job.baking_until is not None:
+            return self._failures(), f"baking until {self._job.baking_until.astimezone():%H:%M:%S}"
         if limit:
             until = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
             return self._failures(), f"resting until {until:%H:%M:%S} ({limit})", *self._parked()
