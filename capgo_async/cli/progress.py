@@ -59,7 +59,7 @@ class Follower:
         said, times = (0, 0, ""), 0
         while True:
             await anyio.sleep(_LINE_SECONDS)
-            found = (self.settled, self.failed, self._rest()[1])
+            found = (self.settled, self.failed, self._rest()[1] if self._job.baking_until is None else "bake")
             times += 1
             if found != said or times >= _LINES_ALIKE:
                 said, times = found, 0
