@@ -3,8 +3,9 @@
 from .contents import JobRow, Rows
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
-from .plan import Part, Plan, Reason
+from .plan import Part, Plan, Reason, Wave
 from .planning import Options, Unknown
+from .radius import Thresholds
 from .report import Report
 from .sources import Source, from_operations, read_operations
 
@@ -23,8 +24,10 @@ __all__ = [
     "Rows",
     "Source",
     "Target",
+    "Thresholds",
     "Unknown",
     "UnlinkDevice",
+    "Wave",
     "from_operations",
     "read_operations",
 ]

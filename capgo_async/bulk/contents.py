@@ -11,6 +11,7 @@ from ..limits import Limit
 from .kinds import KINDS, object_of
 from .operations import Change
 from .plan import Part, Plan, Reason, time_of
+from .radius import Thresholds, reach
 from .records import open_by_app, report_of
 from .schema import Outcome, Verdict
 from .shares import waves_of
@@ -48,6 +49,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
     """Return the plan of the job; without `limits` it does not say how long that takes."""
     report = report_of(connection, "")
+    changes = tuple(_changes(connection))
     requests: dict[str, int] = {}
     for app_id, kind, operations in open_by_app(connection):
         requests[app_id] = requests.get(app_id, 0) + operations * len(KINDS[kind].requests)
@@ -61,10 +63,11 @@ def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Seque
         requests=sum(requests.values()),
         seconds=None if limits is None else time_of(limits, tuple(requests.items())),
         remarks=tuple(facts["remarks"]),
-        changes=tuple(_changes(connection)),
+        changes=changes,
         reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
         waves=waves_of(connection),
         bake_seconds=facts["options"].get("bake_seconds", 0.0),
+        needs_confirmation=reach(changes, facts.get("listed", {}), Thresholds.of_facts(facts.get("thresholds", {}))),
     )
 
 

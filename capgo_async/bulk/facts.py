@@ -45,6 +45,7 @@ def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> d
             "waves": [str(share) for share in options.waves],
             "bake_seconds": options.bake_seconds,
         },
+        "thresholds": options.thresholds.facts(),
         "base_url": client.base_url,
         "key_salt": salt.hex(),
         "key_fingerprint": client.fingerprint(salt),

@@ -63,7 +63,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `changes` are all that is planned, done or not; `requests` are those still to be sent, `apps` where, and how many. `reasons`
     say why rows need none, the commonest by name. `seconds` is how long the client's limits make the requests last at least,
     `None` without a client. `unknown` devices are in no inventory. `remarks` are sentences for people. A run with `waves` rests
-    `bake_seconds` after each.
+    `bake_seconds` after each. `needs_confirmation` says why the number of operations has to be said before this is sent.
     """
 
     rows: int
@@ -79,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...] = ()
     waves: tuple[Wave, ...] = ()
     bake_seconds: float = 0.0
+    needs_confirmation: str | None = None
 
     def __str__(self) -> str:
         rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
@@ -121,6 +122,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             lines[0] += f"{' and' if self.seconds else ','} {baking:,.0f} s of bakes"
         if self.unknown:
             lines.append(f"{counted(self.unknown, 'device')} in no inventory: sent all the same")
+        if self.needs_confirmation is not None:
+            lines.append(f"this reaches far, and is sent once its exact number is said: {self.needs_confirmation}")
         if any(part.kind in _EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines

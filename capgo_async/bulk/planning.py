@@ -18,6 +18,7 @@ from ..ring import Caller
 from . import looking, scanning
 from .kinds import KINDS
 from .operations import TargetKind, UpdateChannel, operation_of
+from .radius import Thresholds
 from .report import counted
 from .scanning import no_access
 from .sources import Source
@@ -46,6 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6). `waves` are
     rising shares of each app, the last of them 1: each is verified before the next, which begins `bake_seconds` later.
+    Above the `thresholds` the plan wants its exact number to be said.
     """
 
     reject_bad_rows: bool = False
@@ -53,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     old_servers: bool = False
     waves: tuple[Fraction, ...] = ()
     bake_seconds: float = 0.0
+    thresholds: Thresholds = Thresholds()
 
     def __post_init__(self) -> None:
         """Raise `ConfigurationError` for waves that are none."""

@@ -198,6 +198,12 @@ UNKNOWN: Final = """
     AND NOT EXISTS (SELECT 1 FROM inventory AS i WHERE i.app = staged.app AND i.device = staged.name)
 """
 
+# How many devices each app has, where a listing showed all of them.
+LISTED: Final = """
+    SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app
+    WHERE complete GROUP BY inventory.app
+"""
+
 # Interleaved by app, in the order of the input within an app, so that the limits of all apps are used together.
 PLAN: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)

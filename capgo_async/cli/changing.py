@@ -12,7 +12,6 @@ import anyio
 from ..bulk import Job, Options, Source
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
-from ..ring import Caller
 from .commands import Invocation
 from .options import Connection, Planning
 from .rejections import Rejections
@@ -27,28 +26,34 @@ async def change_many(source: Source, verb: str, planning: Planning, connection:
     question = None if planning.plan_only else open_question(planning)
     try:
         async with connection.client() as client:
-            caller = connection.caller(client)
-            async with await _planned(source, verb, planning, caller, invocation) as job:
+            terms = Terms(connection.caller(client), connection, planning, question, invocation)
+            async with await _planned(source, verb, terms, planning) as job:
                 if planning.plan_only:
                     return _stop_after_plan(job, connection, invocation)
-                return await _go_on(job, Terms(caller, connection, planning, question, invocation))
+                return await _go_on(job, terms)
     finally:
         if question is not None:
             question.close()
 
 
-async def _planned(source: Source, verb: str, planning: Planning, caller: Caller, invocation: Invocation) -> Job:
-    options = Options(
+def _options(planning: Planning, connection: Connection) -> Options:
+    return Options(
         reject_bad_rows=planning.reject_bad_rows,
         unknown=planning.unknown,
         waves=planning.shares(),
         bake_seconds=planning.bake_seconds(),
+        thresholds=connection.thresholds(),
     )
+
+
+async def _planned(source: Source, verb: str, terms: Terms, planning: Planning) -> Job:
+    invocation = terms.invocation
+    options = _options(planning, terms.connection)
     rejections = Rejections(invocation.speech.say)
     with contextlib.nullcontext(planning.job) if planning.job else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
         invocation.speech.note(f"job file: {path}")
         try:
-            return await Job.create(path, source, client=caller, options=options, on_rejected=rejections)
+            return await Job.create(path, source, client=terms.client, options=options, on_rejected=rejections)
         finally:
             rejections.tell()
 

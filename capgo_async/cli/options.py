@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from typer import Argument, Option
 
-from ..bulk import Unknown
+from ..bulk import Thresholds, Unknown
 from ..bulk.stopping import read_seconds, read_share
 from ..client import CapgoClient
 from ..dialect import Dialect
@@ -145,6 +145,10 @@ class Connection(Output, frozen=True, kw_only=True):
         words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
         return [*words, "--allow-plain-http"] if self.allow_plain_http else words
 
+    def thresholds(self) -> Thresholds:
+        """Return up to what a plan needs no more than a yes."""
+        return self._profile().thresholds()
+
     def _profile(self) -> Profile:
         return Profile() if self.profile is None else read_profile(self.profile)
 
@@ -152,7 +156,21 @@ class Connection(Output, frozen=True, kw_only=True):
         return self.api_key or (profile.api_key.secret() if profile.api_key else None)
 
 
-class Running(Group, frozen=True, kw_only=True):
+class Confirming(Group, frozen=True, kw_only=True):
+    """What is asked before a job is run."""
+
+    confirm: Annotated[
+        int | None,
+        Option(
+            "--confirm",
+            metavar="N",
+            help="Send without a question, if the plan has exactly N operations; one that reaches far needs it.",
+            show_default=False,
+        ),
+    ] = None
+
+
+class Running(Confirming, frozen=True, kw_only=True):
     """How a job is run."""
 
     yes: Annotated[bool, Option("--yes", "-y", help="Send without a question.")] = False

@@ -9,6 +9,9 @@ api_key = {env = "CAPGO_PRODUCTION_KEY"}
 
 [profiles.production.apps]
 "com.example.app" = {env = "CAPGO_EXAMPLE_KEY"}
+
+A plan that reaches further than `confirm_operations`, `confirm_share` (such as "25%") of an app in which at least
+`confirm_share_from` operations fall, or `confirm_destroying` asks for its exact number.
 """
 
 import os
@@ -18,6 +21,8 @@ from typing import Final
 import msgspec
 import platformdirs
 
+from ..bulk import Thresholds
+from ..bulk.stopping import read_share
 from ..errors import ConfigurationError
 
 FILE_VARIABLE: Final = "CAPGO_CONFIG"
@@ -57,8 +62,27 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     concurrency: int | None = None
     auth_header: str | None = None
     dialect: str | None = None
+    confirm_operations: int | None = None
+    confirm_share: str | None = None
+    confirm_share_from: int | None = None
+    confirm_destroying: int | None = None
     organizations: dict[str, Reference] = {}
     apps: dict[str, Reference] = {}
+
+    def thresholds(self) -> Thresholds:
+        """Return up to what a plan needs no more than a yes; raises `ConfigurationError`."""
+        try:
+            share = None if self.confirm_share is None else read_share(self.confirm_share)
+        except ValueError as error:
+            message = f"confirm_share of the profile: {error}"
+            raise ConfigurationError(message) from None
+        given = {
+            "operations": self.confirm_operations,
+            "share": share,
+            "share_from": self.confirm_share_from,
+            "destroying": self.confirm_destroying,
+        }
+        return msgspec.structs.replace(Thresholds(), **{name: value for name, value in given.items() if value is not None})
 
     def keys(self) -> dict[str, str]:
         """Return the keys of organizations and apps, by id."""

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from ..bulk import Job, Report
-from ..bulk.report import ExitCode
-from ..errors import DiskFull, JobError, SafetyStop
+from ..bulk.report import ExitCode, counted
+from ..errors import ConfigurationError, DiskFull, JobError, SafetyStop
 from ..ring import Caller
 from .alongside import alongside
 from .asking import Question
@@ -26,8 +26,8 @@ class Terms(NamedTuple):
 
 
 def open_question(running: Running) -> Question | None:
-    """Return where to ask, `None` with `--yes`; raises `ConfigurationError` where there is no terminal."""
-    return None if running.yes else Question()
+    """Return where to ask, `None` with `--yes` or `--confirm`; raises `ConfigurationError` where there is no terminal."""
+    return None if running.yes or running.confirm is not None else Question()
 
 
 async def confirm_and_run(job: Job, terms: Terms) -> int:
@@ -63,7 +63,22 @@ async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: 
 
 async def _confirmed(job: Job, terms: Terms) -> bool:
     """Ask, unless nothing is left to send, or the job was run before, which was confirmed then."""
-    plan = job.plan
-    if terms.question is None or job.begun or not plan.requests:
+    plan, given = job.plan, terms.running.confirm
+    if job.begun or not plan.requests:
         return True
-    return await terms.question.confirmed(printable(plan.question(terms.client.base_url)))
+    if given is not None and given != plan.planned:
+        raise _unconfirmed(job, terms, f"--confirm {given} is not the number of its operations")
+    if plan.needs_confirmation is not None and given is None and terms.question is None:
+        raise _unconfirmed(job, terms, f"it reaches far, and --yes is not enough ({plan.needs_confirmation})")
+    if terms.question is None:
+        return True
+    question = printable(plan.question(terms.client.base_url))
+    if plan.needs_confirmation is None:
+        return await terms.question.confirmed(question)
+    return await terms.question.confirmed_by(plan.planned, question)
+
+
+def _unconfirmed(job: Job, terms: Terms, why: str) -> ConfigurationError:
+    number = job.plan.planned
+    terms.invocation.speech.say(f"{resume_line(job.path, terms.connection)} --confirm {number}")
+    return ConfigurationError(f"this plan has {counted(number, 'operation')}: {why}; nothing was sent; say --confirm {number}")
