@@ -47,7 +47,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6). `waves` are
     rising shares of each app, the last of them 1: each is verified before the next, which begins `bake_seconds` later.
-    Above the `thresholds` the plan wants its exact number to be said.
+    Above the `thresholds` the plan wants its exact number to be said. Rows that change a `protected` channel, named alone or
+    behind its app and a slash, or link devices to it, are bad rows; `protected_by` is where that is said.
     """
 
     reject_bad_rows: bool = False
@@ -56,6 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     waves: tuple[Fraction, ...] = ()
     bake_seconds: float = 0.0
     thresholds: Thresholds = Thresholds()
+    protected: tuple[str, ...] = ()
+    protected_by: str = "the options of the plan"
 
     def __post_init__(self) -> None:
         """Raise `ConfigurationError` for waves that are none."""
@@ -83,6 +86,8 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
     pairs = await stage.pairs()
     target = _target(pairs, source)
     await stage.compare_rows()
+    if options.protected:
+        await stage.protect(options.protected, options.protected_by)
     await _refuse_bad_rows(stage, source, options, hear)
     await client.prepare()
     if target is TargetKind.DEVICE:

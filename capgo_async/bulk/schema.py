@@ -124,6 +124,19 @@ DUPLICATES: Final = """
     WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
 """
 
+# Unlinking a device, moving it away or renewing its link changes nothing for whoever protects a channel.
+PROTECTED: Final = """
+    UPDATE staged SET fate = 'rejected', reason = found.channel || ' of ' || found.app_id || ' is protected by ' || ?2
+    FROM (
+        SELECT line, app_id, CASE
+            WHEN kind = 'link_device' THEN argument
+            WHEN kind IN ('update_channel', 'promote_bundle', 'delete_channel') THEN name END AS channel
+        FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE fate = ''
+    ) AS found
+    WHERE staged.line = found.line
+        AND EXISTS (SELECT 1 FROM json_each(?1) WHERE value IN (found.channel, found.app_id || '/' || found.channel))
+"""
+
 # What devices to renew are linked to is known only now; nothing is renewed that no listing shows.
 RENEWALS: Final = (
     """

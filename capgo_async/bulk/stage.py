@@ -48,6 +48,10 @@ class Stage(Protocol):
         """Reject contradictions, skip duplicates."""
         ...
 
+    async def protect(self, channels: Sequence[str], by: str) -> None:
+        """Reject what changes these channels."""
+        ...
+
     async def pairs(self) -> list[Pair]:
         """Return the apps and changes asked for."""
         ...

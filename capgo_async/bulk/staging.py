@@ -6,6 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from . import schema
 from .database import Database, Mode
 from .kinds import KINDS
@@ -49,6 +51,11 @@ class Staging:
     async def compare_rows(self) -> None:
         """Reject rows that contradict each other, and skip those that repeat another."""
         await self._database.run(_compare_rows)
+
+    async def protect(self, channels: Sequence[str], by: str) -> None:
+        """Reject the rows that change one of `channels`, each a name or an app and a name, or link devices to it."""
+        names = msgspec.json.encode(channels).decode()
+        await self._database.run(_execute_with, schema.PROTECTED, (names, by))
 
     async def pairs(self) -> list[Pair]:
         """Return the apps and changes that the staged rows ask for."""

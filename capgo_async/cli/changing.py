@@ -14,6 +14,7 @@ from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
 from .commands import Invocation
 from .options import Connection, Planning
+from .profiles import path_of_profiles
 from .rejections import Rejections
 from .reporting import print_plan, resume_line
 from .running import Terms, confirm_and_run, open_question
@@ -43,6 +44,8 @@ def _options(planning: Planning, connection: Connection) -> Options:
         waves=planning.shares(),
         bake_seconds=planning.bake_seconds(),
         thresholds=connection.thresholds(),
+        protected=connection.protected(),
+        protected_by=str(path_of_profiles()),
     )
 
 

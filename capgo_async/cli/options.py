@@ -16,7 +16,7 @@ from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
 from ..ring import Caller, KeyRing
-from .profiles import Profile, read_profile
+from .profiles import Profile, read_profile, read_protected
 from .speech import Speech
 
 AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.example.app.", show_default=False)]
@@ -148,6 +148,10 @@ class Connection(Output, frozen=True, kw_only=True):
     def thresholds(self) -> Thresholds:
         """Return up to what a plan needs no more than a yes."""
         return self._profile().thresholds()
+
+    def protected(self) -> tuple[str, ...]:
+        """Return the channels that no plan may change; raises `ConfigurationError`."""
+        return *read_protected(), *self._profile().protected_channels
 
     def _profile(self) -> Profile:
         return Profile() if self.profile is None else read_profile(self.profile)

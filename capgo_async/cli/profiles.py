@@ -11,7 +11,11 @@ api_key = {env = "CAPGO_PRODUCTION_KEY"}
 "com.example.app" = {env = "CAPGO_EXAMPLE_KEY"}
 
 A plan that reaches further than `confirm_operations`, `confirm_share` (such as "25%") of an app in which at least
-`confirm_share_from` operations fall, or `confirm_destroying` asks for its exact number.
+`confirm_share_from` operations fall, or `confirm_destroying` asks for its exact number. What changes a protected channel, or
+links devices to it, is refused: `protected_channels` of the profile and, whatever the profile,
+
+[protected]
+channels = ["production", "com.example.app/beta"]
 """
 
 import os
@@ -66,6 +70,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     confirm_share: str | None = None
     confirm_share_from: int | None = None
     confirm_destroying: int | None = None
+    protected_channels: tuple[str, ...] = ()
     organizations: dict[str, Reference] = {}
     apps: dict[str, Reference] = {}
 
@@ -89,7 +94,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return {name: reference.secret() for name, reference in (*self.organizations.items(), *self.apps.items())}
 
 
+class _Protected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    channels: tuple[str, ...] = ()
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True):
+    protected: _Protected = _Protected()
     profiles: dict[str, Profile] = {}
 
 
@@ -102,8 +112,28 @@ def path_of_profiles() -> Path:
 def read_profile(name: str) -> Profile:
     """Return the profile of this name; raises `ConfigurationError` with the file and the reason."""
     path = path_of_profiles()
+    found = _read(path)
+    if name not in found.profiles:
+        known = ", ".join(found.profiles) or "none"
+        message = f"{path} has no profile {name!r}; it has {known}"
+        raise ConfigurationError(message)
+    return found.profiles[name]
+
+
+def read_protected() -> tuple[str, ...]:
+    """Return the channels that are protected whatever the profile; raises `ConfigurationError` like `read_profile`.
+
+    Where no file is named and none lies in the platform's directory, nothing is protected.
+    """
+    path = path_of_profiles()
+    if not os.environ.get(FILE_VARIABLE) and not path.exists():
+        return ()
+    return _read(path).protected.channels
+
+
+def _read(path: Path) -> _File:
     try:
-        found = msgspec.toml.decode(path.read_bytes(), type=_File)
+        return msgspec.toml.decode(path.read_bytes(), type=_File)
     except OSError as error:
         message = f"{path}, where profiles stand, cannot be read: {error.strerror}"
         raise ConfigurationError(message) from error
@@ -114,8 +144,3 @@ def read_profile(name: str) -> Profile:
             reason += "; a key is {env = NAME} or {file = PATH} there, never the key itself"
         message = f"{path}: {reason}"
         raise ConfigurationError(message) from None
-    if name not in found.profiles:
-        known = ", ".join(found.profiles) or "none"
-        message = f"{path} has no profile {name!r}; it has {known}"
-        raise ConfigurationError(message)
-    return found.profiles[name]
