@@ -67,8 +67,26 @@ def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Seque
         reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
         waves=waves_of(connection),
         bake_seconds=facts["options"].get("bake_seconds", 0.0),
+        planning_requests=_planning_requests(connection),
+        saved=_saved(connection),
         needs_confirmation=reach(changes, facts.get("listed", {}), Thresholds.of_facts(facts.get("thresholds", {}))),
     )
+
+
+def _planning_requests(connection: sqlite3.Connection) -> int:
+    (requests,) = connection.execute("SELECT coalesce(sum(requests), 0) FROM runs WHERE ended = 'planned'").fetchone()
+    return int(requests)
+
+
+def _saved(connection: sqlite3.Connection) -> int:
+    """Return how many requests the rows would have taken that are so already."""
+    found = connection.execute("""
+        SELECT kind, count(*) FROM others JOIN changes ON changes.id = change
+        WHERE fate = 'skipped'
+            AND (reason LIKE 'already %' OR reason LIKE 'there is no such %' OR reason LIKE 'not a member of %')
+        GROUP BY kind
+    """)
+    return sum(rows * len(KINDS[kind].requests) for kind, rows in found)
 
 
 def _changes(connection: sqlite3.Connection) -> list[Part]:

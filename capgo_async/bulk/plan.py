@@ -64,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     say why rows need none, the commonest by name. `seconds` is how long the client's limits make the requests last at least,
     `None` without a client. `unknown` devices are in no inventory. `remarks` are sentences for people. A run with `waves` rests
     `bake_seconds` after each. `needs_confirmation` says why the number of operations has to be said before this is sent.
+    Planning took `planning_requests` and saved `saved` others, of rows that are so already.
     """
 
     rows: int
@@ -80,6 +81,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     waves: tuple[Wave, ...] = ()
     bake_seconds: float = 0.0
     needs_confirmation: str | None = None
+    planning_requests: int = 0
+    saved: int = 0
 
     def __str__(self) -> str:
         rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
@@ -113,9 +116,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return KINDS[self.changes[0].kind].target if self.changes else TargetKind.DEVICE
 
     def _cost(self) -> list[str]:
+        compared = f"planning took {counted(self.planning_requests, 'request')} and saved {self.saved:,}"
         if not self.requests:
-            return ["nothing is left to send"]
-        lines = [f"{counted(self.requests, 'request')} to send"]
+            return ["nothing is left to send", compared]
+        lines = [f"{counted(self.requests, 'request')} to send", compared]
         if self.seconds:
             lines[0] += f", at least {self.seconds:,.0f} s under the limits"
         if baking := self.bake_seconds * (sum(wave.operations > 0 for wave in self.waves) - 1):

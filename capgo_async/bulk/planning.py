@@ -99,6 +99,7 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
     if target is TargetKind.DEVICE:
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
+        remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
     return tuple(dict.fromkeys(remarks))
 
 

@@ -211,6 +211,23 @@ UNKNOWN: Final = """
     AND NOT EXISTS (SELECT 1 FROM inventory AS i WHERE i.app = staged.app AND i.device = staged.name)
 """
 
+# Where all devices that are linked to a channel go to another: channel, the other, and how many, most first.
+MOVED_TOGETHER: Final = """
+    SELECT app_id, moving.channel, moving.goal, moving.devices
+    FROM (
+        SELECT staged.app AS app, i.channel AS channel, min(argument) AS goal, count(*) AS devices
+        FROM staged JOIN changes ON changes.id = staged.change
+        JOIN inventory AS i ON i.app = staged.app AND i.device = staged.name
+        WHERE staged.fate = '' AND kind = 'link_device' AND i.channel IS NOT NULL
+        GROUP BY staged.app, i.channel HAVING count(DISTINCT argument) = 1 AND count(*) > 1
+    ) AS moving
+    JOIN (SELECT app, channel, count(*) AS devices FROM inventory GROUP BY app, channel) AS linked
+        ON linked.app = moving.app AND linked.channel = moving.channel AND linked.devices = moving.devices
+    JOIN scans ON scans.app = moving.app AND scans.complete
+    JOIN apps ON apps.id = moving.app
+    ORDER BY moving.devices DESC, app_id, moving.channel LIMIT ?
+"""
+
 # How many devices each app has, where a listing showed all of them.
 LISTED: Final = """
     SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app

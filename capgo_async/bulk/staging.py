@@ -13,7 +13,7 @@ from .database import Database, Mode
 from .kinds import KINDS
 from .operations import Change, FormerState, Operation, Row, change_of, operation_of
 from .records import Measures, begin_run, end_run, write_facts
-from .stage import Finding, Pair, Staged
+from .stage import Finding, Moved, Pair, Staged
 
 
 class Staging:
@@ -87,6 +87,10 @@ class Staging:
     async def settle(self, findings: Sequence[Finding]) -> None:
         """Note what looking at the targets of rows brought."""
         await self._database.run(self._settle, findings)
+
+    async def moved_together(self, most: int) -> list[Moved]:
+        """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
+        return await self._database.run(_moved_together, most)
 
     async def unknown(self) -> int:
         """Return how many staged devices a complete listing did not show."""
@@ -208,6 +212,10 @@ def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) 
         )
         for line, name, kind, argument, expected, beside in found
     ]
+
+
+def _moved_together(connection: sqlite3.Connection, most: int) -> list[Moved]:
+    return [Moved(*found) for found in connection.execute(schema.MOVED_TOGETHER, (most,))]
 
 
 def _columns(former: FormerState) -> tuple[str, str | None]:
