@@ -1,6 +1,7 @@
 """The engine for bulk changes: read what is intended, plan it, send it, survive, prove it."""
 
 from .contents import JobRow, Rows
+from .drifting import Drift
 from .job import Job
 from .operations import FormerState, LinkDevice, Operation, Row, Target, UnlinkDevice
 from .plan import Part, Plan, Reason, Wave
@@ -10,6 +11,7 @@ from .report import Report
 from .sources import Source, from_operations, read_operations
 
 __all__ = [
+    "Drift",
     "FormerState",
     "Job",
     "JobRow",

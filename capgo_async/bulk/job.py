@@ -12,6 +12,7 @@ import anyio
 from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
 from .contents import JobRow, Rows
+from .drifting import Drift, find_drift
 from .execution import Executor
 from .facts import check, facts_of
 from .journal import Journal
@@ -178,6 +179,18 @@ class Job:
         self.drain()
         if self._scope:
             self._scope.cancel()
+
+    async def drift(self, client: Caller, *, rebind: bool = False) -> Drift:
+        """Compare what is pending with what the plan saw; only reads are sent, and nothing is left out of the run for it."""
+        with locked(self.path):
+            if not rebind:
+                await self._bind(client, rebind=False)
+            meter = Meter(client, self._salt)
+            await client.prepare()
+            seed(client, self._salt, await self._journal.last_usage())
+            found = await find_drift(self._journal, client)
+            await self._journal.note_look(meter())
+        return found
 
     async def verify(self, client: Caller) -> Report:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..limits import Limit
-from . import contents, records, schema, shares
+from . import assumptions, contents, records, schema, shares
+from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .database import Database, Mode
 from .operations import FormerState, Target
@@ -118,6 +119,26 @@ class Journal:
     async def close_wave(self, span: Span, verified_at: str, bake_until: str | None) -> None:
         """Write down that a wave is verified, and the end of its bake."""
         await self._database.run(shares.close, span, verified_at, bake_until)
+
+    async def open_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many operations of each app and kind are not settled."""
+        return await self._database.run(records.open_by_app)
+
+    async def find_by_name(self) -> None:
+        """Make ready to find operations by the names of their targets."""
+        await self._database.run(assumptions.find_by_name)
+
+    async def assumed_of(self, app_id: str, after: int, most: int) -> list[Assumed]:
+        """Return up to `most` pending operations of an app behind the one with the number `after`."""
+        return await self._database.run(assumptions.assumed_of, app_id, after, most)
+
+    async def assumed_among(self, app_id: str, names: Sequence[str]) -> list[Assumed]:
+        """Return the pending operations on these targets of an app."""
+        return await self._database.run(assumptions.assumed_among, app_id, names)
+
+    async def note_look(self, measures: Measures) -> None:
+        """Write down what a look at the targets took."""
+        await self._database.run(assumptions.note_look, measures)
 
     async def rows(self, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
         """Return up to `most` of the wanted rows behind the place `after`, each with its place."""

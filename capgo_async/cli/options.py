@@ -172,6 +172,9 @@ class Confirming(Group, frozen=True, kw_only=True):
             show_default=False,
         ),
     ] = None
+    no_drift: Annotated[
+        bool, Option("--no-drift", help="Do not look at what changed since a plan of more than ten minutes ago.")
+    ] = False
 
 
 class Running(Confirming, frozen=True, kw_only=True):

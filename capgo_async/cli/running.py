@@ -1,6 +1,7 @@
 """Runs a job: asks first, follows it, lets signals drain or stop it, reports."""
 
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 from ..bulk import Job, Report
 from ..bulk.report import ExitCode, counted
@@ -13,6 +14,9 @@ from .options import Connection, Running
 from .progress import Follower
 from .reporting import print_report, resume_line
 from .speech import printable
+
+_FRESH: Final = timedelta(minutes=10)
+"""A plan that is younger is taken for what it says."""
 
 
 class Terms(NamedTuple):
@@ -33,6 +37,7 @@ def open_question(running: Running) -> Question | None:
 async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
+    await _show_drift(job, terms)
     if not await _confirmed(job, terms):
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
         return ExitCode.INTERRUPTED
@@ -59,6 +64,14 @@ async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: 
 
     with invocation.interruption.steps(drain, job.abort):
         return await alongside(follower.follow, lambda: job.run(client, rebind=rebind, progress=follower))
+
+
+async def _show_drift(job: Job, terms: Terms) -> None:
+    """Say what changed since a plan was made, unless it was just made, or begun, or nobody wants to know."""
+    age = datetime.now(UTC) - datetime.fromisoformat(job.facts["created_at"])
+    if job.begun or not job.plan.requests or terms.running.no_drift or age < _FRESH:
+        return
+    terms.invocation.speech.say(str(await job.drift(terms.client, rebind=terms.running.rebind)))
 
 
 async def _confirmed(job: Job, terms: Terms) -> bool:
