@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bounds import Bounds
 from .contents import JobRow, Rows
+from .drifting import Drift
 from .job import Job
 from .operations import (
     DeleteBundle,
@@ -21,8 +22,9 @@ from .operations import (
     UpdateChannel,
 )
 from .outcomes import OperationRow
-from .plan import Part, Plan, Reason
+from .plan import Part, Plan, Reason, Wave
 from .planning import Options, Unknown
+from .radius import Thresholds
 from .report import Failures, Report, Run
 from .schema import Which
 from .sources import Source, from_operations, read_operations
@@ -37,6 +39,7 @@ __all__ = [
     "Bounds",
     "DeleteBundle",
     "DeleteChannel",
+    "Drift",
     "Failures",
     "Format",
     "FormerState",
@@ -62,9 +65,11 @@ __all__ = [
     "StopRules",
     "Summary",
     "Target",
+    "Thresholds",
     "Unknown",
     "UnlinkDevice",
     "UpdateChannel",
+    "Wave",
     "Which",
     "export",
     "from_operations",

@@ -11,8 +11,10 @@ from ..limits import Limit
 from .kinds import KINDS, said
 from .operations import Change
 from .plan import Part, Plan, Reason, time_of
+from .radius import Thresholds, reach
 from .records import open_by_app, report_of
 from .schema import Outcome, Verdict
+from .shares import waves_of
 
 _NAMED_REASONS: Final = 5
 
@@ -47,6 +49,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
     """Return the plan of the job; without `limits` it does not say how long that takes."""
     report = report_of(connection, "")
+    changes = tuple(_changes(connection))
     requests: dict[str, int] = {}
     for app_id, kind, operations in open_by_app(connection):
         requests[app_id] = requests.get(app_id, 0) + operations * len(KINDS[kind].requests)
@@ -60,9 +63,30 @@ def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Seque
         requests=sum(requests.values()),
         seconds=None if limits is None else time_of(limits, tuple(requests.items())),
         remarks=tuple(facts["remarks"]),
-        changes=tuple(_changes(connection)),
+        changes=changes,
         reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
+        waves=waves_of(connection),
+        bake_seconds=facts["options"].get("bake_seconds", 0.0),
+        planning_requests=_planning_requests(connection),
+        saved=_saved(connection),
+        needs_confirmation=reach(changes, facts.get("listed", {}), Thresholds.of_facts(facts.get("thresholds", {}))),
     )
+
+
+def _planning_requests(connection: sqlite3.Connection) -> int:
+    (requests,) = connection.execute("SELECT coalesce(sum(requests), 0) FROM runs WHERE ended = 'planned'").fetchone()
+    return int(requests)
+
+
+def _saved(connection: sqlite3.Connection) -> int:
+    """Return how many requests the rows would have taken that are so already."""
+    found = connection.execute("""
+        SELECT kind, count(*) FROM others JOIN changes ON changes.id = change
+        WHERE fate = 'skipped'
+            AND (reason LIKE 'already %' OR reason LIKE 'there is no such %' OR reason LIKE 'not a member of %')
+        GROUP BY kind
+    """)
+    return sum(rows * len(KINDS[kind].requests) for kind, rows in found)
 
 
 def _changes(connection: sqlite3.Connection) -> list[Part]:

@@ -12,8 +12,9 @@ _SERVERS = msgspec.json.Decoder(tuple[str, ...])
 
 
 def begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether the job was run before."""
-    return connection.execute("SELECT 1 FROM runs WHERE ended IS NOT 'planned' LIMIT 1").fetchone() is not None
+    """Tell whether the job was run before, and not only planned and looked at."""
+    found = connection.execute("SELECT 1 FROM runs WHERE ended IS NULL OR ended NOT IN ('planned', 'compared', 'verified')")
+    return found.fetchone() is not None
 
 
 def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:

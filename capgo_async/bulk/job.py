@@ -10,10 +10,11 @@ import anyio
 
 from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
-from .binding import check_facts, elsewhere_than, facts_of, of_another
 from .bounds import Bounds, budgeted
 from .contents import JobRow, Rows
+from .drifting import Drift, find_drift
 from .execution import Executor, prepare
+from .facts import check, elsewhere_than, facts_of, of_another
 from .journal import Journal
 from .metering import Meter, seed
 from .naming import give_name, locked
@@ -21,6 +22,7 @@ from .operations import FormerState
 from .outcomes import OperationRow
 from .plan import Plan
 from .planning import Hear, Options, draw_up
+from .radius import Thresholds
 from .report import Report
 from .runner import Brakes, Progress, Runner
 from .schema import Which
@@ -29,6 +31,7 @@ from .staging import Staging
 from .stopping import StopRules, Watch
 from .undoing import Undoing
 from .verification import verify
+from .waves import Pace, Waves
 
 _BUILDING: Final = ".building"
 
@@ -44,6 +47,7 @@ class Job:
         self._journal = journal
         self._facts = facts
         self._runner: Runner | None = None
+        self._waves: Waves | None = None
         self._scope: anyio.CancelScope | None = None
         self._asked_to_drain = False
 
@@ -79,7 +83,7 @@ class Job:
                 staging = await Staging.create(building)
                 remarks = await draw_up(staging, source, client, options, on_rejected)
                 facts = {**facts_of(source, client, options, salt), "remarks": list(remarks)}
-                await staging.finish(facts, meter())
+                await staging.finish(facts, meter(), options.waves)
                 give_name(building, path)
             except DiskFull as error:
                 message = f"no room for {path}: free some and plan again; nothing was sent"
@@ -100,7 +104,7 @@ class Job:
         journal = await Journal.open(path, read_only=read_only)
         try:
             facts = await journal.facts()
-            check_facts(path, facts)
+            check(path, facts)
             plan = await journal.plan(facts, client.pacer.limits if client else None)
             begun = await journal.begun()
         except BaseException:
@@ -158,6 +162,8 @@ class Job:
             executor = Executor(client, await self._journal.in_doubt())
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)
+            pace = Pace(self._facts["options"].get("bake_seconds", 0.0), rules.failures)
+            self._waves = Waves(self._journal, self._runner, client, pace)
             async with self._journal.recorded(meter, which) as ending:
                 if self._asked_to_drain:
                     self.drain()
@@ -178,6 +184,18 @@ class Job:
         if self._scope:
             self._scope.cancel()
 
+    async def drift(self, client: Caller, *, rebind: bool = False) -> Drift:
+        """Compare what is pending with what the plan saw; only reads are sent, and nothing is left out of the run for it."""
+        with locked(self.path):
+            if not rebind:
+                await self._bind(client, rebind=False)
+            meter = Meter(client, self._salt)
+            await client.prepare()
+            seed(client, self._salt, await self._journal.last_usage())
+            found = await find_drift(self._journal, client)
+            await self._journal.note_look(meter())
+        return found
+
     async def verify(self, client: Caller) -> Report:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
         with locked(self.path):
@@ -188,7 +206,14 @@ class Job:
                 ending.how = "verified"
         return await self.report()
 
-    async def undo(self, path: str | Path, *, client: Caller, on_rejected: Hear = lambda _: None) -> Self:
+    async def undo(
+        self,
+        path: str | Path,
+        *,
+        client: Caller,
+        thresholds: Thresholds = Thresholds(),  # noqa: B008 - immutable
+        on_rejected: Hear = lambda _: None,
+    ) -> Self:
         """Plan, in a new file at `path`, the way back from all that this job has changed; only reads are sent.
 
         Nothing is undone whose former state is unknown, and what others have changed since is left alone: such rows are
@@ -197,7 +222,7 @@ class Job:
         if elsewhere := elsewhere_than(self._facts, client):
             raise of_another(self.path, elsewhere)
         source = Undoing(self._journal, self._name, self._facts["created_at"])
-        options = Options(reject_bad_rows=True)
+        options = Options(reject_bad_rows=True, thresholds=thresholds)
         return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
 
     @property
@@ -208,6 +233,11 @@ class Job:
     async def to_send(self, which: Which = Which.OPEN) -> int:
         """Return how many operations a run would send."""
         return await self._journal.count_open(which)
+
+    @property
+    def baking_until(self) -> datetime | None:
+        """Return the end of the bake that is under way, if one is."""
+        return self._waves.baking_until if self._waves else None
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""
@@ -260,9 +290,9 @@ class Job:
 
     async def _refusing(self, former: dict[str, str]) -> None:
         """Run, and stay bound as before where the new key is refused."""
-        assert self._runner is not None  # noqa: S101 - made by the caller
+        assert self._waves is not None  # noqa: S101 - made by the caller
         try:
-            await self._runner.run()
+            await self._waves.run()
         except AuthenticationError:
             if former:
                 await self._journal.rewrite(**former)

@@ -13,7 +13,8 @@ import anyio
 
 from ..errors import CapgoError, JobError
 from ..limits import Limit
-from . import contents, history, outcomes, records, reopening, schema, verdicts
+from . import assumptions, contents, history, outcomes, records, reopening, schema, shares, verdicts
+from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .database import Database, Mode
 from .operations import FormerState, Operation, Target
@@ -23,6 +24,7 @@ from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
 from .schema import Outcome, Verdict, Which
+from .shares import Findings, Span
 
 
 class Ending:
@@ -38,6 +40,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cursor = 0
+        self._last: int | None = None
         self._in_doubt: set[int] = set()
         self._run = 0
         self._which = Which.OPEN
@@ -130,6 +133,50 @@ class Journal:
         """Return what the job will do; without `limits` it does not say how long that takes."""
         return await self._database.run(contents.plan_of, facts, limits)
 
+    def confine(self, last: int | None) -> None:
+        """Hand out nothing behind the operation with the number `last`."""
+        self._last = last
+
+    async def spans(self) -> list[Span]:
+        """Return the waves of the job, if it has any."""
+        return await self._database.run(shares.spans_of)
+
+    async def apps_of(self, span: Span) -> list[str]:
+        """Return the apps in which operations of a wave are done."""
+        return await self._database.run(shares.apps_of, span)
+
+    async def findings(self, span: Span) -> Findings:
+        """Count what came of a wave."""
+        return await self._database.run(shares.findings_of, span)
+
+    async def tell(self, span: Span) -> None:
+        """Write down that a run stopped for what came of a wave."""
+        await self._database.run(shares.tell, span)
+
+    async def close_wave(self, span: Span, verified_at: str, bake_until: str | None) -> None:
+        """Write down that a wave is verified, and the end of its bake."""
+        await self._database.run(shares.close, span, verified_at, bake_until)
+
+    async def open_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many operations of each app and kind are not settled."""
+        return await self._database.run(records.open_by_app)
+
+    async def find_by_name(self) -> None:
+        """Make ready to find operations by the names of their targets."""
+        await self._database.run(assumptions.find_by_name)
+
+    async def assumed_of(self, app_id: str, after: int, most: int) -> list[Assumed]:
+        """Return up to `most` pending operations of an app behind the one with the number `after`."""
+        return await self._database.run(assumptions.assumed_of, app_id, after, most)
+
+    async def assumed_among(self, app_id: str, names: Sequence[str]) -> list[Assumed]:
+        """Return the pending operations on these targets of an app."""
+        return await self._database.run(assumptions.assumed_among, app_id, names)
+
+    async def note_look(self, measures: Measures) -> None:
+        """Write down what a look at the targets took."""
+        await self._database.run(assumptions.note_look, measures)
+
     async def rows(self, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
         """Return up to `most` of the wanted rows behind the place `after`, each with its place."""
         return await self._database.run(contents.rows_of, wanted, after, most)
@@ -209,7 +256,7 @@ class Journal:
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = records.take(connection, self._cursor, take, self._which) if take else []
+        planned = records.take(connection, self._cursor, self._last, take, self._which) if take else []
         if planned:
             self._in_doubt.update(records.sent_before(connection, self._cursor, planned[-1].id))
             records.mark_sent(connection, self._cursor, planned[-1].id, self._which)

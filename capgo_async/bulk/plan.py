@@ -35,12 +35,36 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class Wave(msgspec.Struct, frozen=True, kw_only=True):
+    """One wave: with those before it `share` of each app, its own operations, and how far it is.
+
+    `state` is `pending`, `begun`, `stopped`, or `verified`; then `bake_until`, in UTC, is when the next may begin.
+    """
+
+    number: int
+    share: str
+    operations: int
+    settled: int
+    failed: int
+    state: str
+    bake_until: str | None = None
+
+    def __str__(self) -> str:
+        told = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
+        if self.settled:
+            told += f", {self.settled:,} settled, {self.failed:,} failed"
+        until = f", its bake ends {self.bake_until}" if self.bake_until else ""
+        return f"{told}, {self.state}{until}"
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a job will do, what it will not and why, and what that costs.
 
     `changes` are all that is planned, done or not; `requests` are those still to be sent, `apps` where, and how many. `reasons`
     say why rows need none, the commonest by name. `seconds` is how long the client's limits make the requests last at least,
-    `None` without a client. `unknown` devices are in no inventory. `remarks` are sentences for people.
+    `None` without a client. `unknown` devices are in no inventory. `remarks` are sentences for people. A run with `waves` rests
+    `bake_seconds` after each. `needs_confirmation` says why the number of operations has to be said before this is sent.
+    Planning took `planning_requests` and saved `saved` others, of rows that are so already.
     """
 
     rows: int
@@ -54,10 +78,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...] = ()
     changes: tuple[Part, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    waves: tuple[Wave, ...] = ()
+    bake_seconds: float = 0.0
+    needs_confirmation: str | None = None
+    planning_requests: int = 0
+    saved: int = 0
 
     def __str__(self) -> str:
         rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
-        return "\n".join((rows, *self.contents(), *self._cost(), *self.remarks))
+        return "\n".join((rows, *self.contents(), *map(str, self.waves), *self._cost(), *self.remarks))
 
     def contents(self) -> list[str]:
         """Say what is done to which devices, and why rows need nothing: a line each."""
@@ -87,13 +116,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return KINDS[self.changes[0].kind].target if self.changes else TargetKind.DEVICE
 
     def _cost(self) -> list[str]:
+        compared = f"planning took {counted(self.planning_requests, 'request')} and saved {self.saved:,}"
         if not self.requests:
-            return ["nothing is left to send"]
-        lines = [f"{counted(self.requests, 'request')} to send"]
+            return ["nothing is left to send", compared]
+        lines = [f"{counted(self.requests, 'request')} to send", compared]
         if self.seconds:
             lines[0] += f", at least {self.seconds:,.0f} s under the limits"
+        if baking := self.bake_seconds * (sum(wave.operations > 0 for wave in self.waves) - 1):
+            lines[0] += f"{' and' if self.seconds else ','} {baking:,.0f} s of bakes"
         if self.unknown:
             lines.append(f"{counted(self.unknown, 'device')} in no inventory: sent all the same")
+        if self.needs_confirmation is not None:
+            lines.append(f"this reaches far, and is sent once its exact number is said: {self.needs_confirmation}")
         if any(part.kind in _EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines

@@ -6,16 +6,19 @@ Sees the job file through a protocol, and the server through a client.
 import enum
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from ..dialect import SETTINGS_KEEP_THE_BUNDLE, Generation
-from ..errors import DangerousCall, InputError, PermissionDenied
+from ..errors import ConfigurationError, DangerousCall, InputError, PermissionDenied
 from ..ring import Caller
 from . import looking, scanning
 from .kinds import KINDS
 from .operations import TargetKind, UpdateChannel, operation_of
+from .radius import Thresholds
 from .report import counted
 from .scanning import no_access
 from .sources import Source
@@ -24,6 +27,8 @@ from .stage import Pair, Stage
 KEPT_REASONS: Final = 100
 """Bad rows that an `InputError` holds; the others are heard of, but not kept."""
 _CHUNK: Final = 1000
+_FINEST: Final = 10**8
+"""A share of so small a part times all operations is still a whole number for SQLite."""
 
 Hear = Callable[[Sequence[tuple[int, str]]], None]
 """What is told of bad rows: their lines and reasons, some at a time."""
@@ -40,12 +45,33 @@ class Unknown(enum.StrEnum):
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a plan is made: whether bad rows are left out instead of refusing the input, and what of unknown devices.
 
-    `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6).
+    `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6). `waves` are
+    rising shares of each app, the last of them 1: each is verified before the next, which begins `bake_seconds` later.
+    Above the `thresholds` the plan wants its exact number to be said. Rows that change a `protected` channel, named alone or
+    behind its app and a slash, or link devices to it, are bad rows; `protected_by` is where that is said.
     """
 
     reject_bad_rows: bool = False
     unknown: Unknown = Unknown.SEND
     old_servers: bool = False
+    waves: tuple[Fraction, ...] = ()
+    bake_seconds: float = 0.0
+    thresholds: Thresholds = Thresholds()
+    protected: tuple[str, ...] = ()
+    protected_by: str = "the options of the plan"
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` for waves that are none."""
+        rising = all(first < second for first, second in pairwise((Fraction(0), *self.waves)))
+        if self.waves and (not rising or self.waves[-1] != 1):
+            message = "waves are rising shares above 0%, and the last is 100%: 1%,10%,100%"
+            raise ConfigurationError(message)
+        if any(share.denominator > _FINEST for share in self.waves):
+            message = "a wave is finer than a millionth of a percent"
+            raise ConfigurationError(message)
+        if not 0 <= self.bake_seconds < math.inf or (self.bake_seconds and not self.waves):
+            message = "a bake is a time between waves: give waves with it"
+            raise ConfigurationError(message)
 
 
 async def draw_up(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> tuple[str, ...]:
@@ -60,6 +86,8 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
     pairs = await stage.pairs()
     target = _target(pairs, source)
     await stage.compare_rows()
+    if options.protected:
+        await stage.protect(options.protected, options.protected_by)
     await _refuse_bad_rows(stage, source, options, hear)
     await client.prepare()
     if target is TargetKind.DEVICE:
@@ -71,6 +99,7 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
     if target is TargetKind.DEVICE:
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
+        remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
     return tuple(dict.fromkeys(remarks))
 
 

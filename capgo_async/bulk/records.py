@@ -100,12 +100,14 @@ def _planned(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
     ]
 
 
-def take(connection: sqlite3.Connection, cursor: int, take: int, which: Which) -> list[Planned]:
-    """Return the next operations that are not settled, as far as this run sends them."""
+def take(connection: sqlite3.Connection, cursor: int, last: int | None, take: int, which: Which) -> list[Planned]:
+    """Return the next operations that are not settled, up to the number `last` and as far as this run sends them."""
     # What an earlier process marked as sent comes again: whoever executes it knows what to do about that.
-    found = f"{_SELECT} WHERE operations.id > ? AND outcome <= ? {schema.TAKEN[which]} ORDER BY operations.id LIMIT ?"
+    open_now = f"outcome <= ?3 {schema.TAKEN[which]}"
+    found = f"{_SELECT} WHERE operations.id > ?1 AND (?2 IS NULL OR operations.id <= ?2) AND {open_now} ORDER BY 1 LIMIT ?4"
     (rows,) = connection.execute(
-        f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})", (cursor, Outcome.SENT, take)
+        f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})",
+        (cursor, last, Outcome.SENT, take),
     ).fetchone()
     return _planned(sorted(_ROWS.decode(rows)))
 

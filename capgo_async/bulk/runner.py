@@ -152,7 +152,8 @@ class Runner:
         self._changed = anyio.Event()
 
     async def run(self) -> None:
-        """Work until everything is settled, or until drained; raise what stopped the run."""
+        """Work until all that the journal has is settled, or until drained; raise what stopped the run. Can be called again."""
+        self._exhausted = False
         try:
             async with anyio.create_task_group() as group:
                 self._working = self._workers
@@ -174,6 +175,12 @@ class Runner:
         self._brakes.give_up()
         self._wake()
         self._hungry.set()
+
+    async def rest(self, seconds: float) -> None:
+        """Do nothing for so long, or until drained."""
+        with anyio.move_on_after(seconds):
+            while not self._draining:
+                await self._changed.wait()
 
     @property
     def drained(self) -> bool:

@@ -1,5 +1,7 @@
 """What the server shows of devices, for a plan: their channels, and an inventory of each app (contract C7)."""
 
+import shlex
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from ..endpoints.devices import DeviceFilter
@@ -12,6 +14,7 @@ from .stage import Stage
 PAGE: Final = 200
 """Devices a page when an app is listed for a plan."""
 _NAMED_CHANNELS: Final = 10
+_NAMED_SHORTCUTS: Final = 5
 
 
 async def check_channels(stage: Stage, client: Caller) -> None:
@@ -77,6 +80,26 @@ async def scan(stage: Stage, client: Caller, app_id: str, budget: float) -> Scan
         part = f"{counted(pages, 'page')} of {PAGE}"
         remarks.append(f"{app_id} was listed in part ({part}): which of its devices are unknown cannot be told")
     return Scan(complete, remarks)
+
+
+async def shortcuts(stage: Stage, client: Caller, protected: AbstractSet[str]) -> list[str]:
+    """Say where one request would bring devices what the plan brings them with many: where all of a channel go to another."""
+    remarks: list[str] = []
+    for app_id, name, goal, devices in await stage.moved_together(_NAMED_SHORTCUTS):
+        if protected & {name, f"{app_id}/{name}"}:
+            continue
+        channels = client.client_of(app_id).channels
+        try:
+            channel, bundle = await channels.get(app_id, name), (await channels.get(app_id, goal)).bundle_name
+        except (ChannelNotFound, PermissionDenied):
+            continue
+        # Who has no link of its own follows a public channel: pointing it elsewhere would change more than the plan does.
+        if channel.public or bundle is None:
+            continue
+        command = shlex.join(["capgo-async", "bundles", "promote", app_id, bundle, name])
+        moved = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
+        remarks.append(f"{moved}: pointing {name} at the bundle of {goal} is one request ({command})")
+    return remarks
 
 
 def _observation(device: Device) -> tuple[str, str | None]:

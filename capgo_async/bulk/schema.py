@@ -75,6 +75,17 @@ TABLES: Final = (
         name TEXT,
         change INTEGER REFERENCES changes
     ) STRICT""",
+    # last_id is that of the last operation of the wave; what a stop told of is not told again.
+    """CREATE TABLE waves (
+        number INTEGER PRIMARY KEY,
+        numerator INTEGER NOT NULL,
+        denominator INTEGER NOT NULL,
+        last_id INTEGER NOT NULL DEFAULT 0,
+        told_failed INTEGER NOT NULL DEFAULT 0,
+        told_contradicted INTEGER NOT NULL DEFAULT 0,
+        verified_at TEXT,
+        bake_until TEXT
+    ) STRICT""",
     """CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
         started_at TEXT NOT NULL,
@@ -128,6 +139,19 @@ DUPLICATES: Final = """
     UPDATE staged SET fate = 'skipped', reason = 'identical to line ' || found.first
     FROM (SELECT app, name, min(line) AS first FROM staged WHERE fate = '' GROUP BY app, name HAVING count(*) > 1) AS found
     WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
+"""
+
+# Unlinking a device, moving it away or renewing its link changes nothing for whoever protects a channel.
+PROTECTED: Final = """
+    UPDATE staged SET fate = 'rejected', reason = found.channel || ' of ' || found.app_id || ' is protected by ' || ?2
+    FROM (
+        SELECT line, app_id, CASE
+            WHEN kind = 'link_device' THEN argument
+            WHEN kind IN ('update_channel', 'promote_bundle', 'delete_channel') THEN name END AS channel
+        FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE fate = ''
+    ) AS found
+    WHERE staged.line = found.line
+        AND EXISTS (SELECT 1 FROM json_each(?1) WHERE value IN (found.channel, found.app_id || '/' || found.channel))
 """
 
 # What devices to renew are linked to is known only now; nothing is renewed that no listing shows.
@@ -204,12 +228,49 @@ UNKNOWN: Final = """
     AND NOT EXISTS (SELECT 1 FROM inventory AS i WHERE i.app = staged.app AND i.device = staged.name)
 """
 
+# Where all devices that are linked to a channel go to another: channel, the other, and how many, most first.
+MOVED_TOGETHER: Final = """
+    SELECT app_id, moving.channel, moving.goal, moving.devices
+    FROM (
+        SELECT staged.app AS app, i.channel AS channel, min(argument) AS goal, count(*) AS devices
+        FROM staged JOIN changes ON changes.id = staged.change
+        JOIN inventory AS i ON i.app = staged.app AND i.device = staged.name
+        WHERE staged.fate = '' AND kind = 'link_device' AND i.channel IS NOT NULL
+        GROUP BY staged.app, i.channel HAVING count(DISTINCT argument) = 1 AND count(*) > 1
+    ) AS moving
+    JOIN (SELECT app, channel, count(*) AS devices FROM inventory GROUP BY app, channel) AS linked
+        ON linked.app = moving.app AND linked.channel = moving.channel AND linked.devices = moving.devices
+    JOIN scans ON scans.app = moving.app AND scans.complete
+    JOIN apps ON apps.id = moving.app
+    ORDER BY moving.devices DESC, app_id, moving.channel LIMIT ?
+"""
+
+# How many devices each app has, where a listing showed all of them.
+LISTED: Final = """
+    SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app
+    WHERE complete GROUP BY inventory.app
+"""
+
 # Interleaved by app, in the order of the input within an app, so that the limits of all apps are used together.
 PLAN: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)
     SELECT line, app, name, change, former, former_value
     FROM (SELECT *, row_number() OVER (PARTITION BY app ORDER BY line) AS turn FROM ({FORMERS}))
     ORDER BY turn, app
+"""
+# The first shares of all apps before the rest of any. A share of an app is rounded up: also the smallest app is in each wave.
+PLAN_IN_WAVES: Final = f"""
+    INSERT INTO operations (line, app, name, change, former, former_value)
+    SELECT line, app, name, change, former, former_value
+    FROM (SELECT *, row_number() OVER (PARTITION BY app ORDER BY line) AS turn FROM ({FORMERS}))
+    JOIN (SELECT app AS of, count(*) AS total FROM staged WHERE fate = '' GROUP BY app) ON of = app
+    ORDER BY (SELECT min(number) FROM waves WHERE (turn - 1) * denominator < numerator * total), turn, app
+"""
+LAST_OF_WAVES: Final = """
+    UPDATE waves SET last_id = (
+        SELECT coalesce(sum((total * numerator + denominator - 1) / denominator), 0)
+        FROM (SELECT count(*) AS total FROM operations GROUP BY app)
+    )
 """
 OTHERS: Final = """
     INSERT INTO others (line, fate, reason, app_id, name, change)

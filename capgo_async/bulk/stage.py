@@ -37,6 +37,15 @@ class Finding(NamedTuple):
     former: FormerState
 
 
+class Moved(NamedTuple):
+    """All `devices` that are linked to `channel` go to `goal`."""
+
+    app_id: str
+    channel: str
+    goal: str
+    devices: int
+
+
 class Stage(Protocol):
     """Where rows are kept while they are compared; `staging.Staging` is one."""
 
@@ -46,6 +55,10 @@ class Stage(Protocol):
 
     async def compare_rows(self) -> None:
         """Reject contradictions, skip duplicates."""
+        ...
+
+    async def protect(self, channels: Sequence[str], by: str) -> None:
+        """Reject what changes these channels."""
         ...
 
     async def pairs(self) -> list[Pair]:
@@ -74,6 +87,10 @@ class Stage(Protocol):
 
     async def settle(self, findings: Sequence[Finding]) -> None:
         """Note what looking at targets brought."""
+        ...
+
+    async def moved_together(self, most: int) -> list[Moved]:
+        """Return which channels lose all their devices to one other."""
         ...
 
     async def unknown(self) -> int:

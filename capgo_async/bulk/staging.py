@@ -2,15 +2,18 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Self
+
+import msgspec
 
 from . import schema
 from .database import Database, Mode
 from .kinds import KINDS
 from .operations import Change, FormerState, Operation, Row, change_of, operation_of
 from .records import Measures, begin_run, end_run, write_facts
-from .stage import Finding, Pair, Staged
+from .stage import Finding, Moved, Pair, Staged
 
 
 class Staging:
@@ -49,6 +52,11 @@ class Staging:
         """Reject rows that contradict each other, and skip those that repeat another."""
         await self._database.run(_compare_rows)
 
+    async def protect(self, channels: Sequence[str], by: str) -> None:
+        """Reject the rows that change one of `channels`, each a name or an app and a name, or link devices to it."""
+        names = msgspec.json.encode(channels).decode()
+        await self._database.run(_execute_with, schema.PROTECTED, (names, by))
+
     async def pairs(self) -> list[Pair]:
         """Return the apps and changes that the staged rows ask for."""
         return await self._database.run(_pairs)
@@ -80,6 +88,10 @@ class Staging:
         """Note what looking at the targets of rows brought."""
         await self._database.run(self._settle, findings)
 
+    async def moved_together(self, most: int) -> list[Moved]:
+        """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
+        return await self._database.run(_moved_together, most)
+
     async def unknown(self) -> int:
         """Return how many staged devices a complete listing did not show."""
         return await self._database.run(_count, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")
@@ -93,9 +105,9 @@ class Staging:
         """Return up to `most` rejected rows behind the line `after`, as line and reason."""
         return await self._database.run(_rejected, after, most)
 
-    async def finish(self, facts: dict[str, object], measures: Measures) -> None:
-        """Plan what is left, write the job's `facts` and what planning it took, and close the file, durable."""
-        await self._database.run(_finish, facts, measures)
+    async def finish(self, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction] = ()) -> None:
+        """Plan what is left, in `waves`, write the job's `facts` and what planning it took, and close the file, durable."""
+        await self._database.run(_finish, facts, measures, waves)
         # Durable, and in the mode in which it will be run.
         await self._database.configure("VACUUM", "PRAGMA synchronous = FULL", "PRAGMA journal_mode = WAL")
         await self._database.aclose()
@@ -203,6 +215,10 @@ def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) 
     ]
 
 
+def _moved_together(connection: sqlite3.Connection, most: int) -> list[Moved]:
+    return [Moved(*found) for found in connection.execute(schema.MOVED_TOGETHER, (most,))]
+
+
 def _columns(former: FormerState) -> tuple[str, str | None]:
     return former.known, former.value
 
@@ -230,8 +246,14 @@ def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tup
     return rows.fetchall()
 
 
-def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures) -> None:
+def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]) -> None:
     facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")}
-    _execute(connection, schema.OTHERS, schema.PLAN, "DROP TABLE staged", "DROP TABLE inventory", "DROP TABLE scans")
+    facts["listed"] = dict(connection.execute(schema.LISTED).fetchall())
+    connection.executemany(
+        "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
+        ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
+    )
+    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+    _execute(connection, "DROP TABLE staged", "DROP TABLE inventory", "DROP TABLE scans")
     write_facts(connection, facts)
     end_run(connection, begin_run(connection, measures), "planned", measures)

@@ -1,6 +1,6 @@
 """Compares what a job did with what the server shows afresh: one request a page, not one a device (contract C7, G4)."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from ..endpoints.devices import DeviceFilter
@@ -57,18 +57,21 @@ class VerifiedJournal(Protocol):
         ...
 
 
-async def verify(journal: VerifiedJournal, client: Caller, pause: Pause) -> tuple[str, ...]:
+async def verify(
+    journal: VerifiedJournal, client: Caller, pause: Pause, apps: Collection[str] | None = None
+) -> tuple[str, ...]:
     """Give every done operation a verdict from fresh looks; return what those could not prove.
 
     What contradicts is looked at a second time after `pause`. A device that no listing shows is `cannot_tell`: the inventory
     holds only devices that called in (contract C7). An app whose listing fails stays `unchecked`, and the failure is raised.
+    With `apps` only what was done in these is looked at.
     """
     await client.prepare()
     first = _Look(journal, client)
-    for app_id, kinds in _by_app(await journal.done_by_app()).items():
+    for app_id, kinds in _by_app(await journal.done_by_app(), apps).items():
         await journal.begin_verdicts(app_id)
         await first.take(app_id, kinds)
-    contradicted = _by_app(await journal.contradicted_by_app())
+    contradicted = _by_app(await journal.contradicted_by_app(), apps)
     if contradicted:
         await pause(SECOND_LOOK_SECONDS)
         second = _Look(journal, client)
@@ -158,10 +161,11 @@ _VERDICTS: Final[Mapping[State, Verdict]] = {
 }
 
 
-def _by_app(counts: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
+def _by_app(counts: Iterable[tuple[str, str, int]], apps: Collection[str] | None) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for app_id, kind, operations in counts:
-        found.setdefault(app_id, {})[kind] = operations
+        if apps is None or app_id in apps:
+            found.setdefault(app_id, {})[kind] = operations
     return found
 
 

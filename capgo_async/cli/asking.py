@@ -51,20 +51,28 @@ class Question:
 
     async def confirmed(self, question: str) -> bool:
         """Ask, and tell whether the answer is yes; a terminal that goes away says no."""
+        return (await self._answer_to(f"{question} [y/N] ")).lower() in {"y", "yes"}
+
+    async def confirmed_by(self, number: int, question: str) -> bool:
+        """Ask for a number to be typed, and tell whether it was; a terminal that goes away says no."""
+        answer = await self._answer_to(f"{question} [type the number of operations] ")
+        return answer.replace(",", "") == str(number)
+
+    async def _answer_to(self, question: str) -> str:
         answer = b""
         try:
-            os.write(self._terminal, f"{question} [y/N] ".encode())
+            os.write(self._terminal, question.encode())
             while not await to_thread.run_sync(self._answered):
                 pass
             answer = os.read(self._terminal, 1024)
         except OSError:
-            return False
+            return ""
         finally:
             # Where nobody pressed return, what is said next would go on in the question's line.
             if not answer.endswith(b"\n"):
                 with contextlib.suppress(OSError):
                     os.write(self._terminal, b"\n")
-        return answer.strip().lower() in {b"y", b"yes"}
+        return answer.decode(errors="replace").strip()
 
     def _answered(self) -> bool:
         return bool(select.select([self._terminal], [], [], _GLANCE)[0])

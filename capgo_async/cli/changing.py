@@ -44,7 +44,7 @@ async def change_many(
     """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
 
     async def plan(path: Path, caller: Caller, rejections: Rejections) -> Job:
-        options = planning.options()
+        options = planning.options(connection)
         if not isinstance(source, Drawing):
             rows = source(caller) if callable(source) else source
             return await Job.create(path, rows, client=caller, options=options, on_rejected=rejections)
@@ -64,7 +64,7 @@ async def carry_out(
     plan: Plan, verb: str, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
 ) -> int:
     """Make a job by `plan`, and unless only that is wanted run it; return the exit code."""
-    manner = Manner(undertaking.rebind, stopping.limits(invocation.speech))
+    manner = Manner(undertaking, stopping.limits(invocation.speech))
     question = None if undertaking.plan_only else open_question(undertaking)
     try:
         async with connection.client() as client:

@@ -77,7 +77,7 @@ async def undo_job(
 
     async def plan(to: Path, caller: Caller, rejections: Rejections) -> Job:
         async with await Job.open(path, read_only=True) as job:
-            return await job.undo(to, client=caller, on_rejected=rejections)
+            return await job.undo(to, client=caller, thresholds=connection.thresholds(), on_rejected=rejections)
 
     return await carry_out(plan, "undo", undertaking, stopping, connection, invocation)
 
@@ -93,7 +93,7 @@ async def run_job(
     failed: OnlyFailed = False,
 ) -> int:
     """Send what is open of a job, and ask before unless it was run before."""
-    manner = Manner(running.rebind, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
+    manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
     async with connection.client() as client, await Job.open(path, client=client) as job:
         asks = not running.yes and not job.begun and job.plan.requests
         question = open_question(running) if asks else None

@@ -7,7 +7,7 @@ from typing import Final
 from ..errors import ConfigurationError
 
 _DURATION: Final = re.compile(
-    r"(?=\d)(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?", re.ASCII
+    r"(?=\d)(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+(?:\.\d+)?)s)?", re.ASCII
 )
 _WALL: Final = re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
 _DAYS: Final = 3
@@ -18,7 +18,7 @@ def read_duration(text: str, option: str = "--max-duration") -> float:
     """Return the seconds that `90s`, `30m`, `2h`, `1h30m` or `30d` stand for; raises `ConfigurationError`."""
     found = _DURATION.fullmatch(text.strip())
     seconds = (
-        timedelta(**{unit: int(number) for unit, number in found.groupdict("0").items()}).total_seconds() if found else 0.0
+        timedelta(**{unit: float(number) for unit, number in found.groupdict("0").items()}).total_seconds() if found else 0.0
     )
     if not seconds:
         message = f"{option} {text} is no time such as 90s, 30m, 1h30m or 30d"

@@ -3,18 +3,22 @@
 import contextlib
 import enum
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 from typer import Argument, Option
 
-from ..bulk import Options, Unknown
+from ..bulk import Options, Thresholds, Unknown
+from ..bulk.stopping import read_share
 from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
 from ..ring import Caller, KeyRing
 from .group import Group
-from .profiles import Profile, read_profile
+from .moments import read_duration
+from .profiles import Profile, path_of_profiles, read_profile, read_protected
 from .speech import Speech
 
 AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.example.app.", show_default=False)]
@@ -138,6 +142,14 @@ class Connection(Output, frozen=True, kw_only=True):
         words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
         return [*words, "--allow-plain-http"] if self.allow_plain_http else words
 
+    def thresholds(self) -> Thresholds:
+        """Return up to what a plan needs no more than a yes."""
+        return self._profile().thresholds()
+
+    def protected(self) -> tuple[str, ...]:
+        """Return the channels that no plan may change; raises `ConfigurationError`."""
+        return *read_protected(), *self._profile().protected_channels
+
     def _profile(self) -> Profile:
         return Profile() if self.profile is None else read_profile(self.profile)
 
@@ -145,7 +157,24 @@ class Connection(Output, frozen=True, kw_only=True):
         return self.api_key or (profile.api_key.secret() if profile.api_key else None)
 
 
-class Running(Group, frozen=True, kw_only=True):
+class Confirming(Group, frozen=True, kw_only=True):
+    """What is asked before a job is run."""
+
+    confirm: Annotated[
+        int | None,
+        Option(
+            "--confirm",
+            metavar="N",
+            help="Send without a question, if the plan has exactly N operations; one that reaches far needs it.",
+            show_default=False,
+        ),
+    ] = None
+    no_drift: Annotated[
+        bool, Option("--no-drift", help="Do not look at what changed since a plan of more than ten minutes ago.")
+    ] = False
+
+
+class Running(Confirming, frozen=True, kw_only=True):
     """How a job is run."""
 
     yes: Annotated[bool, Option("--yes", "-y", help="Send without a question.")] = False
@@ -166,7 +195,37 @@ class Undertaking(Running, frozen=True, kw_only=True):
     plan_only: Annotated[bool, Option("--plan-only", help="Stop after the plan and keep it.")] = False
 
 
-class Planning(Undertaking, frozen=True, kw_only=True):
+class InWaves(Undertaking, frozen=True, kw_only=True):
+    """In which waves changes are sent."""
+
+    waves: Annotated[
+        str | None,
+        Option(
+            "--waves",
+            metavar="SHARES",
+            help="Rising shares of each app, such as 1%,10%,100%: each is verified before the next begins.",
+            show_default=False,
+        ),
+    ] = None
+    bake: Annotated[
+        str | None,
+        Option("--bake", metavar="TIME", help="Rest between waves, such as 30s, 10m or 2h.", show_default=False),
+    ] = None
+
+    def shares(self) -> tuple[Fraction, ...]:
+        """Return the shares of the waves; raises `ConfigurationError`."""
+        try:
+            return tuple(read_share(share) for share in self.waves.split(",")) if self.waves is not None else ()
+        except ValueError as error:
+            message = f"--waves: {error}"
+            raise ConfigurationError(message) from None
+
+    def bake_seconds(self) -> float:
+        """Return the rest between waves; raises `ConfigurationError`."""
+        return read_duration(self.bake, "--bake") if self.bake is not None else 0.0
+
+
+class Planning(InWaves, frozen=True, kw_only=True):
     """How many changes are planned."""
 
     app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
@@ -179,9 +238,16 @@ class Planning(Undertaking, frozen=True, kw_only=True):
             raise ConfigurationError(message)
         return self.app[0] if self.app else None
 
-    def options(self) -> Options:
-        """Return how the plan is made."""
-        return Options(reject_bad_rows=self.reject_bad_rows)
+    def options(self, connection: Connection) -> Options:
+        """Return how the plan is made; raises `ConfigurationError`."""
+        return Options(
+            reject_bad_rows=self.reject_bad_rows,
+            waves=self.shares(),
+            bake_seconds=self.bake_seconds(),
+            thresholds=connection.thresholds(),
+            protected=connection.protected(),
+            protected_by=str(path_of_profiles()),
+        )
 
 
 class DevicePlanning(Planning, frozen=True, kw_only=True):
@@ -189,9 +255,9 @@ class DevicePlanning(Planning, frozen=True, kw_only=True):
 
     unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND
 
-    def options(self) -> Options:
-        """Return how the plan is made."""
-        return Options(reject_bad_rows=self.reject_bad_rows, unknown=self.unknown)
+    def options(self, connection: Connection) -> Options:
+        """Return how the plan is made; raises `ConfigurationError`."""
+        return msgspec.structs.replace(super().options(connection), unknown=self.unknown)
 
 
 class SettingsPlanning(Planning, frozen=True, kw_only=True):
@@ -201,6 +267,6 @@ class SettingsPlanning(Planning, frozen=True, kw_only=True):
         bool, Option("--old-servers", help="Also on servers before 12.198, where the bundle is sent along with settings.")
     ] = False
 
-    def options(self) -> Options:
-        """Return how the plan is made."""
-        return Options(reject_bad_rows=self.reject_bad_rows, old_servers=self.old_servers)
+    def options(self, connection: Connection) -> Options:
+        """Return how the plan is made; raises `ConfigurationError`."""
+        return msgspec.structs.replace(super().options(connection), old_servers=self.old_servers)

@@ -9,6 +9,13 @@ api_key = {env = "CAPGO_PRODUCTION_KEY"}
 
 [profiles.production.apps]
 "com.example.app" = {env = "CAPGO_EXAMPLE_KEY"}
+
+A plan that reaches further than `confirm_operations`, `confirm_share` (such as "25%") of an app in which at least
+`confirm_share_from` operations fall, or `confirm_destroying` asks for its exact number. What changes a protected channel, or
+links devices to it, is refused: `protected_channels` of the profile and, whatever the profile,
+
+[protected]
+channels = ["production", "com.example.app/beta"]
 """
 
 import contextlib
@@ -19,6 +26,8 @@ from typing import Final
 import msgspec
 import platformdirs
 
+from ..bulk import Thresholds
+from ..bulk.stopping import read_share
 from ..errors import ConfigurationError
 
 FILE_VARIABLE: Final = "CAPGO_CONFIG"
@@ -58,8 +67,28 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     concurrency: int | None = None
     auth_header: str | None = None
     dialect: str | None = None
+    confirm_operations: int | None = None
+    confirm_share: str | None = None
+    confirm_share_from: int | None = None
+    confirm_destroying: int | None = None
+    protected_channels: tuple[str, ...] = ()
     organizations: dict[str, Reference] = {}
     apps: dict[str, Reference] = {}
+
+    def thresholds(self) -> Thresholds:
+        """Return up to what a plan needs no more than a yes; raises `ConfigurationError`."""
+        try:
+            share = None if self.confirm_share is None else read_share(self.confirm_share)
+        except ValueError as error:
+            message = f"confirm_share of the profile: {error}"
+            raise ConfigurationError(message) from None
+        given = {
+            "operations": self.confirm_operations,
+            "share": share,
+            "share_from": self.confirm_share_from,
+            "destroying": self.confirm_destroying,
+        }
+        return msgspec.structs.replace(Thresholds(), **{name: value for name, value in given.items() if value is not None})
 
     def keys(self) -> dict[str, str]:
         """Return the keys of organizations and apps, by id."""
@@ -74,7 +103,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return found
 
 
+class _Protected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    channels: tuple[str, ...] = ()
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True):
+    protected: _Protected = _Protected()
     profiles: dict[str, Profile] = {}
 
 
@@ -87,8 +121,28 @@ def path_of_profiles() -> Path:
 def read_profile(name: str) -> Profile:
     """Return the profile of this name; raises `ConfigurationError` with the file and the reason."""
     path = path_of_profiles()
+    found = _read(path)
+    if name not in found.profiles:
+        known = ", ".join(found.profiles) or "none"
+        message = f"{path} has no profile {name!r}; it has {known}"
+        raise ConfigurationError(message)
+    return found.profiles[name]
+
+
+def read_protected() -> tuple[str, ...]:
+    """Return the channels that are protected whatever the profile; raises `ConfigurationError` like `read_profile`.
+
+    Where no file is named and none lies in the platform's directory, nothing is protected.
+    """
+    path = path_of_profiles()
+    if not os.environ.get(FILE_VARIABLE) and not path.exists():
+        return ()
+    return _read(path).protected.channels
+
+
+def _read(path: Path) -> _File:
     try:
-        found = msgspec.toml.decode(path.read_bytes(), type=_File)
+        return msgspec.toml.decode(path.read_bytes(), type=_File)
     except OSError as error:
         message = f"{path}, where profiles stand, cannot be read: {error.strerror}"
         raise ConfigurationError(message) from error
@@ -99,8 +153,3 @@ def read_profile(name: str) -> Profile:
             reason += "; a key is {env = NAME} or {file = PATH} there, never the key itself"
         message = f"{path}: {reason}"
         raise ConfigurationError(message) from None
-    if name not in found.profiles:
-        known = ", ".join(found.profiles) or "none"
-        message = f"{path} has no profile {name!r}; it has {known}"
-        raise ConfigurationError(message)
-    return found.profiles[name]

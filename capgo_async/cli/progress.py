@@ -62,7 +62,7 @@ class Follower:
         said, times = (0, 0, ""), 0
         while True:
             await anyio.sleep(_LINE_SECONDS)
-            found = (self.settled, self.failed, self._rest()[1])
+            found = (self.settled, self.failed, self._rest()[1] if self._job.baking_until is None else "bake")
             times += 1
             if found != said or times >= _LINES_ALIKE:
                 said, times = found, 0
@@ -87,6 +87,8 @@ class Follower:
         elapsed = now - self._started
         rate = self.settled / elapsed if elapsed > 0 else 0.0
         seconds, limit = self._rest()
+        if self._job.baking_until is not None:
+            return self._failures(), f"baking until {self._job.baking_until.astimezone():%H:%M:%S}"
         if limit:
             return self._failures(), _until(seconds, limit), *self._parked()
         if now - self._latest >= _LONG:

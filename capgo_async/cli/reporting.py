@@ -72,10 +72,12 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
     least = time_of(server_limits(), plan.apps)
     if speech.json:
         planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": least}
+        planned |= {"waves": plan.waves, "bake_seconds": plan.bake_seconds}
+        planned |= {"planning_requests": plan.planning_requests, "saved": plan.saved}
         speech.emit({**msgspec.to_builtins(report), **facts, **planned})
         return
     lines = [f"{job.path}: from {facts['source']}, made {facts['created_at']} for {facts['base_url']}", _rows_of(report)]
-    lines += plan.contents()
+    lines += [*plan.contents(), *map(str, plan.waves)]
     if plan.unknown:
         lines.append(f"{counted(plan.unknown, 'device')} in no inventory when it was planned")
     lines += _outcomes(report)

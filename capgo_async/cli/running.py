@@ -1,10 +1,11 @@
 """Runs a job: asks first, follows it, lets signals drain or stop it, reports."""
 
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 from ..bulk import Job, Report, Which
-from ..bulk.report import ExitCode
-from ..errors import DiskFull, JobError, SafetyStop
+from ..bulk.report import ExitCode, counted
+from ..errors import ConfigurationError, DiskFull, JobError, SafetyStop
 from ..ring import Caller
 from .alongside import alongside
 from .asking import Question
@@ -19,9 +20,13 @@ from .stopping import Limits
 class Manner(NamedTuple):
     """How a job is run."""
 
-    rebind: bool = False
+    running: Running = Running()
     limits: Limits = Limits()
     which: Which = Which.OPEN
+
+
+_FRESH: Final = timedelta(minutes=10)
+"""A plan that is younger is taken for what it says."""
 
 
 class Terms(NamedTuple):
@@ -35,8 +40,8 @@ class Terms(NamedTuple):
 
 
 def open_question(running: Running) -> Question | None:
-    """Return where to ask, `None` with `--yes`; raises `ConfigurationError` where there is no terminal."""
-    return None if running.yes else Question()
+    """Return where to ask, `None` with `--yes` or `--confirm`; raises `ConfigurationError` where there is no terminal."""
+    return None if running.yes or running.confirm is not None else Question()
 
 
 async def confirm_and_run(job: Job, terms: Terms) -> int:
@@ -47,6 +52,7 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
         report = await job.report()
         _tell(job, report, terms)
         return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
+    await _show_drift(job, terms)
     if not await _confirmed(job, terms):
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
         return ExitCode.INTERRUPTED
@@ -79,7 +85,7 @@ async def followed(job: Job, client: Caller, invocation: Invocation, manner: Man
             follower.follow,
             lambda: job.run(
                 client,
-                rebind=manner.rebind,
+                rebind=manner.running.rebind,
                 progress=follower,
                 rules=manner.limits.rules,
                 bounds=manner.limits.bounds,
@@ -88,9 +94,32 @@ async def followed(job: Job, client: Caller, invocation: Invocation, manner: Man
         )
 
 
+async def _show_drift(job: Job, terms: Terms) -> None:
+    """Say what changed since a plan was made, unless it was just made, or begun, or nobody wants to know."""
+    age = datetime.now(UTC) - datetime.fromisoformat(job.facts["created_at"])
+    if job.begun or not job.plan.requests or terms.manner.running.no_drift or age < _FRESH:
+        return
+    terms.invocation.speech.say(str(await job.drift(terms.client, rebind=terms.manner.running.rebind)))
+
+
 async def _confirmed(job: Job, terms: Terms) -> bool:
     """Ask, unless nothing is left to send, or the job was run before, which was confirmed then."""
-    plan = job.plan
-    if terms.question is None or job.begun or not plan.requests:
+    plan, given = job.plan, terms.manner.running.confirm
+    if job.begun or not plan.requests:
         return True
-    return await terms.question.confirmed(printable(plan.question(terms.client.base_url)))
+    if given is not None and given != plan.planned:
+        raise _unconfirmed(job, terms, f"--confirm {given} is not the number of its operations")
+    if plan.needs_confirmation is not None and given is None and terms.question is None:
+        raise _unconfirmed(job, terms, f"it reaches far, and --yes is not enough ({plan.needs_confirmation})")
+    if terms.question is None:
+        return True
+    question = printable(plan.question(terms.client.base_url))
+    if plan.needs_confirmation is None:
+        return await terms.question.confirmed(question)
+    return await terms.question.confirmed_by(plan.planned, question)
+
+
+def _unconfirmed(job: Job, terms: Terms, why: str) -> ConfigurationError:
+    number = job.plan.planned
+    terms.invocation.speech.say(f"{resume_line(job.path, terms.connection)} --confirm {number}")
+    return ConfigurationError(f"this plan has {counted(number, 'operation')}: {why}; nothing was sent; say --confirm {number}")

@@ -149,3 +149,41 @@ def test_a_key_that_cannot_be_read_does_not_let_another_be_said(
     option = ("--api-key", KEY) if given == "option" else ()
     result = unaimed("channels", "get", APP, f"echo-{KEY}", "--profile", "here", *option)
     assert "[API key]" in result.stderr, result.stderr
+
+
+RELINK = ("devices", "relink", "d.csv", "--app", APP, "--channel", "beta", "--yes")
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "code"),
+    [
+        ('[protected]\nchannels = ["production", "beta"]\n', "", 2),
+        (f'[protected]\nchannels = ["{APP}/beta"]\n', "", 2),
+        ('[protected]\nchannels = ["beta"]\n[profiles.here]\n', "here", 2),
+        ('[profiles.here]\nprotected_channels = ["beta"]\n', "here", 2),
+        ('[profiles.here]\nprotected_channels = ["beta"]\n', "", 0),
+        ('[protected]\nchannels = ["production", "com.other.app/beta"]\n', "", 0),
+    ],
+)
+def test_protected_channels_are_refused_with_and_without_a_profile(
+    capgo: Command, server: Served, profiles: Path, *, text: str, profile: str, code: int
+) -> None:
+    write(profiles, text)
+    csv_of(profiles.with_name("d.csv"))
+    result = capgo(*RELINK, *(("--profile", profile) if profile else ()))
+    assert result.exit_code == code, result.stderr
+    assert bool(server.sent()) is (code == 0)
+    assert (f"beta of {APP} is protected by {profiles}" in result.stderr) is (code == 2)
+
+
+@pytest.mark.parametrize("text", ["[protected]\nchannel = []\n", '[protected]\nchannels = "beta"\n', "[protected", None])
+def test_a_protection_that_cannot_be_read_protects_from_everything(
+    capgo: Command, server: Served, profiles: Path, text: str | None
+) -> None:
+    if text is not None:
+        write(profiles, text)
+    csv_of(profiles.with_name("d.csv"))
+    result = capgo(*RELINK)
+    assert result.exit_code == 2
+    assert str(profiles) in result.stderr
+    assert not server.sent()

@@ -159,7 +159,7 @@ def test_a_bound_on_time_is_told_with_its_moment(here: Path, unaimed: Command, m
         (("--no-stop", "--stop-consecutive", "9"), "--no-stop switches all rules off"),
         (("--max-requests", "0"), "at most 0 requests could send nothing"),
         (("--max-duration", "0s"), "--max-duration 0s is no time"),
-        (("--max-duration", "5"), "--max-duration 5 is no time such as 90s, 30m, 2h or 1h30m"),
+        (("--max-duration", "5"), "--max-duration 5 is no time such as 90s, 30m, 1h30m or 30d"),
         (("--until", "25:00"), "--until 25:00 is neither HH:MM nor a moment"),
         (("--until", "2026-01-01T00:00"), "has no zone: write 2026-01-01T00:00Z for UTC"),
         (("--until", "2020-01-01T00:00Z"), "--until 2020-01-01T00:00Z is over"),
@@ -185,13 +185,14 @@ def test_what_is_not_given_is_as_in_the_engine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1h1m1s", 3661), (" 5m ", 300)]
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1h1m1s", 3661), (" 5m ", 300), ("1d", 86400), ("0.5s", 0.5)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert read_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0s", "0h0m", "1", "m", "30m1h", "1.5h", "-1s", "1d", "1h 30m"])
+@pytest.mark.parametrize("text", ["", "0s", "0h0m", "1", "m", "30m1h", "1.5h", "-1s", "1w", "1h 30m"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no time such as"):
         read_duration(text)

@@ -1,4 +1,4 @@
-"""What a job says of itself, and the server and keys that it is bound to."""
+"""What a job file says of the job itself, as JSON by name."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -27,20 +27,27 @@ _FACTS: Final = frozenset(
 """What every job says of itself."""
 
 
-def check_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Raise `JobError` for a job that does not say what every job says."""
+def check(path: Path, facts: dict[str, Any]) -> None:
+    """Raise `JobError` where something is missing."""
     if missing := _FACTS - facts.keys():
         message = f"{path} is damaged: it does not say its {', '.join(sorted(missing))}"
         raise JobError(message)
 
 
 def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> dict[str, Any]:
-    """Return what a job of `source` says of itself; keys are told by a digest with `salt`."""
+    """Return what a new job says of itself; what planning finds out comes to it."""
     return {
         "source": source.name,
         "source_digest": source.digest,
         "asked": source.asked,
-        "options": {"reject_bad_rows": options.reject_bad_rows, "unknown": str(options.unknown)},
+        "options": {
+            "reject_bad_rows": options.reject_bad_rows,
+            "unknown": str(options.unknown),
+            "old_servers": options.old_servers,
+            "waves": [str(share) for share in options.waves],
+            "bake_seconds": options.bake_seconds,
+        },
+        "thresholds": options.thresholds.facts(),
         "base_url": client.base_url,
         "key_salt": salt.hex(),
         "key_fingerprint": client.fingerprint(salt),
