@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..bulk.report import ExitCode
-from ..endpoints.channels import ChannelSettings
+from ..endpoints.channels import METADATA_AS, ChannelSettings
 from ..models import Channel
 from .asking import ask_before
 from .commands import Invocation, command
@@ -16,6 +16,10 @@ from .settings import Settings, SomeSettings, names_of, read_settings
 commands = typer.Typer(name="channels", help="Look at channels, create, change and delete them.", no_args_is_help=True)
 
 ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel, exactly as it is spelt.", show_default=False)]
+
+MetadataAs = Annotated[
+    str, typer.Option("--metadata-as", metavar="WORD", help="What this server calls disable_auto_update=metadata.")
+]
 
 
 @command(commands, "list")
@@ -35,22 +39,32 @@ async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, 
 
 @command(commands, "create", epilog=names_of(ChannelSettings))
 async def create_channel(
-    app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation, settings: SomeSettings = None
+    app_id: AppId,
+    name: ChannelName,
+    connection: Connection,
+    invocation: Invocation,
+    settings: SomeSettings = None,
+    metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
     """Create a channel; one that exists is left as it is."""
     wanted = read_settings(settings, ChannelSettings) if settings else None
     async with connection.client() as client:
-        return _print(await client.channels.create(app_id, name, wanted), invocation)
+        return _print(await client.channels.create(app_id, name, wanted, metadata_as=metadata_as), invocation)
 
 
 @command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists.")
 async def update_channel(
-    app_id: AppId, name: ChannelName, settings: Settings, connection: Connection, invocation: Invocation
+    app_id: AppId,
+    name: ChannelName,
+    settings: Settings,
+    connection: Connection,
+    invocation: Invocation,
+    metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
     """Change a channel that exists; its bundle stays unless bundle=NAME gives it another."""
     changes = read_settings(settings, ChannelSettings)
     async with connection.client() as client:
-        await client.channels.update(app_id, name, changes)
+        await client.channels.update(app_id, name, changes, metadata_as=metadata_as)
         return _print(await client.channels.get(app_id, name), invocation)
 
 
