@@ -31,7 +31,7 @@
         ├── SafetyStop            a rule stopped the run; what is open can be run later
         └── DiskFull              no room for the job file
 
-No exception carries the API key.
+No exception carries the API key. Past 300 lines because the tree is read in one place, with what each error advises.
 """
 
 import re

@@ -19,6 +19,7 @@ from capgo_async.endpoints.organizations import OrganizationSettings
 from capgo_async.models import ApiKey
 from capgo_async.resources import ApiKeys
 from capgo_async.sandbox import Binding, Settings
+from capgo_async.sandbox.exchange import Dialect
 from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, USER_EMAIL, USER_ID
 
 
@@ -37,6 +38,19 @@ def test_a_bundle_that_is_taken_away_is_seen_to_be_gone(capgo: Command) -> None:
     assert result.exit_code == 0
     assert ["version", "null"] in [line.split() for line in result.stdout.splitlines()]
     assert json.loads(capgo("channels", "get", APP, "production", "--json").stdout)["version"] is None
+
+
+@pytest.mark.parametrize(("spoken", "said"), [("modern", "seed"), ("seed", "modern")])
+def test_no_organization_is_created_by_an_update_in_the_wrong_dialect(unaimed: Command, spoken: Dialect, said: str) -> None:
+    with served(Settings(dialect=spoken)) as server:
+        before = len(list(server.sandbox.world.organizations))
+        update = ("orgs", "update", ORG_ID, "name=Renamed")
+        refused = unaimed(*update, "--dialect", said, env=server.environment)
+        assert refused.exit_code == 2
+        assert f"dialect='{spoken}'" in refused.stderr
+        assert unaimed(*update, "--dialect", spoken, env=server.environment).exit_code == 0
+        assert unaimed(*update, env=server.environment).exit_code == 0
+        assert len(list(server.sandbox.world.organizations)) == before
 
 
 # Settings

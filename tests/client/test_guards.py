@@ -848,6 +848,19 @@ async def test_a_server_without_a_health_check_is_of_unknown_version() -> None:
             await capgo.bundles.delete(APP, "1.0.0")
 
 
+async def test_a_health_check_that_is_limited_is_no_answer() -> None:
+    shop = Shop(None, channels=[])
+    limited = refusal(None, retry_after=None)
+    transport = ScriptedTransport(last=lambda request: limited if request.path == "/ok" else shop(request))
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.RateLimited):
+            await capgo.bundles.delete(APP, "1.0.0")
+        with pytest.raises(errors.RateLimited):
+            await capgo.bundles.delete(APP, "1.0.0")
+
+    assert sent(transport) == ["GET /ok"] * 2
+
+
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 405, 500])
 @in_virtual_time
 async def test_nor_does_another_answer_to_the_health_check_stand_in_the_way(status: int) -> None:
