@@ -10,7 +10,8 @@ from ..bulk.forms import DELETING_CHANNELS, updating
 from ..bulk.operations import DeleteChannel, UpdateChannel
 from ..bulk.report import ExitCode
 from ..bulk.sources import read_rows
-from ..endpoints.channels import ChannelSettings
+from ..endpoints.channels import METADATA_AS, ChannelSettings
+from ..errors import ConfigurationError
 from ..models import Channel
 from .aiming import Aim, nothing_more, only_one
 from .asking import ask_before
@@ -36,6 +37,10 @@ Gone = Annotated[
 ]
 ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel, exactly as it is spelt.", show_default=False)]
 
+MetadataAs = Annotated[
+    str, typer.Option("--metadata-as", metavar="WORD", help="What this server calls disable_auto_update=metadata.")
+]
+
 
 @command(commands, "list")
 async def list_channels(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
@@ -54,12 +59,17 @@ async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, 
 
 @command(commands, "create", epilog=names_of(ChannelSettings))
 async def create_channel(
-    app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation, settings: SomeSettings = None
+    app_id: AppId,
+    name: ChannelName,
+    connection: Connection,
+    invocation: Invocation,
+    settings: SomeSettings = None,
+    metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
     """Create a channel; one that exists is left as it is."""
     wanted = read_settings(settings, ChannelSettings) if settings else None
     async with connection.client() as client:
-        return _print(await client.channels.create(app_id, name, wanted), invocation)
+        return _print(await client.channels.create(app_id, name, wanted, metadata_as=metadata_as), invocation)
 
 
 @command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists, or many.")
@@ -70,6 +80,7 @@ async def update_channel(
     connection: Connection,
     invocation: Invocation,
     words: Changed = None,
+    metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
     """Change a channel that exists; its bundle stays unless bundle=NAME gives it another.
 
@@ -78,12 +89,15 @@ async def update_channel(
     names, settings = aim.split(words, "APP", "NAME")
     changes = read_settings(settings, ChannelSettings)
     if aim.many:
+        if metadata_as != METADATA_AS:
+            message = "--metadata-as is for one channel: give many disable_auto_update in the server's own word"
+            raise ConfigurationError(message)
         intended = _updates(aim, names, planning, changes)
         return await change_many(intended, "update", planning, stopping, connection, invocation)
     only_one(planning, stopping)
     app_id, name = names
     async with connection.client() as client:
-        await client.channels.update(app_id, name, changes)
+        await client.channels.update(app_id, name, changes, metadata_as=metadata_as)
         return _print(await client.channels.get(app_id, name), invocation)
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from ..bulk.report import ExitCode
+from .asking import ask_before
 from .commands import Invocation, command
 from .listing import print_listing
-from .options import Connection, OrgId
+from .options import Connection, OrgId, Yes
 
 commands = typer.Typer(name="members", help="Look at members of organizations, invite and remove them.", no_args_is_help=True)
 
@@ -37,9 +38,10 @@ async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Con
 
 @command(commands, "remove", short="Remove a member, or an open invitation.")
 async def remove_member(
-    org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None
+    org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None, *, yes: Yes = False
 ) -> int:
-    """Remove a member, or an open invitation; the last super admin only with --confirm."""
+    """Remove a member, or an open invitation; the last super admin only with --confirm, which asks no question."""
+    await ask_before(f"Remove {email} from {org_id}", yes=yes or confirm is not None)
     async with connection.client() as client:
         await client.members.remove(org_id, email, confirm=confirm)
     invocation.speech.done(f"removed {email} from {org_id}", org_id=org_id, removed=email)

@@ -105,5 +105,4 @@ def body_of(identity: Mapping[str, str | int], settings: msgspec.Struct) -> byte
 def confirmed(confirm: str | None, what: str, danger: str) -> None:
     """Raise `DangerousCall` unless the caller repeated the id of `what` is destroyed."""
     if confirm != what:
-        message = f"{danger} If that is meant, say so with confirm={what!r}."
-        raise DangerousCall(message)
+        raise DangerousCall(danger, confirm=what)

@@ -13,6 +13,8 @@ from .call import Call, Comment, Name, body_of, checked, checked_app_id, named
 _Bps = Annotated[int, Meta(ge=0, le=10_000)]
 _Count = Annotated[int, Meta(ge=0)]
 
+METADATA_AS: Final = "version_number"
+"""What the database calls the vendor's `metadata` (contract D14)."""
 _RESERVED: Final = frozenset({"builtin", "unknown"})
 _WIRE: Final = {
     "bundle": "version",
@@ -87,7 +89,7 @@ def get_channel(app_id: str, name: str) -> Call:
     return Call(f"get channel {name} of {app_id}", Request(method="GET", path="/channel", query=query))
 
 
-def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = "version_number") -> Call:
+def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = METADATA_AS) -> Call:
     """Create a channel, or change it where it exists: the server has one call for both (contract C6).
 
     The server's word for the vendor's `metadata` is sent in its place (contract D14). A failure of the server is tried once

@@ -225,7 +225,7 @@ async def test_what_may_have_created_an_organization_is_not_repeated(created: Re
         refused("invalid_json_parse_body", message="Invalid JSON body"),
         refused("invalid_body", error={"issues": [{"path": ["probe"]}], "name": "SchemaError"}),
         answer(400, {"status": "Invalid body", "error": '{"issues":[],"name":"ZodError"}'}),
-        refused("blocked", message="bad host name", name="a rule"),
+        refused("blocked", message="Blocked", rule="bad host name"),
         answer(400, {}),
     ],
     ids=[
@@ -762,6 +762,37 @@ async def test_a_removal_is_repeated_only_after_another_look(failure: Answer) ->
     assert not crew.is_gone
 
 
+@in_virtual_time
+async def test_who_is_gone_before_anything_was_sent_was_not_removed_here() -> None:
+    crew = Crew(("a@x.test", "org_super_admin", False))
+    refusals: list[Answer] = [errors.NotConnected("no")]
+    transport = ScriptedTransport(
+        last=lambda request: refusals.pop() if request.method == "DELETE" and refusals else crew(request)
+    )
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.NotFound):
+            await capgo.members.remove(ORG, "b@x.test")
+
+
+FRESH: dict[str, tuple[Callable[[Request], Answer], Call]] = {
+    "members.remove": (
+        Crew(("a@x.test", "org_super_admin", False)),
+        lambda capgo: capgo.members.remove(ORG, "a@x.test", confirm=ORG),
+    ),
+    "organizations.update": (Organizations("PUT", header=True), lambda capgo: capgo.organizations.update(ORG, NAMED)),
+}
+
+
+@pytest.mark.parametrize("name", FRESH)
+async def test_what_must_not_be_in_doubt_takes_no_connection_that_may_be_dead(name: str) -> None:
+    server, call = FRESH[name]
+    transport = ScriptedTransport(last=server)
+    async with client_of(transport) as capgo:
+        await call(capgo)
+
+    assert transport.fresh == [False, True]
+
+
 # Retention (contract C5, D45)
 
 
@@ -846,6 +877,19 @@ async def test_a_server_without_a_health_check_is_of_unknown_version() -> None:
     async with client_of(transport) as capgo:
         with pytest.raises(DangerousCall):
             await capgo.bundles.delete(APP, "1.0.0")
+
+
+async def test_a_health_check_that_is_limited_is_no_answer() -> None:
+    shop = Shop(None, channels=[])
+    limited = refusal(None, retry_after=None)
+    transport = ScriptedTransport(last=lambda request: limited if request.path == "/ok" else shop(request))
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.RateLimited):
+            await capgo.bundles.delete(APP, "1.0.0")
+        with pytest.raises(errors.RateLimited):
+            await capgo.bundles.delete(APP, "1.0.0")
+
+    assert sent(transport) == ["GET /ok"] * 2
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 405, 500])

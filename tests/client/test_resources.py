@@ -496,3 +496,10 @@ async def test_an_audit_log_goes_on_by_the_limit_that_the_server_keeps() -> None
 
     async with client_of(ScriptedTransport(last=serve)) as capgo:
         assert len(await capgo.organizations.audit_log("org").all()) == 120
+
+
+@pytest.mark.parametrize(("dialect", "body"), [("seed", {"data": [], "hasMore": False}), ("modern", [])])
+async def test_devices_that_are_listed_in_the_way_of_the_other_dialect_are_an_error(dialect: str, body: object) -> None:
+    async with client_of(ScriptedTransport(last=answer(body=body)), dialect=dialect) as capgo:
+        with pytest.raises(errors.ListingError, match=f"but {dialect} was set"):
+            await capgo.devices.list(APP).all()
