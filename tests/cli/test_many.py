@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cli.conftest import Command
-from cli.served import APP, Served, csv_of, served
+from cli.served import APP, KEY, Served, csv_of, served
+
+from capgo_async.sandbox import Binding
+from capgo_async.sandbox.seeding import ORG_ID
 
 APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
 
@@ -103,6 +107,27 @@ def test_bundles_of_many_apps_are_described(server: Served, capgo: Command) -> N
     result = capgo("bundles", "set-metadata", "1.0.0", "comment=old", "--everywhere", "--yes", "--json")
     assert json.loads(result.stdout)["done"] == 3
     assert {bundles(server)[app, "1.0.0"] for app in APPS} == {"old"}
+
+
+@pytest.mark.parametrize("words", [("a@example.com", "--everywhere"), ("--from", "rows.csv")])
+def test_a_member_is_removed_from_many_organizations(words: tuple[str, ...], server: Served, capgo: Command) -> None:
+    world = server.sandbox.world
+    first = world.organizations.get(ORG_ID)
+    assert first is not None
+    somebody, owner = world.add_user("a@example.com"), first.members["owner@example.com"].user
+    second = world.add_organization("Second", owner=owner, now=0.0)
+    third = world.add_organization("Third", owner=owner, now=0.0)
+    key = world.keys.of(KEY)
+    assert key is not None
+    bindings = tuple(Binding(role="org_super_admin", org_id=each.id) for each in (first, second, third))
+    world.keys.replace(key, msgspec.structs.replace(key, bindings=bindings))
+    for each in (first, second):
+        each.join(somebody, "org_member")
+    Path("rows.csv").write_text(f"org_id,email\n{first.id},A@example.com\n{second.id},a@example.com\n")
+    result = capgo("members", "remove-many", *words, "--yes", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["done"] == 2
+    assert [sorted(each.members) for each in (first, second, third)] == [["owner@example.com"]] * 3
 
 
 def test_links_are_renewed(server: Served, capgo: Command, here: Path) -> None:

@@ -62,6 +62,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "job verify": ("move.capgo-job",),
     "members list": (ORG_ID,),
     "members invite": (ORG_ID, OUTSIDER_EMAIL, "org_member"),
+    "members remove-many": ("--everywhere", "who@example.com", "--yes"),
     "members remove": (ORG_ID, "nobody@example.com", "--yes"),
     "orgs list": (),
     "orgs get": (ORG_ID,),
