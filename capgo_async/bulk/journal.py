@@ -96,7 +96,7 @@ class Journal:
         """Return what the job will do; without `limits` it does not say how long that takes."""
         return await self._database.run(contents.plan_of, facts, limits)
 
-    def confine(self, last: int | None) -> None:
+    def confine(self, last: int) -> None:
         """Hand out nothing behind the operation with the number `last`."""
         self._last = last
 

@@ -16,7 +16,7 @@ from .verification import VerifiedJournal, verify
 class JournalOfWaves(VerifiedJournal, Protocol):
     """Where the waves stand, and what came of them."""
 
-    def confine(self, last: int | None) -> None:
+    def confine(self, last: int) -> None:
         """Hand out nothing behind the operation with the number `last`."""
         ...
 
@@ -74,7 +74,6 @@ class Waves:
         they are. The next run goes on from there unless there is more to tell.
         """
         spans = await self._journal.spans()
-        self._journal.confine(None)
         if not spans:
             await self._runner.run()
             return

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time, run_in_virtual_time
 
 from capgo_async.bulk import Job, Options, Report, Unknown, read_operations
+from capgo_async.bulk.report import ExitCode, exit_code
 from capgo_async.bulk.stopping import StopRules
 from capgo_async.errors import ConfigurationError, SafetyStop
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
@@ -293,6 +294,55 @@ async def test_a_kill_within_a_wave_goes_on_in_that_wave(tmp_path: Path) -> None
         report, _ = await draining(job, sandbox, 300.0)
     assert (report.done, report.pending) == (200, 200)
     assert set(links_of(sandbox)) == set(ids_of(sandbox)[:200])
+
+
+@in_virtual_time
+async def test_a_wave_that_was_drained_is_not_verified(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=400)
+    async with await make(sandbox, tmp_path, apps={APP: 400}, waves=(Fraction(1, 2), Fraction(1))) as job:
+        report, _ = await draining(job, sandbox, 0.3)
+        assert 0 < report.done < 200
+        assert report.unchecked == report.done
+    async with await Job.open(job.path, read_only=True) as job:
+        assert [wave.state for wave in job.plan.waves] == ["begun", "pending"]
+
+
+@in_virtual_time
+async def test_a_contradiction_at_the_end_stops_nothing_and_is_reported(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    async with await make(sandbox, tmp_path, apps={APP: 200}) as job, client_of(sandbox) as capgo:
+        answer = sandbox.answer
+
+        def undo(arrival: Arrival, now: float) -> Reply | Dropped:
+            if linked(sandbox) == 200:
+                sandbox.world.apps[APP].unlink(ids_of(sandbox)[0])
+            return answer(arrival, now)
+
+        sandbox.answer = undo  # type: ignore[method-assign]  # somebody else is at work
+        report = await job.run(capgo)
+    assert (report.done, report.contradicted) == (200, 1)
+    assert exit_code(report) == ExitCode.INCOMPLETE
+
+
+@in_virtual_time
+async def test_a_wave_that_adds_nothing_is_passed_over(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    waves = (Fraction(1, 100), Fraction(2, 100), Fraction(1))
+    async with await make(sandbox, tmp_path, apps={APP: 10}, waves=waves) as job, client_of(sandbox) as capgo:
+        assert [wave.operations for wave in job.plan.waves] == [1, 0, 9]
+        began = anyio.current_time()
+        await job.run(capgo)
+        assert BAKE < anyio.current_time() - began < 1.5 * BAKE
+
+
+@in_virtual_time
+async def test_what_a_listing_of_a_wave_could_not_prove_is_kept(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=150, faults="GET /device:masked=#2+#3")
+    async with await make(sandbox, tmp_path, apps={APP: 150}, bake=0.0) as job, client_of(sandbox) as capgo:
+        assert not job.plan.remarks
+        await job.run(capgo)
+    async with await Job.open(job.path, read_only=True) as job:
+        assert any("first page was empty" in remark for remark in job.plan.remarks)
 
 
 @in_virtual_time
