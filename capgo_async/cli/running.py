@@ -11,6 +11,7 @@ from .alongside import alongside
 from .asking import Question
 from .commands import Invocation
 from .options import Connection, Running
+from .profiles import path_of_profiles
 from .progress import Follower
 from .reporting import print_report, resume_line
 from .speech import printable
@@ -37,6 +38,7 @@ def open_question(running: Running) -> Question | None:
 async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
+    await _refuse_protected(job, terms)
     await _show_drift(job, terms)
     if not await _confirmed(job, terms):
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
@@ -64,6 +66,15 @@ async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: 
 
     with invocation.interruption.steps(drain, job.abort):
         return await alongside(follower.follow, lambda: job.run(client, rebind=rebind, progress=follower))
+
+
+async def _refuse_protected(job: Job, terms: Terms) -> None:
+    """Refuse what changes a channel that was protected since the plan was made."""
+    found = await job.touching(terms.connection.protected())
+    if found:
+        named = ", ".join(f"{channel} of {app_id}" for app_id, channel in found)
+        message = f"{job.path} would change what {path_of_profiles()} protects: {named}; nothing was sent"
+        raise ConfigurationError(message)
 
 
 async def _show_drift(job: Job, terms: Terms) -> None:
