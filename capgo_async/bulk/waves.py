@@ -92,9 +92,10 @@ class Waves:
         self._journal.confine(span.last)
         try:
             await self._runner.run()
-        except SafetyStop:
+        except SafetyStop as error:
             await self._journal.tell(span)
-            raise
+            message = f"{error}, in {span.name}"
+            raise SafetyStop(message) from error
 
     async def _judge(self, span: Span, *, last: bool) -> Span:
         """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin."""

@@ -204,7 +204,7 @@ async def test_a_rule_that_stopped_within_a_wave_does_not_stop_again_at_its_end(
     rules = StopRules(consecutive=2)
     async with await make(sandbox, tmp_path, apps={APP: 200}, waves=(Fraction(1, 20), Fraction(1)), bake=0.0) as job:
         async with client_of(sandbox, concurrency=1) as capgo:
-            with pytest.raises(SafetyStop, match="2 operations in a row failed"):
+            with pytest.raises(SafetyStop, match=r"2 operations in a row failed, in wave 1 \(5%\)"):
                 await job.run(capgo, rules=rules)
             report = await job.run(capgo, rules=rules)
     assert (report.failed, report.pending) == (2, 0)
