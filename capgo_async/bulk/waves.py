@@ -80,11 +80,12 @@ class Waves:
         for span in spans:
             if span.last == span.after:
                 continue
-            if span.verified_at is None:
+            # What failed may have been opened again, in a wave that was verified without it.
+            if span.verified_at is None or (await self._journal.findings(span)).open:
                 await self._perform(span)
                 if self._runner.drained:
                     return
-                span = await self._judge(span, last=span.last == spans[-1].last)  # noqa: PLW2901 - the same, with its times
+                span = await self._judge(span)  # noqa: PLW2901 - the same, with its times
             if not await self._baked(span):
                 return
 
@@ -97,18 +98,19 @@ class Waves:
             message = f"{error}, in {span.name}"
             raise SafetyStop(message) from error
 
-    async def _judge(self, span: Span, *, last: bool) -> Span:
+    async def _judge(self, span: Span) -> Span:
         """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin."""
         remarks = await verify(self._journal, self._client, await self._journal.apps_of(span))
         known = (await self._journal.facts())["remarks"]
         await self._journal.rewrite(remarks=list(dict.fromkeys((*known, *remarks))))
-        reason = self._too_bad(await self._journal.findings(span))
-        if reason is not None and not last:
+        found = await self._journal.findings(span)
+        reason = self._too_bad(found)
+        if reason is not None and found.behind:
             await self._journal.tell(span)
             message = f"the run stopped itself after {span.name}: {reason}"
             raise SafetyStop(message)
         now = _now()
-        bakes = not last and self._pace.bake_seconds > 0
+        bakes = found.behind and self._pace.bake_seconds > 0
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
         span = span._replace(verified_at=_written(now), bake_until=until)
         await self._journal.close_wave(span, span.verified_at or "", span.bake_until)

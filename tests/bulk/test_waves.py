@@ -198,6 +198,25 @@ def test_a_wave_with_too_many_failures_is_the_last(tmp_path: Path, *, rules: Sto
 
 
 @in_virtual_time
+async def test_what_failed_and_was_opened_again_is_sent_in_its_wave(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    refuse_changes(sandbox, 1, 30)
+    rules = StopRules(failures=None)
+    async with await make(sandbox, tmp_path, apps={APP: 200}) as job, client_of(sandbox) as capgo:
+        assert (await job.run(capgo, rules=rules)).failed == 2
+        connection = sqlite3.connect(job.path)
+        connection.execute("UPDATE operations SET outcome = 0 WHERE outcome = 3")
+        connection.commit()
+        connection.close()
+        for number in (1, 2):
+            bake_of(job.path, number, datetime.now(UTC))
+        began = anyio.current_time()
+        report = await job.run(capgo, rules=rules)
+        assert BAKE < anyio.current_time() - began < 1.5 * BAKE, "between the first wave and the last"
+    assert (report.done, report.verified, report.failed) == (200, 200, 0)
+
+
+@in_virtual_time
 async def test_a_rule_that_stopped_within_a_wave_does_not_stop_again_at_its_end(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=200)
     refuse_changes(sandbox, 1, 2)
