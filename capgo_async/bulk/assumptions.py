@@ -54,6 +54,11 @@ def assumed_among(connection: sqlite3.Connection, app_id: str, names: Sequence[s
     return [_assumed(app_id, *row) for row in found]
 
 
+def still_protected(connection: sqlite3.Connection, channels: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the apps and names of those of `channels` that pending operations change or link devices to."""
+    return connection.execute(schema.STILL_PROTECTED, (Outcome.SENT, msgspec.json.encode(channels).decode())).fetchall()
+
+
 def note_look(connection: sqlite3.Connection, measures: Measures) -> None:
     """Write down what a look at the targets took: at its end, for a look begins no run."""
     end_run(connection, begin_run(connection, measures), "compared", measures)

@@ -1,7 +1,7 @@
 """`Job`: a plan and the outcome of every operation, in one file that outlives processes."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -183,6 +183,10 @@ class Job:
         self.drain()
         if self._scope:
             self._scope.cancel()
+
+    async def touching(self, channels: Sequence[str]) -> list[tuple[str, str]]:
+        """Return which of these channels, named as in `Options.protected`, pending operations change, as app and name."""
+        return await self._journal.still_protected(channels) if channels else []
 
     async def drift(self, client: Caller, *, rebind: bool = False) -> Drift:
         """Compare what is pending with what the plan saw; only reads are sent, and nothing is left out of the run for it."""

@@ -133,7 +133,7 @@ class Journal:
         """Return what the job will do; without `limits` it does not say how long that takes."""
         return await self._database.run(contents.plan_of, facts, limits)
 
-    def confine(self, last: int | None) -> None:
+    def confine(self, last: int) -> None:
         """Hand out nothing behind the operation with the number `last`."""
         self._last = last
 
@@ -172,6 +172,10 @@ class Journal:
     async def assumed_among(self, app_id: str, names: Sequence[str]) -> list[Assumed]:
         """Return the pending operations on these targets of an app."""
         return await self._database.run(assumptions.assumed_among, app_id, names)
+
+    async def still_protected(self, channels: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the apps and names of those of `channels` that pending operations change or link devices to."""
+        return await self._database.run(assumptions.still_protected, channels)
 
     async def note_look(self, measures: Measures) -> None:
         """Write down what a look at the targets took."""

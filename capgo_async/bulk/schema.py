@@ -141,17 +141,29 @@ DUPLICATES: Final = """
     WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
 """
 
+_CHANGED_CHANNEL: Final = """
+    CASE WHEN kind = 'link_device' THEN argument
+        WHEN kind IN ('update_channel', 'promote_bundle', 'delete_channel') THEN name END
+"""
 # Unlinking a device, moving it away or renewing its link changes nothing for whoever protects a channel.
-PROTECTED: Final = """
+PROTECTED: Final = f"""
     UPDATE staged SET fate = 'rejected', reason = found.channel || ' of ' || found.app_id || ' is protected by ' || ?2
     FROM (
-        SELECT line, app_id, CASE
-            WHEN kind = 'link_device' THEN argument
-            WHEN kind IN ('update_channel', 'promote_bundle', 'delete_channel') THEN name END AS channel
+        SELECT line, app_id, {_CHANGED_CHANNEL} AS channel
         FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE fate = ''
     ) AS found
     WHERE staged.line = found.line
         AND EXISTS (SELECT 1 FROM json_each(?1) WHERE value IN (found.channel, found.app_id || '/' || found.channel))
+"""
+
+STILL_PROTECTED: Final = f"""
+    SELECT app_id, channel
+    FROM (
+        SELECT DISTINCT app, {_CHANGED_CHANNEL} AS channel
+        FROM operations JOIN changes ON changes.id = change WHERE outcome <= ?1
+    ) AS open JOIN apps ON apps.id = open.app
+    WHERE EXISTS (SELECT 1 FROM json_each(?2) WHERE value IN (channel, app_id || '/' || channel))
+    ORDER BY app_id, channel
 """
 
 # What devices to renew are linked to is known only now; nothing is renewed that no listing shows.

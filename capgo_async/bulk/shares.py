@@ -25,8 +25,13 @@ class Span(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What came of a wave, `contradicted` of all waves so far, and how much of that an earlier run stopped for."""
+    """What came of a wave, `contradicted` of all waves so far, and how much of that an earlier run stopped for.
 
+    `behind`: something is open behind the wave.
+    """
+
+    open: int
+    behind: bool
     settled: int
     failed: int
     contradicted: int
@@ -66,6 +71,9 @@ def findings_of(connection: sqlite3.Connection, span: Span) -> Findings:
         "SELECT count(*), coalesce(sum(outcome = ?), 0) FROM operations WHERE id > ? AND id <= ? AND outcome >= ?",
         (Outcome.FAILED, span.after, span.last, Outcome.DONE),
     ).fetchone()
+    behind = connection.execute(
+        "SELECT 1 FROM operations WHERE id > ? AND outcome <= ? LIMIT 1", (span.last, Outcome.SENT)
+    ).fetchone()
     (contradicted,) = connection.execute(
         "SELECT count(*) FROM operations WHERE id <= ? AND outcome = ? AND verdict = ?",
         (span.last, Outcome.DONE, Verdict.CONTRADICTED),
@@ -73,7 +81,8 @@ def findings_of(connection: sqlite3.Connection, span: Span) -> Findings:
     told_failed, told_contradicted = connection.execute(
         "SELECT (SELECT told_failed FROM waves WHERE number = ?), (SELECT max(told_contradicted) FROM waves)", (span.number,)
     ).fetchone()
-    return Findings(settled, failed, contradicted, told_failed, told_contradicted)
+    still_open = span.last - span.after - settled
+    return Findings(still_open, behind is not None, settled, failed, contradicted, told_failed, told_contradicted)
 
 
 def tell(connection: sqlite3.Connection, span: Span) -> None:

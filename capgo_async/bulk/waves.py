@@ -16,7 +16,7 @@ from .verification import VerifiedJournal, verify
 class JournalOfWaves(VerifiedJournal, Protocol):
     """Where the waves stand, and what came of them."""
 
-    def confine(self, last: int | None) -> None:
+    def confine(self, last: int) -> None:
         """Hand out nothing behind the operation with the number `last`."""
         ...
 
@@ -74,18 +74,18 @@ class Waves:
         they are. The next run goes on from there unless there is more to tell.
         """
         spans = await self._journal.spans()
-        self._journal.confine(None)
         if not spans:
             await self._runner.run()
             return
         for span in spans:
             if span.last == span.after:
                 continue
-            if span.verified_at is None:
+            # What failed may have been opened again, in a wave that was verified without it.
+            if span.verified_at is None or (await self._journal.findings(span)).open:
                 await self._perform(span)
                 if self._runner.drained:
                     return
-                span = await self._judge(span, last=span.last == spans[-1].last)  # noqa: PLW2901 - the same, with its times
+                span = await self._judge(span)  # noqa: PLW2901 - the same, with its times
             if not await self._baked(span):
                 return
         # What was verified before may have been opened again since.
@@ -96,22 +96,24 @@ class Waves:
         self._journal.confine(span.last)
         try:
             await self._runner.run()
-        except SafetyStop:
+        except SafetyStop as error:
             await self._journal.tell(span)
-            raise
+            message = f"{error}, in {span.name}"
+            raise SafetyStop(message) from error
 
-    async def _judge(self, span: Span, *, last: bool) -> Span:
+    async def _judge(self, span: Span) -> Span:
         """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin."""
         remarks = await verify(self._journal, self._client, self._runner.rest, await self._journal.apps_of(span))
         known = (await self._journal.facts())["remarks"]
         await self._journal.rewrite(remarks=list(dict.fromkeys((*known, *remarks))))
-        reason = self._too_bad(await self._journal.findings(span))
-        if reason is not None and not last:
+        found = await self._journal.findings(span)
+        reason = self._too_bad(found)
+        if reason is not None and found.behind:
             await self._journal.tell(span)
             message = f"the run stopped itself after {span.name}: {reason}"
             raise SafetyStop(message)
         now = _now()
-        bakes = not last and self._pace.bake_seconds > 0
+        bakes = found.behind and self._pace.bake_seconds > 0
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
         span = span._replace(verified_at=_written(now), bake_until=until)
         await self._journal.close_wave(span, span.verified_at or "", span.bake_until)

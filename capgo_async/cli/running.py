@@ -11,6 +11,7 @@ from .alongside import alongside
 from .asking import Question
 from .commands import Invocation
 from .options import Connection, Running
+from .profiles import path_of_profiles
 from .progress import Follower
 from .reporting import print_report, resume_line
 from .speech import printable
@@ -52,6 +53,7 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
         report = await job.report()
         _tell(job, report, terms)
         return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
+    await _refuse_protected(job, terms)
     await _show_drift(job, terms)
     if not await _confirmed(job, terms):
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
@@ -92,6 +94,15 @@ async def followed(job: Job, client: Caller, invocation: Invocation, manner: Man
                 which=manner.which,
             ),
         )
+
+
+async def _refuse_protected(job: Job, terms: Terms) -> None:
+    """Refuse what changes a channel that was protected since the plan was made."""
+    found = await job.touching(terms.connection.protected())
+    if found:
+        named = ", ".join(f"{channel} of {app_id}" for app_id, channel in found)
+        message = f"{job.path} would change what {path_of_profiles()} protects: {named}; nothing was sent"
+        raise ConfigurationError(message)
 
 
 async def _show_drift(job: Job, terms: Terms) -> None:

@@ -160,6 +160,29 @@ def test_what_is_gone_needs_no_deletion(tmp_path: Path, operation: Operation) ->
 
 
 @in_virtual_time
+async def test_a_bundle_that_came_into_use_is_a_change(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=5)
+    app = sandbox.world.apps[APP]
+    spare = next(b for b in app.bundles.values() if b.id not in {c.version for c in app.channels.values()})
+    operations: list[Operation] = [DeleteBundle(app_id=APP, bundle=spare.name)]
+    async with await make(sandbox, tmp_path, operations) as job, client_of(sandbox) as capgo:
+        app.channels["alpha"].version = spare.id
+        assert (await job.drift(capgo)).first == (
+            f"{APP}/{spare.name}: now channel alpha of {APP} uses {spare.name}: give it another bundle first",
+        )
+
+
+@in_virtual_time
+async def test_a_verification_begins_no_job(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=5)
+    operations: list[Operation] = [DeleteChannel(app_id=APP, channel="alpha")]
+    async with await make(sandbox, tmp_path, operations) as job, client_of(sandbox) as capgo:
+        await job.verify(capgo)
+    async with await Job.open(job.path, read_only=True) as job:
+        assert not job.begun
+
+
+@in_virtual_time
 async def test_an_app_that_is_lost_is_said(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=5)
     operations: list[Operation] = [DeleteChannel(app_id=APP, channel="alpha")]

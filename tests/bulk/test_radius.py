@@ -69,6 +69,18 @@ async def test_a_plan_keeps_what_its_apps_showed_and_its_thresholds(tmp_path: Pa
 
 
 @in_virtual_time
+async def test_a_share_of_what_was_listed_in_part_is_not_told(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=900)
+    sandbox.world.apps[APP].overrides.clear()
+    source = from_operations([LinkDevice(app_id=APP, device_id=ids_of(sandbox)[0], channel="beta")])
+    options = Options(thresholds=Thresholds(share=Fraction(0), share_from=1))
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo, options=options) as job:
+            assert job.plan.planned == 1
+            assert job.plan.needs_confirmation is None
+
+
+@in_virtual_time
 async def test_deletions_count_by_themselves(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=10)
     app = sandbox.world.apps[APP]

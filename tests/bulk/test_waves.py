@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time, run_in_virtual_time
 
 from capgo_async.bulk import Job, Options, Report, Unknown, read_operations
+from capgo_async.bulk.report import ExitCode, exit_code
 from capgo_async.bulk.stopping import StopRules
 from capgo_async.errors import ConfigurationError, SafetyStop
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
@@ -197,13 +198,32 @@ def test_a_wave_with_too_many_failures_is_the_last(tmp_path: Path, *, rules: Sto
 
 
 @in_virtual_time
+async def test_what_failed_and_was_opened_again_is_sent_in_its_wave(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    refuse_changes(sandbox, 1, 30)
+    rules = StopRules(failures=None)
+    async with await make(sandbox, tmp_path, apps={APP: 200}) as job, client_of(sandbox) as capgo:
+        assert (await job.run(capgo, rules=rules)).failed == 2
+        connection = sqlite3.connect(job.path)
+        connection.execute("UPDATE operations SET outcome = 0 WHERE outcome = 3")
+        connection.commit()
+        connection.close()
+        for number in (1, 2):
+            bake_of(job.path, number, datetime.now(UTC))
+        began = anyio.current_time()
+        report = await job.run(capgo, rules=rules)
+        assert BAKE < anyio.current_time() - began < 1.5 * BAKE, "between the first wave and the last"
+    assert (report.done, report.verified, report.failed) == (200, 200, 0)
+
+
+@in_virtual_time
 async def test_a_rule_that_stopped_within_a_wave_does_not_stop_again_at_its_end(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=200)
     refuse_changes(sandbox, 1, 2)
     rules = StopRules(consecutive=2)
     async with await make(sandbox, tmp_path, apps={APP: 200}, waves=(Fraction(1, 20), Fraction(1)), bake=0.0) as job:
         async with client_of(sandbox, concurrency=1) as capgo:
-            with pytest.raises(SafetyStop, match="2 operations in a row failed"):
+            with pytest.raises(SafetyStop, match=r"2 operations in a row failed, in wave 1 \(5%\)"):
                 await job.run(capgo, rules=rules)
             report = await job.run(capgo, rules=rules)
     assert (report.failed, report.pending) == (2, 0)
@@ -293,6 +313,55 @@ async def test_a_kill_within_a_wave_goes_on_in_that_wave(tmp_path: Path) -> None
         report, _ = await draining(job, sandbox, 300.0)
     assert (report.done, report.pending) == (200, 200)
     assert set(links_of(sandbox)) == set(ids_of(sandbox)[:200])
+
+
+@in_virtual_time
+async def test_a_wave_that_was_drained_is_not_verified(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=400)
+    async with await make(sandbox, tmp_path, apps={APP: 400}, waves=(Fraction(1, 2), Fraction(1))) as job:
+        report, _ = await draining(job, sandbox, 0.3)
+        assert 0 < report.done < 200
+        assert report.unchecked == report.done
+    async with await Job.open(job.path, read_only=True) as job:
+        assert [wave.state for wave in job.plan.waves] == ["begun", "pending"]
+
+
+@in_virtual_time
+async def test_a_contradiction_at_the_end_stops_nothing_and_is_reported(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    async with await make(sandbox, tmp_path, apps={APP: 200}) as job, client_of(sandbox) as capgo:
+        answer = sandbox.answer
+
+        def undo(arrival: Arrival, now: float) -> Reply | Dropped:
+            if linked(sandbox) == 200:
+                sandbox.world.apps[APP].unlink(ids_of(sandbox)[0])
+            return answer(arrival, now)
+
+        sandbox.answer = undo  # type: ignore[method-assign]  # somebody else is at work
+        report = await job.run(capgo)
+    assert (report.done, report.contradicted) == (200, 1)
+    assert exit_code(report) == ExitCode.INCOMPLETE
+
+
+@in_virtual_time
+async def test_a_wave_that_adds_nothing_is_passed_over(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    waves = (Fraction(1, 100), Fraction(2, 100), Fraction(1))
+    async with await make(sandbox, tmp_path, apps={APP: 10}, waves=waves) as job, client_of(sandbox) as capgo:
+        assert [wave.operations for wave in job.plan.waves] == [1, 0, 9]
+        began = anyio.current_time()
+        await job.run(capgo)
+        assert BAKE < anyio.current_time() - began < 1.5 * BAKE
+
+
+@in_virtual_time
+async def test_what_a_listing_of_a_wave_could_not_prove_is_kept(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=150, faults="GET /device:masked=#2+#3")
+    async with await make(sandbox, tmp_path, apps={APP: 150}, bake=0.0) as job, client_of(sandbox) as capgo:
+        assert not job.plan.remarks
+        await job.run(capgo)
+    async with await Job.open(job.path, read_only=True) as job:
+        assert any("first page was empty" in remark for remark in job.plan.remarks)
 
 
 @in_virtual_time

@@ -29,6 +29,14 @@ def plan_long_ago(server: Served, capgo: Command, here: Path, minutes: float) ->
     connection.close()
 
 
+def begin(path: Path) -> None:
+    """Let the job look as if it was run for a moment."""
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO runs (started_at, ended) VALUES ('2026-01-01T00:00:00+00:00', 'drained')")
+    connection.commit()
+    connection.close()
+
+
 SAID = "of 1 pending operation 1 would change what others changed"
 
 
@@ -59,3 +67,12 @@ def test_drift_comes_before_the_question(server: Served, capgo: Command, here: P
     assert SAID in result.stderr
     assert result.exit_code == 0
     assert SAID not in capgo(*RUN, "--yes").stderr
+
+
+def test_a_job_that_was_begun_is_gone_on_with(server: Served, capgo: Command, here: Path) -> None:
+    plan_long_ago(server, capgo, here, 11)
+    begin(here / "m.capgo-job")
+    result = capgo(*RUN)
+    assert result.exit_code == 0
+    assert SAID not in result.stderr
+    assert len(server.sent()) == 1

@@ -187,3 +187,19 @@ def test_a_protection_that_cannot_be_read_protects_from_everything(
     assert result.exit_code == 2
     assert str(profiles) in result.stderr
     assert not server.sent()
+
+
+def test_a_channel_that_is_protected_later_is_refused_when_the_job_is_run(
+    capgo: Command, server: Served, profiles: Path
+) -> None:
+    write(profiles, "")
+    csv_of(profiles.with_name("d.csv"))
+    assert capgo(*RELINK, "--plan-only", "--job", "m.capgo-job").exit_code == 0
+    write(profiles, '[protected]\nchannels = ["alpha", "beta"]\n')
+    for arguments in (("job", "run", "m.capgo-job", "--yes"), (*RELINK, "--job", "m.capgo-job")):
+        result = capgo(*arguments)
+        assert result.exit_code == 2
+        assert f"would change what {profiles} protects: beta of {APP}; nothing was sent" in result.stderr
+        assert not server.sent()
+    write(profiles, "")
+    assert capgo("job", "run", "m.capgo-job", "--yes").exit_code == 0
