@@ -1,4 +1,7 @@
-"""`Job`: a plan and the outcome of every operation, in one file that outlives processes."""
+"""`Job`: a plan and the outcome of every operation, in one file that outlives processes.
+
+Past 300 lines because all that one can do with a job is here, and each says what it sends and raises; it is done elsewhere.
+"""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence

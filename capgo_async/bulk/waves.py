@@ -88,9 +88,6 @@ class Waves:
                 span = await self._judge(span)  # noqa: PLW2901 - the same, with its times
             if not await self._baked(span):
                 return
-        # What was verified before may have been opened again since.
-        self._journal.confine(None)
-        await self._runner.run()
 
     async def _perform(self, span: Span) -> None:
         self._journal.confine(span.last)
