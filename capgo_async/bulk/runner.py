@@ -1,7 +1,8 @@
 """The concurrency-limited runner. It knows neither HTTP nor files: it is given `execute` and a journal.
 
 A bounded number of workers take operations in the order in which the journal hands them out. An operation that has to wait for
-its own target is parked, and its worker goes on with the next. What came of them is recorded in batches.
+its own target is parked, and its worker goes on with the next. What came of them is recorded in batches. Past 300 lines because
+the books and the workers wake each other, and every way in which a run ends is settled between them.
 """
 
 import heapq
