@@ -1,11 +1,16 @@
 """What a change is aimed at: one target by its name, those of a list, or one in every app that has it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from typer import Option
 
+from ..bulk import Operation, from_operations
+from ..bulk.everywhere import in_every_app
+from ..bulk.forms import Form
+from ..bulk.sources import read_rows
 from ..errors import ConfigurationError
+from .changing import Intended
 from .group import Group
 from .options import Planning
 from .stopping import Stopping
@@ -41,6 +46,13 @@ class Aim(Group, frozen=True, kw_only=True):
             message = f"name {' and '.join(wanted)}, or say where with --from SOURCE or --everywhere"
             raise ConfigurationError(message)
         return given[: len(wanted)], given[len(wanted) :]
+
+
+def aimed(aim: Aim, form: Form, planning: Planning, make: Callable[[str], Operation], argument: str | None = None) -> Intended:
+    """Return the changes of a list in `form`, or what `make` makes of each app that has its target."""
+    if aim.source is not None:
+        return read_rows(aim.source, form, app_id=planning.one_app(), argument=argument)
+    return lambda caller: from_operations(in_every_app(caller, make, planning.app or ()), name="one target in every app")
 
 
 def nothing_more(words: Sequence[str]) -> None:

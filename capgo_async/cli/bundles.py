@@ -6,18 +6,17 @@ from typing import Annotated
 import typer
 
 from ..bulk import from_operations
-from ..bulk.everywhere import Pruning, in_every_app, old_bundles
+from ..bulk.everywhere import Pruning, old_bundles
 from ..bulk.forms import DELETING_BUNDLES, PROMOTING, describing
 from ..bulk.operations import DeleteBundle, PromoteBundle, SetBundleMetadata
 from ..bulk.report import ExitCode, counted
-from ..bulk.sources import read_rows
 from ..client import CapgoClient
 from ..endpoints.bundles import BundleMetadata, NewBundle
 from ..errors import ConfigurationError
 from ..models import Bundle
-from .aiming import Aim, nothing_more, only_one
+from .aiming import Aim, aimed, nothing_more, only_one
 from .asking import ask_before
-from .changing import Intended, change_many
+from .changing import change_many
 from .commands import Invocation, command
 from .listing import print_item, print_listing
 from .moments import read_duration
@@ -85,7 +84,14 @@ async def promote_bundle(
     """
     names, more = aim.split(words, "APP", "BUNDLE", "CHANNEL")
     if aim.many:
-        intended = _promotions(aim, names, more, planning)
+        nothing_more(more[1:] if aim.source else more)
+        intended = aimed(
+            aim,
+            PROMOTING,
+            planning,
+            lambda app_id: PromoteBundle(app_id=app_id, channel=names[1], bundle=names[0]),
+            more[0] if more else None,
+        )
         return await change_many(intended, "promote", planning, stopping, connection, invocation)
     nothing_more(more)
     only_one(planning, stopping)
@@ -109,7 +115,12 @@ async def set_metadata(
     names, settings = aim.split(words, "APP", "BUNDLE")
     metadata = read_settings(settings, BundleMetadata)
     if aim.many:
-        intended = _descriptions(aim, names, planning, metadata)
+        intended = aimed(
+            aim,
+            describing(metadata),
+            planning,
+            lambda app_id: SetBundleMetadata(app_id=app_id, bundle=names[0], metadata=metadata),
+        )
         return await change_many(intended, "describe", planning, stopping, connection, invocation)
     only_one(planning, stopping)
     app_id, bundle = names
@@ -131,7 +142,8 @@ async def delete_bundle(
     names, more = aim.split(words, "APP", "BUNDLE")
     nothing_more(more)
     if aim.many:
-        return await change_many(_deletions(aim, names, planning), "delete", planning, stopping, connection, invocation)
+        intended = aimed(aim, DELETING_BUNDLES, planning, lambda app_id: DeleteBundle(app_id=app_id, bundle=names[0]))
+        return await change_many(intended, "delete", planning, stopping, connection, invocation)
     only_one(planning, stopping)
     app_id, bundle = names
     await ask_before(f"Delete bundle {bundle} of {app_id}", yes=planning.yes)
@@ -185,37 +197,3 @@ async def _find(client: CapgoClient, app_id: str, name: str) -> Bundle:
         message = f"app {app_id} has no bundle {name!r}"
         raise ConfigurationError(message)
     return found
-
-
-def _promotions(aim: Aim, names: list[str], more: list[str], planning: Planning) -> Intended:
-    if aim.source is not None:
-        nothing_more(more[1:])
-        return read_rows(aim.source, PROMOTING, app_id=planning.one_app(), argument=more[0] if more else None)
-    nothing_more(more)
-    bundle, channel = names
-    return lambda caller: from_operations(
-        in_every_app(caller, lambda app_id: PromoteBundle(app_id=app_id, channel=channel, bundle=bundle), planning.app or ()),
-        name=f"channels {channel}",
-    )
-
-
-def _descriptions(aim: Aim, names: list[str], planning: Planning, metadata: BundleMetadata) -> Intended:
-    if aim.source is not None:
-        return read_rows(aim.source, describing(metadata), app_id=planning.one_app())
-    (bundle,) = names
-    return lambda caller: from_operations(
-        in_every_app(
-            caller, lambda app_id: SetBundleMetadata(app_id=app_id, bundle=bundle, metadata=metadata), planning.app or ()
-        ),
-        name=f"bundles {bundle}",
-    )
-
-
-def _deletions(aim: Aim, names: list[str], planning: Planning) -> Intended:
-    if aim.source is not None:
-        return read_rows(aim.source, DELETING_BUNDLES, app_id=planning.one_app())
-    (bundle,) = names
-    return lambda caller: from_operations(
-        in_every_app(caller, lambda app_id: DeleteBundle(app_id=app_id, bundle=bundle), planning.app or ()),
-        name=f"bundles {bundle}",
-    )

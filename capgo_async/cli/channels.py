@@ -4,18 +4,15 @@ from typing import Annotated
 
 import typer
 
-from ..bulk import from_operations
-from ..bulk.everywhere import in_every_app
 from ..bulk.forms import DELETING_CHANNELS, updating
 from ..bulk.operations import DeleteChannel, UpdateChannel
 from ..bulk.report import ExitCode
-from ..bulk.sources import read_rows
 from ..endpoints.channels import METADATA_AS, ChannelSettings
 from ..errors import ConfigurationError
 from ..models import Channel
-from .aiming import Aim, nothing_more, only_one
+from .aiming import Aim, aimed, nothing_more, only_one
 from .asking import ask_before
-from .changing import Intended, change_many
+from .changing import change_many
 from .commands import Invocation, command
 from .listing import print_item, print_listing
 from .options import AppId, Connection, Planning, SettingsPlanning
@@ -92,7 +89,12 @@ async def update_channel(
         if metadata_as != METADATA_AS:
             message = "--metadata-as is for one channel: give many disable_auto_update in the server's own word"
             raise ConfigurationError(message)
-        intended = _updates(aim, names, planning, changes)
+        intended = aimed(
+            aim,
+            updating(changes),
+            planning,
+            lambda app_id: UpdateChannel(app_id=app_id, channel=names[0], settings=changes),
+        )
         return await change_many(intended, "update", planning, stopping, connection, invocation)
     only_one(planning, stopping)
     app_id, name = names
@@ -112,7 +114,8 @@ async def delete_channel(
     names, more = aim.split(words, "APP", "NAME")
     nothing_more(more)
     if aim.many:
-        return await change_many(_deletions(aim, names, planning), "delete", planning, stopping, connection, invocation)
+        intended = aimed(aim, DELETING_CHANNELS, planning, lambda app_id: DeleteChannel(app_id=app_id, channel=names[0]))
+        return await change_many(intended, "delete", planning, stopping, connection, invocation)
     only_one(planning, stopping)
     app_id, name = names
     await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=planning.yes)
@@ -145,23 +148,3 @@ def _print(channel: Channel, invocation: Invocation) -> int:
 def _print_change(invocation: Invocation, app_id: str, name: str, change: str) -> int:
     invocation.speech.done(f"{change} channel {name} of {app_id}", app_id=app_id, channel=name, change=change)
     return ExitCode.OK
-
-
-def _updates(aim: Aim, names: list[str], planning: Planning, changes: ChannelSettings) -> Intended:
-    if aim.source is not None:
-        return read_rows(aim.source, updating(changes), app_id=planning.one_app())
-    (name,) = names
-    return lambda caller: from_operations(
-        in_every_app(caller, lambda app_id: UpdateChannel(app_id=app_id, channel=name, settings=changes), planning.app or ()),
-        name=f"channels {name}",
-    )
-
-
-def _deletions(aim: Aim, names: list[str], planning: Planning) -> Intended:
-    if aim.source is not None:
-        return read_rows(aim.source, DELETING_CHANNELS, app_id=planning.one_app())
-    (name,) = names
-    return lambda caller: from_operations(
-        in_every_app(caller, lambda app_id: DeleteChannel(app_id=app_id, channel=name), planning.app or ()),
-        name=f"channels {name}",
-    )
