@@ -207,6 +207,7 @@ class Job:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
         with locked(self.path):
             await self._bind(client, rebind=False)
+            seed(client, self._salt, await self._journal.last_usage())
             async with self._journal.recorded(Meter(client, self._salt)) as ending:
                 remarks = await verify(self._journal, client, _pause)
                 await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
@@ -228,6 +229,7 @@ class Job:
         """
         if elsewhere := elsewhere_than(self._facts, client):
             raise of_another(self.path, elsewhere)
+        seed(client, self._salt, await self._journal.last_usage())
         source = Undoing(self._journal, self._name, self._facts["created_at"])
         options = Options(reject_bad_rows=True, thresholds=thresholds)
         return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fleet import APP, client_of, ids_of, sandbox_of, write_csv
+from fleet import APP, client_of, ids_of, sandbox_of, statuses, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async import errors
 from capgo_async.bulk import Job, LinkDevice, Source, UnlinkDevice, from_operations, read_operations
+from capgo_async.limits import Limit, ScopeKind, SilenceWindow, device_limits
 from capgo_async.sandbox import Sandbox
 
 
@@ -104,3 +105,19 @@ async def test_a_way_back_is_for_the_server_and_the_key_of_the_job(tmp_path: Pat
                 with pytest.raises(errors.JobError, match="another API key"):
                     await job.undo(tmp_path / "undo.capgo-job", client=other)
     assert not (tmp_path / "undo.capgo-job").exists()
+
+
+@in_virtual_time
+async def test_a_proof_and_a_way_back_in_other_processes_know_what_the_run_has_used(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=400, limits="server", variables={"RATE_LIMIT_API_KEY": 300})
+    path = tmp_path / "a.capgo-job"
+    limits = (Limit(ScopeKind.KEY, SilenceWindow(requests=299, window=60.0)), *device_limits())
+    async with client_of(sandbox, limits=limits) as capgo:
+        async with await Job.create(path, all_to_beta(tmp_path, sandbox), client=capgo) as job:
+            await job.run(capgo)
+    async with client_of(sandbox, limits=limits) as capgo, await Job.open(path) as job:
+        await job.verify(capgo)
+    async with client_of(sandbox, limits=limits) as capgo, await Job.open(path, read_only=True) as job:
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            await undo.run(capgo)
+    assert statuses(sandbox).keys() == {200}
