@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import memory, relink, startup
+from benchmarks import export, memory, relink, startup
 
 
 class _Benchmark(NamedTuple):
@@ -18,6 +18,7 @@ _ALL: Final = {
     "startup": _Benchmark(startup.arguments, startup.measure, startup.show),
     "relink": _Benchmark(relink.arguments, relink.measure, relink.show),
     "memory": _Benchmark(memory.arguments, memory.measure, memory.show),
+    "export": _Benchmark(export.arguments, export.measure, export.show),
 }
 
 
@@ -31,6 +32,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "startup": ("--rounds=1",),
         "relink": ("--operations=50", "--rounds=1", "--loop=asyncio"),
         "memory": ("--operations=200", "--operations=400"),
+        "export": ("--apps=2", "--devices=900", "--format=jsonl"),
     }
     found = {}
     for name, benchmark in _ALL.items():

@@ -8,8 +8,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-import anyio
-
 from . import wire
 from .dialect import Dialect, Generation
 from .endpoints.server import ok
@@ -41,7 +39,6 @@ class _Open(NamedTuple):
     auth_header: str
     user_agent: str
     on_attempt: Callable[[Attempt], None] | None
-    removing: anyio.Lock
 
 
 class CapgoClient:
@@ -90,7 +87,6 @@ class CapgoClient:
             auth_header=auth_header,
             user_agent=user_agent,
             on_attempt=on_attempt,
-            removing=anyio.Lock(),
         )
         self._owns_transport = True
         self._assemble(_checked_key(api_key if api_key is not None else os.environ.get("CAPGO_API_KEY", "")))
@@ -129,7 +125,7 @@ class CapgoClient:
         self.bundles = Bundles(self._requester, learner)
         self.channels = Channels(self._requester)
         self.devices = Devices(self._requester)
-        self.members = Members(self._requester, self._open.removing)
+        self.members = Members(self._requester, self.base_url)
         self.organizations = Organizations(self._requester, learner)
         self.statistics = Statistics(self._requester)
 

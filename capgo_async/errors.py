@@ -31,13 +31,15 @@
         ├── SafetyStop            a rule stopped the run; what is open can be run later
         └── DiskFull              no room for the job file
 
-No exception carries the API key.
+No exception carries the API key. Past 300 lines because the tree is read in one place, with what each error advises.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 _NO_ROUTE: Final = 404
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 
 
 class CapgoError(Exception):
@@ -49,7 +51,16 @@ class ConfigurationError(CapgoError):
 
 
 class DangerousCall(ConfigurationError):
-    """Refuse a call that destroys more than it seems to, until the caller says so explicitly; nothing was changed."""
+    """Refuse a call that destroys more than it seems to, until the caller says so explicitly; nothing was changed.
+
+    `confirm` is what the caller repeats to say so, `None` where that is not the way to go on.
+    """
+
+    def __init__(self, danger: str, *, confirm: str | None = None) -> None:
+        way = "" if confirm is None else f" If that is meant, say so with confirm={confirm!r}."
+        super().__init__(danger + way)
+        self.danger = danger
+        self.confirm = confirm
 
 
 class TransportError(CapgoError):
@@ -102,6 +113,21 @@ class ApiError(CapgoError):
         """What the caller knows beyond the answer of why it may have failed; said in place of the advice."""
 
     @property
+    def finding(self) -> str:
+        """Return what the details add to the message: a word, or the first fault that a validation found (contract A6, C2)."""
+        word, error = self.details.get("data"), self.details.get("error")
+        for text in (word, error):
+            if isinstance(text, str) and _WORD.fullmatch(text) and text not in {self.code, self.message}:
+                return text
+        issues = error.get("issues") if isinstance(error, Mapping) else None
+        issue = issues[0] if isinstance(issues, list) and issues else None
+        if not isinstance(issue, Mapping) or not isinstance(issue.get("message"), str):
+            return ""
+        path = issue.get("path")
+        where = ".".join(map(str, path)) if isinstance(path, list) else ""
+        return f"{where}: {issue['message']}" if where else str(issue["message"])
+
+    @property
     def of_route(self) -> bool:
         """Tell whether no handler of the API made this error: nothing answers at this path, which proves nothing else."""
         return self.status == _NO_ROUTE and self.code in {"not_found", "not_json"}
@@ -137,7 +163,8 @@ class ApiError(CapgoError):
         where = f"{self.operation}: " if self.operation else ""
         request = f", request {self.request_id}" if self.request_id else ""
         advice = f" {self.hint or self.advice}" if self.hint or self.advice else ""
-        return f"{where}{self.message} (HTTP {self.status}, {self.code}{request}).{advice}"
+        finding = f": {self.finding}" if self.finding else ""
+        return f"{where}{self.message}{finding} (HTTP {self.status}, {self.code}{request}).{advice}"
 
 
 class AuthenticationError(ApiError):
@@ -176,6 +203,8 @@ class NotFound(ApiError):
         """Say what the user can do next."""
         if self.of_route:
             return "The server has no such route: its generation may lack it, or the base URL leads elsewhere."
+        if "NO_EMAIL" in {self.code, self.finding}:
+            return "Nobody has an account with this address: who is invited signs up first."
         return self._advice
 
 
@@ -205,6 +234,8 @@ class Conflict(ApiError):
         """Say what the user can do next."""
         if self.code == "cannot_create_bundle":
             return "The name of a deleted bundle cannot be used again for 90 days: choose another version."
+        if "ALREADY_INVITED" in {self.code, self.finding}:
+            return "A member, or who is invited, keeps the role: an invitation does not change it."
         return self._advice
 
 

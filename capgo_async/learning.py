@@ -1,6 +1,5 @@
 """Learns which generation a server is of, once, by what costs least (contract C1, C10)."""
 
-import contextlib
 from typing import Final
 
 import anyio
@@ -9,7 +8,7 @@ from . import wire
 from .dialect import Dialect, Generation, Version, dialect_of_probe
 from .endpoints.organizations import probe_organizations
 from .endpoints.server import ok
-from .errors import DangerousCall, NotFound, UnreadableAnswer
+from .errors import ApiError, DangerousCall, RateLimited, UnreadableAnswer
 from .requester import Requester
 from .wire import Response
 
@@ -37,13 +36,19 @@ class Learner:
 
     async def _ask(self) -> None:
         if self.generation.version is None and not self.generation.asked:
-            # A server that has no such route, or says something else there, tells no version: that is an answer, too.
-            with contextlib.suppress(NotFound, UnreadableAnswer):
+            # Whatever else is said there, by the server or before it, tells no version: that is an answer, too.
+            try:
                 await self._requester.call(ok(), wire.acknowledge)
+            except RateLimited:
+                raise
+            except (ApiError, UnreadableAnswer):
+                pass
             self.generation.asked = True
 
     async def dialect(self) -> Dialect:
-        """Return the dialect, `AUTO` where neither the user nor the server tells it."""
+        """Return the dialect, `AUTO` where neither the user nor the server tells it; a set one is made sure of."""
+        if self.generation.chosen is not Dialect.AUTO:
+            return await self.proven_dialect()
         if self.generation.dialect is Dialect.AUTO:
             await self.version()
         return self.generation.dialect
@@ -51,26 +56,40 @@ class Learner:
     async def proven_dialect(self) -> Dialect:
         """Return the dialect for a call that the wrong verb would turn into another; probes where nothing else tells.
 
-        Raises `DangerousCall` where the probe shows nothing either, or where a set dialect is not the server's.
+        Without the header a probe comes before each such call: the server may have been renewed since the last one. Raises
+        `DangerousCall` where nothing is set and nothing shows, or where a set dialect is not the server's.
         """
         async with self._asking:
-            if self.generation.dialect is Dialect.AUTO:
+            if self.generation.worker_source is None:
                 await self._ask()
-            if self.generation.dialect is Dialect.AUTO:
+            if self.generation.worker_source is None:
                 self.generation.probed = await self._requester.call(probe_organizations(), _read_probe)
-        if self.generation.chosen is Dialect.SEED and self.generation.worker_source is not None:
-            message = "dialect='seed' was set, but the server tells a version, which no server of that time does: leave it out"
-            raise DangerousCall(message)
-        if self.generation.dialect is Dialect.AUTO:
-            message = (
-                "the server does not show which verb updates an organization, and the wrong one would create another: "
-                "set dialect='modern' or dialect='seed'"
-            )
-            raise DangerousCall(message)
-        return self.generation.dialect
+        return _agreed(self.generation)
+
+    async def proven_anew(self) -> Dialect:
+        """Return the dialect as `proven_dialect` does, and trust nothing that the server told before."""
+        self.generation.forget()
+        return await self.proven_dialect()
+
+
+def _agreed(generation: Generation) -> Dialect:
+    shown, chosen = generation.shown, generation.chosen
+    if Dialect.AUTO is shown is chosen:
+        message = (
+            "the server does not show which verb updates an organization, and the wrong one would create another: "
+            "set dialect='modern' or dialect='seed'"
+        )
+        raise DangerousCall(message)
+    if Dialect.AUTO not in {shown, chosen} and shown is not chosen:
+        message = (
+            f"dialect={chosen.value!r} was set, but the server shows that it is {shown.value}, where that verb does something "
+            f"else to organizations: leave the dialect out, or set dialect={shown.value!r}"
+        )
+        raise DangerousCall(message)
+    return generation.dialect
 
 
 def _read_probe(response: Response, operation: str) -> Dialect:
     if response.status in _NO_VERDICT or response.status >= _SERVER_FAILED:
         raise wire.error_of(response, operation)
-    return dialect_of_probe(response.status, response.body)
+    return dialect_of_probe(response)

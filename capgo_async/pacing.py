@@ -13,6 +13,7 @@ from typing import NamedTuple
 import anyio
 import msgspec
 
+from .budget import Budget
 from .errors import ApiError, CapgoError
 from .gates import Fate, Gate
 from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow
@@ -38,10 +39,11 @@ class TargetBusy(CapgoError):
 
 
 class Permit(NamedTuple):
-    """The right to send one request, granted `at` that time; to be given back with its fate."""
+    """The right to send one request, granted `at` that time out of a `budget`, if any; to be given back with its fate."""
 
     gates: list[Gate]
     at: float
+    budget: Budget | None = None
 
 
 class _Ticket:
@@ -65,13 +67,15 @@ class Pacer:
     """Keep all requests below all limits.
 
     `limits` are the models; with `adaptive` an unexpected refusal teaches a smaller one. `concurrency` is the number of
-    requests in flight at most. A key's first request goes alone, so that a wrong key costs one (contract A2).
+    requests in flight at most. A key's first request goes alone, so that a wrong key costs one (contract A2). While there is a
+    `budget`, nothing leaves beyond it: whoever asks then gets its `SafetyStop`.
     """
 
     def __init__(self, limits: Iterable[Limit] = (), *, concurrency: int = 16, adaptive: bool = False) -> None:
         self.concurrency = concurrency
         self.adaptive = adaptive
         self.limits = tuple(limits)
+        self.budget: Budget | None = None
         self._models: dict[str, tuple[Limiter, ...]] = {}
         for limit in self.limits:
             self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
@@ -94,6 +98,8 @@ class Pacer:
         refusal when the key was refused before.
         """
         now = anyio.current_time()
+        if self.budget is not None:
+            self.budget.check()
         if self._refused_keys:
             self._raise_refused(scopes)
         if self._targets and not wait_for_target:
@@ -107,6 +113,8 @@ class Pacer:
         """Give a permit back at the request's end; return the time."""
         now = anyio.current_time()
         self._in_flight -= 1
+        if permit.budget is not None and fate is Fate.UNSENT:
+            permit.budget.give_back()
         for gate in permit.gates:
             gate.answered(now, fate)
         if self._queue:
@@ -205,9 +213,11 @@ class Pacer:
 
     def _grant(self, gates: list[Gate], now: float) -> Permit:
         self._in_flight += 1
+        if self.budget is not None:
+            self.budget.spend()
         for gate in gates:
             gate.sent(now)
-        return Permit(gates, now)
+        return Permit(gates, now, self.budget)
 
     def _raise_refused(self, scopes: tuple[Scope, ...]) -> None:
         for scope in scopes:
@@ -228,6 +238,8 @@ class Pacer:
         self._queue.append(ticket)
         try:
             while ticket.permit is None and ticket.error is None:
+                if self.budget is not None:
+                    self.budget.check()
                 now = anyio.current_time()
                 ticket.at = math.inf
                 self._dispatch(now)
@@ -253,7 +265,7 @@ class Pacer:
         """Grant what may go now, in the order of asking; who is held back by a scope holds back those behind in that scope."""
         held: set[Scope] = set()
         waiting: deque[_Ticket] = deque()
-        while self._queue and self._in_flight < self.concurrency:
+        while self._queue and self._in_flight < self.concurrency and not self._spent:
             ticket = self._queue.popleft()
             at = self._line_up(ticket.scopes, held, now)
             if at <= now:
@@ -267,6 +279,13 @@ class Pacer:
             if self._only_key in held:
                 break
         self._queue.extendleft(reversed(waiting))
+        if self._spent:
+            for ticket in self._queue:
+                ticket.wake()
+
+    @property
+    def _spent(self) -> bool:
+        return self.budget is not None and self.budget.spent
 
     def _line_up(self, scopes: tuple[Scope, ...], held: set[Scope], now: float) -> float:
         """Return when a request may go, infinity behind others of a held scope; note the scopes that hold it in `held`."""

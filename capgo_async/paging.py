@@ -21,10 +21,11 @@ PAGE_ROWS: Final = 50
 ROW_CAP: Final = 1000
 """Rows that a backend gives at most (contract C6, F)."""
 
-# In this order they rest on contract C7, C6, C7, D6 and G3.
+# In this order they rest on contract C7, C6, C7, D6, D6 and G3.
 MASKED_EMPTY: Final = "the first page was empty twice; a server that cannot read its devices answers the same"
 TIES: Final = "rows of one creation time stand on both sides of a page border, where their order is not defined"
 SHORT_FIRST: Final = "the first page had 49 rows: servers that cut it there never show the row after it"
+UNREADABLE: Final = "the key sees apps of organizations that it may not read: these are left out"
 TRUNCATED: Final = "the server shows 50 organizations at most; others are here if the key sees an app of theirs"
 NO_ORDER: Final = "the server names no order for this list: a row may be missed when it has several pages"
 
@@ -35,6 +36,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     rows: tuple[T, ...]
     has_more: bool | None = None
     next_cursor: str | None = None
+    caveats: tuple[str, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -281,13 +283,14 @@ class CountedWalk(Generic[T]):
 
 
 class CompletedWalk(Generic[T]):
-    """Walk a list of which the server shows one page only; where that is full, the rest is found elsewhere (contract D6)."""
+    """Walk a list of which the server shows one page only; where that is full, the rest is found elsewhere (contract D6).
 
-    REST: Final[Position] = (("rest", ""),)
+    The position of the rest names all that was `seen`.
+    """
 
-    def __init__(self, key: Callable[[T], Hashable]) -> None:
+    def __init__(self, key: Callable[[T], str]) -> None:
         self._key = key
-        self._seen: set[Hashable] | None = None
+        self._seen: set[str] | None = None
 
     def start(self) -> Position:
         """Return the only page."""
@@ -298,9 +301,10 @@ class CompletedWalk(Generic[T]):
         if self._seen is None:
             self._seen = {self._key(row) for row in page.rows}
             full = len(page.rows) >= PAGE_ROWS
-            return page.rows, Step(self.REST, (TRUNCATED,)) if full else Step(None)
+            rest = tuple(("seen", key) for key in self._seen)
+            return page.rows, Step(rest, (TRUNCATED,)) if full else Step(None)
         seen = self._seen
-        return tuple(row for row in page.rows if self._key(row) not in seen), Step(None)
+        return tuple(row for row in page.rows if self._key(row) not in seen), Step(None, page.caveats)
 
 
 class Listing(Generic[T]):

@@ -6,10 +6,11 @@ attempt is decided here, in one class.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
@@ -34,6 +35,9 @@ from .retry import Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
 from .wire import Response, Transport
 
 T = TypeVar("T")
+
+_FRESH: Final = frozenset({Repeat.NEVER, Repeat.AFTER_A_LOOK})
+"""What must not be in doubt needlessly: a reused connection may be dead."""
 
 _CAPTURED: ContextVar[list[Response] | None] = ContextVar("captured", default=None)
 
@@ -109,14 +113,15 @@ class Parked(CapgoError):
 
 
 class Counters:
-    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit."""
+    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit, also by its kind."""
 
-    __slots__ = ("rate_limited", "requests", "retries")
+    __slots__ = ("limits_met", "rate_limited", "requests", "retries")
 
     def __init__(self) -> None:
         self.requests = 0
         self.retries = 0
         self.rate_limited = 0
+        self.limits_met: Counter[str] = Counter()
 
 
 class Identity(NamedTuple):
@@ -231,7 +236,7 @@ class Requester:
                 return await self._send(call, decode, permit, effort)
             except RateLimited as error:
                 # A call that no gate holds back would knock again at once: it is refused like any other.
-                if not scopes or judge(error).disposition is not Disposition.CLOSE_SCOPE:
+                if not scopes or call.repeat is Repeat.AFTER_A_LOOK or judge(error).disposition is not Disposition.CLOSE_SCOPE:
                     raise
                 effort.attempts -= 1
                 if effort.abandoned:
@@ -241,8 +246,10 @@ class Requester:
         """Close the gate that a rate limit names, before the refused request gives its place to the next."""
         verdict = judge(error)
         if verdict.disposition is Disposition.CLOSE_SCOPE and (call.keyed or call.scopes):
+            scope = self._scope_of(call, verdict.scope)
             self.counters.rate_limited += 1
-            self.pacer.close(self._scope_of(call, verdict.scope), verdict.seconds, reason_known=verdict.reason_known)
+            self.counters.limits_met[scope[0]] += 1
+            self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known)
 
     async def _wait(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit:
         """Wait for a permit until the effort is abandoned."""
@@ -269,7 +276,7 @@ class Requester:
         self.counters.retries += effort.attempts > 1
         fate, status, failure = Fate.LOST, None, None
         try:
-            response = await self._transport.send(call.request, headers, fresh=call.repeat is Repeat.NEVER)
+            response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
             status = response.status
             self.answered_at = anyio.current_time()
             captured = _CAPTURED.get()

@@ -28,6 +28,8 @@ class Repeat(enum.Enum):
     ONCE = enum.auto()
     """Harmless, but where the server fails twice, the arguments are the likely cause (contract A9, C6)."""
     NEVER = enum.auto()
+    AFTER_A_LOOK = enum.auto()
+    """One attempt and no other, whatever it met: what else was done meanwhile would make another call of it."""
 
 
 class Verdict(NamedTuple):
@@ -138,9 +140,14 @@ def is_ambiguous(error: CapgoError) -> bool:
     return isinstance(error, ConnectionLost | UnreadableAnswer)
 
 
+def passes(error: CapgoError) -> bool:
+    """Tell whether another attempt may end otherwise: the error is of the moment, not of the call."""
+    return judge(error).disposition in {Disposition.RETRY, Disposition.CLOSE_SCOPE}
+
+
 def may_repeat(error: CapgoError, repeat: Repeat, attempts: int = 1) -> bool:
     """Tell whether a call that met `error` in the last of `attempts` may be sent again."""
-    if judge(error).disposition is not Disposition.RETRY:
+    if judge(error).disposition is not Disposition.RETRY or repeat is Repeat.AFTER_A_LOOK:
         return False
     if repeat is Repeat.ONCE and attempts > 1 and isinstance(error, ApiError) and error.code == "unknown_error":
         return False

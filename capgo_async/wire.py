@@ -35,6 +35,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: bytes | None = None
     shown_path: str | None = None
 
+    def __repr__(self) -> str:
+        """Leave the body out, and the path where nobody may see it: both may hold a key."""
+        size = 0 if self.body is None else len(self.body)
+        return f"Request({self.method} {self.shown_path or self.path}, query={self.query!r}, {size} bytes)"
+
 
 class Response(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP answer; header names are lower-case."""
@@ -90,7 +95,7 @@ _ACCEPTED: Final = frozenset({"ok", "success"})
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|[a-z][a-z0-9]*", re.ASCII)
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises; the last for a body that is nested without end."""
-_VERSION: Final = re.compile(r"-(\d+)\.(\d+)\.(\d+)$", re.ASCII)
+_VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 
 def encode(value: object) -> bytes:

@@ -3,14 +3,18 @@
 import asyncio
 import os
 import re
+import shlex
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from fleet import APP, ids_of, links_of, sandbox_of, write_csv
 
 from capgo_async.bulk.report import ExitCode
+from capgo_async.cli.program import program
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.server import serve
 
@@ -50,3 +54,17 @@ def test_the_readme_lists_the_exit_codes() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     codes = {value for name, value in vars(ExitCode).items() if name.isupper()}
     assert listed == codes
+
+
+def test_the_commands_in_the_readme_have_the_options_that_it_names() -> None:
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    inline = "\n".join(re.findall(r"`(capgo-async [^`]*)`", README.replace("\n", " ")))
+    lines = re.findall(r"^(?:\S*/)?capgo-async (.+)$", f"{blocks}\n{inline}", re.MULTILINE)
+    assert len(lines) > 10
+    for line in lines:
+        command: Any = typer.main.get_command(program)
+        words = shlex.split(line, comments=True)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        known = {name for parameter in command.params for name in (*parameter.opts, "--help")}
+        assert {word for word in words if word.startswith("-") and word != "-"} <= known, line

@@ -189,9 +189,10 @@ def _removal(operation: RemoveMember, shown: Shown) -> Sight:
     member = shown.members.get(operation.email)
     if member is None:
         return Sight(State.AS_WANTED, f"not a member of {operation.org_id}", operation)
-    admins = [other for other in shown.members.values() if other.is_super_admin]
-    if admins == [member]:
-        reason = f"{operation.email} is the last super admin of {operation.org_id}: removing it would delete the organization"
+    others = (other for email, other in shown.members.items() if email != operation.email)
+    if not member.is_no_super_admin and not any(other.is_super_admin for other in others):
+        is_or_may_be = "is" if member.is_super_admin else "may be"
+        reason = f"{operation.email} {is_or_may_be} the last super admin of {operation.org_id}, which would be deleted with it"
         return Sight(State.IMPOSSIBLE, reason, operation)
     return Sight(State.OTHERWISE, "still a member", operation)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ..limits import Limit
-from .kinds import KINDS, object_of
+from .kinds import KINDS, said
 from .operations import Change
 from .plan import Part, Plan, Reason, time_of
 from .radius import Thresholds, reach
@@ -95,11 +95,10 @@ def _changes(connection: sqlite3.Connection) -> list[Part]:
         FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         GROUP BY change, app
     """)
-    return [Part(kind=kind, what=_what(kind, argument), app_id=app, targets=targets) for kind, argument, app, targets in found]
-
-
-def _what(kind: str, argument: str) -> str:
-    return KINDS[kind].verb + object_of(Change(kind, argument))
+    return [
+        Part(kind=kind, what=said(Change(kind, argument)), app_id=app, targets=targets)
+        for kind, argument, app, targets in found
+    ]
 
 
 # Reasons that name lines are one for all lines.
@@ -141,15 +140,12 @@ def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int)
             FROM others LEFT JOIN changes ON changes.id = change WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
         """
         found = connection.execute(statement, (wanted, after, most))
-    return [
-        (
-            place,
-            JobRow(
-                line=line, app_id=app, target=name, what=kind and _what(kind, argument), **dict(zip(_REST, rest, strict=True))
-            ),
-        )
-        for place, line, app, name, kind, argument, *rest in found
-    ]
+    return [(place, _row(*columns)) for place, *columns in found]
+
+
+def _row(line: int, app_id: str | None, name: str | None, kind: str | None, argument: str, *rest: Any) -> JobRow:
+    what = None if kind is None else said(Change(kind, argument))
+    return JobRow(line=line, app_id=app_id, target=name, what=what, **dict(zip(_REST, rest, strict=True)))
 
 
 _REST: Final = ("reason", "cause", "status", "request_id")

@@ -42,11 +42,12 @@ class Mode(enum.StrEnum):
 class Database:
     """Run functions of a connection in a thread of its own, each in a transaction: all of it is kept, or none.
 
-    Raises `DiskFull` and `JobError` instead of the errors of SQLite.
+    Raises `DiskFull` and `JobError` instead of the errors of SQLite; `called` is what they say that the file should be.
     """
 
-    def __init__(self, path: Path, mode: Mode = Mode.READ_WRITE) -> None:
+    def __init__(self, path: Path, mode: Mode = Mode.READ_WRITE, *, called: str = "job file") -> None:
         self.path = path
+        self._called = called
         self._mode = mode
         self._uri = f"{path.absolute().as_uri()}?mode={mode}"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="capgo-job")
@@ -124,11 +125,11 @@ class Database:
     def _explain(self, error: sqlite3.Error) -> JobError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _NO_ROOM:
-            return DiskFull(f"no room for {self.path}: free some, then go on with the job")
+            return DiskFull(f"no room for {self.path}: free some, then go on")
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
-            return JobError(f"there is no job file {self.path}, or it cannot be opened")
+            return JobError(f"there is no {self._called} {self.path}, or it cannot be opened")
         if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-            return JobError(f"{self.path} is not a job file, or it is damaged: {error}")
+            return JobError(f"{self.path} is not a {self._called}, or it is damaged: {error}")
         return JobError(f"{self.path}: {error}")
 
     def _close(self) -> None:

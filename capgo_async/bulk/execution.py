@@ -42,14 +42,15 @@ from .operations import (
     change_of,
     inverse,
 )
-from .runner import Done, Failed, Later, NotSent, Result, Stopped
+from .runner import AMBIGUOUS, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
 
 
 class _Course(NamedTuple):
-    """How far an operation has come: which of its calls is next, and what that has used up."""
+    """How far an operation has come: which of its calls is next, what that has used up, and a doubt that remains."""
 
     step: int
     effort: Effort
+    doubt: Failed | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -60,9 +61,9 @@ class _Course(NamedTuple):
 class Executor:
     """Turn operations into calls, and what comes of them into results.
 
-    A refused key and a server that cannot be reached stop the run. After `drain`, whatever waits for its own target gives up
-    with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight is finished. `in_doubt`
-    are operations that an earlier run left so, each with what the plan saw.
+    A refused key, a server that cannot be reached and a budget that is used up stop the run. After `drain`, whatever waits for
+    its own target gives up with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight
+    is finished. `in_doubt` are operations that an earlier run left so, each with what the plan saw.
     """
 
     def __init__(self, caller: Caller, in_doubt: Mapping[Target, FormerState] | None = None) -> None:
@@ -90,9 +91,13 @@ class Executor:
         calls = calls_of(operation)
         while True:
             result = await self._call(calls[course.step], operation, course)
-            if not isinstance(result, Done) or course.step == len(calls) - 1:
+            last = course.step == len(calls) - 1
+            if isinstance(result, Done) and last:
+                return course.doubt or result
+            if last or not (isinstance(result, Done) or _is_ambiguous(result)):
                 return result
-            course = _Course(course.step + 1, Effort())
+            # What may have taken something away is followed by what gives it back.
+            course = _Course(course.step + 1, Effort(), result if isinstance(result, Failed) else None)
 
     async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
         effort = course.effort
@@ -103,9 +108,9 @@ class Executor:
         except Parked as parked:
             return self._parked(operation, parked, course)
         except CapgoError as error:
-            stop = _stop(error, requester, effort.began_at)
-            if stop is not None:
-                return Stopped(stop, course.in_doubt)
+            ending = _ending(error, requester, effort.began_at)
+            if ending is not None:
+                return Stopped(ending, course.in_doubt)
             failed = failure_of(error, effort.request_id)
             if course.step:
                 failed = failed._replace(message=f"the override was removed, and not set again: {error}")
@@ -130,9 +135,9 @@ class Executor:
         try:
             return await self._do(client, operation)
         except CapgoError as error:
-            stop = _stop(error, client.requester, began_at)
-            if stop is not None:
-                return Stopped(stop)
+            ending = _ending(error, client.requester, began_at)
+            if ending is not None:
+                return Stopped(ending)
             gone = KINDS[change_of(operation).kind].gone
             if gone is not None and isinstance(error, gone) and operation.target in self._in_doubt:
                 # An earlier run sent this: it was done then (contract G1).
@@ -183,6 +188,14 @@ class Executor:
         return Done()
 
 
+async def prepare(caller: Caller, deadline: Deadline) -> None:
+    """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
+    with anyio.CancelScope(deadline=deadline.at) as scope:
+        await caller.prepare()
+    if scope.cancelled_caught:
+        raise stop(deadline.reason)
+
+
 def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, ...]:
     """Return the calls that an operation on a device makes, in their order."""
     match operation:
@@ -197,11 +210,15 @@ def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, 
             )
 
 
-def _stop(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
+def _is_ambiguous(result: Result) -> bool:
+    return isinstance(result, Failed) and result.cause == AMBIGUOUS
+
+
+def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
     """Return what ends the run, where an error is not about its operation alone."""
     if isinstance(error, SubscriptionRequired):
         return SafetyStop(str(error))
-    if isinstance(error, AuthenticationError | NotConnected):
+    if isinstance(error, AuthenticationError | NotConnected | SafetyStop):
         return error
     if isinstance(error, ConfigurationError) and not isinstance(error, DangerousCall):
         return error
@@ -214,4 +231,4 @@ def failure_of(error: CapgoError, request_id: str | None = None) -> Failed:
     cause, status = type(error).__name__, None
     if isinstance(error, ApiError):
         cause, status, request_id = error.code, error.status, request_id or error.request_id
-    return Failed("ambiguous" if is_ambiguous(error) else cause, str(error), status, request_id)
+    return Failed(AMBIGUOUS if is_ambiguous(error) else cause, str(error), status, request_id)

@@ -1,5 +1,6 @@
 """What a job file says of the job itself, as JSON by name."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,7 @@ def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> d
         "options": {
             "reject_bad_rows": options.reject_bad_rows,
             "unknown": str(options.unknown),
+            "old_servers": options.old_servers,
             "waves": [str(share) for share in options.waves],
             "bake_seconds": options.bake_seconds,
         },
@@ -51,3 +53,15 @@ def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> d
         "key_fingerprint": client.fingerprint(salt),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def elsewhere_than(facts: Mapping[str, Any], client: Caller) -> dict[str, str]:
+    """Return the client's server and keys where a job with these facts is bound to others."""
+    bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(bytes.fromhex(facts["key_salt"]))}
+    return {name: value for name, value in bound.items() if facts[name] != value}
+
+
+def of_another(path: Path, elsewhere: Iterable[str]) -> JobError:
+    """Say that a job is bound to another server or key."""
+    what = " and ".join("base URL" if name == "base_url" else "API key" for name in elsewhere)
+    return JobError(f"{path} was made with another {what}: use the same, or --rebind to go on with this one")

@@ -8,7 +8,7 @@ import msgspec
 
 from ..endpoints.bundles import BundleMetadata
 from ..endpoints.call import checked
-from ..endpoints.channels import ChannelSettings
+from ..endpoints.channels import ChannelSettings, checked_settings
 from .operations import (
     DeleteBundle,
     DeleteChannel,
@@ -74,7 +74,7 @@ OF_DEVICES: Final[Mapping[type[Operation], Form]] = {LinkDevice: LINKING, Unlink
 
 def updating(settings: ChannelSettings) -> Form:
     """Return the form of a list of channels that get these settings. Raises `ConfigurationError` for what cannot be."""
-    checked(settings)
+    checked_settings(settings)
     return Form(
         "UpdateChannel",
         "channel",

@@ -1,9 +1,8 @@
 """`Job`: a plan and the outcome of every operation, in one file that outlives processes."""
 
-import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -11,21 +10,26 @@ import anyio
 
 from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
+from .bounds import Bounds, budgeted
 from .contents import JobRow, Rows
 from .drifting import Drift, find_drift
-from .execution import Executor
-from .facts import check, facts_of
+from .execution import Executor, prepare
+from .facts import check, elsewhere_than, facts_of, of_another
 from .journal import Journal
 from .metering import Meter, seed
 from .naming import give_name, locked
 from .operations import FormerState
+from .outcomes import OperationRow
 from .plan import Plan
 from .planning import Hear, Options, draw_up
+from .radius import Thresholds
 from .report import Report
-from .runner import Progress, Runner
+from .runner import Brakes, Progress, Runner
+from .schema import Which
 from .sources import Source
 from .staging import Staging
 from .stopping import StopRules, Watch
+from .undoing import Undoing
 from .verification import verify
 from .waves import Pace, Waves
 
@@ -44,7 +48,6 @@ class Job:
         self._facts = facts
         self._runner: Runner | None = None
         self._waves: Waves | None = None
-        self._executor: Executor | None = None
         self._scope: anyio.CancelScope | None = None
         self._asked_to_drain = False
 
@@ -127,52 +130,53 @@ class Job:
         """Return what was written down when the job was made: source, base URL, options, time."""
         return dict(self._facts)
 
-    async def run(
+    async def run(  # noqa: PLR0913 - how it is run, keyword only
         self,
         client: Caller,
         *,
         rebind: bool = False,
         progress: Progress | None = None,
         rules: StopRules = StopRules(),  # noqa: B008 - immutable
+        bounds: Bounds = Bounds(),  # noqa: B008 - immutable
+        which: Which = Which.OPEN,
     ) -> Report:
         """Send what is open and return the report; can be called again after any end, until nothing is pending.
 
+        With `Which.FAILED` what failed becomes open again, and only that is sent; what may have happened all the same is
+        treated like what a killed run left in doubt (contract G1).
+
         Raises what stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` where the server is away,
-        `SafetyStop` where one of the `rules` applies or the organization is unpaid, `JobError`. Raises `JobError` also when
-        another process runs the job, or when `client` has another base URL or key than the job was made with and `rebind` is
-        not set.
+        `SafetyStop` where one of the `rules` applies, one of the `bounds` is met or the organization is unpaid, `JobError`.
+        Raises `JobError` also when another process runs the job, or when `client` has another base URL or key than the job was
+        made with and `rebind` is not set.
         """
         self._asked_to_drain = False
-        with locked(self.path):
+        deadline = bounds.deadline(anyio.current_time(), datetime.now(UTC))
+        with locked(self.path), budgeted(client.pacer, bounds.max_requests):
             former = await self._bind(client, rebind=rebind)
             meter = Meter(client, self._salt)
-            await client.prepare()
+            await prepare(client, deadline)
             seed(client, self._salt, await self._journal.last_usage())
-            await self._journal.begin_run(meter)
-            self._executor = Executor(client, await self._journal.in_doubt())
-            self._runner = Runner(
-                self._journal, self._executor, workers=client.pacer.concurrency, progress=progress, watch=Watch(rules).note
-            )
-            bake_seconds = self._facts["options"].get("bake_seconds", 0.0)
-            self._waves = Waves(self._journal, self._runner, client, Pace(bake_seconds, rules.failures))
-            if self._asked_to_drain:
-                self.drain()
-            how = "stopped"
-            try:
+            if which is Which.FAILED:
+                await self._journal.reopen_failed()
+            executor = Executor(client, await self._journal.in_doubt())
+            brakes = Brakes(Watch(rules).note, deadline, executor.drain)
+            self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)
+            pace = Pace(self._facts["options"].get("bake_seconds", 0.0), rules.failures)
+            self._waves = Waves(self._journal, self._runner, client, pace)
+            async with self._journal.recorded(meter, which) as ending:
+                if self._asked_to_drain:
+                    self.drain()
                 with anyio.CancelScope() as self._scope:
                     await self._refusing(former)
-                how = "drained" if self._runner.drained or self._scope.cancel_called else "finished"
-            finally:
-                with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
-                    await self._journal.end_run(how)
+                ending.how = "drained" if self._runner.drained or self._scope.cancel_called else "finished"
         return await self.report()
 
     def drain(self) -> None:
         """Stop the run softly: nothing new is sent, what is in flight is finished and recorded."""
         self._asked_to_drain = True
-        if self._executor and self._runner:
+        if self._runner:
             self._runner.drain()
-            self._executor.drain()
 
     def abort(self) -> None:
         """Stop the run at once: what is in flight stays marked as sent, and is repeated by the next run."""
@@ -200,16 +204,39 @@ class Job:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
         with locked(self.path):
             await self._bind(client, rebind=False)
-            await self._journal.begin_run(Meter(client, self._salt))
-            remarks = await verify(self._journal, client)
-            await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
-            await self._journal.end_run("verified")
+            async with self._journal.recorded(Meter(client, self._salt)) as ending:
+                remarks = await verify(self._journal, client, _pause)
+                await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
+                ending.how = "verified"
         return await self.report()
+
+    async def undo(
+        self,
+        path: str | Path,
+        *,
+        client: Caller,
+        thresholds: Thresholds = Thresholds(),  # noqa: B008 - immutable
+        on_rejected: Hear = lambda _: None,
+    ) -> Self:
+        """Plan, in a new file at `path`, the way back from all that this job has changed; only reads are sent.
+
+        Nothing is undone whose former state is unknown, and what others have changed since is left alone: such rows are
+        skipped, with the reason. Raises `JobError` for a client of another server or key than the job's.
+        """
+        if elsewhere := elsewhere_than(self._facts, client):
+            raise of_another(self.path, elsewhere)
+        source = Undoing(self._journal, self._name, self._facts["created_at"])
+        options = Options(reject_bad_rows=True, thresholds=thresholds)
+        return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
 
     @property
     def parked(self) -> int:
         """Return how many operations of this run wait for the limits of their own devices."""
         return self._runner.parked if self._runner else 0
+
+    async def to_send(self, which: Which = Which.OPEN) -> int:
+        """Return how many operations a run would send."""
+        return await self._journal.count_open(which)
 
     @property
     def baking_until(self) -> datetime | None:
@@ -218,7 +245,7 @@ class Job:
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""
-        return await self._journal.report(str(self.path).encode("utf-8", "replace").decode())
+        return await self._journal.report(self._name)
 
     async def others(self) -> list[tuple[int, str, str]]:
         """Return the rows that need no request, as line, fate and reason."""
@@ -228,6 +255,13 @@ class Job:
         """Yield rows of one fate, some at a time."""
         last = 0
         while chunk := await self._journal.rows(wanted, last, 1000):
+            last = chunk[-1][0]
+            yield tuple(row for _, row in chunk)
+
+    async def operations(self) -> AsyncIterator[tuple[OperationRow, ...]]:
+        """Yield every planned operation with what came of it, some at a time."""
+        last = 0
+        while chunk := await self._journal.operations(last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
@@ -250,6 +284,11 @@ class Job:
         await self.aclose()
 
     @property
+    def _name(self) -> str:
+        # A file name may hold bytes that are no text.
+        return str(self.path).encode("utf-8", "replace").decode()
+
+    @property
     def _salt(self) -> bytes:
         return bytes.fromhex(self._facts["key_salt"])
 
@@ -266,14 +305,15 @@ class Job:
 
     async def _bind(self, client: Caller, *, rebind: bool) -> dict[str, str]:
         """Bind the job to the client's server and keys, and return what it was bound to before where that differs."""
-        bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(self._salt)}
-        changed = [name for name, value in bound.items() if self._facts[name] != value]
-        if changed and not rebind:
-            what = " and ".join("base URL" if name == "base_url" else "API key" for name in changed)
-            message = f"{self.path} was made with another {what}: use the same, or --rebind to go on with this one"
-            raise JobError(message)
-        former = {name: self._facts[name] for name in changed}
-        if changed:
-            await self._journal.rewrite(**bound)
-            self._facts.update(bound)
+        elsewhere = elsewhere_than(self._facts, client)
+        if elsewhere and not rebind:
+            raise of_another(self.path, elsewhere)
+        former = {name: self._facts[name] for name in elsewhere}
+        if elsewhere:
+            await self._journal.rewrite(**elsewhere)
+            self._facts.update(elsewhere)
         return former
+
+
+async def _pause(seconds: float) -> None:
+    await anyio.sleep(seconds)

@@ -3,23 +3,35 @@
 An operation is marked as sent, durably, before it is handed out; so after a crash nothing that left is forgotten.
 """
 
+import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
+
+from ..errors import CapgoError, JobError
 from ..limits import Limit
-from . import assumptions, contents, records, schema, shares
+from . import assumptions, contents, history, outcomes, records, reopening, schema, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .database import Database, Mode
-from .operations import FormerState, Target
+from .operations import FormerState, Operation, Target
+from .outcomes import OperationRow
 from .plan import Plan
 from .records import LastUsage, Measures
 from .report import Report
 from .runner import Planned, Settled
-from .schema import Outcome
+from .schema import Outcome, Verdict, Which
 from .shares import Findings, Span
+
+
+class Ending:
+    """How a run ends, as far as the one who runs it knows."""
+
+    def __init__(self) -> None:
+        self.how = "stopped"
 
 
 class Journal:
@@ -31,6 +43,7 @@ class Journal:
         self._last: int | None = None
         self._in_doubt: set[int] = set()
         self._run = 0
+        self._which = Which.OPEN
         self._measure: Callable[[], Measures] | None = None
 
     @classmethod
@@ -58,15 +71,24 @@ class Journal:
         """Replace some of the job's facts."""
         await self._database.run(records.write_facts, facts)
 
-    async def begin_run(self, measure: Callable[[], Measures]) -> None:
-        """Open the record of a new run; `measure` is asked what the run has used at each commit."""
+    async def count_open(self, which: Which) -> int:
+        """Return how many operations a run would send."""
+        return await self._database.run(reopening.count_open, which)
+
+    async def reopen_failed(self) -> None:
+        """Make what failed open again; what may have happened and is not just repeated is in doubt then."""
+        await self._database.run(reopening.reopen_failed)
+
+    async def begin_run(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> None:
+        """Open the record of a new run of `which` operations; `measure` is asked what it has used at each commit."""
         self._cursor = 0
+        self._which = which
         self._measure = measure
         self._run = await self._database.run(records.begin_run, measure())
 
     async def begun(self) -> bool:
         """Tell whether a run was begun after the planning."""
-        return await self._database.run(records.begun)
+        return await self._database.run(history.begun)
 
     async def last_usage(self) -> LastUsage | None:
         """Return what the process before this one counted; `None` when there was none."""
@@ -84,9 +106,24 @@ class Journal:
             self._cursor = planned[-1].id
         return planned
 
-    async def end_run(self, how: str) -> None:
+    async def end_run(self, how: str, reason: str | None = None) -> None:
         """Close the record of this run."""
-        await self._database.run(records.end_run, self._run, how, self._measures())
+        await self._database.run(records.end_run, self._run, how, self._measures(), reason)
+
+    @contextlib.asynccontextmanager
+    async def recorded(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> AsyncIterator["Ending"]:
+        """Keep the record of a run around a block that says how it ended; an exception is the reason why it stopped."""
+        await self.begin_run(measure, which)
+        ending = Ending()
+        reason: str | None = None
+        try:
+            yield ending
+        except CapgoError as error:
+            ending.how, reason = "stopped", str(error)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
+                await self.end_run(ending.how, reason)
 
     async def report(self, name: str) -> Report:
         """Count everything."""
@@ -148,21 +185,45 @@ class Journal:
         """Return up to `most` of the wanted rows behind the place `after`, each with its place."""
         return await self._database.run(contents.rows_of, wanted, after, most)
 
-    async def apps_done(self) -> list[str]:
-        """Return the apps that have done operations without a final verdict."""
-        return await self._database.run(records.apps_done)
+    async def operations(self, after: int, most: int) -> list[tuple[int, OperationRow]]:
+        """Return up to `most` operations behind a number, each with its number and with what came of it."""
+        return await self._database.run(outcomes.operations_of, after, most)
+
+    async def done_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many operations of each app and kind are done."""
+        return await self._database.run(verdicts.done_by_app, contradicted=False)
+
+    async def contradicted_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many done operations of each app and kind are contradicted."""
+        return await self._database.run(verdicts.done_by_app, contradicted=True)
 
     async def begin_verdicts(self, app_id: str) -> None:
         """Forget the verdicts on an app."""
-        await self._database.run(records.begin_verdicts, app_id)
+        await self._database.run(verdicts.begin, app_id)
 
     async def judge(self, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
         """Compare done operations of an app with devices that a listing shows, each with its channel."""
-        await self._database.run(records.judge_devices, app_id, shown)
+        await self._database.run(verdicts.judge, app_id, shown)
+
+    async def close_listing(self, app_id: str, *, saw_override: bool) -> None:
+        """Say what devices without a link meant in the listing of an app."""
+        await self._database.run(verdicts.close, app_id, saw_override=saw_override)
+
+    async def with_verdict(self, app_id: str, verdict: Verdict, after: int, most: int) -> list[Planned]:
+        """Return up to `most` done operations of an app behind the number `after` that have this verdict."""
+        return await self._database.run(verdicts.with_verdict, app_id, verdict, after, most)
+
+    async def settle_verdicts(self, judged: Sequence[tuple[int, Verdict]]) -> None:
+        """Write verdicts down, and what the run has used so far."""
+        await self._database.run(self._settle_verdicts, judged, self._measures())
 
     async def end_verdicts(self, app_id: str) -> None:
-        """Say of what no listing showed that nobody can tell."""
-        await self._database.run(records.end_verdicts, app_id, self._run, self._measures())
+        """Say of what nothing showed that nobody can tell."""
+        await self._database.run(self._end_verdicts, app_id, self._measures())
+
+    async def touched(self, after: int, most: int) -> list[tuple[int, int, Operation, FormerState]]:
+        """Return operations behind a number that may have changed something: number, line, operation, what the plan saw."""
+        return await self._database.run(records.touched, after, most)
 
     async def formers(self, after: int, most: int) -> list[tuple[int, str, FormerState]]:
         """Return operations after `after` as number, device and what was known of it when the job was planned."""
@@ -175,6 +236,16 @@ class Journal:
     def _measures(self) -> Measures:
         assert self._measure is not None  # noqa: S101 - a run was begun
         return self._measure()
+
+    def _settle_verdicts(
+        self, connection: sqlite3.Connection, judged: Sequence[tuple[int, Verdict]], measures: Measures
+    ) -> None:
+        verdicts.settle(connection, judged)
+        records.write_measures(connection, self._run, measures)
+
+    def _end_verdicts(self, connection: sqlite3.Connection, app_id: str, measures: Measures) -> None:
+        verdicts.end(connection, app_id)
+        records.write_measures(connection, self._run, measures)
 
     def _advance(
         self,
@@ -189,9 +260,9 @@ class Journal:
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = records.take(connection, self._cursor, self._last, take) if take else []
+        planned = records.take(connection, self._cursor, self._last, take, self._which) if take else []
         if planned:
             self._in_doubt.update(records.sent_before(connection, self._cursor, planned[-1].id))
-            records.mark_sent(connection, self._cursor, planned[-1].id)
+            records.mark_sent(connection, self._cursor, planned[-1].id, self._which)
         records.write_measures(connection, self._run, measures)
         return planned

@@ -119,8 +119,12 @@ KINDS: Final[Mapping[str, Kind]] = {
 """By the tag of the operations."""
 
 
-def object_of(change: Change) -> str:
-    """Return what stands behind the verb and the targets when a change is said, such as " to beta"."""
+def said(change: Change) -> str:
+    """Return what a change does, such as "link to beta"."""
+    return KINDS[change.kind].verb + _object(change)
+
+
+def _object(change: Change) -> str:
     match operation_of(change, "", ""):
         case LinkDevice(channel=channel):
             return f" to {channel}"

@@ -20,7 +20,7 @@ async def look(client: Caller, app_id: str, kinds: Collection[str]) -> tuple[Sho
     targets = {KINDS[kind].target for kind in kinds}
     capgo = client.client_of(app_id)
     if TargetKind.MEMBER in targets:
-        members = {member.email.lower(): member async for member in capgo.members.list(app_id)}
+        members = {member.email.strip().lower(): member async for member in capgo.members.list(app_id)}
         return Shown(members=members), []
     channels = capgo.channels.list(app_id)
     shown = Shown(channels={channel.name: channel async for channel in channels})

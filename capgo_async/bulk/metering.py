@@ -1,6 +1,7 @@
 """What a run used of the server's limits: counted for the job file, and told to the pacer of the run after it."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,11 +10,14 @@ import anyio
 from ..limits import Scope, ScopeKind
 from ..pacing import Usage
 from ..ring import Caller
+from ..wire import server_version
 from .execution import calls_of
 from .kinds import KINDS
 from .operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
 from .records import LastUsage, Measures
 
+_LONGEST: Final = 80
+"""Characters that are kept of a server's name for itself."""
 _LOOKS: Final = 2
 """An operation that looks at its target may do so again after each of its requests."""
 
@@ -25,6 +29,8 @@ class Meter:
         self._client = client
         self._started = anyio.current_time()
         self._before = _count(client)
+        self._limits_before = Counter(client.counters.limits_met)
+        self._heard_before = dict(_heard(client))
         self._keys = _stored_keys(client, salt)
 
     def __call__(self) -> Measures:
@@ -39,7 +45,15 @@ class Meter:
             retries=retries,
             rate_limited=rate_limited,
             last=LastUsage(now, self._client.name, usage),
+            limits_met=dict(self._client.counters.limits_met - self._limits_before),
+            servers=self._servers(),
         )
+
+    def _servers(self) -> tuple[str, ...]:
+        """Return the versions that the server told, each once; what tells none stands for itself."""
+        heard = (name for name, answers in _heard(self._client).items() if answers > self._heard_before.get(name, 0))
+        versions = ((name, server_version(name)) for name in heard)
+        return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
 
 
 def seed(client: Caller, salt: bytes, last: LastUsage | None) -> None:
@@ -80,6 +94,10 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
 def _count(client: Caller) -> tuple[int, int, int]:
     counters = client.counters
     return counters.requests, counters.retries, counters.rate_limited
+
+
+def _heard(client: Caller) -> Mapping[str, int]:
+    return client.clients[0].requester.generation.heard
 
 
 def _now() -> datetime:

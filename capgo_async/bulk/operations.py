@@ -231,6 +231,11 @@ def former_of(inverse: Operation | None) -> FormerState:
     return FormerState(Former.STATE, msgspec.json.encode(change_of(inverse)).decode())
 
 
+def restoring(former: FormerState) -> Change:
+    """Return the change that would bring a former state of the kind `STATE` back."""
+    return _CHANGE.decode(former.value or "")
+
+
 def inverse(operation: Operation, former: FormerState) -> Operation | None:
     """Return what takes `operation` back, or `None` when the former state is unknown or nothing can."""
     target = operation.target
@@ -239,8 +244,8 @@ def inverse(operation: Operation, former: FormerState) -> Operation | None:
             return LinkDevice(app_id=target.app_id, device_id=target.name, channel=channel)
         case FormerState(Former.NONE):
             return UnlinkDevice(app_id=target.app_id, device_id=target.name)
-        case FormerState(Former.STATE, str(change)):
-            return operation_of(_CHANGE.decode(change), target.app_id, target.name)
+        case FormerState(Former.STATE):
+            return operation_of(restoring(former), target.app_id, target.name)
         case _:
             return None
 
@@ -248,10 +253,12 @@ def inverse(operation: Operation, former: FormerState) -> Operation | None:
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One line of the input: an operation, or the reason why there is none. `line` counts from 1.
 
-    With `expected` the operation is only for a target that is as this other operation leaves it.
+    With `expected` the operation is only for a target that is as this other operation leaves it. `skipped` says that the
+    operation needs no request, for that `reason`.
     """
 
     line: int
     operation: Operation | None
     reason: str = ""
     expected: Operation | None = None
+    skipped: bool = False

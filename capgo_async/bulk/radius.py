@@ -19,7 +19,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
     operations: int = 100_000
     share: Fraction = Fraction(1, 2)
-    share_from: int = 10_000
+    share_from: int = 50_000
     destroying: int = 50
 
     def facts(self) -> dict[str, object]:

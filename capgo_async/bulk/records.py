@@ -3,17 +3,21 @@
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ..errors import JobError
 from ..pacing import Usage
+from ..version import __version__
 from . import schema
+from .advice import what_to_do
+from .history import runs_of
+from .kinds import KINDS, InDoubt
 from .operations import Change, Former, FormerState, Operation, operation_of
-from .report import Failures, Report
-from .runner import Failed, Planned, Settled
-from .schema import Outcome, Verdict
+from .report import Failures, Report, server_changes
+from .runner import AMBIGUOUS, Failed, Planned, Settled
+from .schema import Outcome, Verdict, Which
 
 
 class LastUsage(msgspec.Struct, frozen=True):
@@ -37,6 +41,8 @@ class Measures(msgspec.Struct, frozen=True):
     retries: int
     rate_limited: int
     last: LastUsage
+    limits_met: dict[str, int] = {}
+    servers: tuple[str, ...] = ()
 
 
 def check_format(connection: sqlite3.Connection, path: Path, *, migrations: Mapping[int, Sequence[str]], newest: int) -> None:
@@ -94,10 +100,11 @@ def _planned(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
     ]
 
 
-def take(connection: sqlite3.Connection, cursor: int, last: int | None, take: int) -> list[Planned]:
-    """Return the next operations that are not settled, up to the one with the number `last`."""
+def take(connection: sqlite3.Connection, cursor: int, last: int | None, take: int, which: Which) -> list[Planned]:
+    """Return the next operations that are not settled, up to the number `last` and as far as this run sends them."""
     # What an earlier process marked as sent comes again: whoever executes it knows what to do about that.
-    found = f"{_SELECT} WHERE operations.id > ?1 AND (?2 IS NULL OR operations.id <= ?2) AND outcome <= ?3 ORDER BY 1 LIMIT ?4"
+    open_now = f"outcome <= ?3 {schema.TAKEN[which]}"
+    found = f"{_SELECT} WHERE operations.id > ?1 AND (?2 IS NULL OR operations.id <= ?2) AND {open_now} ORDER BY 1 LIMIT ?4"
     (rows,) = connection.execute(
         f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})",
         (cursor, last, Outcome.SENT, take),
@@ -105,12 +112,17 @@ def take(connection: sqlite3.Connection, cursor: int, last: int | None, take: in
     return _planned(sorted(_ROWS.decode(rows)))
 
 
+UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
+"""The kinds of operations that are not just repeated when they may have happened, for a statement."""
+
+
 def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerState]]:
-    """Return the operations that may have left in a run that did not settle them, with what the plan saw."""
+    """Return the operations that may have happened and are not just repeated, with what the plan saw."""
     found = connection.execute(
-        """
+        f"""
         SELECT app_id, name, kind, argument, former, former_value
-        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE outcome = ?
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE outcome = ? AND kind IN ({UNREPEATABLE})
         """,
         (Outcome.SENT,),
     )
@@ -120,17 +132,34 @@ def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerStat
     ]
 
 
+def touched(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, int, Operation, FormerState]]:
+    """Return up to `most` operations behind a number that may have changed something, with what the plan saw."""
+    found = connection.execute(
+        """
+        SELECT operations.id, line, app_id, name, kind, argument, former, former_value
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE (outcome IN (?, ?) OR (outcome = ? AND cause = ?)) AND operations.id > ?
+        ORDER BY operations.id LIMIT ?
+        """,
+        (Outcome.SENT, Outcome.DONE, Outcome.FAILED, AMBIGUOUS, after, most),
+    )
+    return [
+        (number, line, operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))
+        for number, line, app_id, name, kind, argument, known, value in found
+    ]
+
+
 def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[int]:
     """Return which operations of a range were marked as sent before: by a process that did not settle them."""
     rows = connection.execute("SELECT id FROM operations WHERE id > ? AND id <= ? AND outcome = ?", (after, last, Outcome.SENT))
     return [number for (number,) in rows]
 
 
-def mark_sent(connection: sqlite3.Connection, after: int, last: int) -> None:
+def mark_sent(connection: sqlite3.Connection, after: int, last: int, which: Which) -> None:
     """Mark operations as sent: those that `take` found."""
     # The rows that `take` found, in one statement: each costs this thread and the event loop a switch.
     connection.execute(
-        "UPDATE operations SET outcome = ? WHERE id > ? AND id <= ? AND outcome = ?",
+        f"UPDATE operations SET outcome = ? WHERE id > ? AND id <= ? AND outcome = ? {schema.TAKEN[which]}",
         (Outcome.SENT, after, last, Outcome.PENDING),
     )
 
@@ -150,7 +179,7 @@ def write_facts(connection: sqlite3.Connection, facts: dict[str, object]) -> Non
 
 def begin_run(connection: sqlite3.Connection, measures: Measures) -> int:
     """Insert the record of a run, and return its number."""
-    cursor = connection.execute("INSERT INTO runs (started_at) VALUES (?)", (measures.at,))
+    cursor = connection.execute("INSERT INTO runs (started_at, program) VALUES (?, ?)", (measures.at, __version__))
     run = cursor.lastrowid or 0
     write_measures(connection, run, measures)
     return run
@@ -159,16 +188,18 @@ def begin_run(connection: sqlite3.Connection, measures: Measures) -> int:
 def write_measures(connection: sqlite3.Connection, run: int, measures: Measures) -> None:
     """Write down what a run has used so far."""
     connection.execute(
-        "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ? WHERE id = ?",
-        (measures.elapsed_seconds, measures.requests, measures.retries, measures.rate_limited, run),
+        "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ?, limits = ?, servers = ? WHERE id = ?",
+        (
+            measures.elapsed_seconds,
+            measures.requests,
+            measures.retries,
+            measures.rate_limited,
+            msgspec.json.encode(measures.limits_met).decode(),
+            msgspec.json.encode(measures.servers).decode(),
+            run,
+        ),
     )
     write_facts(connection, {"usage": measures.last})
-
-
-def begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether the job was run before, and not only planned and looked at."""
-    found = connection.execute("SELECT 1 FROM runs WHERE ended IS NULL OR ended NOT IN ('planned', 'compared', 'verified')")
-    return found.fetchone() is not None
 
 
 def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
@@ -181,10 +212,10 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
     return LastUsage(last.at, last.client, last.usage, tuple(sent))
 
 
-def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures) -> None:
+def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures, reason: str | None = None) -> None:
     """Complete the record of a run."""
     write_measures(connection, run, measures)
-    connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (how, run))
+    connection.execute("UPDATE runs SET ended = ?, reason = ? WHERE id = ?", (how, reason, run))
 
 
 def report_of(connection: sqlite3.Connection, name: str) -> Report:
@@ -194,10 +225,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
     verdicts: dict[int, int] = dict(
         connection.execute("SELECT verdict, count(*) FROM operations WHERE outcome = ? GROUP BY verdict", (Outcome.DONE,))
     )
-    requests, retries, rate_limited = connection.execute(
-        "SELECT coalesce(sum(requests), 0), coalesce(sum(retries), 0), coalesce(sum(rate_limited), 0) FROM runs"
-    ).fetchone()
-    elapsed = connection.execute("SELECT elapsed FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+    runs = runs_of(connection)
     rejected, skipped = fates.get("rejected", 0), fates.get("skipped", 0)
     planned = sum(outcomes.values())
     return Report(
@@ -209,26 +237,29 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         done=outcomes.get(Outcome.DONE, 0),
         failed=outcomes.get(Outcome.FAILED, 0),
         pending=outcomes.get(Outcome.PENDING, 0) + outcomes.get(Outcome.SENT, 0),
-        unchecked=verdicts.get(Verdict.UNCHECKED, 0),
+        unchecked=verdicts.get(Verdict.UNCHECKED, 0) + verdicts.get(Verdict.SHOWN_UNLINKED, 0),
         verified=verdicts.get(Verdict.VERIFIED, 0),
         contradicted=verdicts.get(Verdict.CONTRADICTED, 0),
         cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0),
-        requests=requests,
-        retries=retries,
-        rate_limited=rate_limited,
-        elapsed_seconds=round(elapsed[0], 3) if elapsed else 0.0,
+        requests=sum(run.requests for run in runs),
+        retries=sum(run.retries for run in runs),
+        rate_limited=sum(run.rate_limited for run in runs),
+        elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
         consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
         failures=_failures(connection),
+        runs=runs,
+        warnings=server_changes(runs),
     )
 
 
 def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
     groups = connection.execute(
-        "SELECT cause, count(*), min(message), min(id) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
+        "SELECT cause, count(*), min(message), min(status) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
         (Outcome.FAILED,),
     ).fetchall()
     return tuple(
-        Failures(cause, count, message or "", _first_targets(connection, cause)) for cause, count, message, _ in groups
+        Failures(cause, count, message or "", _first_targets(connection, cause), what_to_do(cause, status))
+        for cause, count, message, status in groups
     )
 
 
@@ -250,46 +281,6 @@ def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
         """,
         (Outcome.SENT,),
     ).fetchall()
-
-
-def apps_done(connection: sqlite3.Connection) -> list[str]:
-    """Return the apps with done operations."""
-    rows = connection.execute(
-        "SELECT DISTINCT app_id FROM operations JOIN apps ON apps.id = app WHERE outcome = ? ORDER BY 1", (Outcome.DONE,)
-    )
-    return [app_id for (app_id,) in rows]
-
-
-def begin_verdicts(connection: sqlite3.Connection, app_id: str) -> None:
-    """Forget the verdicts on an app, and make ready to find its operations by name."""
-    connection.execute(schema.BY_NAME)
-    connection.execute(f"UPDATE operations SET verdict = ? {_DONE_OF_APP}", (Verdict.UNCHECKED, Outcome.DONE, app_id))
-
-
-def judge_devices(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
-    """Compare done operations of an app with devices that a listing shows, each with its channel."""
-    connection.executemany(
-        f"""
-        UPDATE operations
-        SET verdict = CASE
-            WHEN (SELECT iif(kind = 'unlink_device', NULL, argument) FROM changes WHERE changes.id = change) IS ? THEN ?
-            ELSE ? END
-        {_DONE_OF_APP} AND name = ?
-        """,
-        ((channel, Verdict.VERIFIED, Verdict.CONTRADICTED, Outcome.DONE, app_id, device) for device, channel in shown),
-    )
-
-
-def end_verdicts(connection: sqlite3.Connection, app_id: str, run: int, measures: Measures) -> None:
-    """Say of what no listing showed that nobody can tell."""
-    connection.execute(
-        f"UPDATE operations SET verdict = ? {_DONE_OF_APP} AND verdict = ?",
-        (Verdict.CANNOT_TELL, Outcome.DONE, app_id, Verdict.UNCHECKED),
-    )
-    write_measures(connection, run, measures)
-
-
-_DONE_OF_APP = "WHERE outcome = ? AND app = (SELECT id FROM apps WHERE app_id = ?)"
 
 
 def formers(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, FormerState]]:

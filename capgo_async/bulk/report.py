@@ -1,17 +1,43 @@
 """What a job came to: totals that add up, failures by cause, and the exit code."""
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 
 class Failures(msgspec.Struct, frozen=True):
-    """Failed operations of one cause: how many, one message, and the first devices as `app/device`."""
+    """Failed operations of one cause: how many, one message, the first devices as `app/device`, and what to do about them."""
 
     cause: str
     count: int
     message: str
     first: tuple[str, ...]
+    what_to_do: str = ""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a job; the planning is one, and so is each verification.
+
+    `ended` is `planned`, `finished`, `drained`, `stopped` for `reason`, or `verified`; `None` of a run that was killed or still
+    runs. `done` and `failed` count what came to its present end in this run. `limits_met` counts the refusals by each kind of
+    limit; `program` is the version of this package and `servers` are those of the server, as it told them.
+    """
+
+    number: int
+    started_at: str
+    ended: str | None
+    reason: str | None
+    elapsed_seconds: float
+    done: int
+    failed: int
+    requests: int
+    retries: int
+    rate_limited: int
+    limits_met: Mapping[str, int]
+    program: str
+    servers: tuple[str, ...]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `requests`, `retries` and `rate_limited` are over all runs, reads included; `elapsed_seconds` is of the last. The verdicts
     `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `consistent`: nothing done is contradicted.
+    `warnings` say when the server changed meanwhile (contract G5).
     """
 
     job: str
@@ -39,6 +66,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float
     consistent: bool
     failures: tuple[Failures, ...] = ()
+    runs: tuple[Run, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ExitCode:
@@ -52,6 +81,22 @@ class ExitCode:
     KEY_REFUSED: Final = 5
     UNREACHABLE: Final = 6
     INTERRUPTED: Final = 130
+
+
+def server_changes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Say where the version of the server changed, during runs or between them (contract G5)."""
+    told = [run for run in runs if run.servers]
+    during = [
+        f"the server changed during run {run.number}: it said to be {', '.join(run.servers)}"
+        for run in told
+        if len(run.servers) > 1
+    ]
+    between = [
+        f"the server changed between run {one.number} and run {other.number}: from {one.servers[-1]} to {other.servers[0]}"
+        for one, other in pairwise(told)
+        if not set(one.servers) & set(other.servers)
+    ]
+    return (*during, *between)
 
 
 def counted(number: int, noun: str) -> str:

@@ -28,8 +28,12 @@ class Done(NamedTuple):
     request_id: str | None = None
 
 
+AMBIGUOUS: Final = "ambiguous"
+"""The cause of a failure that no attempt had a clear answer to: it may have happened all the same."""
+
+
 class Failed(NamedTuple):
-    """The operation failed for good. `cause` groups failures; `ambiguous` means that no attempt had a clear answer."""
+    """The operation failed for good. `cause` groups failures."""
 
     cause: str
     message: str = ""
@@ -92,16 +96,30 @@ class Progress(Protocol):
         ...
 
 
-def _let_everything_pass(_settled: Settled) -> None:
-    """Stop for nothing."""
+class Deadline(NamedTuple):
+    """When a run has to end, on the clock of `anyio.current_time()`, and why."""
+
+    at: float = math.inf
+    reason: str = ""
+
+
+class Brakes(NamedTuple):
+    """What ends a run before its end.
+
+    `watch` is shown each outcome in the order in which they were recorded; a reason that it returns stops the run, and so does
+    the `deadline`. `give_up` is called once nothing new is to be sent, so that what waits in `execute` waits no more.
+    """
+
+    watch: Callable[[Settled], str | None] = lambda _: None
+    deadline: Deadline = Deadline()
+    give_up: Callable[[], None] = lambda: None
 
 
 class Runner:
     """Run the operations of a journal through `execute` with `workers` at a time.
 
     What stops the run, as a result or as an exception of `execute`, ends it as `drain` does, is raised once the outcomes are
-    recorded, and leaves its operation to the next run. `watch` is shown each outcome in the order in which they were recorded;
-    a reason that it returns stops the run with `SafetyStop`.
+    recorded, and leaves its operation to the next run. One of the `brakes` stops it with `SafetyStop`.
     """
 
     def __init__(
@@ -111,9 +129,9 @@ class Runner:
         *,
         workers: int = 16,
         progress: Progress | None = None,
-        watch: Callable[[Settled], str | None] = _let_everything_pass,
+        brakes: Brakes = Brakes(),  # noqa: B008 - immutable
     ) -> None:
-        self._watch = watch
+        self._brakes = brakes
         self._journal = journal
         self._execute = execute
         self._workers = workers
@@ -125,6 +143,7 @@ class Runner:
         self._batch = 2 * workers
         self._exhausted = False
         self._draining = False
+        self._late = False
         self._books_closed = False
         self._working = 0
         self._committed_at = -math.inf
@@ -142,6 +161,9 @@ class Runner:
                     group.start_soon(self._work)
                 await self._keep_books()
         finally:
+            # What was in flight at the deadline may have been all that was left.
+            if self._late and (self._returned or not self._through):
+                self._failure = self._failure or stop(self._brakes.deadline.reason)
             with anyio.CancelScope(shield=True):
                 await self._return_unsent()
         if self._failure is not None:
@@ -150,6 +172,7 @@ class Runner:
     def drain(self) -> None:
         """Take no new operation; what is in flight is finished and recorded."""
         self._draining = True
+        self._brakes.give_up()
         self._wake()
         self._hungry.set()
 
@@ -176,9 +199,7 @@ class Runner:
         """
         try:
             while self._working or self._settled:
-                with anyio.move_on_after(COMMIT_SECONDS):
-                    await self._hungry.wait()
-                self._hungry = anyio.Event()
+                await self._until_something_is_due()
                 wanted = 0 if self._exhausted or self._draining or len(self._ready) > self._batch // 2 else self._batch
                 due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
                 if wanted or (due and self._settled):
@@ -186,6 +207,16 @@ class Runner:
         except CapgoError as error:
             self._failure = error
             self._books_closed = True
+            self.drain()
+
+    async def _until_something_is_due(self) -> None:
+        """Wait for hungry workers, for the next commit, or for the deadline, which drains the run."""
+        ends_at = math.inf if self._draining else self._brakes.deadline.at
+        with anyio.CancelScope(deadline=min(anyio.current_time() + COMMIT_SECONDS, ends_at)):
+            await self._hungry.wait()
+        self._hungry = anyio.Event()
+        if anyio.current_time() >= ends_at:
+            self._late = True
             self.drain()
 
     async def _commit(self, take: int) -> None:
@@ -204,8 +235,8 @@ class Runner:
 
     def _look_at(self, settled: Sequence[Settled]) -> None:
         for outcome in settled:
-            if self._failure is None and (reason := self._watch(outcome)) is not None:
-                self._failure = SafetyStop(f"the run stopped itself: {reason}")
+            if self._failure is None and (reason := self._brakes.watch(outcome)) is not None:
+                self._failure = stop(reason)
                 self.drain()
 
     async def _return_unsent(self) -> None:
@@ -254,7 +285,7 @@ class Runner:
         while not self._draining:
             if (planned := self._pick()) is not None:
                 return planned
-            if self._exhausted and not self._ready and not self._parked:
+            if self._through:
                 return None
             if not self._exhausted:
                 self._hungry.set()
@@ -274,6 +305,16 @@ class Runner:
             self._hungry.set()
         return self._ready.popleft()
 
+    @property
+    def _through(self) -> bool:
+        """Tell whether nothing is left to begin."""
+        return self._exhausted and not self._ready and not self._parked
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def stop(reason: str) -> SafetyStop:
+    """Return what says that a run ended itself, and why."""
+    return SafetyStop(f"the run stopped itself: {reason}")

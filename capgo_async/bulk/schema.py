@@ -30,6 +30,19 @@ class Verdict(enum.IntEnum):
     VERIFIED = 1
     CONTRADICTED = 2
     CANNOT_TELL = 3
+    SHOWN_UNLINKED = 4
+    """While a listing is read: what that means is known at its end."""
+
+
+class Which(enum.StrEnum):
+    """Which operations a run sends: all that are open, or those that failed before."""
+
+    OPEN = "open"
+    FAILED = "failed"
+
+
+TAKEN: Final[Mapping[Which, str]] = {Which.OPEN: "", Which.FAILED: "AND run IS NOT NULL"}
+"""What failed before and is open again keeps the number of the run that it failed in."""
 
 
 TABLES: Final = (
@@ -80,7 +93,11 @@ TABLES: Final = (
         elapsed REAL NOT NULL DEFAULT 0,
         requests INTEGER NOT NULL DEFAULT 0,
         retries INTEGER NOT NULL DEFAULT 0,
-        rate_limited INTEGER NOT NULL DEFAULT 0
+        rate_limited INTEGER NOT NULL DEFAULT 0,
+        reason TEXT,
+        limits TEXT NOT NULL DEFAULT '{}',
+        program TEXT NOT NULL DEFAULT '',
+        servers TEXT NOT NULL DEFAULT '[]'
     ) STRICT""",
 )
 

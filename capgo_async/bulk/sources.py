@@ -110,12 +110,12 @@ def read_rows(
     return _File(source, _Asked(form=form, app_id=app_id, argument=argument))
 
 
-def from_operations(operations: Iterable[Operation] | AsyncIterable[Operation]) -> Source:
+def from_operations(operations: Iterable[Operation] | AsyncIterable[Operation], *, name: str = "operations") -> Source:
     """Take operations from memory, a generator or an asynchronous iterable; a row's line is its place, from 1.
 
-    They are checked and normalised as the rows of a file are. None at all is no error.
+    They are checked and normalised as the rows of a file are. None at all is no error. `name` is what messages call them.
     """
-    return _Operations(operations)
+    return _Operations(operations, name)
 
 
 class _RowError(Exception):
@@ -259,9 +259,8 @@ class _File:
 class _Operations:
     """Operations of the caller's own making, taken in the caller's own thread."""
 
-    name = "operations"
-
-    def __init__(self, operations: Iterable[Operation] | AsyncIterable[Operation]) -> None:
+    def __init__(self, operations: Iterable[Operation] | AsyncIterable[Operation], name: str) -> None:
+        self.name = name
         self._operations = operations
         self._spent = False
         self._digest: str | None = None

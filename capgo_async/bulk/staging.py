@@ -119,18 +119,19 @@ class Staging:
     def _add(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
         bad = [(row.line, "rejected", row.reason) for row in rows if row.operation is None]
         connection.executemany("INSERT INTO others (line, fate, reason) VALUES (?, ?, ?)", bad)
-        connection.executemany(
-            "INSERT INTO staged (line, app, name, change, expected) VALUES (?, ?, ?, ?, ?)", self._staged(connection, rows)
-        )
+        statement = "INSERT INTO staged (line, app, name, change, expected, fate, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        connection.executemany(statement, self._staged(connection, rows))
 
-    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> Iterator[tuple[int, int, str, int, int | None]]:
+    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
         for row in rows:
             operation = row.operation
             if operation is None:
                 continue
             target = operation.target
             expected = None if row.expected is None else self._change(connection, row.expected)
-            yield row.line, self._app(connection, target.app_id), target.name, self._change(connection, operation), expected
+            fate, reason = ("skipped", row.reason) if row.skipped else ("", "")
+            app, change = self._app(connection, target.app_id), self._change(connection, operation)
+            yield row.line, app, target.name, change, expected, fate, reason
 
     def _settle(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> None:
         connection.executemany(

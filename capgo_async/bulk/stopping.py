@@ -6,7 +6,6 @@ at the same operation.
 
 import re
 from collections import deque
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import Final
 
@@ -17,8 +16,6 @@ from .runner import Done, Failed, Settled
 NO_ACCESS: Final = frozenset({"cannot_access_app", "cannot_access_channel", "cannot_access_organization", "no_access_to_app"})
 """Codes that mean no access, or that the thing is gone: the server does not tell (contract A7)."""
 _SERVER_FAILED: Final = 500
-_TIME: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.ASCII)
-_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 
 
@@ -30,15 +27,6 @@ def read_share(text: str) -> Fraction:
         message = f"{text!r} is no share between 0% and 100%"
         raise ValueError(message)
     return share
-
-
-def read_seconds(text: str) -> float:
-    """Return the seconds of a time such as `90s`, `10m` or `1.5h`; raises `ValueError` for what is none."""
-    found = _TIME.fullmatch(text.strip())
-    if found is None:
-        message = f"{text!r} is no time such as 30s, 10m or 2h"
-        raise ValueError(message)
-    return float(found[1]) * _UNITS[found[2]]
 
 
 class StopRules(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,19 +1,35 @@
-"""Compares what a job did with a fresh listing: one request a page, not one a device (contract C7, G4)."""
+"""Compares what a job did with what the server shows afresh: one request a page, not one a device (contract C7, G4)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from ..endpoints.devices import DeviceFilter
+from ..errors import DeviceNotFound
 from ..ring import Caller
+from .comparing import State, compare
+from .kinds import KINDS
+from .looking import look
+from .operations import TargetKind, UnlinkDevice
+from .runner import Planned
+from .schema import Verdict
 
 PAGE: Final = 200
+SECOND_LOOK_SECONDS: Final = 60.0
+"""How long after a contradiction its target is looked at again: others may be writing, and stores lag behind."""
+_CHUNK: Final = 1000
+
+Pause = Callable[[float], Awaitable[None]]
 
 
 class VerifiedJournal(Protocol):
     """Where done operations are and verdicts go."""
 
-    async def apps_done(self) -> list[str]:
-        """Return the apps with done operations."""
+    async def done_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many operations of each app and kind are done."""
+        ...
+
+    async def contradicted_by_app(self) -> list[tuple[str, str, int]]:
+        """Return how many of them are contradicted."""
         ...
 
     async def begin_verdicts(self, app_id: str) -> None:
@@ -24,24 +40,134 @@ class VerifiedJournal(Protocol):
         """Compare done operations of an app with devices that a listing shows, each with its channel."""
         ...
 
+    async def close_listing(self, app_id: str, *, saw_override: bool) -> None:
+        """Say what devices without a link meant in the listing of an app."""
+        ...
+
+    async def with_verdict(self, app_id: str, verdict: Verdict, after: int, most: int) -> list[Planned]:
+        """Return done operations of an app that have a verdict."""
+        ...
+
+    async def settle_verdicts(self, verdicts: Sequence[tuple[int, Verdict]]) -> None:
+        """Write verdicts down."""
+        ...
+
     async def end_verdicts(self, app_id: str) -> None:
-        """Say of what no listing showed that nobody can tell."""
+        """Say of what nothing showed that nobody can tell."""
         ...
 
 
-async def verify(journal: VerifiedJournal, client: Caller, apps: Collection[str] | None = None) -> tuple[str, ...]:
-    """Give every done operation a verdict from fresh listings; return what those listings could not prove.
+async def verify(
+    journal: VerifiedJournal, client: Caller, pause: Pause, apps: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """Give every done operation a verdict from fresh looks; return what those could not prove.
 
-    A device that no listing shows is `cannot_tell`: the inventory holds only devices that called in (contract C7). An app
-    whose listing fails stays `unchecked`, and the failure is raised. With `apps` only what was done in these is looked at.
+    What contradicts is looked at a second time after `pause`. A device that no listing shows is `cannot_tell`: the inventory
+    holds only devices that called in (contract C7). An app whose listing fails stays `unchecked`, and the failure is raised.
+    With `apps` only what was done in these is looked at.
     """
-    remarks: list[str] = []
     await client.prepare()
-    for app_id in await journal.apps_done() if apps is None else apps:
+    first = _Look(journal, client)
+    for app_id, kinds in _by_app(await journal.done_by_app(), apps).items():
         await journal.begin_verdicts(app_id)
-        listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
+        await first.take(app_id, kinds)
+    contradicted = _by_app(await journal.contradicted_by_app(), apps)
+    if contradicted:
+        await pause(SECOND_LOOK_SECONDS)
+        second = _Look(journal, client)
+        for app_id, kinds in contradicted.items():
+            await second.take_again(app_id, kinds, first.pages.get(app_id, 0))
+    return tuple(dict.fromkeys(first.remarks))
+
+
+class _Look:
+    """One pass over apps with done operations."""
+
+    def __init__(self, journal: VerifiedJournal, client: Caller) -> None:
+        self.remarks: list[str] = []
+        self.pages: dict[str, int] = {}
+        self._journal = journal
+        self._client = client
+
+    async def take(self, app_id: str, kinds: Mapping[str, int]) -> None:
+        """Look at an app: at as many pages of it as there are operations, and at each of those that are left."""
+        if not _are_devices(kinds):
+            await self._compare(app_id, kinds, Verdict.UNCHECKED)
+        else:
+            if not await self._list(app_id, sum(kinds.values())):
+                await self._look_at_each(app_id, Verdict.UNCHECKED)
+            await self._journal.end_verdicts(app_id)
+
+    async def take_again(self, app_id: str, kinds: Mapping[str, int], pages: int) -> None:
+        """Look again at what is contradicted in an app whose listing has so many pages: one by one where that is cheaper."""
+        if not _are_devices(kinds):
+            await self._compare(app_id, kinds, Verdict.CONTRADICTED)
+        elif sum(kinds.values()) <= pages:
+            await self._look_at_each(app_id, Verdict.CONTRADICTED)
+        else:
+            await self._list(app_id, pages)
+            await self._journal.end_verdicts(app_id)
+
+    async def _list(self, app_id: str, budget: int) -> bool:
+        """List an app, `budget` pages at most, and return whether that was all of it."""
+        listing = self._client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
+        saw_override = False
+        pages = 0
         async for page in listing.pages():
-            await journal.judge(app_id, [(device.device_id.lower(), device.channel) for device in page])
-        await journal.end_verdicts(app_id)
-        remarks += [f"{app_id}: {caveat}" for caveat in listing.caveats]
-    return tuple(remarks)
+            pages += 1
+            saw_override = saw_override or any(device.channel is not None for device in page)
+            await self._journal.judge(app_id, [(device.device_id.lower(), device.channel) for device in page])
+            if pages >= budget and not listing.complete:
+                break
+        self.pages[app_id] = pages
+        await self._journal.close_listing(app_id, saw_override=saw_override)
+        self.remarks += [f"{app_id}: {caveat}" for caveat in listing.caveats]
+        if pages and not saw_override:
+            self.remarks.append(f"{app_id} shows no link of any device: what that means for one alone cannot be told")
+        return listing.complete
+
+    async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
+        last = 0
+        while planned := await self._journal.with_verdict(app_id, verdict, last, _CHUNK):
+            last = planned[-1].id
+            for each in planned:
+                await self._journal.settle_verdicts([(each.id, await self._look_at(each))])
+
+    async def _look_at(self, planned: Planned) -> Verdict:
+        operation = planned.operation
+        try:
+            device = await self._client.client_of(operation.app_id).devices.get(operation.app_id, operation.target.name)
+        except DeviceNotFound:
+            return Verdict.CANNOT_TELL
+        wanted = None if isinstance(operation, UnlinkDevice) else getattr(operation, "channel", None)
+        return Verdict.VERIFIED if device.channel == wanted else Verdict.CONTRADICTED
+
+    async def _compare(self, app_id: str, kinds: Iterable[str], verdict: Verdict) -> None:
+        """Compare operations on channels, bundles or members with listings of them."""
+        shown, remarks = await look(self._client, app_id, tuple(kinds))
+        self.remarks += remarks
+        last = 0
+        while planned := await self._journal.with_verdict(app_id, verdict, last, _CHUNK):
+            last = planned[-1].id
+            states = ((each.id, compare(each.operation, shown).state) for each in planned)
+            await self._journal.settle_verdicts([(number, _VERDICTS[state]) for number, state in states])
+
+
+_VERDICTS: Final[Mapping[State, Verdict]] = {
+    State.AS_WANTED: Verdict.VERIFIED,
+    State.OTHERWISE: Verdict.CONTRADICTED,
+    State.IMPOSSIBLE: Verdict.CONTRADICTED,
+    State.CANNOT_TELL: Verdict.CANNOT_TELL,
+}
+
+
+def _by_app(counts: Iterable[tuple[str, str, int]], apps: Collection[str] | None) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for app_id, kind, operations in counts:
+        if apps is None or app_id in apps:
+            found.setdefault(app_id, {})[kind] = operations
+    return found
+
+
+def _are_devices(kinds: Iterable[str]) -> bool:
+    return any(KINDS[kind].target is TargetKind.DEVICE for kind in kinds)

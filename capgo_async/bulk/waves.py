@@ -85,6 +85,9 @@ class Waves:
                 await self._perform(span)
                 if self._runner.drained:
                     return
+                # A run of what failed leaves the rest of a wave to another.
+                if (await self._journal.findings(span)).open:
+                    continue
                 span = await self._judge(span)  # noqa: PLW2901 - the same, with its times
             if not await self._baked(span):
                 return
@@ -100,7 +103,7 @@ class Waves:
 
     async def _judge(self, span: Span) -> Span:
         """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin."""
-        remarks = await verify(self._journal, self._client, await self._journal.apps_of(span))
+        remarks = await verify(self._journal, self._client, self._runner.rest, await self._journal.apps_of(span))
         known = (await self._journal.facts())["remarks"]
         await self._journal.rewrite(remarks=list(dict.fromkeys((*known, *remarks))))
         found = await self._journal.findings(span)

@@ -14,6 +14,7 @@ from .commands import Invocation, command
 from .listing import print_item, print_items
 from .options import Connection, Yes
 from .settings import Settings, SomeSettings, names_of, read_settings
+from .speech import Speech
 
 commands = typer.Typer(name="api-keys", help="Look at API keys, make, change and revoke them.", no_args_is_help=True)
 
@@ -41,8 +42,9 @@ async def get_api_key(key_id: KeyId, connection: Connection, invocation: Invocat
 async def create_api_key(name: Name, connection: Connection, invocation: Invocation, settings: SomeSettings = None) -> int:
     """Make a key and show its secret, this once. Modern servers want a user's session token in place of the API key."""
     new = read_settings([*(settings or ()), f"name={name}"], NewApiKey)
+    _check_reader(invocation.speech)
     async with connection.client() as client:
-        return print_item(await client.api_keys.create(new), invocation.speech)
+        return _print_secret(await client.api_keys.create(new), invocation.speech)
 
 
 @command(commands, "update", epilog=names_of(ApiKeySettings))
@@ -57,9 +59,10 @@ async def update_api_key(key_id: KeyId, settings: Settings, connection: Connecti
 async def regenerate_api_key(key_id: KeyId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
     """Give a key another secret and show it, this once; the old one stops working."""
     number = _number(key_id)
+    _check_reader(invocation.speech)
     await ask_before(f"Give API key {number} another secret", yes=yes)
     async with connection.client() as client:
-        return print_item(await client.api_keys.regenerate(number), invocation.speech)
+        return _print_secret(await client.api_keys.regenerate(number), invocation.speech)
 
 
 @command(commands, "delete")
@@ -79,6 +82,21 @@ def _number(key_id: str) -> int:
         message = "a key is named by its number, which `api-keys list` shows"
         raise ConfigurationError(message)
     return int(key_id)
+
+
+def _check_reader(speech: Speech) -> None:
+    if not speech.heard:
+        message = "stdout is closed: nobody could read the secret, which is shown this once"
+        raise ConfigurationError(message)
+
+
+def _print_secret(key: ApiKey, speech: Speech) -> int:
+    """Print a key with its secret; one that nobody could read is lost, and that is no success."""
+    code = print_item(key, speech)
+    if speech.heard:
+        return code
+    speech.say(f"nobody read the secret of API key {key.id}, and it is not shown again: regenerate the key")
+    return ExitCode.STOPPED
 
 
 def _without_secret(key: ApiKey) -> ApiKey:

@@ -22,7 +22,7 @@ async def ask_before(action: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    question = Question()
+    question = Question("--yes does it without a question")
     try:
         if not await question.confirmed(f"{action}?"):
             message = "declined: nothing was changed"
@@ -38,11 +38,11 @@ class Declined(CapgoError):
 class Question:
     """An open terminal, to be asked one question."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: str = "--yes sends without a question, --plan-only stops after the plan") -> None:
         try:
             self._terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
         except OSError as error:
-            message = "there is no terminal to ask on: --yes sends without a question, --plan-only stops after the plan"
+            message = f"there is no terminal to ask on: {otherwise}"
             raise ConfigurationError(message) from error
 
     def close(self) -> None:

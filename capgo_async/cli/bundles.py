@@ -1,24 +1,47 @@
 """`capgo-async bundles`."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
+from ..bulk import from_operations
+from ..bulk.everywhere import Pruning, in_every_app, old_bundles
+from ..bulk.forms import DELETING_BUNDLES, PROMOTING, describing
+from ..bulk.operations import DeleteBundle, PromoteBundle, SetBundleMetadata
 from ..bulk.report import ExitCode, counted
+from ..bulk.sources import read_rows
 from ..client import CapgoClient
 from ..endpoints.bundles import BundleMetadata, NewBundle
 from ..errors import ConfigurationError
 from ..models import Bundle
+from .aiming import Aim, nothing_more, only_one
 from .asking import ask_before
+from .changing import Intended, change_many
 from .commands import Invocation, command
 from .listing import print_item, print_listing
-from .options import AppId, Connection, Yes
-from .settings import Settings, SomeSettings, names_of, read_settings
+from .moments import read_duration
+from .options import AppId, Connection, Planning
+from .settings import SomeSettings, names_of, read_settings
+from .stopping import Stopping
 
 commands = typer.Typer(name="bundles", help="Look at bundles, register, promote and delete them.", no_args_is_help=True)
 
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle by its name, such as 1.2.3.", show_default=False)]
-ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel that gets it.", show_default=False)]
+Promoted = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="APP BUNDLE CHANNEL", help="The bundle, and the channel that gets it.", show_default=False),
+]
+Described = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="APP BUNDLE NAME=VALUE", help="The bundle, and what is told of it.", show_default=False),
+]
+Gone = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="APP BUNDLE", help="The bundle by its name, such as 1.2.3.", show_default=False),
+]
+Keep = Annotated[int, typer.Option("--keep", metavar="N", help="Leave the newest N of each app.")]
+OlderThan = Annotated[str | None, typer.Option("--older-than", metavar="TIME", help="Only those older than this: 30d.")]
 Url = Annotated[str, typer.Argument(metavar="URL", help="Where the zip lies, https:// only.", show_default=False)]
 Checksum = Annotated[str, typer.Argument(metavar="CHECKSUM", help="The checksum of the zip.", show_default=False)]
 Confirm = Annotated[
@@ -51,11 +74,22 @@ async def create_bundle(
         return print_item(await client.bundles.create(app_id, new), invocation.speech)
 
 
-@command(commands, "promote")
+@command(commands, "promote", short="Give a channel a bundle, or many channels.")
 async def promote_bundle(
-    app_id: AppId, bundle: BundleName, channel: ChannelName, connection: Connection, invocation: Invocation
+    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Promoted = None
 ) -> int:
-    """Give a channel a bundle, both by name."""
+    """Give a channel a bundle, both by name.
+
+    Many with --from, a list with the columns app_id, channel and bundle (or BUNDLE for all rows), or with --everywhere, in
+    every app that has both: planned, asked for, and a job.
+    """
+    names, more = aim.split(words, "APP", "BUNDLE", "CHANNEL")
+    if aim.many:
+        intended = _promotions(aim, names, more, planning)
+        return await change_many(intended, "promote", planning, stopping, connection, invocation)
+    nothing_more(more)
+    only_one(planning, stopping)
+    app_id, bundle, channel = names
     async with connection.client() as client:
         found = await _find(client, app_id, bundle)
         target = await client.channels.get(app_id, channel)
@@ -64,12 +98,21 @@ async def promote_bundle(
     return ExitCode.OK
 
 
-@command(commands, "set-metadata", epilog=names_of(BundleMetadata))
+@command(commands, "set-metadata", epilog=names_of(BundleMetadata), short="Set the link or comment of a bundle, or of many.")
 async def set_metadata(
-    app_id: AppId, bundle: BundleName, settings: Settings, connection: Connection, invocation: Invocation
+    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Described = None
 ) -> int:
-    """Set the link or the comment of a bundle."""
+    """Set the link or the comment of a bundle.
+
+    Many with --from, a list with the columns app_id and bundle, or with --everywhere: planned, asked for, and a job.
+    """
+    names, settings = aim.split(words, "APP", "BUNDLE")
     metadata = read_settings(settings, BundleMetadata)
+    if aim.many:
+        intended = _descriptions(aim, names, planning, metadata)
+        return await change_many(intended, "describe", planning, stopping, connection, invocation)
+    only_one(planning, stopping)
+    app_id, bundle = names
     async with connection.client() as client:
         found = await _find(client, app_id, bundle)
         await client.bundles.set_metadata(app_id, found.id, metadata)
@@ -77,16 +120,53 @@ async def set_metadata(
     return ExitCode.OK
 
 
-@command(commands, "delete")
+@command(commands, "delete", short="Delete one bundle, or many.")
 async def delete_bundle(
-    app_id: AppId, bundle: BundleName, connection: Connection, invocation: Invocation, *, yes: Yes = False
+    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Gone = None
 ) -> int:
-    """Delete one bundle; one that a channel uses is refused."""
-    await ask_before(f"Delete bundle {bundle} of {app_id}", yes=yes)
+    """Delete one bundle; one that a channel uses is refused.
+
+    Many with --from, a list with the columns app_id and bundle, or with --everywhere: planned, asked for, and a job.
+    """
+    names, more = aim.split(words, "APP", "BUNDLE")
+    nothing_more(more)
+    if aim.many:
+        return await change_many(_deletions(aim, names, planning), "delete", planning, stopping, connection, invocation)
+    only_one(planning, stopping)
+    app_id, bundle = names
+    await ask_before(f"Delete bundle {bundle} of {app_id}", yes=planning.yes)
     async with connection.client() as client:
         await client.bundles.delete(app_id, bundle)
     invocation.speech.done(f"deleted bundle {bundle} of {app_id}", app_id=app_id, deleted=[bundle])
     return ExitCode.OK
+
+
+@command(commands, "prune", short="Delete the old bundles of many apps.")
+async def prune_bundles(
+    planning: Planning,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+    keep: Keep = 0,
+    older_than: OlderThan = None,
+) -> int:
+    """Delete the old bundles of each --app, or of every app of the key; never one that a channel or a rollout uses.
+
+    At least one of --keep and --older-than says which are old; with both, those that both mean.
+    """
+    if keep < 1 and older_than is None:
+        message = "nothing says which bundles are old: give --keep N, --older-than TIME, or both"
+        raise ConfigurationError(message)
+    before = None if older_than is None else datetime.now(UTC) - timedelta(seconds=read_duration(older_than, "--older-than"))
+    pruning = Pruning(keep=keep, before=before)
+    return await change_many(
+        lambda caller: from_operations(old_bundles(caller, pruning, planning.app or ()), name="old bundles"),
+        "prune",
+        planning,
+        stopping,
+        connection,
+        invocation,
+    )
 
 
 @command(commands, "delete-all", short="Delete every bundle of an app that no channel uses.")
@@ -105,3 +185,37 @@ async def _find(client: CapgoClient, app_id: str, name: str) -> Bundle:
         message = f"app {app_id} has no bundle {name!r}"
         raise ConfigurationError(message)
     return found
+
+
+def _promotions(aim: Aim, names: list[str], more: list[str], planning: Planning) -> Intended:
+    if aim.source is not None:
+        nothing_more(more[1:])
+        return read_rows(aim.source, PROMOTING, app_id=planning.one_app(), argument=more[0] if more else None)
+    nothing_more(more)
+    bundle, channel = names
+    return lambda caller: from_operations(
+        in_every_app(caller, lambda app_id: PromoteBundle(app_id=app_id, channel=channel, bundle=bundle), planning.app or ()),
+        name=f"channels {channel}",
+    )
+
+
+def _descriptions(aim: Aim, names: list[str], planning: Planning, metadata: BundleMetadata) -> Intended:
+    if aim.source is not None:
+        return read_rows(aim.source, describing(metadata), app_id=planning.one_app())
+    (bundle,) = names
+    return lambda caller: from_operations(
+        in_every_app(
+            caller, lambda app_id: SetBundleMetadata(app_id=app_id, bundle=bundle, metadata=metadata), planning.app or ()
+        ),
+        name=f"bundles {bundle}",
+    )
+
+
+def _deletions(aim: Aim, names: list[str], planning: Planning) -> Intended:
+    if aim.source is not None:
+        return read_rows(aim.source, DELETING_BUNDLES, app_id=planning.one_app())
+    (bundle,) = names
+    return lambda caller: from_operations(
+        in_every_app(caller, lambda app_id: DeleteBundle(app_id=app_id, bundle=bundle), planning.app or ()),
+        name=f"bundles {bundle}",
+    )

@@ -2,61 +2,88 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from ..bulk import Job, Options, Source
+from ..bulk import Job, Source
+from ..bulk.columns import Kind
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
+from ..ring import Caller
+from .alongside import alongside
+from .choosing import Drawing
 from .commands import Invocation
-from .options import Connection, Planning
-from .profiles import path_of_profiles
+from .options import Connection, Planning, Undertaking
+from .progress import Reading
 from .rejections import Rejections
-from .reporting import print_plan, resume_line
-from .running import Terms, confirm_and_run, open_question
+from .reporting import print_plan, resume_line, tell_checks
+from .running import Manner, Terms, confirm_and_run, open_question
+from .stopping import Stopping
+
+Intended = Source | Drawing | Callable[[Caller], Source]
+"""What is to be changed: a list, devices drawn from an inventory, or what the server is asked for first."""
+
+Plan = Callable[[Path, Caller, Rejections], Awaitable[Job]]
+"""What makes the job in a file of this name, and tells of bad rows."""
 
 _SUFFIX: Final = ".capgo-job"
 
 
-async def change_many(source: Source, verb: str, planning: Planning, connection: Connection, invocation: Invocation) -> int:
+async def change_many(
+    source: Intended,
+    verb: str,
+    planning: Planning,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+) -> int:
     """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
-    question = None if planning.plan_only else open_question(planning)
+
+    async def plan(path: Path, caller: Caller, rejections: Rejections) -> Job:
+        options = planning.options(connection)
+        if not isinstance(source, Drawing):
+            rows = source(caller) if callable(source) else source
+            return await Job.create(path, rows, client=caller, options=options, on_rejected=rejections)
+        chosen = source.source(caller, planning.job)
+        reading = Reading(Kind.DEVICES, source.tally, caller, invocation.speech)
+        job = await alongside(
+            reading.follow, lambda: Job.create(path, chosen, client=caller, options=options, on_rejected=rejections)
+        )
+        if chosen.summary is not None:
+            tell_checks(chosen.summary, invocation.speech)
+        return job
+
+    return await carry_out(plan, verb, planning, stopping, connection, invocation)
+
+
+async def carry_out(
+    plan: Plan, verb: str, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Make a job by `plan`, and unless only that is wanted run it; return the exit code."""
+    manner = Manner(undertaking, stopping.limits(invocation.speech))
+    question = None if undertaking.plan_only else open_question(undertaking)
     try:
         async with connection.client() as client:
-            terms = Terms(connection.caller(client), connection, planning, question, invocation)
-            async with await _planned(source, verb, terms, planning) as job:
-                if planning.plan_only:
+            caller = connection.caller(client)
+            async with await _planned(plan, verb, undertaking.job, caller, invocation) as job:
+                if undertaking.plan_only:
                     return _stop_after_plan(job, connection, invocation)
-                return await _go_on(job, terms)
+                return await _go_on(job, Terms(caller, connection, manner, question, invocation))
     finally:
         if question is not None:
             question.close()
 
 
-def _options(planning: Planning, connection: Connection) -> Options:
-    return Options(
-        reject_bad_rows=planning.reject_bad_rows,
-        unknown=planning.unknown,
-        waves=planning.shares(),
-        bake_seconds=planning.bake_seconds(),
-        thresholds=connection.thresholds(),
-        protected=connection.protected(),
-        protected_by=str(path_of_profiles()),
-    )
-
-
-async def _planned(source: Source, verb: str, terms: Terms, planning: Planning) -> Job:
-    invocation = terms.invocation
-    options = _options(planning, terms.connection)
+async def _planned(plan: Plan, verb: str, named: Path | None, caller: Caller, invocation: Invocation) -> Job:
     rejections = Rejections(invocation.speech.say)
-    with contextlib.nullcontext(planning.job) if planning.job else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
+    with contextlib.nullcontext(named) if named else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
         invocation.speech.note(f"job file: {path}")
         try:
-            return await Job.create(path, source, client=terms.client, options=options, on_rejected=rejections)
+            return await plan(path, caller, rejections)
         finally:
             rejections.tell()
 

@@ -4,17 +4,42 @@ from typing import Annotated
 
 import typer
 
+from ..bulk import from_operations
+from ..bulk.everywhere import in_every_app
+from ..bulk.forms import DELETING_CHANNELS, updating
+from ..bulk.operations import DeleteChannel, UpdateChannel
 from ..bulk.report import ExitCode
-from ..endpoints.channels import ChannelSettings
+from ..bulk.sources import read_rows
+from ..endpoints.channels import METADATA_AS, ChannelSettings
+from ..errors import ConfigurationError
+from ..models import Channel
+from .aiming import Aim, nothing_more, only_one
 from .asking import ask_before
+from .changing import Intended, change_many
 from .commands import Invocation, command
 from .listing import print_item, print_listing
-from .options import AppId, Connection, Yes
-from .settings import Settings, SomeSettings, names_of, read_settings
+from .options import AppId, Connection, Planning, SettingsPlanning
+from .settings import SomeSettings, names_of, read_settings
+from .stopping import Stopping
 
 commands = typer.Typer(name="channels", help="Look at channels, create, change and delete them.", no_args_is_help=True)
 
+Changed = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="APP NAME NAME=VALUE",
+        help="The channel, exactly as it is spelt, and what changes; null takes a value away.",
+        show_default=False,
+    ),
+]
+Gone = Annotated[
+    list[str] | None, typer.Argument(metavar="APP NAME", help="The channel, exactly as it is spelt.", show_default=False)
+]
 ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel, exactly as it is spelt.", show_default=False)]
+
+MetadataAs = Annotated[
+    str, typer.Option("--metadata-as", metavar="WORD", help="What this server calls disable_auto_update=metadata.")
+]
 
 
 @command(commands, "list")
@@ -29,36 +54,68 @@ async def list_channels(app_id: AppId, connection: Connection, invocation: Invoc
 async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """Show one channel."""
     async with connection.client() as client:
-        return print_item(await client.channels.get(app_id, name), invocation.speech)
+        return _print(await client.channels.get(app_id, name), invocation)
 
 
 @command(commands, "create", epilog=names_of(ChannelSettings))
 async def create_channel(
-    app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation, settings: SomeSettings = None
+    app_id: AppId,
+    name: ChannelName,
+    connection: Connection,
+    invocation: Invocation,
+    settings: SomeSettings = None,
+    metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
     """Create a channel; one that exists is left as it is."""
     wanted = read_settings(settings, ChannelSettings) if settings else None
     async with connection.client() as client:
-        return print_item(await client.channels.create(app_id, name, wanted), invocation.speech)
+        return _print(await client.channels.create(app_id, name, wanted, metadata_as=metadata_as), invocation)
 
 
-@command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists.")
+@command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists, or many.")
 async def update_channel(
-    app_id: AppId, name: ChannelName, settings: Settings, connection: Connection, invocation: Invocation
+    aim: Aim,
+    planning: SettingsPlanning,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+    words: Changed = None,
+    metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
-    """Change a channel that exists; its bundle stays unless bundle=NAME gives it another."""
+    """Change a channel that exists; its bundle stays unless bundle=NAME gives it another.
+
+    Many with --from, a list with the columns app_id and channel, or with --everywhere: planned, asked for, and a job.
+    """
+    names, settings = aim.split(words, "APP", "NAME")
     changes = read_settings(settings, ChannelSettings)
+    if aim.many:
+        if metadata_as != METADATA_AS:
+            message = "--metadata-as is for one channel: give many disable_auto_update in the server's own word"
+            raise ConfigurationError(message)
+        intended = _updates(aim, names, planning, changes)
+        return await change_many(intended, "update", planning, stopping, connection, invocation)
+    only_one(planning, stopping)
+    app_id, name = names
     async with connection.client() as client:
-        await client.channels.update(app_id, name, changes)
-        return print_item(await client.channels.get(app_id, name), invocation.speech)
+        await client.channels.update(app_id, name, changes, metadata_as=metadata_as)
+        return _print(await client.channels.get(app_id, name), invocation)
 
 
-@command(commands, "delete", short="Delete a channel and the links to it.")
+@command(commands, "delete", short="Delete a channel and the links to it, or many.")
 async def delete_channel(
-    app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation, *, yes: Yes = False
+    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Gone = None
 ) -> int:
-    """Delete a channel and the links of all devices to it; its bundles stay."""
-    await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=yes)
+    """Delete a channel and the links of all devices to it; its bundles stay.
+
+    Many with --from, a list with the columns app_id and channel, or with --everywhere: planned, asked for, and a job.
+    """
+    names, more = aim.split(words, "APP", "NAME")
+    nothing_more(more)
+    if aim.many:
+        return await change_many(_deletions(aim, names, planning), "delete", planning, stopping, connection, invocation)
+    only_one(planning, stopping)
+    app_id, name = names
+    await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=planning.yes)
     async with connection.client() as client:
         await client.channels.delete(app_id, name)
     return _print_change(invocation, app_id, name, "deleted")
@@ -80,6 +137,31 @@ async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connecti
     return _print_change(invocation, app_id, name, "promoted the rollout of")
 
 
+def _print(channel: Channel, invocation: Invocation) -> int:
+    # That a channel has no bundle is the first thing to see: its devices get no update.
+    return print_item(channel, invocation.speech, always=("version",))
+
+
 def _print_change(invocation: Invocation, app_id: str, name: str, change: str) -> int:
     invocation.speech.done(f"{change} channel {name} of {app_id}", app_id=app_id, channel=name, change=change)
     return ExitCode.OK
+
+
+def _updates(aim: Aim, names: list[str], planning: Planning, changes: ChannelSettings) -> Intended:
+    if aim.source is not None:
+        return read_rows(aim.source, updating(changes), app_id=planning.one_app())
+    (name,) = names
+    return lambda caller: from_operations(
+        in_every_app(caller, lambda app_id: UpdateChannel(app_id=app_id, channel=name, settings=changes), planning.app or ()),
+        name=f"channels {name}",
+    )
+
+
+def _deletions(aim: Aim, names: list[str], planning: Planning) -> Intended:
+    if aim.source is not None:
+        return read_rows(aim.source, DELETING_CHANNELS, app_id=planning.one_app())
+    (name,) = names
+    return lambda caller: from_operations(
+        in_every_app(caller, lambda app_id: DeleteChannel(app_id=app_id, channel=name), planning.app or ()),
+        name=f"channels {name}",
+    )

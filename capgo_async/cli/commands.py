@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import traceback
 import typing
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,8 +15,9 @@ import typer
 
 from ..bulk.report import ExitCode
 from .failing import code_of, explain
+from .group import Group
 from .interruption import Interruption
-from .options import Group, Output
+from .options import Output
 from .speech import Speech
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
@@ -83,7 +85,10 @@ def _parameters_of(group: type[Group]) -> list[inspect.Parameter]:
 
 def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: Invocation) -> int:
     try:
-        return anyio.run(invocation.interruption.guard, action, backend_options={"use_uvloop": _has_uvloop()})
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", UserWarning)
+            warnings.showwarning = lambda message, *_: invocation.speech.note(f"note: {message}")
+            return anyio.run(invocation.interruption.guard, action, backend_options={"use_uvloop": _has_uvloop()})
     except KeyboardInterrupt:
         invocation.speech.say("interrupted")
         return ExitCode.INTERRUPTED

@@ -16,7 +16,8 @@ from ..limits import server_limits
 from ..sandbox.seeding import device_id
 from .commands import Invocation, command
 from .embedded import Address, embedded
-from .options import Group, Output
+from .group import Group
+from .options import Output
 from .reporting import print_report
 from .running import followed
 

@@ -4,14 +4,17 @@ from typing import Annotated
 
 import typer
 
-from ..bulk import LinkDevice, UnlinkDevice, read_operations
+from ..bulk import LinkDevice, RenewDevice, UnlinkDevice, read_operations
+from ..bulk.inventory import Tally
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from .changing import change_many
+from .choosing import Choosing, Drawing
 from .commands import Invocation, command
 from .listing import print_item, print_listing
-from .options import AppId, Connection, DeviceId, Planning
+from .options import AppId, Connection, DeviceId, DevicePlanning, Planning
 from .speech import Speech
+from .stopping import Stopping
 
 commands = typer.Typer(name="devices", help="Look at devices, link and unlink them.", no_args_is_help=True)
 
@@ -21,9 +24,10 @@ ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", h
 VersionId = Annotated[
     bool, typer.Option("--legacy-version-id", help="CHANNEL is a bundle's id; for servers until 2024-12, with --dialect seed.")
 ]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
+ListOfDevices = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
+Source = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 SourceOrApp = Annotated[
-    str, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
+    str | None, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
 ]
 OneDeviceId = Annotated[str | None, typer.Argument(metavar="ID", help="The device, to unlink one only.", show_default=False)]
 
@@ -64,35 +68,62 @@ async def link_device(
 
 @command(commands, "relink", short="Put many devices on a channel: plan, ask, send, report.")
 async def relink_devices(
-    source: Source,
-    planning: Planning,
+    planning: DevicePlanning,
+    stopping: Stopping,
+    choosing: Choosing,
     connection: Connection,
     invocation: Invocation,
+    source: Source = None,
     channel: ChannelOfAll = None,
 ) -> int:
-    """Put many devices on a channel: read SOURCE, plan, ask, send, report. Can be resumed after any end."""
-    operations = read_operations(source, app_id=planning.app, channel=channel, kind=LinkDevice)
-    return await change_many(operations, "relink", planning, connection, invocation)
+    """Put many devices on a channel: read SOURCE, plan, ask, send, report. Can be resumed after any end.
+
+    With --all the devices come from an inventory of each --app in place of SOURCE, with --where those that are meant.
+    """
+    if choice := choosing.choice(source, planning):
+        if not channel:
+            message = "with --all there is no row that names a channel: give --channel"
+            raise ConfigurationError(message)
+        return await change_many(Drawing(choice, channel, Tally()), "relink", planning, stopping, connection, invocation)
+    operations = read_operations(source or "", app_id=planning.one_app(), channel=channel, kind=LinkDevice)
+    return await change_many(operations, "relink", planning, stopping, connection, invocation)
 
 
 @command(commands, "unlink", short="Remove the links of many devices, or of one.")
 async def unlink_devices(
-    source: SourceOrApp,
-    planning: Planning,
+    planning: DevicePlanning,
+    stopping: Stopping,
+    choosing: Choosing,
     connection: Connection,
     invocation: Invocation,
+    source: SourceOrApp = None,
     device_id: OneDeviceId = None,
 ) -> int:
     """Remove the links of many devices as relink sets them, or with APP and ID the link of one device."""
+    if choice := choosing.choice(source, planning):
+        return await change_many(Drawing(choice, None, Tally()), "unlink", planning, stopping, connection, invocation)
+    source = source or ""
     if device_id is None:
-        operations = read_operations(source, app_id=planning.app, kind=UnlinkDevice)
-        return await change_many(operations, "unlink", planning, connection, invocation)
-    if planning != Planning(yes=planning.yes):
+        operations = read_operations(source, app_id=planning.one_app(), kind=UnlinkDevice)
+        return await change_many(operations, "unlink", planning, stopping, connection, invocation)
+    if planning != DevicePlanning(yes=planning.yes) or stopping != Stopping():
         message = "unlink APP ID changes one device and takes no options of a plan: give a SOURCE alone for many"
         raise ConfigurationError(message)
     async with connection.client() as client:
         await client.devices.unlink(source, device_id)
     return _print_change(invocation.speech, source, device_id, None)
+
+
+@command(commands, "renew", short="Renew the links of many devices, so that they expire later.")
+async def renew_devices(
+    source: ListOfDevices, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Renew the links of many devices, so that they expire later: each is removed and set again.
+
+    In between, for a moment, a device is without its link; what no listing shows to be linked is left alone.
+    """
+    operations = read_operations(source, app_id=planning.one_app(), kind=RenewDevice)
+    return await change_many(operations, "renew", planning, stopping, connection, invocation)
 
 
 def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | None) -> int:

@@ -1,5 +1,6 @@
 """From exceptions to sentences and exit codes."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Final
 
@@ -40,6 +41,8 @@ def explain(error: BaseException) -> str:
     """Say what happened, where, why, and what to do next."""
     if not isinstance(error, errors.CapgoError):
         return f"unexpected {type(error).__name__}: {error}. This is a fault of ours; --debug shows where."
+    if isinstance(error, errors.DangerousCall) and error.confirm is not None:
+        return f"{error.danger} If that is meant, say so with --confirm {shlex.quote(error.confirm)}."
     advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), "")
     text = str(error)
     lines = [f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {advice}".rstrip() if advice else text]

@@ -1,21 +1,37 @@
 """`capgo-async job`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..bulk import Job, Rows
+from ..bulk import Job, Rows, Which
 from ..bulk.report import ExitCode
+from ..errors import ConfigurationError
+from ..ring import Caller
+from .accounts import print_account, write_operations
+from .changing import carry_out
 from .commands import Invocation, command
-from .options import Connection, JobFile, Output, Running
-from .reporting import print_job, print_rows
-from .running import Terms, confirm_and_run, open_question
+from .options import Connection, JobFile, Output, Running, Undertaking
+from .rejections import Rejections
+from .reporting import print_job, print_report, print_rows
+from .running import Manner, Terms, confirm_and_run, open_question
+from .stopping import Stopping
 
 commands = typer.Typer(name="job", help="Look at a job, or go on with it.", no_args_is_help=True)
 
 
 WhichRows = Annotated[
     Rows | None, typer.Option("--rows", help="List these rows instead, with their reasons.", show_default=False)
+]
+ToCsv = Annotated[
+    str | None,
+    typer.Option(
+        "--csv", metavar="FILE", help="Write every operation as a line of CSV instead, - for stdout.", show_default=False
+    ),
+]
+OnlyFailed = Annotated[
+    bool, typer.Option("--failed", help="Send what failed again, and only that; also what may have happened all the same.")
 ]
 
 
@@ -30,14 +46,59 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
     return ExitCode.OK
 
 
+@command(commands, "report", short="Tell what a job came to, run by run.")
+async def report_job(path: JobFile, output: Output, invocation: Invocation, to: ToCsv = None) -> int:
+    """Tell what a job came to, run by run; another process may be running it."""
+    if to is not None and output.json:
+        message = "--csv and --json are two ways to write it: choose one"
+        raise ConfigurationError(message)
+    async with await Job.open(path, read_only=True) as job:
+        if to is not None:
+            return await write_operations(job, to, invocation.speech)
+        return await print_account(job, invocation.speech)
+
+
+@command(commands, "verify", short="Compare what a job did with what the server shows.")
+async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
+    """Compare what a job did with what the server shows; what contradicts is looked at again after a minute."""
+    async with connection.client() as client, await Job.open(path, client=client) as job:
+        report = await job.verify(connection.caller(client))
+    return print_report(report, invocation.speech)
+
+
+@command(commands, "undo", short="Plan and go the way back from what a job did.")
+async def undo_job(
+    path: JobFile, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Plan the way back from what a job did, ask, and go it; it is a job of its own.
+
+    What the first one did not know before is left as it is, and so is what others have changed since.
+    """
+
+    async def plan(to: Path, caller: Caller, rejections: Rejections) -> Job:
+        async with await Job.open(path, read_only=True) as job:
+            return await job.undo(to, client=caller, thresholds=connection.thresholds(), on_rejected=rejections)
+
+    return await carry_out(plan, "undo", undertaking, stopping, connection, invocation)
+
+
 @command(commands, "run", short="Send what is open of a job.")
-async def run_job(path: JobFile, running: Running, connection: Connection, invocation: Invocation) -> int:
+async def run_job(
+    path: JobFile,
+    running: Running,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+    *,
+    failed: OnlyFailed = False,
+) -> int:
     """Send what is open of a job, and ask before unless it was run before."""
+    manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
     async with connection.client() as client, await Job.open(path, client=client) as job:
         asks = not running.yes and not job.begun and job.plan.requests
         question = open_question(running) if asks else None
         try:
-            return await confirm_and_run(job, Terms(connection.caller(client), connection, running, question, invocation))
+            return await confirm_and_run(job, Terms(connection.caller(client), connection, manner, question, invocation))
         finally:
             if question is not None:
                 question.close()

@@ -42,15 +42,15 @@ async def print_pages(pages: AsyncIterator[Sequence[T]], columns: Sequence[str],
     return _code(speech)
 
 
-def print_item(item: msgspec.Struct, speech: Speech) -> int:
-    """Print one thing: all fields that the server told."""
+def print_item(item: msgspec.Struct, speech: Speech, *, always: Sequence[str] = ()) -> int:
+    """Print one thing: all fields that the server told, those of `always` also where they are empty."""
     if speech.json:
         speech.emit(item)
         return _code(speech)
-    told = {name: value for name, value in msgspec.to_builtins(item).items() if value not in (None, "", [])}
+    told = {name: value for name, value in msgspec.to_builtins(item).items() if value not in (None, "", []) or name in always}
     width = max((len(name) for name in told), default=0)
     for name, value in told.items():
-        speech.show(f"{name:<{width}}  {_cell(value)}")
+        speech.show(f"{name:<{width}}  {'null' if value is None else _cell(value)}")
     return _code(speech)
 
 

@@ -4,15 +4,27 @@ from typing import Annotated
 
 import typer
 
+from ..bulk import from_operations
+from ..bulk.everywhere import in_every_organization
+from ..bulk.forms import REMOVING_MEMBERS
 from ..bulk.report import ExitCode
+from ..bulk.sources import read_rows
+from ..errors import ConfigurationError
+from .aiming import Aim, nothing_more
+from .asking import ask_before
+from .changing import Intended, change_many
 from .commands import Invocation, command
 from .listing import print_listing
-from .options import Connection, OrgId
+from .options import Connection, OrgId, Planning, Yes
+from .stopping import Stopping
 
 commands = typer.Typer(name="members", help="Look at members of organizations, invite and remove them.", no_args_is_help=True)
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address of the account.", show_default=False)]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="The role, such as org_member or org_admin.", show_default=False)]
+Somebody = Annotated[
+    str | None, typer.Argument(metavar="EMAIL", help="The e-mail address, with --everywhere.", show_default=False)
+]
 Confirm = Annotated[
     str | None,
     typer.Option("--confirm", metavar="ORG", help="Remove the last super admin, too, and with it the whole organization ORG."),
@@ -37,10 +49,35 @@ async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Con
 
 @command(commands, "remove", short="Remove a member, or an open invitation.")
 async def remove_member(
-    org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None
+    org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None, *, yes: Yes = False
 ) -> int:
-    """Remove a member, or an open invitation; the last super admin only with --confirm."""
+    """Remove a member, or an open invitation; the last super admin only with --confirm, which asks no question."""
+    await ask_before(f"Remove {email} from {org_id}", yes=yes or confirm is not None)
     async with connection.client() as client:
         await client.members.remove(org_id, email, confirm=confirm)
     invocation.speech.done(f"removed {email} from {org_id}", org_id=org_id, removed=email)
     return ExitCode.OK
+
+
+@command(commands, "remove-many", short="Remove members from many organizations.")
+async def remove_members(
+    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, email: Somebody = None
+) -> int:
+    """Remove members from many organizations, and never the last super admin of one.
+
+    With --from a list with the columns org_id and email, with --everywhere EMAIL from every organization that has it: planned,
+    asked for, and a job.
+    """
+    if not aim.many:
+        message = "say from where: --from SOURCE, or --everywhere EMAIL; one is removed by members remove ORG EMAIL"
+        raise ConfigurationError(message)
+    names, more = aim.split([email] if email else [], "ORG", "EMAIL")
+    nothing_more(more)
+    return await change_many(_removals(aim, names), "remove", planning, stopping, connection, invocation)
+
+
+def _removals(aim: Aim, names: list[str]) -> Intended:
+    if aim.source is not None:
+        return read_rows(aim.source, REMOVING_MEMBERS)
+    (email,) = names
+    return lambda caller: from_operations(in_every_organization(caller, email), name=f"members {email}")

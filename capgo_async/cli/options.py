@@ -1,4 +1,4 @@
-"""Options that several commands have, as groups: a parameter of such a type stands for all of its fields."""
+"""Options that several commands have."""
 
 import contextlib
 import enum
@@ -10,13 +10,15 @@ from typing import Annotated, Final
 import msgspec
 from typer import Argument, Option
 
-from ..bulk import Thresholds, Unknown
-from ..bulk.stopping import read_seconds, read_share
+from ..bulk import Options, Thresholds, Unknown
+from ..bulk.stopping import read_share
 from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
 from ..ring import Caller, KeyRing
-from .profiles import Profile, read_profile, read_protected
+from .group import Group
+from .moments import read_duration
+from .profiles import Profile, path_of_profiles, read_profile, read_protected
 from .speech import Speech
 
 AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.example.app.", show_default=False)]
@@ -28,10 +30,6 @@ JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_de
 
 _TIMEOUT: Final = 30.0
 _RETRIES: Final = 4
-
-
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Options that belong together."""
 
 
 class AuthHeader(enum.StrEnum):
@@ -102,11 +100,10 @@ class Connection(Output, frozen=True, kw_only=True):
 
     def speech(self) -> Speech:
         """Return what speaks in this way, and never says a key."""
-        secrets: list[str] = []
+        secrets = [self.api_key or "", os.environ.get("CAPGO_API_KEY", "")]
         # A profile that cannot be read is told of by the command.
         with contextlib.suppress(ConfigurationError):
-            profile = self._profile()
-            secrets = [self._key(profile) or os.environ.get("CAPGO_API_KEY", ""), *profile.keys().values()]
+            secrets += self._profile().secrets()
         return Speech(json=self.json, quiet=self.quiet, secrets=secrets)
 
     def client(self) -> CapgoClient:
@@ -184,7 +181,21 @@ class Running(Confirming, frozen=True, kw_only=True):
     rebind: Annotated[bool, Option("--rebind", help="Go on with another key or server than the job was made with.")] = False
 
 
-class InWaves(Running, frozen=True, kw_only=True):
+class Undertaking(Running, frozen=True, kw_only=True):
+    """How a job is made and run."""
+
+    job: Annotated[
+        Path | None,
+        Option(
+            "--job",
+            metavar="FILE",
+            help="The job file; one of the same source and options is resumed. Named after the time unless given.",
+        ),
+    ] = None
+    plan_only: Annotated[bool, Option("--plan-only", help="Stop after the plan and keep it.")] = False
+
+
+class InWaves(Undertaking, frozen=True, kw_only=True):
     """In which waves changes are sent."""
 
     waves: Annotated[
@@ -211,25 +222,51 @@ class InWaves(Running, frozen=True, kw_only=True):
 
     def bake_seconds(self) -> float:
         """Return the rest between waves; raises `ConfigurationError`."""
-        try:
-            return read_seconds(self.bake) if self.bake is not None else 0.0
-        except ValueError as error:
-            message = f"--bake: {error}"
-            raise ConfigurationError(message) from None
+        return read_duration(self.bake, "--bake") if self.bake is not None else 0.0
 
 
 class Planning(InWaves, frozen=True, kw_only=True):
     """How many changes are planned."""
 
-    app: Annotated[str | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
-    job: Annotated[
-        Path | None,
-        Option(
-            "--job",
-            metavar="FILE",
-            help="The job file; one of the same source and options is resumed. Named after the time unless given.",
-        ),
-    ] = None
-    plan_only: Annotated[bool, Option("--plan-only", help="Stop after the plan and keep it.")] = False
+    app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
     reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing all.")] = False
+
+    def one_app(self) -> str | None:
+        """Return the app, `None` where none is named; raises `ConfigurationError` for several, of which no row is."""
+        if self.app and len(self.app) > 1:
+            message = f"{len(self.app)} times --app: rows that name no app need one"
+            raise ConfigurationError(message)
+        return self.app[0] if self.app else None
+
+    def options(self, connection: Connection) -> Options:
+        """Return how the plan is made; raises `ConfigurationError`."""
+        return Options(
+            reject_bad_rows=self.reject_bad_rows,
+            waves=self.shares(),
+            bake_seconds=self.bake_seconds(),
+            thresholds=connection.thresholds(),
+            protected=connection.protected(),
+            protected_by=str(path_of_profiles()),
+        )
+
+
+class DevicePlanning(Planning, frozen=True, kw_only=True):
+    """How many changes of devices are planned."""
+
     unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND
+
+    def options(self, connection: Connection) -> Options:
+        """Return how the plan is made; raises `ConfigurationError`."""
+        return msgspec.structs.replace(super().options(connection), unknown=self.unknown)
+
+
+class SettingsPlanning(Planning, frozen=True, kw_only=True):
+    """How many changes of settings are planned."""
+
+    old_servers: Annotated[
+        bool, Option("--old-servers", help="Also on servers before 12.198, where the bundle is sent along with settings.")
+    ] = False
+
+    def options(self, connection: Connection) -> Options:
+        """Return how the plan is made; raises `ConfigurationError`."""
+        return msgspec.structs.replace(super().options(connection), old_servers=self.old_servers)

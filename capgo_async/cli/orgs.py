@@ -1,5 +1,6 @@
 """`capgo-async orgs`."""
 
+import enum
 from typing import Annotated
 
 import typer
@@ -15,10 +16,28 @@ from .settings import Settings, SomeSettings, names_of, read_settings
 commands = typer.Typer(name="orgs", help="Look at organizations, create, change and delete them.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name.", show_default=False)]
-Table = Annotated[
-    str | None, typer.Option("--table", help="orgs|apps|channels|app_versions|org_users: changes of these alone.")
-]
-Operation = Annotated[str | None, typer.Option("--operation", help="INSERT|UPDATE|DELETE: changes of this kind alone.")]
+
+
+class Audited(enum.StrEnum):
+    """What an audit log tells of; any other word would find nothing."""
+
+    ORGS = "orgs"
+    APPS = "apps"
+    CHANNELS = "channels"
+    APP_VERSIONS = "app_versions"
+    ORG_USERS = "org_users"
+
+
+class Change(enum.StrEnum):
+    """What was done."""
+
+    INSERT = "INSERT"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+
+
+Table = Annotated[Audited | None, typer.Option("--table", help="Changes of these alone.")]
+Operation = Annotated[Change | None, typer.Option("--operation", help="Changes of this kind alone.")]
 
 
 @command(commands, "list")

@@ -18,6 +18,7 @@ links devices to it, is refused: `protected_channels` of the profile and, whatev
 channels = ["production", "com.example.app/beta"]
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -92,6 +93,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def keys(self) -> dict[str, str]:
         """Return the keys of organizations and apps, by id."""
         return {name: reference.secret() for name, reference in (*self.organizations.items(), *self.apps.items())}
+
+    def secrets(self) -> list[str]:
+        """Return every key that can be read: one that cannot does not make the others known."""
+        found: list[str] = []
+        for reference in (self.api_key, *self.organizations.values(), *self.apps.values()):
+            with contextlib.suppress(ConfigurationError):
+                found += [reference.secret()] if reference else []
+        return found
 
 
 class _Protected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

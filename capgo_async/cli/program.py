@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..version import __version__
-from . import api_keys, apps, bundles, channels, demo, devices, jobs, members, orgs, sandbox, stats
+from . import api_keys, apps, bundles, channels, demo, devices, export, jobs, members, orgs, sandbox, stats
 from .speech import without
 
 
@@ -77,6 +77,7 @@ program.add_typer(apps.commands)
 program.add_typer(bundles.commands)
 program.add_typer(channels.commands)
 program.add_typer(devices.commands)
+program.add_typer(export.commands)
 program.add_typer(jobs.commands)
 program.add_typer(members.commands)
 program.add_typer(orgs.commands)

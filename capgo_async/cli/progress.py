@@ -2,12 +2,15 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from ..bulk import Job
+from ..bulk.inventory import Tally
+from ..bulk.report import counted
 from ..bulk.runner import Done, Failed
 from ..limits import ScopeKind
 from ..ring import Caller
@@ -32,8 +35,8 @@ _LONG: Final = 8.0
 class Follower:
     """Counts what is settled, and tells of it while `follow` runs."""
 
-    def __init__(self, job: Job, client: Caller, speech: Speech) -> None:
-        self.total = job.plan.requests
+    def __init__(self, job: Job, client: Caller, speech: Speech, total: int | None = None) -> None:
+        self.total = job.plan.requests if total is None else total
         self.settled = 0
         self.failed = 0
         self._job = job
@@ -87,8 +90,7 @@ class Follower:
         if self._job.baking_until is not None:
             return self._failures(), f"baking until {self._job.baking_until.astimezone():%H:%M:%S}"
         if limit:
-            until = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
-            return self._failures(), f"resting until {until:%H:%M:%S} ({limit})", *self._parked()
+            return self._failures(), _until(seconds, limit), *self._parked()
         if now - self._latest >= _LONG:
             return self._failures(), *(self._parked() or ("waiting for answers",))
         if not rate:
@@ -104,14 +106,51 @@ class Follower:
         return (f"{parked:,} waiting for the limits of their devices",) if parked else ()
 
     def _rest(self) -> tuple[float, str]:
-        """Return for how many seconds no operation may leave, as far as the limits tell, and which limit asks for it."""
-        pacer, now = self._client.pacer, anyio.current_time()
-        until = min(pacer.waiting_until(client.requester.key_scope) for client in self._client.clients)
-        limit = "limit of the API key" if len(self._client.clients) == 1 else "limits of all API keys"
-        if self._apps and (free := min(pacer.waiting_until((ScopeKind.APP_ADDRESS, app)) for app in self._apps)) > until:
-            until, limit = free, f"limit of {self._apps[0]}" if len(self._apps) == 1 else "limits of all apps"
-        seconds = until - now
-        return (seconds, limit) if _WORTH_SAYING <= seconds < math.inf else (0.0, "")
+        return _rest(self._client, self._apps)
+
+
+class Reading:
+    """Tells how far an inventory is while `follow` runs."""
+
+    def __init__(self, what: str, tally: Tally, client: Caller, speech: Speech) -> None:
+        self._what = what
+        self._tally = tally
+        self._client = client
+        self._speech = speech
+
+    async def follow(self) -> None:
+        """Tell how it goes until cancelled."""
+        said, times = "", 0
+        while True:
+            await anyio.sleep(_LINE_SECONDS)
+            line = self.line()
+            times += 1
+            if line != said or times >= _LINES_ALIKE:
+                said, times = line, 0
+                self._speech.note(line)
+
+    def line(self) -> str:
+        """Say in one line how it goes."""
+        apps = self._tally.apps
+        told = [f"{self._tally.rows:,} {self._what} read, {self._tally.settled:,} of {counted(len(apps), 'list')} complete"]
+        seconds, limit = _rest(self._client, tuple(filter(None, apps)))
+        return ", ".join([*told, _until(seconds, limit)] if limit else told)
+
+
+def _rest(client: Caller, apps: Sequence[str]) -> tuple[float, str]:
+    """Return for how many seconds nothing may leave, as far as the limits tell, and which limit asks for it."""
+    pacer, now = client.pacer, anyio.current_time()
+    until = min(pacer.waiting_until(each.requester.key_scope) for each in client.clients)
+    limit = "limit of the API key" if len(client.clients) == 1 else "limits of all API keys"
+    if apps and (free := min(pacer.waiting_until((ScopeKind.APP_ADDRESS, app)) for app in apps)) > until:
+        until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
+    seconds = until - now
+    return (seconds, limit) if _WORTH_SAYING <= seconds < math.inf else (0.0, "")
+
+
+def _until(seconds: float, limit: str) -> str:
+    until = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
+    return f"resting until {until:%H:%M:%S} ({limit})"
 
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":

@@ -8,12 +8,16 @@ from typing import Final
 import msgspec
 
 from ..bulk import Job, Plan, Report, Rows
+from ..bulk.exporting import Summary
 from ..bulk.plan import time_of
 from ..bulk.report import counted, exit_code
 from ..limits import server_limits
 from .listing import print_pages
 from .options import Connection
 from .speech import Speech
+
+_NOTED: Final = 10
+"""How many remarks on the apps of an inventory are said."""
 
 
 def text_of(report: Report) -> str:
@@ -40,7 +44,8 @@ def _outcomes(report: Report) -> list[str]:
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
-    return lines
+        lines.append(f"  what to do: {failure.what_to_do}")
+    return [*lines, *(f"note: {warning}" for warning in report.warnings)]
 
 
 def print_report(report: Report, speech: Speech) -> int:
@@ -94,6 +99,16 @@ _COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
     Rows.PENDING: ("target", "line", "what", "app_id"),
     Rows.CONTRADICTED: ("target", "line", "what", "app_id"),
 }
+
+
+def tell_checks(summary: Summary, speech: Speech) -> None:
+    """Say what was done to see all of an inventory, and what nobody can prove."""
+    (speech.note if summary.complete else speech.say)(str(summary))
+    remarks = [f"{check.app_id or 'the list of apps'}: {caveat}" for check in summary.checks for caveat in check.caveats]
+    for remark in remarks[:_NOTED]:
+        speech.note(f"note: {remark}")
+    if len(remarks) > _NOTED:
+        speech.note(f"and {len(remarks) - _NOTED:,} notes more")
 
 
 def resume_line(path: Path, connection: Connection) -> str:

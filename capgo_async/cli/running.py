@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from ..bulk import Job, Report
+from ..bulk import Job, Report, Which
 from ..bulk.report import ExitCode, counted
 from ..errors import ConfigurationError, DiskFull, JobError, SafetyStop
 from ..ring import Caller
@@ -15,6 +15,16 @@ from .profiles import path_of_profiles
 from .progress import Follower
 from .reporting import print_report, resume_line
 from .speech import printable
+from .stopping import Limits
+
+
+class Manner(NamedTuple):
+    """How a job is run."""
+
+    running: Running = Running()
+    limits: Limits = Limits()
+    which: Which = Which.OPEN
+
 
 _FRESH: Final = timedelta(minutes=10)
 """A plan that is younger is taken for what it says."""
@@ -25,7 +35,7 @@ class Terms(NamedTuple):
 
     client: Caller
     connection: Connection
-    running: Running
+    manner: Manner
     question: Question | None
     invocation: Invocation
 
@@ -38,34 +48,52 @@ def open_question(running: Running) -> Question | None:
 async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
+    if terms.manner.which is Which.FAILED and not await job.to_send(Which.FAILED):
+        speech.say("nothing failed: there is nothing to send again")
+        report = await job.report()
+        _tell(job, report, terms)
+        return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
     await _refuse_protected(job, terms)
     await _show_drift(job, terms)
     if not await _confirmed(job, terms):
         speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
         return ExitCode.INTERRUPTED
     try:
-        report = await followed(job, terms.client, terms.invocation, rebind=terms.running.rebind)
+        report = await followed(job, terms.client, terms.invocation, terms.manner)
     except Exception as error:
         if not isinstance(error, JobError) or isinstance(error, DiskFull | SafetyStop):
-            print_report(await job.report(), speech)
-            speech.say(resume_line(job.path, terms.connection))
+            _tell(job, await job.report(), terms)
         raise
-    code = print_report(report, speech)
+    return _tell(job, report, terms)
+
+
+def _tell(job: Job, report: Report, terms: Terms) -> int:
+    code = print_report(report, terms.invocation.speech)
     if report.pending:
-        speech.say(resume_line(job.path, terms.connection))
+        terms.invocation.speech.say(resume_line(job.path, terms.connection))
     return code
 
 
-async def followed(job: Job, client: Caller, invocation: Invocation, *, rebind: bool = False) -> Report:
+async def followed(job: Job, client: Caller, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008
     """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
-    follower = Follower(job, client, invocation.speech)
+    follower = Follower(job, client, invocation.speech, await job.to_send(manner.which))
 
     def drain() -> None:
         invocation.speech.say("stopping: what is in flight is finished and recorded; once more stops at once")
         job.drain()
 
     with invocation.interruption.steps(drain, job.abort):
-        return await alongside(follower.follow, lambda: job.run(client, rebind=rebind, progress=follower))
+        return await alongside(
+            follower.follow,
+            lambda: job.run(
+                client,
+                rebind=manner.running.rebind,
+                progress=follower,
+                rules=manner.limits.rules,
+                bounds=manner.limits.bounds,
+                which=manner.which,
+            ),
+        )
 
 
 async def _refuse_protected(job: Job, terms: Terms) -> None:
@@ -80,14 +108,14 @@ async def _refuse_protected(job: Job, terms: Terms) -> None:
 async def _show_drift(job: Job, terms: Terms) -> None:
     """Say what changed since a plan was made, unless it was just made, or begun, or nobody wants to know."""
     age = datetime.now(UTC) - datetime.fromisoformat(job.facts["created_at"])
-    if job.begun or not job.plan.requests or terms.running.no_drift or age < _FRESH:
+    if job.begun or not job.plan.requests or terms.manner.running.no_drift or age < _FRESH:
         return
-    terms.invocation.speech.say(str(await job.drift(terms.client, rebind=terms.running.rebind)))
+    terms.invocation.speech.say(str(await job.drift(terms.client, rebind=terms.manner.running.rebind)))
 
 
 async def _confirmed(job: Job, terms: Terms) -> bool:
     """Ask, unless nothing is left to send, or the job was run before, which was confirmed then."""
-    plan, given = job.plan, terms.running.confirm
+    plan, given = job.plan, terms.manner.running.confirm
     if job.begun or not plan.requests:
         return True
     if given is not None and given != plan.planned:

@@ -17,7 +17,8 @@ from ..sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from ..sandbox.seeding import SUPER_ADMIN_KEY
 from .alongside import alongside
 from .commands import Invocation, command
-from .options import Group, Output
+from .group import Group
+from .options import Output
 from .speech import is_terminal
 
 

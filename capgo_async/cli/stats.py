@@ -14,8 +14,9 @@ from ..endpoints.statistics import Graph, Totals
 from ..errors import ConfigurationError
 from ..models import AppStatPoint, StatPoint, Usage
 from .commands import Invocation, command
+from .group import Group
 from .listing import print_items
-from .options import AppId, Connection, Group, OrgId
+from .options import AppId, Connection, OrgId
 from .speech import Speech
 
 commands = typer.Typer(name="stats", help="What apps used, and which versions devices have.", no_args_is_help=True)
@@ -46,6 +47,11 @@ class Days(Group, frozen=True, kw_only=True):
         """Return the first day and the day after the last."""
         end = self.until.date() if self.until else datetime.now(UTC).date() + timedelta(days=1)
         return (self.since.date() if self.since else end - timedelta(days=30)), end
+
+    def whole_days(self) -> tuple[date, date]:
+        """Return the first day and the last one, for routes that count it, too."""
+        first, end = self.span()
+        return first, end - timedelta(days=1)
 
 
 class Shape(Days, frozen=True, kw_only=True):
@@ -116,21 +122,28 @@ async def user_statistics(shape: Shape, connection: Connection, invocation: Invo
 async def bundle_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
     """Show how the devices of an app spread over its bundles."""
     async with connection.client() as client:
-        return await _print_usage(await client.statistics.bundle_usage(app_id, *days.span()), invocation.speech)
+        return await _print_usage(await client.statistics.bundle_usage(app_id, *days.whole_days()), invocation.speech)
 
 
 @command(commands, "natives")
 async def native_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
     """Show how the devices of an app spread over its native versions."""
     async with connection.client() as client:
-        return await _print_usage(await client.statistics.native_usage(app_id, *days.span()), invocation.speech)
+        usage = await client.statistics.native_usage(app_id, *days.whole_days())
+    code = await _print_usage(usage, invocation.speech)
+    latest = usage.latest_version
+    if latest is not None and latest.name and invocation.speech.heard:
+        invocation.speech.note(f"note: most devices of the last day have {latest.name}, {latest.percentage} %")
+    return code
 
 
-class _Share(msgspec.Struct, frozen=True, kw_only=True):
+class _Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     day: str
     version: str
     percent: float
     devices: int | None
+    latest: bool | None = None
+    """Whether most devices of the last day have this version, where the server tells that."""
 
 
 async def _print(points: Sequence[StatPoint], speech: Speech) -> int:
@@ -139,13 +152,21 @@ async def _print(points: Sequence[StatPoint], speech: Speech) -> int:
 
 
 async def _print_usage(usage: Usage, speech: Speech) -> int:
+    latest = usage.latest_version
     shares = [
-        _Share(day=day, version=dataset.label, percent=dataset.data[place], devices=_at(dataset.counts, place))
+        _Share(
+            day=day,
+            version=dataset.label,
+            percent=dataset.data[place],
+            devices=_at(dataset.counts, place),
+            latest=None if latest is None else dataset.label == latest.name,
+        )
         for place, day in enumerate(usage.labels)
         for dataset in usage.datasets
         if place < len(dataset.data)
     ]
-    return await print_items(shares, ("day", "version", "percent", "devices"), speech)
+    columns = ("day", "version", "percent", "devices")
+    return await print_items(shares, columns if latest is None else (*columns, "latest"), speech)
 
 
 def _at(counts: Sequence[int] | None, place: int) -> int | None:

@@ -1,6 +1,8 @@
 """API keys (contract C4)."""
 
+import re
 from collections.abc import Sequence
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -9,7 +11,10 @@ from msgspec import UNSET, UnsetType
 from ..errors import ConfigurationError, NotFound
 from ..retry import Repeat
 from ..wire import Request, encode
-from .call import Call, checked, named
+from .call import Call, Name, checked, named
+
+_SECRET: Final = re.compile(r"[A-Za-z0-9._:-]{8,256}", re.ASCII)
+"""A key as a path may hold it (contract A4); digits alone are a key's number to the server."""
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,7 +34,7 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
     `expires_at` is ISO 8601 in the future. Of a `hashed` key the server keeps only a digest.
     """
 
-    name: str
+    name: Name
     bindings: Sequence[Binding] | UnsetType = UNSET
     org_id: str | UnsetType = UNSET
     mode: str | UnsetType = UNSET
@@ -43,7 +48,7 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
 class ApiKeySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What changes in a key; `expires_at=None` lets it live for ever. The last two need a user session (contract C4)."""
 
-    name: str | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
     expires_at: str | UnsetType | None = UNSET
     bindings: Sequence[Binding] | UnsetType = UNSET
     global_permissions: Sequence[str] | UnsetType = UNSET
@@ -90,8 +95,11 @@ def delete_api_key(key_id: int) -> Call:
 
 def delete_api_key_by_secret(secret: str) -> Call:
     """Delete a key by the key itself, as the seed era wants it; the path is shown nowhere (contract C4)."""
-    path = f"/apikey/{quote(named(secret, 'key'), safe='')}"
-    request = Request(method="DELETE", path=path, shown_path="/apikey/[API key]")
+    if not _SECRET.fullmatch(secret) or secret.isdecimal():
+        # What is wrong with it is not said: it may be a key.
+        message = "a key is 8 to 256 letters, digits or ._:-, and a number would name another one: delete that by its number"
+        raise ConfigurationError(message)
+    request = Request(method="DELETE", path=f"/apikey/{quote(secret, safe='')}", shown_path="/apikey/[API key]")
     return Call("delete API key", request, settled_by=(NotFound,))
 
 

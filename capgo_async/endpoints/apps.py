@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import Conflict
 from ..wire import Request, encode
-from .call import Call, body_of, checked, checked_app_id, confirmed, named
+from .call import Call, Name, Url, body_of, checked, checked_app_id, confirmed, named
 
 _DAY: Final = 86_400
 
@@ -17,13 +17,13 @@ class NewApp(msgspec.Struct, frozen=True, kw_only=True):
     """A new app of the organization `owner_org`; app ids are unique among all customers (contract C5)."""
 
     app_id: str
-    name: str
+    name: Name
     owner_org: str
-    icon: str | UnsetType = UNSET
+    icon: Url | UnsetType = UNSET
     need_onboarding: bool | UnsetType = UNSET
     existing_app: bool | UnsetType = UNSET
-    ios_store_url: str | UnsetType = UNSET
-    android_store_url: str | UnsetType = UNSET
+    ios_store_url: Url | UnsetType = UNSET
+    android_store_url: Url | UnsetType = UNSET
 
 
 class AppSettings(msgspec.Struct, frozen=True, kw_only=True, rename={"retention_seconds": "retention"}):
@@ -33,16 +33,16 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, rename={"retention_
     (contract C5, D45).
     """
 
-    name: str | UnsetType = UNSET
-    icon: str | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
+    icon: Url | UnsetType = UNSET
     retention_seconds: Annotated[int, Meta(ge=0, le=63_113_903)] | UnsetType = UNSET
     expose_metadata: bool | UnsetType = UNSET
     allow_device_custom_id: bool | UnsetType = UNSET
     need_onboarding: bool | UnsetType = UNSET
     existing_app: bool | UnsetType = UNSET
     block_provider_infra_requests: bool | UnsetType = UNSET
-    ios_store_url: str | UnsetType | None = UNSET
-    android_store_url: str | UnsetType | None = UNSET
+    ios_store_url: Url | UnsetType | None = UNSET
+    android_store_url: Url | UnsetType | None = UNSET
 
 
 def list_apps(page: int, limit: int, org_id: str | None = None) -> Call:

@@ -1,14 +1,14 @@
 """Bundles (contract C8)."""
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import BundleNotFound, ConfigurationError
 from ..wire import Request, encode
-from .call import Call, body_of, checked, checked_app_id, named
+from .call import Call, Comment, Name, Url, body_of, checked, checked_app_id, named
 
 _SEMVER: Final = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
@@ -25,18 +25,18 @@ class NewBundle(msgspec.Struct, frozen=True, kw_only=True):
     `session_key` and `key_id` belong to encrypted bundles.
     """
 
-    version: str
-    external_url: str
-    checksum: str
+    version: Name
+    external_url: Url
+    checksum: Name
     session_key: str | UnsetType = UNSET
-    key_id: str | UnsetType = UNSET
+    key_id: Annotated[str, Meta(max_length=20)] | UnsetType = UNSET
 
 
 class BundleMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What is told about a bundle; what is not given stays as it is."""
 
-    link: str | UnsetType = UNSET
-    comment: str | UnsetType = UNSET
+    link: Url | UnsetType = UNSET
+    comment: Comment | UnsetType = UNSET
 
 
 def list_bundles(app_id: str, page: int) -> Call:

@@ -5,14 +5,17 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..errors import ChannelNotFound
+from ..errors import ChannelNotFound, ConfigurationError
 from ..retry import Repeat
 from ..wire import Request, encode
-from .call import Call, body_of, checked, checked_app_id, named
+from .call import Call, Comment, Name, body_of, checked, checked_app_id, named
 
 _Bps = Annotated[int, Meta(ge=0, le=10_000)]
 _Count = Annotated[int, Meta(ge=0)]
 
+METADATA_AS: Final = "version_number"
+"""What the database calls the vendor's `metadata` (contract D14)."""
+_RESERVED: Final = frozenset({"builtin", "unknown"})
 _WIRE: Final = {
     "bundle": "version",
     "disable_auto_update_under_native": "disableAutoUpdateUnderNative",
@@ -38,13 +41,14 @@ _WIRE: Final = {
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
     """What changes in a channel; what is not given stays as it is (contract C6).
 
-    `bundle` is a bundle's name, `None` takes the channel's bundle away. `public=True` makes other public channels of the same
+    `bundle` is a bundle's name, `None` takes the channel's bundle away; an empty name or a reserved one, which the server takes
+    for the same, is refused. `public=True` makes other public channels of the same
     platforms private. `disable_auto_update` is `major`, `minor`, `patch`, `metadata`, `version_number` or `none`.
     `rollout_bundle` is a bundle's name or number, percentages are in hundredths (`rollout_percentage_bps`, up to 10000),
     `rollout_cache_ttl_seconds` is 60 to 31536000. `ios`, `android` and `electron` cannot be read back.
     """
 
-    bundle: str | UnsetType | None = UNSET
+    bundle: Name | UnsetType | None = UNSET
     public: bool | UnsetType = UNSET
     disable_auto_update: str | UnsetType = UNSET
     disable_auto_update_under_native: bool | UnsetType = UNSET
@@ -57,11 +61,11 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
     allow_dev: bool | UnsetType = UNSET
     allow_prod: bool | UnsetType = UNSET
     update_package: str | UnsetType = UNSET
-    rollout_bundle: str | int | UnsetType | None = UNSET
+    rollout_bundle: Name | int | UnsetType | None = UNSET
     rollout_percentage_bps: _Bps | UnsetType = UNSET
     rollout_enabled: bool | UnsetType = UNSET
     rollout_paused: bool | UnsetType = UNSET
-    rollout_pause_reason: str | UnsetType | None = UNSET
+    rollout_pause_reason: Comment | UnsetType | None = UNSET
     rollout_cache_ttl_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] | UnsetType = UNSET
     auto_pause_enabled: bool | UnsetType = UNSET
     auto_pause_window_minutes: Annotated[int, Meta(ge=1, le=10_080)] | UnsetType = UNSET
@@ -85,17 +89,29 @@ def get_channel(app_id: str, name: str) -> Call:
     return Call(f"get channel {name} of {app_id}", Request(method="GET", path="/channel", query=query))
 
 
-def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = "version_number") -> Call:
+def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = METADATA_AS) -> Call:
     """Create a channel, or change it where it exists: the server has one call for both (contract C6).
 
     The server's word for the vendor's `metadata` is sent in its place (contract D14). A failure of the server is tried once
     more, no oftener: unknown bundles and words are answered with 500.
     """
+    checked_settings(settings)
     if settings.disable_auto_update == "metadata":
         settings = msgspec.structs.replace(settings, disable_auto_update=metadata_as)
     # A pause stores the moment: it is not the same a second time (contract G1).
     repeat = Repeat.NEVER if settings.rollout_paused is True else Repeat.ONCE
     return _write(f"write channel {name} of {app_id}", _body(app_id, name, settings), repeat)
+
+
+def checked_settings(settings: ChannelSettings) -> ChannelSettings:
+    """Return `settings` that the server takes and that mean what they say, else raise `ConfigurationError` (contract C6)."""
+    for field, bundle in (("bundle", settings.bundle), ("rollout_bundle", settings.rollout_bundle)):
+        if isinstance(bundle, str) and named(bundle, field).strip().lower() in _RESERVED:
+            message = (
+                f"{field} {bundle!r} is no bundle, but the server's word for none: to take the bundle away, give None (null)"
+            )
+            raise ConfigurationError(message)
+    return checked(settings)
 
 
 def create_channel(app_id: str, name: str) -> Call:
@@ -119,7 +135,7 @@ def delete_channel(app_id: str, name: str) -> Call:
 
 
 def _body(app_id: str, name: str, settings: ChannelSettings) -> bytes:
-    return body_of({"app_id": checked_app_id(app_id), "channel": named(name, "channel")}, checked(settings))
+    return body_of({"app_id": checked_app_id(app_id), "channel": named(name, "channel")}, settings)
 
 
 def _write(name: str, body: bytes, repeat: Repeat) -> Call:

@@ -17,15 +17,22 @@ LARGEST_DEVICE_PAGE: Final = 500
 _ORDERS: Final = frozenset({None, "asc", "desc"})
 _CHANGED_SINCE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z| \d\d:\d\d:\d\d)", re.ASCII)
 """The forms that the server takes (contract C7)."""
+_ANY_MOMENT: Final = "1970-01-01 00:00:00"
+"""The half of a cursor that counts only where the list has an order (contract C7)."""
 
 
 class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device listing shows: `changed_since` is ISO 8601 in UTC ending in `Z`; `order` is `asc` or `desc` by change."""
+    """What a device listing shows: `changed_since` is ISO 8601 in UTC ending in `Z`; `order` is `asc` or `desc` by change.
+
+    `after` is the device id behind which the list begins, for those without an `order` (contract G3); servers before 12.56.16
+    begin at the first all the same.
+    """
 
     limit: int = 200
     custom_ids_only: bool = False
     changed_since: str | None = None
     order: str | None = None
+    after: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= LARGEST_DEVICE_PAGE:
@@ -36,6 +43,9 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(message)
         if self.changed_since is not None and not _CHANGED_SINCE.fullmatch(self.changed_since):
             message = f"changed_since {self.changed_since!r} is not ISO 8601 in UTC ending in Z, such as 2026-07-01T10:20:30Z"
+            raise ConfigurationError(message)
+        if self.after is not None and (self.order is not None or not self.after):
+            message = f"after {self.after!r} is not a device id, or the list has an order: only by id it can begin behind one"
             raise ConfigurationError(message)
 
 
@@ -48,6 +58,8 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
         query.append(("updated_at", chosen.changed_since))
     if chosen.order is not None:
         query.append(("order", chosen.order))
+    if chosen.after is not None and not position:
+        query.append(("cursor", f"{_ANY_MOMENT}|{chosen.after.lower()}"))
     request = Request(method="GET", path="/device", query=(*query, *position))
     return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
 

@@ -14,7 +14,7 @@ def list_members(org_id: str) -> Call:
 
 def invite_member(org_id: str, email: str, role: str) -> Call:
     """Invite somebody; the role goes out under both names that generations read (contract C2, D28)."""
-    email = named(email, "e-mail address").lower()
+    email = address(email)
     role = named(role, "role")
     body = encode({"orgId": named(org_id, "organization id"), "email": email, "invite_type": role, "role": role})
     request = Request(method="POST", path="/organization/members", body=body)
@@ -22,8 +22,16 @@ def invite_member(org_id: str, email: str, role: str) -> Call:
 
 
 def remove_member(org_id: str, email: str) -> Call:
-    """Remove a member or an open invitation; the last super admin takes the organization along (contract C2, D50)."""
-    email = named(email, "e-mail address").lower()
+    """Remove a member or an open invitation; the last super admin takes the organization along (contract C2, D50).
+
+    One attempt: the other super admins may be gone before the next.
+    """
+    email = address(email)
     query = (("orgId", named(org_id, "organization id")), ("email", email))
     request = Request(method="DELETE", path="/organization/members", query=query)
-    return Call(f"remove {email} from {org_id}", request, repeat=Repeat.NEVER, settled_by=(NotFound,))
+    return Call(f"remove {email} from {org_id}", request, repeat=Repeat.AFTER_A_LOOK, settled_by=(NotFound,))
+
+
+def address(email: str) -> str:
+    """Return an e-mail address as the server stores it (contract C2)."""
+    return named(email, "e-mail address").strip().lower()

@@ -9,7 +9,7 @@ from ..dialect import Dialect
 from ..errors import ConfigurationError
 from ..retry import Repeat
 from ..wire import Request, encode
-from .call import Call, body_of, checked, named
+from .call import LONGEST_NAME, Call, Name, Url, body_of, checked, named
 
 LARGEST_AUDIT_PAGE: Final = 100
 """Entries a page at most (contract C3)."""
@@ -31,10 +31,10 @@ class OrganizationSettings(msgspec.Struct, frozen=True, kw_only=True):
     Servers of the seed era know `name`, `logo` and `management_email` only and drop the rest silently.
     """
 
-    name: str | UnsetType = UNSET
-    logo: str | UnsetType = UNSET
-    management_email: str | UnsetType = UNSET
-    website: str | UnsetType | None = UNSET
+    name: Name | UnsetType = UNSET
+    logo: Url | UnsetType = UNSET
+    management_email: Name | UnsetType = UNSET
+    website: Url | UnsetType | None = UNSET
     require_apikey_expiration: bool | UnsetType = UNSET
     max_apikey_expiration_days: Annotated[int, Meta(ge=1, le=365)] | UnsetType | None = UNSET
     enforce_hashed_api_keys: bool | UnsetType = UNSET
@@ -47,9 +47,9 @@ class OrganizationSettings(msgspec.Struct, frozen=True, kw_only=True):
 class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, rename={"estimated_mau": "estimatedMau"}):
     """A new organization: `email` is the user's own unless given; `website` gets `https://` where it has no scheme."""
 
-    name: Annotated[str, Meta(min_length=3)]
-    email: str | UnsetType = UNSET
-    website: str | UnsetType = UNSET
+    name: Annotated[str, Meta(min_length=3, max_length=LONGEST_NAME)]
+    email: Name | UnsetType = UNSET
+    website: Url | UnsetType = UNSET
     estimated_mau: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
     intent: str | UnsetType = UNSET
 
@@ -91,10 +91,14 @@ def create_organization(new: NewOrganization, dialect: Dialect) -> Call:
 
 
 def update_organization(org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Call:
-    """Update an organization with the verb of this dialect: the other one would create another (contract C1, D1)."""
+    """Update an organization with the verb of this dialect: the other one would create another (contract C1, D1).
+
+    One attempt: the server may have been renewed before the next.
+    """
     verb = "POST" if dialect is Dialect.SEED else "PUT"
     body = body_of({"orgId": named(org_id, "organization id")}, checked(settings))
-    return Call(f"update organization {org_id}", Request(method=verb, path="/organization", body=body))
+    request = Request(method=verb, path="/organization", body=body)
+    return Call(f"update organization {org_id}", request, repeat=Repeat.AFTER_A_LOOK)
 
 
 def delete_organization(org_id: str) -> Call:

@@ -7,6 +7,15 @@ import msgspec
 SUPER_ADMIN_ROLES: Final = frozenset({"org_super_admin", "super_admin"})
 """Today's word and the seed era's; with `invite_` before it, the latter is an open invitation (contract E)."""
 
+LESSER_ROLES: Final = frozenset(
+    {
+        *("org_admin", "org_billing_admin", "apikey_manager", "org_member", "apikey_org_reader"),
+        *("read", "upload", "write", "admin"),
+        *("invite_read", "invite_upload", "invite_write", "invite_admin", "invite_super_admin"),
+    }
+)
+"""Every other role that is known, and the seed era's open invitations; a word that is in neither may mean anything."""
+
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A member, or somebody who was invited: then `is_tmp` is true and `role` is the one offered (contract C2).
@@ -24,3 +33,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     def is_super_admin(self) -> bool:
         """Tell whether this member is a super admin, the invitation accepted."""
         return self.role in SUPER_ADMIN_ROLES and not self.is_tmp
+
+    @property
+    def is_no_super_admin(self) -> bool:
+        """Tell whether this member is known not to be one: neither is true of a role that nobody knows."""
+        return self.is_tmp or self.role in LESSER_ROLES

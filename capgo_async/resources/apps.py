@@ -4,6 +4,7 @@ from typing import Final
 
 from ..endpoints import apps as endpoints
 from ..endpoints.apps import AppSettings, NewApp
+from ..endpoints.call import app_id_of
 from ..errors import Conflict, PermissionDenied
 from ..models import App
 from ..paging import NO_ORDER, Listing, Page, PageWalk, Position, last_below_smallest
@@ -35,6 +36,7 @@ class Apps:
 
     async def get(self, app_id: str) -> App:
         """Get one app. Raises `PermissionDenied` also for one that does not exist (contract A7, C5)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_app(app_id), _ONE)
 
     async def create(self, new: NewApp) -> App:
@@ -54,6 +56,7 @@ class Apps:
         A retention below a day deletes nearly every unused bundle: that needs the app id as `confirm`, or `DangerousCall` is
         raised before any I/O (contract D45).
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.update_app(app_id, settings, confirm), _ONE)
 
     async def delete(self, app_id: str) -> None:
@@ -61,6 +64,7 @@ class Apps:
 
         Raises `PermissionDenied` also for one that does not exist.
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()
         try:
             await self._requester.call(endpoints.delete_app(app_id), acknowledge, effort)

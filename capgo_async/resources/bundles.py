@@ -8,7 +8,7 @@ import msgspec
 from ..dialect import LINKED_BUNDLES_ARE_SAFE
 from ..endpoints import bundles as endpoints
 from ..endpoints.bundles import BundleMetadata, NewBundle
-from ..endpoints.call import checked_app_id, confirmed
+from ..endpoints.call import app_id_of, checked_app_id, confirmed
 from ..errors import ApiError, BundleLinked, BundleNotFound, Conflict, DangerousCall, NotApplied
 from ..learning import Learner
 from ..models import Bundle
@@ -46,6 +46,7 @@ class Bundles:
 
     def list(self, app_id: str) -> Listing[Bundle]:
         """List the bundles of an app that are not deleted, newest first (contract C8)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Bundle]:
@@ -70,6 +71,7 @@ class Bundles:
 
         Raises `Conflict` for a name that is taken, or was until less than 90 days ago (contract D49).
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()
         try:
             created = await self._requester.call(endpoints.create_bundle(app_id, new), _CREATED, effort)
@@ -89,10 +91,12 @@ class Bundles:
 
         Raises `BundleNotFound`, `ChannelNotFound` or `PermissionDenied`.
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.promote_bundle(app_id, version_id, channel_id), acknowledge)
 
     async def set_metadata(self, app_id: str, version_id: int, metadata: BundleMetadata) -> None:
         """Set the link or the comment of a bundle (contract C8). Raises `BundleNotFound`."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.set_bundle_metadata(app_id, version_id, metadata), acknowledge)
 
     async def delete(self, app_id: str, version: str) -> None:
@@ -102,6 +106,7 @@ class Bundles:
         leave devices without a target: there, and where the version is unknown, the channels are looked at first and
         `DangerousCall` is raised (contract D27).
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.delete_bundle(app_id, version)
         await self._learner.version()
         if not self._requester.generation.is_since(LINKED_BUNDLES_ARE_SAFE):
@@ -113,6 +118,7 @@ class Bundles:
 
     async def delete_all(self, app_id: str, *, confirm: str | None = None) -> Deleted:
         """Delete every bundle of an app that no channel uses, one by one; needs the app id as `confirm` (contract C8, D26)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         confirmed(confirm, checked_app_id(app_id), f"Every bundle of {app_id} that no channel uses would be deleted.")
         linked = await self._linked(app_id)
         names = [bundle.name for bundle in await self.list(app_id).all()]

@@ -4,16 +4,16 @@ from typing import Final
 
 import msgspec
 
-from ..dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation
+from ..dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation, Version, is_since
 from ..endpoints import channels as endpoints
-from ..endpoints.call import Call, checked, checked_app_id
+from ..endpoints.call import Call, app_id_of, checked_app_id
 from ..endpoints.channels import ChannelSettings
 from ..errors import BundleNotFound, CapgoError, ChannelNotFound, ConfigurationError, NotApplied, PermissionDenied, ServerError
 from ..models import Channel
 from ..paging import Listing, Page, PageWalk, Position, last_unless_full
 from ..requester import Effort, Requester
 from ..retry import is_ambiguous
-from ..wire import acknowledge, reads_many, reads_one
+from ..wire import Response, acknowledge, reads_many, reads_one, server_version
 
 _MANY: Final = reads_many(Channel)
 _ONE: Final = reads_one(Channel)
@@ -31,6 +31,7 @@ class Channels:
 
     def list(self, app_id: str) -> Listing[Channel]:
         """List the channels of an app that the key may read, oldest first (contract C6)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Channel]:
@@ -40,11 +41,8 @@ class Channels:
 
     async def get(self, app_id: str, name: str) -> Channel:
         """Get one channel by its exact name. Raises `ChannelNotFound` (contract C6, D12)."""
-        try:
-            return await self._requester.call(endpoints.get_channel(app_id, name), _ONE)
-        except BundleNotFound as error:
-            # The server's code for this is misnamed, and its seed-era sentence makes the same code.
-            raise error.as_kind(ChannelNotFound) from error
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        return (await self._get(app_id, name))[0]
 
     async def create(
         self,
@@ -59,6 +57,7 @@ class Channels:
         The server would change one of this name instead, so that it is looked for first: raises `ConfigurationError` where it
         exists (contract C6). For `metadata_as` see `update`.
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         if settings is None:
             call = endpoints.create_channel(app_id, name)
         else:
@@ -86,9 +85,11 @@ class Channels:
         present bundle is sent along (contract C6, D15). `metadata_as` is what `disable_auto_update="metadata"` is called there
         (contract D14). Raises `NotApplied` where an `update_package` was not stored (contract D48).
         """
-        checked(settings)
-        present = await self.get(app_id, name)
-        if settings.bundle is msgspec.UNSET and not self._generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        endpoints.checked_settings(settings)
+        present, version = await self._get(app_id, name)
+        # What an earlier answer told may be of another server: this one answered just now.
+        if settings.bundle is msgspec.UNSET and not is_since(version, SETTINGS_KEEP_THE_BUNDLE):
             settings = msgspec.structs.replace(settings, bundle=present.bundle_name or msgspec.UNSET)
         await self._write(endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as), settings, Effort())
         if settings.update_package is not msgspec.UNSET:
@@ -100,6 +101,7 @@ class Channels:
         Raises `ChannelNotFound`, and `ConfigurationError` where there is no rollout: servers that know none would take the
         channel's bundle away instead (contract D15).
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._rolling_out(app_id, name)
         await self._requester.call(endpoints.end_rollout(app_id, name, "rollback"), acknowledge)
 
@@ -109,6 +111,7 @@ class Channels:
         A repeat is refused; after an answer that leaves it open the channel is looked at instead (contract G1). Raises as
         `roll_back` does.
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         present = await self._rolling_out(app_id, name)
         try:
             await self._requester.call(endpoints.end_rollout(app_id, name, "promoteToStable"), acknowledge)
@@ -122,10 +125,19 @@ class Channels:
         Servers before 12.199.4 may say ok without deleting, where devices are linked to it: there, and where the version is
         unknown, it is looked for afterwards. Raises `NotApplied` (contract C6).
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.settle(endpoints.delete_channel(app_id, name))
         if not self._generation.is_since(DELETION_OF_CHANNELS_IS_TOLD) and await self._find(app_id, name) is not None:
             message = f"channel {name} of {app_id}: the server said ok, but it is still there: unlink its devices first"
             raise NotApplied(message)
+
+    async def _get(self, app_id: str, name: str) -> tuple[Channel, Version | None]:
+        """Get a channel, and the version that this very answer tells."""
+        try:
+            return await self._requester.call(endpoints.get_channel(app_id, name), _read_with_version)
+        except BundleNotFound as error:
+            # The server's code for this is misnamed, and its seed-era sentence makes the same code.
+            raise error.as_kind(ChannelNotFound) from error
 
     async def _rolling_out(self, app_id: str, name: str) -> Channel:
         present = await self.get(app_id, name)
@@ -147,6 +159,10 @@ class Channels:
             if settings is not None and error.code == "unknown_error":
                 error.hint = _hint(settings)
             raise
+
+
+def _read_with_version(response: Response, operation: str) -> tuple[Channel, Version | None]:
+    return _ONE(response, operation), server_version(response.headers.get("x-worker-source"))
 
 
 def _check_package(channel: Channel, settings: ChannelSettings | None) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from .. import wire
 from ..dialect import Dialect
 from ..endpoints import devices as endpoints
-from ..endpoints.call import checked_app_id
+from ..endpoints.call import app_id_of, checked_app_id
 from ..endpoints.devices import DeviceFilter
 from ..errors import ConfigurationError, UnreadableAnswer
 from ..models import Device, DevicePage, SeedDevice
@@ -34,6 +34,7 @@ class Devices:
         What cannot be proven stands in the listing's `caveats`: a server that cannot read its devices answers like an empty
         app (contract C7).
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Device]:
@@ -45,6 +46,7 @@ class Devices:
 
     async def get(self, app_id: str, device_id: str) -> Device:
         """Get one device. Raises `DeviceNotFound` where the inventory does not know it, override or not (contract C7)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_device(app_id, device_id), read_device)
 
     async def link(self, app_id: str, device_id: str, *, channel: str) -> None:
@@ -54,6 +56,7 @@ class Devices:
         A repeat within 60 s waits for the server's limit. Raises `ChannelNotFound`, `PublicChannelOverride` or
         `PermissionDenied`.
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.link_device(app_id, device_id, channel), wire.acknowledge)
 
     async def link_to_bundle(self, app_id: str, device_id: str, *, version_id: str) -> None:
@@ -61,6 +64,7 @@ class Devices:
 
         Raises `ConfigurationError` unless the client was made with `dialect="seed"`: newer servers refuse it.
         """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.link_device_to_bundle(app_id, device_id, version_id)
         if self._requester.generation.chosen is not Dialect.SEED:
             message = "servers since 2024-12-24 link devices to channels only; for an older one set dialect='seed'"
@@ -69,6 +73,7 @@ class Devices:
 
     async def unlink(self, app_id: str, device_id: str) -> None:
         """Remove a device's override, if it has one; the server says ok in any case (contract C7)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
 
 

@@ -1,8 +1,10 @@
 """`client.members` (contract C2)."""
 
 from typing import Final
+from weakref import WeakValueDictionary
 
 import anyio
+from anyio.lowlevel import RunVar
 
 from ..endpoints import members as endpoints
 from ..endpoints.call import confirmed
@@ -10,7 +12,7 @@ from ..errors import ApiError, CapgoError, TransportError, UnreadableAnswer
 from ..models import Member
 from ..paging import Listing, Page, Position, WholeWalk
 from ..requester import Effort, Requester
-from ..retry import is_ambiguous
+from ..retry import passes
 from ..wire import reads_many
 
 _MANY: Final = reads_many(Member)
@@ -19,9 +21,9 @@ _MANY: Final = reads_many(Member)
 class Members:
     """Read, invite and remove the members of organizations."""
 
-    def __init__(self, requester: Requester, removing: anyio.Lock) -> None:
+    def __init__(self, requester: Requester, base_url: str) -> None:
         self._requester = requester
-        self._removing = removing
+        self._base_url = base_url
 
     def list(self, org_id: str) -> Listing[Member]:
         """List the members and the open invitations of an organization (contract C2)."""
@@ -44,20 +46,21 @@ class Members:
         """Remove a member, or an open invitation.
 
         Removing the last super admin deletes the whole organization: that needs the organization's id as `confirm`, or
-        `DangerousCall` is raised. Members are looked at first, and removed one at a time (contract C2, D50). Keys of the
-        removed member stop working here. Raises `NotFound`.
+        `DangerousCall` is raised; so does a member whose role nobody knows, unless a super admin with another address stays.
+        Members are looked at before each attempt, and removed one at a time in the whole event loop (contract C2, D50). Keys
+        of the removed member stop working here. Raises `NotFound`.
         """
         call = endpoints.remove_member(org_id, email)
-        async with self._removing:
+        async with _turn_of(self._base_url, org_id):
             await self._look(org_id, email, confirm)
             effort = Effort()
             try:
                 await self._requester.settle(call, effort)
             except CapgoError as error:
-                if not is_ambiguous(error):
+                if not passes(error):
                     raise
                 # Others may have removed the other admins meanwhile: never again without another look (contract G1).
-                if await self._look_again(error, org_id, email, confirm):
+                if await self._look_again(error, org_id, email, confirm) or not effort.in_doubt:
                     await self._requester.settle(call, effort)
 
     async def _look_again(self, error: CapgoError, org_id: str, email: str, confirm: str | None) -> bool:
@@ -68,10 +71,31 @@ class Members:
             raise error from unseen
 
     async def _look(self, org_id: str, email: str, confirm: str | None) -> bool:
-        """Return whether the member is there; raise `DangerousCall` for the last super admin."""
+        """Return whether the member is there; raise `DangerousCall` for who is, or may be, the last super admin."""
+        email = endpoints.address(email)
         members = await self.list(org_id).all()
-        admins = [member.email.lower() for member in members if member.is_super_admin]
-        if admins == [email.lower()]:
-            danger = f"{email} is the last super admin of {org_id}: removing it deletes the organization and all its apps."
+        meant = [member for member in members if _is_of(member, email)]
+        if not any(member.is_super_admin and not _is_of(member, email) for member in members) and not (
+            meant and all(member.is_no_super_admin for member in meant)
+        ):
+            sure = "is" if any(member.is_super_admin for member in meant) else "may be"
+            danger = f"{email} {sure} the last super admin of {org_id}: removing it deletes the organization and all its apps."
             confirmed(confirm, org_id, danger)
-        return any(member.email.lower() == email.lower() for member in members)
+        return bool(meant)
+
+
+def _is_of(member: Member, email: str) -> bool:
+    return member.email.strip().lower() == email
+
+
+_TURNS: Final = RunVar[WeakValueDictionary[tuple[str, str], anyio.Lock]]("turns")
+"""Clients do not know of each other; what they must not do at once belongs to the organization."""
+
+
+def _turn_of(base_url: str, org_id: str) -> anyio.Lock:
+    """Return the lock of an organization, the same for every client of its server that runs in this event loop."""
+    turns = _TURNS.get(None)
+    if turns is None:
+        turns = WeakValueDictionary()
+        _TURNS.set(turns)
+    return turns.setdefault((base_url, org_id.strip().lower()), anyio.Lock())

@@ -1,5 +1,6 @@
 """`client.organizations` (contract C1, C3)."""
 
+from collections.abc import Container
 from typing import Final
 
 import msgspec
@@ -8,11 +9,12 @@ from .. import wire
 from ..dialect import Dialect
 from ..endpoints import organizations as endpoints
 from ..endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings
-from ..errors import ApiError, InvalidRequest, NotApplied, PermissionDenied
+from ..errors import ApiError, CapgoError, InvalidRequest, NotApplied, PermissionDenied, TransportError, UnreadableAnswer
 from ..learning import Learner
 from ..models import AuditEntry, AuditPage, Organization
-from ..paging import CompletedWalk, CountedWalk, Listing, Page, Position
+from ..paging import UNREADABLE, CompletedWalk, CountedWalk, Listing, Page, Position
 from ..requester import Effort, Requester
+from ..retry import passes
 from ..wire import reads, reads_first, reads_many, reads_one
 from .apps import Apps
 
@@ -49,14 +51,14 @@ class Organizations:
     def list(self) -> Listing[Organization]:
         """List the organizations that the key can see.
 
-        The server shows 50 and no more; then the owners of the key's apps are added, and `caveats` say so (contract D6).
+        The server shows 50 and no more; then the owners of the key's apps are added, those that it may not read excepted, and
+        `caveats` say so (contract D6).
         """
 
         async def fetch(position: Position) -> Page[Organization]:
-            if position != CompletedWalk.REST:
+            if not position:
                 return Page(await self._requester.call(endpoints.list_organizations(), _MANY))
-            owners = {app.owner_org: None async for app in Apps(self._requester).list()}
-            return Page(tuple([await self.get(owner) for owner in owners if owner is not None]))
+            return await self._owners({org_id for _, org_id in position})
 
         return Listing(lambda: CompletedWalk(lambda row: row.id), fetch)
 
@@ -84,16 +86,19 @@ class Organizations:
     async def update(self, org_id: str, settings: OrganizationSettings) -> Organization:
         """Change an organization, and return it as it is then.
 
-        With the verb of another generation this would create an organization, so that the server's is made sure of first
-        (contract C1, D1). Raises `DangerousCall` where it does not show, `NotApplied` where the answer is of another.
+        With the verb of another generation this would create an organization, so that the server's is made sure of before
+        each attempt, also where a dialect is set (contract C1, D1). Raises `DangerousCall` where neither shows it or one
+        contradicts the other, `NotApplied` where the answer is of another organization or of none.
         """
+        endpoints.update_organization(org_id, settings, Dialect.MODERN)
         dialect = await self._learner.proven_dialect()
-        call = endpoints.update_organization(org_id, settings, dialect)
-        updated = await self._requester.call(call, _UPDATED)
-        if len(updated) != 1 or updated[0].id != org_id:
-            message = f"organization {org_id} was to be updated, but the server answered with {[row.id for row in updated]}"
-            raise NotApplied(message)
-        return updated[0]
+        try:
+            return await self._update(org_id, settings, dialect)
+        except CapgoError as error:
+            if not passes(error) or self._requester.policy.retries < 1:
+                raise
+            dialect = await self._prove_again(error)
+        return await self._update(org_id, settings, dialect)
 
     async def delete(self, org_id: str) -> None:
         """Delete an organization with all its apps, bundles, channels and members; nothing brings them back (contract C1)."""
@@ -117,9 +122,23 @@ class Organizations:
                 if page == 0 or error.code != "cannot_get_audit_logs":
                     raise
                 return Page((), has_more=False)
-            return Page(tuple(found.data), has_more=(page + 1) * chosen.limit < found.total)
+            return Page(tuple(found.data), has_more=(page + 1) * found.limit < found.total)
 
         return Listing(lambda: CountedWalk(lambda row: row.id), fetch)
+
+    async def _owners(self, seen: Container[str]) -> Page[Organization]:
+        """Get the organizations of the key's apps, those that were `seen` excepted."""
+        owners = {app.owner_org: None async for app in Apps(self._requester).list()}
+        found: list[Organization] = []
+        caveats: tuple[str, ...] = ()
+        for owner in owners:
+            if owner is None or owner in seen:
+                continue
+            try:
+                found.append(await self.get(owner))
+            except PermissionDenied:
+                caveats = (UNREADABLE,)
+        return Page(tuple(found), caveats=caveats)
 
     async def _create(self, new: NewOrganization, dialect: Dialect) -> str:
         try:
@@ -129,6 +148,25 @@ class Organizations:
                 raise
             # A body without orgId changes nothing under the wrong verb: it may be tried under the other (contract C1, 4).
             return await self._requester.call(endpoints.create_organization(new, Dialect.SEED), _CREATED)
+
+    async def _update(self, org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Organization:
+        try:
+            updated = await self._requester.call(endpoints.update_organization(org_id, settings, dialect), _UPDATED)
+        except UnreadableAnswer as error:
+            # A creation is answered in this way: the same again would be another.
+            message = f"{error}: look whether organization {org_id} was updated, or another was created"
+            raise NotApplied(message) from error
+        if len(updated) != 1 or updated[0].id != org_id:
+            message = f"organization {org_id} was to be updated, but the server answered with {[row.id for row in updated]}"
+            raise NotApplied(message)
+        return updated[0]
+
+    async def _prove_again(self, error: CapgoError) -> Dialect:
+        """Return the dialect anew after the update that ended with `error`, which is raised where nothing can be asked."""
+        try:
+            return await self._learner.proven_anew()
+        except (ApiError, TransportError, UnreadableAnswer) as unseen:
+            raise error from unseen
 
     async def _is_gone(self, org_id: str) -> bool:
         try:

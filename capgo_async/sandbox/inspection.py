@@ -31,6 +31,12 @@ class AccessLine(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
+def shown_path(path: str) -> str:
+    """Return a path as the log may have it: the seed era names a key by the key itself."""
+    before, route, key = path.partition("/apikey/")
+    return path if not route or key.rstrip("/").isdecimal() else f"{before}{route}[API key]"
+
+
 def inspect(request: Incoming, world: "World", log: Sequence[AccessLine], written: int) -> object | None:
     """Answer `GET /_sandbox/log?from=N` and `GET /_sandbox/state?app_id=…`; `None` for any other path.
 

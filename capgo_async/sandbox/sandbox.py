@@ -11,7 +11,7 @@ from . import authentication, edge, parameters
 from .access import Caller, Key
 from .exchange import Dropped, Incoming, Refusal, Reply, date_header, error_reply, json_reply, success_reply, unknown_error
 from .faults import Chance, Fault, Faults
-from .inspection import AccessLine, inspect
+from .inspection import AccessLine, inspect, shown_path
 from .limiting import DeviceCall, Limiters
 from .routes import Call, Route, match
 from .routes.devices import lowered
@@ -178,7 +178,7 @@ class Sandbox:
                 answered=now,
                 key=arrival.caller.key_id if isinstance(arrival.caller, Key) else None,
                 method=arrival.request.method,
-                path=arrival.request.path,
+                path=shown_path(arrival.request.path),
                 target=_target(arrival),
                 status=reply.status if isinstance(reply, Reply) else 0,
                 fault=arrival.fault.outcome,

@@ -42,5 +42,14 @@ def test_startup_compares_imports() -> None:
     assert not found["help_imports_aiohttp"]
 
 
+def test_export_compares_every_format_with_the_sandbox() -> None:
+    found = run("benchmarks.export", "--apps", "2", "--devices", "1800")
+    assert [entry["format"] for entry in found["runs"]] == ["jsonl", "csv", "sqlite", "parquet"]
+    for entry in found["runs"]:
+        assert (entry["code"], entry["missing"], entry["equal"]) == (0, 0, True)
+        assert entry["appeared"] > 0
+        assert entry["peak_bytes"] > 0
+
+
 def test_one_command_runs_them_all() -> None:
-    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory"}
+    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory", "export"}

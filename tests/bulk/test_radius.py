@@ -49,7 +49,7 @@ def part(app_id: str, targets: int, kind: str = "link_device") -> Part:
     ],
 )
 def test_reach(parts: list[Part], devices: dict[str, int], reason: str | None) -> None:
-    assert reach(parts, devices, Thresholds()) == reason
+    assert reach(parts, devices, Thresholds(share_from=10_000)) == reason
 
 
 @in_virtual_time

@@ -11,6 +11,7 @@ from virtual_time import in_virtual_time, run_in_virtual_time
 from capgo_async.bulk.operations import LinkDevice, Operation
 from capgo_async.bulk.runner import (
     MOST_PARKED,
+    Brakes,
     Done,
     Failed,
     Later,
@@ -236,7 +237,7 @@ async def test_a_rule_stops_the_run_at_the_outcome_that_it_names_and_leaves_the_
         seen.append(settled.id)
         return "enough is enough" if len(seen) == 100 else None
 
-    runner = Runner(journal, taking(0.1), workers=8, watch=watch)
+    runner = Runner(journal, taking(0.1), workers=8, brakes=Brakes(watch=watch))
     with pytest.raises(SafetyStop, match="the run stopped itself: enough is enough"):
         await runner.run()
     assert seen == list(journal.settled)[:100]

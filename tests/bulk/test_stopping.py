@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capgo_async.bulk.runner import Done, Failed, Settled
-from capgo_async.bulk.stopping import StopRules, Watch, read_seconds, read_share
+from capgo_async.bulk.stopping import StopRules, Watch, read_share
 
 OFF = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
 GOOD = Done()
@@ -76,14 +76,3 @@ def test_shares_are_read_exactly(text: str, share: Fraction) -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no share"):
         read_share(text)
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("10m", 600.0), ("1.5 h", 5400.0), ("1d", 86400.0)])
-def test_times_are_read(text: str, seconds: float) -> None:
-    assert read_seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "10", "-1s", "1w", "ten m"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no time"):
-        read_seconds(text)

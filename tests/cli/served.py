@@ -20,10 +20,16 @@ KEY = "5ec2e7aa-dead-4bee-8bad-c0ffee5ec2e7"
 
 
 class Watched(Sandbox):
-    """A sandbox that calls `on_change` before each change that is asked of a device, with its number from 1."""
+    """A sandbox that calls `on_change` before each change that is asked of a device, with its number from 1.
+
+    `on_listing` is called before each listing of devices, likewise; `on_bundles` before each of bundles.
+    """
 
     on_change: Callable[[int], None] | None = None
+    on_listing: Callable[[int], None] | None = None
+    on_bundles: Callable[[], object] | None = None
     changes = 0
+    listings = 0
 
     def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
         arrival = super().arrive(request, now, chance)
@@ -31,6 +37,12 @@ class Watched(Sandbox):
             self.changes += 1
             if self.on_change is not None:
                 self.on_change(self.changes)
+        if request.path == "/device" and request.method == "GET":
+            self.listings += 1
+            if self.on_listing is not None:
+                self.on_listing(self.listings)
+        if request.path == "/bundle" and self.on_bundles is not None:
+            self.on_bundles()
         return arrival
 
 

@@ -134,6 +134,23 @@ def test_the_line_that_says_how_to_go_on_names_the_profile(
     assert read_profile("here").base_url == server.base_url
 
 
+@pytest.mark.parametrize("given", ["option", "profile", "environment"])
+def test_a_key_that_cannot_be_read_does_not_let_another_be_said(
+    unaimed: Command, server: Served, profiles: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("HERE", KEY if given == "profile" else "wrong-key-of-the-profile")
+    monkeypatch.setenv("CAPGO_API_KEY", KEY if given == "environment" else "wrong-key-of-the-environment")
+    own = 'api_key = {env = "HERE"}' if given == "profile" else ""
+    write(
+        profiles,
+        f'[profiles.here]\nbase_url = "{server.base_url}"\n{own}\n'
+        '[profiles.here.organizations]\nfirst = {env = "NOT_THERE"}\n[profiles.here.apps]\nlast = {file = "/nowhere"}\n',
+    )
+    option = ("--api-key", KEY) if given == "option" else ()
+    result = unaimed("channels", "get", APP, f"echo-{KEY}", "--profile", "here", *option)
+    assert "[API key]" in result.stderr, result.stderr
+
+
 RELINK = ("devices", "relink", "d.csv", "--app", APP, "--channel", "beta", "--yes")
 
 

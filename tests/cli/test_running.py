@@ -16,7 +16,7 @@ from cli.served import APP, KEY, Served, command, csv_of, environment, served
 from typer.testing import Result
 
 from capgo_async import CapgoClient
-from capgo_async.bulk import Job, read_operations
+from capgo_async.bulk import Job, Which, read_operations
 from capgo_async.bulk.journal import Journal
 from capgo_async.bulk.records import Measures
 from capgo_async.bulk.runner import Done, Failed
@@ -82,9 +82,9 @@ def test_a_signal_before_the_first_change_is_not_lost(
     csv_of(here / "devices.csv", devices=400)
     begin = Journal.begin_run
 
-    async def interrupted(journal: Journal, measure: Callable[[], Measures]) -> None:
+    async def interrupted(journal: Journal, measure: Callable[[], Measures], which: Which) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        await begin(journal, measure)
+        await begin(journal, measure, which)
 
     monkeypatch.setattr(Journal, "begin_run", interrupted)
     result = capgo(*RELINK)

@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "apps update": (APP, "name=New"),
     "apps delete": ("com.example.gone", "--yes"),
     "bundles list": (APP,),
+    "bundles prune": ("--keep", "1", "--yes"),
     "bundles create": (APP, "9.0.0", "https://cdn.example.com/9.zip", "0" * 64),
     "bundles promote": (APP, "1.0.0", "beta"),
     "bundles set-metadata": (APP, "1.0.0", "comment=good"),
@@ -47,13 +48,22 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "devices list": (APP,),
     "devices get": (APP, DEVICE),
     "devices link": (APP, DEVICE, "beta"),
+    "devices renew": ("devices.csv", "--app", APP, "--yes"),
     "devices relink": ("devices.csv", *CHANGE),
     "devices unlink": (APP, DEVICE),
+    "export apps": (),
+    "export bundles": ("-o", "bundles.csv"),
+    "export channels": ("--app", APP),
+    "export devices": ("-o", "devices.sqlite"),
+    "job report": ("move.capgo-job",),
     "job run": ("move.capgo-job", "--yes"),
     "job show": ("move.capgo-job",),
+    "job undo": ("move.capgo-job", "--yes"),
+    "job verify": ("move.capgo-job",),
     "members list": (ORG_ID,),
     "members invite": (ORG_ID, OUTSIDER_EMAIL, "org_member"),
-    "members remove": (ORG_ID, "nobody@example.com"),
+    "members remove-many": ("--everywhere", "who@example.com", "--yes"),
+    "members remove": (ORG_ID, "nobody@example.com", "--yes"),
     "orgs list": (),
     "orgs get": (ORG_ID,),
     "orgs create": ("Second",),
@@ -96,7 +106,7 @@ def test_every_command_is_in_the_table() -> None:
 def say(caplog: pytest.LogCaptureFixture, environment: dict[str, str], *words: str) -> str:
     """Run a command and return all that it said, wrote and logged."""
     caplog.clear()
-    extra = ("--retries", "0") if words[:2] != ("job", "show") else ()
+    extra = ("--retries", "0") if words[:2] not in {("job", "report"), ("job", "show")} else ()
     result = CliRunner().invoke(program, [*words, *extra, "--debug"], env=environment)
     written = b"".join(path.read_bytes() for path in Path().glob("*") if path.is_file())
     return result.output + result.stderr + repr(result.exception) + caplog.text + written.decode("latin-1")

@@ -30,7 +30,15 @@ def test_a_run_with_a_closed_stderr_does_its_work(server: Served, here: Path, re
 
 
 @pytest.mark.parametrize(
-    "arguments", [("devices", "list", APP), ("devices", "list", APP, "--json"), ("apps", "get", APP), RELINK, ("apps", "lost")]
+    "arguments",
+    [
+        ("devices", "list", APP),
+        ("devices", "list", APP, "--json"),
+        ("export", "devices"),
+        ("apps", "get", APP),
+        RELINK,
+        ("apps", "lost"),
+    ],
 )
 def test_a_closed_stdout_is_no_fault(server: Served, here: Path, arguments: tuple[str, ...]) -> None:
     csv_of(here / "devices.csv")
@@ -62,6 +70,14 @@ def test_a_report_that_cannot_be_written_keeps_the_exit_code_of_the_job(server: 
 def test_a_listing_that_cannot_be_written_is_not_called_a_success(server: Served, here: Path, more: tuple[str, ...]) -> None:
     ended = run(">/dev/full", "devices", "list", APP, *more, server=server, cwd=here)
     assert (ended.returncode, ended.stderr) == (4, "cannot write the result: No space left on device\n")
+
+
+@on_linux
+@pytest.mark.parametrize("more", [(), ("-o", "out.csv", "--json")])
+def test_an_export_that_cannot_be_written_is_not_called_a_success(server: Served, here: Path, more: tuple[str, ...]) -> None:
+    ended = run(">/dev/full", "export", "devices", *more, server=server, cwd=here)
+    assert ended.returncode == 4
+    assert ended.stderr.startswith("cannot write the result: No space left on device\n")
 
 
 @on_linux

@@ -15,6 +15,7 @@ from cli.conftest import Command
 from cli.served import APP, Served, command, csv_of, environment, served
 from cli.terminals import terminal
 
+from capgo_async.bulk import verification
 from capgo_async.cli import progress
 from capgo_async.sandbox.apps import App
 
@@ -59,6 +60,7 @@ def test_waves_without_bakes_run_through(capgo: Command, here: Path) -> None:
 
 def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     csv_of(here / "devices.csv", devices=200)
+    monkeypatch.setattr(verification, "SECOND_LOOK_SECONDS", 0.1)
     link = App.link
     # The first is said to be done, and is not.
     monkeypatch.setattr(App, "link", lambda *_: monkeypatch.setattr(App, "link", link))
@@ -75,7 +77,7 @@ def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path,
     [
         (("--waves", "10%,5%,100%"), "rising shares"),
         (("--waves", "10,100%"), "--waves: '10' is no share"),
-        (("--waves", "10%,100%", "--bake", "10"), "--bake: '10' is no time"),
+        (("--waves", "10%,100%", "--bake", "10"), "--bake 10 is no time"),
         (("--bake", "10m"), "give waves with it"),
     ],
 )

@@ -64,7 +64,9 @@ def said(body: object = None) -> Response:
 
 
 def calls_of(transport: ScriptedTransport) -> list[str]:
-    return [f"{request.method} {request.path}" for request in transport.requests]
+    return [
+        "probe" if request.body == b'{"probe":true}' else f"{request.method} {request.path}" for request in transport.requests
+    ]
 
 
 class Case(NamedTuple):
@@ -207,14 +209,15 @@ async def test_what_a_repeat_is_refused_with_counts_as_success(name: str, doubt:
 @in_virtual_time
 async def test_but_only_after_an_attempt_that_may_have_been_processed(name: str, clear: str) -> None:
     case = CASES[name]
-    transport = ScriptedTransport(*case.before, *CLEAR[clear], case.repeated, last=refused("one_too_many"))
+    again = case.again if CLEAR[clear] else ()
+    transport = ScriptedTransport(*case.before, *CLEAR[clear], *again, case.repeated, last=refused("one_too_many"))
     async with client_of(transport) as capgo:
         with pytest.raises(case.kind) as caught:
             await case.call(capgo)
 
     assert type(caught.value) is case.kind
     assert caught.value.code != "one_too_many"
-    assert len(transport.requests) == len(case.before) + len(CLEAR[clear]) + 1
+    assert len(transport.requests) == len(case.before) + len(CLEAR[clear]) + len(again) + 1
 
 
 @pytest.mark.parametrize(("name", "look"), [(name, look) for name, case in CASES.items() for look in case.unlike])
@@ -279,7 +282,7 @@ NEVER = {
     "organizations.create, seed": Never(
         lambda capgo: capgo.organizations.create(NewOrganization(name="Ours")),
         "PUT /organization",
-        before=[said([])],
+        before=[answer(body=[]), answer(), answer(404, {})],
         options={"dialect": "seed"},
     ),
     "api_keys.create": Never(lambda capgo: capgo.api_keys.create(NewApiKey(name="ci")), "POST /apikey"),
@@ -326,10 +329,6 @@ async def test_unless_nothing_can_have_left(name: str) -> None:
 # What is harmless is repeated until it is answered
 
 HARMLESS: dict[str, tuple[Call, Callable[[Request], Answer]]] = {
-    "organizations.update": (
-        lambda capgo: capgo.organizations.update(ORG, OrganizationSettings(name="Ours")),
-        lambda _: said({"data": {"id": ORG, "name": "Ours"}}),
-    ),
     "api_keys.update": (lambda capgo: capgo.api_keys.update(101, ApiKeySettings(name="ci")), lambda _: said({"id": 101})),
     "apps.update": (lambda capgo: capgo.apps.update(APP, AppSettings(name="x")), lambda _: said({"app_id": APP})),
     "bundles.promote": (lambda capgo: capgo.bundles.promote(APP, version_id=1, channel_id=2), lambda _: said()),
@@ -362,6 +361,51 @@ async def test_what_is_harmless_is_repeated(name: str, doubt: str) -> None:
 
     assert len(writes) == 2
     assert writes[0] == writes[1]
+
+
+# An organization is updated once more, after the server's generation was made sure of again
+
+
+def update_organization(capgo: CapgoClient) -> Any:
+    return capgo.organizations.update(ORG, OrganizationSettings(name="Ours"))
+
+
+UPDATED = said({"data": {"id": ORG, "name": "Ours"}})
+PASSING = {
+    **{name: [found] for name, found in AMBIGUOUS.items() if name != "unreadable"},
+    **{n: CLEAR[n] for n in CLEAR if CLEAR[n]},
+}
+
+
+@pytest.mark.parametrize("failure", PASSING)
+@in_virtual_time
+async def test_an_update_of_an_organization_is_repeated_after_a_look(failure: str) -> None:
+    transport = ScriptedTransport(said(), *PASSING[failure], said(), UPDATED, last=refused("one_too_many"))
+    async with client_of(transport) as capgo:
+        await update_organization(capgo)
+
+    assert calls_of(transport) == ["GET /ok", "PUT /organization"] * 2
+
+
+@pytest.mark.parametrize("failure", PASSING)
+@in_virtual_time
+async def test_once(failure: str) -> None:
+    transport = ScriptedTransport(said(), *PASSING[failure], said(), *PASSING[failure], last=refused("one_too_many"))
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.CapgoError):
+            await update_organization(capgo)
+
+    assert calls_of(transport) == ["GET /ok", "PUT /organization"] * 2
+
+
+@in_virtual_time
+async def test_and_not_where_nothing_can_be_asked() -> None:
+    transport = ScriptedTransport(said(), AMBIGUOUS["late"], last=errors.NotConnected("no"))
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.TimedOut):
+            await update_organization(capgo)
+
+    assert calls_of(transport).count("PUT /organization") == 1
 
 
 # Rollouts and creations of channels

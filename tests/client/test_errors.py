@@ -2,10 +2,12 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import answer
 
 from capgo_async import errors
 from capgo_async.wire import Response, error_of, retry_after, server_version
@@ -177,7 +179,7 @@ TABLE: list[Row] = [
         errors.NotFound,
         "NO_EMAIL",
         "NO_EMAIL",
-        "",
+        "Nobody has an account with this address: who is invited signs up first.",
     ),
     # E4
     (
@@ -407,9 +409,42 @@ def test_any_answer_makes_an_error_that_can_be_told(status: int, body: bytes, he
         ("12.201.7", None),
         ("capgo_api-prod-12.201", None),
         ("capgo_api-prod-12.201.7-beta", None),
+        (f"a-{'9' * 5000}.1.1", None),
         ("", None),
         (None, None),
     ],
 )
 def test_the_version_in_the_worker_source(source: str | None, version: tuple[int, int, int] | None) -> None:
     assert server_version(source) == version
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "finding"),
+    [
+        ("error_inviting_user_to_organization", {"data": "NO_RIGHTS"}, "NO_RIGHTS"),
+        ("invalid_body", {"error": "sanitized_name_empty"}, "sanitized_name_empty"),
+        (
+            "invalid_body",
+            {"error": {"issues": [{"path": ["orgId"], "message": "Required"}, {"message": "x"}]}},
+            "orgId: Required",
+        ),
+        ("invalid_body", {"error": {"issues": [{"path": [], "message": "Required"}]}}, "Required"),
+        *(("invalid_body", {"error": {"issues": odd}}, "") for odd in ([], None, "x", [None], [{"message": 1}])),
+        ("invalid_body", {"error": "a sentence that may hold anything"}, ""),
+        ("invalid_body", {"error": "invalid_body", "data": ["x"]}, ""),
+        ("invalid_body", {}, ""),
+    ],
+)
+def test_an_error_tells_what_the_details_add(code: str, more: dict[str, Any], finding: str) -> None:
+    error = error_of(answer(400, {"error": code, "message": "Refused", "moreInfo": more}), "the call")
+    assert error.finding == finding
+    assert str(error).startswith(f"the call: Refused{': ' if finding else ''}{finding} (HTTP 400")
+
+
+@pytest.mark.parametrize(("word", "advice"), [("ALREADY_INVITED", "does not change it"), ("NO_EMAIL", "signs up first")])
+@pytest.mark.parametrize("generation", ["modern", "seed"])
+def test_a_refused_invitation_says_what_to_do(word: str, advice: str, generation: str) -> None:
+    body = {"error": "error_inviting_user_to_organization", "message": "Error", "moreInfo": {"data": word}}
+    told = str(error_of(answer(400, body if generation == "modern" else {"status": "KO", "error": word}), "invite"))
+    assert word in told
+    assert advice in told

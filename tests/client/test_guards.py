@@ -7,13 +7,18 @@ from typing import Any
 import anyio
 import pytest
 from conformance.exchanges import Call
-from scripted import Answer, ScriptedTransport, answer
+from msgspec.structs import replace
+from scripted import Answer, ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import (
+    ApiKeySettings,
     AppSettings,
+    BundleMetadata,
     CapgoClient,
     ChannelSettings,
+    NewApp,
+    NewBundle,
     NewOrganization,
     OrganizationSettings,
     errors,
@@ -24,7 +29,9 @@ from capgo_async.wire import Request, Response
 APP = "com.example.app"
 ORG = "046a36ac-0000-4000-8000-000000000001"
 OTHER = "046a36ac-0000-4000-8000-000000000002"
+NEW_BUNDLE = NewBundle(version="1.0.0", external_url="https://cdn.test/1.zip", checksum="0")
 LOST = errors.ConnectionLost("gone")
+HTML = Response(status=200, headers={"content-type": "text/html"}, body=b"<html>Welcome</html>")
 
 
 def client_of(transport: ScriptedTransport, **options: Any) -> CapgoClient:
@@ -68,7 +75,7 @@ class Organizations:
 
     def __call__(self, request: Request) -> Response:
         if request.path != "/organization" or request.method == "GET":
-            return answer(**self.header)
+            return answer(body=[] if request.path == "/organization" else None, **self.header)
         if body_of(request) == {"probe": True}:
             assert request.method == "PUT"
             return self.probe
@@ -76,16 +83,26 @@ class Organizations:
         return answer(body=DONE if self.updates == "PUT" else {**DONE, "data": [DONE["data"]]}, **self.header)
 
 
+ASKED = ["GET /ok"]
+PROBED = ["PUT /organization"]
+
+
 @pytest.mark.parametrize(
     ("server", "options", "calls"),
     [
-        (Organizations("PUT", header=True), {}, ["GET /ok", "PUT /organization"]),
-        (Organizations("PUT"), {}, ["GET /ok", "PUT /organization", "PUT /organization"]),
-        (Organizations("POST"), {}, ["GET /ok", "PUT /organization", "POST /organization"]),
-        (Organizations("PUT"), {"dialect": "modern"}, ["PUT /organization"]),
-        (Organizations("POST"), {"dialect": "seed"}, ["POST /organization"]),
+        (Organizations("PUT", header=True), {}, [*ASKED, "PUT /organization"]),
+        (Organizations("PUT", header=True), {"dialect": "modern"}, [*ASKED, "PUT /organization"]),
+        (Organizations("PUT"), {}, [*ASKED, *PROBED, "PUT /organization"]),
+        (Organizations("POST"), {}, [*ASKED, *PROBED, "POST /organization"]),
+        (Organizations("PUT"), {"dialect": "modern"}, [*ASKED, *PROBED, "PUT /organization"]),
+        (Organizations("POST"), {"dialect": "seed"}, [*ASKED, *PROBED, "POST /organization"]),
+        (Organizations("PUT", probe=answer(404, {})), {"dialect": "modern"}, [*ASKED, *PROBED, "PUT /organization"]),
+        (Organizations("POST", probe=answer(404, {})), {"dialect": "seed"}, [*ASKED, *PROBED, "POST /organization"]),
     ],
-    ids=["told by /ok", "probed: modern", "probed: seed", "set: modern", "set: seed"],
+    ids=[
+        *("told by /ok", "told by /ok, set: modern", "probed: modern", "probed: seed", "set: modern", "set: seed"),
+        *("set: modern, nothing shows", "set: seed, nothing shows"),
+    ],
 )
 async def test_an_organization_is_updated_with_the_verb_of_its_server(
     server: Organizations, options: dict[str, str], calls: list[str]
@@ -97,7 +114,7 @@ async def test_an_organization_is_updated_with_the_verb_of_its_server(
         await capgo.organizations.update(ORG, NAMED)
 
     assert (found.id, found.name, server.created) == (ORG, "Ours", 0)
-    assert sent(transport) == [*calls, calls[-1]], "what is known is not asked for again"
+    assert sent(transport) == [*calls, *calls[1:]], "who tells a version is not asked again, a probe is only for one update"
 
 
 async def test_an_answer_to_any_call_tells_the_dialect() -> None:
@@ -115,34 +132,106 @@ async def test_a_sibling_with_another_key_knows_what_was_learned() -> None:
         await capgo.organizations.update(ORG, NAMED)
         await capgo.with_key("another").organizations.update(ORG, NAMED)
 
-    assert sent(transport)[3:] == ["POST /organization"]
+    assert sent(transport).count("GET /ok") == 1
 
 
 async def test_two_updates_at_once_ask_once() -> None:
-    transport = ScriptedTransport(last=Organizations("POST"))
+    transport = ScriptedTransport(last=Organizations("PUT", header=True))
     async with client_of(transport) as capgo, anyio.create_task_group() as group:
         group.start_soon(capgo.organizations.update, ORG, NAMED)
         group.start_soon(capgo.organizations.update, ORG, NAMED)
 
     assert sent(transport).count("GET /ok") == 1
-    assert sent(transport).count("PUT /organization") == 1
+    assert sent(transport).count("PUT /organization") == 2
 
 
-async def test_a_set_dialect_that_the_server_contradicts_creates_nothing() -> None:
-    server = Organizations("PUT", header=True)
+@pytest.mark.parametrize(
+    ("server", "dialect", "shown"),
+    [
+        (Organizations("PUT", header=True), "seed", "modern"),
+        (Organizations("PUT"), "seed", "modern"),
+        (Organizations("POST"), "modern", "seed"),
+    ],
+    ids=["by its header", "by the probe: modern", "by the probe: seed"],
+)
+async def test_a_set_dialect_that_the_server_contradicts_changes_nothing(
+    server: Organizations, dialect: str, shown: str
+) -> None:
     transport = ScriptedTransport(last=server)
+    async with client_of(transport, dialect=dialect) as capgo:
+        with pytest.raises(DangerousCall, match=f"set dialect='{shown}'"):
+            await capgo.organizations.update(ORG, NAMED)
+        with pytest.raises(DangerousCall, match=f"set dialect='{shown}'"):
+            await capgo.organizations.create(NewOrganization(name="Ours"))
+
+    assert all(body in (None, {"probe": True}) for body in map(body_of, transport.requests))
+
+
+@pytest.mark.parametrize("header", [True, False])
+async def test_a_server_that_was_renewed_after_a_probe_creates_nothing(*, header: bool) -> None:
+    transport = ScriptedTransport(last=Organizations("POST"))
+    async with client_of(transport) as capgo:
+        await capgo.organizations.update(ORG, NAMED)
+        transport.last = renewed = Organizations("PUT", header=header)
+        assert (await capgo.organizations.update(ORG, NAMED)).id == ORG
+
+    assert renewed.created == 0
+
+
+@pytest.mark.parametrize("failure", [LOST, answer(503, {}), errors.NotConnected("no"), answer(408, {})])
+@in_virtual_time
+async def test_nor_one_that_was_renewed_between_two_attempts(failure: Answer) -> None:
+    old, renewed = Organizations("POST"), Organizations("PUT", header=True)
+    failed: list[Request] = []
+
+    def serve(request: Request) -> Answer:
+        if "orgId" in (body_of(request) or {}) and not failed:
+            failed.append(request)
+            return failure
+        return renewed(request) if failed else old(request)
+
+    async with client_of(ScriptedTransport(last=serve)) as capgo:
+        await capgo.organizations.update(ORG, NAMED)
+
+    assert (failed[0].method, renewed.created) == ("POST", 0)
+
+
+@pytest.mark.parametrize(
+    "created", [answer(body={"id": OTHER}), answer(body={"status": "Organization created", "id": OTHER}), HTML]
+)
+@in_virtual_time
+async def test_what_may_have_created_an_organization_is_not_repeated(created: Response) -> None:
+    """Nothing shows what the server is, and the user was wrong."""
+    server = Organizations("PUT", probe=answer(404, {}))
+    transport = ScriptedTransport(last=lambda request: created if request.method == "POST" else server(request))
     async with client_of(transport, dialect="seed") as capgo:
-        await capgo.devices.unlink(APP, "d")
-        with pytest.raises(errors.CapgoError):
+        with pytest.raises(NotApplied, match="or another was created"):
             await capgo.organizations.update(ORG, NAMED)
 
-    assert server.created == 0
+    assert sent(transport).count("POST /organization") == 1
 
 
 @pytest.mark.parametrize(
     "probe",
-    [answer(), answer(404, {}), answer(403, {}), Response(status=200, headers={}, body=b"<html>"), answer(422, {"orgId": 1})],
-    ids=["200", "404", "403", "html", "422"],
+    [
+        *(
+            answer(),
+            answer(404, {}),
+            answer(403, {}),
+            Response(status=200, headers={}, body=b"<html>"),
+            answer(422, {"orgId": 1}),
+        ),
+        Response(status=400, headers={}, body=b"<html>400 Bad Request: name orgId</html>"),
+        refused("invalid_json_parse_body", message="Invalid JSON body"),
+        refused("invalid_body", error={"issues": [{"path": ["probe"]}], "name": "SchemaError"}),
+        answer(400, {"status": "Invalid body", "error": '{"issues":[],"name":"ZodError"}'}),
+        refused("blocked", message="Blocked", rule="bad host name"),
+        answer(400, {}),
+    ],
+    ids=[
+        *("200", "404", "403", "html", "422", "400 html", "400 no JSON body", "400 another field", "400 in a text"),
+        *("400 of a firewall", "400 empty"),
+    ],
 )
 async def test_an_organization_is_not_updated_where_the_dialect_does_not_show(probe: Response) -> None:
     server = Organizations("PUT", probe=probe)
@@ -170,7 +259,8 @@ async def test_nor_where_the_probe_fails(failure: Answer) -> None:
     ids=["another", "another in a list", "none", "two"],
 )
 async def test_an_answer_about_another_organization_is_no_success(data: object) -> None:
-    transport = ScriptedTransport(answer(body={"status": "Organization updated", "id": ORG, "data": data}))
+    updated = answer(body={"status": "Organization updated", "id": ORG, "data": data}, **source("12.201.7"))
+    transport = ScriptedTransport(answer(**source("12.201.7")), updated)
     async with client_of(transport, dialect="modern") as capgo:
         with pytest.raises(NotApplied, match=ORG):
             await capgo.organizations.update(ORG, NAMED)
@@ -191,12 +281,13 @@ async def test_an_organization_without_an_id_is_never_sent(org_id: str) -> None:
 @pytest.mark.parametrize("options", [{}, {"dialect": "modern"}, {"dialect": "seed"}])
 async def test_a_creation_has_no_org_id_whatever_the_verb(options: dict[str, str]) -> None:
     replies = {("GET", "/organization"): answer(body=[]), ("GET", "/ok"): answer()}
-    transport = ScriptedTransport(last=lambda request: replies.get((request.method, request.path), SEED_PROBE))
+    probe = MODERN_PROBE if options.get("dialect") == "modern" else SEED_PROBE
+    transport = ScriptedTransport(last=lambda request: replies.get((request.method, request.path), probe))
     async with client_of(transport, **options) as capgo:
-        with pytest.raises(errors.CapgoError):
+        with pytest.raises(errors.InvalidRequest):
             await capgo.organizations.create(NewOrganization(name="Ours"))
 
-    bodies = [body_of(request) for request in transport.requests if request.body is not None]
+    bodies = [body for request in transport.requests if (body := body_of(request)) not in (None, {"probe": True})]
     assert bodies
     assert all(body == {"name": "Ours"} for body in bodies)
 
@@ -262,6 +353,29 @@ async def test_a_bundle_that_the_caller_names_goes_before_the_present_one(bundle
     [body] = await written(OneChannel(None), lambda capgo: capgo.channels.update(APP, "beta", settings))
 
     assert body["version"] == bundle
+
+
+@pytest.mark.parametrize("call", ["update", "create"])
+@pytest.mark.parametrize("name", ["", " ", "\t", "unknown", "builtin", " Unknown "])
+@pytest.mark.parametrize("field", ["bundle", "rollout_bundle"])
+async def test_a_name_that_the_server_takes_for_none_never_leaves(field: str, name: str, call: str) -> None:
+    settings: dict[str, Any] = {field: name}
+    transport = ScriptedTransport(last=OneChannel("12.201.7"))
+    async with client_of(transport) as capgo:
+        with pytest.raises(ConfigurationError, match=f"{field}.* (is no bundle|cannot be empty)"):
+            await getattr(capgo.channels, call)(APP, "beta", ChannelSettings(**settings))
+
+    assert transport.requests == []
+
+
+async def test_a_version_of_an_earlier_answer_is_not_relied_on() -> None:
+    """Two servers may stand behind one address, and one of them tells no version."""
+    transport = ScriptedTransport(answer(**source("12.201.7")), last=OneChannel(None))
+    async with client_of(transport) as capgo:
+        await capgo.check()
+        await make_public(capgo)
+
+    assert body_of(transport.requests[-1])["version"] == "1.2.0"
 
 
 @pytest.mark.parametrize("missing", [refused("cannot_find_version"), answer(400, {"status": "Cannot find version"})])
@@ -555,8 +669,57 @@ async def test_any_other_member_goes_without_a_word() -> None:
     assert crew.members == [("a@x.test", "org_super_admin", False)]
 
 
+@pytest.mark.parametrize(
+    ("email", "members"),
+    [
+        ("owner@x.test", []),
+        ("owner@x.test", [("admin@x.test", "org_admin", False)]),
+        ("owner@x.test", [("owner@x.test", "org_owner", False), ("b@x.test", "org_member", False)]),
+        ("owner@x.test", [("owner@x.test", "ORG_SUPER_ADMIN", False)]),
+        ("owner@x.test", [("owner@x.test", "org_super_admin", False)] * 2),
+        ("owner@x.test", [("owner@x.test", "org_super_admin", False), ("owner@x.test", "org_member", False)]),
+        (" owner@x.test ", [("owner@x.test", "org_super_admin", False)]),
+        ("owner@x.test", [(" Owner@x.test", "org_super_admin", False)]),
+        ("owner@x.test", [("owner@x.test", "org_owner", False), ("b@x.test", "org_super_admin", True)]),
+    ],
+    ids=[
+        *("nobody shows", "it does not show", "an unknown role", "a role in capitals", "twice", "twice, with two roles"),
+        *("padded", "padded by the server", "the other is only invited"),
+    ],
+)
+async def test_who_may_be_the_last_super_admin_stays(email: str, members: list[tuple[str, str, bool]]) -> None:
+    transport = ScriptedTransport(last=Crew(*members))
+    async with client_of(transport) as capgo:
+        with pytest.raises(DangerousCall, match=r"(is|may be) the last super admin"):
+            await capgo.members.remove(ORG, email)
+
+    assert sent(transport) == ["GET /organization/members"]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [("b@x.test", "org_owner", False), ("b@x.test", "org_super_admin", True), ("b@x.test", "org_member", False)],
+)
+async def test_and_who_cannot_be_goes(member: tuple[str, str, bool]) -> None:
+    crew = Crew(("a@x.test", "org_super_admin", False), member)
+    async with client_of(ScriptedTransport(last=crew)) as capgo:
+        await capgo.members.remove(ORG, " B@x.test ")
+
+    assert len(crew.members) == 1
+
+
+@pytest.mark.parametrize("role", ["org_admin", "org_member", "read", "admin", "invite_super_admin"])
+async def test_a_known_lesser_role_is_no_danger(role: str) -> None:
+    crew = Crew(("b@x.test", role, False))
+    async with client_of(ScriptedTransport(last=crew)) as capgo:
+        await capgo.members.remove(ORG, "b@x.test")
+
+    assert crew.members == []
+
+
+@pytest.mark.parametrize("related", [True, False], ids=["two keys of a client", "two clients"])
 @in_virtual_time
-async def test_of_two_super_admins_removed_at_once_one_stays() -> None:
+async def test_of_two_super_admins_removed_at_once_one_stays(*, related: bool) -> None:
     crew = Crew(("a@x.test", "org_super_admin", False), ("b@x.test", "org_super_admin", False))
     refusals: list[DangerousCall] = []
 
@@ -566,15 +729,21 @@ async def test_of_two_super_admins_removed_at_once_one_stays() -> None:
         except DangerousCall as refusal:
             refusals.append(refusal)
 
-    async with client_of(ScriptedTransport(last=crew, latency=1.0)) as capgo, anyio.create_task_group() as group:
+    transport = ScriptedTransport(last=crew, latency=1.0)
+    async with client_of(transport) as capgo, anyio.create_task_group() as group:
         group.start_soon(remove, capgo, "a@x.test")
-        group.start_soon(remove, capgo.with_key("another"), "b@x.test")
+        group.start_soon(remove, capgo.with_key("another") if related else client_of(transport), "b@x.test")
 
     assert len(refusals) == len(crew.members) == 1
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [LOST, errors.NotConnected("no"), answer(503, {}), answer(408, {}), refusal("api_key_rate_limit_exceeded", retry_after=5)],
+    ids=["lost", "not connected", "503", "given up", "limited"],
+)
 @in_virtual_time
-async def test_a_removal_is_repeated_only_after_another_look() -> None:
+async def test_a_removal_is_repeated_only_after_another_look(failure: Answer) -> None:
     """Between the two attempts somebody else may have removed the only other super admin."""
     crew = Crew(("a@x.test", "org_super_admin", False), ("b@x.test", "org_super_admin", False))
     lost: list[Request] = []
@@ -583,7 +752,7 @@ async def test_a_removal_is_repeated_only_after_another_look() -> None:
         if request.method == "DELETE" and not lost:
             lost.append(request)
             crew.members.remove(("b@x.test", "org_super_admin", False))
-            return LOST
+            return failure
         return crew(request)
 
     async with client_of(ScriptedTransport(last=serve)) as capgo:
@@ -591,6 +760,37 @@ async def test_a_removal_is_repeated_only_after_another_look() -> None:
             await capgo.members.remove(ORG, "a@x.test")
 
     assert not crew.is_gone
+
+
+@in_virtual_time
+async def test_who_is_gone_before_anything_was_sent_was_not_removed_here() -> None:
+    crew = Crew(("a@x.test", "org_super_admin", False))
+    refusals: list[Answer] = [errors.NotConnected("no")]
+    transport = ScriptedTransport(
+        last=lambda request: refusals.pop() if request.method == "DELETE" and refusals else crew(request)
+    )
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.NotFound):
+            await capgo.members.remove(ORG, "b@x.test")
+
+
+FRESH: dict[str, tuple[Callable[[Request], Answer], Call]] = {
+    "members.remove": (
+        Crew(("a@x.test", "org_super_admin", False)),
+        lambda capgo: capgo.members.remove(ORG, "a@x.test", confirm=ORG),
+    ),
+    "organizations.update": (Organizations("PUT", header=True), lambda capgo: capgo.organizations.update(ORG, NAMED)),
+}
+
+
+@pytest.mark.parametrize("name", FRESH)
+async def test_what_must_not_be_in_doubt_takes_no_connection_that_may_be_dead(name: str) -> None:
+    server, call = FRESH[name]
+    transport = ScriptedTransport(last=server)
+    async with client_of(transport) as capgo:
+        await call(capgo)
+
+    assert transport.fresh == [False, True]
 
 
 # Retention (contract C5, D45)
@@ -677,3 +877,130 @@ async def test_a_server_without_a_health_check_is_of_unknown_version() -> None:
     async with client_of(transport) as capgo:
         with pytest.raises(DangerousCall):
             await capgo.bundles.delete(APP, "1.0.0")
+
+
+async def test_a_health_check_that_is_limited_is_no_answer() -> None:
+    shop = Shop(None, channels=[])
+    limited = refusal(None, retry_after=None)
+    transport = ScriptedTransport(last=lambda request: limited if request.path == "/ok" else shop(request))
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.RateLimited):
+            await capgo.bundles.delete(APP, "1.0.0")
+        with pytest.raises(errors.RateLimited):
+            await capgo.bundles.delete(APP, "1.0.0")
+
+    assert sent(transport) == ["GET /ok"] * 2
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 405, 500])
+@in_virtual_time
+async def test_nor_does_another_answer_to_the_health_check_stand_in_the_way(status: int) -> None:
+    shop = Shop(None, channels=[STABLE])
+    transport = ScriptedTransport(last=lambda request: answer(status, {}) if request.path == "/ok" else shop(request))
+    async with client_of(transport) as capgo:
+        with pytest.raises(DangerousCall):
+            await capgo.bundles.delete(APP, "1.0.0")
+        asked = sent(transport).count("GET /ok")
+        await capgo.bundles.delete(APP, "1.2.0")
+
+    assert shop.deleted == ["1.2.0"]
+    assert sent(transport).count("GET /ok") == asked, "that is an answer, and is asked for once"
+
+
+# The form of app ids, and how long texts may be (contract A4, D44, F)
+
+APP_CALLS: dict[str, Callable[[CapgoClient, str], Any]] = {
+    "apps.get": lambda capgo, app_id: capgo.apps.get(app_id),
+    "apps.update": lambda capgo, app_id: capgo.apps.update(app_id, AppSettings(name="x")),
+    "apps.delete": lambda capgo, app_id: capgo.apps.delete(app_id),
+    "bundles.list": lambda capgo, app_id: capgo.bundles.list(app_id).all(),
+    "bundles.create": lambda capgo, app_id: capgo.bundles.create(app_id, NEW_BUNDLE),
+    "bundles.promote": lambda capgo, app_id: capgo.bundles.promote(app_id, version_id=1, channel_id=2),
+    "bundles.set_metadata": lambda capgo, app_id: capgo.bundles.set_metadata(app_id, 1, BundleMetadata(comment="x")),
+    "bundles.delete": lambda capgo, app_id: capgo.bundles.delete(app_id, "1.0.0"),
+    "bundles.delete_all": lambda capgo, app_id: capgo.bundles.delete_all(app_id, confirm=app_id),
+    "channels.list": lambda capgo, app_id: capgo.channels.list(app_id).all(),
+    "channels.get": lambda capgo, app_id: capgo.channels.get(app_id, "beta"),
+    "channels.create": lambda capgo, app_id: capgo.channels.create(app_id, "beta"),
+    "channels.update": lambda capgo, app_id: capgo.channels.update(app_id, "beta", ChannelSettings(public=True)),
+    "channels.roll_back": lambda capgo, app_id: capgo.channels.roll_back(app_id, "beta"),
+    "channels.promote_rollout": lambda capgo, app_id: capgo.channels.promote_rollout(app_id, "beta"),
+    "channels.delete": lambda capgo, app_id: capgo.channels.delete(app_id, "beta"),
+    "devices.list": lambda capgo, app_id: capgo.devices.list(app_id).all(),
+    "devices.get": lambda capgo, app_id: capgo.devices.get(app_id, "d"),
+    "devices.link": lambda capgo, app_id: capgo.devices.link(app_id, "d", channel="beta"),
+    "devices.link_to_bundle": lambda capgo, app_id: capgo.devices.link_to_bundle(app_id, "d", version_id="1.0.0"),
+    "devices.unlink": lambda capgo, app_id: capgo.devices.unlink(app_id, "d"),
+}
+
+
+@pytest.mark.parametrize("name", APP_CALLS)
+async def test_an_unusual_app_id_leaves_with_a_warning_where_the_user_says_seed(name: str) -> None:
+    transport = ScriptedTransport(last=refused("missing_app_id"))
+    async with client_of(transport, dialect="seed") as capgo:
+        with pytest.warns(UserWarning, match="app id 'app_123' is not in reverse-domain form") as told:
+            with pytest.raises(errors.CapgoError):
+                await APP_CALLS[name](capgo, "app_123")
+
+    assert transport.requests
+    assert {warning.filename for warning in told} == {__file__}
+
+
+@pytest.mark.parametrize("name", APP_CALLS)
+@pytest.mark.parametrize(("app_id", "dialect"), [("app_123", "auto"), ("app_123", "modern"), ("", "seed"), (" ", "seed")])
+async def test_any_other_is_refused(name: str, app_id: str, dialect: str) -> None:
+    transport = ScriptedTransport()
+    async with client_of(transport, dialect=dialect) as capgo:
+        with pytest.raises(ConfigurationError):
+            await APP_CALLS[name](capgo, app_id)
+
+    assert transport.requests == []
+
+
+async def test_it_leaves_as_it_was_given() -> None:
+    transport = ScriptedTransport()
+    async with client_of(transport, dialect="seed") as capgo:
+        with pytest.warns(UserWarning, match="app_123"):
+            await capgo.devices.link("app_123", "d", channel="beta")
+
+    assert body_of(transport.requests[0])["app_id"] == "app_123"
+
+
+LONG, LONG_URL = "x" * 256, f"https://cdn.test/{'x' * 2048}"
+TOO_LONG: dict[str, Call] = {
+    "channel": lambda capgo: capgo.channels.create(APP, LONG),
+    "bundle of a channel": lambda capgo: capgo.channels.update(APP, "beta", ChannelSettings(bundle=LONG)),
+    "reason of a pause": lambda capgo: capgo.channels.update(APP, "beta", ChannelSettings(rollout_pause_reason="x" * 10_001)),
+    "bundle": lambda capgo: capgo.bundles.create(APP, replace(NEW_BUNDLE, version=f"1.0.0-{LONG}")),
+    "URL of a bundle": lambda capgo: capgo.bundles.create(APP, replace(NEW_BUNDLE, external_url=LONG_URL)),
+    "key id of a bundle": lambda capgo: capgo.bundles.create(APP, replace(NEW_BUNDLE, key_id="x" * 21)),
+    "link": lambda capgo: capgo.bundles.set_metadata(APP, 1, BundleMetadata(link=LONG_URL)),
+    "comment": lambda capgo: capgo.bundles.set_metadata(APP, 1, BundleMetadata(comment="x" * 10_001)),
+    "app": lambda capgo: capgo.apps.update(APP, AppSettings(name=LONG)),
+    "new app": lambda capgo: capgo.apps.create(NewApp(app_id=APP, name=LONG, owner_org=ORG)),
+    "icon": lambda capgo: capgo.apps.update(APP, AppSettings(icon=LONG_URL)),
+    "store": lambda capgo: capgo.apps.update(APP, AppSettings(ios_store_url=LONG_URL)),
+    "organization": lambda capgo: capgo.organizations.update(ORG, OrganizationSettings(name=LONG)),
+    "logo": lambda capgo: capgo.organizations.update(ORG, OrganizationSettings(logo=LONG_URL)),
+    "API key": lambda capgo: capgo.api_keys.update(1, ApiKeySettings(name=LONG)),
+    "device": lambda capgo: capgo.devices.unlink(APP, LONG),
+}
+
+
+@pytest.mark.parametrize("text", TOO_LONG)
+async def test_a_text_that_is_too_long_never_leaves(text: str) -> None:
+    transport = ScriptedTransport()
+    async with client_of(transport) as capgo:
+        with pytest.raises(ConfigurationError, match=r"(255|2048|10000|20)"):
+            await TOO_LONG[text](capgo)
+
+    assert transport.requests == []
+
+
+async def test_the_longest_ones_leave() -> None:
+    transport = ScriptedTransport(last=answer())
+    async with client_of(transport) as capgo:
+        await capgo.devices.unlink(APP, "x" * 255)
+        await capgo.bundles.set_metadata(APP, 1, BundleMetadata(link=LONG_URL[:2048], comment="x" * 10_000))
+
+    assert len(transport.requests) == 2

@@ -169,7 +169,7 @@ METHODS = {
     ("devices", "link_to_bundle"): "(app_id: str, device_id: str, *, version_id: str) -> None",
     ("devices", "list"): (
         "(app_id: str, chosen: capgo_async.endpoints.devices.DeviceFilter = DeviceFilter(limit=200,"
-        " custom_ids_only=False, changed_since=None, order=None)) -> "
+        " custom_ids_only=False, changed_since=None, order=None, after=None)) -> "
         "capgo_async.paging.Listing[capgo_async.models.device.Device]"
     ),
     ("devices", "unlink"): "(app_id: str, device_id: str) -> None",
@@ -273,7 +273,7 @@ FIELDS: dict[type, str] = {
         version_id version_name channel key_id install_source country_code updated_at
     """,
     DeviceFilter: """
-        limit custom_ids_only changed_since order
+        limit custom_ids_only changed_since order after
     """,
     LatestVersion: """
         name percentage

@@ -137,7 +137,8 @@ def test_error(line: dict[str, Any]) -> None:
     assert type(error) is (meaning(body["moreInfo"]) if meaning else CLASS_OF[error.code])
     assert error.retry_after == (float(headers["retry-after"]) if "retry-after" in headers else None)
     assert error.body == response.body
-    assert str(error).startswith(f"the call: {error.message} (HTTP {error.status}, {error.code}, request {error.request_id}).")
+    assert str(error).startswith(f"the call: {error.message}")
+    assert f"{error.finding} (HTTP {error.status}, {error.code}, request {error.request_id})." in str(error)
 
 
 Reader = Callable[[Response, str], object]

@@ -13,7 +13,7 @@ from scripted import ScriptedTransport, answer
 from capgo_async import CapgoClient, DeviceFilter, errors
 from capgo_async.errors import ConfigurationError
 from capgo_async.models import App, Bundle, Channel, Device
-from capgo_async.paging import MASKED_EMPTY, NO_ORDER, SHORT_FIRST, TIES
+from capgo_async.paging import MASKED_EMPTY, NO_ORDER, SHORT_FIRST, TIES, TRUNCATED, UNREADABLE
 from capgo_async.wire import Request, Response
 
 APP = "com.example.app"
@@ -102,6 +102,15 @@ METHODS: list[Row] = [
         None,
     ),
     (
+        "devices.list, from behind a device",
+        lambda capgo: capgo.devices.list(APP, DeviceFilter(after="D")).all(),
+        answer(body={"data": [{"device_id": "d"}], "hasMore": False}),
+        "GET",
+        "/device",
+        [("app_id", APP), ("limit", "200"), ("cursor", "1970-01-01 00:00:00|d")],
+        None,
+    ),
+    (
         "devices.get",
         lambda capgo: capgo.devices.get(APP, DEVICE),
         answer(body={"device_id": "d"}),
@@ -152,7 +161,7 @@ async def test_what_comes_back() -> None:
 
     app, channel, device = App(app_id=APP), Channel(id=1, name="beta"), Device(device_id="d")
     named, bundle = Channel(id=1, name="béta +|"), Bundle(id=1, name="1.0.0")
-    assert found == [[app], [app], app, [channel], named, [bundle], [device], [device], device, None, None, None]
+    assert found == [[app], [app], app, [channel], named, [bundle], [device], [device], [device], device, None, None, None]
 
 
 # Listings
@@ -388,6 +397,8 @@ async def test_app_ids_leave_as_they_are(app: str) -> None:
         {"changed_since": ""},
         {"changed_since": "yesterday"},
         {"changed_since": "2026-07-01T10:20:30+00:00"},
+        {"after": ""},
+        {"after": "d1", "order": "asc"},
     ],
 )
 def test_filters_that_the_server_refuses_or_that_end_a_listing_silently(wrong: dict[str, Any]) -> None:
@@ -444,3 +455,51 @@ def test_any_answer_ends_in_a_model_or_an_error_of_ours(method: Method, replies:
         asyncio.run(ask())
     except errors.CapgoError as error:
         assert KEY not in repr(error) + str(error)  # noqa: PT017 - a model is as good
+
+
+# What is not shown on the first page
+
+
+def owned(request: Request) -> Response:
+    """Answer with fifty organizations, and apps of three of which one may not be read."""
+    match request.path, dict(request.query):
+        case "/app", {"page": "0"}:
+            owners = ("org-0", "org-77", "secret", "org-77", "org-88")
+            return answer(body=[{"app_id": f"com.example.app{n}", "owner_org": owner} for n, owner in enumerate(owners)])
+        case "/app", _:
+            return answer(body=[])
+        case _, {"orgId": "secret"}:
+            return answer(400, {"error": "invalid_org_id", "message": "You can't access this organization", "moreInfo": {}})
+        case _, {"orgId": org_id}:
+            return answer(body={"id": org_id})
+    return answer(body=[{"id": f"org-{n}"} for n in range(50)])
+
+
+async def test_an_organization_that_may_not_be_read_does_not_hide_the_others() -> None:
+    transport = ScriptedTransport(last=owned)
+    async with client_of(transport) as capgo:
+        listing = capgo.organizations.list()
+        for _ in range(2):
+            found = await listing.all()
+            assert [row.id for row in found] == [*(f"org-{n}" for n in range(50)), "org-77", "org-88"]
+            assert (listing.complete, listing.caveats) == (True, (TRUNCATED, UNREADABLE))
+
+    asked = [dict(request.query)["orgId"] for request in transport.requests if dict(request.query).get("orgId")]
+    assert asked == ["org-77", "secret", "org-88"] * 2, "what was listed is not asked for again"
+
+
+async def test_an_audit_log_goes_on_by_the_limit_that_the_server_keeps() -> None:
+    def serve(request: Request) -> Response:
+        page = int(dict(request.query)["page"])
+        rows = [{"id": n} for n in range(120)][page * 50 : (page + 1) * 50]
+        return answer(body={"data": rows, "total": 120, "page": page, "limit": 50})
+
+    async with client_of(ScriptedTransport(last=serve)) as capgo:
+        assert len(await capgo.organizations.audit_log("org").all()) == 120
+
+
+@pytest.mark.parametrize(("dialect", "body"), [("seed", {"data": [], "hasMore": False}), ("modern", [])])
+async def test_devices_that_are_listed_in_the_way_of_the_other_dialect_are_an_error(dialect: str, body: object) -> None:
+    async with client_of(ScriptedTransport(last=answer(body=body)), dialect=dialect) as capgo:
+        with pytest.raises(errors.ListingError, match=f"but {dialect} was set"):
+            await capgo.devices.list(APP).all()

@@ -11,8 +11,9 @@ from scripted import Answer, ScriptedTransport, answer
 from virtual_time import in_virtual_time
 
 from capgo_async import ApiKey, Attempt, CapgoClient, NewApiKey, errors, raw_responses
+from capgo_async.endpoints.api_keys import delete_api_key_by_secret
 from capgo_async.models import CreatedApiKey
-from capgo_async.wire import Response
+from capgo_async.wire import Request, Response
 
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
 SECRET = "7c4a8d09-ca37-42af-a1e0-000000005ec7"
@@ -134,15 +135,25 @@ async def test_a_key_that_is_revoked_by_itself_is_shown_nowhere(reply: str) -> N
     assert SECRET not in shows + shown(told)
 
 
-async def test_its_characters_cannot_leave_its_segment() -> None:
+@pytest.mark.parametrize(
+    "secret",
+    ["", " ", "12", "123456789", "..", "short-1", "a/../b?c=d#e", f"{SECRET}\n", f" {SECRET}", "x" * 257, "1" * 8],
+)
+async def test_what_is_no_key_never_leaves(secret: str) -> None:
+    """A number would delete the key of that number, and dots lead to another route."""
     transport = ScriptedTransport()
     async with client_of(transport) as capgo:
-        await capgo.api_keys.delete_by_secret("a/../b?c=d#e")
-        with pytest.raises(errors.ConfigurationError):
-            await capgo.api_keys.delete_by_secret(" ")
+        with pytest.raises(errors.ConfigurationError) as caught:
+            await capgo.api_keys.delete_by_secret(secret)
 
-    [request] = transport.requests
-    assert (request.path, request.query) == ("/apikey/a%2F..%2Fb%3Fc%3Dd%23e", ())
+    assert transport.requests == []
+    assert SECRET not in shown(caught.value)
+
+
+def test_nor_does_the_call_show_it() -> None:
+    call = delete_api_key_by_secret(SECRET)
+    assert SECRET not in shown(call) + shown(call.request)
+    assert SECRET not in shown(Request(method="POST", path="/apikey", body=SECRET.encode()))
 
 
 async def test_nor_is_it_shown_where_the_answer_is_malformed() -> None:

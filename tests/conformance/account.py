@@ -156,6 +156,8 @@ ORGANIZATIONS = (
             several(
                 "seed, set",
                 (LIST, old([])),
+                (HEALTH, old()),
+                (PROBE, SEED_NEEDS),
                 (SEED_CREATE, old({"status": "Organization created", "id": USER})),
                 (LIST, old([SEED_ORGANIZATION])),
                 options={"dialect": "seed"},
@@ -195,6 +197,8 @@ ORGANIZATIONS = (
             ),
             several(
                 "seed, set",
+                (HEALTH, old()),
+                (PROBE, SEED_NEEDS),
                 (SEED_UPDATE, old({"status": "Organization updated", "data": [SEED_ORGANIZATION]})),
                 found=ORGANIZATION_MODEL,
                 options={"dialect": "seed"},

@@ -411,3 +411,16 @@ def test_minted_secrets_differ() -> None:
     caller = talk()
     assert len({make(caller).json["key"] for _ in range(20)}) == 20
     assert caller.now == EPOCH
+
+
+@pytest.mark.parametrize("settings", [None, SEED])
+def test_the_log_shows_no_key(settings: Settings | None) -> None:
+    caller = talk(settings)
+    for method, path in (
+        ("DELETE", f"/apikey/{SUPER_ADMIN_KEY}"),
+        ("GET", f"/apikey/{SUPER_ADMIN_KEY}/"),
+        ("GET", "/apikey/12"),
+    ):
+        caller.ask(method, path)
+
+    assert [line.path for line in caller.sandbox.log] == ["/apikey/[API key]", "/apikey/[API key]", "/apikey/12"]

@@ -1,0 +1,57 @@
+"""What a change is aimed at: one target by its name, those of a list, or one in every app that has it."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from typer import Option
+
+from ..errors import ConfigurationError
+from .group import Group
+from .options import Planning
+from .stopping import Stopping
+
+
+class Aim(Group, frozen=True, kw_only=True):
+    """Where a change goes, if not to one target."""
+
+    source: Annotated[
+        str | None,
+        Option("--from", metavar="SOURCE", help="The targets of a CSV or JSON Lines file, - for stdin, in place of a name."),
+    ] = None
+    everywhere: Annotated[
+        bool, Option("--everywhere", help="The target of that name in each --app, or in every app of the key, that has it.")
+    ] = False
+
+    @property
+    def many(self) -> bool:
+        """Tell whether the change becomes a job."""
+        return self.source is not None or self.everywhere
+
+    def split(self, words: Sequence[str] | None, *names: str) -> tuple[list[str], list[str]]:
+        """Return the names of the target, the app first, and the words behind them; raises `ConfigurationError`.
+
+        In every app there is no name of one, and with a list none at all.
+        """
+        if self.source is not None and self.everywhere:
+            message = "--from and --everywhere are two ways to say where: choose one"
+            raise ConfigurationError(message)
+        given = list(words or ())
+        wanted = () if self.source is not None else names[1:] if self.everywhere else names
+        if len(given) < len(wanted):
+            message = f"name {' and '.join(wanted)}, or say where with --from SOURCE or --everywhere"
+            raise ConfigurationError(message)
+        return given[: len(wanted)], given[len(wanted) :]
+
+
+def nothing_more(words: Sequence[str]) -> None:
+    """Raise `ConfigurationError` where a command got more words than it takes."""
+    if words:
+        message = f"{' '.join(words)!r} is one word too many"
+        raise ConfigurationError(message)
+
+
+def only_one(planning: Planning, stopping: Stopping) -> None:
+    """Raise `ConfigurationError` where one change is given options of a job."""
+    if planning != type(planning)(yes=planning.yes) or stopping != Stopping():
+        message = "one change takes no options of a plan: say where with --from SOURCE or --everywhere for many"
+        raise ConfigurationError(message)

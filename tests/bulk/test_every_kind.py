@@ -1,0 +1,398 @@
+"""Every kind of operation: planned, sent, proven, taken back, and survived."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from fleet import client_of, ids_of, sandbox_of
+from virtual_time import in_virtual_time
+
+from capgo_async import BundleMetadata, CapgoClient, ChannelSettings, errors
+from capgo_async.bulk import Job, Options, Report, Rows, from_operations
+from capgo_async.bulk.execution import calls_of
+from capgo_async.bulk.kinds import KINDS
+from capgo_async.bulk.operations import (
+    DeleteBundle,
+    DeleteChannel,
+    LinkDevice,
+    Operation,
+    PromoteBundle,
+    RemoveMember,
+    RenewDevice,
+    SetBundleMetadata,
+    UnlinkDevice,
+    UpdateChannel,
+    change_of,
+    operation_of,
+)
+from capgo_async.limits import ScopeKind
+from capgo_async.sandbox import Sandbox, Settings, fleet
+from capgo_async.sandbox.apps import Override
+from capgo_async.sandbox.seeding import ORG_ID
+
+APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
+MEMBERS = ("a@example.com", "b@example.com", "c@example.com")
+
+
+def linked(sandbox: Sandbox, app_id: str) -> list[str]:
+    return sorted(sandbox.world.apps[app_id].overrides)
+
+
+def links(sandbox: Sandbox) -> list[Operation]:
+    return [LinkDevice(app_id=app, device_id=device, channel="alpha") for app in APPS for device in ids_of(sandbox, app)[:5]]
+
+
+def unlinks(sandbox: Sandbox) -> list[Operation]:
+    return [UnlinkDevice(app_id=app, device_id=device) for app in APPS for device in linked(sandbox, app)[:5]]
+
+
+def renewals(sandbox: Sandbox) -> list[Operation]:
+    return [RenewDevice(app_id=app, device_id=device) for app in APPS for device in linked(sandbox, app)[:5]]
+
+
+def updates(_: Sandbox) -> list[Operation]:
+    settings = ChannelSettings(disable_auto_update="minor", allow_emulator=False, auto_pause_min_attempts=3)
+    return [UpdateChannel(app_id=app, channel=name, settings=settings) for app in APPS for name in ("alpha", "beta")]
+
+
+def promotions(_: Sandbox) -> list[Operation]:
+    return [PromoteBundle(app_id=app, channel=name, bundle="1.0.0") for app in APPS for name in ("alpha", "beta")]
+
+
+def deletions_of_channels(_: Sandbox) -> list[Operation]:
+    return [DeleteChannel(app_id=app, channel=name) for app in APPS for name in ("alpha", "beta")]
+
+
+def deletions_of_bundles(_: Sandbox) -> list[Operation]:
+    return [DeleteBundle(app_id=app, bundle="1.0.0") for app in APPS]
+
+
+def descriptions(sandbox: Sandbox) -> list[Operation]:
+    for app in APPS:
+        for bundle in sandbox.world.apps[app].bundles.values():
+            bundle.comment = "as it was"
+    metadata = BundleMetadata(comment="checked")
+    return [SetBundleMetadata(app_id=app, bundle=name, metadata=metadata) for app in APPS for name in ("1.0.0", "1.1.0")]
+
+
+def removals(sandbox: Sandbox) -> list[Operation]:
+    organization = sandbox.world.organizations.get(ORG_ID)
+    assert organization is not None
+    for email in MEMBERS:
+        organization.join(sandbox.world.add_user(email), "org_member")
+    return [RemoveMember(org_id=ORG_ID, email=email) for email in MEMBERS]
+
+
+MAKERS: dict[str, Callable[[Sandbox], list[Operation]]] = {
+    "link_device": links,
+    "unlink_device": unlinks,
+    "renew_device": renewals,
+    "update_channel": updates,
+    "promote_bundle": promotions,
+    "delete_channel": deletions_of_channels,
+    "delete_bundle": deletions_of_bundles,
+    "set_bundle_metadata": descriptions,
+    "remove_member": removals,
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def state(sandbox: Sandbox) -> dict[str, Any]:
+    """Return all that operations can change; moments and the identity of rollouts are not part of it."""
+    organization = sandbox.world.organizations.get(ORG_ID)
+    assert organization is not None
+    found: dict[str, Any] = {"members": sorted(organization.members)}
+    for app_id, app in sandbox.world.apps.items():
+        found[app_id] = (
+            {device: override.channel.name for device, override in app.overrides.items()},
+            {
+                name: (
+                    channel.version,
+                    channel.public,
+                    channel.disable_auto_update,
+                    channel.allow_emulator,
+                    repr(channel.auto_pause),
+                )
+                for name, channel in app.channels.items()
+            },
+            {bundle.name: (bundle.link, bundle.comment) for bundle in app.bundles.values() if not bundle.deleted},
+        )
+    return found
+
+
+def writes(sandbox: Sandbox) -> list[str]:
+    return [f"{line.method} {line.path}" for line in sandbox.log if line.method != "GET"]
+
+
+async def planned(path: Path, capgo: CapgoClient, operations: Sequence[Operation]) -> Job:
+    return await Job.create(path, from_operations(operations), client=capgo)
+
+
+async def reasons(job: Job, fate: Rows) -> list[str | None]:
+    return [row.reason async for rows in job.rows(fate) for row in rows]
+
+
+def test_there_is_a_maker_for_every_kind() -> None:
+    assert set(MAKERS) == set(KINDS)
+
+
+@every_kind
+def test_what_stands_in_a_file_makes_the_operation_again(kind: str) -> None:
+    for operation in MAKERS[kind](sandbox_of(apps=3)):
+        change = change_of(operation)
+        assert change.kind == kind
+        assert operation.target.kind is KINDS[kind].target
+        assert operation_of(change, operation.target.app_id, operation.target.name) == operation
+
+
+def test_the_table_tells_the_limits_that_the_calls_count_against() -> None:
+    device = {"app_id": APPS[0], "device_id": "d"}
+    for operation in (LinkDevice(**device, channel="beta"), UnlinkDevice(**device), RenewDevice(**device, channel="beta")):
+        kind = KINDS[change_of(operation).kind]
+        counted = {scope[0] for call in calls_of(operation) for scope in call.scopes} | {ScopeKind.KEY}
+        assert counted == set(kind.limits)
+
+
+@every_kind
+@in_virtual_time
+async def test_all_is_planned_done_and_verified_and_then_nothing_is_left(kind: str, tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    operations = MAKERS[kind](sandbox)
+    before = state(sandbox)
+    async with client_of(sandbox) as capgo:
+        async with await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+            already = job.plan.skipped
+            assert (job.plan.planned, job.plan.rejected) == (len(operations) - already, 0)
+            assert writes(sandbox) == []
+            report = await job.run(capgo)
+            assert (report.done, report.failed) == (report.planned, 0)
+            sent = writes(sandbox)
+            wanted = [request for request in KINDS[kind].requests if not request.startswith("GET")]
+            assert sorted(sent) == sorted(wanted * report.planned)
+            assert (state(sandbox) == before) is (kind == "renew_device")
+            report = await job.verify(capgo)
+            assert (report.verified, report.contradicted, report.cannot_tell) == (report.done, 0, 0)
+        if kind != "renew_device":
+            async with await planned(tmp_path / "b.capgo-job", capgo, operations) as again:
+                assert (again.plan.planned, again.plan.skipped) == (0, len(operations))
+    assert writes(sandbox) == sent
+
+
+@every_kind
+@in_virtual_time
+async def test_the_way_back_restores_what_was_or_says_that_there_is_none(kind: str, tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    operations = MAKERS[kind](sandbox)
+    before = state(sandbox)
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        await job.run(capgo)
+        done = len(writes(sandbox))
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            if KINDS[kind].inverse:
+                assert undo.plan.planned == job.plan.planned
+                report = await undo.run(capgo)
+                assert (report.done, report.failed) == (report.planned, 0)
+                assert state(sandbox) == before
+                report = await undo.verify(capgo)
+                assert report.verified == report.done
+            else:
+                assert (undo.plan.planned, undo.plan.skipped) == (0, job.plan.planned)
+                assert {str(reason)[:10] for reason in await reasons(undo, Rows.SKIPPED)} == {"not undone"}
+                await undo.run(capgo)
+                assert len(writes(sandbox)) == done
+
+
+@every_kind
+@in_virtual_time
+async def test_lost_answers_and_a_killed_run_leave_every_operation_done_once_in_the_end(kind: str, tmp_path: Path) -> None:
+    calm = sandbox_of(apps=3, devices=90)
+    operations = MAKERS[kind](calm)
+    async with client_of(calm) as capgo, await planned(tmp_path / "calm.capgo-job", capgo, operations) as job:
+        await job.run(capgo)
+    routes = {request for request in KINDS[kind].requests if not request.startswith("GET")}
+    sandbox = sandbox_of(apps=3, devices=90, faults="; ".join(f"{route}:drop-after=40%" for route in sorted(routes)))
+    MAKERS[kind](sandbox)
+    path = tmp_path / "a.capgo-job"
+    async with client_of(sandbox, concurrency=3) as capgo, await planned(path, capgo, operations) as job:
+        with anyio.move_on_after(0.15):
+            await job.run(capgo)
+    report: Report
+    async with client_of(sandbox, seed=2) as capgo, await Job.open(path, client=capgo) as job:
+        assert not job.plan.rejected
+        report = await job.run(capgo)
+        ambiguous = sum(group.count for group in report.failures if group.cause == "ambiguous")
+        assert report.done + ambiguous == report.planned
+        assert report.pending == 0
+    assert state(sandbox) == state(calm)
+
+
+HERE = APPS[0]
+FATES: list[tuple[Operation, Rows, str]] = [
+    (
+        UpdateChannel(app_id=HERE, channel="gone", settings=ChannelSettings(allow_dev=False)),
+        Rows.REJECTED,
+        "no channel 'gone'",
+    ),
+    (UpdateChannel(app_id=HERE, channel="beta", settings=ChannelSettings(allow_dev=True)), Rows.SKIPPED, "already so"),
+    (PromoteBundle(app_id=HERE, channel="gone", bundle="1.0.0"), Rows.REJECTED, "no channel 'gone'"),
+    (PromoteBundle(app_id=HERE, channel="beta", bundle="9.9.9"), Rows.REJECTED, "no bundle '9.9.9'"),
+    (PromoteBundle(app_id=HERE, channel="beta", bundle="1.2.0"), Rows.SKIPPED, "already on 1.2.0"),
+    (DeleteChannel(app_id=HERE, channel="production"), Rows.REJECTED, "is public"),
+    (DeleteChannel(app_id=HERE, channel="gone"), Rows.SKIPPED, "no such channel"),
+    (DeleteBundle(app_id=HERE, bundle="1.2.0"), Rows.REJECTED, "channel beta of com.example.app01 uses 1.2.0"),
+    (DeleteBundle(app_id=HERE, bundle="9.9.9"), Rows.SKIPPED, "no such bundle"),
+    (SetBundleMetadata(app_id=HERE, bundle="9.9.9", metadata=BundleMetadata(link="x")), Rows.REJECTED, "no bundle '9.9.9'"),
+    (RemoveMember(org_id=ORG_ID, email="owner@example.com"), Rows.REJECTED, "last super admin"),
+    (RemoveMember(org_id=ORG_ID, email="who@example.com"), Rows.SKIPPED, "not a member"),
+    (
+        UpdateChannel(app_id="com.no.app", channel="beta", settings=ChannelSettings(public=True)),
+        Rows.REJECTED,
+        "no access",
+    ),
+    (RenewDevice(app_id=HERE, device_id="unseen"), Rows.SKIPPED, "no listing shows a link"),
+]
+
+
+@pytest.mark.parametrize(("operation", "fate", "reason"), FATES)
+@in_virtual_time
+async def test_what_cannot_or_need_not_be_done_is_told_and_not_sent(
+    operation: Operation, fate: Rows, reason: str, tmp_path: Path
+) -> None:
+    sandbox = sandbox_of(apps=1, devices=30)
+    async with client_of(sandbox) as capgo:
+        source, options = from_operations([operation]), Options(reject_bad_rows=True)
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
+            (told,) = await reasons(job, fate)
+            await job.run(capgo)
+    assert reason in str(told)
+    assert writes(sandbox) == []
+
+
+@in_virtual_time
+async def test_one_job_has_one_kind_of_targets(tmp_path: Path) -> None:
+    sandbox = sandbox_of()
+    both: list[Operation] = [DeleteBundle(app_id=APPS[0], bundle="1.0.0"), DeleteChannel(app_id=APPS[0], channel="beta")]
+    async with client_of(sandbox) as capgo:
+        with pytest.raises(errors.InputError, match="bundles and channels in one list"):
+            await planned(tmp_path / "a.capgo-job", capgo, both)
+    assert len(sandbox.log) == 0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].inverse])
+@in_virtual_time
+async def test_what_others_have_changed_since_is_left_alone_and_named(kind: str, tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    operations = MAKERS[kind](sandbox)
+    app = sandbox.world.apps[APPS[0]]
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        await job.run(capgo)
+        first = next(operation for operation in operations if operation.target.app_id == APPS[0]).target.name
+        app.overrides[first] = Override(app.channels["alpha" if kind == "unlink_device" else "beta"], 1)
+        app.channels["alpha"].version = next(bundle.id for bundle in app.bundles.values() if bundle.name == "1.1.0")
+        app.channels["alpha"].disable_auto_update = "none"
+        next(bundle for bundle in app.bundles.values() if bundle.name == "1.0.0").comment = "somebody else's"
+        changed = state(sandbox)
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert undo.plan.planned == job.plan.planned - 1
+            (left,) = [row async for rows in undo.rows(Rows.SKIPPED) for row in rows]
+            assert "changed since" in str(left.reason)
+            await undo.run(capgo)
+    now = state(sandbox)
+    assert left.target is not None
+    for place in range(3):
+        assert now[APPS[0]][place].get(left.target) == changed[APPS[0]][place].get(left.target)
+
+
+@in_virtual_time
+async def test_what_cannot_be_read_back_is_not_undone(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1)
+    sandbox.world.apps[APPS[0]].channels["production"].public = True
+    hidden = UpdateChannel(app_id=APPS[0], channel="beta", settings=ChannelSettings(ios=False))
+    lossy = UpdateChannel(app_id=APPS[0], channel="alpha", settings=ChannelSettings(public=True))
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, [hidden, lossy]) as job:
+        report = await job.run(capgo)
+        assert report.done == 2
+        report = await job.verify(capgo)
+        assert (report.verified, report.cannot_tell) == (1, 1)
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert undo.plan.planned == 0
+            assert await reasons(undo, Rows.SKIPPED) == ["not undone: what it was before is unknown"] * 2
+
+
+@in_virtual_time
+async def test_changes_of_public_in_one_app_go_one_after_the_other(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=2, faults="POST /channel:latency=1s")
+    settings = ChannelSettings(public=True)
+    operations: list[Operation] = [
+        UpdateChannel(app_id=app, channel=name, settings=settings) for app in APPS[:2] for name in ("alpha", "beta")
+    ]
+    open_now: dict[str, int] = {}
+    most = 0
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        update = capgo.channels.update
+
+        async def counted(app_id: str, name: str, given: ChannelSettings) -> None:
+            nonlocal most
+            open_now[app_id] = open_now.get(app_id, 0) + 1
+            most = max(most, open_now[app_id])
+            await update(app_id, name, given)
+            open_now[app_id] -= 1
+
+        capgo.channels.update = counted  # type: ignore[assignment]  # looks at what is under way
+        report = await job.run(capgo)
+    assert (report.done, most) == (4, 1)
+
+
+@in_virtual_time
+async def test_settings_are_not_changed_where_that_may_take_the_bundle_away(tmp_path: Path) -> None:
+    sandbox = Sandbox(fleet(apps=1), Settings(dialect="seed"))
+    settings = ChannelSettings(allow_dev=False)
+    operation = UpdateChannel(app_id=APPS[0], channel="beta", settings=settings)
+    async with client_of(sandbox) as capgo:
+        with pytest.raises(errors.DangerousCall, match="old-servers"):
+            await planned(tmp_path / "a.capgo-job", capgo, [operation])
+        source = from_operations([operation])
+        options = Options(old_servers=True)
+        async with await Job.create(tmp_path / "b.capgo-job", source, client=capgo, options=options) as job:
+            before = sandbox.world.apps[APPS[0]].channels["beta"].version
+            report = await job.run(capgo)
+    assert report.done == 1
+    assert sandbox.world.apps[APPS[0]].channels["beta"].version == before
+
+
+@in_virtual_time
+async def test_a_promotion_in_doubt_does_not_overwrite_that_of_somebody_else(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1, faults="PUT /bundle:latency=10s")
+    app = sandbox.world.apps[APPS[0]]
+    path = tmp_path / "a.capgo-job"
+    async with client_of(sandbox) as capgo:
+        source = [PromoteBundle(app_id=APPS[0], channel="beta", bundle="1.0.0")]
+        async with await planned(path, capgo, source) as job:
+            with anyio.move_on_after(1.0):
+                await job.run(capgo)
+    app.channels["beta"].version = next(bundle.id for bundle in app.bundles.values() if bundle.name == "1.1.0")
+    async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
+        report = await job.run(capgo)
+    (failure,) = report.failures
+    assert (failure.cause, report.done) == ("changed_since", 0)
+    assert "1.1.0" in failure.message
+
+
+@in_virtual_time
+async def test_a_renewal_writes_the_link_anew_and_not_before_the_server_takes_it(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1, devices=10, limits="server")
+    app = sandbox.world.apps[APPS[0]]
+    (device, *_) = linked(sandbox, APPS[0])
+    channel, written_at = app.overrides[device]
+    async with client_of(sandbox) as capgo:
+        await capgo.devices.link(APPS[0], device, channel=channel.name)
+        began = anyio.current_time()
+        async with await planned(tmp_path / "a.capgo-job", capgo, [RenewDevice(app_id=APPS[0], device_id=device)]) as job:
+            report = await job.run(capgo)
+        waited = anyio.current_time() - began
+    assert (report.done, report.rate_limited) == (1, 0)
+    assert app.overrides[device].channel is channel
+    assert app.overrides[device].written_at > written_at
+    assert 60 <= waited <= 65

@@ -1,0 +1,140 @@
+"""`job report`: the runs of a job, and every operation for spreadsheets."""
+
+import csv
+import io
+import json
+import re
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli.conftest import Command
+from cli.served import APP, Served, command, csv_of, environment, served
+from cli.terminals import terminal
+
+from capgo_async.sandbox import Settings, parse_faults
+
+RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
+COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,verdict,former"
+
+
+@pytest.fixture
+def ran(here: Path, unaimed: Command) -> dict[str, str]:
+    """Run a job twice, with two failures, and return where its server was."""
+    csv_of(here / "devices.csv", devices=60, more=('"x, ""y"""',))
+    with served(Settings(faults=parse_faults("POST /device:429-permanent=#2+#3")), devices=60) as server:
+        assert unaimed(*RELINK, "--max-requests", "20", env=server.environment).exit_code == 4
+        assert unaimed("job", "run", "m.capgo-job", env=server.environment).exit_code == 3
+        return server.environment
+
+
+def test_a_report_tells_each_run(ran: dict[str, str], unaimed: Command) -> None:
+    del ran
+    result = unaimed("job", "report", "m.capgo-job")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("m.capgo-job: from devices.csv, made ")
+    assert "run 2: the run stopped itself: it sent its 20 requests (--max-requests)" in lines
+    assert any(line.startswith("  what to do: ") for line in lines)
+    header = next(place for place, line in enumerate(lines) if line.startswith("run\t"))
+    names = lines[header].split("\t")
+    runs = [dict(zip(names, line.split("\t"), strict=True)) for line in lines[header + 1 :]]
+    assert [(run["run"], run["ended"]) for run in runs] == [("1", "planned"), ("2", "stopped"), ("3", "finished")]
+    assert (runs[1]["done"], runs[1]["failed"], runs[1]["requests"]) == ("18", "2", "20")
+    assert {run["server"] for run in runs} == {"12.201.7"}
+
+
+def test_a_report_is_a_table_on_a_terminal(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK).exit_code == 0
+    with terminal("job", "report", "m.capgo-job", server=server, cwd=here, columns=140) as found:
+        assert found.end() == 0
+    assert any(re.fullmatch(r"│ 2 +│ finished +│ 19 +│ 0 +│ 19 +│.*│", line) for line in found.lines()), found.shown
+
+
+def test_a_report_is_one_document_of_json(ran: dict[str, str], unaimed: Command) -> None:
+    del ran
+    result = unaimed("job", "report", "m.capgo-job", "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert [run["ended"] for run in report["runs"]] == ["planned", "stopped", "finished"]
+    assert sum(run["done"] for run in report["runs"]) == report["done"]
+    assert report["failures"][0]["what_to_do"]
+
+
+@pytest.mark.parametrize("to", ["-", "all.csv"])
+def test_every_operation_is_a_line_of_csv(ran: dict[str, str], here: Path, unaimed: Command, to: str) -> None:
+    del ran
+    result = unaimed("job", "report", "m.capgo-job", "--csv", to)
+    assert result.exit_code == 0
+    text = result.stdout if to == "-" else (here / to).read_text()
+    report = json.loads(unaimed("job", "report", "m.capgo-job", "--json").stdout)
+    assert text.splitlines()[0] == COLUMNS
+    rows = [*csv.DictReader(io.StringIO(text))]
+    assert len(rows) == report["planned"]
+    assert sum(row["outcome"] == "failed" for row in rows) == report["failed"] == 2
+    assert {row["run"] for row in rows} == {"2", "3"}
+    assert 'x, "y"' in {row["target"] for row in rows}
+    assert [row["request_id"] for row in rows if not row["request_id"]] == []
+    if to != "-":
+        assert result.stdout == ""
+        assert f"{report['planned']} operations in all.csv" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--csv", "-", "--json"), "choose one"),
+        (("--csv", "nowhere/all.csv"), "cannot write --csv nowhere/all.csv: No such file or directory"),
+        (("--csv", "./m.capgo-job"), "is the job file itself"),
+    ],
+)
+def test_what_cannot_be_written_is_wrong_usage(
+    ran: dict[str, str], here: Path, unaimed: Command, options: tuple[str, ...], said: str
+) -> None:
+    del ran
+    result = unaimed("job", "report", "m.capgo-job", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    connection = sqlite3.connect(here / "m.capgo-job")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> None:
+    del ran
+    with subprocess.Popen(
+        command("job", "report", "m.capgo-job", "--csv", "-"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        cwd=here,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_a_report_can_be_read_while_the_job_runs(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    read: list[subprocess.CompletedProcess[str]] = []
+
+    def look(change: int) -> None:
+        if change == 10:
+            for options in (("--json",), ("--csv", "-")):
+                arguments = command("job", "report", "m.capgo-job", *options)
+                ended = subprocess.run(
+                    arguments, capture_output=True, text=True, env=environment(), cwd=here, timeout=60, check=True
+                )
+                read.append(ended)
+
+    server.sandbox.on_change = look
+    assert capgo(*RELINK).exit_code == 0
+    report, rows = json.loads(read[0].stdout), read[1].stdout.splitlines()
+    assert report["runs"][-1]["ended"] is None
+    assert report["pending"] > 0
+    assert len(rows) == report["planned"] + 1

@@ -1,0 +1,201 @@
+"""`export` from the command line: files, stdout, exit codes, and what a kill leaves."""
+
+import csv
+import io
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+from cli.conftest import Command
+from cli.served import APP, KEY, Served, command, environment, served
+from fleet import client_of, sandbox_of
+from virtual_time import in_virtual_time
+
+from capgo_async.bulk import exporting
+from capgo_async.bulk.inventory import Tally
+from capgo_async.cli.progress import Reading
+from capgo_async.cli.speech import Speech
+from capgo_async.limits import ScopeKind
+from capgo_async.sandbox import Settings, parse_faults
+
+
+def ids_in(server: Served) -> set[str]:
+    return {device for app in server.sandbox.world.apps.values() for device in app.devices}
+
+
+def ids_of(path: Path) -> set[str]:
+    return {json.loads(line)["device_id"] for line in path.read_text().splitlines()}
+
+
+def test_devices_of_all_apps_go_to_a_file_and_what_was_proven_to_stderr(server: Served, capgo: Command) -> None:
+    result = capgo("export", "devices", "-o", "out.jsonl")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert ids_of(Path("out.jsonl")) == ids_in(server)
+    assert (
+        "30 devices of 1 app: scanned, what changed meanwhile passed over, the end looked at again: complete" in result.stderr
+    )
+    assert [path.name for path in Path().iterdir()] == ["out.jsonl"]
+
+
+def test_with_json_what_was_proven_is_one_document(capgo: Command) -> None:
+    result = capgo("export", "devices", "-o", "out.csv", "--app", APP, "--json", "--quiet")
+    told = json.loads(result.stdout)
+    assert (told["kind"], told["rows"], told["complete"], told["output"]) == ("devices", 30, True, "out.csv")
+    assert [(check["app_id"], check["end_checked"]) for check in told["checks"]] == [(APP, True)]
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["devices", "channels", "bundles", "apps"])
+def test_without_a_file_lines_go_to_stdout(capgo: Command, kind: str) -> None:
+    lines = [json.loads(line) for line in capgo("export", kind).stdout.splitlines()]
+    assert len(lines) == {"devices": 30, "channels": 3, "bundles": 3, "apps": 1}[kind]
+    assert {line["app_id"] for line in lines} == {APP}
+    rows = list(csv.DictReader(io.StringIO(capgo("export", kind, "--format", "csv").stdout)))
+    assert len(rows) == len(lines)
+    assert list(Path().iterdir()) == []
+
+
+def test_the_format_can_be_named(capgo: Command) -> None:
+    assert capgo("export", "channels", "-o", "out", "--format", "sqlite").exit_code == 0
+    with closing(sqlite3.connect("out")) as connection:
+        assert connection.execute("SELECT count(*) FROM channels").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-o", "out.xls"), "ends with none of .jsonl, .csv, .sqlite, .db, .parquet"),
+        (("-o", "missing/out.csv"), "there is no directory"),
+        (("-o", ".", "--format", "csv"), "is a directory"),
+        (("--format", "parquet"), "is not written to stdout"),
+        (("--app", "nonsense"), "not in reverse-domain form"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_sent(
+    server: Served, capgo: Command, arguments: tuple[str, ...], said: str
+) -> None:
+    result = capgo("export", "devices", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert server.requests() == 0
+
+
+def test_without_pyarrow_the_extra_is_named_before_anything_is_sent(
+    server: Served, capgo: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    result = capgo("export", "devices", "-o", "out.parquet")
+    assert result.exit_code == 2
+    assert "pip install 'capgo-async[parquet]'" in result.stderr
+    assert server.requests() == 0
+
+
+def test_a_full_disk_keeps_what_was_read(capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(exporting, "_make_durable", full)
+        result = capgo("export", "devices", "-o", "out.csv")
+    assert result.exit_code == 4
+    assert "no room for out.csv" in result.stderr
+    assert "what was read is in out.csv.building: the same command goes on from there" in result.stderr
+    assert capgo("export", "devices", "-o", "out.csv").exit_code == 0
+    assert [path.name for path in Path().iterdir()] == ["out.csv"]
+
+
+def test_an_output_that_cannot_be_written_is_said(capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_building: Path, _path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(exporting, "give_name", refuse)
+    result = capgo("export", "devices", "-o", "out.csv")
+    assert result.exit_code == 2
+    assert "cannot write out.csv: Permission denied" in result.stderr
+
+
+@in_virtual_time
+async def test_progress_is_a_line_when_something_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally, speech = Tally(), Speech()
+    said: list[str] = []
+    monkeypatch.setattr(speech, "note", said.append)
+    async with client_of(sandbox_of()) as client:
+        reading = Reading("devices", tally, client, speech)
+        async with anyio.create_task_group() as group:
+            group.start_soon(reading.follow)
+            await anyio.sleep(21)
+            tally.apps, tally.settled, tally.rows = ("", APP), 1, 1234
+            await anyio.sleep(5)
+            client.pacer.close((ScopeKind.APP_ADDRESS, APP), 100.0)
+            await anyio.sleep(5)
+            group.cancel_scope.cancel()
+    assert said[:2] == [
+        "0 devices read, 0 of 0 lists complete",
+        "1,234 devices read, 1 of 2 lists complete",
+    ]
+    assert re.fullmatch(rf"1,234 devices read, 1 of 2 lists complete, resting until [\d:]+ \(limit of {APP}\)", said[2])
+    assert len(said) == 3
+
+
+def test_a_refused_key_and_a_server_that_is_away_have_their_codes(server: Served, unaimed: Command) -> None:
+    refused = {**server.environment, "CAPGO_API_KEY": "00000000-0000-4000-8000-000000000000"}
+    assert unaimed("export", "apps", env=refused).exit_code == 5
+    away = {"CAPGO_BASE_URL": "http://127.0.0.1:9", "CAPGO_API_KEY": KEY}
+    assert unaimed("export", "apps", "--retries", "0", env=away).exit_code == 6
+
+
+def test_a_list_that_is_not_proven_has_a_code_of_its_own(unaimed: Command) -> None:
+    with served(Settings(faults=parse_faults("GET /device:masked=100%"))) as server:
+        result = unaimed("export", "devices", env=server.environment)
+        assert result.exit_code == 0
+        assert "note: com.example.app01: the first page was empty twice" in result.stderr
+        app = server.sandbox.world.apps[APP]
+        server.sandbox.on_bundles = lambda: app.bundles.pop(max(app.bundles))
+        for number in range(60):
+            server.sandbox.world.add_bundle(app, f"8.{number}.0", now=1_784_538_000.0)
+        result = unaimed("export", "bundles", "-o", "out.csv", env=server.environment)
+    assert result.exit_code == 3
+    assert "scanned, but 1 list cannot be proven complete" in result.stderr
+    assert Path("out.csv").exists()
+
+
+def killed(server: Served, sign: signal.Signals, *, at: int) -> subprocess.CompletedProcess[str]:
+    """Run an export and send it a signal when it asks for the listing of this number."""
+    process = subprocess.Popen(
+        command("export", "devices", "-o", "out.sqlite", "--rate", "off", "--concurrency", "2"),
+        env=environment(server),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    server.sandbox.on_listing = lambda number: process.send_signal(sign) if number == at else None
+    out, err = process.communicate(timeout=60)
+    server.sandbox.on_listing = None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_the_same_command_goes_on_after_any_end(unaimed: Command, sign: signal.Signals) -> None:
+    with served(apps=4, devices=6000) as server:
+        ended = killed(server, sign, at=20)
+        if sign is signal.SIGKILL:
+            assert ended.returncode == -sign
+        else:
+            assert ended.returncode == 130
+            assert "what was read is in out.sqlite.building: the same command goes on from there" in ended.stderr
+        assert Path("out.sqlite.building").exists()
+        assert not Path("out.sqlite").exists()
+        listed = server.sandbox.listings
+        result = unaimed("export", "devices", "-o", "out.sqlite", "--rate", "off", env=server.environment)
+        assert result.exit_code == 0, result.stderr
+        assert "going on with out.sqlite.building" in result.stderr
+        assert server.sandbox.listings - listed < 4 * (1500 / 200) + 4 * 3 - 12
+        with closing(sqlite3.connect("out.sqlite")) as connection:
+            assert {device for (device,) in connection.execute("SELECT device_id FROM devices")} == ids_in(server)
+    assert [path.name for path in Path().iterdir()] == ["out.sqlite"]
