@@ -9,7 +9,7 @@ import msgspec
 from . import schema
 from .operations import Change, Former, FormerState, Operation, operation_of
 from .records import Measures, begin_run, end_run
-from .schema import Outcome
+from .schema import Outcome, Which
 
 
 class Assumed(NamedTuple):
@@ -54,9 +54,10 @@ def assumed_among(connection: sqlite3.Connection, app_id: str, names: Sequence[s
     return [_assumed(app_id, *row) for row in found]
 
 
-def still_protected(connection: sqlite3.Connection, channels: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the apps and names of those of `channels` that pending operations change or link devices to."""
-    return connection.execute(schema.STILL_PROTECTED, (Outcome.SENT, msgspec.json.encode(channels).decode())).fetchall()
+def still_protected(connection: sqlite3.Connection, channels: Sequence[str], which: Which) -> list[tuple[str, str]]:
+    """Return the apps and names of those of `channels` that operations yet to be sent change or link devices to."""
+    also = Outcome.FAILED if which is Which.FAILED else Outcome.PENDING
+    return connection.execute(schema.STILL_PROTECTED, (Outcome.SENT, msgspec.json.encode(channels).decode(), also)).fetchall()
 
 
 def note_look(connection: sqlite3.Connection, measures: Measures) -> None:

@@ -187,9 +187,9 @@ class Job:
         if self._scope:
             self._scope.cancel()
 
-    async def touching(self, channels: Sequence[str]) -> list[tuple[str, str]]:
-        """Return which of these channels, named as in `Options.protected`, pending operations change, as app and name."""
-        return await self._journal.still_protected(channels) if channels else []
+    async def touching(self, channels: Sequence[str], which: Which = Which.OPEN) -> list[tuple[str, str]]:
+        """Return which of these channels, named as in `Options.protected`, a run would change, as app and name."""
+        return await self._journal.still_protected(channels, which) if channels else []
 
     async def drift(self, client: Caller, *, rebind: bool = False) -> Drift:
         """Compare what is pending with what the plan saw; only reads are sent, and nothing is left out of the run for it."""

@@ -173,9 +173,9 @@ class Journal:
         """Return the pending operations on these targets of an app."""
         return await self._database.run(assumptions.assumed_among, app_id, names)
 
-    async def still_protected(self, channels: Sequence[str]) -> list[tuple[str, str]]:
-        """Return the apps and names of those of `channels` that pending operations change or link devices to."""
-        return await self._database.run(assumptions.still_protected, channels)
+    async def still_protected(self, channels: Sequence[str], which: Which) -> list[tuple[str, str]]:
+        """Return the apps and names of those of `channels` that operations yet to be sent change or link devices to."""
+        return await self._database.run(assumptions.still_protected, channels, which)
 
     async def note_look(self, measures: Measures) -> None:
         """Write down what a look at the targets took."""

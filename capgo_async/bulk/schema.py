@@ -160,7 +160,7 @@ STILL_PROTECTED: Final = f"""
     SELECT app_id, channel
     FROM (
         SELECT DISTINCT app, {_CHANGED_CHANNEL} AS channel
-        FROM operations JOIN changes ON changes.id = change WHERE outcome <= ?1
+        FROM operations JOIN changes ON changes.id = change WHERE outcome <= ?1 OR outcome = ?3
     ) AS open JOIN apps ON apps.id = open.app
     WHERE EXISTS (SELECT 1 FROM json_each(?2) WHERE value IN (channel, app_id || '/' || channel))
     ORDER BY app_id, channel

@@ -85,6 +85,9 @@ class Waves:
                 await self._perform(span)
                 if self._runner.drained:
                     return
+                # A run of what failed leaves the rest of a wave to another.
+                if (await self._journal.findings(span)).open:
+                    continue
                 span = await self._judge(span)  # noqa: PLW2901 - the same, with its times
             if not await self._baked(span):
                 return

@@ -98,7 +98,7 @@ async def followed(job: Job, client: Caller, invocation: Invocation, manner: Man
 
 async def _refuse_protected(job: Job, terms: Terms) -> None:
     """Refuse what changes a channel that was protected since the plan was made."""
-    found = await job.touching(terms.connection.protected())
+    found = await job.touching(terms.connection.protected(), terms.manner.which)
     if found:
         named = ", ".join(f"{channel} of {app_id}" for app_id, channel in found)
         message = f"{job.path} would change what {path_of_profiles()} protects: {named}; nothing was sent"

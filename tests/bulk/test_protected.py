@@ -7,7 +7,7 @@ import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk import Job, LinkDevice, Operation, Options, UnlinkDevice, from_operations
+from capgo_async.bulk import Job, LinkDevice, Operation, Options, UnlinkDevice, Which, from_operations
 from capgo_async.bulk.operations import DeleteChannel, PromoteBundle, UpdateChannel
 from capgo_async.endpoints.channels import ChannelSettings
 from capgo_async.errors import InputError
@@ -46,6 +46,20 @@ def test_what_changes_a_protected_channel_is_refused(tmp_path: Path, operation: 
                 assert (job.plan.rejected, job.plan.planned) == (1, 0)
 
     run()
+
+
+@in_virtual_time
+async def test_what_failed_is_asked_about_where_it_is_sent_again(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=10)
+    async with client_of(sandbox) as capgo:
+        source = from_operations([link(APP, "beta")])
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
+            assert await job.touching(["beta"]) == [(APP, "beta")]
+            assert await job.touching([f"{APP}/alpha"]) == await job.touching([]) == []
+            del sandbox.world.apps[APP].channels["beta"]
+            assert (await job.run(capgo)).failed == 1
+            assert await job.touching(["beta"]) == []
+            assert await job.touching(["beta"], Which.FAILED) == [(APP, "beta")]
 
 
 @in_virtual_time

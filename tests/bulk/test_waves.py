@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from virtual_time import in_virtual_time, run_in_virtual_time
 
-from capgo_async.bulk import Job, Options, Report, Unknown, read_operations
+from capgo_async.bulk import Job, Options, Report, Unknown, Which, read_operations
 from capgo_async.bulk.report import ExitCode, exit_code
 from capgo_async.bulk.stopping import StopRules
 from capgo_async.errors import ConfigurationError, SafetyStop
@@ -214,6 +214,21 @@ async def test_what_failed_and_was_opened_again_is_sent_in_its_wave(tmp_path: Pa
         report = await job.run(capgo, rules=rules)
         assert BAKE < anyio.current_time() - began < 1.5 * BAKE, "between the first wave and the last"
     assert (report.done, report.verified, report.failed) == (200, 200, 0)
+
+
+@in_virtual_time
+async def test_a_run_of_what_failed_verifies_no_wave_that_it_does_not_complete(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    refuse_changes(sandbox, 1)
+    async with await make(sandbox, tmp_path, apps={APP: 200}, bake=0.0) as job, client_of(sandbox) as capgo:
+        with pytest.raises(SafetyStop, match="1 of 2 operations failed"):
+            await job.run(capgo)
+        report = await job.run(capgo, which=Which.FAILED)
+        assert (report.done, report.pending) == (2, 198)
+        async with await Job.open(job.path, read_only=True) as shown:
+            assert [wave.state for wave in shown.plan.waves] == ["verified", "pending", "pending"]
+        report = await job.run(capgo)
+    assert (report.verified, report.failed) == (200, 0)
 
 
 @in_virtual_time

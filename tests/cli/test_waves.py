@@ -15,6 +15,7 @@ from cli.conftest import Command
 from cli.served import APP, Served, command, csv_of, environment, served
 from cli.terminals import terminal
 
+from capgo_async.bulk import verification
 from capgo_async.cli import progress
 from capgo_async.sandbox.apps import App
 
@@ -59,6 +60,7 @@ def test_waves_without_bakes_run_through(capgo: Command, here: Path) -> None:
 
 def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     csv_of(here / "devices.csv", devices=200)
+    monkeypatch.setattr(verification, "SECOND_LOOK_SECONDS", 0.1)
     link = App.link
     # The first is said to be done, and is not.
     monkeypatch.setattr(App, "link", lambda *_: monkeypatch.setattr(App, "link", link))
