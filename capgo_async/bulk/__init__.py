@@ -22,10 +22,10 @@ from .operations import (
     UpdateChannel,
 )
 from .outcomes import OperationRow
-from .plan import Part, Plan, Reason, Wave
+from .plan import Part, Plan, Reason
 from .planning import Options, Unknown
 from .radius import Thresholds
-from .report import Failures, Report, Run
+from .report import Failures, Report, Run, Wave
 from .schema import Which
 from .sources import Source, from_operations, read_operations
 from .stopping import StopRules

@@ -8,7 +8,7 @@ import msgspec
 from ..limits import Limit, ScopeKind, spending_time
 from .kinds import KINDS, Kind
 from .operations import TargetKind
-from .report import counted
+from .report import Wave, counted
 
 EXPIRY: Final = "links expire after 30 days on self-hosted servers, 90 on the cloud; the same link again does not renew one"
 """What a plan says of the life of a link (contract C7)."""
@@ -33,28 +33,6 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     fate: str
     reason: str
     rows: int
-
-
-class Wave(msgspec.Struct, frozen=True, kw_only=True):
-    """One wave: with those before it `share` of each app, its own operations, and how far it is.
-
-    `state` is `pending`, `begun`, `stopped`, or `verified`; then `bake_until`, in UTC, is when the next may begin.
-    """
-
-    number: int
-    share: str
-    operations: int
-    settled: int
-    failed: int
-    state: str
-    bake_until: str | None = None
-
-    def __str__(self) -> str:
-        told = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
-        if self.settled:
-            told += f", {self.settled:,} settled, {self.failed:,} failed"
-        until = f", its bake ends {self.bake_until}" if self.bake_until else ""
-        return f"{told}, {self.state}{until}"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from .operations import Change, Former, FormerState, Operation, operation_of
 from .report import Failures, Report, server_changes
 from .runner import AMBIGUOUS, Failed, Planned, Settled
 from .schema import Outcome, Verdict, Which
+from .shares import waves_of
 
 
 class LastUsage(msgspec.Struct, frozen=True):
@@ -247,6 +248,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
         consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
         failures=_failures(connection),
+        waves=waves_of(connection),
         runs=runs,
         warnings=server_changes(runs),
     )

@@ -7,6 +7,11 @@ from typing import Final
 import msgspec
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts, such as "1 app" and "1,200 apps"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Failures(msgspec.Struct, frozen=True):
     """Failed operations of one cause: how many, one message, the first devices as `app/device`, and what to do about them."""
 
@@ -40,6 +45,28 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[str, ...]
 
 
+class Wave(msgspec.Struct, frozen=True, kw_only=True):
+    """One wave: with those before it `share` of each app, its own operations, and how far it is.
+
+    `state` is `pending`, `begun`, `stopped`, or `verified`; then `bake_until`, in UTC, is when the next may begin.
+    """
+
+    number: int
+    share: str
+    operations: int
+    settled: int
+    failed: int
+    state: str
+    bake_until: str | None = None
+
+    def __str__(self) -> str:
+        told = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
+        if self.settled:
+            told += f", {self.settled:,} settled, {self.failed:,} failed"
+        until = f", its bake ends {self.bake_until}" if self.bake_until else ""
+        return f"{told}, {self.state}{until}"
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The totals of a job: `rows = rejected + skipped + planned`, `planned = done + failed + pending`.
 
@@ -67,6 +94,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     consistent: bool
     failures: tuple[Failures, ...] = ()
     runs: tuple[Run, ...] = ()
+    waves: tuple[Wave, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -97,11 +125,6 @@ def server_changes(runs: Sequence[Run]) -> tuple[str, ...]:
         if not set(one.servers) & set(other.servers)
     ]
     return (*during, *between)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number and what it counts, such as "1 app" and "1,200 apps"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def exit_code(report: Report) -> int:

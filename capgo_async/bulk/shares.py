@@ -4,7 +4,7 @@ import sqlite3
 from fractions import Fraction
 from typing import NamedTuple
 
-from .plan import Wave
+from .report import Wave
 from .schema import Outcome, Verdict
 
 

@@ -48,6 +48,8 @@ async def print_account(job: Job, speech: Speech) -> int:
         return ExitCode.OK
     speech.show(f"{job.path}: from {job.facts['source']}, made {job.facts['created_at']} for {job.facts['base_url']}")
     speech.show(text_of(report))
+    for wave in report.waves:
+        speech.show(str(wave))
     for run in report.runs:
         if run.reason:
             speech.show(f"run {run.number}: {run.reason}")

@@ -124,6 +124,8 @@ def test_a_run_that_ends_in_a_bake_goes_on_with_it(server: Served, capgo: Comman
     assert result.exit_code == 0
     assert json.loads(result.stdout)["verified"] == first["planned"]
     assert set(server.sent().values()) == {1}
+    assert [wave["state"] for wave in json.loads(result.stdout)["waves"]] == ["verified", "verified"]
+    assert "wave 1, to 10%: 14 operations, 14 settled, 0 failed, verified" in capgo("job", "report", "m.capgo-job").stdout
 
 
 def test_a_follower_says_that_a_run_bakes(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
