@@ -1,0 +1,416 @@
+"""Kill the command at random moments, with every kind of operation, until it is through, and see whether anything went wrong.
+
+It measures trust and not speed, so that `python -m benchmarks` leaves it out. The sandbox is served by this process and loses
+answers after the commit. The command runs in processes of its own, which SIGKILL ends: as an answer is due, up to 50 ms later,
+or by the clock; and each job is gone on with until it ends by itself. Then every operation must have one outcome, what was
+recorded as done must not have been sent again, and all must be as after a run that nobody disturbed; only what ended as
+ambiguous may be as it was before.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from benchmarks.measuring import ROOT, environment, table
+from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
+from capgo_async.bulk import (
+    DeleteBundle,
+    DeleteChannel,
+    Job,
+    LinkDevice,
+    Operation,
+    OperationRow,
+    PromoteBundle,
+    RemoveMember,
+    RenewDevice,
+    SetBundleMetadata,
+    UnlinkDevice,
+    UpdateChannel,
+    from_operations,
+)
+from capgo_async.bulk.kinds import KINDS
+from capgo_async.sandbox import Arrival, Dropped, Incoming, Reply, Sandbox, Settings, World, fleet, parameters
+from capgo_async.sandbox.apps import App
+from capgo_async.sandbox.faults import Chance, parse
+from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, channel_name
+from capgo_async.sandbox.server import serve
+
+_APPS: Final = 3
+_MOST_KILLS: Final = 8
+"""Kills that one job has to survive at most."""
+_SLOW: Final = "latency=20ms..60ms"
+"""So that a run lasts, and comes to be killed between its commits."""
+_LOST: Final = "drop-after=8%"
+_LONGEST_RUN: Final = 60.0
+_AT_ONCE: Final = 3
+"""Kinds that are tried side by side: a run waits for most of its time."""
+_NONE: Final = 1 << 60
+
+
+def _world(each: int) -> World:
+    """Build what every job begins with: all kinds of operations find enough to change in it."""
+    overrides = {"beta": 0.5, "alpha": 0.25}
+    world = fleet(_APPS, _APPS * each * 3 // 2, channels=each + 1, bundles=each + 3, now=time.time(), overrides=overrides)
+    organization = world.organizations.get(ORG_ID)
+    assert organization is not None
+    for app in world.apps.values():
+        for number in range(each):
+            organization.join(world.add_user(_email(app, number)), "org_member")
+    return world
+
+
+_SETTINGS: Final = ChannelSettings(allow_dev=False, disable_auto_update="minor")
+_METADATA: Final = BundleMetadata(comment="checked", link="https://example.com/notes")
+_MAKERS: Final[Mapping[str, Callable[[App, int], Operation]]] = {
+    "link_device": lambda app, i: LinkDevice(app_id=app.app_id, device_id=_device(app, i), channel="ch04"),
+    "unlink_device": lambda app, i: UnlinkDevice(app_id=app.app_id, device_id=sorted(app.overrides)[i]),
+    "renew_device": lambda app, i: RenewDevice(app_id=app.app_id, device_id=sorted(app.overrides)[i]),
+    "update_channel": lambda app, i: UpdateChannel(app_id=app.app_id, channel=channel_name(i + 1), settings=_SETTINGS),
+    "promote_bundle": lambda app, i: PromoteBundle(app_id=app.app_id, channel=channel_name(i + 1), bundle=f"1.{i}.0"),
+    "delete_channel": lambda app, i: DeleteChannel(app_id=app.app_id, channel=channel_name(i + 1)),
+    "delete_bundle": lambda app, i: DeleteBundle(app_id=app.app_id, bundle=f"1.{i}.0"),
+    "set_bundle_metadata": lambda app, i: SetBundleMetadata(app_id=app.app_id, bundle=f"1.{i}.0", metadata=_METADATA),
+    "remove_member": lambda app, i: RemoveMember(org_id=ORG_ID, email=_email(app, i)),
+}
+"""By the tag of the operations: the one on an app that has this number there."""
+
+
+def _device(app: App, index: int) -> str:
+    # A few that no inventory knows.
+    return f"00000000-0000-4000-8000-{index:012d}" if index % 10 == 9 else sorted(app.devices)[index]
+
+
+def _email(app: App, index: int) -> str:
+    return f"member{index}@{app.app_id[-5:]}.example.com"
+
+
+def state(world: World) -> dict[str, Any]:
+    """Return all that operations can change, by target; moments are not part of it."""
+    organization = world.organizations.get(ORG_ID)
+    assert organization is not None
+    found: dict[str, Any] = {f"member {ORG_ID}/{email}": True for email in organization.members}
+    for app in world.apps.values():
+        found |= {f"device {app.app_id}/{name}": override.channel.name for name, override in app.overrides.items()}
+        for channel in app.channels.values():
+            found[f"channel {app.app_id}/{channel.name}"] = {**asdict(channel), "created_at": None, "updated_at": None}
+        found |= {
+            f"bundle {app.app_id}/{bundle.name}": (bundle.link, bundle.comment)
+            for bundle in app.bundles.values()
+            if not bundle.deleted
+        }
+    return found
+
+
+class MortalSandbox(Sandbox):
+    """A sandbox that calls `strike` at an answer, before that leaves, and knows the targets of all writes."""
+
+    def __init__(self, each: int, settings: Settings) -> None:
+        super().__init__(_world(each), settings)
+        self.writes: list[str] = []
+        self.due = _NONE
+        self.strike: Callable[[], object] = lambda: None
+
+    def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
+        """Take a request in."""
+        arrival = super().arrive(request, now, chance)
+        if request.method != "GET":
+            self.writes.append(self._target(arrival))
+        return arrival
+
+    def answer(self, arrival: Arrival, now: float) -> Reply | Dropped:
+        """Answer it, and strike where that is due."""
+        reply = super().answer(arrival, now)
+        if self.answered >= self.due:
+            self.due = _NONE
+            self.strike()
+        return reply
+
+    def _target(self, arrival: Arrival) -> str:
+        def sent(name: str) -> Any:
+            return parameters.field(arrival.parameters, name)
+
+        if arrival.route.path == "/organization/members":
+            return f"{sent('orgId')}/{sent('email')}"
+        app = self.world.apps[sent("app_id")]
+        match f"{arrival.request.method} {arrival.route.path}":
+            case "POST /device" | "DELETE /device":
+                name = sent("device_id")
+            case "POST /channel" | "DELETE /channel":
+                name = sent("channel")
+            case "PUT /bundle":
+                channel = app.channel_numbered(int(sent("channel_id")))
+                name = channel.name if channel else "?"
+            case "DELETE /bundle":
+                name = sent("version")
+            case _:
+                name = app.bundles[int(sent("version_id"))].name
+        return f"{app.app_id}/{name}"
+
+
+class Blow(NamedTuple):
+    """When a run is killed: so many seconds after an answer of it, or after its begin."""
+
+    answers: int
+    seconds: float
+
+
+def _blow(draw: random.Random, calm: "Calm") -> Blow:
+    if draw.random() < 0.25:
+        return Blow(0, draw.uniform(0, calm.seconds))
+    answers = draw.randrange(1, 2 + 2 * calm.answers // _MOST_KILLS)
+    return Blow(answers, draw.choice((0.0, draw.uniform(0, 0.05))))
+
+
+class Calm(NamedTuple):
+    """A job that nobody disturbed: its operations on each app, what was there before and after, answers and time of its run."""
+
+    each: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+    answers: int
+    seconds: float
+
+
+class Told:
+    """What came of one kind of operations.
+
+    `repeated` are writes beyond those that are needed, retries included; `recorded` what was known to be done, over all kills.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.kills = 0
+        self.jobs = 0
+        self.operations = 0
+        self.recorded = 0
+        self.done = 0
+        self.ambiguous = 0
+        self.repeated = 0
+        self.problems: list[str] = []
+
+    def expect(self, good: object, problem: str) -> None:
+        """Note a problem where it is not `good`."""
+        if not good:
+            self.problems.append(f"job {self.jobs}: {problem}")
+
+
+class Trial:
+    """One job of one kind on one sandbox."""
+
+    def __init__(self, kind: str, directory: Path, each: int, *faults: str) -> None:
+        writes = [request for request in KINDS[kind].requests if not request.startswith("GET")]
+        spec = ";".join(f"{route}:{','.join((_SLOW, *faults))}" for route in writes)
+        self.sandbox = MortalSandbox(each, Settings(faults=parse(spec), log_size=10))
+        self.path = directory / f"{kind}.capgo-job"
+        self.hung = False
+        maker = _MAKERS[kind]
+        self._operations = [maker(app, number) for app in self.sandbox.world.apps.values() for number in range(each)]
+        self._base_url = ""
+
+    @contextlib.asynccontextmanager
+    async def planned(self, seed: int = 0) -> AsyncIterator[None]:
+        """Serve the sandbox while the block runs, with a job for it."""
+        for part in self.path.parent.glob(f"{self.path.name}*"):
+            part.unlink()
+        async with serve(self.sandbox, seed=seed) as address:
+            self._base_url = address.base_url
+            async with CapgoClient(api_key=SUPER_ADMIN_KEY, base_url=self._base_url, rate="off") as capgo:
+                await (await Job.create(self.path, from_operations(self._operations), client=capgo)).aclose()
+            yield
+
+    async def run(self, blow: Blow | None) -> int:
+        """Run the command, kill it where there is a blow for it, and return its exit code."""
+        words = ("job", "run", str(self.path), "--yes", "--json", "--rate", "off", "--concurrency", "4")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "capgo_async", *words),
+            cwd=ROOT,
+            env={**environment(), "CAPGO_API_KEY": SUPER_ADMIN_KEY, "CAPGO_BASE_URL": self._base_url},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        loop = asyncio.get_running_loop()
+
+        def kill() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+
+        def lose_patience() -> None:
+            self.hung = True
+            kill()
+
+        timers = [loop.call_later(_LONGEST_RUN, lose_patience)]
+        if blow and blow.answers:
+            self.sandbox.due = self.sandbox.answered + blow.answers
+            self.sandbox.strike = lambda: timers.append(loop.call_later(blow.seconds, kill)) if blow.seconds else kill()
+        elif blow:
+            timers.append(loop.call_later(blow.seconds, kill))
+        code = await process.wait()
+        self.sandbox.due = _NONE
+        for timer in timers:
+            timer.cancel()
+        return code
+
+    async def rows(self) -> dict[str, OperationRow]:
+        """Return what the job file says of each operation, read from a copy: the next run finds the file as it was left."""
+        with tempfile.TemporaryDirectory(prefix="kills-") as directory:
+            for suffix in ("", "-wal"):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    shutil.copy(part, directory)
+            async with await Job.open(Path(directory, self.path.name)) as job:
+                return {f"{row.app_id}/{row.target}": row async for rows in job.operations() for row in rows}
+
+
+async def _undisturbed(kind: str, directory: Path, each: int) -> Calm:
+    trial = Trial(kind, directory, each)
+    before = state(trial.sandbox.world)
+    async with trial.planned():
+        planned, began_at = trial.sandbox.answered, time.perf_counter()
+        code = await trial.run(None)
+        seconds = time.perf_counter() - began_at
+    if code:
+        message = f"{kind}: a run that nobody disturbed ended with {code}"
+        raise RuntimeError(message)
+    return Calm(each, before, state(trial.sandbox.world), trial.sandbox.answered - planned, seconds)
+
+
+async def _killed(told: Told, directory: Path, calm: Calm, kills: int, draw: random.Random) -> None:
+    """Run and kill one job until it ends by itself, and look at what is left of it."""
+    told.jobs += 1
+    trial = Trial(told.kind, directory, calm.each, _LOST)
+    async with trial.planned(draw.randrange(1 << 30)):
+        done: set[str] = set()
+        rows = await trial.rows()
+        targets = set(rows)
+        told.expect(len(targets) == _APPS * calm.each, f"{len(targets)} operations were planned")
+        struck = 0
+        for _ in range(3 * _MOST_KILLS):
+            begin = len(trial.sandbox.writes)
+            code = await trial.run(_blow(draw, calm) if struck < kills else None)
+            again = done.intersection(trial.sandbox.writes[begin:])
+            told.expect(not again, f"sent again although done: {sorted(again)}")
+            rows = await trial.rows()
+            told.expect(set(rows) == targets, "operations came or went")
+            forgotten = done - (done := {target for target, row in rows.items() if row.outcome == "done"})
+            told.expect(not forgotten, f"no more done: {sorted(forgotten)}")
+            told.expect(not trial.hung, f"a run did not end within {_LONGEST_RUN:.0f} s")
+            if code != -signal.SIGKILL or trial.hung:
+                break
+            struck += 1
+            told.recorded += len(done)
+    told.kills += struck
+    ambiguous = {target for target, row in rows.items() if row.cause == "ambiguous"}
+    told.expect(code == (3 if ambiguous else 0), f"the last run ended with {code}")
+    told.expect(len(done) + len(ambiguous) == len(targets), f"not settled: {sorted(targets - done - ambiguous)}")
+    told.operations += len(targets)
+    told.done += len(done)
+    told.ambiguous += len(ambiguous)
+    told.repeated += len(trial.sandbox.writes) - len(set(trial.sandbox.writes)) * _writes_of(told.kind)
+    for problem in _differences(told.kind, calm, state(trial.sandbox.world), ambiguous):
+        told.expect(None, problem)
+
+
+def _writes_of(kind: str) -> int:
+    return sum(not request.startswith("GET") for request in KINDS[kind].requests)
+
+
+def _differences(kind: str, calm: Calm, now: Mapping[str, Any], ambiguous: set[str]) -> list[str]:
+    """Say what is not as after an undisturbed run, nor, of what is ambiguous, as before it."""
+    doubtful = {f"{KINDS[kind].target} {target}" for target in ambiguous}
+    problems = []
+    for target in sorted({*calm.before, *calm.after, *now}):
+        found, before, after = (states.get(target) for states in (now, calm.before, calm.after))
+        # With a channel go the links to it.
+        linked_to = f"channel {target.split()[1].split('/')[0]}/{before}" if target.startswith("device") else target
+        allowed = (before, after) if doubtful & {target, linked_to} else (after,)
+        if found not in allowed:
+            problems.append(f"{target} is {found}, not {' nor '.join(map(str, allowed))}")
+    return problems
+
+
+async def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    points, seed = options.points, options.seed
+    ends_at = (began_at := time.perf_counter()) + options.seconds
+    told = [Told(kind) for kind in options.kind or KINDS]
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def try_one(each: Told, wanted: int) -> None:
+        draw = random.Random(f"{seed} {each.kind}")
+        async with turn:
+            calm = await _undisturbed(each.kind, Path(directory), options.each)
+            while each.kills < wanted and time.perf_counter() < ends_at:
+                await _killed(each, Path(directory), calm, min(_MOST_KILLS, wanted - each.kills), draw)
+
+    with tempfile.TemporaryDirectory(prefix="kills-") as directory:
+        async with asyncio.TaskGroup() as group:
+            for number, each in enumerate(told):
+                group.create_task(try_one(each, points // len(told) + (number < points % len(told))))
+    kills = sum(each.kills for each in told)
+    problems = [f"{each.kind}, {problem}" for each in told for problem in each.problems]
+    return {
+        "benchmark": "kills",
+        "seed": seed,
+        "points": points,
+        "kills": kills,
+        "jobs": sum(each.jobs for each in told),
+        "operations": sum(each.operations for each in told),
+        "done": sum(each.done for each in told),
+        "ambiguous": sum(each.ambiguous for each in told),
+        "seconds": round(time.perf_counter() - began_at, 1),
+        "kinds": [vars(each) for each in told],
+        "problems": problems,
+        "passed": not problems and kills >= points,
+    }
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Kill at so many points, shared evenly by the kinds of operations."""
+    return asyncio.run(_measure(options))
+
+
+def show(found: dict[str, Any]) -> str:
+    """Return what came of each kind, for people."""
+    names = ("kind", "kills", "jobs", "operations", "done", "ambiguous", "repeated")
+    rows = [
+        [*(str(kind[name]) for name in names), f"{kind['recorded'] / max(1, kind['kills']):.0f}", str(len(kind["problems"]))]
+        for kind in found["kinds"]
+    ]
+    lines = [table((*names, "recorded at a kill", "problems"), rows), *found["problems"]]
+    how = "passed" if found["passed"] else "NOT passed"
+    lines.append(f"{found['kills']} of {found['points']} kills, seed {found['seed']}, {found['seconds']:.0f} s: {how}")
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the options of this program."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
+    parser.add_argument("--points", type=int, default=200, help="kills, shared evenly by the kinds (default: 200)")
+    parser.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind; may be repeated")
+    parser.add_argument("--each", type=int, default=40, help=f"operations on each of {_APPS} apps (default: 40)")
+    parser.add_argument("--seed", type=int, default=1, help="another one draws other moments (default: 1)")
+    parser.add_argument("--seconds", type=float, default=900.0, help="begin no further job after so long (default: 900)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Kill, print what came of it, and return 1 where anything went wrong or time ran out."""
+    options = arguments().parse_args(given)
+    found = measure(options)
+    print(json.dumps(found) if options.json else show(found))
+    return 0 if found["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""A disk that is really full under the job file: the whole command, in a process of its own, on a small tmpfs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.served import APP, Served, command, csv_of, environment, served
+
+DEVICES = 3000
+RUN = ("job", "run", "m.capgo-job", "--yes", "--json", "--rate", "off")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 8 MB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs takes root on Linux")
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(directory)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@pytest.fixture
+def server() -> Iterator[Served]:
+    with served(devices=DEVICES) as found:
+        yield found
+
+
+def fill(disk: Path, left: int) -> Path:
+    """Leave so many pages on a disk, and return what takes up the others."""
+    ballast = disk / "ballast"
+    found = os.statvfs(disk)
+    ballast.write_bytes(bytes((found.f_bavail - left) * found.f_frsize))
+    assert os.statvfs(disk).f_bavail == left
+    return ballast
+
+
+def capgo(server: Served, disk: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    aimed = environment(server)
+    return subprocess.run(command(*arguments), cwd=disk, env=aimed, capture_output=True, text=True, timeout=60, check=False)
+
+
+def shown(server: Served, disk: Path) -> Any:
+    ended = capgo(server, disk, "job", "report", "m.capgo-job", "--json")
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def relink(tmp_path: Path) -> tuple[str, ...]:
+    source = csv_of(tmp_path / "devices.csv", DEVICES)
+    return ("devices", "relink", str(source), "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--rate", "off")
+
+
+# Nothing left, not even for what SQLite shares between processes; room for the log to begin; room for a part of the run.
+@pytest.mark.parametrize("left", [0, 4, 12, 80])
+def test_a_full_disk_stops_the_run_with_4_and_it_goes_on_once_there_is_room(
+    left: int, disk: Path, server: Served, tmp_path: Path
+) -> None:
+    assert capgo(server, disk, *relink(tmp_path), "--plan-only").returncode == 0
+    planned = sorted(disk.iterdir())
+    ballast = fill(disk, left)
+    stopped = capgo(server, disk, *RUN)
+    assert stopped.returncode == 4, stopped.stderr
+    assert "no room for m.capgo-job: free some, then go on" in stopped.stderr
+    assert "fault of ours" not in stopped.stderr
+    sent = server.sent()
+    assert all(times == 1 for times in sent.values())
+    assert bool(sent) is (left > 12), "an operation that is not marked as sent does not leave"
+
+    ballast.unlink()
+    before = shown(server, disk)
+    assert before["done"] + before["pending"] == before["planned"] == before["rows"] - before["skipped"]
+    assert before["pending"] > 0
+    assert before["done"] <= len(sent), "what is done was sent"
+    resumed = capgo(server, disk, *RUN)
+    assert resumed.returncode == 0, resumed.stderr
+    report = json.loads(resumed.stdout)
+    assert (report["done"], report["failed"], report["pending"]) == (report["planned"], 0, 0)
+    assert report["planned"] == before["planned"]
+    again = server.sent()
+    assert len(again) == report["planned"]
+    assert sum(again.values()) - len(again) <= len(sent) - before["done"], "only what was in doubt is sent again"
+    assert {server.channel_of(device) for device in server.sandbox.world.apps[APP].devices} == {"beta"}
+    assert sorted(disk.iterdir()) == planned, "no log is left"
+
+
+def test_no_room_for_a_plan_leaves_nothing_and_sends_nothing(disk: Path, server: Served, tmp_path: Path) -> None:
+    ballast = fill(disk, 20)
+    stopped = capgo(server, disk, *relink(tmp_path), "--yes")
+    assert stopped.returncode == 4, stopped.stderr
+    assert "no room for m.capgo-job: free some and plan again; nothing was sent" in stopped.stderr
+    assert (list(disk.iterdir()), server.sent()) == ([ballast], {})
+    ballast.unlink()
+    assert capgo(server, disk, *relink(tmp_path), "--yes").returncode == 0
+    assert {server.channel_of(device) for device in server.sandbox.world.apps[APP].devices} == {"beta"}
