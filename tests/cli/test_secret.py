@@ -13,6 +13,7 @@ import typer.main
 from cli.served import APP, KEY, csv_of, served
 from typer.testing import CliRunner
 
+from capgo_async.bulk import verification
 from capgo_async.cli.program import program
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, device_id
@@ -48,7 +49,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "devices list": (APP,),
     "devices get": (APP, DEVICE),
     "devices link": (APP, DEVICE, "beta"),
-    "devices renew": ("devices.csv", "--app", APP, "--yes"),
+    "devices renew": ("devices.csv", "--app", APP, "--yes", "--rate", "off"),
     "devices relink": ("devices.csv", *CHANGE),
     "devices unlink": (APP, DEVICE),
     "export apps": (),
@@ -58,7 +59,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "job report": ("move.capgo-job",),
     "job run": ("move.capgo-job", "--yes"),
     "job show": ("move.capgo-job",),
-    "job undo": ("move.capgo-job", "--yes"),
+    "job undo": ("move.capgo-job", "--yes", "--rate", "off"),
     "job verify": ("move.capgo-job",),
     "members list": (ORG_ID,),
     "members invite": (ORG_ID, OUTSIDER_EMAIL, "org_member"),
@@ -86,6 +87,12 @@ SCENES: dict[str, str] = {
     "every connection lost": "*:drop-after=100%",
     "refused by the edge for good": "*:429-permanent=100%",
 }
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look a second time at once: here all that counts is what is said."""
+    monkeypatch.setattr(verification, "SECOND_LOOK_SECONDS", 0.0)
 
 
 def commands() -> Iterator[str]:
