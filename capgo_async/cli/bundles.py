@@ -96,6 +96,7 @@ async def promote_bundle(
     nothing_more(more)
     only_one(planning, stopping)
     app_id, bundle, channel = names
+    connection.refuse_protected(app_id, channel)
     async with connection.client() as client:
         found = await _find(client, app_id, bundle)
         target = await client.channels.get(app_id, channel)

@@ -98,6 +98,7 @@ async def update_channel(
         return await change_many(intended, "update", planning, stopping, connection, invocation)
     only_one(planning, stopping)
     app_id, name = names
+    connection.refuse_protected(app_id, name)
     async with connection.client() as client:
         await client.channels.update(app_id, name, changes, metadata_as=metadata_as)
         return _print(await client.channels.get(app_id, name), invocation)
@@ -118,6 +119,7 @@ async def delete_channel(
         return await change_many(intended, "delete", planning, stopping, connection, invocation)
     only_one(planning, stopping)
     app_id, name = names
+    connection.refuse_protected(app_id, name)
     await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=planning.yes)
     async with connection.client() as client:
         await client.channels.delete(app_id, name)
@@ -127,6 +129,7 @@ async def delete_channel(
 @command(commands, "roll-back", short="End a rollout: all stay on the stable bundle.")
 async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """End the rollout of a channel: all devices stay on its stable bundle."""
+    connection.refuse_protected(app_id, name)
     async with connection.client() as client:
         await client.channels.roll_back(app_id, name)
     return _print_change(invocation, app_id, name, "rolled back")
@@ -135,6 +138,7 @@ async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, in
 @command(commands, "promote-rollout")
 async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """Make the bundle of the rollout the channel's stable one."""
+    connection.refuse_protected(app_id, name)
     async with connection.client() as client:
         await client.channels.promote_rollout(app_id, name)
     return _print_change(invocation, app_id, name, "promoted the rollout of")

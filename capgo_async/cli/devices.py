@@ -58,6 +58,8 @@ async def link_device(
     version_id: VersionId = False,
 ) -> int:
     """Put one device on a channel; also one that nobody has seen yet."""
+    if not version_id:
+        connection.refuse_protected(app_id, channel)
     async with connection.client() as client:
         if version_id:
             await client.devices.link_to_bundle(app_id, device_id, version_id=channel)

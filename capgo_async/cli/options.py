@@ -150,6 +150,12 @@ class Connection(Output, frozen=True, kw_only=True):
         """Return the channels that no plan may change; raises `ConfigurationError`."""
         return *read_protected(), *self._profile().protected_channels
 
+    def refuse_protected(self, app_id: str, channel: str) -> None:
+        """Raise `ConfigurationError` for a change of a channel that the configuration protects."""
+        if {channel, f"{app_id}/{channel}"} & set(self.protected()):
+            message = f"{channel} of {app_id} is protected by {path_of_profiles()}"
+            raise ConfigurationError(message)
+
     def _profile(self) -> Profile:
         return Profile() if self.profile is None else read_profile(self.profile)
 

@@ -176,6 +176,27 @@ def test_protected_channels_are_refused_with_and_without_a_profile(
     assert (f"beta of {APP} is protected by {profiles}" in result.stderr) is (code == 2)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("channels", "update", APP, "beta", "allow_dev=false"),
+        ("channels", "delete", APP, "beta", "--yes"),
+        ("channels", "roll-back", APP, "beta"),
+        ("channels", "promote-rollout", APP, "beta"),
+        ("bundles", "promote", APP, "1.0.0", "beta"),
+        ("devices", "link", APP, "d", "beta"),
+    ],
+)
+def test_one_change_of_a_protected_channel_is_refused_like_many(
+    capgo: Command, server: Served, profiles: Path, words: tuple[str, ...]
+) -> None:
+    write(profiles, f'[protected]\nchannels = ["{APP}/beta"]\n')
+    result = capgo(*words)
+    assert result.exit_code == 2
+    assert f"beta of {APP} is protected by {profiles}" in result.stderr
+    assert server.requests() == 0
+
+
 @pytest.mark.parametrize("text", ["[protected]\nchannel = []\n", '[protected]\nchannels = "beta"\n', "[protected", None])
 def test_a_protection_that_cannot_be_read_protects_from_everything(
     capgo: Command, server: Served, profiles: Path, text: str | None
