@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("without a clock", deadline=None)
-settings.load_profile("without a clock")
+settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "without a clock"))
 
 
 class _MockedResponse(aiohttp.ClientResponse):

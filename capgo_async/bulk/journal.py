@@ -76,7 +76,7 @@ class Journal:
         return await self._database.run(reopening.count_open, which)
 
     async def reopen_failed(self) -> None:
-        """Make what failed open again; what may have happened and is not just repeated is in doubt then."""
+        """Make what failed open again; what may have happened is in doubt then."""
         await self._database.run(reopening.reopen_failed)
 
     async def begin_run(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> None:

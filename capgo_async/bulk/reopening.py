@@ -2,7 +2,6 @@
 
 import sqlite3
 
-from .records import UNREPEATABLE
 from .runner import AMBIGUOUS
 from .schema import TAKEN, Outcome, Which
 
@@ -17,16 +16,14 @@ def count_open(connection: sqlite3.Connection, which: Which) -> int:
 
 
 def reopen_failed(connection: sqlite3.Connection) -> None:
-    """Make failed operations open again; one that may have happened and is not just repeated is in doubt then.
+    """Make failed operations open again; one that may have happened is in doubt then, so that nobody forgets that it may.
 
     They keep the number of the run that they failed in: by it a run finds them among all that is open.
     """
     connection.execute(
         f"""
         UPDATE operations SET
-            outcome = CASE
-                WHEN cause IS ? AND change IN (SELECT id FROM changes WHERE kind IN ({UNREPEATABLE})) THEN {Outcome.SENT}
-                ELSE {Outcome.PENDING} END,
+            outcome = CASE WHEN cause IS ? THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
             cause = NULL, status = NULL, message = NULL, request_id = NULL
         WHERE outcome = {Outcome.FAILED}
         """,

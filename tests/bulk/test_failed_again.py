@@ -4,12 +4,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from fleet import APP, client_of, links_of, relink_everything, sandbox_of
+from fleet import APP, client_of, ids_of, links_of, relink_everything, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async import errors
 from capgo_async.bulk import Bounds, Job, Report, StopRules, Which, from_operations, read_operations
-from capgo_async.bulk.operations import DeleteChannel
+from capgo_async.bulk.operations import DeleteChannel, LinkDevice
 from capgo_async.bulk.schema import Outcome
 from capgo_async.requester import RetryPolicy
 from capgo_async.sandbox import Sandbox
@@ -106,3 +106,21 @@ async def test_what_may_have_happened_and_is_gone_then_is_done(tmp_path: Path) -
     async with client_of(sandbox) as capgo, await Job.open(path) as job:
         report = await job.run(capgo, which=Which.FAILED)
     assert (report.done, report.failed) == (1, 0)
+
+
+@in_virtual_time
+async def test_what_may_have_happened_is_not_forgotten_while_it_waits_to_be_sent_again(tmp_path: Path) -> None:
+    sandbox, path = sandbox_of(devices=90, faults="POST /device:502-after=#2+#3"), tmp_path / "x.capgo-job"
+    before = links_of(sandbox)
+    free = [device for device in ids_of(sandbox) if device not in before]
+    source = from_operations([LinkDevice(app_id=APP, device_id=device, channel="alpha") for device in free[:3]])
+    async with client_of(sandbox, concurrency=1) as capgo, await Job.create(path, source, client=capgo) as job:
+        capgo.requester.policy = RetryPolicy(retries=0)
+        assert (await job.run(capgo)).failures[0].count == 2
+        with pytest.raises(errors.SafetyStop):
+            await job.run(capgo, which=Which.FAILED, bounds=Bounds(max_requests=1))
+        assert (await job.report()).pending == 1
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert undo.plan.planned == 3
+            await undo.run(capgo)
+    assert links_of(sandbox) == before
