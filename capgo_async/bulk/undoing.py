@@ -8,7 +8,7 @@ import msgspec
 
 from ..errors import JobError
 from .kinds import KINDS
-from .operations import FormerState, Operation, Row, change_of, inverse
+from .operations import FormerState, LinkDevice, Operation, RenewDevice, Row, UnlinkDevice, change_of, inverse
 
 _BATCH: Final = 10_000
 
@@ -55,12 +55,13 @@ class Undoing:
 
 
 def _row(line: int, operation: Operation, former: FormerState) -> Row:
+    if isinstance(operation, RenewDevice) and operation.channel:
+        # The link is the same again, unless the renewal ended between its two requests.
+        device = {"app_id": operation.app_id, "device_id": operation.device_id}
+        return Row(line, LinkDevice(**device, channel=operation.channel), expected=UnlinkDevice(**device))
     back = inverse(operation, former)
     if back is not None:
         return Row(line, back, expected=operation)
     kind = KINDS[change_of(operation).kind]
-    reason = "what it was before is unknown" if kind.inverse else _FINAL[kind.destroys]
+    reason = "what it was before is unknown" if kind.inverse else "nothing brings it back"
     return Row(line, operation, f"not undone: {reason}", skipped=True)
-
-
-_FINAL: Final = {True: "nothing brings it back", False: "a renewed link is the same link"}
