@@ -85,18 +85,25 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
     if channel is None:
         return _no_channel(operation)
     wanted = {name: value for name, value in msgspec.structs.asdict(operation.settings).items() if value is not UNSET}
+    if shown.bundles and isinstance(bundle := wanted.get("bundle"), str) and bundle not in shown.bundles:
+        return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no bundle {bundle!r}", operation)
     present = {name: _present(channel, name, value) for name, value in wanted.items()}
     if UNSET in present.values():
         hidden = ", ".join(name for name, value in present.items() if value is UNSET)
         return Sight(State.CANNOT_TELL, f"the server does not show {hidden}", operation)
     if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
         return Sight(State.AS_WANTED, "already so", operation)
-    others_public = any(other.public and other.name != channel.name for other in shown.channels.values())
     # A channel that becomes public makes others private, and which they are cannot be read (contract C6).
-    lossy = wanted.get("public") is True and not channel.public and others_public
+    lossy = displaces(operation, shown)
     former = msgspec.structs.replace(ChannelSettings(), **present)
     back = None if lossy else msgspec.structs.replace(operation, settings=former)
     return Sight(State.OTHERWISE, _said(present), operation, former_of(back))
+
+
+def displaces(operation: UpdateChannel, shown: Shown) -> bool:
+    """Tell whether a channel would become public beside others that are, and may be no longer then (contract C6)."""
+    others = (other for other in shown.channels.values() if other.name != operation.channel)
+    return operation.settings.public is True and any(other.public for other in others)
 
 
 def _present(channel: Channel, name: str, wanted: object) -> object:

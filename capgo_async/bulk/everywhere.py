@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from ..errors import PermissionDenied
+from ..errors import InputError, PermissionDenied
 from ..models import Bundle, parse_timestamp
 from ..ring import Caller
 from .comparing import Shown, users_of
@@ -32,18 +32,33 @@ async def apps_of(caller: Caller, chosen: Sequence[str] = ()) -> AsyncIterator[s
 async def in_every_app(
     caller: Caller, make: Callable[[str], Operation], chosen: Sequence[str] = ()
 ) -> AsyncIterator[Operation]:
-    """Yield the operation that `make` makes of each app that has what it needs; others are passed over."""
+    """Yield the operation that `make` makes of each app that has what it needs; others are passed over.
+
+    Raises `InputError` where no app has it.
+    """
+    found = False
     async for app_id in apps_of(caller, chosen):
         operation = make(app_id)
         shown, _ = await look(caller, app_id, (change_of(operation).kind,))
         if _has(shown, operation):
+            found = True
             yield operation
+    if not found:
+        message = f"no app that the key sees has what is to be changed: {_needed(make(''))}"
+        raise InputError(message)
+
+
+def _needed(operation: Operation) -> str:
+    target = operation.target
+    beside = f" and the bundle {operation.bundle}" if isinstance(operation, PromoteBundle) else ""
+    return f"a {target.kind} {target.name}{beside}"
 
 
 async def in_every_organization(caller: Caller, email: str) -> AsyncIterator[Operation]:
     """Yield the removal of a member from each organization that the keys can see and that has it."""
     await caller.prepare()
     seen: set[str] = set()
+    found = False
     for client in caller.clients:
         async for organization in client.organizations.list():
             if organization.id in seen:
@@ -54,10 +69,15 @@ async def in_every_organization(caller: Caller, email: str) -> AsyncIterator[Ope
                 shown, _ = await look(caller, organization.id, ("remove_member",))
             except PermissionDenied:
                 # The plan says so: who is a member there stays one.
+                found = True
                 yield operation
             else:
                 if operation.email in shown.members:
+                    found = True
                     yield operation
+    if not found:
+        message = f"no organization that the keys see has a member {email}"
+        raise InputError(message)
 
 
 class Pruning(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ from .operations import (
     change_of,
     inverse,
 )
-from .runner import AMBIGUOUS, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
+from .runner import AMBIGUOUS, CHANGED_SINCE, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
 
 
 class _Course(NamedTuple):
@@ -152,7 +152,7 @@ class Executor:
             case PromoteBundle():
                 return await self._promote(client, operation)
             case DeleteChannel():
-                await client.channels.delete(operation.app_id, operation.channel)
+                return await self._delete(client, operation)
             case DeleteBundle():
                 await client.bundles.delete(operation.app_id, operation.bundle)
             case SetBundleMetadata():
@@ -170,6 +170,14 @@ class Executor:
         async with self._locks.setdefault(operation.app_id, anyio.Lock()):
             yield
 
+    async def _delete(self, client: CapgoClient, operation: DeleteChannel) -> Done | Failed:
+        """Delete a channel, unless it has become public since the plan."""
+        if (await client.channels.get(operation.app_id, operation.channel)).public:
+            message = f"{operation.channel} of {operation.app_id} has become public since the plan"
+            return Failed(CHANGED_SINCE, message)
+        await client.channels.delete(operation.app_id, operation.channel)
+        return Done()
+
     async def _promote(self, client: CapgoClient, operation: PromoteBundle) -> Done | Failed:
         former = self._in_doubt.get(operation.target)
         if former is not None:
@@ -183,7 +191,7 @@ class Executor:
                 message = (
                     f"somebody else gave {operation.channel} of {operation.app_id} the bundle {channel.bundle_name} meanwhile"
                 )
-                return Failed("changed_since", message)
+                return Failed(CHANGED_SINCE, message)
         await client.bundles.promote(operation.app_id, version_id=operation.version_id, channel_id=operation.channel_id)
         return Done()
 

@@ -12,9 +12,8 @@ _SERVERS = msgspec.json.Decoder(tuple[str, ...])
 
 
 def begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether the job was run before, and not only planned and looked at."""
-    found = connection.execute("SELECT 1 FROM runs WHERE ended IS NULL OR ended NOT IN ('planned', 'compared', 'verified')")
-    return found.fetchone() is not None
+    """Tell whether anything of the job may have been sent, so that it was confirmed before."""
+    return connection.execute("SELECT 1 FROM operations WHERE outcome > 0 OR run IS NOT NULL LIMIT 1").fetchone() is not None
 
 
 def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:

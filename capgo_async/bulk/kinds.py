@@ -88,7 +88,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "delete_channel": Kind(
         target=TargetKind.CHANNEL,
         verb="delete",
-        requests=("DELETE /channel",),
+        requests=("GET /channel", "DELETE /channel"),
         in_doubt=InDoubt.REPEAT_UNTIL_GONE,
         gone=ChannelNotFound,
         inverse=False,

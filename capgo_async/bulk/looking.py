@@ -7,9 +7,9 @@ import msgspec
 
 from ..models import Bundle
 from ..ring import Caller
-from .comparing import Shown, State, compare
+from .comparing import Shown, State, compare, displaces
 from .kinds import KINDS
-from .operations import TargetKind
+from .operations import TargetKind, UpdateChannel
 from .stage import Finding, Stage, Staged
 
 _CHUNK: Final = 1000
@@ -49,6 +49,8 @@ def _finding(row: Staged, shown: Shown) -> Finding:
         expected = compare(row.expected, shown)
         if expected.state in {State.OTHERWISE, State.IMPOSSIBLE}:
             fate, reason = "skipped", f"changed since: now {expected.reason}"
+        elif isinstance(row.operation, UpdateChannel) and displaces(row.operation, shown):
+            fate, reason = "skipped", "changed since: another channel is public now"
     return Finding(row.line, fate, reason, sight.operation, sight.former)
 
 

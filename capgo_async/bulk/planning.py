@@ -140,7 +140,11 @@ async def _survey_others(stage: Stage, client: Caller, options: Options) -> list
     for pair in await stage.pairs():
         kinds.setdefault(pair.app_id, set()).add(pair.change.kind)
         operation = operation_of(pair.change, pair.app_id, "")
-        settings_alone |= isinstance(operation, UpdateChannel) and operation.settings.bundle is msgspec.UNSET
+        if isinstance(operation, UpdateChannel):
+            settings_alone |= operation.settings.bundle is msgspec.UNSET
+            if isinstance(operation.settings.bundle, str):
+                # Another way to promote: the bundles are looked at, too.
+                kinds[pair.app_id].add("promote_bundle")
     remarks: list[str] = []
     for app_id, asked in kinds.items():
         try:

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from .runner import AMBIGUOUS
+from .runner import AMBIGUOUS, CHANGED_SINCE
 from .schema import TAKEN, Outcome, Which
 
 
@@ -16,16 +16,16 @@ def count_open(connection: sqlite3.Connection, which: Which) -> int:
 
 
 def reopen_failed(connection: sqlite3.Connection) -> None:
-    """Make failed operations open again; one that may have happened is in doubt then, so that nobody forgets that it may.
+    """Make failed operations open again; one that may have happened, or met what others did, is in doubt then.
 
     They keep the number of the run that they failed in: by it a run finds them among all that is open.
     """
     connection.execute(
         f"""
         UPDATE operations SET
-            outcome = CASE WHEN cause IS ? THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
+            outcome = CASE WHEN cause IN (?, ?) THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
             cause = NULL, status = NULL, message = NULL, request_id = NULL
         WHERE outcome = {Outcome.FAILED}
         """,
-        (AMBIGUOUS,),
+        (AMBIGUOUS, CHANGED_SINCE),
     )

@@ -31,6 +31,8 @@ class Done(NamedTuple):
 
 AMBIGUOUS: Final = "ambiguous"
 """The cause of a failure that no attempt had a clear answer to: it may have happened all the same."""
+CHANGED_SINCE: Final = "changed_since"
+"""The cause of a failure where others have changed the target since the plan: nothing was sent."""
 
 
 class Failed(NamedTuple):
@@ -178,10 +180,14 @@ class Runner:
         self._hungry.set()
 
     async def rest(self, seconds: float) -> None:
-        """Do nothing for so long, or until drained."""
-        with anyio.move_on_after(seconds):
+        """Do nothing for so long, or until drained; raises what ends the run where its deadline comes first."""
+        ends_at = anyio.current_time() + seconds
+        with anyio.CancelScope(deadline=min(ends_at, self._brakes.deadline.at)):
             while not self._draining:
                 await self._changed.wait()
+        if not self._draining and self._brakes.deadline.at < ends_at:
+            self.drain()
+            raise stop(self._brakes.deadline.reason)
 
     @property
     def drained(self) -> bool:

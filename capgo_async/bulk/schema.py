@@ -203,15 +203,14 @@ ALREADY: Final = (
         AND scans.app = staged.app AND scans.saw_override
     """,
 )
-# A device that shows no link is believed to have none only where the listing shows links at all.
+# What shows no link may have one that the listing does not tell: the way back from a link is not gone then, either.
 CHANGED_SINCE: Final = (
     """
     UPDATE staged SET fate = 'skipped',
         reason = 'changed since: now ' || coalesce('linked to ' || inventory.channel, 'without a link')
-    FROM changes, inventory, scans
+    FROM changes, inventory
     WHERE staged.fate = '' AND changes.id = staged.expected
-        AND inventory.app = staged.app AND inventory.device = staged.name AND scans.app = staged.app
-        AND (inventory.channel IS NOT NULL OR scans.saw_override)
+        AND inventory.app = staged.app AND inventory.device = staged.name
         AND inventory.channel IS NOT iif(changes.kind = 'unlink_device', NULL, changes.argument)
     """,
     """

@@ -63,5 +63,5 @@ def _row(line: int, operation: Operation, former: FormerState) -> Row:
     if back is not None:
         return Row(line, back, expected=operation)
     kind = KINDS[change_of(operation).kind]
-    reason = "what it was before is unknown" if kind.inverse else "nothing brings it back"
+    reason = "what it was before is unknown, or cannot be set" if kind.inverse else "nothing brings it back"
     return Row(line, operation, f"not undone: {reason}", skipped=True)

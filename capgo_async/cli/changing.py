@@ -122,4 +122,6 @@ def unused(stem: str) -> Iterator[Path]:
         yield path
     finally:
         if not path.exists():
-            lock.unlink(missing_ok=True)
+            # Where nothing can be written, nothing was.
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)

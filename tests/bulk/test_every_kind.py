@@ -10,7 +10,7 @@ from fleet import client_of, ids_of, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings, errors
-from capgo_async.bulk import Job, Options, Report, Rows, from_operations
+from capgo_async.bulk import Job, Options, Report, Rows, Which, from_operations
 from capgo_async.bulk.execution import calls_of
 from capgo_async.bulk.kinds import KINDS
 from capgo_async.bulk.operations import (
@@ -237,6 +237,7 @@ FATES: list[tuple[Operation, Rows, str]] = [
         "no channel 'gone'",
     ),
     (UpdateChannel(app_id=HERE, channel="beta", settings=ChannelSettings(allow_dev=True)), Rows.SKIPPED, "already so"),
+    (UpdateChannel(app_id=HERE, channel="beta", settings=ChannelSettings(bundle="9.9.9")), Rows.REJECTED, "no bundle '9.9.9'"),
     (PromoteBundle(app_id=HERE, channel="gone", bundle="1.0.0"), Rows.REJECTED, "no channel 'gone'"),
     (PromoteBundle(app_id=HERE, channel="beta", bundle="9.9.9"), Rows.REJECTED, "no bundle '9.9.9'"),
     (PromoteBundle(app_id=HERE, channel="beta", bundle="1.2.0"), Rows.SKIPPED, "already on 1.2.0"),
@@ -319,7 +320,7 @@ async def test_what_cannot_be_read_back_is_not_undone(tmp_path: Path) -> None:
         assert (report.verified, report.cannot_tell) == (1, 1)
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
             assert undo.plan.planned == 0
-            assert await reasons(undo, Rows.SKIPPED) == ["not undone: what it was before is unknown"] * 2
+            assert await reasons(undo, Rows.SKIPPED) == ["not undone: what it was before is unknown, or cannot be set"] * 2
 
 
 @in_virtual_time
@@ -413,3 +414,56 @@ async def test_the_way_back_from_half_a_renewal_gives_the_link_back(tmp_path: Pa
                 report = await undo.run(capgo)
     assert (report.done, report.failed) == (1, 0)
     assert state(sandbox) == before
+
+
+@in_virtual_time
+async def test_links_that_others_removed_everywhere_do_not_come_back(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, links(sandbox)) as job:
+        await job.run(capgo)
+        for app in sandbox.world.apps.values():
+            app.overrides.clear()
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert undo.plan.planned == 0
+            assert {"changed since: now without a link"} <= set(await reasons(undo, Rows.SKIPPED))
+
+
+@in_virtual_time
+async def test_a_channel_that_became_public_is_not_deleted(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1)
+    operation = DeleteChannel(app_id=HERE, channel="beta")
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, [operation]) as job:
+        sandbox.world.apps[HERE].channels["beta"].public = True
+        report = await job.run(capgo)
+        assert [failure.cause for failure in report.failures] == ["changed_since"]
+        report = await job.run(capgo, which=Which.FAILED)
+        assert report.failed == 1
+    assert writes(sandbox) == []
+
+
+@in_virtual_time
+async def test_sending_again_what_others_have_changed_since_leaves_it_alone(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1, faults="PUT /bundle:latency=10s")
+    app, path = sandbox.world.apps[HERE], tmp_path / "a.capgo-job"
+    async with client_of(sandbox) as capgo:
+        async with await planned(path, capgo, [PromoteBundle(app_id=HERE, channel="beta", bundle="1.0.0")]) as job:
+            with anyio.move_on_after(1.0):
+                await job.run(capgo)
+    theirs = app.channels["beta"].version = next(bundle.id for bundle in app.bundles.values() if bundle.name == "1.1.0")
+    for which in (Which.OPEN, Which.FAILED):
+        async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
+            assert (await job.run(capgo, which=which)).failures[0].cause == "changed_since"
+    assert app.channels["beta"].version == theirs
+
+
+@in_virtual_time
+async def test_a_default_that_others_have_set_since_stays_one(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1)
+    channels = sandbox.world.apps[HERE].channels
+    operation = UpdateChannel(app_id=HERE, channel="production", settings=ChannelSettings(public=False))
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, [operation]) as job:
+        await job.run(capgo)
+        await capgo.channels.update(HERE, "beta", ChannelSettings(public=True))
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert await reasons(undo, Rows.SKIPPED) == ["changed since: another channel is public now"]
+    assert (channels["production"].public, channels["beta"].public) == (False, True)

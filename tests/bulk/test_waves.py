@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from virtual_time import in_virtual_time, run_in_virtual_time
 
-from capgo_async.bulk import Job, Options, Report, Unknown, Which, read_operations
+from capgo_async.bulk import Bounds, Job, Options, Report, Unknown, Which, read_operations
 from capgo_async.bulk.report import ExitCode, exit_code
 from capgo_async.bulk.stopping import StopRules
 from capgo_async.errors import ConfigurationError, SafetyStop
@@ -418,3 +418,15 @@ def test_what_are_no_waves_is_refused(waves: tuple[Fraction, ...], bake: float) 
 
 def test_other_options_stay_free_of_waves() -> None:
     assert Options(unknown=Unknown.SKIP).waves == ()
+
+
+@in_virtual_time
+async def test_a_bound_ends_a_bake_too(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=200)
+    job = await make(sandbox, tmp_path, apps={APP: 200})
+    began = anyio.current_time()
+    async with job, client_of(sandbox) as capgo:
+        with pytest.raises(SafetyStop, match="max-duration"):
+            await job.run(capgo, bounds=Bounds(max_seconds=60.0))
+        assert anyio.current_time() - began == pytest.approx(60.0, abs=1.0)
+        assert (await job.report()).done == 2

@@ -1,6 +1,7 @@
 """Changes of channels and bundles in many apps, proofs and ways back, from the command line."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,33 @@ def test_what_is_not_clear_is_refused_before_anything_is_sent(
     assert result.exit_code == 2
     assert message in result.stderr
     assert server.requests() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("channels", "delete", "nosuch"), "no app that the key sees has what is to be changed: a channel nosuch"),
+        (("bundles", "promote", "9.9.9", "beta"), "a channel beta and the bundle 9.9.9"),
+        (("members", "remove-many", "who@example.com"), "has a member who@example.com"),
+    ],
+)
+def test_what_is_nowhere_is_said(words: tuple[str, ...], message: str, server: Served, capgo: Command, here: Path) -> None:
+    result = capgo(*words, "--everywhere", "--yes")
+    assert (result.exit_code, list(here.iterdir())) == (2, [])
+    assert message in result.stderr
+    assert {line.method for line in server.sandbox.log} == {"GET"}
+
+
+def test_a_verification_that_ends_badly_does_not_stand_for_a_yes(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    capgo("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "a.capgo-job", "--plan-only")
+    with sqlite3.connect("a.capgo-job") as connection:
+        connection.execute("INSERT INTO runs (started_at) VALUES ('2026-11-25T00:00:00+00:00')")
+    connection.close()
+    result = capgo("job", "run", "a.capgo-job")
+    assert result.exit_code == 2
+    assert "no terminal" in result.stderr
+    assert not server.sent()
 
 
 def test_a_verified_contradiction_ends_with_3(server: Served, capgo: Command, here: Path, monkeypatch: Any) -> None:
