@@ -94,7 +94,8 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
     if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
         return Sight(State.AS_WANTED, "already so", operation)
     # A channel that becomes public makes others private, and which they are cannot be read (contract C6).
-    lossy = displaces(operation, shown)
+    # Another rollout ends a pause, whose moment nobody can set again.
+    lossy = displaces(operation, shown) or ("rollout_bundle" in wanted and channel.rollout_paused_at is not None)
     former = msgspec.structs.replace(ChannelSettings(), **present)
     back = None if lossy else msgspec.structs.replace(operation, settings=former)
     return Sight(State.OTHERWISE, _said(present), operation, former_of(back))

@@ -4,7 +4,7 @@ Past 300 lines because all that one can do with a job is here, and each says wha
 """
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,7 +25,6 @@ from .operations import FormerState
 from .outcomes import OperationRow
 from .plan import Plan
 from .planning import Hear, Options, draw_up
-from .radius import Thresholds
 from .report import Report
 from .runner import Brakes, Progress, Runner
 from .schema import Which
@@ -203,13 +202,21 @@ class Job:
             await self._journal.note_look(meter())
         return found
 
-    async def verify(self, client: Caller) -> Report:
-        """Compare everything done with fresh listings and return the report with its verdicts (contract G4)."""
+    async def verify(self, client: Caller, *, on_contradiction: Callable[[float], None] = lambda _: None) -> Report:
+        """Compare everything done with fresh listings and return the report with its verdicts (contract G4).
+
+        `on_contradiction` hears in how many seconds what contradicts is looked at again.
+        """
+
+        async def pause(seconds: float) -> None:
+            on_contradiction(seconds)
+            await anyio.sleep(seconds)
+
         with locked(self.path):
             await self._bind(client, rebind=False)
             seed(client, self._salt, await self._journal.last_usage())
             async with self._journal.recorded(Meter(client, self._salt)) as ending:
-                remarks = await verify(self._journal, client, _pause)
+                remarks = await verify(self._journal, client, pause)
                 await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
                 ending.how = "verified"
         return await self.report()
@@ -219,7 +226,7 @@ class Job:
         path: str | Path,
         *,
         client: Caller,
-        thresholds: Thresholds = Thresholds(),  # noqa: B008 - immutable
+        options: Options = Options(reject_bad_rows=True),  # noqa: B008 - immutable
         on_rejected: Hear = lambda _: None,
     ) -> Self:
         """Plan, in a new file at `path`, the way back from all that this job has changed; only reads are sent.
@@ -231,7 +238,6 @@ class Job:
             raise of_another(self.path, elsewhere)
         seed(client, self._salt, await self._journal.last_usage())
         source = Undoing(self._journal, self._name, self._facts["created_at"])
-        options = Options(reject_bad_rows=True, thresholds=thresholds)
         return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
 
     @property
@@ -318,7 +324,3 @@ class Job:
             await self._journal.rewrite(**elsewhere)
             self._facts.update(elsewhere)
         return former
-
-
-async def _pause(seconds: float) -> None:
-    await anyio.sleep(seconds)

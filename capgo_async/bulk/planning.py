@@ -12,12 +12,12 @@ from typing import Final
 
 import msgspec
 
-from ..dialect import SETTINGS_KEEP_THE_BUNDLE, Generation
+from ..dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
 from ..errors import ConfigurationError, DangerousCall, InputError, PermissionDenied
 from ..ring import Caller
 from . import looking, scanning
 from .kinds import KINDS
-from .operations import TargetKind, UpdateChannel, operation_of
+from .operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
 from .radius import Thresholds
 from .report import counted
 from .scanning import no_access
@@ -136,10 +136,11 @@ async def _survey_devices(stage: Stage, source: Source, client: Caller, options:
 
 async def _survey_others(stage: Stage, client: Caller, options: Options) -> list[str]:
     kinds: dict[str, set[str]] = {}
-    settings_alone = False
+    settings_alone = promotes = False
     for pair in await stage.pairs():
         kinds.setdefault(pair.app_id, set()).add(pair.change.kind)
         operation = operation_of(pair.change, pair.app_id, "")
+        promotes |= isinstance(operation, PromoteBundle)
         if isinstance(operation, UpdateChannel):
             settings_alone |= operation.settings.bundle is msgspec.UNSET
             if isinstance(operation.settings.bundle, str):
@@ -151,8 +152,11 @@ async def _survey_others(stage: Stage, client: Caller, options: Options) -> list
             remarks += await looking.survey(stage, client, app_id, asked)
         except PermissionDenied as error:
             await stage.reject(app_id, None, no_access(app_id, error))
-    if settings_alone and not options.old_servers:
-        for each in client.clients:
+    for each in client.clients:
+        if promotes and each.requester.generation.dialect is Dialect.SEED:
+            message = "a server of the seed era knows no promotion: update the channels with bundle=NAME instead"
+            raise ConfigurationError(message)
+        if settings_alone and not options.old_servers:
             _refuse_old_server(each.requester.generation)
     return remarks
 

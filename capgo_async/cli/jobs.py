@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from ..bulk import Job, Rows, Which
+from ..bulk import Job, Options, Rows, Which
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from ..ring import Caller
 from .accounts import print_account, write_operations
 from .changing import carry_out
 from .commands import Invocation, command
-from .options import Connection, JobFile, Output, Running, Undertaking
+from .options import Connection, JobFile, OldServers, Output, Running, Undertaking
+from .profiles import path_of_profiles
 from .rejections import Rejections
 from .reporting import print_job, print_report, print_rows
 from .running import Manner, Terms, confirm_and_run, open_question
@@ -62,22 +63,39 @@ async def report_job(path: JobFile, output: Output, invocation: Invocation, to: 
 async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
     """Compare what a job did with what the server shows; what contradicts is looked at again after a minute."""
     async with connection.client() as client, await Job.open(path, client=client) as job:
-        report = await job.verify(connection.caller(client))
+
+        def tell(seconds: float) -> None:
+            invocation.speech.note(f"something is not as it was left: looking again in {seconds:.0f} s")
+
+        report = await job.verify(connection.caller(client), on_contradiction=tell)
     return print_report(report, invocation.speech)
 
 
 @command(commands, "undo", short="Plan and go the way back from what a job did.")
 async def undo_job(
-    path: JobFile, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
+    path: JobFile,
+    undertaking: Undertaking,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+    *,
+    old_servers: OldServers = False,
 ) -> int:
     """Plan the way back from what a job did, ask, and go it; it is a job of its own.
 
     What the first one did not know before is left as it is, and so is what others have changed since.
     """
+    options = Options(
+        reject_bad_rows=True,
+        old_servers=old_servers,
+        thresholds=connection.thresholds(),
+        protected=connection.protected(),
+        protected_by=str(path_of_profiles()),
+    )
 
     async def plan(to: Path, caller: Caller, rejections: Rejections) -> Job:
         async with await Job.open(path, read_only=True) as job:
-            return await job.undo(to, client=caller, thresholds=connection.thresholds(), on_rejected=rejections)
+            return await job.undo(to, client=caller, options=options, on_rejected=rejections)
 
     return await carry_out(plan, "undo", undertaking, stopping, connection, invocation)
 

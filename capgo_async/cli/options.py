@@ -25,6 +25,9 @@ AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.exampl
 DeviceId = Annotated[str, Argument(metavar="ID", help="The device.", show_default=False)]
 OrgId = Annotated[str, Argument(metavar="ORG", help="The organization's id.", show_default=False)]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do it without a question.")]
+OldServers = Annotated[
+    bool, Option("--old-servers", help="Also on servers before 12.198, where the bundle is sent along with settings.")
+]
 JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_default=False)]
 
 
@@ -269,9 +272,7 @@ class DevicePlanning(Planning, frozen=True, kw_only=True):
 class SettingsPlanning(Planning, frozen=True, kw_only=True):
     """How many changes of settings are planned."""
 
-    old_servers: Annotated[
-        bool, Option("--old-servers", help="Also on servers before 12.198, where the bundle is sent along with settings.")
-    ] = False
+    old_servers: OldServers = False
 
     def options(self, connection: Connection) -> Options:
         """Return how the plan is made; raises `ConfigurationError`."""

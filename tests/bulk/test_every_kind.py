@@ -30,7 +30,8 @@ from capgo_async.bulk.operations import (
 from capgo_async.limits import ScopeKind
 from capgo_async.sandbox import Sandbox, Settings, fleet
 from capgo_async.sandbox.apps import Override
-from capgo_async.sandbox.seeding import ORG_ID
+from capgo_async.sandbox.inprocess import InProcessTransport
+from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY
 
 APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
 MEMBERS = ("a@example.com", "b@example.com", "c@example.com")
@@ -360,8 +361,34 @@ async def test_settings_are_not_changed_where_that_may_take_the_bundle_away(tmp_
         async with await Job.create(tmp_path / "b.capgo-job", source, client=capgo, options=options) as job:
             before = sandbox.world.apps[APPS[0]].channels["beta"].version
             report = await job.run(capgo)
-    assert report.done == 1
+            assert report.done == 1
+            with pytest.raises(errors.DangerousCall):
+                await job.undo(tmp_path / "undo.capgo-job", client=capgo)
+            back = Options(reject_bad_rows=True, old_servers=True)
+            async with await job.undo(tmp_path / "undo.capgo-job", client=capgo, options=back) as undo:
+                assert (await undo.run(capgo)).done == 1
     assert sandbox.world.apps[APPS[0]].channels["beta"].version == before
+
+
+@in_virtual_time
+async def test_promotions_are_not_planned_for_a_server_that_knows_none(tmp_path: Path) -> None:
+    transport = InProcessTransport(Sandbox(fleet(apps=1), Settings(dialect="seed")))
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, dialect="seed") as capgo:
+        with pytest.raises(errors.ConfigurationError, match="bundle=NAME"):
+            await planned(tmp_path / "a.capgo-job", capgo, [PromoteBundle(app_id=HERE, channel="beta", bundle="1.0.0")])
+
+
+@in_virtual_time
+async def test_a_pause_that_another_rollout_ends_is_not_promised_back(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1)
+    async with client_of(sandbox) as capgo:
+        await capgo.channels.update(HERE, "beta", ChannelSettings(rollout_bundle="1.0.0"))
+        await capgo.channels.update(HERE, "beta", ChannelSettings(rollout_paused=True))
+        other = UpdateChannel(app_id=HERE, channel="beta", settings=ChannelSettings(rollout_bundle="1.1.0"))
+        async with await planned(tmp_path / "a.capgo-job", capgo, [other]) as job:
+            await job.run(capgo)
+            async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+                assert undo.plan.planned == 0
 
 
 @in_virtual_time

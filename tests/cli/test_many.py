@@ -200,3 +200,4 @@ def test_a_verified_contradiction_ends_with_3(server: Served, capgo: Command, he
     app.overrides.pop(next(device for device in app.overrides if app.overrides[device].channel.name == "alpha"))
     result = capgo("job", "verify", "a.capgo-job", "--json")
     assert (result.exit_code, json.loads(result.stdout)["contradicted"]) == (3, 1)
+    assert "looking again in 0 s" in result.stderr
