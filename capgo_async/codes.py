@@ -14,7 +14,7 @@ REFUSED_KEY: Final = frozenset(
 )
 """The only codes that prove a key bad; a 401 alone does not (contract A7)."""
 
-_NO_ACCESS: Final = (
+NO_ACCESS: Final = (
     "cannot_access_app",
     "cannot_access_channel",
     "cannot_access_organization",
@@ -37,6 +37,7 @@ _NO_ACCESS: Final = (
     "permission_denied",
     "user_does_not_have_access_to_this_organization",
 )
+"""Codes that mean no access, or that the thing is gone: the server does not tell (contract A7)."""
 _NOT_FOUND: Final = (
     "api_key_not_found",
     "api_key_not_found_or_access_denied",
@@ -75,7 +76,7 @@ _INVITATION: Final[Mapping[str, type[ApiError]]] = {
 """Why an invitation was refused; the seed era says so in place of the code (contract C2)."""
 CLASSES: Final[Mapping[str, type[ApiError]]] = {
     **dict.fromkeys(REFUSED_KEY, errors.AuthenticationError),
-    **dict.fromkeys(_NO_ACCESS, errors.PermissionDenied),
+    **dict.fromkeys(NO_ACCESS, errors.PermissionDenied),
     **dict.fromkeys(_NOT_FOUND, errors.NotFound),
     **dict.fromkeys(_CONFLICT, errors.Conflict),
     **_ALONE,

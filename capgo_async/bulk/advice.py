@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from .runner import AMBIGUOUS
+from ..codes import NO_ACCESS
+from .runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
 
 _AGAIN: Final = "job run FILE --failed sends these again"
 _NO_ACCESS: Final = f"Check that the key may change the app, and that both still exist; then {_AGAIN}."
@@ -12,10 +13,9 @@ _SPELLING: Final = "Correct the rows that these come from, and run them as a job
 ADVICE: Final[Mapping[str, str]] = {
     AMBIGUOUS: f"They may have happened all the same: {_AGAIN}; what could do harm twice is looked at first.",
     "channel_not_found": f"Make the channel, or give it its old name; then {_AGAIN}.",
-    "cannot_access_app": _NO_ACCESS,
-    "cannot_access_channel": _NO_ACCESS,
-    "cannot_access_organization": _NO_ACCESS,
-    "no_access_to_app": _NO_ACCESS,
+    **dict.fromkeys(NO_ACCESS, _NO_ACCESS),
+    HALF_DONE: f"Their links are away: {_AGAIN}, or job undo FILE gives the links back.",
+    CHANGED_SINCE: "Others have changed these since the plan, and nothing was sent: plan anew what is still wanted.",
     "public_channel_override": "The channel became public, and devices cannot be linked to it: unlink them instead.",
     "invalid_app_id": _SPELLING,
     "missing_app_id": _SPELLING,

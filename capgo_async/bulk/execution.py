@@ -18,6 +18,7 @@ from ..errors import (
     ConfigurationError,
     ConnectionLost,
     DangerousCall,
+    DeviceNotFound,
     NotConnected,
     SafetyStop,
     SubscriptionRequired,
@@ -42,7 +43,7 @@ from .operations import (
     change_of,
     inverse,
 )
-from .runner import AMBIGUOUS, CHANGED_SINCE, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
+from .runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
 
 
 class _Course(NamedTuple):
@@ -87,7 +88,11 @@ class Executor:
             effort.abandon()
 
     async def _call_by_call(self, operation: LinkDevice | UnlinkDevice | RenewDevice) -> Result:
-        course = (self._courses.pop(operation.target, None) if self._courses else None) or _Course(0, Effort())
+        course = self._courses.pop(operation.target, None) if self._courses else None
+        if course is None:
+            if isinstance(operation, RenewDevice) and (otherwise := await self._otherwise(operation)) is not None:
+                return otherwise
+            course = _Course(0, Effort())
         calls = calls_of(operation)
         while True:
             result = await self._call(calls[course.step], operation, course)
@@ -98,6 +103,23 @@ class Executor:
                 return result
             # What may have taken something away is followed by what gives it back.
             course = _Course(course.step + 1, Effort(), result if isinstance(result, Failed) else None)
+
+    async def _otherwise(self, operation: RenewDevice) -> Failed | Stopped | None:
+        """Return why a link is not renewed: it is not as the plan saw it, nor away because an earlier run took it away."""
+        client = self._caller.client_of(operation.app_id)
+        in_doubt = operation.target in self._in_doubt
+        began_at = anyio.current_time()
+        try:
+            channel = (await client.devices.get(operation.app_id, operation.device_id)).channel
+        except DeviceNotFound as error:
+            return Failed(CHANGED_SINCE, f"no inventory shows the device any more: {error}")
+        except CapgoError as error:
+            ending = _ending(error, client.requester, began_at)
+            return failure_of(error) if ending is None else Stopped(ending, in_doubt)
+        if channel == operation.channel or (in_doubt and channel is None):
+            return None
+        now = "without a link" if channel is None else f"linked to {channel}"
+        return Failed(CHANGED_SINCE, f"{operation.device_id} of {operation.app_id} was changed by somebody else: now {now}")
 
     async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
         effort = course.effort
@@ -113,7 +135,8 @@ class Executor:
                 return Stopped(ending, course.in_doubt)
             failed = failure_of(error, effort.request_id)
             if course.step:
-                failed = failed._replace(message=f"the override was removed, and not set again: {error}")
+                cause = failed.cause if failed.cause == AMBIGUOUS else HALF_DONE
+                failed = failed._replace(cause=cause, message=f"the override was removed, and not set again: {error}")
             return failed
         finally:
             self._active.discard(effort)

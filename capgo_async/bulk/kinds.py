@@ -71,8 +71,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "renew_device": Kind(
         target=TargetKind.DEVICE,
         verb="renew",
-        requests=("DELETE /device", "POST /device"),
+        requests=("GET /device", "DELETE /device", "POST /device"),
         limits=_LINK_LIMITS,
+        in_doubt=InDoubt.LOOK_FIRST,
         inverse=False,
     ),
     "update_channel": Kind(

@@ -88,7 +88,10 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
     """Return how many calls may have been counted where, each as often as it may be tried."""
     if not isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
         return {key: _LOOKS * len(KINDS[change_of(operation).kind].requests)}
-    return dict(Counter(scope for call in calls_of(operation) for scope in (*call.scopes, key)))
+    counted = Counter(scope for call in calls_of(operation) for scope in (*call.scopes, key))
+    # A renewal looks before.
+    counted[key] += isinstance(operation, RenewDevice)
+    return dict(counted)
 
 
 def _count(client: Caller) -> tuple[int, int, int]:

@@ -49,8 +49,8 @@ class UnlinkDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="unlink_d
 class RenewDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="renew_device"):
     """Remove the override of one device and set the same again, so that it expires later.
 
-    An empty `channel` is the present one. The same link alone renews nothing (contract C7). Between its two requests the device
-    is without an override.
+    An empty `channel` is the present one; a link that others changed since the plan is left alone. The same link alone renews
+    nothing (contract C7). Between the two writes the device is without an override.
     """
 
     channel: str = ""

@@ -16,7 +16,7 @@ from .history import runs_of
 from .kinds import KINDS, InDoubt
 from .operations import Change, Former, FormerState, Operation, operation_of
 from .report import Failures, Report, server_changes
-from .runner import AMBIGUOUS, Failed, Planned, Settled
+from .runner import AMBIGUOUS, HALF_DONE, Failed, Planned, Settled
 from .schema import Outcome, Verdict, Which
 from .shares import waves_of
 
@@ -139,10 +139,10 @@ def touched(connection: sqlite3.Connection, after: int, most: int) -> list[tuple
         """
         SELECT operations.id, line, app_id, name, kind, argument, former, former_value
         FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE (outcome IN (?, ?) OR (outcome = ? AND cause = ?)) AND operations.id > ?
+        WHERE (outcome IN (?, ?) OR (outcome = ? AND cause IN (?, ?))) AND operations.id > ?
         ORDER BY operations.id LIMIT ?
         """,
-        (Outcome.SENT, Outcome.DONE, Outcome.FAILED, AMBIGUOUS, after, most),
+        (Outcome.SENT, Outcome.DONE, Outcome.FAILED, AMBIGUOUS, HALF_DONE, after, most),
     )
     return [
         (number, line, operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))

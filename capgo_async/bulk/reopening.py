@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from .runner import AMBIGUOUS, CHANGED_SINCE
+from .runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
 from .schema import TAKEN, Outcome, Which
 
 
@@ -23,9 +23,9 @@ def reopen_failed(connection: sqlite3.Connection) -> None:
     connection.execute(
         f"""
         UPDATE operations SET
-            outcome = CASE WHEN cause IN (?, ?) THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
+            outcome = CASE WHEN cause IN (?, ?, ?) THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
             cause = NULL, status = NULL, message = NULL, request_id = NULL
         WHERE outcome = {Outcome.FAILED}
         """,
-        (AMBIGUOUS, CHANGED_SINCE),
+        (AMBIGUOUS, CHANGED_SINCE, HALF_DONE),
     )

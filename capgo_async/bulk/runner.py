@@ -31,6 +31,8 @@ class Done(NamedTuple):
 
 AMBIGUOUS: Final = "ambiguous"
 """The cause of a failure that no attempt had a clear answer to: it may have happened all the same."""
+HALF_DONE: Final = "half_done"
+"""The cause of a failure that took something away and did not give it back."""
 CHANGED_SINCE: Final = "changed_since"
 """The cause of a failure where others have changed the target since the plan: nothing was sent."""
 

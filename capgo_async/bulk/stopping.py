@@ -11,20 +11,9 @@ from typing import Final
 
 import msgspec
 
+from ..codes import NO_ACCESS
 from .runner import Done, Failed, Settled
 
-NO_ACCESS: Final = frozenset(
-    {
-        "cannot_access_app",
-        "cannot_access_channel",
-        "cannot_access_organization",
-        "cannot_delete_bundle",
-        "cannot_promote_bundle",
-        "cannot_update_bundle_metadata",
-        "no_access_to_app",
-    }
-)
-"""Codes that mean no access, or that the thing is gone: the server does not tell (contract A7)."""
 _SERVER_FAILED: Final = 500
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 

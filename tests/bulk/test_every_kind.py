@@ -494,3 +494,34 @@ async def test_a_default_that_others_have_set_since_stays_one(tmp_path: Path) ->
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
             assert await reasons(undo, Rows.SKIPPED) == ["changed since: another channel is public now"]
     assert (channels["production"].public, channels["beta"].public) == (False, True)
+
+
+@in_virtual_time
+async def test_a_renewal_leaves_alone_what_others_have_changed_since(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1, devices=30)
+    app = sandbox.world.apps[HERE]
+    moved, removed, gone, same = linked(sandbox, HERE)[:4]
+    operations = [RenewDevice(app_id=HERE, device_id=device) for device in (moved, removed, gone, same)]
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        app.overrides[moved] = Override(app.channels["production"], 1)
+        app.unlink(removed)
+        app.forget_device(gone)
+        before = state(sandbox)
+        report = await job.run(capgo)
+    assert (report.done, [(group.cause, group.count) for group in report.failures]) == (1, [("changed_since", 3)])
+    assert state(sandbox) == before
+
+
+@in_virtual_time
+async def test_half_a_renewal_is_finished_by_sending_it_again_or_taken_back(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1, devices=30, faults="POST /device:429-permanent=#1+#2")
+    before = state(sandbox)
+    operations = [RenewDevice(app_id=HERE, device_id=device) for device in linked(sandbox, HERE)[:2]]
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        report = await job.run(capgo)
+        assert [(group.cause, group.count) for group in report.failures] == [("half_done", 2)]
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert undo.plan.planned == 2
+        report = await job.run(capgo, which=Which.FAILED)
+        assert report.done == 2
+    assert state(sandbox) == before
