@@ -12,8 +12,8 @@ _SERVERS = msgspec.json.Decoder(tuple[str, ...])
 
 
 def begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether anything of the job may have been sent, so that it was confirmed before."""
-    return connection.execute("SELECT 1 FROM operations WHERE outcome > 0 OR run IS NOT NULL LIMIT 1").fetchone() is not None
+    """Tell whether a run was begun that sends, so that what it does was confirmed."""
+    return connection.execute("SELECT 1 FROM runs WHERE sends LIMIT 1").fetchone() is not None
 
 
 def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:

@@ -17,10 +17,10 @@ from . import assumptions, contents, history, outcomes, records, reopening, sche
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .database import Database, Mode
-from .operations import FormerState, Operation, Target
+from .operations import FormerState, Target
 from .outcomes import OperationRow
 from .plan import Plan
-from .records import LastUsage, Measures
+from .records import LastUsage, Measures, Touched
 from .report import Report
 from .runner import Planned, Settled
 from .schema import Outcome, Verdict, Which
@@ -79,12 +79,15 @@ class Journal:
         """Make what failed open again; what may have happened is in doubt then."""
         await self._database.run(reopening.reopen_failed)
 
-    async def begin_run(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> None:
-        """Open the record of a new run of `which` operations; `measure` is asked what it has used at each commit."""
+    async def begin_run(self, measure: Callable[[], Measures], which: Which | None = None) -> None:
+        """Open the record of a new run of `which` operations, none where it only looks.
+
+        `measure` is asked what it has used at each commit.
+        """
         self._cursor = 0
-        self._which = which
+        self._which = which or Which.OPEN
         self._measure = measure
-        self._run = await self._database.run(records.begin_run, measure())
+        self._run = await self._database.run(records.begin_run, measure(), sends=which is not None)
 
     async def begun(self) -> bool:
         """Tell whether a run was begun after the planning."""
@@ -111,7 +114,7 @@ class Journal:
         await self._database.run(records.end_run, self._run, how, self._measures(), reason)
 
     @contextlib.asynccontextmanager
-    async def recorded(self, measure: Callable[[], Measures], which: Which = Which.OPEN) -> AsyncIterator["Ending"]:
+    async def recorded(self, measure: Callable[[], Measures], which: Which | None = None) -> AsyncIterator["Ending"]:
         """Keep the record of a run around a block that says how it ended; an exception is the reason why it stopped."""
         await self.begin_run(measure, which)
         ending = Ending()
@@ -221,8 +224,8 @@ class Journal:
         """Say of what nothing showed that nobody can tell."""
         await self._database.run(self._end_verdicts, app_id, self._measures())
 
-    async def touched(self, after: int, most: int) -> list[tuple[int, int, Operation, FormerState]]:
-        """Return operations behind a number that may have changed something: number, line, operation, what the plan saw."""
+    async def touched(self, after: int, most: int) -> list[Touched]:
+        """Return operations behind a number that may have changed something."""
         return await self._database.run(records.touched, after, most)
 
     async def formers(self, after: int, most: int) -> list[tuple[int, str, FormerState]]:

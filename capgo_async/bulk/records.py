@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -133,11 +133,21 @@ def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerStat
     ]
 
 
-def touched(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, int, Operation, FormerState]]:
-    """Return up to `most` operations behind a number that may have changed something, with what the plan saw."""
+class Touched(NamedTuple):
+    """One operation that may have changed something, with what the plan saw; `done` ones surely have."""
+
+    id: int
+    line: int
+    operation: Operation
+    former: FormerState
+    done: bool
+
+
+def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touched]:
+    """Return up to `most` operations behind a number that may have changed something."""
     found = connection.execute(
         """
-        SELECT operations.id, line, app_id, name, kind, argument, former, former_value
+        SELECT operations.id, line, app_id, name, kind, argument, former, former_value, outcome
         FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         WHERE (outcome IN (?, ?) OR (outcome = ? AND cause IN (?, ?))) AND operations.id > ?
         ORDER BY operations.id LIMIT ?
@@ -145,8 +155,14 @@ def touched(connection: sqlite3.Connection, after: int, most: int) -> list[tuple
         (Outcome.SENT, Outcome.DONE, Outcome.FAILED, AMBIGUOUS, HALF_DONE, after, most),
     )
     return [
-        (number, line, operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))
-        for number, line, app_id, name, kind, argument, known, value in found
+        Touched(
+            number,
+            line,
+            operation_of(Change(kind, argument), app_id, name),
+            FormerState(Former(known), value),
+            outcome == Outcome.DONE,
+        )
+        for number, line, app_id, name, kind, argument, known, value, outcome in found
     ]
 
 
@@ -178,9 +194,10 @@ def write_facts(connection: sqlite3.Connection, facts: dict[str, object]) -> Non
     )
 
 
-def begin_run(connection: sqlite3.Connection, measures: Measures) -> int:
-    """Insert the record of a run, and return its number."""
-    cursor = connection.execute("INSERT INTO runs (started_at, program) VALUES (?, ?)", (measures.at, __version__))
+def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool = False) -> int:
+    """Insert the record of a run, which sends operations or only looks, and return its number."""
+    statement = "INSERT INTO runs (started_at, program, sends) VALUES (?, ?, ?)"
+    cursor = connection.execute(statement, (measures.at, __version__, sends))
     run = cursor.lastrowid or 0
     write_measures(connection, run, measures)
     return run

@@ -89,6 +89,7 @@ TABLES: Final = (
     """CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
         started_at TEXT NOT NULL,
+        sends INTEGER NOT NULL DEFAULT 0,
         ended TEXT,
         elapsed REAL NOT NULL DEFAULT 0,
         requests INTEGER NOT NULL DEFAULT 0,

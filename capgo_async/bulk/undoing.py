@@ -8,7 +8,8 @@ import msgspec
 
 from ..errors import JobError
 from .kinds import KINDS
-from .operations import FormerState, LinkDevice, Operation, RenewDevice, Row, UnlinkDevice, change_of, inverse
+from .operations import LinkDevice, RenewDevice, Row, UnlinkDevice, change_of, inverse
+from .records import Touched
 
 _BATCH: Final = 10_000
 
@@ -16,8 +17,8 @@ _BATCH: Final = 10_000
 class UndoneJournal(Protocol):
     """Where the operations stand that may have changed something."""
 
-    async def touched(self, after: int, most: int) -> list[tuple[int, int, Operation, FormerState]]:
-        """Return such operations behind a number: number, line, operation, and what the plan saw."""
+    async def touched(self, after: int, most: int) -> list[Touched]:
+        """Return such operations behind a number."""
         ...
 
 
@@ -47,21 +48,25 @@ class Undoing:
         sha256 = hashlib.sha256()
         last = 0
         while touched := await self._journal.touched(last, size):
-            rows = [_row(line, operation, former) for _, line, operation, former in touched]
+            rows = [_row(each) for each in touched]
             sha256.update(msgspec.json.encode(rows))
-            last = touched[-1][0]
+            last = touched[-1].id
             yield rows
         self._digest = sha256.hexdigest()
 
 
-def _row(line: int, operation: Operation, former: FormerState) -> Row:
-    if isinstance(operation, RenewDevice) and operation.channel:
-        # The link is the same again, unless the renewal ended between its two requests.
+def _row(touched: Touched) -> Row:
+    line, operation = touched.line, touched.operation
+    if isinstance(operation, RenewDevice) and not touched.done:
+        # It may have ended between its two writes.
         device = {"app_id": operation.app_id, "device_id": operation.device_id}
         return Row(line, LinkDevice(**device, channel=operation.channel), expected=UnlinkDevice(**device))
-    back = inverse(operation, former)
+    back = inverse(operation, touched.former)
     if back is not None:
         return Row(line, back, expected=operation)
     kind = KINDS[change_of(operation).kind]
-    reason = "what it was before is unknown, or cannot be set" if kind.inverse else "nothing brings it back"
+    reason = "what it was before is unknown, or cannot be set" if kind.inverse else _FINAL[kind.destroys]
     return Row(line, operation, f"not undone: {reason}", skipped=True)
+
+
+_FINAL: Final = {True: "nothing brings it back", False: "a renewed link is the same link"}
