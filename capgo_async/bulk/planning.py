@@ -94,6 +94,8 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
         remarks = await _survey_devices(stage, source, client, options, hear)
     else:
         remarks = await _survey_others(stage, client, options)
+        if options.waves:
+            remarks.append("waves are shares of each app: where an app has one target only, it belongs to the first wave")
     await _refuse_bad_rows(stage, source, options, hear)
     await _tell_bad_rows(stage, hear)
     if target is TargetKind.DEVICE:

@@ -1,6 +1,7 @@
 """Every kind of operation: planned, sent, proven, taken back, and survived."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,17 @@ async def test_what_cannot_or_need_not_be_done_is_told_and_not_sent(
             await job.run(capgo)
     assert reason in str(told)
     assert writes(sandbox) == []
+
+
+@in_virtual_time
+async def test_waves_of_one_target_for_each_app_are_told_to_be_one(tmp_path: Path) -> None:
+    options = Options(waves=(Fraction(1, 10), Fraction(1)))
+    operations = [UpdateChannel(app_id=app, channel="beta", settings=ChannelSettings(allow_dev=False)) for app in APPS]
+    async with client_of(sandbox_of(apps=3)) as capgo:
+        source = from_operations(operations)
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
+            assert [wave.operations for wave in job.plan.waves] == [3, 0]
+            assert any("belongs to the first wave" in remark for remark in job.plan.remarks)
 
 
 @in_virtual_time
