@@ -31,10 +31,12 @@ from capgo_async.bulk import (
     LinkDevice,
     Operation,
     OperationRow,
+    Options,
     PromoteBundle,
     RemoveMember,
     RenewDevice,
     SetBundleMetadata,
+    Thresholds,
     UnlinkDevice,
     UpdateChannel,
     from_operations,
@@ -226,7 +228,10 @@ class Trial:
         async with serve(self.sandbox, seed=seed) as address:
             self._base_url = address.base_url
             async with CapgoClient(api_key=SUPER_ADMIN_KEY, base_url=self._base_url, rate="off") as capgo:
-                await (await Job.create(self.path, from_operations(self._operations), client=capgo)).aclose()
+                # All of it is meant: nobody is asked for the number.
+                options = Options(thresholds=Thresholds(destroying=len(self._operations)))
+                job = await Job.create(self.path, from_operations(self._operations), client=capgo, options=options)
+                await job.aclose()
             yield
 
     async def run(self, blow: Blow | None) -> int:
