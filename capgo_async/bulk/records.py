@@ -1,4 +1,7 @@
-"""What stands in a job file, read and written: functions of a connection, each a part of a transaction."""
+"""What stands in a job file, read and written: functions of a connection, each a part of a transaction.
+
+Past 300 lines because what one commit of a run writes, and what the next run reads of it, stand side by side.
+"""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
