@@ -9,7 +9,7 @@ from ..models import Bundle
 from ..ring import Caller
 from .comparing import Shown, State, compare, displaces
 from .kinds import KINDS
-from .operations import TargetKind, UpdateChannel
+from .operations import RemoveMember, TargetKind, UpdateChannel
 from .stage import Finding, Stage, Staged
 
 _CHUNK: Final = 1000
@@ -33,12 +33,29 @@ async def look(client: Caller, app_id: str, kinds: Collection[str]) -> tuple[Sho
 
 
 async def survey(stage: Stage, client: Caller, app_id: str, kinds: Collection[str]) -> list[str]:
-    """Compare the staged rows of an app with what the server shows; return what could not be proven."""
+    """Compare the staged rows of an app with what the server shows; return what could not be proven.
+
+    A member is compared with those whom the rows before leave, so that the last super admin stays whatever their order.
+    """
     shown, remarks = await look(client, app_id, kinds)
+    made_public = 0
     last = 0
     while rows := await stage.staged(app_id, last, _CHUNK):
-        await stage.settle([_finding(row, shown) for row in rows])
+        findings: list[Finding] = []
+        for row in rows:
+            finding = _finding(row, shown)
+            operation = finding.operation
+            if not finding.fate and isinstance(operation, RemoveMember):
+                left = {email: member for email, member in shown.members.items() if email != operation.email}
+                shown = shown._replace(members=left)
+            made_public += not finding.fate and isinstance(operation, UpdateChannel) and operation.settings.public is True
+            findings.append(finding)
+        await stage.settle(findings)
         last = rows[-1].line
+    if made_public > 1:
+        remarks.append(
+            f"{made_public} channels of {app_id} become public: of those with a common platform only the last stays so"
+        )
     return remarks
 
 

@@ -48,7 +48,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
     """One wave: with those before it `share` of each app, its own operations, and how far it is.
 
-    `state` is `pending`, `begun`, `stopped`, or `verified`; then `bake_until`, in UTC, is when the next may begin.
+    `state` is `pending`, `begun`, `stopped`, `verified`, or `cannot_tell` where the server shows nothing of it; after these two
+    `bake_until`, in UTC, is when the next may begin.
     """
 
     number: int
@@ -64,7 +65,7 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
         if self.settled:
             told += f", {self.settled:,} settled, {self.failed:,} failed"
         until = f", its bake ends {self.bake_until}" if self.bake_until else ""
-        return f"{told}, {self.state}{until}"
+        return f"{told}, {self.state.replace('_', ' ')}{until}"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

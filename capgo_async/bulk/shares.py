@@ -106,13 +106,25 @@ def waves_of(connection: sqlite3.Connection) -> tuple[Wave, ...]:
     return tuple(_wave(connection, span) for span in spans_of(connection))
 
 
+def _is_shown(connection: sqlite3.Connection, span: Span) -> bool:
+    """Tell whether the server showed anything of what was done in a wave, or nothing was."""
+    (told, untold) = connection.execute(
+        """
+        SELECT coalesce(sum(verdict IN (?1, ?2)), 0), coalesce(sum(verdict = ?3), 0) FROM operations
+        WHERE id > ?4 AND id <= ?5 AND outcome = ?6
+        """,
+        (Verdict.VERIFIED, Verdict.CONTRADICTED, Verdict.CANNOT_TELL, span.after, span.last, Outcome.DONE),
+    ).fetchone()
+    return bool(told) or not untold
+
+
 def _wave(connection: sqlite3.Connection, span: Span) -> Wave:
     found = findings_of(connection, span)
     stopped = found.told_failed or connection.execute(
         "SELECT told_contradicted FROM waves WHERE number = ?", (span.number,)
     ).fetchone() != (0,)
     if span.verified_at is not None:
-        state = "verified"
+        state = "verified" if _is_shown(connection, span) else "cannot_tell"
     elif stopped:
         state = "stopped"
     else:

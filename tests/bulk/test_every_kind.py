@@ -346,6 +346,7 @@ async def test_changes_of_public_in_one_app_go_one_after_the_other(tmp_path: Pat
     open_now: dict[str, int] = {}
     most = 0
     async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        assert sum("2 channels of com.example" in remark for remark in job.plan.remarks) == 2
         update = capgo.channels.update
 
         async def counted(app_id: str, name: str, given: ChannelSettings) -> None:
@@ -537,3 +538,17 @@ async def test_half_a_renewal_is_finished_by_sending_it_again_or_taken_back(tmp_
         report = await job.run(capgo, which=Which.FAILED)
         assert report.done == 2
     assert state(sandbox) == before
+
+
+@in_virtual_time
+async def test_a_list_of_all_super_admins_leaves_one(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1)
+    organization = sandbox.world.organizations.get(ORG_ID)
+    assert organization is not None
+    organization.join(sandbox.world.add_user("second@example.com"), "org_super_admin")
+    both = [RemoveMember(org_id=ORG_ID, email=email) for email in ("second@example.com", "owner@example.com")]
+    async with client_of(sandbox) as capgo:
+        options = Options(reject_bad_rows=True)
+        async with await Job.create(tmp_path / "a.capgo-job", from_operations(both), client=capgo, options=options) as job:
+            (told,) = await reasons(job, Rows.REJECTED)
+    assert "owner@example.com is the last super admin" in str(told)

@@ -430,3 +430,15 @@ async def test_a_bound_ends_a_bake_too(tmp_path: Path) -> None:
             await job.run(capgo, bounds=Bounds(max_seconds=60.0))
         assert anyio.current_time() - began == pytest.approx(60.0, abs=1.0)
         assert (await job.report()).done == 2
+
+
+@in_virtual_time
+async def test_a_wave_that_nobody_can_see_is_not_called_verified(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=50)
+    rows = [(APP, f"unseen-{number}") for number in range(20)]
+    source = read_operations(write_csv(tmp_path / "rows.csv", rows, ("app_id", "device_id")), channel="alpha")
+    options = Options(waves=(Fraction(1, 2), Fraction(1)))
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
+            report = await job.run(capgo)
+    assert [wave.state for wave in report.waves] == ["cannot_tell", "cannot_tell"]
