@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .bounds import Bounds
-from .contents import JobRow, Rows
-from .drifting import Drift
 from .job import Job
+from .jobfile.contents import JobRow, Rows
+from .jobfile.outcomes import OperationRow
+from .jobfile.schema import Which
 from .operations import (
     DeleteBundle,
     DeleteChannel,
@@ -21,19 +21,19 @@ from .operations import (
     UnlinkDevice,
     UpdateChannel,
 )
-from .outcomes import OperationRow
 from .plan import Part, Plan, Reason
-from .planning import Options, Unknown
+from .planning.drafting import Options, Unknown
+from .planning.drifting import Drift
+from .planning.sources import Source, from_operations, read_operations
 from .radius import Thresholds
 from .report import Failures, Report, Run, Wave
-from .schema import Which
-from .sources import Source, from_operations, read_operations
-from .stopping import StopRules
+from .running.bounds import Bounds
+from .running.stopping import StopRules
 
 if TYPE_CHECKING:
-    from .columns import Kind
-    from .exporting import Summary, export
-    from .formats import Format
+    from .inventory.columns import Kind
+    from .inventory.exporting import Summary, export
+    from .inventory.formats import Format
 
 __all__ = [
     "Bounds",
@@ -82,6 +82,6 @@ def __getattr__(name: str) -> Any:
     if name not in {"Format", "Kind", "Summary", "export"}:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from . import exporting  # noqa: PLC0415
+    from .inventory import exporting  # noqa: PLC0415
 
     return getattr(exporting, name)

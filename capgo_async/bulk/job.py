@@ -13,27 +13,27 @@ import anyio
 
 from ..errors import AuthenticationError, DiskFull, JobError
 from ..ring import Caller
-from .bounds import Bounds, budgeted
-from .contents import JobRow, Rows
-from .drifting import Drift, find_drift
-from .execution import Executor, prepare
-from .facts import check, elsewhere_than, facts_of, of_another
-from .journal import Journal
-from .metering import Meter, seed
+from .jobfile.contents import JobRow, Rows
+from .jobfile.journal import Journal
+from .jobfile.outcomes import OperationRow
+from .jobfile.schema import Which
+from .jobfile.staging import Staging
 from .naming import give_name, locked
 from .operations import FormerState
-from .outcomes import OperationRow
 from .plan import Plan
-from .planning import Hear, Options, draw_up
+from .planning.drafting import Hear, Options, draw_up
+from .planning.drifting import Drift, find_drift
+from .planning.facts import check, elsewhere_than, facts_of, of_another
+from .planning.sources import Source
+from .planning.undoing import Undoing
 from .report import Report
 from .runner import Brakes, Progress, Runner
-from .schema import Which
-from .sources import Source
-from .staging import Staging
-from .stopping import StopRules, Watch
-from .undoing import Undoing
+from .running.bounds import Bounds, budgeted
+from .running.execution import Executor, prepare
+from .running.metering import Meter, seed
+from .running.stopping import StopRules, Watch
+from .running.waves import Pace, Waves
 from .verification import verify
-from .waves import Pace, Waves
 
 _BUILDING: Final = ".building"
 

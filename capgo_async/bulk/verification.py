@@ -7,11 +7,11 @@ from ..endpoints.devices import DeviceFilter
 from ..errors import DeviceNotFound
 from ..ring import Caller
 from .comparing import State, compare
+from .jobfile.schema import Verdict
 from .kinds import KINDS
-from .looking import look
 from .operations import TargetKind, UnlinkDevice
+from .planning.looking import look
 from .runner import Planned
-from .schema import Verdict
 
 PAGE: Final = 200
 SECOND_LOOK_SECONDS: Final = 60.0

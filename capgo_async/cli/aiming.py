@@ -6,9 +6,9 @@ from typing import Annotated
 from typer import Option
 
 from ..bulk import Operation, from_operations
-from ..bulk.everywhere import in_every_app
 from ..bulk.forms import Form
-from ..bulk.sources import read_rows
+from ..bulk.planning.everywhere import in_every_app
+from ..bulk.planning.sources import read_rows
 from ..errors import ConfigurationError
 from .changing import Intended
 from .group import Group

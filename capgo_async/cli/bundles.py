@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ..bulk import from_operations
-from ..bulk.everywhere import Pruning, old_bundles
 from ..bulk.forms import DELETING_BUNDLES, PROMOTING, describing
 from ..bulk.operations import DeleteBundle, PromoteBundle, SetBundleMetadata
+from ..bulk.planning.everywhere import Pruning, old_bundles
 from ..bulk.report import ExitCode, counted
 from ..client import CapgoClient
 from ..endpoints.bundles import BundleMetadata, NewBundle

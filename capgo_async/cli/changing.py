@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from ..bulk import Job, Source
-from ..bulk.columns import Kind
+from ..bulk.inventory.columns import Kind
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
 from ..ring import Caller

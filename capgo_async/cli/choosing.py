@@ -5,9 +5,9 @@ from typing import Annotated, NamedTuple
 
 from typer import Option
 
-from ..bulk.choosing import Choice, ChosenDevices, check_clause
-from ..bulk.inventory import Tally
-from ..bulk.stopping import read_share
+from ..bulk.inventory.choosing import Choice, ChosenDevices, check_clause
+from ..bulk.inventory.taking import Tally
+from ..bulk.running.stopping import read_share
 from ..errors import ConfigurationError
 from ..ring import Caller
 from .group import Group

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..bulk import LinkDevice, RenewDevice, UnlinkDevice, read_operations
-from ..bulk.inventory import Tally
+from ..bulk.inventory.taking import Tally
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from .changing import change_many

@@ -9,10 +9,10 @@ from typing import Annotated
 import anyio
 import typer
 
-from ..bulk.columns import Kind
-from ..bulk.exporting import BUILDING, Summary, export, inventory
-from ..bulk.formats import Format, check_format, format_of, lines_of
-from ..bulk.inventory import Tally
+from ..bulk.inventory.columns import Kind
+from ..bulk.inventory.exporting import BUILDING, Summary, export, inventory
+from ..bulk.inventory.formats import Format, check_format, format_of, lines_of
+from ..bulk.inventory.taking import Tally
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from ..ring import Caller

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from ..bulk import from_operations
-from ..bulk.everywhere import in_every_organization
 from ..bulk.forms import REMOVING_MEMBERS
+from ..bulk.planning.everywhere import in_every_organization
+from ..bulk.planning.sources import read_rows
 from ..bulk.report import ExitCode
-from ..bulk.sources import read_rows
 from ..errors import ConfigurationError
 from .aiming import Aim, nothing_more
 from .asking import ask_before

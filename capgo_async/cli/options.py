@@ -11,7 +11,7 @@ import msgspec
 from typer import Argument, Option
 
 from ..bulk import Options, Thresholds, Unknown
-from ..bulk.stopping import read_share
+from ..bulk.running.stopping import read_share
 from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError

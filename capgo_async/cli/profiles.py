@@ -27,7 +27,7 @@ import msgspec
 import platformdirs
 
 from ..bulk import Thresholds
-from ..bulk.stopping import read_share
+from ..bulk.running.stopping import read_share
 from ..errors import ConfigurationError
 
 FILE_VARIABLE: Final = "CAPGO_CONFIG"

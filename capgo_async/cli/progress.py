@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from ..bulk import Job
-from ..bulk.inventory import Tally
+from ..bulk.inventory.taking import Tally
 from ..bulk.report import counted
 from ..bulk.runner import Done, Failed
 from ..limits import ScopeKind

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ..bulk import Job, Plan, Report, Rows
-from ..bulk.exporting import Summary
+from ..bulk.inventory.exporting import Summary
 from ..bulk.plan import time_of
 from ..bulk.report import counted, exit_code
 from ..limits import server_limits

@@ -7,8 +7,8 @@ from typing import Annotated, Final, NamedTuple
 from typer import Option
 
 from ..bulk import Bounds, StopRules
-from ..bulk.bounds import moment
-from ..bulk.stopping import read_share
+from ..bulk.running.bounds import moment
+from ..bulk.running.stopping import read_share
 from ..errors import ConfigurationError
 from .group import Group
 from .moments import read_duration, read_moment

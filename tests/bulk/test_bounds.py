@@ -13,7 +13,7 @@ from virtual_time import in_virtual_time
 from capgo_async import KeyRing, errors
 from capgo_async.budget import Budget
 from capgo_async.bulk import Bounds, Job, Report, Which, read_operations
-from capgo_async.bulk.bounds import in_words
+from capgo_async.bulk.running.bounds import in_words
 from capgo_async.gates import Fate
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.pacing import Pacer

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, UnlinkDevice
-from capgo_async.bulk.choosing import Choice, ChosenDevices, check_clause, chosen_rows, is_in_sample, only_devices
+from capgo_async.bulk.inventory.choosing import Choice, ChosenDevices, check_clause, chosen_rows, is_in_sample, only_devices
 from capgo_async.errors import ConfigurationError, InputError, JobError
 from capgo_async.sandbox import Sandbox
 
@@ -131,7 +131,7 @@ def test_a_clause_runs_on_an_inventory_that_it_cannot_write(monkeypatch: pytest.
         found.append("watched")
         return chosen_rows(connection, *arguments)  # type: ignore[arg-type]  # as they came
 
-    monkeypatch.setattr("capgo_async.bulk.choosing.chosen_rows", watch)
+    monkeypatch.setattr("capgo_async.bulk.inventory.choosing.chosen_rows", watch)
 
     @in_virtual_time
     async def run() -> None:

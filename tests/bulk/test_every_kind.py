@@ -12,7 +12,6 @@ from virtual_time import in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings, errors
 from capgo_async.bulk import Job, Options, Report, Rows, Which, from_operations
-from capgo_async.bulk.execution import calls_of
 from capgo_async.bulk.kinds import KINDS
 from capgo_async.bulk.operations import (
     DeleteBundle,
@@ -28,6 +27,7 @@ from capgo_async.bulk.operations import (
     change_of,
     operation_of,
 )
+from capgo_async.bulk.running.execution import calls_of
 from capgo_async.limits import ScopeKind
 from capgo_async.sandbox import Sandbox, Settings, fleet
 from capgo_async.sandbox.apps import Override

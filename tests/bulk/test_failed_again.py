@@ -9,8 +9,8 @@ from virtual_time import in_virtual_time
 
 from capgo_async import errors
 from capgo_async.bulk import Bounds, Job, Report, StopRules, Which, from_operations, read_operations
+from capgo_async.bulk.jobfile.schema import Outcome
 from capgo_async.bulk.operations import DeleteChannel, LinkDevice
-from capgo_async.bulk.schema import Outcome
 from capgo_async.requester import RetryPolicy
 from capgo_async.sandbox import Sandbox
 

@@ -19,11 +19,11 @@ from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses
 from virtual_time import in_virtual_time, run_in_virtual_time
 
 from capgo_async import CapgoClient, DeviceFilter, KeyRing, models
-from capgo_async.bulk.columns import TABLES, Kind
-from capgo_async.bulk.exporting import Summary, export, inventory
-from capgo_async.bulk.formats import Format
-from capgo_async.bulk.inventory import PAGE, UNSETTLED, UNSTABLE, Tally, _moment_before
-from capgo_async.bulk.shelf import InventoryFile
+from capgo_async.bulk.inventory.columns import TABLES, Kind
+from capgo_async.bulk.inventory.exporting import Summary, export, inventory
+from capgo_async.bulk.inventory.formats import Format
+from capgo_async.bulk.inventory.shelf import InventoryFile
+from capgo_async.bulk.inventory.taking import PAGE, UNSETTLED, UNSTABLE, Tally, _moment_before
 from capgo_async.errors import ConfigurationError, JobError, ListingError, PermissionDenied
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow, device_limits
 from capgo_async.paging import MASKED_EMPTY

@@ -14,10 +14,10 @@ from virtual_time import in_virtual_time, run_in_virtual_time
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Options, Report, read_operations
 from capgo_async.bulk.database import Database
-from capgo_async.bulk.journal import Journal
-from capgo_async.bulk.records import check_format
+from capgo_async.bulk.jobfile.journal import Journal
+from capgo_async.bulk.jobfile.records import check_format
+from capgo_async.bulk.jobfile.schema import FORMAT
 from capgo_async.bulk.report import ExitCode, exit_code
-from capgo_async.bulk.schema import FORMAT
 from capgo_async.errors import AuthenticationError, DiskFull, JobError, NotConnected
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import DEVELOPER_KEY

@@ -16,7 +16,7 @@ from fleet import links_of, relink_everything
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Report, read_operations
-from capgo_async.bulk.schema import Outcome
+from capgo_async.bulk.jobfile.schema import Outcome
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox, Settings, fleet
 from capgo_async.sandbox.faults import parse
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY

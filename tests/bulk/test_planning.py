@@ -19,7 +19,7 @@ from capgo_async.bulk import (
     read_operations,
 )
 from capgo_async.bulk.operations import Former, FormerState, inverse
-from capgo_async.bulk.planning import KEPT_REASONS
+from capgo_async.bulk.planning.drafting import KEPT_REASONS
 from capgo_async.errors import InputError, JobError
 from capgo_async.sandbox import Sandbox
 

@@ -8,8 +8,8 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, errors
 from capgo_async.bulk import Job, read_operations
-from capgo_async.bulk.journal import Journal
-from capgo_async.bulk.metering import seed
+from capgo_async.bulk.jobfile.journal import Journal
+from capgo_async.bulk.running.metering import seed
 from capgo_async.ring import KeyRing
 from capgo_async.sandbox import Binding, Sandbox, Settings, World, fleet, thresholds
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY

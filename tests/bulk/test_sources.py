@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
-from capgo_async.bulk.sources import Kind, Source, from_operations, read_operations
+from capgo_async.bulk.planning.sources import Kind, Source, from_operations, read_operations
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
 APP = "com.example.app"

@@ -23,6 +23,7 @@ from virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
 from capgo_async.bulk import Job, Options, Report, Which, from_operations
+from capgo_async.bulk.jobfile.schema import Outcome, Verdict
 from capgo_async.bulk.operations import (
     Change,
     DeleteBundle,
@@ -38,7 +39,6 @@ from capgo_async.bulk.operations import (
     UpdateChannel,
     operation_of,
 )
-from capgo_async.bulk.schema import Outcome, Verdict
 from capgo_async.errors import ConnectionLost, SafetyStop
 from capgo_async.sandbox import Arrival, Reply, Sandbox, Settings, fleet, parameters, thresholds
 from capgo_async.sandbox.faults import Faults, parse

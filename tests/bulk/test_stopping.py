@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capgo_async.bulk.runner import Done, Failed, Settled
-from capgo_async.bulk.stopping import StopRules, Watch, read_share
+from capgo_async.bulk.running.stopping import StopRules, Watch, read_share
 
 OFF = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
 GOOD = Done()

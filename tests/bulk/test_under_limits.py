@@ -11,7 +11,8 @@ import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, statuses, write_csv
 from virtual_time import in_virtual_time, run_in_virtual_time
 
-from capgo_async.bulk import Job, Report, metering, read_operations
+from capgo_async.bulk import Job, Report, read_operations
+from capgo_async.bulk.running import metering
 from capgo_async.endpoints.bundles import list_bundles
 from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
 from capgo_async.sandbox import AccessLine, Sandbox

@@ -7,8 +7,8 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, csv_of, served
 
-from capgo_async.bulk.choosing import is_in_sample
-from capgo_async.bulk.stopping import read_share
+from capgo_async.bulk.inventory.choosing import is_in_sample
+from capgo_async.bulk.running.stopping import read_share
 
 OTHER = "com.example.app02"
 IOS = ("--where", "platform = 'ios'")

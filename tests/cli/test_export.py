@@ -17,8 +17,8 @@ from cli.served import APP, KEY, Served, command, environment, served
 from fleet import client_of, sandbox_of
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk import exporting
-from capgo_async.bulk.inventory import Tally
+from capgo_async.bulk.inventory import exporting
+from capgo_async.bulk.inventory.taking import Tally
 from capgo_async.cli.progress import Reading
 from capgo_async.cli.speech import Speech
 from capgo_async.limits import ScopeKind

@@ -17,8 +17,8 @@ from typer.testing import Result
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Which, read_operations
-from capgo_async.bulk.journal import Journal
-from capgo_async.bulk.records import Measures
+from capgo_async.bulk.jobfile.journal import Journal
+from capgo_async.bulk.jobfile.records import Measures
 from capgo_async.bulk.runner import Done, Failed
 from capgo_async.cli import commands, progress
 from capgo_async.cli.progress import Follower

@@ -1,0 +1,1 @@
+"""Inventories: everything that an account shows, taken completely, and written to files."""

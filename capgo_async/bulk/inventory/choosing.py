@@ -1,0 +1,162 @@
+"""Choosing devices: a clause that SQLite runs over an inventory, and a sample that stays the same."""
+
+import hashlib
+import math
+import re
+import sqlite3
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ...errors import ConfigurationError, InputError
+from ...ring import Caller
+from ..database import Database, Mode
+from ..operations import LinkDevice, Operation, Row, UnlinkDevice
+from ..planning.sources import BATCH, from_operations
+from ..report import counted
+from .columns import TABLES, Kind
+from .exporting import Summary, inventory
+from .shelf import BATCH as READ
+from .taking import Tally
+
+_TABLE: Final = TABLES[Kind.DEVICES]
+_COLUMNS: Final = f"The columns are {', '.join(_TABLE.names)}."
+_TEXTS: Final = re.compile(r"'(?:[^']|'')*'")
+_NAMES: Final = re.compile(r'"((?:[^"]|"")*)"')
+_ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_TRANSACTION})
+_FORBIDDEN: Final = frozenset({"load_extension", "random", "randomblob"})
+"""The last two would choose others each time."""
+_HASHES: Final = 1 << 256
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices: of `apps`, or of all that the keys see, those for which `where` holds, and a `sample` of these."""
+
+    apps: tuple[str, ...] = ()
+    where: str | None = None
+    sample: Fraction | None = None
+
+    def __str__(self) -> str:
+        words = ["the devices of", ", ".join(self.apps) or "all apps"]
+        if self.where is not None:
+            words += ["where", self.where]
+        if self.sample is not None:
+            words.append(f"(a sample of {float(self.sample):.6g})")
+        return " ".join(words)
+
+
+def is_in_sample(device_id: str, share: Fraction) -> bool:
+    """Tell whether a device belongs to a sample: always the same ones, and those of a smaller one to every larger one."""
+    return int.from_bytes(hashlib.sha256(device_id.encode()).digest()) < math.ceil(share * _HASHES)
+
+
+def check_clause(clause: str) -> None:
+    """Raise `ConfigurationError` for a clause that SQLite does not understand, or that asks for more than the devices."""
+    for name in _NAMES.findall(_TEXTS.sub("", clause)):
+        if name.lower() not in _TABLE.names:
+            # SQLite takes it for text otherwise, which is never what was meant.
+            message = f'the clause has "{name}" in double quotes, which is no column; text stands in single quotes. {_COLUMNS}'
+            raise ConfigurationError(message)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE {_TABLE.name} ({', '.join(_TABLE.names)}, PRIMARY KEY ({', '.join(_TABLE.key)}))")
+        connection.set_authorizer(only_devices)
+        chosen_rows(connection, clause, ("", ""), 0)
+
+
+def only_devices(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
+    """Let SQLite read the one table and call functions, and nothing else."""
+    if action in _ALLOWED or (action == sqlite3.SQLITE_READ and first == _TABLE.name):
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_FUNCTION and second not in _FORBIDDEN:
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def chosen_rows(connection: sqlite3.Connection, clause: str, last: Sequence[str], size: int) -> list[tuple[str, str]]:
+    """Return up to `size` devices behind the `last` for which `clause` holds; raises `ConfigurationError` for a bad one."""
+    # Within CASE no bracket of the clause can close one of ours; on lines of its own no comment can hide one.
+    statement = f"""
+        SELECT app_id, device_id FROM {_TABLE.name}
+        WHERE (app_id, device_id) > (:app_id, :device_id) AND (CASE WHEN
+            {clause}
+        THEN 1 END) ORDER BY app_id, device_id LIMIT :size
+    """
+    try:
+        return connection.execute(statement, {"app_id": last[0], "device_id": last[1], "size": size}).fetchall()
+    except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError, ValueError) as error:
+        message = f"the clause {clause!r} cannot be: {error}. {_COLUMNS}"
+        raise ConfigurationError(message) from error
+
+
+class ChosenDevices:
+    """The rows that a `Choice` makes of an inventory that is taken for it; a `Source`.
+
+    `channel` is where they are linked to, `None` to unlink them. Without a `client` there is only what it asks for, to find the
+    job that was made of it. `summary` is what the inventory came to, once it was taken.
+    """
+
+    def __init__(self, choice: Choice, channel: str | None, client: Caller | None, tally: Tally | None = None) -> None:
+        if choice.where is not None:
+            check_clause(choice.where)
+        self.name = str(choice)
+        self.summary: Summary | None = None
+        self._choice = choice
+        self._channel = channel
+        self._client = client
+        self._tally = tally
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of what is asked for: an inventory is another one each time."""
+        return hashlib.sha256(msgspec.json.encode(self.asked)).hexdigest()
+
+    @property
+    def asked(self) -> dict[str, str | None]:
+        """Return what was asked for."""
+        sample = self._choice.sample
+        return {
+            "kind": (UnlinkDevice if self._channel is None else LinkDevice).__name__,
+            "apps": " ".join(sorted(set(self._choice.apps))) or None,
+            "where": self._choice.where,
+            "sample": None if sample is None else str(sample),
+            "channel": self._channel,
+        }
+
+    async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
+        """Take the inventory, and yield the rows of the chosen devices; raises `InputError` where there are none."""
+        if self._client is None:
+            return
+        chosen = False
+        with tempfile.TemporaryDirectory(prefix="capgo-choice-") as directory:
+            path = Path(directory, "inventory")
+            taking = inventory(path, Kind.DEVICES, client=self._client, apps=self._choice.apps, tally=self._tally)
+            async with taking as (_, self.summary), aclosing(self._operations(path)) as operations:
+                async for rows in from_operations(operations).batches(size):
+                    chosen = True
+                    yield rows
+        if not chosen:
+            message = f"{self.name}: none of {counted(self.summary.rows, 'device')}. Nothing would change."
+            raise InputError(message)
+
+    async def _operations(self, path: Path) -> AsyncGenerator[Operation, None]:
+        database = Database(path, Mode.READ_ONLY)
+        try:
+            await database.run(lambda connection: connection.set_authorizer(only_devices))
+            last = ("", "")
+            while rows := await database.run(chosen_rows, self._choice.where or "TRUE", last, READ):
+                last = rows[-1]
+                for app_id, device_id in rows:
+                    if self._choice.sample is None or is_in_sample(device_id, self._choice.sample):
+                        yield self._operation(app_id, device_id)
+        finally:
+            await database.aclose()
+
+    def _operation(self, app_id: str, device_id: str) -> Operation:
+        if self._channel is None:
+            return UnlinkDevice(app_id=app_id, device_id=device_id)
+        return LinkDevice(app_id=app_id, device_id=device_id, channel=self._channel)

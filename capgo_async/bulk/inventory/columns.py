@@ -1,0 +1,111 @@
+"""What an inventory holds of each kind of thing: one flat table, made from the fields of its model."""
+
+import enum
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ...models import App, Bundle, BundleReference, Channel, Device
+
+
+class Kind(enum.StrEnum):
+    """What an inventory is of; also the name of its table."""
+
+    DEVICES = "devices"
+    CHANNELS = "channels"
+    BUNDLES = "bundles"
+    APPS = "apps"
+
+
+class Form(enum.StrEnum):
+    """What the values of a column are; `JSON` is text that holds what is nested."""
+
+    TEXT = "TEXT"
+    INTEGER = "INTEGER"
+    REAL = "REAL"
+    BOOLEAN = "BOOLEAN"
+    JSON = "JSON"
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column, and how its value is taken from a row."""
+
+    name: str
+    form: Form
+    read: Callable[[Any], Any]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of one kind; those of the `key` come first and tell its rows apart."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all columns."""
+        return tuple(column.name for column in self.columns)
+
+    def values(self, app_id: str, row: msgspec.Struct) -> tuple[Any, ...]:
+        """Return what is stored of `row`, which was found in `app_id`; the list of apps is that of no app."""
+        app, *others = (column.read(row) for column in self.columns)
+        return (app_id or app, *others)
+
+    def told(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Return stored values as what they mean: truth values are stored as numbers."""
+        return tuple(
+            bool(value) if column.form is Form.BOOLEAN and value is not None else value
+            for column, value in zip(self.columns, values, strict=True)
+        )
+
+
+def _columns(model: type[msgspec.Struct], key: Sequence[str], left_out: Sequence[str] = ()) -> tuple[Column, ...]:
+    types_of = typing.get_type_hints(model)
+    names = [*key, *(name for name in model.__struct_fields__ if name not in {*key, *left_out})]
+    return tuple(column for name in names for column in _columns_of(name, types_of[name]))
+
+
+def _columns_of(name: str, annotation: object) -> Iterator[Column]:
+    found = set(typing.get_args(annotation)) if isinstance(annotation, types.UnionType) else {annotation}
+    found.discard(types.NoneType)
+    if found == {BundleReference}:
+        for part, form in (("id", Form.INTEGER), ("name", Form.TEXT)):
+            yield Column(name=f"{name}_{part}", form=form, read=_part(name, part))
+        return
+    forms = {bool: Form.BOOLEAN, int: Form.INTEGER, float: Form.REAL, str: Form.TEXT}
+    form = next((form for type_, form in forms.items() if found == {type_}), Form.TEXT if str in found else Form.JSON)
+    yield Column(name=name, form=form, read=_field(name, form, mixed=len(found) > 1))
+
+
+def _part(name: str, part: str) -> Callable[[Any], Any]:
+    return lambda row: getattr(getattr(row, name), part, None)
+
+
+def _field(name: str, form: Form, *, mixed: bool) -> Callable[[Any], Any]:
+    def as_json(row: Any) -> str | None:
+        value = getattr(row, name)
+        return value if value is None or (mixed and isinstance(value, str)) else msgspec.json.encode(value).decode()
+
+    return as_json if form is Form.JSON or mixed else lambda row: getattr(row, name)
+
+
+_DEVICE_ID: Final = Column(name="device_id", form=Form.TEXT, read=lambda row: row.device_id.lower())
+_LOWEST_VERSION: Final = Column(name="min_update_version", form=Form.TEXT, read=lambda row: row.min_update_version)
+_SPELLINGS: Final = ("min_update_version_modern", "min_update_version_seed")
+
+_APP, *_OTHERS_OF_DEVICE = _columns(Device, ("app_id",), left_out=("device_id",))
+
+TABLES: Final = {
+    Kind.DEVICES: Table(name="devices", key=("app_id", "device_id"), columns=(_APP, _DEVICE_ID, *_OTHERS_OF_DEVICE)),
+    Kind.CHANNELS: Table(name="channels", key=("app_id", "id"), columns=_columns(Channel, ("app_id", "id", "name"))),
+    Kind.BUNDLES: Table(
+        name="bundles",
+        key=("app_id", "id"),
+        columns=(*_columns(Bundle, ("app_id", "id", "name"), left_out=_SPELLINGS), _LOWEST_VERSION),
+    ),
+    Kind.APPS: Table(name="apps", key=("app_id",), columns=_columns(App, ("app_id",))),
+}

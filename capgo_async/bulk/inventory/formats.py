@@ -1,0 +1,155 @@
+"""What an inventory is written as: JSON Lines, CSV, SQLite, Parquet."""
+
+import csv
+import enum
+import errno
+import importlib.util
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from ...errors import ConfigurationError, DiskFull, JobError
+from .columns import Form, Table
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+class Format(enum.StrEnum):
+    """What an inventory is written as."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    SQLITE = "sqlite"
+    PARQUET = "parquet"
+
+
+_SUFFIXES: Final[Mapping[str, Format]] = {
+    ".jsonl": Format.JSONL,
+    ".csv": Format.CSV,
+    ".sqlite": Format.SQLITE,
+    ".db": Format.SQLITE,
+    ".parquet": Format.PARQUET,
+}
+
+
+def format_of(path: Path) -> Format:
+    """Return the format that the name of a file asks for; raises `ConfigurationError` for a name that asks for none."""
+    found = _SUFFIXES.get(path.suffix.lower())
+    if found is None:
+        message = f"{path}: the name ends with none of {', '.join(_SUFFIXES)}; name the --format"
+        raise ConfigurationError(message)
+    return found
+
+
+def check_format(chosen: Format) -> None:
+    """Raise `ConfigurationError` where what a format needs is not installed."""
+    if chosen is Format.PARQUET and importlib.util.find_spec("pyarrow") is None:
+        message = "Parquet is written by pyarrow, which is not installed: pip install 'capgo-async[parquet]'"
+        raise ConfigurationError(message)
+
+
+class Writer(Protocol):
+    """What takes rows; nothing is complete before `close`."""
+
+    def write(self, rows: Rows) -> None:
+        """Write some rows."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left."""
+        ...
+
+
+def lines_of(chosen: Format, table: Table) -> "JsonLines | CsvLines":
+    """Return what makes text of rows, for the formats that are text."""
+    return CsvLines(table) if chosen is Format.CSV else JsonLines(table)
+
+
+class JsonLines:
+    """Makes an object of each row; what is nested is nested."""
+
+    head: Sequence[str] = ()
+
+    def __init__(self, table: Table) -> None:
+        self._names = table.names
+        self._nested = [place for place, column in enumerate(table.columns) if column.form is Form.JSON]
+        self._encode = msgspec.json.Encoder().encode
+
+    def __call__(self, rows: Rows) -> Iterator[str]:
+        """Yield a line for each row."""
+        for row in rows:
+            values = list(row)
+            for place in self._nested:
+                values[place] = None if values[place] is None else msgspec.Raw(values[place].encode())
+            yield self._encode(dict(zip(self._names, values, strict=True))).decode()
+
+
+class CsvLines:
+    """Makes a record of each row, as RFC 4180 has it; nothing stands for null."""
+
+    def __init__(self, table: Table) -> None:
+        self.head = (",".join(table.names),)
+
+    def __call__(self, rows: Rows) -> Iterator[str]:
+        """Yield a record for each row."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="")
+        for row in rows:
+            writer.writerow(("true" if value else "false") if isinstance(value, bool) else value for value in row)
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+
+
+class TextWriter:
+    """Writes lines to a file."""
+
+    def __init__(self, path: Path, lines: JsonLines | CsvLines) -> None:
+        self._lines = lines
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._put(lines.head)
+
+    def write(self, rows: Rows) -> None:
+        """Write some rows."""
+        self._put(self._lines(rows))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _put(self, lines: Iterable[str]) -> None:
+        self._file.writelines(f"{line}\n" for line in lines)
+
+
+class ParquetWriter:
+    """Writes row groups; what the export came to is in the file's metadata under `capgo_async`."""
+
+    def __init__(self, path: Path, table: Table, metadata: bytes) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - large, and of an extra
+        from pyarrow import parquet  # noqa: PLC0415
+
+        forms = {Form.INTEGER: pa.int64(), Form.REAL: pa.float64(), Form.BOOLEAN: pa.bool_()}
+        columns = [(column.name, forms.get(column.form, pa.string())) for column in table.columns]
+        self._schema: pa.Schema = pa.schema(columns, metadata={"capgo_async": metadata})
+        self._table = pa.Table
+        self._array = pa.array
+        self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
+
+    def write(self, rows: Rows) -> None:
+        """Write some rows as one group."""
+        arrays = [self._array(values, type_) for values, type_ in zip(zip(*rows, strict=True), self._schema.types, strict=True)]
+        self._writer.write_table(self._table.from_arrays(arrays, schema=self._schema))
+
+    def close(self) -> None:
+        """Write what tells where the groups are."""
+        self._writer.close()
+
+
+def refused_by_disk(path: Path, error: OSError) -> JobError:
+    """Return what to raise where a file cannot be written."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFull(f"no room for {path}: free some, then repeat the command")
+    return JobError(f"cannot write {path}: {error.strerror or error}")

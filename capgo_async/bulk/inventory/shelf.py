@@ -1,0 +1,231 @@
+"""The file of an inventory while it is taken: SQLite, so that an interrupted one goes on where it stopped."""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from ...errors import JobError
+from ..database import Database, Mode
+from .columns import TABLES, Form, Kind, Table
+from .taking import Finding, Standing
+
+BATCH: Final = 2000
+"""Rows that are read back at once."""
+
+_FORMAT: Final = 1
+_APPLICATION_ID: Final = 0x43704976
+_TYPES: Final = {Form.JSON: "TEXT"}
+_TABLES: Final = (
+    "CREATE TABLE binding (format INTEGER, base_url TEXT, kind TEXT, apps TEXT)",
+    "CREATE TABLE standings (app_id TEXT PRIMARY KEY, began_at TEXT, standing TEXT)",
+    """
+    CREATE TABLE export (
+        app_id TEXT PRIMARY KEY, base_url TEXT, began_at TEXT, ended_at TEXT, rows INTEGER,
+        scanned BOOLEAN, changes_passed BOOLEAN, end_checked BOOLEAN, passes INTEGER, caveats TEXT
+    )
+    """,
+)
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an inventory is of: it goes on for the same only. No `apps` are all that the keys can see."""
+
+    base_url: str
+    kind: Kind
+    apps: tuple[str, ...] = ()
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found and done in one app: a line of the table `export`; that of the list of apps has an empty `app_id`."""
+
+    app_id: str
+    base_url: str
+    began_at: str
+    ended_at: str
+    rows: int
+    scanned: bool
+    changes_passed: bool
+    end_checked: bool
+    passes: int
+    caveats: tuple[str, ...]
+
+    @property
+    def held(self) -> bool:
+        """Tell whether all three checks held."""
+        return self.scanned and self.changes_passed and self.end_checked
+
+
+class InventoryFile:
+    """An inventory on disk. Each batch of rows is kept together with how far the scan is, or not at all."""
+
+    def __init__(self, database: Database, binding: Binding) -> None:
+        self._database = database
+        self._binding = binding
+        self.table: Table = TABLES[binding.kind]
+
+    @classmethod
+    async def open(cls, path: Path, binding: Binding) -> Self:
+        """Begin an inventory at `path`, or go on with the one that is there; raises `JobError` for one of something else."""
+        database = Database(path, Mode.CREATE, called="working file of an export")
+        try:
+            await database.configure("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL")
+            await database.run(_bind, path, TABLES[binding.kind], binding)
+        except BaseException:
+            await database.aclose()
+            raise
+        return cls(database, binding)
+
+    async def settled(self) -> set[str]:
+        """Return the apps that are done."""
+        return await self._database.run(_settled)
+
+    async def begin(self, app_id: str) -> Standing | None:
+        """Note that an app is begun, or return how far its scan is."""
+        return await self._database.run(_begin, app_id)
+
+    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
+        """Keep rows in place of older ones, and how far the scan is; return how many nobody had seen."""
+        return await self._database.run(_add, self.table, app_id, rows, standing)
+
+    async def keep_only(self, app_id: str, keys: set[Any]) -> None:
+        """Forget the other rows of an app, or with an empty id of all."""
+        await self._database.run(_keep_only, self.table, app_id, keys)
+
+    async def keep_apps(self, apps: set[str]) -> None:
+        """Forget all other apps, and what was done in them."""
+        await self._database.run(_keep_apps, self.table, apps)
+
+    async def settle(self, finding: Finding) -> None:
+        """Note that an app is done."""
+        await self._database.run(_settle, self.table, self._binding, finding)
+
+    async def count(self) -> int:
+        """Return how many rows there are."""
+        return await self._database.run(_count, self.table)
+
+    async def exported(self) -> list[Exported]:
+        """Return what was done, app by app."""
+        return await self._database.run(_exported)
+
+    async def batches(self, size: int = BATCH) -> AsyncIterator[list[tuple[Any, ...]]]:
+        """Yield all rows in the order of their keys, some at a time."""
+        last: tuple[Any, ...] = ()
+        while rows := await self._database.run(_rows, self.table, last, size):
+            last = rows[-1][: len(self.table.key)]
+            yield [self.table.told(row) for row in rows]
+
+    async def copy_to(self, path: Path) -> None:
+        """Write a database of its own to `path`: the rows and the table `export`, and nothing of how they came there."""
+        await self._database.configure(f"VACUUM INTO {_quoted(path)}")
+        copy = Database(path)
+        try:
+            await copy.configure("DROP TABLE binding", "DROP TABLE standings", "PRAGMA journal_mode = DELETE")
+        finally:
+            await copy.aclose()
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await self._database.aclose()
+
+
+def _quoted(path: Path) -> str:
+    text = os.fspath(path).replace("'", "''")
+    return f"'{text}'"
+
+
+def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: Binding) -> None:
+    (known,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    wanted = (_FORMAT, binding.base_url, str(binding.kind), msgspec.json.encode(binding.apps).decode())
+    if not known:
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        columns = ", ".join(f"{column.name} {_TYPES.get(column.form, str(column.form))}" for column in table.columns)
+        for statement in _TABLES:
+            connection.execute(statement)
+        connection.execute(f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({', '.join(table.key)})) WITHOUT ROWID")
+        connection.execute("INSERT INTO binding VALUES (?, ?, ?, ?)", wanted)
+        return
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != _APPLICATION_ID or connection.execute("SELECT * FROM binding").fetchall() != [wanted]:
+        message = f"{path} belongs to another export, which did not end: delete it, or choose another output"
+        raise JobError(message)
+
+
+def _settled(connection: sqlite3.Connection) -> set[str]:
+    return {app_id for (app_id,) in connection.execute("SELECT app_id FROM export")}
+
+
+def _begin(connection: sqlite3.Connection, app_id: str) -> Standing | None:
+    connection.execute("INSERT OR IGNORE INTO standings VALUES (?, ?, NULL)", (app_id, _now()))
+    (found,) = connection.execute("SELECT standing FROM standings WHERE app_id = ?", (app_id,)).fetchone()
+    return None if found is None else msgspec.json.decode(found, type=Standing)
+
+
+def _add(
+    connection: sqlite3.Connection, table: Table, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None
+) -> int:
+    values = [table.values(app_id, row) for row in rows]
+    places = ", ".join("?" * len(table.columns))
+    unseen = connection.executemany(f"INSERT OR IGNORE INTO {table.name} VALUES ({places})", values).rowcount
+    if unseen < len(values):
+        connection.executemany(f"INSERT OR REPLACE INTO {table.name} VALUES ({places})", values)
+    if standing is not None:
+        told = msgspec.json.encode(standing).decode()
+        connection.execute("UPDATE standings SET standing = ? WHERE app_id = ?", (told, app_id))
+    return unseen
+
+
+def _keep_only(connection: sqlite3.Connection, table: Table, app_id: str, keys: set[Any]) -> None:
+    key = table.key[-1]
+    wanted = connection.execute(f"SELECT {key} FROM {table.name} WHERE ?1 IN ('', app_id)", (app_id,)).fetchall()
+    gone = [(value, app_id) for (value,) in wanted if value not in keys]
+    connection.executemany(f"DELETE FROM {table.name} WHERE {key} = ?1 AND ?2 IN ('', app_id)", gone)
+
+
+def _keep_apps(connection: sqlite3.Connection, table: Table, apps: set[str]) -> None:
+    known = connection.execute("SELECT app_id FROM standings").fetchall()
+    for name in (table.name, "standings", "export"):
+        connection.executemany(f"DELETE FROM {name} WHERE app_id = ?", [app for app in known if app[0] not in apps])
+
+
+def _settle(connection: sqlite3.Connection, table: Table, binding: Binding, finding: Finding) -> None:
+    found = connection.execute("SELECT began_at FROM standings WHERE app_id = ?", (finding.app_id,)).fetchone()
+    now = _now()
+    rows = finding.rows
+    if rows is None:
+        counting = f"SELECT count(*) FROM {table.name} WHERE ?1 IN ('', app_id)"
+        (rows,) = connection.execute(counting, (finding.app_id,)).fetchone()
+    checks = (finding.scanned, finding.changes_passed, finding.end_checked, finding.passes)
+    caveats = msgspec.json.encode(finding.caveats).decode()
+    connection.execute(
+        "INSERT OR REPLACE INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (finding.app_id, binding.base_url, found[0] if found else now, now, rows, *checks, caveats),
+    )
+
+
+def _count(connection: sqlite3.Connection, table: Table) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()
+    return int(count)
+
+
+def _exported(connection: sqlite3.Connection) -> list[Exported]:
+    names = Exported.__struct_fields__
+    rows = connection.execute(f"SELECT {', '.join(names)} FROM export ORDER BY app_id")
+    told = (dict(zip(names, row, strict=True)) for row in rows)
+    return [msgspec.convert({**row, "caveats": msgspec.json.decode(row["caveats"])}, Exported, strict=False) for row in told]
+
+
+def _rows(connection: sqlite3.Connection, table: Table, last: tuple[Any, ...], size: int) -> list[tuple[Any, ...]]:
+    key = ", ".join(table.key)
+    behind = f"WHERE ({key}) > ({', '.join('?' * len(last))})" if last else ""
+    return connection.execute(
+        f"SELECT {', '.join(table.names)} FROM {table.name} {behind} ORDER BY {key} LIMIT ?", (*last, size)
+    ).fetchall()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

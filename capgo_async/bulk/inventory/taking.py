@@ -1,0 +1,299 @@
+"""An inventory: everything of one kind in many apps, and what was done to see all of it while it changes (contract G3).
+
+Sees the file through a protocol, and the server through a caller.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
+
+import anyio
+import msgspec
+
+from ...endpoints.devices import DeviceFilter
+from ...errors import CapgoError, ListingError
+from ...models import Device, parse_timestamp
+from ...paging import MASKED_EMPTY, NO_ORDER, PAGE_ROWS, Listing
+from ...requester import raw_responses
+from ...ring import Caller
+from .columns import TABLES, Kind
+
+PAGE: Final = 200
+"""Devices a page."""
+APPS_AT_ONCE: Final = 8
+LIST_OF_APPS: Final = ""
+"""What stands for the app where the apps themselves are listed."""
+
+_OVERLAP: Final = timedelta(minutes=2)
+"""How far a pass over what changed reaches back behind the newest change that was known: writes may be seen late."""
+_ROUNDS: Final = 5
+"""How often devices that changed are looked for, while each time some come to light that nobody had seen."""
+_PASSES: Final = 3
+"""How often a list without a safe order is read until two in a row agree."""
+
+UNSETTLED: Final = "new devices came to light each time that it was looked for them: some may be missing"
+UNSTABLE: Final = "no two readings of the list in a row agreed: some may be missing"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How far the scan of an app's devices is, so that it can go on.
+
+    `since` is from when on it may have missed changes, `None` where nobody knows; `tail` holds the last two ids.
+    """
+
+    since: str | None = None
+    tail: tuple[str, ...] = ()
+
+    @property
+    def after(self) -> str | None:
+        """Return behind which id to look again, so that the last one is seen again: an empty page would prove nothing."""
+        return self.tail[0] if len(self.tail) > 1 else None
+
+    def behind(self, ids: Iterable[str]) -> "Standing":
+        """Return how far the scan is after these ids; one that goes on shows the last one again."""
+        return msgspec.structs.replace(self, tail=tuple(dict.fromkeys((*self.tail, *ids)))[-2:])
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to see all of an app: three checks, how often it was read, and what the answers cannot prove.
+
+    `rows` is how many there were, where they are not on the shelf.
+    """
+
+    app_id: str
+    scanned: bool = True
+    changes_passed: bool
+    end_checked: bool
+    passes: int
+    caveats: tuple[str, ...] = ()
+    rows: int | None = None
+
+
+class Shelf(Protocol):
+    """Where an inventory is kept; `shelf.InventoryFile` is one."""
+
+    async def settled(self) -> set[str]:
+        """Return the apps that are done."""
+        ...
+
+    async def begin(self, app_id: str) -> Standing | None:
+        """Note that an app is begun, or return how far its scan is."""
+        ...
+
+    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
+        """Keep rows in place of older ones, and how far the scan is; return how many nobody had seen."""
+        ...
+
+    async def keep_only(self, app_id: str, keys: set[Any]) -> None:
+        """Forget the other rows of an app."""
+        ...
+
+    async def keep_apps(self, apps: set[str]) -> None:
+        """Forget all other apps."""
+        ...
+
+    async def settle(self, finding: Finding) -> None:
+        """Note that an app is done."""
+        ...
+
+
+class Tally:
+    """How far an inventory is: for whoever watches it."""
+
+    def __init__(self) -> None:
+        self.apps: tuple[str, ...] = ()
+        self.settled = 0
+        self.rows = 0
+
+
+class _Taking(NamedTuple):
+    shelf: Shelf
+    client: Caller
+    kind: Kind
+    tally: Tally
+
+    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
+        unseen = await self.shelf.add(app_id, rows, standing)
+        self.tally.rows += unseen
+        return unseen
+
+
+async def take_inventory(shelf: Shelf, client: Caller, kind: Kind, apps: Sequence[str], tally: Tally) -> None:
+    """Put everything of `kind` in `apps`, or in all that the keys can see, on the shelf; what is there already stays.
+
+    Complete as far as answers can show, or an error; what was done to that end is a `Finding` for each app. Several apps are
+    read at once; the pacer keeps the limits.
+    """
+    taking = _Taking(shelf, client, kind, tally)
+    await client.prepare()
+    settled = await shelf.settled()
+    if kind is Kind.APPS and not apps:
+        tally.apps = (LIST_OF_APPS,)
+    else:
+        tally.apps = tuple(dict.fromkeys(apps)) or await _all_apps(taking)
+    left = [app_id for app_id in tally.apps if app_id not in settled]
+    tally.settled = len(tally.apps) - len(left)
+    await _each(left, partial(_take, taking), min(APPS_AT_ONCE, client.pacer.concurrency))
+
+
+async def _each(apps: Iterable[str], take: Callable[[str], Awaitable[None]], at_once: int) -> None:
+    """Take several apps at a time; the first failure ends the others and is raised bare."""
+    waiting = iter(apps)
+    failures: list[CapgoError] = []
+    async with anyio.create_task_group() as group:
+
+        async def work() -> None:
+            try:
+                for app_id in waiting:
+                    await take(app_id)
+            except CapgoError as error:
+                failures.append(error)
+                group.cancel_scope.cancel()
+
+        for _ in range(at_once):
+            group.start_soon(work)
+    if failures:
+        raise failures[0]
+
+
+async def _take(taking: _Taking, app_id: str) -> None:
+    begun = await taking.shelf.begin(app_id)
+    try:
+        if taking.kind is Kind.DEVICES:
+            finding = await _take_devices(taking, app_id, begun)
+        elif taking.kind is Kind.APPS and app_id:
+            finding = await _take_app(taking, app_id)
+        else:
+            finding = await _take_list(taking, app_id)
+    except ListingError as error:
+        message = f"{taking.kind} of {app_id}: {error}" if app_id else f"{taking.kind}: {error}"
+        raise ListingError(message) from error
+    await taking.shelf.settle(finding)
+    taking.tally.settled += 1
+
+
+async def _all_apps(taking: _Taking) -> tuple[str, ...]:
+    """Return the apps that the keys can see; of others that were begun when they still could, nothing is kept."""
+    await taking.shelf.begin(LIST_OF_APPS)
+    finding, apps = await _agreeing(_lists(taking, Kind.APPS, LIST_OF_APPS), Kind.APPS, LIST_OF_APPS)
+    await taking.shelf.settle(msgspec.structs.replace(finding, rows=len(apps)))
+    if finding.changes_passed:
+        await taking.shelf.keep_apps({LIST_OF_APPS, *apps})
+    return tuple(sorted(apps))
+
+
+async def _take_app(taking: _Taking, app_id: str) -> Finding:
+    await taking.add(app_id, [await taking.client.client_of(app_id).apps.get(app_id)])
+    return Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=1)
+
+
+async def _take_list(taking: _Taking, app_id: str) -> Finding:
+    finding, keys = await _agreeing(_lists(taking, taking.kind, app_id), taking.kind, app_id, partial(taking.add, app_id))
+    if finding.changes_passed:
+        await taking.shelf.keep_only(app_id, keys)
+    return finding
+
+
+def _lists(taking: _Taking, kind: Kind, app_id: str) -> tuple[Listing[Any], ...]:
+    if kind is Kind.APPS:
+        return tuple(client.apps.list() for client in taking.client.clients)
+    client = taking.client.client_of(app_id)
+    return (client.channels.list(app_id) if kind is Kind.CHANNELS else client.bundles.list(app_id),)
+
+
+async def _agreeing(
+    lists: Sequence[Listing[Any]], kind: Kind, app_id: str, take: Callable[[Sequence[Any]], Awaitable[object]] | None = None
+) -> tuple[Finding, set[Any]]:
+    """Read lists whose rows have no safe order until two readings in a row show the same (contract G3).
+
+    What came in one answer was so at one moment: it needs no second reading. Returns the keys of the last reading; of all
+    where no two agree.
+    """
+    key = TABLES[kind].key[-1]
+    every: set[Any] = set()
+    former: set[Any] | None = None
+    caveats: dict[str, None] = {}
+    for number in range(1, _PASSES + 1):
+        keys: set[Any] = set()
+        longest = 0
+        for listing in lists:
+            count = 0
+            async for rows in listing.pages():
+                keys.update(getattr(row, key) for row in rows)
+                count += len(rows)
+                if take is not None:
+                    await take(rows)
+            caveats.update(dict.fromkeys(listing.caveats))
+            longest = max(longest, count)
+        if keys == former or (number == 1 and longest < PAGE_ROWS):
+            finding = Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=number, caveats=tuple(caveats))
+            return finding, keys
+        former = keys
+        every |= keys
+    caveats[UNSTABLE] = None
+    return Finding(app_id=app_id, changes_passed=False, end_checked=False, passes=_PASSES, caveats=tuple(caveats)), every
+
+
+async def _take_devices(taking: _Taking, app_id: str, begun: Standing | None) -> Finding:
+    """Scan an app by device id, then look at what changed since and at the end, until nobody unseen is there (contract C7)."""
+    devices = taking.client.client_of(app_id).devices
+    standing, listing, pages = await _scan(taking, app_id, begun)
+    if begun is None and pages <= 1 and NO_ORDER not in listing.caveats:
+        # What came in one answer was so at one moment: nothing can have changed behind it.
+        return Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=1, caveats=listing.caveats)
+    caveats = dict.fromkeys(listing.caveats)
+    changes_passed = end_checked = False
+    passes = 1
+    while passes <= _ROUNDS and not (changes_passed and end_checked):
+        passes += 1
+        changed = devices.list(app_id, DeviceFilter(limit=PAGE, changed_since=standing.since))
+        changes_passed = end_checked = await _shows_nobody_unseen(taking, app_id, changed)
+        caveats.update(dict.fromkeys(changed.caveats))
+        if standing.since is not None:
+            end = devices.list(app_id, DeviceFilter(limit=PAGE, after=standing.after))
+            end_checked = await _shows_nobody_unseen(taking, app_id, end)
+            caveats.update(dict.fromkeys(end.caveats))
+    if not (changes_passed and end_checked) and MASKED_EMPTY not in caveats:
+        caveats[UNSETTLED] = None
+    return Finding(app_id=app_id, changes_passed=changes_passed, end_checked=end_checked, passes=passes, caveats=tuple(caveats))
+
+
+async def _scan(taking: _Taking, app_id: str, begun: Standing | None) -> tuple[Standing, Listing[Device], int]:
+    """Read an app from where it was left; return how far that is, and in how many pages."""
+    chosen = DeviceFilter(limit=PAGE, after=begun.after if begun else None)
+    listing = taking.client.client_of(app_id).devices.list(app_id, chosen)
+    standing, pages = begun, 0
+    with raw_responses() as answers:
+        async for page in listing.pages():
+            standing = standing or Standing(since=_moment_before(page, answers[-1].headers.get("date", "")))
+            answers.clear()
+            standing = standing.behind(device.device_id.lower() for device in page)
+            await taking.add(app_id, page, standing)
+            pages += 1
+    return standing or Standing(), listing, pages
+
+
+async def _shows_nobody_unseen(taking: _Taking, app_id: str, look: Listing[Device]) -> bool:
+    """Keep what `look` shows, which begins so that a device is in it that is known: one that shows none proves nothing."""
+    unseen = seen = 0
+    async for page in look.pages():
+        seen += len(page)
+        unseen += await taking.add(app_id, page)
+    return seen > 0 and unseen == 0
+
+
+def _moment_before(first: Sequence[Device], date: str) -> str | None:
+    """Return a moment before the first page was made, by the clock that stamps devices; `None` where nobody knows.
+
+    The newest change among some hundred devices is hardly older than that of all, and needs no comparison of clocks; with the
+    clock of the answer it is compared in case a device was stamped with a time that had not come yet.
+    """
+    stamps = [moment for device in first if (moment := parse_timestamp(device.updated_at))]
+    if not stamps:
+        return None
+    with contextlib.suppress(ValueError):
+        stamps = [min(max(stamps), parsedate_to_datetime(date).astimezone(UTC))]
+    return f"{(max(stamps) - _OVERLAP).replace(tzinfo=None).isoformat('T', 'seconds')}Z"

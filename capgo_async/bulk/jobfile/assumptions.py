@@ -1,0 +1,70 @@
+"""What pending operations assume of their targets, in the job file: functions of a connection, as in `records`."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from ..operations import Change, Former, FormerState, Operation, operation_of
+from . import schema
+from .records import Measures, begin_run, end_run
+from .schema import Outcome, Which
+
+
+class Assumed(NamedTuple):
+    """One pending operation, its number, and what the plan saw of its target."""
+
+    id: int
+    operation: Operation
+    former: FormerState
+
+
+def assumed_of(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Assumed]:
+    """Return up to `most` pending operations of an app behind the one with the number `after`."""
+    found = connection.execute(
+        """
+        SELECT operations.id, kind, argument, name, former, former_value
+        FROM operations JOIN changes ON changes.id = change
+        WHERE app = (SELECT id FROM apps WHERE app_id = ?) AND operations.id > ? AND outcome <= ?
+        ORDER BY operations.id LIMIT ?
+        """,
+        (app_id, after, Outcome.SENT, most),
+    )
+    return [_assumed(app_id, *row) for row in found]
+
+
+def find_by_name(connection: sqlite3.Connection) -> None:
+    """Make ready to find operations by the names of their targets."""
+    connection.execute(schema.BY_NAME)
+
+
+def assumed_among(connection: sqlite3.Connection, app_id: str, names: Sequence[str]) -> list[Assumed]:
+    """Return the pending operations on these targets of an app."""
+    found = connection.execute(
+        """
+        SELECT operations.id, kind, argument, name, former, former_value
+        FROM json_each(?) AS shown
+        JOIN operations ON app = (SELECT id FROM apps WHERE app_id = ?) AND name = shown.value
+        JOIN changes ON changes.id = change
+        WHERE outcome <= ? ORDER BY operations.id
+        """,
+        (msgspec.json.encode(names).decode(), app_id, Outcome.SENT),
+    )
+    return [_assumed(app_id, *row) for row in found]
+
+
+def still_protected(connection: sqlite3.Connection, channels: Sequence[str], which: Which) -> list[tuple[str, str]]:
+    """Return the apps and names of those of `channels` that operations yet to be sent change or link devices to."""
+    also = Outcome.FAILED if which is Which.FAILED else Outcome.PENDING
+    return connection.execute(schema.STILL_PROTECTED, (Outcome.SENT, msgspec.json.encode(channels).decode(), also)).fetchall()
+
+
+def note_look(connection: sqlite3.Connection, measures: Measures) -> None:
+    """Write down what a look at the targets took: at its end, for a look begins no run."""
+    end_run(connection, begin_run(connection, measures), "compared", measures)
+
+
+def _assumed(app_id: str, number: int, kind: str, argument: str, name: str, *former: str) -> Assumed:
+    known, value = former
+    return Assumed(number, operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))

@@ -1,0 +1,151 @@
+"""What a job file holds, for people: the plan, and rows by their fate. Functions of a connection, as in `records`."""
+
+import enum
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ...limits import Limit
+from ..kinds import KINDS, said
+from ..operations import Change
+from ..plan import Part, Plan, Reason, time_of
+from ..radius import Thresholds, reach
+from .records import open_by_app, report_of
+from .schema import Outcome, Verdict
+from .shares import waves_of
+
+_NAMED_REASONS: Final = 5
+
+
+class Rows(enum.StrEnum):
+    """Which rows of a job: those that need no request, or operations by what came of them."""
+
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    PENDING = "pending"
+    FAILED = "failed"
+    CONTRADICTED = "contradicted"
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a job and what came of it; what a bad row cannot tell, and what no server said, is `None`.
+
+    `target` is a device id, or the name of a channel or bundle, or an address; `what` is what is done to it, such as "link to
+    beta"; `app_id` is the organization of a member.
+    """
+
+    line: int
+    app_id: str | None
+    target: str | None
+    what: str | None
+    reason: str | None
+    cause: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+
+
+def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
+    """Return the plan of the job; without `limits` it does not say how long that takes."""
+    report = report_of(connection, "")
+    changes = tuple(_changes(connection))
+    requests: dict[str, int] = {}
+    for app_id, kind, operations in open_by_app(connection):
+        requests[app_id] = requests.get(app_id, 0) + operations * len(KINDS[kind].requests)
+    return Plan(
+        rows=report.rows,
+        planned=report.planned,
+        skipped=report.skipped,
+        rejected=report.rejected,
+        unknown=facts["unknown"],
+        apps=tuple(requests.items()),
+        requests=sum(requests.values()),
+        seconds=None if limits is None else time_of(limits, tuple(requests.items())),
+        remarks=tuple(facts["remarks"]),
+        changes=changes,
+        reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
+        waves=waves_of(connection),
+        bake_seconds=facts["options"].get("bake_seconds", 0.0),
+        planning_requests=_planning_requests(connection),
+        saved=_saved(connection),
+        needs_confirmation=reach(changes, facts.get("listed", {}), Thresholds.of_facts(facts.get("thresholds", {}))),
+    )
+
+
+def _planning_requests(connection: sqlite3.Connection) -> int:
+    (requests,) = connection.execute("SELECT coalesce(sum(requests), 0) FROM runs WHERE ended = 'planned'").fetchone()
+    return int(requests)
+
+
+def _saved(connection: sqlite3.Connection) -> int:
+    """Return how many requests the rows would have taken that are so already."""
+    found = connection.execute("""
+        SELECT kind, count(*) FROM others JOIN changes ON changes.id = change
+        WHERE fate = 'skipped'
+            AND (reason LIKE 'already %' OR reason LIKE 'there is no such %' OR reason LIKE 'not a member of %')
+        GROUP BY kind
+    """)
+    return sum(rows * len(KINDS[kind].requests) for kind, rows in found)
+
+
+def _changes(connection: sqlite3.Connection) -> list[Part]:
+    found = connection.execute("""
+        SELECT kind, argument, app_id, count(*)
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        GROUP BY change, app
+    """)
+    return [
+        Part(kind=kind, what=said(Change(kind, argument)), app_id=app, targets=targets)
+        for kind, argument, app, targets in found
+    ]
+
+
+# Reasons that name lines are one for all lines.
+_REASONS = """
+    SELECT CASE
+        WHEN reason LIKE 'identical to line %' THEN 'identical to an earlier row'
+        WHEN reason LIKE 'contradicts another row %' THEN substr(reason, 1, instr(reason, ' (') - 1)
+        ELSE reason END AS why, count(*) AS rows
+    FROM others WHERE fate = ? GROUP BY why ORDER BY rows DESC, min(line) LIMIT ?
+"""
+
+
+def _reasons(connection: sqlite3.Connection, fate: Rows, rows: int) -> list[Reason]:
+    found = connection.execute(_REASONS, (fate, _NAMED_REASONS)) if rows else ()
+    named = [Reason(fate=fate, reason=why, rows=count) for why, count in found]
+    rest = rows - sum(reason.rows for reason in named)
+    return [*named, Reason(fate=fate, reason="other reasons", rows=rest)] if rest else named
+
+
+_CONDITIONS: Final = {
+    Rows.PENDING: f"outcome <= {Outcome.SENT}",
+    Rows.FAILED: f"outcome = {Outcome.FAILED}",
+    Rows.CONTRADICTED: f"outcome = {Outcome.DONE} AND verdict = {Verdict.CONTRADICTED}",
+}
+
+
+def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
+    """Return up to `most` rows behind the place `after`, each with its place."""
+    if wanted in _CONDITIONS:
+        statement = f"""
+            SELECT operations.id, line, app_id, name, kind, argument, message, cause, status, request_id
+            FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+            WHERE {_CONDITIONS[wanted]} AND operations.id > ? ORDER BY operations.id LIMIT ?
+        """
+        found = connection.execute(statement, (after, most))
+    else:
+        statement = """
+            SELECT line, line, app_id, name, kind, argument, reason, NULL, NULL, NULL
+            FROM others LEFT JOIN changes ON changes.id = change WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
+        """
+        found = connection.execute(statement, (wanted, after, most))
+    return [(place, _row(*columns)) for place, *columns in found]
+
+
+def _row(line: int, app_id: str | None, name: str | None, kind: str | None, argument: str, *rest: Any) -> JobRow:
+    what = None if kind is None else said(Change(kind, argument))
+    return JobRow(line=line, app_id=app_id, target=name, what=what, **dict(zip(_REST, rest, strict=True)))
+
+
+_REST: Final = ("reason", "cause", "status", "request_id")

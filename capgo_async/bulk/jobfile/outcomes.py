@@ -1,0 +1,99 @@
+"""Every operation of a job with what came of it, for tables and spreadsheets: a function of a connection, as in `records`."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ..kinds import said
+from ..operations import Change, Former, FormerState, restoring
+from .schema import Outcome, Verdict
+
+_OUTCOMES: Final[Mapping[int, str]] = {
+    Outcome.PENDING: "pending",
+    Outcome.SENT: "pending",
+    Outcome.DONE: "done",
+    Outcome.FAILED: "failed",
+}
+
+
+class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned operation and what came of it.
+
+    `outcome` is `pending`, `done` or `failed`; `verdict` is of what is done; `run` is the number of the run that it came to its
+    end in. What was not said is `None`.
+    """
+
+    line: int
+    app_id: str
+    target: str
+    what: str
+    outcome: str
+    cause: str | None
+    status: int | None
+    message: str | None
+    request_id: str | None
+    run: int | None
+    verdict: str | None
+    former: str
+
+
+def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, OperationRow]]:
+    """Return up to `most` operations behind a number, each with its number."""
+    rows = connection.execute(
+        """
+        SELECT operations.id, line, app_id, name, kind, argument, outcome, cause, status, message, request_id, run, verdict,
+            former, former_value
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE operations.id > ? ORDER BY operations.id LIMIT ?
+        """,
+        (after, most),
+    )
+    return [(row[0], _row(*row[1:])) for row in rows]
+
+
+def _row(  # noqa: PLR0913, PLR0917 - a row of the table
+    line: int,
+    app_id: str,
+    name: str,
+    kind: str,
+    argument: str,
+    outcome: int,
+    cause: str | None,
+    status: int | None,
+    message: str | None,
+    request_id: str | None,
+    run: int | None,
+    verdict: int,
+    former: str,
+    former_value: str | None,
+) -> OperationRow:
+    return OperationRow(
+        line=line,
+        app_id=app_id,
+        target=name,
+        what=said(Change(kind, argument)),
+        outcome=_OUTCOMES[outcome],
+        cause=cause,
+        status=status,
+        message=message,
+        request_id=request_id,
+        # What is open again keeps the number of the run that it failed in.
+        run=run if outcome >= Outcome.DONE else None,
+        verdict=Verdict(verdict).name.lower() if outcome == Outcome.DONE else None,
+        former=_former(former, former_value),
+    )
+
+
+def _former(known: str, value: str | None) -> str:
+    former = FormerState(Former(known), value)
+    match former.known:
+        case Former.CHANNEL:
+            return f"linked to {value}"
+        case Former.NONE:
+            return "no link"
+        case Former.STATE:
+            return f"undone by: {said(restoring(former))}"
+        case _:
+            return "unknown"

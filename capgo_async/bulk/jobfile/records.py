@@ -1,0 +1,318 @@
+"""What stands in a job file, read and written: functions of a connection, each a part of a transaction.
+
+Past 300 lines because what one commit of a run writes, and what the next run reads of it, stand side by side.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ...errors import JobError
+from ...pacing import Usage
+from ...version import __version__
+from ..advice import what_to_do
+from ..kinds import KINDS, InDoubt
+from ..operations import Change, Former, FormerState, Operation, operation_of
+from ..report import Failures, Report, server_changes
+from ..runner import AMBIGUOUS, HALF_DONE, Failed, Planned, Settled
+from . import schema
+from .history import runs_of
+from .schema import Outcome, Verdict, Which
+from .shares import waves_of
+
+
+class LastUsage(msgspec.Struct, frozen=True):
+    """What a client counted against the limits, when it said so, and which operations may have left since.
+
+    `at` is in UTC, ISO 8601; `client` tells one client from another.
+    """
+
+    at: str
+    client: str
+    usage: tuple[Usage, ...]
+    uncounted: tuple[Planned, ...] = ()
+
+
+class Measures(msgspec.Struct, frozen=True):
+    """What a run has used so far, to be stored with each commit; `at` is the time in UTC, ISO 8601."""
+
+    at: str
+    elapsed_seconds: float
+    requests: int
+    retries: int
+    rate_limited: int
+    last: LastUsage
+    limits_met: dict[str, int] = {}
+    servers: tuple[str, ...] = ()
+
+
+def check_format(connection: sqlite3.Connection, path: Path, *, migrations: Mapping[int, Sequence[str]], newest: int) -> None:
+    """Refuse files that are no jobs or of a newer format; bring an older one up to date, in this transaction."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != schema.APPLICATION_ID:
+        message = f"{path} is not a job file"
+        raise JobError(message)
+    if found > newest:
+        message = f"{path} was written by a newer version of this program (format {found}, this one knows {newest})"
+        raise JobError(message)
+    for version in range(found, newest):
+        if version not in migrations:
+            message = f"{path} has the format {version}, which no version of this program wrote: it is damaged"
+            raise JobError(message)
+        for statement in migrations[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def record(connection: sqlite3.Connection, settled: Sequence[Settled], run: int) -> None:
+    """Write outcomes down."""
+    # What is done, nearly all, in one statement: each is a switch between this thread and that of the event loop.
+    done = {entry.id: entry.result.request_id for entry in settled if not isinstance(entry.result, Failed)}
+    connection.execute(_DONE, (Outcome.DONE, run, msgspec.json.encode(done).decode()))
+    connection.executemany(
+        "UPDATE operations SET outcome = ?, cause = ?, status = ?, message = ?, request_id = ?, run = ? WHERE id = ?",
+        (
+            (Outcome.FAILED, result.cause, result.status, result.message, result.request_id, run, entry.id)
+            for entry in settled
+            if isinstance(result := entry.result, Failed)
+        ),
+    )
+
+
+_DONE = """
+    UPDATE operations SET outcome = ?, cause = NULL, status = NULL, message = NULL, run = ?, request_id = done.value
+    FROM json_each(?) AS done WHERE operations.id = CAST(done.key AS INTEGER)
+"""
+
+
+_SELECT = """
+    SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument
+    FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+"""
+
+
+_ROWS = msgspec.json.Decoder(list[tuple[int, str, str, str, str]])
+
+
+def _planned(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
+    return [
+        Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument in rows
+    ]
+
+
+def take(connection: sqlite3.Connection, cursor: int, last: int | None, take: int, which: Which) -> list[Planned]:
+    """Return the next operations that are not settled, up to the number `last` and as far as this run sends them."""
+    # What an earlier process marked as sent comes again: whoever executes it knows what to do about that.
+    open_now = f"outcome <= ?3 {schema.TAKEN[which]}"
+    found = f"{_SELECT} WHERE operations.id > ?1 AND (?2 IS NULL OR operations.id <= ?2) AND {open_now} ORDER BY 1 LIMIT ?4"
+    (rows,) = connection.execute(
+        f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})",
+        (cursor, last, Outcome.SENT, take),
+    ).fetchone()
+    return _planned(sorted(_ROWS.decode(rows)))
+
+
+UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
+"""The kinds of operations that are not just repeated when they may have happened, for a statement."""
+
+
+def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerState]]:
+    """Return the operations that may have happened and are not just repeated, with what the plan saw."""
+    found = connection.execute(
+        f"""
+        SELECT app_id, name, kind, argument, former, former_value
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE outcome = ? AND kind IN ({UNREPEATABLE})
+        """,
+        (Outcome.SENT,),
+    )
+    return [
+        (operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))
+        for app_id, name, kind, argument, known, value in found
+    ]
+
+
+class Touched(NamedTuple):
+    """One operation that may have changed something, with what the plan saw; `done` ones surely have."""
+
+    id: int
+    line: int
+    operation: Operation
+    former: FormerState
+    done: bool
+
+
+def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touched]:
+    """Return up to `most` operations behind a number that may have changed something."""
+    found = connection.execute(
+        """
+        SELECT operations.id, line, app_id, name, kind, argument, former, former_value, outcome
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE (outcome IN (?, ?) OR (outcome = ? AND cause IN (?, ?))) AND operations.id > ?
+        ORDER BY operations.id LIMIT ?
+        """,
+        (Outcome.SENT, Outcome.DONE, Outcome.FAILED, AMBIGUOUS, HALF_DONE, after, most),
+    )
+    return [
+        Touched(
+            number,
+            line,
+            operation_of(Change(kind, argument), app_id, name),
+            FormerState(Former(known), value),
+            outcome == Outcome.DONE,
+        )
+        for number, line, app_id, name, kind, argument, known, value, outcome in found
+    ]
+
+
+def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[int]:
+    """Return which operations of a range were marked as sent before: by a process that did not settle them."""
+    rows = connection.execute("SELECT id FROM operations WHERE id > ? AND id <= ? AND outcome = ?", (after, last, Outcome.SENT))
+    return [number for (number,) in rows]
+
+
+def mark_sent(connection: sqlite3.Connection, after: int, last: int, which: Which) -> None:
+    """Mark operations as sent: those that `take` found."""
+    # The rows that `take` found, in one statement: each costs this thread and the event loop a switch.
+    connection.execute(
+        f"UPDATE operations SET outcome = ? WHERE id > ? AND id <= ? AND outcome = ? {schema.TAKEN[which]}",
+        (Outcome.SENT, after, last, Outcome.PENDING),
+    )
+
+
+def read_facts(connection: sqlite3.Connection) -> dict[str, Any]:
+    """Return the job's facts."""
+    return {name: msgspec.json.decode(value) for name, value in connection.execute("SELECT name, value FROM job")}
+
+
+def write_facts(connection: sqlite3.Connection, facts: dict[str, object]) -> None:
+    """Write facts of the job, in place of those of the same names."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO job VALUES (?, ?)",
+        ((name, msgspec.json.encode(value).decode()) for name, value in facts.items()),
+    )
+
+
+def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool = False) -> int:
+    """Insert the record of a run, which sends operations or only looks, and return its number."""
+    statement = "INSERT INTO runs (started_at, program, sends) VALUES (?, ?, ?)"
+    cursor = connection.execute(statement, (measures.at, __version__, sends))
+    run = cursor.lastrowid or 0
+    write_measures(connection, run, measures)
+    return run
+
+
+def write_measures(connection: sqlite3.Connection, run: int, measures: Measures) -> None:
+    """Write down what a run has used so far."""
+    connection.execute(
+        "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ?, limits = ?, servers = ? WHERE id = ?",
+        (
+            measures.elapsed_seconds,
+            measures.requests,
+            measures.retries,
+            measures.rate_limited,
+            msgspec.json.encode(measures.limits_met).decode(),
+            msgspec.json.encode(measures.servers).decode(),
+            run,
+        ),
+    )
+    write_facts(connection, {"usage": measures.last})
+
+
+def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
+    """Return what the last client counted, and what it may have sent since."""
+    row = connection.execute("SELECT value FROM job WHERE name = 'usage'").fetchone()
+    if row is None:
+        return None
+    last = msgspec.json.decode(row[0], type=LastUsage)
+    sent = _planned(connection.execute(f"{_SELECT} WHERE outcome = ?", (Outcome.SENT,)))
+    return LastUsage(last.at, last.client, last.usage, tuple(sent))
+
+
+def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures, reason: str | None = None) -> None:
+    """Complete the record of a run."""
+    write_measures(connection, run, measures)
+    connection.execute("UPDATE runs SET ended = ?, reason = ? WHERE id = ?", (how, reason, run))
+
+
+def report_of(connection: sqlite3.Connection, name: str) -> Report:
+    """Count everything into a report."""
+    fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
+    outcomes: dict[int, int] = dict(connection.execute("SELECT outcome, count(*) FROM operations GROUP BY outcome"))
+    verdicts: dict[int, int] = dict(
+        connection.execute("SELECT verdict, count(*) FROM operations WHERE outcome = ? GROUP BY verdict", (Outcome.DONE,))
+    )
+    runs = runs_of(connection)
+    rejected, skipped = fates.get("rejected", 0), fates.get("skipped", 0)
+    planned = sum(outcomes.values())
+    return Report(
+        job=name,
+        rows=rejected + skipped + planned,
+        rejected=rejected,
+        skipped=skipped,
+        planned=planned,
+        done=outcomes.get(Outcome.DONE, 0),
+        failed=outcomes.get(Outcome.FAILED, 0),
+        pending=outcomes.get(Outcome.PENDING, 0) + outcomes.get(Outcome.SENT, 0),
+        unchecked=verdicts.get(Verdict.UNCHECKED, 0) + verdicts.get(Verdict.SHOWN_UNLINKED, 0),
+        verified=verdicts.get(Verdict.VERIFIED, 0),
+        contradicted=verdicts.get(Verdict.CONTRADICTED, 0),
+        cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0),
+        requests=sum(run.requests for run in runs),
+        retries=sum(run.retries for run in runs),
+        rate_limited=sum(run.rate_limited for run in runs),
+        elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
+        consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
+        failures=_failures(connection),
+        waves=waves_of(connection),
+        runs=runs,
+        warnings=server_changes(runs),
+    )
+
+
+def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
+    groups = connection.execute(
+        "SELECT cause, count(*), min(message), min(status) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
+        (Outcome.FAILED,),
+    ).fetchall()
+    return tuple(
+        Failures(cause, count, message or "", _first_targets(connection, cause), what_to_do(cause, status))
+        for cause, count, message, status in groups
+    )
+
+
+def _first_targets(connection: sqlite3.Connection, cause: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT apps.app_id || '/' || name FROM operations JOIN apps ON apps.id = app"
+        " WHERE outcome = ? AND cause = ? ORDER BY operations.id LIMIT 5",
+        (Outcome.FAILED, cause),
+    )
+    return tuple(target for (target,) in rows)
+
+
+def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """Return how many operations of each app and kind are not settled."""
+    return connection.execute(
+        """
+        SELECT app_id, kind, count(*) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE outcome <= ? GROUP BY app, kind
+        """,
+        (Outcome.SENT,),
+    ).fetchall()
+
+
+def formers(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, FormerState]]:
+    """Return operations after a number, with what was known of their targets."""
+    rows = connection.execute(
+        "SELECT id, name, former, former_value FROM operations WHERE id > ? ORDER BY id LIMIT ?", (after, most)
+    )
+    return [(number, name, FormerState(Former(known), value)) for number, name, known, value in rows]
+
+
+def others(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
+    """Return the rows that need no request."""
+    return connection.execute("SELECT line, fate, reason FROM others ORDER BY line").fetchall()

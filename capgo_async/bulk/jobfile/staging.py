@@ -1,0 +1,259 @@
+"""Building a job file: rows are staged, compared with each other and with the inventory, and then planned, all in SQL."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from ..database import Database, Mode
+from ..kinds import KINDS
+from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
+from ..stage import Finding, Moved, Pair, Staged
+from . import schema
+from .records import Measures, begin_run, end_run, write_facts
+
+
+class Staging:
+    """The rows of a job that is not planned yet, in the job's own file under its temporary name.
+
+    Nothing of it needs to survive a crash: a job exists once the file has its name.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._apps: dict[str, int] = {}
+        self._changes: dict[Change, int] = {}
+
+    @classmethod
+    async def create(cls, path: Path) -> Self:
+        """Begin a new file at `path`."""
+        database = Database(path, Mode.CREATE)
+        try:
+            await database.configure(
+                "PRAGMA journal_mode = OFF",
+                "PRAGMA synchronous = OFF",
+                f"PRAGMA application_id = {schema.APPLICATION_ID}",
+                f"PRAGMA user_version = {schema.FORMAT}",
+            )
+            await database.run(_create)
+        except BaseException:
+            await database.aclose()
+            raise
+        return cls(database)
+
+    async def add(self, rows: Sequence[Row]) -> None:
+        """Stage `rows`, the bad ones with their reasons."""
+        await self._database.run(self._add, rows)
+
+    async def compare_rows(self) -> None:
+        """Reject rows that contradict each other, and skip those that repeat another."""
+        await self._database.run(_compare_rows)
+
+    async def protect(self, channels: Sequence[str], by: str) -> None:
+        """Reject the rows that change one of `channels`, each a name or an app and a name, or link devices to it."""
+        names = msgspec.json.encode(channels).decode()
+        await self._database.run(_execute_with, schema.PROTECTED, (names, by))
+
+    async def pairs(self) -> list[Pair]:
+        """Return the apps and changes that the staged rows ask for."""
+        return await self._database.run(_pairs)
+
+    async def reject(self, app_id: str, change: Change | None, reason: str) -> None:
+        """Reject all rows of one app, or those that ask for one change in it."""
+        number = None if change is None else self._changes[change]
+        await self._database.run(_execute_with, _REJECT, (reason, self._apps[app_id], number))
+
+    async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
+        """Note devices of the inventory, each with its channel."""
+        await self._database.run(_observe, self._apps[app_id], devices)
+
+    async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
+        """Note how far the listing of an app went."""
+        await self._database.run(
+            _execute_with, "INSERT INTO scans VALUES (?, ?, ?)", (self._apps[app_id], complete, saw_override)
+        )
+
+    async def compare_with_inventory(self) -> None:
+        """Skip what the inventory shows to be so already, and what others have changed since it was to be."""
+        await self._database.run(_execute, *schema.ALREADY, *schema.RENEWALS, *schema.CHANGED_SINCE)
+
+    async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
+        """Return up to `most` rows of an app behind the line `after` that are still to be planned."""
+        return await self._database.run(_staged, app_id, after, most)
+
+    async def settle(self, findings: Sequence[Finding]) -> None:
+        """Note what looking at the targets of rows brought."""
+        await self._database.run(self._settle, findings)
+
+    async def moved_together(self, most: int) -> list[Moved]:
+        """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
+        return await self._database.run(_moved_together, most)
+
+    async def unknown(self) -> int:
+        """Return how many staged devices a complete listing did not show."""
+        return await self._database.run(_count, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")
+
+    async def skip_unknown(self) -> None:
+        """Skip the devices that a complete listing did not show."""
+        statement = f"UPDATE staged SET fate = 'skipped', reason = 'not in the inventory' WHERE {schema.UNKNOWN}"
+        await self._database.run(_execute, statement)
+
+    async def rejected(self, after: int, most: int) -> list[tuple[int, str]]:
+        """Return up to `most` rejected rows behind the line `after`, as line and reason."""
+        return await self._database.run(_rejected, after, most)
+
+    async def finish(self, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction] = ()) -> None:
+        """Plan what is left, in `waves`, write the job's `facts` and what planning it took, and close the file, durable."""
+        await self._database.run(_finish, facts, measures, waves)
+        # Durable, and in the mode in which it will be run.
+        await self._database.configure("VACUUM", "PRAGMA synchronous = FULL", "PRAGMA journal_mode = WAL")
+        await self._database.aclose()
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await self._database.aclose()
+
+    def _add(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+        bad = [(row.line, "rejected", row.reason) for row in rows if row.operation is None]
+        connection.executemany("INSERT INTO others (line, fate, reason) VALUES (?, ?, ?)", bad)
+        statement = "INSERT INTO staged (line, app, name, change, expected, fate, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        connection.executemany(statement, self._staged(connection, rows))
+
+    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
+        for row in rows:
+            operation = row.operation
+            if operation is None:
+                continue
+            target = operation.target
+            expected = None if row.expected is None else self._change(connection, row.expected)
+            fate, reason = ("skipped", row.reason) if row.skipped else ("", "")
+            app, change = self._app(connection, target.app_id), self._change(connection, operation)
+            yield row.line, app, target.name, change, expected, fate, reason
+
+    def _settle(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> None:
+        connection.executemany(
+            "UPDATE staged SET fate = ?, reason = ?, change = ?, former = ?, former_value = ? WHERE line = ?",
+            (
+                (found.fate, found.reason, self._change(connection, found.operation), *_columns(found.former), found.line)
+                for found in findings
+            ),
+        )
+
+    def _app(self, connection: sqlite3.Connection, app_id: str) -> int:
+        number = self._apps.get(app_id)
+        if number is None:
+            number = self._apps[app_id] = len(self._apps) + 1
+            connection.execute("INSERT INTO apps (id, app_id) VALUES (?, ?)", (number, app_id))
+        return number
+
+    def _change(self, connection: sqlite3.Connection, operation: Operation) -> int:
+        change = change_of(operation)
+        number = self._changes.get(change)
+        if number is None:
+            row = (change.kind, change.argument)
+            connection.execute("INSERT OR IGNORE INTO changes (kind, argument) VALUES (?, ?)", row)
+            found = connection.execute("SELECT id FROM changes WHERE kind = ? AND argument = ?", row).fetchone()
+            number = self._changes[change] = int(found[0])
+        return number
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    _execute(connection, *schema.TABLES, *schema.STAGING)
+
+
+def _execute(connection: sqlite3.Connection, *statements: str) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _execute_with(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> None:
+    connection.execute(statement, values)
+
+
+def _count(connection: sqlite3.Connection, statement: str) -> int:
+    (count,) = connection.execute(statement).fetchone()
+    return int(count)
+
+
+def _compare_rows(connection: sqlite3.Connection) -> None:
+    found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
+    target = KINDS[found[0]].target if found else "target"
+    _execute(connection, schema.BY_TARGET, schema.CONTRADICTIONS.format(target=target), schema.DUPLICATES)
+
+
+def _pairs(connection: sqlite3.Connection) -> list[Pair]:
+    found = connection.execute("""
+        SELECT app_id, kind, argument, count(*), min(line), count(expected) > 0
+        FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE fate = '' GROUP BY app, change ORDER BY min(line)
+    """)
+    return [
+        Pair(app_id, Change(kind, argument), rows, line, expecting=bool(expecting))
+        for app_id, kind, argument, rows, line, expecting in found
+    ]
+
+
+def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
+    found = connection.execute(
+        """
+        SELECT line, name, asked.kind, asked.argument, expected.kind, expected.argument
+        FROM staged JOIN changes AS asked ON asked.id = change LEFT JOIN changes AS expected ON expected.id = expected
+        WHERE fate = '' AND app = (SELECT id FROM apps WHERE app_id = ?) AND line > ? ORDER BY line LIMIT ?
+        """,
+        (app_id, after, most),
+    )
+    return [
+        Staged(
+            line,
+            operation_of(Change(kind, argument), app_id, name),
+            None if expected is None else operation_of(Change(expected, beside), app_id, name),
+        )
+        for line, name, kind, argument, expected, beside in found
+    ]
+
+
+def _moved_together(connection: sqlite3.Connection, most: int) -> list[Moved]:
+    return [Moved(*found) for found in connection.execute(schema.MOVED_TOGETHER, (most,))]
+
+
+def _columns(former: FormerState) -> tuple[str, str | None]:
+    return former.known, former.value
+
+
+_REJECT = """
+    UPDATE staged SET fate = 'rejected', reason = ?1 WHERE fate = '' AND app = ?2 AND (?3 IS NULL OR change = ?3)
+"""
+
+
+def _observe(connection: sqlite3.Connection, app: int, devices: Iterable[tuple[str, str | None]]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO inventory VALUES (?, ?, ?)", ((app, device, channel) for device, channel in devices)
+    )
+
+
+def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str]]:
+    rows = connection.execute(
+        """
+        SELECT line, reason FROM staged WHERE fate = 'rejected' AND line > ?1 UNION ALL
+        SELECT line, reason FROM others WHERE fate = 'rejected' AND line > ?1
+        ORDER BY line LIMIT ?2
+        """,
+        (after, most),
+    )
+    return rows.fetchall()
+
+
+def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]) -> None:
+    facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")}
+    facts["listed"] = dict(connection.execute(schema.LISTED).fetchall())
+    connection.executemany(
+        "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
+        ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
+    )
+    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+    _execute(connection, "DROP TABLE staged", "DROP TABLE inventory", "DROP TABLE scans")
+    write_facts(connection, facts)
+    end_run(connection, begin_run(connection, measures), "planned", measures)

@@ -1,0 +1,202 @@
+"""From rows and what the server says now to a plan: which requests are really needed.
+
+Sees the job file through a protocol, and the server through a client.
+"""
+
+import enum
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from ...dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
+from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied
+from ...ring import Caller
+from ..kinds import KINDS
+from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
+from ..radius import Thresholds
+from ..report import counted
+from ..stage import Pair, Stage
+from . import looking, scanning
+from .scanning import no_access
+from .sources import Source
+
+KEPT_REASONS: Final = 100
+"""Bad rows that an `InputError` holds; the others are heard of, but not kept."""
+_CHUNK: Final = 1000
+_FINEST: Final = 10**8
+"""A share of so small a part times all operations is still a whole number for SQLite."""
+
+Hear = Callable[[Sequence[tuple[int, str]]], None]
+"""What is told of bad rows: their lines and reasons, some at a time."""
+
+
+class Unknown(enum.StrEnum):
+    """What to do with devices that the inventory does not know: the server links them all the same (contract C7)."""
+
+    SEND = "send"
+    SKIP = "skip"
+    REFUSE = "refuse"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a plan is made: whether bad rows are left out instead of refusing the input, and what of unknown devices.
+
+    `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6). `waves` are
+    rising shares of each app, the last of them 1: each is verified before the next, which begins `bake_seconds` later.
+    Above the `thresholds` the plan wants its exact number to be said. Rows that change a `protected` channel, named alone or
+    behind its app and a slash, or link devices to it, are bad rows; `protected_by` is where that is said.
+    """
+
+    reject_bad_rows: bool = False
+    unknown: Unknown = Unknown.SEND
+    old_servers: bool = False
+    waves: tuple[Fraction, ...] = ()
+    bake_seconds: float = 0.0
+    thresholds: Thresholds = Thresholds()
+    protected: tuple[str, ...] = ()
+    protected_by: str = "the options of the plan"
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` for waves that are none."""
+        rising = all(first < second for first, second in pairwise((Fraction(0), *self.waves)))
+        if self.waves and (not rising or self.waves[-1] != 1):
+            message = "waves are rising shares above 0%, and the last is 100%: 1%,10%,100%"
+            raise ConfigurationError(message)
+        if any(share.denominator > _FINEST for share in self.waves):
+            message = "a wave is finer than a millionth of a percent"
+            raise ConfigurationError(message)
+        if not 0 <= self.bake_seconds < math.inf or (self.bake_seconds and not self.waves):
+            message = "a bake is a time between waves: give waves with it"
+            raise ConfigurationError(message)
+
+
+async def draw_up(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> tuple[str, ...]:
+    """Stage the rows of `source` and settle which need a request; return remarks on what could not be proven.
+
+    Nothing but reads is sent. `hear` hears of all bad rows, some at a time. Raises `InputError` when rows are bad and `options`
+    do not say to leave them out, and when they have several kinds of targets; `DangerousCall` where `options` do not allow for
+    the server.
+    """
+    async for batch in source.batches():
+        await stage.add(batch)
+    pairs = await stage.pairs()
+    target = _target(pairs, source)
+    await stage.compare_rows()
+    if options.protected:
+        await stage.protect(options.protected, options.protected_by)
+    await _refuse_bad_rows(stage, source, options, hear)
+    await client.prepare()
+    if target is TargetKind.DEVICE:
+        remarks = await _survey_devices(stage, source, client, options, hear)
+    else:
+        remarks = await _survey_others(stage, client, options)
+        if options.waves:
+            remarks.append("waves are shares of each app: where an app has one target only, it belongs to the first wave")
+    await _refuse_bad_rows(stage, source, options, hear)
+    await _tell_bad_rows(stage, hear)
+    if target is TargetKind.DEVICE:
+        await stage.compare_with_inventory()
+        await _treat_unknown(stage, source, options)
+        remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
+    return tuple(dict.fromkeys(remarks))
+
+
+def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
+    targets = {KINDS[pair.change.kind].target for pair in pairs} or {TargetKind.DEVICE}
+    if len(targets) > 1:
+        message = f"{source.name}: {' and '.join(sorted(f'{target}s' for target in targets))} in one list; make a job of each"
+        raise InputError(message)
+    return targets.pop()
+
+
+async def _survey_devices(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> list[str]:
+    await scanning.check_channels(stage, client)
+    await _refuse_bad_rows(stage, source, options, hear)
+    # A listing must not cost more than it can save, unless only the whole of it tells what to do.
+    whole = options.unknown is not Unknown.SEND
+    budgets: dict[str, float] = {}
+    for pair in await stage.pairs():
+        needs_all = whole or pair.expecting or pair.change.kind == "renew_device"
+        budgets[pair.app_id] = budgets.get(pair.app_id, 0) + (math.inf if needs_all else pair.rows)
+    remarks: list[str] = []
+    for app_id, budget in budgets.items():
+        try:
+            found = await scanning.scan(stage, client, app_id, budget)
+        except PermissionDenied as error:
+            await stage.reject(app_id, None, no_access(app_id, error))
+            continue
+        if options.unknown is Unknown.REFUSE and not found.complete:
+            message = f"{app_id} shows no device at all, so nobody can tell which are unknown; send or skip them (--unknown)"
+            raise InputError(message)
+        remarks += found.remarks
+    return remarks
+
+
+async def _survey_others(stage: Stage, client: Caller, options: Options) -> list[str]:
+    kinds: dict[str, set[str]] = {}
+    settings_alone = promotes = False
+    for pair in await stage.pairs():
+        kinds.setdefault(pair.app_id, set()).add(pair.change.kind)
+        operation = operation_of(pair.change, pair.app_id, "")
+        promotes |= isinstance(operation, PromoteBundle)
+        if isinstance(operation, UpdateChannel):
+            settings_alone |= operation.settings.bundle is msgspec.UNSET
+            if isinstance(operation.settings.bundle, str):
+                # Another way to promote: the bundles are looked at, too.
+                kinds[pair.app_id].add("promote_bundle")
+    remarks: list[str] = []
+    for app_id, asked in kinds.items():
+        try:
+            remarks += await looking.survey(stage, client, app_id, asked)
+        except PermissionDenied as error:
+            await stage.reject(app_id, None, no_access(app_id, error))
+    for each in client.clients:
+        if promotes and each.requester.generation.dialect is Dialect.SEED:
+            message = "a server of the seed era knows no promotion: update the channels with bundle=NAME instead"
+            raise ConfigurationError(message)
+        if settings_alone and not options.old_servers:
+            _refuse_old_server(each.requester.generation)
+    return remarks
+
+
+def _refuse_old_server(generation: Generation) -> None:
+    if not generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
+        message = (
+            "servers before 12.198 may take the bundle of a channel away when its settings change, and this may be such a one:"
+            " the present bundle would be sent along, which undoes a promotion made in the same moment; if that is acceptable,"
+            " say so (--old-servers)"
+        )
+        raise DangerousCall(message)
+
+
+async def _refuse_bad_rows(stage: Stage, source: Source, options: Options, hear: Hear) -> None:
+    if options.reject_bad_rows:
+        return
+    first = await stage.rejected(0, KEPT_REASONS)
+    if first:
+        count = await _tell_bad_rows(stage, hear)
+        message = f"{source.name}: {counted(count, 'bad row')}, nothing was sent"
+        raise InputError(message, rejected=first, count=count, good=sum(pair.rows for pair in await stage.pairs()))
+
+
+async def _tell_bad_rows(stage: Stage, hear: Hear) -> int:
+    """Let `hear` hear of every bad row, however many they are, and return their number."""
+    count = last = 0
+    while chunk := await stage.rejected(last, _CHUNK):
+        hear(chunk)
+        count += len(chunk)
+        last = chunk[-1][0]
+    return count
+
+
+async def _treat_unknown(stage: Stage, source: Source, options: Options) -> None:
+    if options.unknown is Unknown.SKIP:
+        await stage.skip_unknown()
+    elif options.unknown is Unknown.REFUSE and (count := await stage.unknown()):
+        devices = f"{counted(count, 'device')} {'is' if count == 1 else 'are'}"
+        message = f"{source.name}: {devices} in no inventory; send or skip them (--unknown send, --unknown skip)"
+        raise InputError(message, count=count)

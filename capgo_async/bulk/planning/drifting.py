@@ -1,0 +1,170 @@
+"""What others changed since a plan was made: its pending operations against fresh listings (contract C2, C6-C8)."""
+
+import enum
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from ...endpoints.devices import DeviceFilter
+from ...errors import ListingError, PermissionDenied
+from ...ring import Caller
+from ..comparing import State, compare
+from ..jobfile.assumptions import Assumed
+from ..kinds import KINDS
+from ..operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
+from ..report import counted
+from .looking import look
+from .scanning import PAGE
+
+_CHUNK: Final = 1000
+_NAMED: Final = 5
+
+
+class JournalOfPending(Protocol):
+    """Where pending operations stand, with what the plan saw."""
+
+    async def open_by_app(self) -> Sequence[tuple[str, str, int]]:
+        """Return how many operations of each app and kind are not settled."""
+        ...
+
+    async def find_by_name(self) -> None:
+        """Make ready to find operations by the names of their targets."""
+        ...
+
+    async def assumed_of(self, app_id: str, after: int, most: int) -> Sequence[Assumed]:
+        """Return pending operations of an app behind a number."""
+        ...
+
+    async def assumed_among(self, app_id: str, names: Sequence[str]) -> Sequence[Assumed]:
+        """Return the pending operations on these targets."""
+        ...
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How pending operations look now: `changed` targets are neither as the plan saw them nor as they should become.
+
+    `needless` operations find their targets as they should become. `first` names some of the changed; `remarks` are sentences
+    on what could not be seen.
+    """
+
+    pending: int
+    changed: int
+    needless: int
+    first: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        pending = counted(self.pending, "pending operation")
+        if not self.changed and not self.needless:
+            told = f"since the plan: none of {pending} met a change, as far as listings show"
+        else:
+            told = f"since the plan: of {pending} {self.changed:,} would change what others changed"
+            told += f", {self.needless:,} would change nothing any more"
+        more = ["  ..."] if self.changed > len(self.first) > 0 else []
+        return "\n".join((told, *(f"  {name}" for name in self.first), *more, *self.remarks))
+
+
+class _Look(enum.Enum):
+    AS_ASSUMED = enum.auto()
+    CHANGED = enum.auto()
+    NEEDLESS = enum.auto()
+
+
+class _Tally:
+    """Counts what was seen of one app."""
+
+    def __init__(self) -> None:
+        self.changed = self.needless = 0
+        self.first: list[str] = []
+
+    def add(self, found: _Look, assumed: Assumed, now: str) -> None:
+        self.needless += found is _Look.NEEDLESS
+        if found is _Look.CHANGED:
+            self.changed += 1
+            if len(self.first) < _NAMED:
+                target = assumed.operation.target
+                self.first.append(f"{target.app_id}/{target.name}: {now}")
+
+
+async def find_drift(journal: JournalOfPending, client: Caller) -> Drift:
+    """Compare every pending operation with what listings show now; nothing but reads is sent.
+
+    An app is listed no further than it has pending operations. What no listing shows is as the plan assumed.
+    """
+    kinds: dict[str, set[str]] = {}
+    pending: dict[str, int] = {}
+    for app_id, kind, operations in await journal.open_by_app():
+        kinds.setdefault(app_id, set()).add(kind)
+        pending[app_id] = pending.get(app_id, 0) + operations
+    tallies: list[_Tally] = []
+    remarks: list[str] = []
+    await journal.find_by_name()
+    for app_id, asked in kinds.items():
+        of_devices = any(KINDS[kind].target is TargetKind.DEVICE for kind in asked)
+        seen = _devices(journal, client, app_id, pending[app_id]) if of_devices else _others(journal, client, app_id, asked)
+        try:
+            found, said = await seen
+        except (PermissionDenied, ListingError) as error:
+            remarks.append(f"{app_id} could not be compared with the plan: {error}")
+        else:
+            tallies += found
+            remarks += said
+    return Drift(
+        pending=sum(pending.values()),
+        changed=sum(tally.changed for tally in tallies),
+        needless=sum(tally.needless for tally in tallies),
+        first=tuple(name for tally in tallies for name in tally.first)[:_NAMED],
+        remarks=tuple(remarks),
+    )
+
+
+async def _devices(
+    journal: JournalOfPending, client: Caller, app_id: str, budget: int
+) -> tuple[Iterable[_Tally], Sequence[str]]:
+    linked, unlinked = _Tally(), _Tally()
+    saw_override = False
+    pages = 0
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
+    async for page in listing.pages():
+        pages += 1
+        shown = {device.device_id.lower(): device.channel for device in page}
+        saw_override = saw_override or any(channel is not None for channel in shown.values())
+        for assumed in await journal.assumed_among(app_id, list(shown)):
+            channel = shown[assumed.operation.target.name]
+            now = f"now {'without a link' if channel is None else f'linked to {channel}'}"
+            (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
+        if pages >= budget and not listing.complete:
+            break
+    remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
+    if not listing.complete:
+        remarks.append(f"{app_id} was listed in part ({counted(pages, 'page')} of {PAGE}): the rest was not compared")
+    # A device that shows no link is believed to have none only where the listing shows links at all.
+    return (linked, unlinked) if saw_override else (linked,), remarks
+
+
+def _device(operation: Operation, former: FormerState, channel: str | None) -> _Look:
+    match operation:
+        case LinkDevice(channel=wanted) if wanted == channel:
+            return _Look.NEEDLESS
+        case UnlinkDevice() if channel is None:
+            return _Look.NEEDLESS
+    known = former.known in {Former.CHANNEL, Former.NONE}
+    return _Look.CHANGED if known and former.value != channel else _Look.AS_ASSUMED
+
+
+async def _others(
+    journal: JournalOfPending, client: Caller, app_id: str, kinds: Collection[str]
+) -> tuple[Iterable[_Tally], Sequence[str]]:
+    tally = _Tally()
+    shown, remarks = await look(client, app_id, kinds)
+    last = 0
+    while chunk := await journal.assumed_of(app_id, last, _CHUNK):
+        last = chunk[-1].id
+        for assumed in chunk:
+            sight = compare(assumed.operation, shown)
+            if sight.state is State.AS_WANTED:
+                tally.add(_Look.NEEDLESS, assumed, "")
+            elif sight.state is State.IMPOSSIBLE or sight.former != assumed.former:
+                tally.add(_Look.CHANGED, assumed, f"now {sight.reason}")
+    return (tally,), remarks

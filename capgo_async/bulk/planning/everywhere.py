@@ -1,0 +1,113 @@
+"""Operations that no list names: the same change in every app that has its target, and old bundles (contract C8)."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from ...errors import InputError, PermissionDenied
+from ...models import Bundle, parse_timestamp
+from ...ring import Caller
+from ..comparing import Shown, users_of
+from ..kinds import KINDS
+from ..operations import DeleteBundle, Operation, PromoteBundle, RemoveMember, TargetKind, change_of
+from .looking import look
+
+
+async def apps_of(caller: Caller, chosen: Sequence[str] = ()) -> AsyncIterator[str]:
+    """Yield the chosen apps, or all that the keys can see, each once."""
+    await caller.prepare()
+    seen: set[str] = set()
+    for app_id in chosen:
+        if app_id not in seen:
+            seen.add(app_id)
+            yield app_id
+    for client in () if chosen else caller.clients:
+        async for app in client.apps.list():
+            if app.app_id not in seen:
+                seen.add(app.app_id)
+                yield app.app_id
+
+
+async def in_every_app(
+    caller: Caller, make: Callable[[str], Operation], chosen: Sequence[str] = ()
+) -> AsyncIterator[Operation]:
+    """Yield the operation that `make` makes of each app that has what it needs; others are passed over.
+
+    Raises `InputError` where no app has it.
+    """
+    found = False
+    async for app_id in apps_of(caller, chosen):
+        operation = make(app_id)
+        shown, _ = await look(caller, app_id, (change_of(operation).kind,))
+        if _has(shown, operation):
+            found = True
+            yield operation
+    if not found:
+        message = f"no app that the key sees has what is to be changed: {_needed(make(''))}"
+        raise InputError(message)
+
+
+def _needed(operation: Operation) -> str:
+    target = operation.target
+    beside = f" and the bundle {operation.bundle}" if isinstance(operation, PromoteBundle) else ""
+    return f"a {target.kind} {target.name}{beside}"
+
+
+async def in_every_organization(caller: Caller, email: str) -> AsyncIterator[Operation]:
+    """Yield the removal of a member from each organization that the keys can see and that has it."""
+    await caller.prepare()
+    seen: set[str] = set()
+    found = False
+    for client in caller.clients:
+        async for organization in client.organizations.list():
+            if organization.id in seen:
+                continue
+            seen.add(organization.id)
+            operation = RemoveMember(org_id=organization.id, email=email.strip().lower())
+            try:
+                shown, _ = await look(caller, organization.id, ("remove_member",))
+            except PermissionDenied:
+                # The plan says so: who is a member there stays one.
+                found = True
+                yield operation
+            else:
+                if operation.email in shown.members:
+                    found = True
+                    yield operation
+    if not found:
+        message = f"no organization that the keys see has a member {email}"
+        raise InputError(message)
+
+
+class Pruning(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bundles of an app are old: all but the newest `keep`, and of these only those made `before` a moment."""
+
+    keep: int = 0
+    before: datetime | None = None
+
+
+async def old_bundles(caller: Caller, pruning: Pruning, chosen: Sequence[str] = ()) -> AsyncIterator[Operation]:
+    """Yield the deletion of each old bundle, the oldest first; never of one that a channel or a rollout uses."""
+    async for app_id in apps_of(caller, chosen):
+        shown, _ = await look(caller, app_id, ("delete_bundle",))
+        used = users_of(shown)
+        for made_at, name in _oldest_first(shown.bundles.values(), pruning.keep):
+            if name not in used and (pruning.before is None or made_at < pruning.before):
+                yield DeleteBundle(app_id=app_id, bundle=name)
+
+
+def _oldest_first(bundles: Iterable[Bundle], keep: int) -> list[tuple[datetime, str]]:
+    """Return the bundles beside the newest ones, without those that do not say how old they are."""
+    dated = ((parse_timestamp(bundle.created_at), bundle.id, bundle.name) for bundle in bundles)
+    ordered = sorted((made_at, number, name) for made_at, number, name in dated if made_at is not None)
+    return [(made_at, name) for made_at, _, name in ordered[: max(0, len(ordered) - keep)]]
+
+
+def _has(shown: Shown, operation: Operation) -> bool:
+    name = operation.target.name
+    if isinstance(operation, PromoteBundle):
+        return name in shown.channels and operation.bundle in shown.bundles
+    if KINDS[change_of(operation).kind].target is TargetKind.CHANNEL:
+        return name in shown.channels
+    return name in shown.bundles

@@ -1,0 +1,67 @@
+"""What a job file says of the job itself, as JSON by name."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import JobError
+from ...ring import Caller
+from .drafting import Options
+from .sources import Source
+
+_FACTS: Final = frozenset(
+    {
+        "source",
+        "source_digest",
+        "asked",
+        "options",
+        "base_url",
+        "key_salt",
+        "key_fingerprint",
+        "created_at",
+        "remarks",
+        "unknown",
+    }
+)
+"""What every job says of itself."""
+
+
+def check(path: Path, facts: dict[str, Any]) -> None:
+    """Raise `JobError` where something is missing."""
+    if missing := _FACTS - facts.keys():
+        message = f"{path} is damaged: it does not say its {', '.join(sorted(missing))}"
+        raise JobError(message)
+
+
+def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> dict[str, Any]:
+    """Return what a new job says of itself; what planning finds out comes to it."""
+    return {
+        "source": source.name,
+        "source_digest": source.digest,
+        "asked": source.asked,
+        "options": {
+            "reject_bad_rows": options.reject_bad_rows,
+            "unknown": str(options.unknown),
+            "old_servers": options.old_servers,
+            "waves": [str(share) for share in options.waves],
+            "bake_seconds": options.bake_seconds,
+        },
+        "thresholds": options.thresholds.facts(),
+        "base_url": client.base_url,
+        "key_salt": salt.hex(),
+        "key_fingerprint": client.fingerprint(salt),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def elsewhere_than(facts: Mapping[str, Any], client: Caller) -> dict[str, str]:
+    """Return the client's server and keys where a job with these facts is bound to others."""
+    bound = {"base_url": client.base_url, "key_fingerprint": client.fingerprint(bytes.fromhex(facts["key_salt"]))}
+    return {name: value for name, value in bound.items() if facts[name] != value}
+
+
+def of_another(path: Path, elsewhere: Iterable[str]) -> JobError:
+    """Say that a job is bound to another server or key."""
+    what = " and ".join("base URL" if name == "base_url" else "API key" for name in elsewhere)
+    return JobError(f"{path} was made with another {what}: use the same, or --rebind to go on with this one")

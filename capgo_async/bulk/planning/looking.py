@@ -1,0 +1,80 @@
+"""What the server shows of channels, bundles and members, for a plan and for its proof (contract C2, C6, C8)."""
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from ...models import Bundle
+from ...ring import Caller
+from ..comparing import Shown, State, compare, displaces
+from ..kinds import KINDS
+from ..operations import RemoveMember, TargetKind, UpdateChannel
+from ..stage import Finding, Stage, Staged
+
+_CHUNK: Final = 1000
+
+
+async def look(client: Caller, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:
+    """Return what operations of these kinds need to know of an app or an organization, and what could not be proven."""
+    targets = {KINDS[kind].target for kind in kinds}
+    capgo = client.client_of(app_id)
+    if TargetKind.MEMBER in targets:
+        members = {member.email.strip().lower(): member async for member in capgo.members.list(app_id)}
+        return Shown(members=members), []
+    channels = capgo.channels.list(app_id)
+    shown = Shown(channels={channel.name: channel async for channel in channels})
+    caveats = list(channels.caveats)
+    if TargetKind.BUNDLE in targets or "promote_bundle" in kinds:
+        bundles = capgo.bundles.list(app_id)
+        shown = shown._replace(bundles={bundle.name: _kept(bundle) async for bundle in bundles})
+        caveats += bundles.caveats
+    return shown, [f"{app_id}: {caveat}" for caveat in caveats]
+
+
+async def survey(stage: Stage, client: Caller, app_id: str, kinds: Collection[str]) -> list[str]:
+    """Compare the staged rows of an app with what the server shows; return what could not be proven.
+
+    A member is compared with those whom the rows before leave, so that the last super admin stays whatever their order.
+    """
+    shown, remarks = await look(client, app_id, kinds)
+    made_public = 0
+    last = 0
+    while rows := await stage.staged(app_id, last, _CHUNK):
+        findings: list[Finding] = []
+        for row in rows:
+            finding = _finding(row, shown)
+            operation = finding.operation
+            if not finding.fate and isinstance(operation, RemoveMember):
+                left = {email: member for email, member in shown.members.items() if email != operation.email}
+                shown = shown._replace(members=left)
+            made_public += not finding.fate and isinstance(operation, UpdateChannel) and operation.settings.public is True
+            findings.append(finding)
+        await stage.settle(findings)
+        last = rows[-1].line
+    if made_public > 1:
+        remarks.append(
+            f"{made_public} channels of {app_id} become public: of those with a common platform only the last stays so"
+        )
+    return remarks
+
+
+def _finding(row: Staged, shown: Shown) -> Finding:
+    sight = compare(row.operation, shown)
+    fate, reason = _FATES[sight.state], sight.reason if sight.state in _TOLD else ""
+    if not fate and row.expected is not None:
+        expected = compare(row.expected, shown)
+        if expected.state in {State.OTHERWISE, State.IMPOSSIBLE}:
+            fate, reason = "skipped", f"changed since: now {expected.reason}"
+        elif isinstance(row.operation, UpdateChannel) and displaces(row.operation, shown):
+            fate, reason = "skipped", "changed since: another channel is public now"
+    return Finding(row.line, fate, reason, sight.operation, sight.former)
+
+
+_FATES: Final = {State.AS_WANTED: "skipped", State.IMPOSSIBLE: "rejected", State.OTHERWISE: "", State.CANNOT_TELL: ""}
+_TOLD: Final = frozenset({State.AS_WANTED, State.IMPOSSIBLE})
+
+
+def _kept(bundle: Bundle) -> Bundle:
+    """Leave out what is large and not compared."""
+    return msgspec.structs.replace(bundle, manifest=None, native_packages=None)

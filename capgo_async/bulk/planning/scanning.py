@@ -1,0 +1,106 @@
+"""What the server shows of devices, for a plan: their channels, and an inventory of each app (contract C7)."""
+
+import shlex
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
+
+from ...endpoints.devices import DeviceFilter
+from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
+from ...models import Device
+from ...ring import Caller
+from ..report import counted
+from ..stage import Stage
+
+PAGE: Final = 200
+"""Devices a page when an app is listed for a plan."""
+_NAMED_CHANNELS: Final = 10
+_NAMED_SHORTCUTS: Final = 5
+
+
+async def check_channels(stage: Stage, client: Caller) -> None:
+    """Reject rows whose channel does not exist or is public, and those of an app that cannot be accessed."""
+    lost: set[str] = set()
+    for app_id, change in ((pair.app_id, pair.change) for pair in await stage.pairs()):
+        if change.kind != "link_device" or app_id in lost:
+            continue
+        try:
+            channel = await client.client_of(app_id).channels.get(app_id, change.argument)
+        except ChannelNotFound:
+            await stage.reject(app_id, change, await no_channel(client, app_id, change.argument))
+        except PermissionDenied as error:
+            lost.add(app_id)
+            await stage.reject(app_id, None, no_access(app_id, error))
+        else:
+            if channel.public:
+                reason = f"{channel.name!r} of {app_id} is public, and devices cannot be linked to it: use devices unlink"
+                await stage.reject(app_id, change, reason)
+
+
+async def no_channel(client: Caller, app_id: str, name: str) -> str:
+    """Say that an app has no such channel, and which it has instead, if that can be told."""
+    names: list[str] = []
+    try:
+        async for channel in client.client_of(app_id).channels.list(app_id):
+            names.append(channel.name if len(names) < _NAMED_CHANNELS else "...")
+            if len(names) > _NAMED_CHANNELS:
+                break
+    except (ApiError, ListingError):
+        return f"{app_id} has no channel {name!r}"
+    return f"{app_id} has no channel {name!r}; it has {', '.join(names) or 'none'}"
+
+
+def no_access(app_id: str, error: PermissionDenied) -> str:
+    """Say that an app, or an organization, cannot be seen."""
+    return f"no access to {app_id}, or it does not exist ({error.code})"
+
+
+class Scan(NamedTuple):
+    """How far the listing of an app went, and remarks on what it could not prove."""
+
+    complete: bool
+    remarks: list[str]
+
+
+async def scan(stage: Stage, client: Caller, app_id: str, budget: float) -> Scan:
+    """List the devices of an app into the stage, `budget` pages at most."""
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
+    saw_override = False
+    pages = 0
+    async for page in listing.pages():
+        pages += 1
+        saw_override = saw_override or any(device.channel is not None for device in page)
+        await stage.observe(app_id, [_observation(device) for device in page])
+        if pages >= budget and not listing.complete:
+            break
+    # An empty app and a store that cannot be read look the same: then no device is known to be unknown.
+    complete = listing.complete and pages > 0
+    await stage.close_scan(app_id, complete=complete, saw_override=saw_override)
+    remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
+    if not listing.complete:
+        part = f"{counted(pages, 'page')} of {PAGE}"
+        remarks.append(f"{app_id} was listed in part ({part}): which of its devices are unknown cannot be told")
+    return Scan(complete, remarks)
+
+
+async def shortcuts(stage: Stage, client: Caller, protected: AbstractSet[str]) -> list[str]:
+    """Say where one request would bring devices what the plan brings them with many: where all of a channel go to another."""
+    remarks: list[str] = []
+    for app_id, name, goal, devices in await stage.moved_together(_NAMED_SHORTCUTS):
+        if protected & {name, f"{app_id}/{name}"}:
+            continue
+        channels = client.client_of(app_id).channels
+        try:
+            channel, bundle = await channels.get(app_id, name), (await channels.get(app_id, goal)).bundle_name
+        except (ChannelNotFound, PermissionDenied):
+            continue
+        # Who has no link of its own follows a public channel: pointing it elsewhere would change more than the plan does.
+        if channel.public or bundle is None:
+            continue
+        command = shlex.join(["capgo-async", "bundles", "promote", app_id, bundle, name])
+        moved = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
+        remarks.append(f"{moved}: pointing {name} at the bundle of {goal} is one request ({command})")
+    return remarks
+
+
+def _observation(device: Device) -> tuple[str, str | None]:
+    return device.device_id.lower(), device.channel

@@ -1,0 +1,72 @@
+"""The way back: what a job has changed becomes the source of another (contract G4)."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
+
+import msgspec
+
+from ...errors import JobError
+from ..jobfile.records import Touched
+from ..kinds import KINDS
+from ..operations import LinkDevice, RenewDevice, Row, UnlinkDevice, change_of, inverse
+
+_BATCH: Final = 10_000
+
+
+class UndoneJournal(Protocol):
+    """Where the operations stand that may have changed something."""
+
+    async def touched(self, after: int, most: int) -> list[Touched]:
+        """Return such operations behind a number."""
+        ...
+
+
+class Undoing:
+    """The operations that take back what a job did, each only for a target that is still as the job left it.
+
+    What the job did not find out before, and what nothing takes back, is a row that is skipped, with the reason. So is what an
+    ambiguous failure may have changed, unless it did.
+    """
+
+    def __init__(self, journal: UndoneJournal, name: str, made_at: str) -> None:
+        self.name = f"the way back from {name}"
+        self.asked: dict[str, str | None] = {"undo": made_at}
+        self._journal = journal
+        self._digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of what was read."""
+        if self._digest is None:
+            message = f"{self.name}: there is no digest before the last batch was read."
+            raise JobError(message)
+        return self._digest
+
+    async def batches(self, size: int = _BATCH) -> AsyncIterator[list[Row]]:
+        """Read the rows, at most `size` at a time."""
+        sha256 = hashlib.sha256()
+        last = 0
+        while touched := await self._journal.touched(last, size):
+            rows = [_row(each) for each in touched]
+            sha256.update(msgspec.json.encode(rows))
+            last = touched[-1].id
+            yield rows
+        self._digest = sha256.hexdigest()
+
+
+def _row(touched: Touched) -> Row:
+    line, operation = touched.line, touched.operation
+    if isinstance(operation, RenewDevice) and not touched.done:
+        # It may have ended between its two writes.
+        device = {"app_id": operation.app_id, "device_id": operation.device_id}
+        return Row(line, LinkDevice(**device, channel=operation.channel), expected=UnlinkDevice(**device))
+    back = inverse(operation, touched.former)
+    if back is not None:
+        return Row(line, back, expected=operation)
+    kind = KINDS[change_of(operation).kind]
+    reason = "what it was before is unknown, or cannot be set" if kind.inverse else _FINAL[kind.destroys]
+    return Row(line, operation, f"not undone: {reason}", skipped=True)
+
+
+_FINAL: Final = {True: "nothing brings it back", False: "a renewed link is the same link"}

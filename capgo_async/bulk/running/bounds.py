@@ -1,0 +1,82 @@
+"""Bounds: how much one run may send and how long it may last, whatever is left then."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from ...budget import Budget
+from ...errors import ConfigurationError
+from ...pacing import Pacer
+from ..runner import Deadline
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run ends at the latest; `None` is no bound. What is in flight then is finished, and the rest can be run later.
+
+    `max_requests` counts every attempt that leaves, reads and retries among them; `max_seconds` counts from the start of the
+    run; `until` is a moment with a zone. Raises `ConfigurationError` for bounds that mean nothing.
+    """
+
+    max_requests: int | None = None
+    max_seconds: float | None = None
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.max_requests is not None and self.max_requests < 1:
+            message = f"a run of at most {self.max_requests} requests could send nothing"
+        elif self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
+            message = f"a run cannot last {self.max_seconds:g} seconds"
+        elif self.until is not None and self.until.utcoffset() is None:
+            message = f"the moment {self.until.isoformat()} has no zone, so nobody can tell when it is"
+        else:
+            return
+        raise ConfigurationError(message)
+
+    def deadline(self, now: float, clock: datetime) -> Deadline:
+        """Return when a run that starts `now` has to end and why; `clock` is the same moment on the wall."""
+        ends = [Deadline()]
+        if self.max_seconds is not None:
+            ends.append(Deadline(now + self.max_seconds, f"its {in_words(self.max_seconds)} are over (--max-duration)"))
+        if self.until is not None:
+            left = (self.until - clock).total_seconds()
+            ends.append(Deadline(now + left, f"it is {moment(self.until)} (--until)"))
+        return min(ends)
+
+
+@contextlib.contextmanager
+def budgeted(pacer: Pacer, requests: int | None) -> Iterator[None]:
+    """Let at most `requests` leave through `pacer` while the block lasts."""
+    if requests is None:
+        yield
+        return
+    if pacer.budget is not None:
+        message = "another run with a bound on its requests uses this client: give each its own"
+        raise ConfigurationError(message)
+    pacer.budget = Budget(requests)
+    try:
+        yield
+    finally:
+        pacer.budget = None
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as `--max-duration` takes it, such as `1h30m`."""
+    hours, rest = divmod(seconds, _HOUR)
+    minutes, rest = divmod(rest, _MINUTE)
+    parts = ((int(hours), "h"), (int(minutes), "m"))
+    text = "".join(f"{number}{unit}" for number, unit in parts if number)
+    return f"{text}{rest:g}s" if rest or not text else text
+
+
+def moment(at: datetime) -> str:
+    """Return a moment in UTC, for people."""
+    utc = at.astimezone(UTC)
+    return f"{utc:%Y-%m-%d %H:%M:%S} UTC" if utc.second else f"{utc:%Y-%m-%d %H:%M} UTC"

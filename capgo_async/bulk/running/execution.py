@@ -1,0 +1,265 @@
+"""Executes one operation with a client or a ring: the bridge between the engine and the wire."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import anyio
+import msgspec
+
+from ... import wire
+from ...client import CapgoClient
+from ...endpoints import devices as endpoints
+from ...endpoints.call import Call
+from ...errors import (
+    ApiError,
+    AuthenticationError,
+    CapgoError,
+    ConfigurationError,
+    ConnectionLost,
+    DangerousCall,
+    DeviceNotFound,
+    NotConnected,
+    SafetyStop,
+    SubscriptionRequired,
+)
+from ...requester import Effort, Parked, Requester
+from ...retry import is_ambiguous
+from ...ring import Caller
+from ..kinds import KINDS
+from ..operations import (
+    DeleteBundle,
+    DeleteChannel,
+    FormerState,
+    LinkDevice,
+    Operation,
+    PromoteBundle,
+    RemoveMember,
+    RenewDevice,
+    SetBundleMetadata,
+    Target,
+    UnlinkDevice,
+    UpdateChannel,
+    change_of,
+    inverse,
+)
+from ..runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
+
+
+class _Course(NamedTuple):
+    """How far an operation has come: which of its calls is next, what that has used up, and a doubt that remains."""
+
+    step: int
+    effort: Effort
+    doubt: Failed | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Tell whether something of the operation may have been processed."""
+        return self.step > 0 or self.effort.in_doubt
+
+
+class Executor:
+    """Turn operations into calls, and what comes of them into results.
+
+    A refused key, a server that cannot be reached and a budget that is used up stop the run. After `drain`, whatever waits for
+    its own target gives up with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight
+    is finished. `in_doubt` are operations that an earlier run left so, each with what the plan saw.
+    """
+
+    def __init__(self, caller: Caller, in_doubt: Mapping[Target, FormerState] | None = None) -> None:
+        self._caller = caller
+        self._in_doubt = in_doubt or {}
+        self._courses: dict[Target, _Course] = {}
+        self._active: set[Effort] = set()
+        self._locks: dict[str, anyio.Lock] = {}
+        self._draining = False
+
+    async def __call__(self, operation: Operation) -> Result:
+        """Execute `operation` as far as it goes without waiting for its own target."""
+        if isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
+            return await self._call_by_call(operation)
+        return await self._as_a_whole(operation)
+
+    def drain(self) -> None:
+        """Give up everything that waits; nothing new begins."""
+        self._draining = True
+        for effort in self._active:
+            effort.abandon()
+
+    async def _call_by_call(self, operation: LinkDevice | UnlinkDevice | RenewDevice) -> Result:
+        course = self._courses.pop(operation.target, None) if self._courses else None
+        if course is None:
+            if isinstance(operation, RenewDevice) and (otherwise := await self._otherwise(operation)) is not None:
+                return otherwise
+            course = _Course(0, Effort())
+        calls = calls_of(operation)
+        while True:
+            result = await self._call(calls[course.step], operation, course)
+            last = course.step == len(calls) - 1
+            if isinstance(result, Done) and last:
+                return course.doubt or result
+            if last or not (isinstance(result, Done) or _is_ambiguous(result)):
+                return result
+            # What may have taken something away is followed by what gives it back.
+            course = _Course(course.step + 1, Effort(), result if isinstance(result, Failed) else None)
+
+    async def _otherwise(self, operation: RenewDevice) -> Failed | Stopped | None:
+        """Return why a link is not renewed: it is not as the plan saw it, nor away because an earlier run took it away."""
+        client = self._caller.client_of(operation.app_id)
+        in_doubt = operation.target in self._in_doubt
+        began_at = anyio.current_time()
+        try:
+            channel = (await client.devices.get(operation.app_id, operation.device_id)).channel
+        except DeviceNotFound as error:
+            return Failed(CHANGED_SINCE, f"no inventory shows the device any more: {error}")
+        except CapgoError as error:
+            ending = _ending(error, client.requester, began_at)
+            return failure_of(error) if ending is None else Stopped(ending, in_doubt)
+        if channel == operation.channel or (in_doubt and channel is None):
+            return None
+        now = "without a link" if channel is None else f"linked to {channel}"
+        return Failed(CHANGED_SINCE, f"{operation.device_id} of {operation.app_id} was changed by somebody else: now {now}")
+
+    async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
+        effort = course.effort
+        self._active.add(effort)
+        requester = self._caller.client_of(operation.app_id).requester
+        try:
+            await requester.call_or_park(call, wire.acknowledge, effort)
+        except Parked as parked:
+            return self._parked(operation, parked, course)
+        except CapgoError as error:
+            ending = _ending(error, requester, effort.began_at)
+            if ending is not None:
+                return Stopped(ending, course.in_doubt)
+            failed = failure_of(error, effort.request_id)
+            if course.step:
+                cause = failed.cause if failed.cause == AMBIGUOUS else HALF_DONE
+                failed = failed._replace(cause=cause, message=f"the override was removed, and not set again: {error}")
+            return failed
+        finally:
+            self._active.discard(effort)
+        return Done(effort.request_id)
+
+    def _parked(self, operation: Operation, parked: Parked, course: _Course) -> Result:
+        course = course._replace(effort=parked.effort)
+        if self._draining and not course.in_doubt:
+            return NotSent()
+        self._courses[operation.target] = course
+        return Later(parked.until, course.in_doubt)
+
+    async def _as_a_whole(self, operation: Operation) -> Result:
+        """Execute an operation that is several calls with looks between them."""
+        if self._draining:
+            return NotSent()
+        client = self._caller.client_of(operation.app_id)
+        began_at = anyio.current_time()
+        try:
+            return await self._do(client, operation)
+        except CapgoError as error:
+            ending = _ending(error, client.requester, began_at)
+            if ending is not None:
+                return Stopped(ending)
+            gone = KINDS[change_of(operation).kind].gone
+            if gone is not None and isinstance(error, gone) and operation.target in self._in_doubt:
+                # An earlier run sent this: it was done then (contract G1).
+                return Done()
+            return failure_of(error)
+
+    async def _do(self, client: CapgoClient, operation: Operation) -> Done | Failed:
+        match operation:
+            case UpdateChannel(settings=settings):
+                async with self._apart(operation):
+                    await client.channels.update(operation.app_id, operation.channel, settings)
+            case PromoteBundle():
+                return await self._promote(client, operation)
+            case DeleteChannel():
+                return await self._delete(client, operation)
+            case DeleteBundle():
+                await client.bundles.delete(operation.app_id, operation.bundle)
+            case SetBundleMetadata():
+                await client.bundles.set_metadata(operation.app_id, operation.version_id, operation.metadata)
+            case RemoveMember():
+                await client.members.remove(operation.org_id, operation.email)
+        return Done()
+
+    @asynccontextmanager
+    async def _apart(self, operation: UpdateChannel) -> AsyncIterator[None]:
+        """Let changes of `public` in one app go one after the other: two at once fail (contract G2)."""
+        if operation.settings.public is msgspec.UNSET:
+            yield
+            return
+        async with self._locks.setdefault(operation.app_id, anyio.Lock()):
+            yield
+
+    async def _delete(self, client: CapgoClient, operation: DeleteChannel) -> Done | Failed:
+        """Delete a channel, unless it has become public since the plan."""
+        if (await client.channels.get(operation.app_id, operation.channel)).public:
+            message = f"{operation.channel} of {operation.app_id} has become public since the plan"
+            return Failed(CHANGED_SINCE, message)
+        await client.channels.delete(operation.app_id, operation.channel)
+        return Done()
+
+    async def _promote(self, client: CapgoClient, operation: PromoteBundle) -> Done | Failed:
+        former = self._in_doubt.get(operation.target)
+        if former is not None:
+            channel = await client.channels.get(operation.app_id, operation.channel)
+            now = channel.version.id if channel.version is not None else None
+            if now == operation.version_id:
+                return Done()
+            back = inverse(operation, former)
+            as_planned = now == back.version_id if isinstance(back, PromoteBundle) else channel.bundle_name is None
+            if not as_planned:
+                message = (
+                    f"somebody else gave {operation.channel} of {operation.app_id} the bundle {channel.bundle_name} meanwhile"
+                )
+                return Failed(CHANGED_SINCE, message)
+        await client.bundles.promote(operation.app_id, version_id=operation.version_id, channel_id=operation.channel_id)
+        return Done()
+
+
+async def prepare(caller: Caller, deadline: Deadline) -> None:
+    """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
+    with anyio.CancelScope(deadline=deadline.at) as scope:
+        await caller.prepare()
+    if scope.cancelled_caught:
+        raise stop(deadline.reason)
+
+
+def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, ...]:
+    """Return the calls that an operation on a device makes, in their order."""
+    match operation:
+        case LinkDevice(channel=channel):
+            return (endpoints.link_device(operation.app_id, operation.device_id, channel),)
+        case UnlinkDevice():
+            return (endpoints.unlink_device(operation.app_id, operation.device_id),)
+        case RenewDevice(channel=channel):
+            return (
+                endpoints.unlink_device(operation.app_id, operation.device_id),
+                endpoints.link_device(operation.app_id, operation.device_id, channel),
+            )
+
+
+def _is_ambiguous(result: Result) -> bool:
+    return isinstance(result, Failed) and result.cause == AMBIGUOUS
+
+
+def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
+    """Return what ends the run, where an error is not about its operation alone."""
+    if isinstance(error, SubscriptionRequired):
+        return SafetyStop(str(error))
+    if isinstance(error, AuthenticationError | NotConnected | SafetyStop):
+        return error
+    if isinstance(error, ConfigurationError) and not isinstance(error, DangerousCall):
+        return error
+    # Where nobody was answered since this began, the server is away.
+    return error if isinstance(error, ConnectionLost) and requester.answered_at < began_at else None
+
+
+def failure_of(error: CapgoError, request_id: str | None = None) -> Failed:
+    """Return what a final error says of its operation: `ambiguous` when the request may have been processed."""
+    cause, status = type(error).__name__, None
+    if isinstance(error, ApiError):
+        cause, status, request_id = error.code, error.status, request_id or error.request_id
+    return Failed(AMBIGUOUS if is_ambiguous(error) else cause, str(error), status, request_id)

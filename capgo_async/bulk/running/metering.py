@@ -1,0 +1,107 @@
+"""What a run used of the server's limits: counted for the job file, and told to the pacer of the run after it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import anyio
+
+from ...limits import Scope, ScopeKind
+from ...pacing import Usage
+from ...ring import Caller
+from ...wire import server_version
+from ..jobfile.records import LastUsage, Measures
+from ..kinds import KINDS
+from ..operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
+from .execution import calls_of
+
+_LONGEST: Final = 80
+"""Characters that are kept of a server's name for itself."""
+_LOOKS: Final = 2
+"""An operation that looks at its target may do so again after each of its requests."""
+
+
+class Meter:
+    """Counts what `client` uses from now on, under the names that a job's file with this `salt` has for the keys."""
+
+    def __init__(self, client: Caller, salt: bytes) -> None:
+        self._client = client
+        self._started = anyio.current_time()
+        self._before = _count(client)
+        self._limits_before = Counter(client.counters.limits_met)
+        self._heard_before = dict(_heard(client))
+        self._keys = _stored_keys(client, salt)
+
+    def __call__(self) -> Measures:
+        """Return what was used so far."""
+        requests, retries, rate_limited = (now - then for now, then in zip(_count(self._client), self._before, strict=True))
+        now = _now().isoformat()
+        usage = tuple(Usage(self._keys.get(used.scope, used.scope), used.used, used.age) for used in self._client.pacer.usage())
+        return Measures(
+            at=now,
+            elapsed_seconds=anyio.current_time() - self._started,
+            requests=requests,
+            retries=retries,
+            rate_limited=rate_limited,
+            last=LastUsage(now, self._client.name, usage),
+            limits_met=dict(self._client.counters.limits_met - self._limits_before),
+            servers=self._servers(),
+        )
+
+    def _servers(self) -> tuple[str, ...]:
+        """Return the versions that the server told, each once; what tells none stands for itself."""
+        heard = (name for name, answers in _heard(self._client).items() if answers > self._heard_before.get(name, 0))
+        versions = ((name, server_version(name)) for name in heard)
+        return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
+
+
+def seed(client: Caller, salt: bytes, last: LastUsage | None) -> None:
+    """Tell the pacer what the process before this one counted, at its worst where that process was killed."""
+    if last is None or last.client == client.name:
+        return
+    age = max(0.0, (_now() - datetime.fromisoformat(last.at)).total_seconds())
+    client.pacer.seed(_seeds(last, age, client, _stored_keys(client, salt)))
+
+
+def _stored_keys(client: Caller, salt: bytes) -> dict[Scope, Scope]:
+    """Return the scope of each key and how the file names it: processes name keys anew."""
+    return {each.requester.key_scope: (ScopeKind.KEY, each.fingerprint(salt)[:16]) for each in client.clients}
+
+
+def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]) -> list[Usage]:
+    present = {stored: scope for scope, stored in keys.items()}
+    usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
+    if not last.uncounted:
+        return [Usage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
+    # Killed: what was marked as sent may have left just now, each as often as it may be tried.
+    uncounted: dict[tuple[str, ...], int] = {}
+    for planned in last.uncounted:
+        key = client.client_of(planned.operation.app_id).requester.key_scope
+        for scope, times in _worst(planned.operation, key).items():
+            uncounted[scope] = uncounted.get(scope, 0) + times * (1 + client.policy.retries)
+    scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
+    return [Usage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
+
+
+def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
+    """Return how many calls may have been counted where, each as often as it may be tried."""
+    if not isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
+        return {key: _LOOKS * len(KINDS[change_of(operation).kind].requests)}
+    counted = Counter(scope for call in calls_of(operation) for scope in (*call.scopes, key))
+    # A renewal looks before.
+    counted[key] += isinstance(operation, RenewDevice)
+    return dict(counted)
+
+
+def _count(client: Caller) -> tuple[int, int, int]:
+    counters = client.counters
+    return counters.requests, counters.retries, counters.rate_limited
+
+
+def _heard(client: Caller) -> Mapping[str, int]:
+    return client.clients[0].requester.generation.heard
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,99 @@
+"""Stop rules: when a run goes so wrong that it should not go on by itself (contract G5).
+
+They look at outcomes in the order in which they are recorded, and count in whole numbers, so that the same outcomes always stop
+at the same operation.
+"""
+
+import re
+from collections import deque
+from fractions import Fraction
+from typing import Final
+
+import msgspec
+
+from ...codes import NO_ACCESS
+from ..runner import Done, Failed, Settled
+
+_SERVER_FAILED: Final = 500
+_SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
+
+
+def read_share(text: str) -> Fraction:
+    """Return a share such as `2.5%`; raises `ValueError` for what is none between 0 and 100."""
+    found = _SHARE.fullmatch(text.strip())
+    share = Fraction(found[1]) / 100 if found else None
+    if share is None or share > 1:
+        message = f"{text!r} is no share between 0% and 100%"
+        raise ValueError(message)
+    return share
+
+
+class StopRules(msgspec.Struct, frozen=True, kw_only=True):
+    """When to stop; `None` switches a rule off.
+
+    `failures` is the share of failed among all that are settled, once `minimum` are; `consecutive` failures in a row stop, too.
+    `no_access` refusals in a row in one app mean that access was lost, for a plan showed that there was some. `server_errors`
+    is the share of failures of the server among the last `window` outcomes.
+    """
+
+    failures: Fraction | None = Fraction(1, 10)
+    minimum: int = 100
+    consecutive: int | None = 50
+    no_access: int | None = 3
+    server_errors: Fraction | None = Fraction(1, 5)
+    window: int = 50
+
+
+class Watch:
+    """Look at the outcomes of one run, and say once why it should stop."""
+
+    def __init__(self, rules: StopRules) -> None:
+        self._rules = rules
+        self._settled = 0
+        self._failed = 0
+        self._in_a_row = 0
+        self._refused: dict[str, int] = {}
+        self._recent: deque[bool] = deque(maxlen=rules.window)
+
+    def note(self, settled: Settled) -> str | None:
+        """Take one outcome; return the reason to stop, `None` to go on."""
+        result = settled.result
+        failed = isinstance(result, Failed)
+        self._settled += 1
+        self._failed += failed
+        self._in_a_row = self._in_a_row + 1 if failed else 0
+        self._recent.append(failed and _is_of_server(result))
+        self._refused[settled.app_id] = self._refused.get(settled.app_id, 0) + 1 if _is_no_access(result) else 0
+        return self._no_access(settled.app_id) or self._server_errors() or self._consecutive() or self._share()
+
+    def _no_access(self, app_id: str) -> str | None:
+        refused, rule = self._refused[app_id], self._rules.no_access
+        if rule is None or refused < rule:
+            return None
+        return f"{refused} operations in a row had no access to {app_id}, which the plan had"
+
+    def _server_errors(self) -> str | None:
+        rule, count = self._rules.server_errors, sum(self._recent)
+        if rule is None or len(self._recent) < self._rules.window or count <= rule * self._rules.window:
+            return None
+        return f"the server failed {count} of the last {self._rules.window} operations"
+
+    def _consecutive(self) -> str | None:
+        rule = self._rules.consecutive
+        if rule is None or self._in_a_row < rule:
+            return None
+        return f"{self._in_a_row} operations in a row failed"
+
+    def _share(self) -> str | None:
+        rule = self._rules.failures
+        if rule is None or self._settled < self._rules.minimum or self._failed <= rule * self._settled:
+            return None
+        return f"{self._failed} of {self._settled} operations failed"
+
+
+def _is_of_server(result: Done | Failed) -> bool:
+    return isinstance(result, Failed) and result.status is not None and result.status >= _SERVER_FAILED
+
+
+def _is_no_access(result: Done | Failed) -> bool:
+    return isinstance(result, Failed) and result.cause in NO_ACCESS

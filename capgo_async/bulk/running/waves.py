@@ -1,0 +1,150 @@
+"""Runs a job wave after wave: each is verified before the next, and rests for its bake (contract G4)."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any, NamedTuple, Protocol
+
+from ...errors import SafetyStop
+from ...ring import Caller
+from ..jobfile.shares import Findings, Span
+from ..report import counted
+from ..runner import Runner
+from ..verification import VerifiedJournal, verify
+
+
+class JournalOfWaves(VerifiedJournal, Protocol):
+    """Where the waves stand, and what came of them."""
+
+    def confine(self, last: int) -> None:
+        """Hand out nothing behind the operation with the number `last`."""
+        ...
+
+    async def spans(self) -> Sequence[Span]:
+        """Return the waves."""
+        ...
+
+    async def apps_of(self, span: Span) -> Sequence[str]:
+        """Return the apps in which operations of a wave are done."""
+        ...
+
+    async def findings(self, span: Span) -> Findings:
+        """Count what came of a wave."""
+        ...
+
+    async def tell(self, span: Span) -> None:
+        """Write down that a run stopped for what came of a wave."""
+        ...
+
+    async def close_wave(self, span: Span, verified_at: str, bake_until: str | None) -> None:
+        """Write down that a wave is verified, and the end of its bake."""
+        ...
+
+    async def facts(self) -> dict[str, Any]:
+        """Return the job's facts."""
+        ...
+
+    async def rewrite(self, **facts: object) -> None:
+        """Replace some of them."""
+        ...
+
+
+class Pace(NamedTuple):
+    """How long to rest between waves, and which share of failures is too many."""
+
+    bake_seconds: float
+    failures: Fraction | None
+
+
+class Waves:
+    """The waves of one run; a job without waves is run at once."""
+
+    def __init__(self, journal: JournalOfWaves, runner: Runner, client: Caller, pace: Pace) -> None:
+        self._journal = journal
+        self._runner = runner
+        self._client = client
+        self._pace = pace
+        self.baking_until: datetime | None = None
+        """When the bake ends that is under way."""
+
+    async def run(self) -> None:
+        """Run to the end, or until the runner is drained.
+
+        Raises `SafetyStop` where a fresh listing contradicts what a wave did, or too many of its operations failed, however few
+        they are. The next run goes on from there unless there is more to tell.
+        """
+        spans = await self._journal.spans()
+        if not spans:
+            await self._runner.run()
+            return
+        for span in spans:
+            if span.last == span.after:
+                continue
+            # What failed may have been opened again, in a wave that was verified without it.
+            if span.verified_at is None or (await self._journal.findings(span)).open:
+                await self._perform(span)
+                if self._runner.drained:
+                    return
+                # A run of what failed leaves the rest of a wave to another.
+                if (await self._journal.findings(span)).open:
+                    continue
+                span = await self._judge(span)  # noqa: PLW2901 - the same, with its times
+            if not await self._baked(span):
+                return
+
+    async def _perform(self, span: Span) -> None:
+        self._journal.confine(span.last)
+        try:
+            await self._runner.run()
+        except SafetyStop as error:
+            await self._journal.tell(span)
+            message = f"{error}, in {span.name}"
+            raise SafetyStop(message) from error
+
+    async def _judge(self, span: Span) -> Span:
+        """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin."""
+        remarks = await verify(self._journal, self._client, self._runner.rest, await self._journal.apps_of(span))
+        known = (await self._journal.facts())["remarks"]
+        await self._journal.rewrite(remarks=list(dict.fromkeys((*known, *remarks))))
+        found = await self._journal.findings(span)
+        reason = self._too_bad(found)
+        if reason is not None and found.behind:
+            await self._journal.tell(span)
+            message = f"the run stopped itself after {span.name}: {reason}"
+            raise SafetyStop(message)
+        now = _now()
+        bakes = found.behind and self._pace.bake_seconds > 0
+        until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
+        span = span._replace(verified_at=_written(now), bake_until=until)
+        await self._journal.close_wave(span, span.verified_at or "", span.bake_until)
+        return span
+
+    def _too_bad(self, found: Findings) -> str | None:
+        if found.contradicted > found.told_contradicted:
+            verb = "is" if found.contradicted == 1 else "are"
+            return f"{counted(found.contradicted, 'operation')} that succeeded {verb} contradicted by a fresh listing"
+        share = self._pace.failures
+        if share is not None and found.failed > found.told_failed and found.failed > share * found.settled:
+            return f"{found.failed:,} of {counted(found.settled, 'operation')} failed"
+        return None
+
+    async def _baked(self, span: Span) -> bool:
+        """Wait for the end of a bake, which may have begun in another process; tell whether to go on."""
+        if span.bake_until is None:
+            return True
+        self.baking_until = datetime.fromisoformat(span.bake_until)
+        # A clock that was set back must not make a bake longer than it was to be.
+        left = min((self.baking_until - _now()).total_seconds(), self._pace.bake_seconds)
+        try:
+            await self._runner.rest(max(0.0, left))
+        finally:
+            self.baking_until = None
+        return not self._runner.drained
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _written(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")
