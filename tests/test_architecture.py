@@ -183,6 +183,7 @@ GRADE_C = [
     "cli",
     "sandbox/__init__.py",
     "sandbox/server.py",
+    "sandbox/virtual_time.py",
 ]
 
 SLEEPERS = {

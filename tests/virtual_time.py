@@ -1,68 +1,12 @@
-"""An event loop whose clock jumps: what waits for hours is tested in milliseconds.
+"""Tests in virtual time."""
 
-It stands still while a thread call is outstanding, because what a thread does takes no virtual time.
-"""
-
-import asyncio
 import functools
-import selectors
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Executor
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec
+
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 P = ParamSpec("P")
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Advance the loop's clock instead of waiting for it."""
-
-    loop: "VirtualTimeLoop"
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.loop.outstanding and timeout != 0:
-            return super().select(None)
-        events = super().select(0)
-        if events or timeout == 0:
-            return events
-        if timeout is None:
-            # Threads that the loop itself ends, such as its default executor's, report within this real second.
-            if events := super().select(1.0):
-                return events
-            message = "deadlock: nothing is scheduled, so nothing will ever happen"
-            raise RuntimeError(message)
-        self.loop.now += max(0.0, timeout)
-        return []
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """A loop that begins at 0 and never waits for its own timers."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.outstanding = 0
-        selector = _JumpingSelector()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now
-
-    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        future = super().run_in_executor(executor, func, *args)
-        self.outstanding += 1
-        future.add_done_callback(self._returned)
-        return future
-
-    def _returned(self, _future: asyncio.Future[Any]) -> None:
-        self.outstanding -= 1
-
-
-def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` on a virtual loop, from time 0."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(main)
 
 
 def in_virtual_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:

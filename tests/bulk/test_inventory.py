@@ -16,7 +16,7 @@ import msgspec
 import pyarrow.parquet
 import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses
-from virtual_time import in_virtual_time, run_in_virtual_time
+from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, DeviceFilter, KeyRing, models
 from capgo_async.bulk.inventory.columns import TABLES, Kind
@@ -31,6 +31,7 @@ from capgo_async.sandbox import Arrival, Device, Incoming, Sandbox, Settings, Tr
 from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, EPOCH, READER_KEY, SUPER_ADMIN_KEY
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 LOW, HIGH = "00000000-low-{}", "zzzzzzzz-high-{}"
 

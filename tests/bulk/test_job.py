@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, write_csv
-from virtual_time import in_virtual_time, run_in_virtual_time
+from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Options, Report, read_operations
@@ -21,6 +21,7 @@ from capgo_async.bulk.report import ExitCode, exit_code
 from capgo_async.errors import AuthenticationError, DiskFull, JobError, NotConnected
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import DEVELOPER_KEY
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 
 async def make(sandbox: Sandbox, directory: Path, **options: object) -> Job:

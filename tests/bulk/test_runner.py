@@ -6,7 +6,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import in_virtual_time, run_in_virtual_time
+from virtual_time import in_virtual_time
 
 from capgo_async.bulk.operations import LinkDevice, Operation
 from capgo_async.bulk.runner import (
@@ -22,6 +22,7 @@ from capgo_async.bulk.runner import (
     Settled,
 )
 from capgo_async.errors import DiskFull, NotConnected, SafetyStop
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 
 class MemoryJournal:

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import UNSET
 from msgspec.structs import asdict
-from virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
 from capgo_async.bulk import Job, Options, Report, Which, from_operations
@@ -44,6 +43,7 @@ from capgo_async.sandbox import Arrival, Reply, Sandbox, Settings, fleet, parame
 from capgo_async.sandbox.faults import Faults, parse
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
+from capgo_async.sandbox.virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 APPS = ("com.example.app01", "com.example.app02")
 DEVICES = 8

@@ -9,13 +9,14 @@ from pathlib import Path
 import anyio
 import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, statuses, write_csv
-from virtual_time import in_virtual_time, run_in_virtual_time
+from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, Report, read_operations
 from capgo_async.bulk.running import metering
 from capgo_async.endpoints.bundles import list_bundles
 from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
 from capgo_async.sandbox import AccessLine, Sandbox
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 
 async def relink(sandbox: Sandbox, directory: Path, *, name: str = "job", **options: object) -> Report:

@@ -12,13 +12,14 @@ import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, sandbox_of, write_csv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from virtual_time import in_virtual_time, run_in_virtual_time
+from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Bounds, Job, Options, Report, Unknown, Which, read_operations
 from capgo_async.bulk.report import ExitCode, exit_code
 from capgo_async.bulk.running.stopping import StopRules
 from capgo_async.errors import ConfigurationError, SafetyStop
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 SHARES = (Fraction(1, 100), Fraction(1, 10), Fraction(1))
 BAKE = 600.0

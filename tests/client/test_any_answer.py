@@ -11,9 +11,9 @@ from conformance.rows import ROWS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted import Answer, ScriptedTransport, answer, refusal
-from virtual_time import run_in_virtual_time
 
 from capgo_async import CapgoClient, errors, raw_responses
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 from capgo_async.wire import Response
 
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"

@@ -5,7 +5,9 @@ import threading
 
 import anyio
 import pytest
-from virtual_time import in_virtual_time, run_in_virtual_time
+from virtual_time import in_virtual_time
+
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 
 @in_virtual_time
