@@ -1,9 +1,7 @@
 """The transport over aiohttp: one request, once, as told (design, wall 4)."""
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -12,6 +10,8 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from .deadlines import Deadline, Deadlines
+from .direct import Direct, may_pass
 from .errors import ConfigurationError, ConnectionLost, NotConnected, TimedOut
 from .wire import Request, Response
 
@@ -89,66 +89,6 @@ def _proxy_of(base_url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-class _Deadlines:
-    """Bound the time of attempts with one timer for all: they get the same time, so the oldest is always the next to end.
-
-    aiohttp's own bound is a timer for each request, and a tenth of what a request costs.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.running: dict[_Deadline, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, deadline: "_Deadline") -> None:
-        self.running[deadline] = None
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(deadline.at, self._expire)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._timer = None
-        for deadline in list(itertools.takewhile(lambda oldest: oldest.at <= now, self.running)):
-            del self.running[deadline]
-            deadline.expire()
-        if self.running:
-            self._timer = loop.call_at(next(iter(self.running)).at, self._expire)
-
-
-class _Deadline:
-    """Cancel what is awaited inside when the time is up, and raise `TimeoutError` in its place, as `asyncio.timeout` does."""
-
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "at")
-
-    def __init__(self, deadlines: _Deadlines) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - the transport is awaited
-        self.at = asyncio.get_running_loop().time() + deadlines.seconds
-        self._deadlines = deadlines
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._expired = False
-
-    def expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
-
-    def __enter__(self) -> None:
-        self._deadlines.add(self)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        self._deadlines.running.pop(self, None)
-        # Who else cancelled the task gets the cancellation.
-        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TimeoutError from error
-
-
 class AiohttpTransport:
     """Send requests through aiohttp.
 
@@ -167,7 +107,8 @@ class AiohttpTransport:
         self._base_url = base_url
         self._session = session
         self._owned: aiohttp.ClientSession | None = None
-        self._deadlines = _Deadlines(timeout)
+        self._direct: Direct | None = None
+        self._deadlines = Deadlines(timeout)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, _CONNECT_SECONDS))
         self._proxy = _proxy_of(base_url) if trust_env and session is None else None
         self._urls: dict[str, URL] = {}
@@ -176,22 +117,11 @@ class AiohttpTransport:
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
         """Send `request` once. Raises `NotConnected`, `ConnectionLost`, `TimedOut`, or `ConfigurationError` before any I/O."""
         session = self._session_for(headers)
-        # A payload of its own class: aiohttp need not look for one, nor for the header of its type.
-        body = None if request.body is None else aiohttp.BytesPayload(request.body, content_type="application/json")
         try:
-            with _Deadline(self._deadlines):
-                answer = await session.request(
-                    request.method,
-                    self._url_of(request),
-                    headers=headers,
-                    data=body,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=self._timeout,
-                    middlewares=self._middlewares(session, request.method, fresh=fresh),
-                )
-                # Reading to the end gives the connection back, failing to closes it: no context manager is needed for that.
-                return Response(status=answer.status, headers=answer.headers, body=await answer.read())
+            with Deadline(self._deadlines):
+                if self._direct is not None and not fresh and may_pass(session):
+                    return await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
+                return await self._ask(session, request, headers, self._middlewares(session, request.method, fresh=fresh))
         except _NEVER_CONNECTED as error:
             message = f"cannot connect to {self._base_url}: {_short(error)}"
             raise NotConnected(message) from _without_secrets(error)
@@ -206,6 +136,28 @@ class AiohttpTransport:
             # Without the secrets before it is told: aiohttp's message has the URL in it.
             message = f"the connection to {self._base_url} ended before the answer: {_short(_without_secrets(error))}"
             raise ConnectionLost(message) from error
+
+    async def _ask(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        headers: Mapping[str, str],
+        middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None,
+    ) -> Response:
+        # A payload of its own class: aiohttp need not look for one, nor for the header of its type.
+        body = None if request.body is None else aiohttp.BytesPayload(request.body, content_type="application/json")
+        answer = await session.request(
+            request.method,
+            self._url_of(request),
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=self._timeout,
+            middlewares=middlewares,
+        )
+        # Reading to the end gives the connection back, failing to closes it: no context manager is needed for that.
+        return Response(status=answer.status, headers=answer.headers, body=await answer.read())
 
     async def aclose(self) -> None:
         """Close the session, unless it is the caller's."""
@@ -236,6 +188,8 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=self._proxy,
         )
+        if self._proxy is None and may_pass(self._owned):
+            self._direct = Direct(self._owned, self._base_url, self._timeout)
         return self._owned
 
     def _middlewares(

@@ -29,7 +29,7 @@ ORDER = [
     "bulk",
     "cli",
 ]
-"""Who stands later may import who stands before, and nobody else; `transport` imports wire and errors."""
+"""Who stands later may import who stands before, and nobody else; `transport` and its parts import wire and errors."""
 
 BULK_ORDER = [
     "operations",
@@ -154,6 +154,8 @@ GRADE_C = [
     "client.py",
     "ring.py",
     "transport.py",
+    "direct.py",
+    "deadlines.py",
     "bulk/__init__.py",
     "bulk/inventory/__init__.py",
     "bulk/jobfile/__init__.py",
@@ -293,7 +295,7 @@ def test_few_rooms_sleep(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources(), ids=ids)
 def test_aiohttp_is_touched_by_the_transport_and_the_sandboxs_face_only(path: Path) -> None:
-    if room(path) in {"transport.py", "sandbox/server.py", "client.py"}:
+    if room(path) in {"transport.py", "direct.py", "sandbox/server.py", "client.py"}:
         # The client names the type of a caller's session, for type checkers only.
         assert room(path) != "client.py" or "if TYPE_CHECKING:\n    import aiohttp" in path.read_text()
         return
@@ -304,8 +306,8 @@ def test_aiohttp_is_touched_by_the_transport_and_the_sandboxs_face_only(path: Pa
 def test_imports_run_one_way(path: Path) -> None:
     mine = room(path).removesuffix(".py").split("/")[0]
     found = {name.split(".")[0] for name in own_rooms(path)} - {"version", mine, ""}
-    if mine == "transport":
-        assert found <= {"wire", "errors"}
+    if mine in {"transport", "direct", "deadlines"}:
+        assert found <= {"transport": {"wire", "errors", "direct", "deadlines"}, "direct": {"wire"}, "deadlines": set()}[mine]
     elif mine == "sandbox":
         assert found <= ({"wire", "errors"} if room(path) == "sandbox/inprocess.py" else set())
     elif mine == "client":

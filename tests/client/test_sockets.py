@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from capgo_async import CapgoClient, errors
+from capgo_async import CapgoClient, direct, errors
 from capgo_async.transport import AiohttpTransport
 from capgo_async.wire import Request
 
@@ -112,10 +112,13 @@ async def own_middleware(request: aiohttp.ClientRequest, handler: aiohttp.Client
 @asynccontextmanager
 async def transport_of(kind: str, url: str, **options: Any) -> AsyncIterator[AiohttpTransport]:
     seen_by_own_middleware.clear()
-    if kind == "ours":
-        transport = AiohttpTransport(url, **options)
-        yield transport
-        await transport.aclose()
+    if kind in OURS:
+        with pytest.MonkeyPatch.context() as patched:
+            if kind != "ours":
+                patched.setattr(direct, "_KNOWN", None)
+            transport = AiohttpTransport(url, **options)
+            yield transport
+            await transport.aclose()
         return
     middlewares = (own_middleware,) if "middleware" in kind else ()
     async with aiohttp.ClientSession(middlewares=middlewares) as session:
@@ -125,7 +128,8 @@ async def transport_of(kind: str, url: str, **options: Any) -> AsyncIterator[Aio
         assert not session.closed
 
 
-KINDS = ["ours", "the caller's", "the caller's with a middleware"]
+OURS = ["ours", "ours, by way of aiohttp's session"]
+KINDS = [*OURS, "the caller's", "the caller's with a middleware"]
 METHODS = ["GET", "PUT", "DELETE", "POST"]
 
 
@@ -167,11 +171,12 @@ async def test_a_request_on_a_dead_connection_is_sent_once(method: str, kind: st
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", METHODS)
-async def test_the_key_does_not_travel(method: str, status: int) -> None:
+@pytest.mark.parametrize("kind", OURS)
+async def test_the_key_does_not_travel(kind: str, method: str, status: int) -> None:
     async with serving(always(OK)) as elsewhere:
         location = f"Location: {elsewhere.url}/device\r\nContent-Length: 0\r\n\r\n"
         redirect = f"HTTP/1.1 {status} Moved\r\n{location}".encode()
-        async with serving(always(redirect)) as server, transport_of("ours", server.url) as transport:
+        async with serving(always(redirect)) as server, transport_of(kind, server.url) as transport:
             answer = await transport.send(request_of(method), {"authorization": KEY})
 
     assert answer.status == status
@@ -241,7 +246,7 @@ async def test_a_client_that_sent_nothing_has_nothing_to_close() -> None:
 # (e) What networks do
 
 
-@pytest.mark.parametrize("kind", ["ours", "the caller's"])
+@pytest.mark.parametrize("kind", [*OURS, "the caller's"])
 async def test_nobody_listens(kind: str) -> None:
     async with serving(always(OK)) as server:
         pass
@@ -250,21 +255,22 @@ async def test_nobody_listens(kind: str) -> None:
             await transport.send(request_of("GET"), {})
 
 
-async def test_nobody_speaks_tls() -> None:
+@pytest.mark.parametrize("kind", OURS)
+async def test_nobody_speaks_tls(kind: str) -> None:
     async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OK)
         writer.close()
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        async with transport_of("ours", f"https://127.0.0.1:{port}") as transport:
+        async with transport_of(kind, f"https://127.0.0.1:{port}") as transport:
             with pytest.raises(errors.NotConnected) as caught:
                 await transport.send(request_of("GET"), {})
 
     assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
 
 
-@pytest.mark.parametrize("kind", ["ours", "the caller's"])
+@pytest.mark.parametrize("kind", [*OURS, "the caller's"])
 async def test_nobody_answers(kind: str) -> None:
     async with serving(always(NEVER)) as server, transport_of(kind, server.url, timeout=0.2) as transport:
         with pytest.raises(errors.TimedOut, match=r"within 0\.2 s"):
@@ -288,8 +294,9 @@ LOST = {
 
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST)
 @pytest.mark.parametrize("method", METHODS)
-async def test_an_answer_that_breaks_off_or_is_none(method: str, answer: bytes) -> None:
-    async with serving(always(answer)) as server, transport_of("ours", server.url) as transport:
+@pytest.mark.parametrize("kind", OURS)
+async def test_an_answer_that_breaks_off_or_is_none(kind: str, method: str, answer: bytes) -> None:
+    async with serving(always(answer)) as server, transport_of(kind, server.url) as transport:
         with pytest.raises(errors.ConnectionLost) as caught:
             await transport.send(request_of(method), {"authorization": KEY})
 
@@ -326,9 +333,10 @@ async def test_what_arrives_at_the_server() -> None:
     assert health.header("authorization") == []
 
 
-async def test_cookies_of_the_server_are_not_kept() -> None:
+@pytest.mark.parametrize("kind", OURS)
+async def test_cookies_of_the_server_are_not_kept(kind: str) -> None:
     cookie = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=b\r\n", 1)
-    async with serving(always(cookie)) as server, transport_of("ours", server.url) as transport:
+    async with serving(always(cookie)) as server, transport_of(kind, server.url) as transport:
         for _ in range(2):
             await transport.send(request_of("GET"), {})
 

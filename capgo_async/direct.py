@@ -1,0 +1,90 @@
+"""The direct way: an exchange over aiohttp's connections that passes its session by.
+
+What a session does for requests of every kind is most of what one costs. Connections and their pool, TLS, what is written and
+what is parsed stay aiohttp's, and nothing here repeats or follows anything.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from inspect import signature
+from types import FunctionType
+from typing import Final
+
+import aiohttp
+from aiohttp import client, client_proto, http
+from yarl import URL
+
+from .wire import Response
+
+
+class Direct:
+    """Exchange requests for answers over the connector of `session`, whose own settings count for nothing."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, timeout: aiohttp.ClientTimeout) -> None:
+        assert session.connector is not None  # noqa: S101 - the session is open
+        self._connector = session.connector
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        # Stands for all requests: they go to one place, and begin with the same headers.
+        self._any = aiohttp.ClientRequest("GET", URL(base_url, encoded=True), loop=self._loop, session=session)
+        self._headers = dict(self._any.headers)
+
+    async def exchange(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Response:
+        """Send one request and read its answer to the end; raises what aiohttp raises."""
+        sent = {**self._headers, **headers}
+        if body is not None:
+            sent["Content-Length"], sent["Content-Type"] = str(len(body)), "application/json"
+        elif method != "GET":
+            sent["Content-Length"] = "0"
+        connection = await self._connect()
+        try:
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101 - nobody has released it
+            protocol.set_response_params(read_until_eof=True)
+            writer = http.StreamWriter(protocol, self._loop)
+            await writer.write_headers(f"{method} {url.raw_path_qs} HTTP/1.1", sent)  # type: ignore[arg-type]  # any mapping
+            await writer.write_eof(body or b"")
+            head, content = await protocol.read()
+            while 100 <= head.code < 200 and head.code != 101:  # noqa: PLR2004 - what comes before the answer
+                head, content = await protocol.read()
+            answer = Response(status=head.code, headers=head.headers, body=await content.read())
+        except http.HttpProcessingError as error:
+            connection.close()
+            raise aiohttp.ClientResponseError(self._any.request_info, (), status=error.code, message=error.message) from error
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        return answer
+
+    async def _connect(self) -> aiohttp.connector.Connection:
+        try:
+            return await self._connector.connect(self._any, traces=[], timeout=self._timeout)
+        except TimeoutError as error:
+            message = f"Connection timeout to host {self._any.url}"
+            raise aiohttp.ConnectionTimeoutError(message) from error
+
+
+def may_pass(session: aiohttp.ClientSession) -> bool:
+    """Tell whether nobody would miss what passes `session` by: no trace, and no double or wrapper in its place."""
+    return _KNOWN is not None and vars(aiohttp.ClientSession)["_request"] is _KNOWN and not session.trace_configs
+
+
+def _known() -> FunctionType | None:
+    """Return what a session makes requests with; `None` where it, or an inner name that is used here, is not as known."""
+    request = vars(aiohttp.ClientSession).get("_request")
+    try:
+        signature(aiohttp.ClientRequest).bind("GET", URL(), loop=None, session=None)
+        signature(aiohttp.BaseConnector.connect).bind(None, None, traces=[], timeout=None)
+        signature(client_proto.ResponseHandler.set_response_params).bind(None, read_until_eof=True)
+        signature(client_proto.ResponseHandler.read).bind(None)
+        signature(http.StreamWriter).bind(None, None)
+        signature(http.StreamWriter.write_headers).bind(None, "", {})
+        signature(http.StreamWriter.write_eof).bind(None, b"")
+    except (AttributeError, TypeError):
+        return None
+    # Not `isinstance`: a wrapper may say that it is a function.
+    return request if type(request) is FunctionType and request.__code__.co_filename == client.__file__ else None
+
+
+_KNOWN: Final = _known()
