@@ -1,18 +1,24 @@
-"""The contenders of `relink`, one a process: the engine with its job file, the plain client, and a hand-written script."""
+"""The contenders of `relink`, one a process: the engine with its job file, the plain client, and what others would write."""
 
 import argparse
 import asyncio
 import json
+import shutil
+import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 
+from benchmarks.floor import prepared, write_all
 from benchmarks.loopback import APP_ID, CHANNEL
-from benchmarks.loops import LOOPS, runner
-from benchmarks.measuring import Spent, spent
+from benchmarks.loops import LOOPS, has_uvloop, runner
+from benchmarks.measuring import LONGEST_RUN, Spent, spent
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, LinkDevice, from_operations
 
@@ -88,11 +94,122 @@ async def script(load: Load) -> Spent:
     return spent().since(before)
 
 
-CONTENDERS: Final[dict[str, Callable[[Load], Awaitable[Spent]]]] = {"engine": engine, "client": client, "script": script}
+async def script_with_retries(load: Load) -> Spent:
+    """Do what `script` does, and try again what fails, as tenacity's manual shows it."""
+    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential  # noqa: PLC0415 - one's own
+
+    devices = list(load.devices())
+    semaphore = asyncio.Semaphore(load.concurrency)
+
+    @retry(
+        stop=stop_after_attempt(5),
+        wait=wait_random_exponential(max=60),
+        retry=retry_if_exception_type(aiohttp.ClientError),
+        reraise=True,
+    )
+    async def link(session: aiohttp.ClientSession, device: str) -> None:
+        async with (
+            semaphore,
+            session.post(
+                f"{load.base_url}/device", json={"app_id": APP_ID, "device_id": device, "channel": CHANNEL}
+            ) as response,
+        ):
+            response.raise_for_status()
+            await response.json()
+
+    before = spent()
+    async with aiohttp.ClientSession(headers={"authorization": _KEY}) as session:
+        await asyncio.gather(*(link(session, device) for device in devices))
+    return spent().since(before)
 
 
-async def _compete(name: str, load: Load) -> Spent:
-    return await CONTENDERS[name](load)
+async def with_httpx(load: Load) -> Spent:
+    """Do what `script` does with httpx."""
+    import httpx  # noqa: PLC0415 - an extra
+
+    devices = list(load.devices())
+    semaphore = asyncio.Semaphore(load.concurrency)
+
+    async def link(client: httpx.AsyncClient, device: str) -> None:
+        async with semaphore:
+            response = await client.post("/device", json={"app_id": APP_ID, "device_id": device, "channel": CHANNEL})
+        response.raise_for_status()
+        response.json()
+
+    before = spent()
+    async with httpx.AsyncClient(base_url=load.base_url, headers={"authorization": _KEY}) as client:
+        await asyncio.gather(*(link(client, device) for device in devices))
+    return spent().since(before)
+
+
+async def raw(load: Load) -> Spent:
+    """Write prepared bytes and count the answers."""
+    bodies = (f'{{"app_id":"{APP_ID}","device_id":"{device}","channel":"{CHANNEL}"}}'.encode() for device in load.devices())
+    requests = prepared(load.base_url, bodies)
+    before = spent()
+    await write_all(load.base_url, requests, connections=load.concurrency)
+    return spent().since(before)
+
+
+def with_requests(load: Load) -> Spent:
+    """Link from as many threads as requests may be in flight, each with a session of its own."""
+    import requests  # noqa: PLC0415 - an extra
+
+    own = threading.local()
+
+    def link(device: str) -> None:
+        if not hasattr(own, "session"):
+            own.session = requests.Session()
+            own.session.headers["authorization"] = _KEY
+        response = own.session.post(
+            f"{load.base_url}/device", json={"app_id": APP_ID, "device_id": device, "channel": CHANNEL}, timeout=30
+        )
+        response.raise_for_status()
+        response.json()
+
+    before = spent()
+    with ThreadPoolExecutor(load.concurrency) as pool:
+        for _ in pool.map(link, load.devices()):
+            pass
+    return spent().since(before)
+
+
+def with_curl(load: Load) -> Spent:
+    """Let xargs start a curl for each device."""
+    body = f'{{"app_id":"{APP_ID}","device_id":"{{}}","channel":"{CHANNEL}"}}'
+    curl = ["curl", "-sSf", "-o", "/dev/null", "-H", f"authorization: {_KEY}", "-H", "content-type: application/json"]
+    command = ["xargs", "-P", str(load.concurrency), "-I{}", *curl, "-d", body, f"{load.base_url}/device"]
+    before = spent()
+    subprocess.run(command, input="\n".join(load.devices()), text=True, check=True, timeout=LONGEST_RUN)
+    return spent().since(before)
+
+
+class Contender(NamedTuple):
+    """One way to relink. What is slow does one operation in `one_in`; `loop` is for what runs on the same one always."""
+
+    meaning: str
+    compete: Callable[[Load], Spent | Coroutine[Any, Any, Spent]]
+    one_in: int = 1
+    needs: str | None = None
+    loop: str | None = None
+
+    @property
+    def missing(self) -> str | None:
+        """Return what has to be installed first."""
+        found = self.needs is None or find_spec(self.needs) is not None or shutil.which(self.needs) is not None
+        return None if found else self.needs
+
+
+CONTENDERS: Final = {
+    "engine": Contender("this engine, job file on disk", engine),
+    "client": Contender("the plain client in a loop", client),
+    "script": Contender("a script with aiohttp and a semaphore", script),
+    "tenacity": Contender("the same with tenacity", script_with_retries),
+    "httpx": Contender("a script with httpx and a semaphore", with_httpx, one_in=20, needs="httpx"),
+    "requests": Contender("requests in threads", with_requests, one_in=10, needs="requests"),
+    "curl": Contender("curl with xargs, a process each", with_curl, one_in=200, needs="curl"),
+    "floor": Contender("the floor: prepared bytes, no client", raw, loop="uvloop" if has_uvloop() else None),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,8 +221,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--loop", choices=LOOPS, required=True)
     options = parser.parse_args(arguments)
-    with runner(options.loop) as loop:
-        taken = loop.run(_compete(options.name, Load(options.base_url, options.operations, options.concurrency)))
+    compete = CONTENDERS[options.name].compete
+    load = Load(options.base_url, options.operations, options.concurrency)
+    taken = compete(load)
+    if not isinstance(taken, Spent):
+        with runner(options.loop) as loop:
+            taken = loop.run(taken)
     print(json.dumps(taken._asdict()))
 
 

@@ -17,7 +17,7 @@ LONGEST_RUN = 600.0
 
 
 class Spent(NamedTuple):
-    """What this process has spent: seconds by the clock, and of the processor, all threads and the kernel included."""
+    """What this process has spent: seconds by the clock, and of the processor, its threads and ended children included."""
 
     wall: float
     cpu: float
@@ -29,8 +29,8 @@ class Spent(NamedTuple):
 
 def spent() -> Spent:
     """Return what this process has spent until now."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return Spent(time.perf_counter(), usage.ru_utime + usage.ru_stime)
+    usages = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return Spent(time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages))
 
 
 def peak_bytes() -> int:

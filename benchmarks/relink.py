@@ -9,21 +9,18 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.loopback import serving
 from benchmarks.loops import LOOPS, has_uvloop
 from benchmarks.measuring import Spent, child, table
 
-_MEANINGS: Final = {
-    "engine": "this engine, job file on disk",
-    "client": "the plain client in a loop",
-    "script": "a script with aiohttp and a semaphore",
-}
 _AIM: Final = 1.0
 
 
 def compare(loop: str, *, operations: int, rounds: int, concurrency: int) -> dict[str, Any]:
-    """Let the contenders take turns on one kind of event loop and return the medians, and ratios to the script."""
-    taken: dict[str, list[Spent]] = {name: [] for name in _MEANINGS}
+    """Let the contenders take turns on one kind of event loop and return the medians, and their ratios."""
+    taken: dict[str, list[Spent]] = {name: [] for name, contender in CONTENDERS.items() if not contender.missing}
+    done = {name: max(1, operations // CONTENDERS[name].one_in) for name in taken}
     with serving() as base_url:
         for _ in range(rounds):
             for name, spent in taken.items():
@@ -31,24 +28,30 @@ def compare(loop: str, *, operations: int, rounds: int, concurrency: int) -> dic
                     "benchmarks.contenders",
                     name=name,
                     base_url=base_url,
-                    operations=operations,
+                    operations=done[name],
                     concurrency=concurrency,
-                    loop=loop,
+                    loop=CONTENDERS[name].loop or loop,
                 )
                 spent.append(Spent(**measured))
     contenders = {
         name: {
-            "operations_per_second": round(operations / median(one.wall for one in spent), 1),
-            "cpu_us_per_operation": round(median(one.cpu for one in spent) / operations * 1e6, 2),
+            "operations": done[name],
+            "operations_per_second": round(done[name] / median(one.wall for one in spent), 1),
+            "cpu_us_per_operation": round(median(one.cpu for one in spent) / done[name] * 1e6, 2),
         }
         for name, spent in taken.items()
     }
-    script = contenders["script"]["cpu_us_per_operation"]
     return {
         "loop": loop,
         "contenders": contenders,
-        "cpu_ratio": {name: round(numbers["cpu_us_per_operation"] / script, 3) for name, numbers in contenders.items()},
+        "cpu_ratio": _ratios(contenders, "script"),
+        "floor_ratio": _ratios(contenders, "floor"),
     }
+
+
+def _ratios(contenders: dict[str, dict[str, float]], to: str) -> dict[str, float]:
+    one = contenders[to]["cpu_us_per_operation"]
+    return {name: round(numbers["cpu_us_per_operation"] / one, 3) for name, numbers in contenders.items()}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -60,6 +63,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds,
         "concurrency": options.concurrency,
         "aim": _AIM,
+        "missing": {name: missing for name, contender in CONTENDERS.items() if (missing := contender.missing)},
         "loops": [
             compare(loop, operations=options.operations, rounds=options.rounds, concurrency=options.concurrency)
             for loop in loops
@@ -69,20 +73,31 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> str:
     """Return the comparison for people."""
-    heads = ("", "operations/s", "CPU us/operation", "CPU, script = 1")
+    heads = ("operations/s", "CPU us/operation", "CPU, script = 1", "CPU, floor = 1")
     texts = [f"{found['operations']:,} relinks, {found['concurrency']} in flight, medians of {found['rounds']} rounds"]
     for compared in found["loops"]:
         rows = [
             (
-                _MEANINGS[name],
+                _called(name, found["operations"], numbers["operations"]),
                 f"{numbers['operations_per_second']:,.0f}",
                 f"{numbers['cpu_us_per_operation']:,.1f}",
                 f"{compared['cpu_ratio'][name]:.2f}",
+                f"{compared['floor_ratio'][name]:.1f}",
             )
             for name, numbers in compared["contenders"].items()
         ]
-        texts.append(table((compared["loop"], *heads[1:]), rows))
+        texts.append(table((compared["loop"], *heads), rows))
+    texts.extend(
+        f"left out: {CONTENDERS[name].meaning}; there is no {needed} here" for name, needed in found["missing"].items()
+    )
     return "\n\n".join(texts)
+
+
+def _called(name: str, asked: int, done: int) -> str:
+    """Return what a contender is, and how many it did where those are fewer."""
+    contender = CONTENDERS[name]
+    loop = f", {contender.loop}" if contender.loop else ""
+    return contender.meaning + loop + ("" if done == asked else f" ({done:,})")
 
 
 def arguments() -> argparse.ArgumentParser:

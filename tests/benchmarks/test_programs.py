@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks import relink
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -17,15 +19,32 @@ def run(*arguments: str) -> Any:
     return json.loads(ended.stdout)
 
 
+CONTENDERS = {"engine", "client", "script", "tenacity", "httpx", "requests", "curl", "floor"}
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_relink_compares_three_contenders(loop: str) -> None:
+def test_relink_compares_all_contenders(loop: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    found = run("benchmarks.relink", "--operations", "40", "--rounds", "1", "--loop", loop)
+    found = run("benchmarks.relink", "--operations", "200", "--rounds", "1", "--loop", loop)
     (compared,) = found["loops"]
+    present = CONTENDERS - found["missing"].keys()
+    assert present >= CONTENDERS - {"curl"}
     assert compared["loop"] == loop
-    assert compared["contenders"].keys() == compared["cpu_ratio"].keys() == {"engine", "client", "script"}
-    assert compared["cpu_ratio"]["script"] == 1
+    assert compared["contenders"].keys() == compared["cpu_ratio"].keys() == compared["floor_ratio"].keys() == present
+    assert (compared["cpu_ratio"]["script"], compared["floor_ratio"]["floor"]) == (1, 1)
+    assert {numbers["operations"] for numbers in compared["contenders"].values()} <= {200, 20, 10, 1}
+    if "curl" in present:
+        # The processes that it starts count.
+        assert compared["cpu_ratio"]["curl"] > 1
+
+
+def test_what_is_not_installed_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    found = run("benchmarks.relink", "--operations", "20", "--rounds", "1", "--loop", "asyncio")
+    assert found["missing"] == {"curl": "curl"}
+    assert "curl" not in found["loops"][0]["contenders"]
+    assert relink.show(found).endswith("left out: curl with xargs, a process each; there is no curl here")
 
 
 def test_memory_tells_the_peak_of_each_size() -> None:
