@@ -36,7 +36,11 @@ class Direct:
             sent["Content-Length"], sent["Content-Type"] = str(len(body)), "application/json"
         elif method != "GET":
             sent["Content-Length"] = "0"
-        connection = await self._connect()
+        try:
+            connection = await self._connector.connect(self._any, traces=[], timeout=self._timeout)
+        except TimeoutError as error:
+            message = f"Connection timeout to host {self._any.url}"
+            raise aiohttp.ConnectionTimeoutError(message) from error
         try:
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101 - nobody has released it
@@ -47,7 +51,8 @@ class Direct:
             head, content = await protocol.read()
             while 100 <= head.code < 200 and head.code != 101:  # noqa: PLR2004 - what comes before the answer
                 head, content = await protocol.read()
-            answer = Response(status=head.code, headers=head.headers, body=await content.read())
+            # A short answer is here as a whole when its head is.
+            read = content.read_nowait() if content.is_eof() else await content.read()
         except http.HttpProcessingError as error:
             connection.close()
             raise aiohttp.ClientResponseError(self._any.request_info, (), status=error.code, message=error.message) from error
@@ -55,14 +60,7 @@ class Direct:
             connection.close()
             raise
         connection.release()
-        return answer
-
-    async def _connect(self) -> aiohttp.connector.Connection:
-        try:
-            return await self._connector.connect(self._any, traces=[], timeout=self._timeout)
-        except TimeoutError as error:
-            message = f"Connection timeout to host {self._any.url}"
-            raise aiohttp.ConnectionTimeoutError(message) from error
+        return Response(status=head.code, headers=head.headers, body=read)
 
 
 def may_pass(session: aiohttp.ClientSession) -> bool:

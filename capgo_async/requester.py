@@ -278,7 +278,6 @@ class Requester:
         try:
             response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
             status = response.status
-            self.answered_at = anyio.current_time()
             captured = _CAPTURED.get()
             if captured is not None:
                 captured.append(response)
@@ -297,7 +296,10 @@ class Requester:
                 self.pacer.prove(self.key_scope)
             return result
         finally:
-            seconds = self.pacer.release(permit, fate) - permit.at
+            now = self.pacer.release(permit, fate)
+            seconds = now - permit.at
+            if status is not None:
+                self.answered_at = now
             if fate is Fate.UNSENT:
                 self.counters.requests -= 1
                 self.counters.retries -= effort.attempts > 1

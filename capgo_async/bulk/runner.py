@@ -262,18 +262,22 @@ class Runner:
     async def _work(self) -> None:
         try:
             while (planned := self._pick() or await self._next()) is not None:
-                await self._do(planned)
+                try:
+                    result = await self._execute(planned.operation)
+                except CapgoError as error:
+                    result = Stopped(error)
+                self._note(planned, result)
         finally:
             self._working -= 1
             if not self._working:
                 self._hungry.set()
 
-    async def _do(self, planned: Planned) -> None:
-        try:
-            result = await self._execute(planned.operation)
-        except CapgoError as error:
-            result = Stopped(error)
+    def _note(self, planned: Planned, result: Result) -> None:
         match result:
+            case Done() | Failed():
+                self._settled.append(Settled(planned.id, result, planned.operation.app_id))
+                if self._progress is not None:
+                    self._progress(result)
             case Later():
                 heapq.heappush(self._parked, (result.at, planned.id, planned, result.in_doubt))
                 self._wake()
@@ -284,10 +288,6 @@ class Runner:
                 if not result.in_doubt:
                     self._returned.append(planned.id)
                 self.drain()
-            case Done() | Failed():
-                self._settled.append(Settled(planned.id, result, planned.operation.app_id))
-                if self._progress is not None:
-                    self._progress(result)
 
     async def _next(self) -> Planned | None:
         """Wait for something to do and return it, `None` when there is nothing more."""

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -55,6 +56,7 @@ def app_id_of(app_id: str, chosen: Dialect) -> str:
     return UnusualAppId(app_id)
 
 
+@lru_cache(maxsize=256, typed=True)
 def checked_app_id(app_id: str) -> str:
     """Return `app_id` if the server would take its form, else raise `ConfigurationError` before any I/O (contract A4)."""
     if isinstance(app_id, UnusualAppId):

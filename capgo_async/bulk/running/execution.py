@@ -1,6 +1,6 @@
 """Executes one operation with a client or a ring: the bridge between the engine and the wire."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -75,11 +75,11 @@ class Executor:
         self._locks: dict[str, anyio.Lock] = {}
         self._draining = False
 
-    async def __call__(self, operation: Operation) -> Result:
+    def __call__(self, operation: Operation) -> Awaitable[Result]:
         """Execute `operation` as far as it goes without waiting for its own target."""
         if isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
-            return await self._call_by_call(operation)
-        return await self._as_a_whole(operation)
+            return self._call_by_call(operation)
+        return self._as_a_whole(operation)
 
     def drain(self) -> None:
         """Give up everything that waits; nothing new begins."""

@@ -73,8 +73,8 @@ class Watch:
         return f"{refused} operations in a row had no access to {app_id}, which the plan had"
 
     def _server_errors(self) -> str | None:
-        rule, count = self._rules.server_errors, sum(self._recent)
-        if rule is None or len(self._recent) < self._rules.window or count <= rule * self._rules.window:
+        rule, count = self._rules.server_errors, self._recent.count(True)
+        if rule is None or len(self._recent) < self._rules.window or not _exceeds(count, rule, self._rules.window):
             return None
         return f"the server failed {count} of the last {self._rules.window} operations"
 
@@ -86,9 +86,14 @@ class Watch:
 
     def _share(self) -> str | None:
         rule = self._rules.failures
-        if rule is None or self._settled < self._rules.minimum or self._failed <= rule * self._settled:
+        if rule is None or self._settled < self._rules.minimum or not _exceeds(self._failed, rule, self._settled):
             return None
         return f"{self._failed} of {self._settled} operations failed"
+
+
+def _exceeds(count: int, share: Fraction, whole: int) -> bool:
+    """Tell whether `count` is more than a share of `whole`; fractions themselves would take longer than all else here."""
+    return count * share.denominator > share.numerator * whole
 
 
 def _is_of_server(result: Done | Failed) -> bool:
