@@ -163,6 +163,17 @@ async def test_it_is_taken() -> None:
     assert await passed_by()
 
 
+async def test_a_proxy_gets_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(always(OK)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        transport = AiohttpTransport("http://capgo.invalid", trust_env=True, timeout=5.0)
+        await transport.send(request_of("POST"), {})
+        await transport.aclose()
+
+    assert [request.line for request in proxy.received] == ["POST http://capgo.invalid/device HTTP/1.1"]
+
+
 async def test_traces_see_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who observe programs add a trace to each session as it is made."""
     seen: list[str] = []

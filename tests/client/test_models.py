@@ -180,6 +180,7 @@ def test_a_bundle_has_two_spellings_of_its_lowest_version(row: dict[str, object]
         {"success": True},
         {"status": "ok", "id": 8, "public": False},
         {"status": "ok", "data": [1]},
+        b'{"status":"ok"}',
     ],
 )
 def test_a_write_is_acknowledged_in_many_words(body: object) -> None:
@@ -202,6 +203,12 @@ def test_a_200_that_does_not_say_ok_is_an_error(body: object, kind: type[ApiErro
 
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.code) == (200, code)
+
+
+@pytest.mark.parametrize("body", [b'{"status":"ok"}', b'{"status": "ok"}'])
+def test_no_word_makes_an_error_an_acknowledgement(body: bytes) -> None:
+    with pytest.raises(ApiError):
+        acknowledge(answer(body, 503), "write")
 
 
 @pytest.mark.parametrize("body", [b"<html>ok</html>", b"", b"[]", b'"ok"', b'{"status": 5}', b"{", b"\xff", b'{"x":' * 99999])
