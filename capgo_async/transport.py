@@ -121,7 +121,7 @@ class AiohttpTransport:
             with Deadline(self._deadlines):
                 if self._direct is not None and not fresh and may_pass(session):
                     return await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
-                return await self._ask(session, request, headers, self._middlewares(session, request.method, fresh=fresh))
+                return await self._ask(session, request, headers, fresh=fresh)
         except _NEVER_CONNECTED as error:
             message = f"cannot connect to {self._base_url}: {_short(error)}"
             raise NotConnected(message) from _without_secrets(error)
@@ -138,11 +138,7 @@ class AiohttpTransport:
             raise ConnectionLost(message) from error
 
     async def _ask(
-        self,
-        session: aiohttp.ClientSession,
-        request: Request,
-        headers: Mapping[str, str],
-        middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None,
+        self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
         # A payload of its own class: aiohttp need not look for one, nor for the header of its type.
         body = None if request.body is None else aiohttp.BytesPayload(request.body, content_type="application/json")
@@ -154,7 +150,7 @@ class AiohttpTransport:
             allow_redirects=False,
             raise_for_status=False,
             timeout=self._timeout,
-            middlewares=middlewares,
+            middlewares=self._middlewares(session, request.method, fresh=fresh),
         )
         # Reading to the end gives the connection back, failing to closes it: no context manager is needed for that.
         return Response(status=answer.status, headers=answer.headers, body=await answer.read())
