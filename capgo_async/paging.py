@@ -4,6 +4,7 @@ A walk is pure: it is fed pages and says what to ask for next, or that the listi
 Past 300 lines because every generation of listing has a walk of its own, and all their guards are read side by side.
 """
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -320,14 +321,16 @@ class Listing(Generic[T]):
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
-    async def pages(self) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page."""
+    async def pages(self, most: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
+        """Yield the new rows of each page; stop after `most` requests, then perhaps not `complete`."""
         self.complete, self.caveats = False, ()
         walk = self._walk()
         position: Position | None = walk.start()
-        while position is not None:
+        asked = 0
+        while position is not None and asked < most:
+            asked += 1
             rows, step = walk.feed(await self._fetch(position))
-            self.caveats = tuple(dict.fromkeys((*self.caveats, *step.caveats)))
+            self._state(step.caveats)
             position = step.next
             if position is None:
                 self.complete = True
@@ -343,3 +346,6 @@ class Listing(Generic[T]):
     async def all(self) -> list[T]:
         """Return every row; the whole list is in memory then."""
         return [row async for row in self]
+
+    def _state(self, caveats: tuple[str, ...]) -> None:
+        self.caveats = tuple(dict.fromkeys((*self.caveats, *caveats)))
