@@ -160,22 +160,27 @@ class CursorWalk(Generic[T]):
         if not page.rows:
             return (), self._at_empty_page(page)
         self._asked_again = False
-        rows: dict[Hashable, T] = {}
-        for row in page.rows:
-            rows.setdefault(self._key(row), row)
-        new = {key: row for key, row in rows.items() if key not in self._seen}
-        if not self._marks.isdisjoint(new) or (page.has_more and not new):
+        keys = list(map(self._key, page.rows))
+        found = set(keys)
+        new = page.rows
+        if len(found) < len(keys) or not self._seen.isdisjoint(found):
+            fresh: dict[Hashable, T] = {}
+            for key, row in zip(keys, page.rows, strict=True):
+                if key not in self._seen:
+                    fresh.setdefault(key, row)
+            keys, new = list(fresh), tuple(fresh.values())
+        if not self._marks.isdisjoint(keys) or (page.has_more and not new):
             message = "the server sent a page again that it had sent before: the listing does not advance"
             raise ListingError(message)
         if not page.has_more:
-            return tuple(new.values()), Step(None)
+            return new, Step(None)
         if self._unordered:
-            self._seen.update(rows)
+            self._seen.update(found)
         else:
-            self._seen = set(rows)
-            self._marks.add(next(iter(new)))
+            self._seen = found
+            self._marks.add(keys[0])
         self._position = self._follow(page.next_cursor)
-        return tuple(new.values()), Step(self._position)
+        return new, Step(self._position)
 
     def _at_empty_page(self, page: Page[T]) -> Step:
         first = not self._position
