@@ -1,11 +1,12 @@
 """Fan-out: many things to do, some at a time."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import anyio
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 async def fan_out(items: Iterable[T], work: Callable[[T], Awaitable[object]], at_once: int) -> None:
@@ -29,3 +30,26 @@ async def fan_out(items: Iterable[T], work: Callable[[T], Awaitable[object]], at
             group.start_soon(go_on)
     if failures:
         raise failures[0]
+
+
+async def results(items: AsyncIterable[T], work: Callable[[T], Awaitable[U]], at_once: int) -> AsyncIterator[U]:
+    """Yield what `work` makes of each of `items`, in their order; nothing is under way while one is shown."""
+    part: list[T] = []
+    async for item in items:
+        part.append(item)
+        if len(part) == at_once:
+            for result in await _results(part, work):
+                yield result
+            part.clear()
+    for result in await _results(part, work):
+        yield result
+
+
+async def _results(items: Sequence[T], work: Callable[[T], Awaitable[U]]) -> list[U]:
+    found: dict[int, U] = {}
+
+    async def do(place: int) -> None:
+        found[place] = await work(items[place])
+
+    await fan_out(range(len(items)), do, len(items))
+    return [found[place] for place in range(len(items))]
