@@ -38,18 +38,19 @@ async def results(items: AsyncIterable[T], work: Callable[[T], Awaitable[U]], at
     async for item in items:
         part.append(item)
         if len(part) == at_once:
-            for result in await _results(part, work):
+            for result in await results_of(part, work, at_once):
                 yield result
             part.clear()
-    for result in await _results(part, work):
+    for result in await results_of(part, work, at_once):
         yield result
 
 
-async def _results(items: Sequence[T], work: Callable[[T], Awaitable[U]]) -> list[U]:
+async def results_of(items: Sequence[T], work: Callable[[T], Awaitable[U]], at_once: int) -> list[U]:
+    """Return what `work` makes of each of a few `items`, in their order."""
     found: dict[int, U] = {}
 
     async def do(place: int) -> None:
         found[place] = await work(items[place])
 
-    await fan_out(range(len(items)), do, len(items))
+    await fan_out(range(len(items)), do, at_once)
     return [found[place] for place in range(len(items))]

@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 
 from ...endpoints.devices import DeviceFilter
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
-from ...fanning import fan_out
+from ...fanning import fan_out, results_of
 from ...models import Device
 from ...ring import Caller
 from ..operations import Change
 from ..report import counted
 from ..spreading import apps_at_once, cursors_each
-from ..stage import Stage
+from ..stage import Moved, Stage
 
 PAGE: Final = 200
 """Devices a page when an app is listed for a plan."""
@@ -113,22 +113,25 @@ async def _scan(stage: Stage, client: Caller, app_id: str, budget: float, cursor
 
 async def shortcuts(stage: Stage, client: Caller, protected: AbstractSet[str]) -> list[str]:
     """Say where one request would bring devices what the plan brings them with many: where all of a channel go to another."""
-    remarks: list[str] = []
-    for app_id, name, goal, devices in await stage.moved_together(_NAMED_SHORTCUTS):
+
+    async def look(moved: Moved) -> str | None:
+        app_id, name, goal, devices = moved
         if protected & {name, f"{app_id}/{name}"}:
-            continue
+            return None
         channels = client.client_of(app_id).channels
         try:
             channel, bundle = await channels.get(app_id, name), (await channels.get(app_id, goal)).bundle_name
         except (ChannelNotFound, PermissionDenied):
-            continue
+            return None
         # Who has no link of its own follows a public channel: pointing it elsewhere would change more than the plan does.
         if channel.public or bundle is None:
-            continue
+            return None
         command = shlex.join(["capgo-async", "bundles", "promote", app_id, bundle, name])
-        moved = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
-        remarks.append(f"{moved}: pointing {name} at the bundle of {goal} is one request ({command})")
-    return remarks
+        moves = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
+        return f"{moves}: pointing {name} at the bundle of {goal} is one request ({command})"
+
+    found = await results_of(await stage.moved_together(_NAMED_SHORTCUTS), look, apps_at_once(client))
+    return [remark for remark in found if remark is not None]
 
 
 def _observation(device: Device) -> tuple[str, str | None]:
