@@ -25,8 +25,8 @@ _ALONE: Final = 3
 """Pages after which a list is long enough to be cut; until then it costs what it costs without."""
 _WORTH_PAGES: Final = 4
 """Pages that a range has at least, as far as that can be foreseen: each costs up to one page that another shows, too."""
-_USELESS_CUTS: Final = 3
-_PAGES_A_USELESS_CUT: Final = 32
+_USELESS_CUTS: Final = 2
+_PAGES_A_USELESS_CUT: Final = 16
 """Cuts that may turn out to be useless: so many for each cursor, and one for so many pages."""
 _SEARCHING: Final = 2
 """Cuts at once of a range that has rows at its beginning only, it seems."""
@@ -250,7 +250,8 @@ class SplitWalk(Generic[T]):
     def _where_to_cut(self, under_way: Sequence[_Range[T]]) -> str:
         """Return the place where a new range takes most work from others; none where there is little of it."""
         read = sum(each.pages for each in self._ranges)
-        if self._ruler is None or self._useless_cuts > _USELESS_CUTS * self._cursors + read // _PAGES_A_USELESS_CUT:
+        allowed = _USELESS_CUTS * self._cursors + read // _PAGES_A_USELESS_CUT
+        if self._ruler is None or self._useless_cuts + len(self._cuts) >= allowed:
             return ""
         pieces = [piece for each in under_way if (piece := self._piece(each, self._ruler))]
         most = max(pieces, default=None, key=lambda piece: piece.pages)
