@@ -272,7 +272,7 @@ class SplitWalk(Generic[T]):
 
 
 class _Piece(NamedTuple, Generic[T]):
-    """What is left of a range, `page` being what it shows at a time, and `cut` already where answers are awaited."""
+    """What is left of a range, `page` being what it shows at a time, and cut already where answers are awaited."""
 
     range: _Range[T]
     page: int
