@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, memory, relink, startup
+from benchmarks import export, listing, memory, relink, scan, startup
 
 
 class _Benchmark(NamedTuple):
@@ -17,6 +17,8 @@ class _Benchmark(NamedTuple):
 _ALL: Final = {
     "startup": _Benchmark(startup.arguments, startup.measure, startup.show),
     "relink": _Benchmark(relink.arguments, relink.measure, relink.show),
+    "listing": _Benchmark(listing.arguments, listing.measure, listing.show),
+    "scan": _Benchmark(scan.arguments, scan.measure, scan.show),
     "memory": _Benchmark(memory.arguments, memory.measure, memory.show),
     "export": _Benchmark(export.arguments, export.measure, export.show),
 }
@@ -31,6 +33,8 @@ def main(given: Sequence[str] | None = None) -> None:
     tiny = {
         "startup": ("--rounds=1",),
         "relink": ("--operations=50", "--rounds=1", "--loop=asyncio"),
+        "listing": ("--devices=1000", "--rounds=1", "--loop=asyncio"),
+        "scan": ("--devices=2000", "--latency=1"),
         "memory": ("--operations=200", "--operations=400"),
         "export": ("--apps=2", "--devices=900", "--format=jsonl"),
     }

@@ -1,6 +1,7 @@
 """A loopback server that answers as fast as Python can: what is measured against it is the client.
 
-It knows the three calls of a relink, and answers them with the headers that the real server sends (contract A5, C6, C7).
+It knows the three calls of a relink, and answers them with the headers that the real server sends (contract A5, C6, C7). It may
+have a larger inventory than a relink needs, and latency.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from email.utils import formatdate
 from typing import Final, cast
 
+from benchmarks.inventory import Inventory
 from benchmarks.loops import has_uvloop, runner
 from benchmarks.measuring import LONGEST_RUN, ROOT, environment
 
@@ -38,8 +40,10 @@ class _Connection(asyncio.Protocol):
 
     _serial = itertools.count(1)
 
-    def __init__(self, date: "_Date") -> None:
+    def __init__(self, date: "_Date", inventory: Callable[[bytes], bytes], latency: float) -> None:
         self._date = date
+        self._inventory = inventory
+        self._latency = latency
         self._received = b""
         self._write: Callable[[bytes], None] = _nowhere
 
@@ -56,7 +60,10 @@ class _Connection(asyncio.Protocol):
             if len(received) < ends:
                 break
             received = received[ends:]
-            self._answer(head)
+            if self._latency:
+                asyncio.get_running_loop().call_later(self._latency, self._answer, head)
+            else:
+                self._answer(head)
         self._received = received
 
     def _answer(self, head: bytes) -> None:
@@ -64,7 +71,7 @@ class _Connection(asyncio.Protocol):
         if head.startswith(b"GET /channel?"):
             body = _CHANNEL
         elif head.startswith(b"GET /device?"):
-            body = _INVENTORY
+            body = self._inventory(head)
         elif not head.startswith(b"POST /device "):
             status, body = b"404 Not Found", b'{"error":"not_found","message":"Not found"}'
         asked = _REQUEST_ID.search(head)
@@ -74,6 +81,10 @@ class _Connection(asyncio.Protocol):
             b"x-worker-source: capgo_api-local-12.201.7\r\nx-database-source: sb_pooler_main\r\nx-request-id: %b\r\n\r\n%b"
             % (status, len(body), self._date.text, request_id, body)
         )
+
+
+def _for_relink(_head: bytes) -> bytes:
+    return _INVENTORY
 
 
 def _nowhere(_data: bytes) -> None:
@@ -94,9 +105,9 @@ class _Date:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
+def serving(*options: str) -> Iterator[str]:
     """Run the server in a process of its own and yield its base URL."""
-    command = [sys.executable, "-m", "benchmarks.loopback"]
+    command = [sys.executable, "-m", "benchmarks.loopback", *options]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -111,10 +122,10 @@ def serving() -> Iterator[str]:
             process.terminate()
 
 
-async def _serve(seconds: float) -> None:
+async def _serve(seconds: float, inventory: Callable[[bytes], bytes], latency: float) -> None:
     loop = asyncio.get_running_loop()
     date = _Date()
-    server = await loop.create_server(lambda: _Connection(date), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _Connection(date, inventory, latency), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     print(f"http://127.0.0.1:{port}", flush=True)
     # Its end is that of the benchmark, which holds the other end of this pipe.
@@ -128,9 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the base URL and serve until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2 * LONGEST_RUN, help="end after so many seconds at the latest")
+    parser.add_argument("--devices", type=int, default=0, help="devices of the inventory (default: 50 for a relink)")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     options = parser.parse_args(arguments)
+    inventory = Inventory(options.devices).page if options.devices else _for_relink
     with runner("uvloop" if has_uvloop() else "asyncio") as loop:
-        loop.run(_serve(options.seconds))
+        loop.run(_serve(options.seconds, inventory, options.latency))
 
 
 if __name__ == "__main__":

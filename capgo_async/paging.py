@@ -4,6 +4,7 @@ A walk is pure: it is fed pages and says what to ask for next, or that the listi
 Past 300 lines because every generation of listing has a walk of its own, and all their guards are read side by side.
 """
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -159,22 +160,27 @@ class CursorWalk(Generic[T]):
         if not page.rows:
             return (), self._at_empty_page(page)
         self._asked_again = False
-        rows: dict[Hashable, T] = {}
-        for row in page.rows:
-            rows.setdefault(self._key(row), row)
-        new = {key: row for key, row in rows.items() if key not in self._seen}
-        if not self._marks.isdisjoint(new) or (page.has_more and not new):
+        keys = list(map(self._key, page.rows))
+        found = set(keys)
+        new = page.rows
+        if len(found) < len(keys) or not self._seen.isdisjoint(found):
+            fresh: dict[Hashable, T] = {}
+            for key, row in zip(keys, page.rows, strict=True):
+                if key not in self._seen:
+                    fresh.setdefault(key, row)
+            keys, new = list(fresh), tuple(fresh.values())
+        if not self._marks.isdisjoint(keys) or (page.has_more and not new):
             message = "the server sent a page again that it had sent before: the listing does not advance"
             raise ListingError(message)
         if not page.has_more:
-            return tuple(new.values()), Step(None)
+            return new, Step(None)
         if self._unordered:
-            self._seen.update(rows)
+            self._seen.update(found)
         else:
-            self._seen = set(rows)
-            self._marks.add(next(iter(new)))
+            self._seen = found
+            self._marks.add(keys[0])
         self._position = self._follow(page.next_cursor)
-        return tuple(new.values()), Step(self._position)
+        return new, Step(self._position)
 
     def _at_empty_page(self, page: Page[T]) -> Step:
         first = not self._position
@@ -320,14 +326,16 @@ class Listing(Generic[T]):
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
-    async def pages(self) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page."""
+    async def pages(self, most: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
+        """Yield the new rows of each page; stop after `most` requests, then perhaps not `complete`."""
         self.complete, self.caveats = False, ()
         walk = self._walk()
         position: Position | None = walk.start()
-        while position is not None:
+        asked = 0
+        while position is not None and asked < most:
+            asked += 1
             rows, step = walk.feed(await self._fetch(position))
-            self.caveats = tuple(dict.fromkeys((*self.caveats, *step.caveats)))
+            self._state(step.caveats)
             position = step.next
             if position is None:
                 self.complete = True
@@ -343,3 +351,6 @@ class Listing(Generic[T]):
     async def all(self) -> list[T]:
         """Return every row; the whole list is in memory then."""
         return [row async for row in self]
+
+    def _state(self, caveats: tuple[str, ...]) -> None:
+        self.caveats = tuple(dict.fromkeys((*self.caveats, *caveats)))

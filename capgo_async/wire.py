@@ -95,6 +95,8 @@ _ACCEPTED: Final = frozenset({"ok", "success"})
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|[a-z][a-z0-9]*", re.ASCII)
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises; the last for a body that is nested without end."""
+_LONGEST_REFUSAL: Final = 16_384
+"""Bytes of a success that may mean a failure (contract D31); to search pages for that costs more than to read them."""
 _VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 
@@ -112,10 +114,11 @@ def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str)
     """Decode a successful answer, or raise what the answer means."""
     if response.status != 200:  # noqa: PLR2004 - every success of the API is 200 (contract A7)
         raise error_of(response, operation)
-    if (b'"KO"' in response.body or b'"ko"' in response.body) and _says_failure(response.body):
+    body = response.body
+    if len(body) <= _LONGEST_REFUSAL and (b'"KO"' in body or b'"ko"' in body) and _says_failure(body):
         raise error_of(response, operation)
     try:
-        return decoder.decode(response.body)
+        return decoder.decode(body)
     except _UNREADABLE as error:
         message = f"{operation}: the answer is not what the API promises: {error}"
         raise UnreadableAnswer(message) from error

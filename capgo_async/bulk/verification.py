@@ -1,10 +1,13 @@
 """Compares what a job did with what the server shows afresh: one request a page, not one a device (contract C7, G4)."""
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from ..endpoints.devices import DeviceFilter
 from ..errors import DeviceNotFound
+from ..fanning import fan_out
 from ..ring import Caller
 from .comparing import State, compare
 from .jobfile.schema import Verdict
@@ -12,6 +15,7 @@ from .kinds import KINDS
 from .operations import TargetKind, UnlinkDevice
 from .planning.looking import look
 from .runner import Planned
+from .spreading import apps_at_once, cursors_each
 
 PAGE: Final = 200
 SECOND_LOOK_SECONDS: Final = 60.0
@@ -67,30 +71,31 @@ async def verify(
     With `apps` only what was done in these is looked at.
     """
     await client.prepare()
-    first = _Look(journal, client)
-    for app_id, kinds in _by_app(await journal.done_by_app(), apps).items():
-        await journal.begin_verdicts(app_id)
-        await first.take(app_id, kinds)
+    done = _by_app(await journal.done_by_app(), apps)
+    first = _Look(journal, client, done)
+    await fan_out(done, first.take, apps_at_once(client))
     contradicted = _by_app(await journal.contradicted_by_app(), apps)
     if contradicted:
         await pause(SECOND_LOOK_SECONDS)
-        second = _Look(journal, client)
-        for app_id, kinds in contradicted.items():
-            await second.take_again(app_id, kinds, first.pages.get(app_id, 0))
-    return tuple(dict.fromkeys(first.remarks))
+        second = _Look(journal, client, contradicted)
+        await fan_out(contradicted, partial(second.take_again, pages=first.pages), apps_at_once(client))
+    return tuple(dict.fromkeys(remark for app_id in done for remark in first.remarks.get(app_id, ())))
 
 
 class _Look:
-    """One pass over apps with done operations."""
+    """One pass over apps with operations, so many of each kind."""
 
-    def __init__(self, journal: VerifiedJournal, client: Caller) -> None:
-        self.remarks: list[str] = []
+    def __init__(self, journal: VerifiedJournal, client: Caller, apps: Mapping[str, Mapping[str, int]]) -> None:
+        self.remarks: dict[str, list[str]] = {}
         self.pages: dict[str, int] = {}
         self._journal = journal
         self._client = client
+        self._apps = apps
 
-    async def take(self, app_id: str, kinds: Mapping[str, int]) -> None:
-        """Look at an app: at as many pages of it as there are operations, and at each of those that are left."""
+    async def take(self, app_id: str) -> None:
+        """Look at an app: at as many pages of it as there are operations, then at each of those that are left."""
+        kinds = self._apps[app_id]
+        await self._journal.begin_verdicts(app_id)
         if not _are_devices(kinds):
             await self._compare(app_id, kinds, Verdict.UNCHECKED)
         else:
@@ -98,32 +103,32 @@ class _Look:
                 await self._look_at_each(app_id, Verdict.UNCHECKED)
             await self._journal.end_verdicts(app_id)
 
-    async def take_again(self, app_id: str, kinds: Mapping[str, int], pages: int) -> None:
-        """Look again at what is contradicted in an app whose listing has so many pages: one by one where that is cheaper."""
+    async def take_again(self, app_id: str, pages: Mapping[str, int]) -> None:
+        """Look again at what is contradicted in an app whose listing had so many pages: one by one where that is cheaper."""
+        kinds = self._apps[app_id]
         if not _are_devices(kinds):
             await self._compare(app_id, kinds, Verdict.CONTRADICTED)
-        elif sum(kinds.values()) <= pages:
+        elif sum(kinds.values()) <= pages.get(app_id, 0):
             await self._look_at_each(app_id, Verdict.CONTRADICTED)
         else:
-            await self._list(app_id, pages)
+            await self._list(app_id, math.inf)
             await self._journal.end_verdicts(app_id)
 
-    async def _list(self, app_id: str, budget: int) -> bool:
-        """List an app, `budget` pages at most, and return whether that was all of it."""
-        listing = self._client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
+    async def _list(self, app_id: str, budget: float) -> bool:
+        """List an app with `budget` requests at most, and return whether that was all of it."""
+        cursors = cursors_each(self._client, len(self._apps))
+        listing = self._client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE), cursors=cursors)
         saw_override = False
         pages = 0
-        async for page in listing.pages():
+        async for page in listing.pages(budget):
             pages += 1
             saw_override = saw_override or any(device.channel is not None for device in page)
             await self._journal.judge(app_id, [(device.device_id.lower(), device.channel) for device in page])
-            if pages >= budget and not listing.complete:
-                break
         self.pages[app_id] = pages
         await self._journal.close_listing(app_id, saw_override=saw_override)
-        self.remarks += [f"{app_id}: {caveat}" for caveat in listing.caveats]
+        self.remarks[app_id] = [f"{app_id}: {caveat}" for caveat in listing.caveats]
         if pages and not saw_override:
-            self.remarks.append(f"{app_id} shows no link of any device: what that means for one alone cannot be told")
+            self.remarks[app_id].append(f"{app_id} shows no link of any device: what that means for one alone cannot be told")
         return listing.complete
 
     async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
@@ -145,7 +150,7 @@ class _Look:
     async def _compare(self, app_id: str, kinds: Iterable[str], verdict: Verdict) -> None:
         """Compare operations on channels, bundles or members with listings of them."""
         shown, remarks = await look(self._client, app_id, tuple(kinds))
-        self.remarks += remarks
+        self.remarks[app_id] = remarks
         last = 0
         while planned := await self._journal.with_verdict(app_id, verdict, last, _CHUNK):
             last = planned[-1].id

@@ -59,9 +59,14 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
     if chosen.order is not None:
         query.append(("order", chosen.order))
     if chosen.after is not None and not position:
-        query.append(("cursor", f"{_ANY_MOMENT}|{chosen.after.lower()}"))
+        query += behind(chosen.after.lower())
     request = Request(method="GET", path="/device", query=(*query, *position))
     return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
+
+
+def behind(device_id: str) -> tuple[tuple[str, str], ...]:
+    """Return the position behind a device id, seen or not, in a list without an order (contract C7, G3)."""
+    return (("cursor", f"{_ANY_MOMENT}|{device_id}"),)
 
 
 def get_device(app_id: str, device_id: str) -> Call:

@@ -5,7 +5,7 @@ import msgspec
 from .channel import BundleReference
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True):
+class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One device of the inventory.
 
     `channel` is the device's override; `None` when the server showed none. `version_id` and `version_name` are those of the

@@ -1,5 +1,6 @@
 """`client.devices` (contract C7)."""
 
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -12,7 +13,9 @@ from ..endpoints.devices import DeviceFilter
 from ..errors import ConfigurationError, UnreadableAnswer
 from ..models import Device, DevicePage, SeedDevice
 from ..paging import DeviceWalk, Listing, Page, Position
+from ..ranges import SplitWalk
 from ..requester import Requester
+from ..splitting import SplitListing
 from ..wire import Response, reads_one
 
 _PAGE: Final = wire.decoder_of(list[Device] | DevicePage)
@@ -20,6 +23,7 @@ _SEED_PAGE: Final = wire.decoder_of(list[SeedDevice])
 """Bare only: what stands in an envelope has a cursor, and a seed-era server has none."""
 _ONE: Final = reads_one(Device)
 _SEED_ONE: Final = reads_one(SeedDevice)
+_ID: Final = attrgetter("device_id")
 
 
 class Devices:
@@ -28,8 +32,17 @@ class Devices:
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
 
-    def list(self, app_id: str, chosen: DeviceFilter = DeviceFilter()) -> Listing[Device]:  # noqa: B008 - immutable
+    def list(
+        self,
+        app_id: str,
+        chosen: DeviceFilter = DeviceFilter(),  # noqa: B008 - immutable
+        *,
+        cursors: int = 1,
+    ) -> Listing[Device]:
         """List the devices of an app that were seen in the last 90 days, by device id unless `chosen` names an order.
+
+        Several `cursors` read a large app at several places at once: the same devices, in an order by parts. Where `chosen`
+        names an order, or the server does not let its list be begun anywhere, one of them reads alone.
 
         What cannot be proven stands in the listing's `caveats`: a server that cannot read its devices answers like an empty
         app (contract C7).
@@ -40,9 +53,13 @@ class Devices:
         async def fetch(position: Position) -> Page[Device]:
             return await self._requester.call(endpoints.list_devices(app_id, chosen, position), read_page)
 
+        if cursors < 1:
+            message = f"a list is not read with {cursors} cursors"
+            raise ConfigurationError(message)
         expected = self._requester.generation.chosen
-        unordered = chosen.order is not None
-        return Listing(lambda: DeviceWalk(lambda row: row.device_id, unordered=unordered, expected=expected), fetch)
+        if cursors > 1 and chosen.order is None and expected is not Dialect.SEED:
+            return SplitListing(lambda: SplitWalk(_ID, endpoints.behind, cursors, expected=expected), fetch, cursors)
+        return Listing(lambda: DeviceWalk(_ID, unordered=chosen.order is not None, expected=expected), fetch)
 
     async def get(self, app_id: str, device_id: str) -> Device:
         """Get one device. Raises `DeviceNotFound` where the inventory does not know it, override or not (contract C7)."""

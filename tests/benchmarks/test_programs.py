@@ -47,6 +47,20 @@ def test_what_is_not_installed_is_left_out_and_named(monkeypatch: pytest.MonkeyP
     assert relink.show(found).endswith("left out: curl with xargs, a process each; there is no curl here")
 
 
+def test_listing_compares_three_contenders() -> None:
+    found = run("benchmarks.listing", "--devices", "700", "--rounds", "1", "--loop", "asyncio")
+    (compared,) = found["loops"]
+    assert compared["contenders"].keys() == compared["speed_ratio"].keys() == {"client", "pages", "script"}
+    assert compared["speed_ratio"]["script"] == compared["cpu_ratio"]["script"] == 1
+
+
+def test_scan_compares_cursors_and_ids() -> None:
+    found = run("benchmarks.scan", "--devices", "3000", "--latency", "1", "--cursors", "2", "--cursors", "8")
+    assert [entry["cursors"] for entry in found["runs"]] == [1, 2, 8]
+    assert found["runs"][0]["requests"] == 15
+    assert found["same_ids"]
+
+
 def test_memory_tells_the_peak_of_each_size() -> None:
     found = run("benchmarks.memory", "--operations", "300", "--operations", "150")
     assert [entry["operations"] for entry in found["runs"]] == [150, 300]
@@ -71,4 +85,4 @@ def test_export_compares_every_format_with_the_sandbox() -> None:
 
 
 def test_one_command_runs_them_all() -> None:
-    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory", "export"}
+    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "listing", "scan", "memory", "export"}

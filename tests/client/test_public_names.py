@@ -169,7 +169,7 @@ METHODS = {
     ("devices", "link_to_bundle"): "(app_id: str, device_id: str, *, version_id: str) -> None",
     ("devices", "list"): (
         "(app_id: str, chosen: capgo_async.endpoints.devices.DeviceFilter = DeviceFilter(limit=200,"
-        " custom_ids_only=False, changed_since=None, order=None, after=None)) -> "
+        " custom_ids_only=False, changed_since=None, order=None, after=None), *, cursors: int = 1) -> "
         "capgo_async.paging.Listing[capgo_async.models.device.Device]"
     ),
     ("devices", "unlink"): "(app_id: str, device_id: str) -> None",

@@ -10,20 +10,20 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-import anyio
 import msgspec
 
 from ...endpoints.devices import DeviceFilter
-from ...errors import CapgoError, ListingError
+from ...errors import ListingError
+from ...fanning import fan_out
 from ...models import Device, parse_timestamp
 from ...paging import MASKED_EMPTY, NO_ORDER, PAGE_ROWS, Listing
 from ...requester import raw_responses
 from ...ring import Caller
+from ..spreading import apps_at_once
 from .columns import TABLES, Kind
 
 PAGE: Final = 200
 """Devices a page."""
-APPS_AT_ONCE: Final = 8
 LIST_OF_APPS: Final = ""
 """What stands for the app where the apps themselves are listed."""
 
@@ -136,27 +136,7 @@ async def take_inventory(shelf: Shelf, client: Caller, kind: Kind, apps: Sequenc
         tally.apps = tuple(dict.fromkeys(apps)) or await _all_apps(taking)
     left = [app_id for app_id in tally.apps if app_id not in settled]
     tally.settled = len(tally.apps) - len(left)
-    await _each(left, partial(_take, taking), min(APPS_AT_ONCE, client.pacer.concurrency))
-
-
-async def _each(apps: Iterable[str], take: Callable[[str], Awaitable[None]], at_once: int) -> None:
-    """Take several apps at a time; the first failure ends the others and is raised bare."""
-    waiting = iter(apps)
-    failures: list[CapgoError] = []
-    async with anyio.create_task_group() as group:
-
-        async def work() -> None:
-            try:
-                for app_id in waiting:
-                    await take(app_id)
-            except CapgoError as error:
-                failures.append(error)
-                group.cancel_scope.cancel()
-
-        for _ in range(at_once):
-            group.start_soon(work)
-    if failures:
-        raise failures[0]
+    await fan_out(left, partial(_take, taking), apps_at_once(client))
 
 
 async def _take(taking: _Taking, app_id: str) -> None:

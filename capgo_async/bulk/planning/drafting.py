@@ -14,11 +14,13 @@ import msgspec
 
 from ...dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
 from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied
+from ...fanning import fan_out
 from ...ring import Caller
 from ..kinds import KINDS
 from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
 from ..radius import Thresholds
 from ..report import counted
+from ..spreading import apps_at_once
 from ..stage import Pair, Stage
 from . import looking, scanning
 from .scanning import no_access
@@ -122,18 +124,13 @@ async def _survey_devices(stage: Stage, source: Source, client: Caller, options:
     for pair in await stage.pairs():
         needs_all = whole or pair.expecting or pair.change.kind == "renew_device"
         budgets[pair.app_id] = budgets.get(pair.app_id, 0) + (math.inf if needs_all else pair.rows)
-    remarks: list[str] = []
-    for app_id, budget in budgets.items():
-        try:
-            found = await scanning.scan(stage, client, app_id, budget)
-        except PermissionDenied as error:
-            await stage.reject(app_id, None, no_access(app_id, error))
-            continue
+
+    def check(app_id: str, found: scanning.Scan) -> None:
         if options.unknown is Unknown.REFUSE and not found.complete:
             message = f"{app_id} shows no device at all, so nobody can tell which are unknown; send or skip them (--unknown)"
             raise InputError(message)
-        remarks += found.remarks
-    return remarks
+
+    return await scanning.scan_apps(stage, client, budgets, check)
 
 
 async def _survey_others(stage: Stage, client: Caller, options: Options) -> list[str]:
@@ -148,19 +145,22 @@ async def _survey_others(stage: Stage, client: Caller, options: Options) -> list
             if isinstance(operation.settings.bundle, str):
                 # Another way to promote: the bundles are looked at, too.
                 kinds[pair.app_id].add("promote_bundle")
-    remarks: list[str] = []
-    for app_id, asked in kinds.items():
+    remarks: dict[str, list[str]] = {app_id: [] for app_id in kinds}
+
+    async def survey(app_id: str) -> None:
         try:
-            remarks += await looking.survey(stage, client, app_id, asked)
+            remarks[app_id] = await looking.survey(stage, client, app_id, kinds[app_id])
         except PermissionDenied as error:
             await stage.reject(app_id, None, no_access(app_id, error))
+
+    await fan_out(kinds, survey, apps_at_once(client))
     for each in client.clients:
         if promotes and each.requester.generation.dialect is Dialect.SEED:
             message = "a server of the seed era knows no promotion: update the channels with bundle=NAME instead"
             raise ConfigurationError(message)
         if settings_alone and not options.old_servers:
             _refuse_old_server(each.requester.generation)
-    return remarks
+    return [remark for found in remarks.values() for remark in found]
 
 
 def _refuse_old_server(generation: Generation) -> None:

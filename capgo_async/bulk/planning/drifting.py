@@ -8,12 +8,14 @@ import msgspec
 
 from ...endpoints.devices import DeviceFilter
 from ...errors import ListingError, PermissionDenied
+from ...fanning import fan_out
 from ...ring import Caller
 from ..comparing import State, compare
 from ..jobfile.assumptions import Assumed
 from ..kinds import KINDS
 from ..operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
 from ..report import counted
+from ..spreading import apps_at_once, cursors_each
 from .looking import look
 from .scanning import PAGE
 
@@ -87,6 +89,9 @@ class _Tally:
                 self.first.append(f"{target.app_id}/{target.name}: {now}")
 
 
+_Found = tuple[Iterable[_Tally], Sequence[str]]
+
+
 async def find_drift(journal: JournalOfPending, client: Caller) -> Drift:
     """Compare every pending operation with what listings show now; nothing but reads is sent.
 
@@ -97,36 +102,37 @@ async def find_drift(journal: JournalOfPending, client: Caller) -> Drift:
     for app_id, kind, operations in await journal.open_by_app():
         kinds.setdefault(app_id, set()).add(kind)
         pending[app_id] = pending.get(app_id, 0) + operations
-    tallies: list[_Tally] = []
-    remarks: list[str] = []
+    found: dict[str, _Found] = dict.fromkeys(kinds, ((), ()))
+    cursors = cursors_each(client, len(kinds))
     await journal.find_by_name()
-    for app_id, asked in kinds.items():
-        of_devices = any(KINDS[kind].target is TargetKind.DEVICE for kind in asked)
-        seen = _devices(journal, client, app_id, pending[app_id]) if of_devices else _others(journal, client, app_id, asked)
+
+    async def compare_app(app_id: str) -> None:
+        asked = kinds[app_id]
         try:
-            found, said = await seen
+            if any(KINDS[kind].target is TargetKind.DEVICE for kind in asked):
+                found[app_id] = await _devices(journal, client, app_id, pending[app_id], cursors)
+            else:
+                found[app_id] = await _others(journal, client, app_id, asked)
         except (PermissionDenied, ListingError) as error:
-            remarks.append(f"{app_id} could not be compared with the plan: {error}")
-        else:
-            tallies += found
-            remarks += said
+            found[app_id] = (), (f"{app_id} could not be compared with the plan: {error}",)
+
+    await fan_out(kinds, compare_app, apps_at_once(client))
+    tallies = [tally for seen, _ in found.values() for tally in seen]
     return Drift(
         pending=sum(pending.values()),
         changed=sum(tally.changed for tally in tallies),
         needless=sum(tally.needless for tally in tallies),
         first=tuple(name for tally in tallies for name in tally.first)[:_NAMED],
-        remarks=tuple(remarks),
+        remarks=tuple(remark for _, remarks in found.values() for remark in remarks),
     )
 
 
-async def _devices(
-    journal: JournalOfPending, client: Caller, app_id: str, budget: int
-) -> tuple[Iterable[_Tally], Sequence[str]]:
+async def _devices(journal: JournalOfPending, client: Caller, app_id: str, budget: int, cursors: int) -> _Found:
     linked, unlinked = _Tally(), _Tally()
     saw_override = False
     pages = 0
-    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
-    async for page in listing.pages():
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE), cursors=cursors)
+    async for page in listing.pages(budget):
         pages += 1
         shown = {device.device_id.lower(): device.channel for device in page}
         saw_override = saw_override or any(channel is not None for channel in shown.values())
@@ -134,8 +140,6 @@ async def _devices(
             channel = shown[assumed.operation.target.name]
             now = f"now {'without a link' if channel is None else f'linked to {channel}'}"
             (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
-        if pages >= budget and not listing.complete:
-            break
     remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     if not listing.complete:
         remarks.append(f"{app_id} was listed in part ({counted(pages, 'page')} of {PAGE}): the rest was not compared")
@@ -153,9 +157,7 @@ def _device(operation: Operation, former: FormerState, channel: str | None) -> _
     return _Look.CHANGED if known and former.value != channel else _Look.AS_ASSUMED
 
 
-async def _others(
-    journal: JournalOfPending, client: Caller, app_id: str, kinds: Collection[str]
-) -> tuple[Iterable[_Tally], Sequence[str]]:
+async def _others(journal: JournalOfPending, client: Caller, app_id: str, kinds: Collection[str]) -> _Found:
     tally = _Tally()
     shown, remarks = await look(client, app_id, kinds)
     last = 0

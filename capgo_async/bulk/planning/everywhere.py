@@ -6,11 +6,13 @@ from datetime import datetime
 import msgspec
 
 from ...errors import InputError, PermissionDenied
+from ...fanning import results
 from ...models import Bundle, parse_timestamp
 from ...ring import Caller
 from ..comparing import Shown, users_of
 from ..kinds import KINDS
 from ..operations import DeleteBundle, Operation, PromoteBundle, RemoveMember, TargetKind, change_of
+from ..spreading import apps_at_once
 from .looking import look
 
 
@@ -36,11 +38,15 @@ async def in_every_app(
 
     Raises `InputError` where no app has it.
     """
-    found = False
-    async for app_id in apps_of(caller, chosen):
+
+    async def look_in(app_id: str) -> Operation | None:
         operation = make(app_id)
         shown, _ = await look(caller, app_id, (change_of(operation).kind,))
-        if _has(shown, operation):
+        return operation if _has(shown, operation) else None
+
+    found = False
+    async for operation in results(apps_of(caller, chosen), look_in, apps_at_once(caller)):
+        if operation is not None:
             found = True
             yield operation
     if not found:
@@ -56,28 +62,34 @@ def _needed(operation: Operation) -> str:
 
 async def in_every_organization(caller: Caller, email: str) -> AsyncIterator[Operation]:
     """Yield the removal of a member from each organization that the keys can see and that has it."""
-    await caller.prepare()
-    seen: set[str] = set()
+
+    async def look_in(org_id: str) -> Operation | None:
+        operation = RemoveMember(org_id=org_id, email=email.strip().lower())
+        try:
+            shown, _ = await look(caller, org_id, ("remove_member",))
+        except PermissionDenied:
+            # The plan says so: who is a member there stays one.
+            return operation
+        return operation if operation.email in shown.members else None
+
     found = False
-    for client in caller.clients:
-        async for organization in client.organizations.list():
-            if organization.id in seen:
-                continue
-            seen.add(organization.id)
-            operation = RemoveMember(org_id=organization.id, email=email.strip().lower())
-            try:
-                shown, _ = await look(caller, organization.id, ("remove_member",))
-            except PermissionDenied:
-                # The plan says so: who is a member there stays one.
-                found = True
-                yield operation
-            else:
-                if operation.email in shown.members:
-                    found = True
-                    yield operation
+    async for operation in results(_organizations_of(caller), look_in, apps_at_once(caller)):
+        if operation is not None:
+            found = True
+            yield operation
     if not found:
         message = f"no organization that the keys see has a member {email}"
         raise InputError(message)
+
+
+async def _organizations_of(caller: Caller) -> AsyncIterator[str]:
+    await caller.prepare()
+    seen: set[str] = set()
+    for client in caller.clients:
+        async for organization in client.organizations.list():
+            if organization.id not in seen:
+                seen.add(organization.id)
+                yield organization.id
 
 
 class Pruning(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +101,19 @@ class Pruning(msgspec.Struct, frozen=True, kw_only=True):
 
 async def old_bundles(caller: Caller, pruning: Pruning, chosen: Sequence[str] = ()) -> AsyncIterator[Operation]:
     """Yield the deletion of each old bundle, the oldest first; never of one that a channel or a rollout uses."""
-    async for app_id in apps_of(caller, chosen):
+
+    async def look_in(app_id: str) -> list[Operation]:
         shown, _ = await look(caller, app_id, ("delete_bundle",))
         used = users_of(shown)
-        for made_at, name in _oldest_first(shown.bundles.values(), pruning.keep):
-            if name not in used and (pruning.before is None or made_at < pruning.before):
-                yield DeleteBundle(app_id=app_id, bundle=name)
+        return [
+            DeleteBundle(app_id=app_id, bundle=name)
+            for made_at, name in _oldest_first(shown.bundles.values(), pruning.keep)
+            if name not in used and (pruning.before is None or made_at < pruning.before)
+        ]
+
+    async for operations in results(apps_of(caller, chosen), look_in, apps_at_once(caller)):
+        for operation in operations:
+            yield operation
 
 
 def _oldest_first(bundles: Iterable[Bundle], keep: int) -> list[tuple[datetime, str]]:

@@ -1,15 +1,19 @@
 """What the server shows of devices, for a plan: their channels, and an inventory of each app (contract C7)."""
 
 import shlex
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from ...endpoints.devices import DeviceFilter
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
+from ...fanning import fan_out, results_of
 from ...models import Device
 from ...ring import Caller
+from ..operations import Change
 from ..report import counted
-from ..stage import Stage
+from ..spreading import apps_at_once, cursors_each
+from ..stage import Moved, Stage
 
 PAGE: Final = 200
 """Devices a page when an app is listed for a plan."""
@@ -19,21 +23,26 @@ _NAMED_SHORTCUTS: Final = 5
 
 async def check_channels(stage: Stage, client: Caller) -> None:
     """Reject rows whose channel does not exist or is public, and those of an app that cannot be accessed."""
-    lost: set[str] = set()
-    for app_id, change in ((pair.app_id, pair.change) for pair in await stage.pairs()):
-        if change.kind != "link_device" or app_id in lost:
-            continue
-        try:
-            channel = await client.client_of(app_id).channels.get(app_id, change.argument)
-        except ChannelNotFound:
-            await stage.reject(app_id, change, await no_channel(client, app_id, change.argument))
-        except PermissionDenied as error:
-            lost.add(app_id)
-            await stage.reject(app_id, None, no_access(app_id, error))
-        else:
-            if channel.public:
-                reason = f"{channel.name!r} of {app_id} is public, and devices cannot be linked to it: use devices unlink"
-                await stage.reject(app_id, change, reason)
+    asked: dict[str, list[Change]] = {}
+    for pair in await stage.pairs():
+        if pair.change.kind == "link_device":
+            asked.setdefault(pair.app_id, []).append(pair.change)
+
+    async def check(app_id: str) -> None:
+        for change in asked[app_id]:
+            try:
+                channel = await client.client_of(app_id).channels.get(app_id, change.argument)
+            except ChannelNotFound:
+                await stage.reject(app_id, change, await no_channel(client, app_id, change.argument))
+            except PermissionDenied as error:
+                await stage.reject(app_id, None, no_access(app_id, error))
+                return
+            else:
+                if channel.public:
+                    reason = f"{channel.name!r} of {app_id} is public, and devices cannot be linked to it: use devices unlink"
+                    await stage.reject(app_id, change, reason)
+
+    await fan_out(asked, check, apps_at_once(client))
 
 
 async def no_channel(client: Caller, app_id: str, name: str) -> str:
@@ -61,17 +70,37 @@ class Scan(NamedTuple):
     remarks: list[str]
 
 
-async def scan(stage: Stage, client: Caller, app_id: str, budget: float) -> Scan:
-    """List the devices of an app into the stage, `budget` pages at most."""
-    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE))
+async def scan_apps(
+    stage: Stage, client: Caller, budgets: Mapping[str, float], check: Callable[[str, Scan], None]
+) -> list[str]:
+    """List the devices of apps into the stage, each with as many requests as it has a budget, and return remarks.
+
+    An app that cannot be accessed rejects its rows. `check` sees how far each listing went, and may raise.
+    """
+    remarks: dict[str, list[str]] = {app_id: [] for app_id in budgets}
+    cursors = cursors_each(client, len(budgets))
+
+    async def take(app_id: str) -> None:
+        try:
+            found = await _scan(stage, client, app_id, budgets[app_id], cursors)
+        except PermissionDenied as error:
+            await stage.reject(app_id, None, no_access(app_id, error))
+        else:
+            check(app_id, found)
+            remarks[app_id] = found.remarks
+
+    await fan_out(budgets, take, apps_at_once(client))
+    return [remark for found in remarks.values() for remark in found]
+
+
+async def _scan(stage: Stage, client: Caller, app_id: str, budget: float, cursors: int) -> Scan:
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE), cursors=cursors)
     saw_override = False
     pages = 0
-    async for page in listing.pages():
+    async for page in listing.pages(budget):
         pages += 1
         saw_override = saw_override or any(device.channel is not None for device in page)
         await stage.observe(app_id, [_observation(device) for device in page])
-        if pages >= budget and not listing.complete:
-            break
     # An empty app and a store that cannot be read look the same: then no device is known to be unknown.
     complete = listing.complete and pages > 0
     await stage.close_scan(app_id, complete=complete, saw_override=saw_override)
@@ -84,22 +113,25 @@ async def scan(stage: Stage, client: Caller, app_id: str, budget: float) -> Scan
 
 async def shortcuts(stage: Stage, client: Caller, protected: AbstractSet[str]) -> list[str]:
     """Say where one request would bring devices what the plan brings them with many: where all of a channel go to another."""
-    remarks: list[str] = []
-    for app_id, name, goal, devices in await stage.moved_together(_NAMED_SHORTCUTS):
+
+    async def look(moved: Moved) -> str | None:
+        app_id, name, goal, devices = moved
         if protected & {name, f"{app_id}/{name}"}:
-            continue
+            return None
         channels = client.client_of(app_id).channels
         try:
             channel, bundle = await channels.get(app_id, name), (await channels.get(app_id, goal)).bundle_name
         except (ChannelNotFound, PermissionDenied):
-            continue
+            return None
         # Who has no link of its own follows a public channel: pointing it elsewhere would change more than the plan does.
         if channel.public or bundle is None:
-            continue
+            return None
         command = shlex.join(["capgo-async", "bundles", "promote", app_id, bundle, name])
-        moved = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
-        remarks.append(f"{moved}: pointing {name} at the bundle of {goal} is one request ({command})")
-    return remarks
+        moves = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
+        return f"{moves}: pointing {name} at the bundle of {goal} is one request ({command})"
+
+    found = await results_of(await stage.moved_together(_NAMED_SHORTCUTS), look, apps_at_once(client))
+    return [remark for remark in found if remark is not None]
 
 
 def _observation(device: Device) -> tuple[str, str | None]:

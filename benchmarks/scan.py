@@ -1,0 +1,79 @@
+"""List one large app with one cursor and with several, from a loopback server with latency, and compare time and ids.
+
+The page is the client's default. Each scan happens in a process of its own, and they take turns; numbers are medians.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.loopback import serving
+from benchmarks.loops import LOOPS
+from benchmarks.measuring import child, table
+
+_AIM: Final = 6.0
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what each number of cursors took, and how much sooner it was than one."""
+    runs: dict[int, list[dict[str, Any]]] = {1: [], **{cursors: [] for cursors in options.cursors or (8,)}}
+    with serving("--devices", str(options.devices), "--latency", str(options.latency / 1000)) as base_url:
+        for _ in range(options.rounds):
+            for cursors, taken in runs.items():
+                taken.append(child("benchmarks.scan_once", base_url=base_url, cursors=cursors, loop=options.loop))
+    digests = {run["digest"] for taken in runs.values() for run in taken}
+    alone = median(run["wall"] for run in runs[1])
+    return {
+        "benchmark": "scan",
+        "devices": options.devices,
+        "latency_ms": options.latency,
+        "rounds": options.rounds,
+        "aim": _AIM,
+        "same_ids": len(digests) == 1 and all(run["different"] == run["devices"] for taken in runs.values() for run in taken),
+        "runs": [
+            {
+                "cursors": cursors,
+                "seconds": round(wall := median(run["wall"] for run in taken), 2),
+                "times_as_fast": round(alone / wall, 2),
+                "requests": round(median(run["requests"] for run in taken)),
+                "peak_bytes": max(run["peak_bytes"] for run in taken),
+            }
+            for cursors, taken in runs.items()
+        ],
+    }
+
+
+def show(found: dict[str, Any]) -> str:
+    """Return the scans for people."""
+    rows = [
+        (str(run["cursors"]), f"{run['seconds']:,.1f}", f"{run['times_as_fast']:.2f}", f"{run['requests']:,}")
+        for run in found["runs"]
+    ]
+    same = "the same ids" if found["same_ids"] else "NOT the same ids"
+    head = f"{found['devices']:,} devices, {found['latency_ms']:g} ms latency: {same}"
+    return f"{head}\n{table(('cursors', 's', 'times as fast', 'requests'), rows)}"
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the options of this benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scan", description=__doc__)
+    parser.add_argument("--devices", type=int, default=500_000)
+    parser.add_argument("--latency", type=float, default=100.0, help="milliseconds before each answer (default: %(default)g)")
+    parser.add_argument("--cursors", type=int, action="append", help="compared with one; may be repeated (default: 8)")
+    parser.add_argument("--loop", choices=LOOPS, default="asyncio")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Measure, and print it."""
+    options = arguments().parse_args(given)
+    found = measure(options)
+    print(json.dumps(found) if options.json else show(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""How looks are spread over apps, and over one app: the pacer keeps the limits, memory sets the bounds."""
+
+from typing import Final
+
+from ..ring import Caller
+
+APPS_AT_ONCE: Final = 8
+_CURSORS: Final = 8
+_CURSORS_OF_MANY: Final = 4
+"""Cursors of an app beside others: apps are seldom of one size, and the largest is looked at longest."""
+
+
+def apps_at_once(client: Caller) -> int:
+    """Return how many apps are looked at at once."""
+    return min(APPS_AT_ONCE, client.pacer.concurrency)
+
+
+def cursors_each(client: Caller, apps: int) -> int:
+    """Return with how many cursors the devices of each of so many apps are listed."""
+    share = client.pacer.concurrency // max(1, apps)
+    return min(_CURSORS, client.pacer.concurrency, max(share, _CURSORS_OF_MANY))
