@@ -48,8 +48,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
     """One wave: with those before it `share` of each app, its own operations, and how far it is.
 
-    `state` is `pending`, `begun`, `stopped`, `verified`, or `cannot_tell` where the server shows nothing of it; after these two
-    `bake_until`, in UTC, is when the next may begin.
+    `state` is `pending`, `begun`, `stopped`, `verified`, or `cannot_tell` where the server shows nothing of it. The last two
+    are so since `verified_at`, and `bake_until` is when the next may begin, both in UTC.
     """
 
     number: int
@@ -58,6 +58,7 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     settled: int
     failed: int
     state: str
+    verified_at: str | None = None
     bake_until: str | None = None
 
     def __str__(self) -> str:

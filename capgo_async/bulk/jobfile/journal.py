@@ -18,12 +18,13 @@ from ..operations import FormerState, Target
 from ..plan import Plan
 from ..report import Report
 from ..runner import Planned, Settled
-from . import assumptions, contents, history, outcomes, records, reopening, schema, shares, verdicts
+from . import assumptions, contents, history, outcomes, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .outcomes import OperationRow
 from .records import LastUsage, Measures, Touched
 from .schema import Outcome, Verdict, Which
+from .seen import Seen
 from .shares import Findings, Span
 
 
@@ -49,11 +50,20 @@ class Journal:
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False) -> Self:
         """Open the job file at `path`; migrate an older format, refuse a newer one."""
-        database = Database(path, Mode.READ_ONLY if read_only else Mode.READ_WRITE)
+        if read_only:
+            return await cls._opened(Database(path, Mode.READ_ONLY))
+        return await cls._opened(Database(path), "PRAGMA synchronous = FULL")
+
+    @classmethod
+    async def open_copy(cls, path: Path) -> Self:
+        """Open a copy of a job file that nobody needs after a crash."""
+        return await cls._opened(Database(path), "PRAGMA synchronous = OFF")
+
+    @classmethod
+    async def _opened(cls, database: Database, *pragmas: str) -> Self:
         try:
-            if not read_only:
-                await database.configure("PRAGMA synchronous = FULL")
-            await database.run(records.check_format, path, migrations=schema.MIGRATIONS, newest=schema.FORMAT)
+            await database.configure(*pragmas)
+            await database.run(records.check_format, database.path, migrations=schema.MIGRATIONS, newest=schema.FORMAT)
         except BaseException:
             await database.aclose()
             raise
@@ -62,6 +72,10 @@ class Journal:
     async def aclose(self) -> None:
         """Close the file."""
         await self._database.aclose()
+
+    async def copy_to(self, path: Path) -> None:
+        """Copy the file as it is at this moment, whoever writes to it."""
+        await self._database.run(seen.copy, path)
 
     async def facts(self) -> dict[str, Any]:
         """Return what was written down when the job was made."""
@@ -191,6 +205,10 @@ class Journal:
     async def operations(self, after: int, most: int) -> list[tuple[int, OperationRow]]:
         """Return up to `most` operations behind a number, each with its number and with what came of it."""
         return await self._database.run(outcomes.operations_of, after, most)
+
+    async def seen(self, after: int, most: int) -> list[Seen]:
+        """Return up to `most` operations behind a number, with what the plan saw and whether they are done."""
+        return await self._database.run(seen.seen_of, after, most)
 
     async def done_by_app(self) -> list[tuple[str, str, int]]:
         """Return how many operations of each app and kind are done."""
