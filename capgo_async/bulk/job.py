@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
+import msgspec
 
 from ..errors import AuthenticationError, DiskFull, JobError
+from ..limits import Limit
 from ..ring import Caller
 from .clock import Clock, wall_clock
+from .forecast import Leg, Outlook, seconds_of, without_first
 from .jobfile.contents import JobRow, Rows
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow
@@ -32,7 +35,8 @@ from .report import Report
 from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted
 from .running.execution import Executor, prepare
-from .running.metering import Meter, seed
+from .running.metering import Meter, carried_over
+from .running.outlook import latency_of, outlook_of
 from .running.stopping import StopRules, Watch
 from .running.waves import Pace, Waves
 from .verification import verify
@@ -44,7 +48,15 @@ class Job:
     """A job in its file. Make one with `create`, come back to it with `open`."""
 
     def __init__(  # noqa: PLR0913 - what `open` read
-        self, path: Path, journal: Journal, facts: dict[str, Any], plan: Plan, *, begun: bool, clock: Clock = wall_clock
+        self,
+        path: Path,
+        journal: Journal,
+        facts: dict[str, Any],
+        plan: Plan,
+        course: Sequence[Leg],
+        *,
+        begun: bool,
+        clock: Clock,
     ) -> None:
         self.path = path
         self.plan = plan
@@ -52,6 +64,7 @@ class Job:
         """Whether it was run before it was opened: what it does was confirmed then."""
         self._journal = journal
         self._facts = facts
+        self._course = course
         self._clock = clock
         self._runner: Runner | None = None
         self._waves: Waves | None = None
@@ -120,12 +133,17 @@ class Job:
         try:
             facts = await journal.facts()
             check(path, facts)
-            plan = await journal.plan(facts, client.pacer.limits if client else None)
+            course = await journal.course(facts, clock())
+            plan = await journal.plan(facts, course)
+            if client is not None:
+                carried = carried_over(client, bytes.fromhex(facts["key_salt"]), await journal.last_usage(), clock)
+                outlook = outlook_of(client, course, latency_of(facts), carried)
+                plan = msgspec.structs.replace(plan, seconds=seconds_of(course, outlook))
             begun = await journal.begun()
         except BaseException:
             await journal.aclose()
             raise
-        return cls(path, journal, facts, plan, begun=begun, clock=clock)
+        return cls(path, journal, facts, plan, course, begun=begun, clock=clock)
 
     @classmethod
     async def _same(cls, path: Path, source: Source, client: Caller, options: Options) -> Self:
@@ -267,6 +285,19 @@ class Job:
         """Return the end of the bake that is under way, if one is."""
         return self._waves.baking_until if self._waves else None
 
+    def lasts(self, limits: Sequence[Limit], concurrency: int = 16) -> float:
+        """Return how many seconds what was left when it was opened takes, where nothing of `limits` is used yet."""
+        return seconds_of(self._course, Outlook(limits, concurrency, latency_of(self._facts)))
+
+    def remaining(self, client: Caller, settled: int, latency: float | None = None) -> float:
+        """Return how many seconds the run under way still takes, once so many operations are settled and all goes well.
+
+        `latency` is what this run saw of it, in seconds.
+        """
+        baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
+        left = without_first(self._course, settled, baking)
+        return seconds_of(left, outlook_of(client, left, latency or latency_of(self._facts)))
+
     async def report(self) -> Report:
         """Count everything that is known of the job."""
         return await self._journal.report(self._name)
@@ -331,7 +362,7 @@ class Job:
         return Meter(client, self._salt, self._clock)
 
     async def _seed(self, client: Caller) -> None:
-        seed(client, self._salt, await self._journal.last_usage(), self._clock)
+        client.pacer.seed(carried_over(client, self._salt, await self._journal.last_usage(), self._clock))
 
     async def _refusing(self, former: dict[str, str]) -> None:
         """Run, and stay bound as before where the new key is refused."""

@@ -9,8 +9,7 @@ import msgspec
 
 from ..bulk import Job, Plan, Report, Rows
 from ..bulk.inventory.exporting import Summary
-from ..bulk.plan import time_of
-from ..bulk.report import counted, exit_code
+from ..bulk.report import about, counted, exit_code
 from ..limits import server_limits
 from .listing import print_pages
 from .options import Connection
@@ -69,9 +68,9 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
     """Print where a job comes from, what it does and how far it is."""
     facts = {name: job.facts.get(name) for name in ("source", "base_url", "created_at", "remarks")}
     plan = job.plan
-    least = time_of(server_limits(), plan.apps)
+    seconds = job.lasts(server_limits())
     if speech.json:
-        planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": least}
+        planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": seconds}
         planned |= {"waves": plan.waves, "bake_seconds": plan.bake_seconds}
         planned |= {"planning_requests": plan.planning_requests, "saved": plan.saved}
         speech.emit({**msgspec.to_builtins(report), **facts, **planned})
@@ -81,8 +80,8 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
     if plan.unknown:
         lines.append(f"{counted(plan.unknown, 'device')} in no inventory when it was planned")
     lines += _outcomes(report)
-    if least:
-        lines.append(f"what is pending takes at least {least:,.0f} s at the default --rate")
+    if seconds:
+        lines.append(f"what is pending takes {about(seconds)} at the default --rate")
     speech.show("\n".join((*lines, *(f"note: {remark}" for remark in plan.remarks))))
 
 

@@ -19,6 +19,7 @@ from ..bulk.job import Job
 from ..bulk.jobfile.journal import Journal
 from ..bulk.report import Report, Wave
 from ..bulk.running.bounds import Bounds
+from ..bulk.running.outlook import latency_of
 from ..bulk.running.stopping import StopRules
 from ..client import CapgoClient
 from ..errors import CapgoError
@@ -29,8 +30,6 @@ from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
 from ..sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
 from .scenery import Inventory, world_of
 
-DEFAULT_LATENCY: Final = 0.1
-"""Seconds from a request to its answer, where the plan saw none."""
 _BASE_URL: Final = "http://127.0.0.1"
 """Stands for the server; nothing is connected."""
 
@@ -128,7 +127,7 @@ class Rehearsal:
             facts = seen.facts
             world = await world_of(seen.seen, Inventory.of_facts(facts), EPOCH)
         asked = self._conditions.latency
-        latency = asked if asked is not None else facts.get("latency") or DEFAULT_LATENCY
+        latency = asked if asked is not None else latency_of(facts)
 
         def clock() -> datetime:
             return begun_at + timedelta(seconds=anyio.current_time())

@@ -6,19 +6,20 @@ An operation is marked as sent, durably, before it is handed out; so after a cra
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import anyio
 
 from ...errors import CapgoError, JobError
-from ...limits import Limit
 from ..database import Database, Mode
+from ..forecast import Leg
 from ..operations import FormerState, Target
 from ..plan import Plan
 from ..report import Report
 from ..runner import Planned, Settled
-from . import assumptions, contents, history, outcomes, records, reopening, schema, seen, shares, verdicts
+from . import assumptions, contents, course, history, outcomes, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .outcomes import OperationRow
@@ -146,9 +147,13 @@ class Journal:
         """Count everything."""
         return await self._database.run(records.report_of, name)
 
-    async def plan(self, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
-        """Return what the job will do; without `limits` it does not say how long that takes."""
-        return await self._database.run(contents.plan_of, facts, limits)
+    async def course(self, facts: dict[str, Any], now: datetime) -> list[Leg]:
+        """Return what is left of the job, in its order."""
+        return await self._database.run(course.course_of, facts, now)
+
+    async def plan(self, facts: dict[str, Any], left: Sequence[Leg]) -> Plan:
+        """Return what the job will do, when so much is left of it."""
+        return await self._database.run(contents.plan_of, facts, left)
 
     def confine(self, last: int) -> None:
         """Hand out nothing behind the operation with the number `last`."""

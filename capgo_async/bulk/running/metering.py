@@ -37,15 +37,18 @@ class Meter:
 
     def __call__(self) -> Measures:
         """Return what was used so far."""
-        requests, retries, rate_limited = (now - then for now, then in zip(_count(self._client), self._before, strict=True))
+        requests, retries, rate_limited, seconds = (
+            now - then for now, then in zip(_count(self._client), self._before, strict=True)
+        )
         now = self._clock().isoformat()
         usage = tuple(Usage(self._keys.get(used.scope, used.scope), used.used, used.age) for used in self._client.pacer.usage())
         return Measures(
             at=now,
             elapsed_seconds=anyio.current_time() - self._started,
-            requests=requests,
-            retries=retries,
-            rate_limited=rate_limited,
+            requests=int(requests),
+            retries=int(retries),
+            rate_limited=int(rate_limited),
+            latency=seconds / requests if requests else None,
             last=LastUsage(now, self._client.name, usage),
             limits_met=dict(self._client.counters.limits_met - self._limits_before),
             servers=self._servers(),
@@ -58,12 +61,12 @@ class Meter:
         return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
 
 
-def seed(client: Caller, salt: bytes, last: LastUsage | None, clock: Clock) -> None:
-    """Tell the pacer what the process before this one counted, at its worst where that process was killed."""
+def carried_over(client: Caller, salt: bytes, last: LastUsage | None, clock: Clock) -> list[Usage]:
+    """Return what the process before this one counted, at its worst where that process was killed."""
     if last is None or last.client == client.name:
-        return
+        return []
     age = max(0.0, (clock() - datetime.fromisoformat(last.at)).total_seconds())
-    client.pacer.seed(_seeds(last, age, client, _stored_keys(client, salt)))
+    return _seeds(last, age, client, _stored_keys(client, salt))
 
 
 def _stored_keys(client: Caller, salt: bytes) -> dict[Scope, Scope]:
@@ -96,9 +99,9 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
     return dict(counted)
 
 
-def _count(client: Caller) -> tuple[int, int, int]:
+def _count(client: Caller) -> tuple[float, ...]:
     counters = client.counters
-    return counters.requests, counters.retries, counters.rate_limited
+    return counters.requests, counters.retries, counters.rate_limited, counters.seconds
 
 
 def _heard(client: Caller) -> Mapping[str, int]:
