@@ -26,11 +26,14 @@ from ..bulk.planning.scanning import PAGE
 from ..endpoints.channels import METADATA_AS, ChannelSettings
 from ..sandbox import App, Binding, Bundle, Channel, Device, Traits, World
 from ..sandbox.apps import Override
-from ..sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_EMAIL, USER_ID, add_people, device_id
+from ..sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_EMAIL, USER_ID, add_people
 from ..sandbox.timestamps import micros
+from ..sandbox.world import uuid_like
 
 _STABLE: Final = "the bundle before"
 """Stands for the bundle of a channel whose own nobody knows: a rollout needs one (contract C6)."""
+_ELSEWHERE: Final = "another channel"
+"""Stands for the channels of devices that the job does not touch."""
 _TRAITS: Final = Traits()
 
 Read = Callable[[], AsyncIterator[Sequence[Seen]]]
@@ -38,20 +41,21 @@ Read = Callable[[], AsyncIterator[Sequence[Seen]]]
 
 
 class Inventory(NamedTuple):
-    """How many devices listings showed of each app when the job was planned, `whole` or `in_part`.
+    """How many devices listings showed of each app when the job was planned, `whole` or `in_part`, and how many `linked`.
 
     `filled`: devices that the job does not touch are put there, too, because somebody will list them.
     """
 
     whole: Mapping[str, int]
     in_part: Mapping[str, int]
+    linked: Mapping[str, int]
     filled: bool
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> "Inventory":
         """Return what the facts of a job tell; the devices of one that is run in waves are listed then."""
         waves = bool(facts["options"].get("waves"))
-        return cls(facts.get("listed", {}), facts.get("listed_in_part", {}), waves)
+        return cls(facts.get("listed", {}), facts.get("listed_in_part", {}), facts.get("linked", {}), waves)
 
 
 async def world_of(read: Read, inventory: Inventory, now: float) -> World:
@@ -73,13 +77,14 @@ async def world_of(read: Read, inventory: Inventory, now: float) -> World:
 
 def _number_in(seen: Seen) -> int:
     """Return the largest of the server's numbers that an operation names."""
-    match seen.operation:
-        case PromoteBundle(version_id=version, channel_id=channel):
-            return max(version, channel, _number_in(seen._replace(operation=back)) if (back := _back(seen)) else 0)
-        case SetBundleMetadata(version_id=version):
-            return version
-        case _:
-            return 0
+    back = _back(seen) if isinstance(seen.operation, PromoteBundle) else None
+    numbers = [0]
+    for operation in (seen.operation, back):
+        if isinstance(operation, PromoteBundle | SetBundleMetadata):
+            numbers.append(operation.version_id)
+        if isinstance(operation, PromoteBundle):
+            numbers.append(operation.channel_id)
+    return max(numbers)
 
 
 def _back(seen: Seen) -> Operation | None:
@@ -96,6 +101,8 @@ class _Devices:
     def __init__(self) -> None:
         self.known: list[str] = []
         self.unknown: list[str] = []
+        self.linked = 0
+        """How many of them had a link."""
 
 
 class _Builder:
@@ -144,6 +151,7 @@ class _Builder:
             self._link(app, goal)
         devices = self._devices.setdefault(app.app_id, _Devices())
         (devices.unknown if former.known is Former.UNKNOWN else devices.known).append(name)
+        devices.linked += former.known is Former.CHANNEL
 
     def _link(self, app: App, channel: str) -> Override:
         found = self._links.get((app.app_id, channel))
@@ -160,8 +168,11 @@ class _Builder:
             shown, whole = [*shown, *devices.unknown], part + PAGE + 1
         elif not shown:
             shown = devices.unknown[:whole]
-        others = whole - len(shown) if self._inventory.filled else 0
-        return (*shown, *(device_id(app.app_id, index) for index in range(others)))
+        count = whole - len(shown) if self._inventory.filled else 0
+        others = [uuid_like(app.app_id, "beside", index) for index in range(count)]
+        linked = others[: max(0, self._inventory.linked.get(app.app_id, 0) - devices.linked)]
+        app.overrides.update(dict.fromkeys(linked, self._link(app, _ELSEWHERE)) if linked else {})
+        return (*shown, *others)
 
     def _add_channel(self, seen: Seen, operation: UpdateChannel | PromoteBundle) -> None:
         app_id = operation.app_id
