@@ -1,11 +1,11 @@
-"""Run all benchmarks, one after the other: a few minutes, and nothing leaves this machine."""
+"""Run all benchmarks, one after the other: some minutes, and nothing leaves this machine."""
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, memory, relink, startup
+from benchmarks import export, memory, rehearsal, relink, startup
 
 
 class _Benchmark(NamedTuple):
@@ -19,6 +19,7 @@ _ALL: Final = {
     "relink": _Benchmark(relink.arguments, relink.measure, relink.show),
     "memory": _Benchmark(memory.arguments, memory.measure, memory.show),
     "export": _Benchmark(export.arguments, export.measure, export.show),
+    "rehearsal": _Benchmark(rehearsal.arguments, rehearsal.measure, rehearsal.show),
 }
 
 
@@ -33,6 +34,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "relink": ("--operations=50", "--rounds=1", "--loop=asyncio"),
         "memory": ("--operations=200", "--operations=400"),
         "export": ("--apps=2", "--devices=900", "--format=jsonl"),
+        "rehearsal": ("--operations=300", "--apps=2"),
     }
     found = {}
     for name, benchmark in _ALL.items():

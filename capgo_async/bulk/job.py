@@ -192,6 +192,8 @@ class Job:
             await self._seed(client)
             if which is Which.FAILED:
                 await self._journal.reopen_failed()
+            if which is Which.FAILED or self._runner is not None:
+                self._course = await self._journal.course(self._facts, self._clock(), which)
             executor = Executor(client, await self._journal.in_doubt())
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)

@@ -18,6 +18,7 @@ from ..bulk.clock import Clock, wall_clock
 from ..bulk.job import Job
 from ..bulk.jobfile.journal import Journal
 from ..bulk.report import Report, Wave
+from ..bulk.runner import Done, Failed
 from ..bulk.running.bounds import Bounds
 from ..bulk.running.outlook import latency_of
 from ..bulk.running.stopping import StopRules
@@ -92,6 +93,9 @@ class Rehearsal:
         self._path = path
         self._conditions = conditions
         self._clock = clock
+        self.settled = 0
+        """How many operations have come to an end so far."""
+        self.total = 0
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
@@ -118,7 +122,9 @@ class Rehearsal:
             await anyio.lowlevel.checkpoint()
             async with await Job.open(self._path, read_only=True) as job:
                 await job.copy_to(copy)
-            return await self._perform(copy)
+            rehearsed = await self._perform(copy)
+            # A run that is cut off may come to its end all the same.
+            return None if self._stopped else rehearsed
         return None
 
     async def _perform(self, copy: Path) -> Rehearsed:
@@ -135,9 +141,10 @@ class Rehearsal:
         async with self._client(world, latency) as client:
             remarks = await _bind(copy, facts, client, latency)
             async with await Job.open_copy(copy, client=client, clock=clock) as job:
+                self.total = await job.to_send()
                 error: CapgoError | None = None
                 try:
-                    await job.run(client, rules=self._conditions.rules, bounds=self._conditions.bounds)
+                    await job.run(client, progress=self._count, rules=self._conditions.rules, bounds=self._conditions.bounds)
                 except CapgoError as stopped:
                     error = stopped
                 report = msgspec.structs.replace(await job.report(), job=str(self._path))
@@ -155,6 +162,9 @@ class Rehearsal:
             report=report,
             error=error,
         )
+
+    def _count(self, _result: Done | Failed) -> None:
+        self.settled += 1
 
     def _client(self, world: World, latency: float) -> CapgoClient:
         chance = random.Random(self._conditions.seed)  # noqa: S311 - the same each time

@@ -10,7 +10,7 @@ from ...limits import ScopeKind
 from ..forecast import Leg, Share, merged, share_of
 from ..kinds import KINDS
 from ..operations import TargetKind
-from .schema import Outcome
+from .schema import TAKEN, Outcome, Which
 from .shares import Span, spans_of
 
 _STRETCHES: Final = 100
@@ -20,16 +20,16 @@ _PAGE: Final = 200
 """Devices a page, when a wave is verified."""
 
 
-def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: datetime) -> list[Leg]:
-    """Return the legs that are left; a bake under way ends at its time, and `now` it is."""
+def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: datetime, which: Which) -> list[Leg]:
+    """Return the legs that a run of `which` operations has before it; a bake under way ends at its time, and `now` it is."""
     spans = spans_of(connection)
     if not spans:
         (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()
-        return [Leg(_stretches(connection, 0, last))]
+        return [Leg(_stretches(connection, 0, last, which))]
     bake = facts["options"].get("bake_seconds", 0.0)
     legs: list[Leg] = []
     for span in spans:
-        stretches = _stretches(connection, span.after, span.last)
+        stretches = _stretches(connection, span.after, span.last, which)
         if stretches:
             legs.append(Leg(stretches, _looks(connection, span, facts), bake))
         elif span.bake_until is not None and (left := (datetime.fromisoformat(span.bake_until) - now).total_seconds()) > 0:
@@ -38,14 +38,14 @@ def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: dat
     return [*legs[:-1], *(leg._replace(rest=0.0) for leg in legs[-1:] if leg.stretches)]
 
 
-def _stretches(connection: sqlite3.Connection, after: int, last: int) -> list[list[Share]]:
+def _stretches(connection: sqlite3.Connection, after: int, last: int, which: Which) -> list[list[Share]]:
     parts = max(1, min(_STRETCHES, (last - after) // _SHORTEST))
     found = connection.execute(
-        """
+        f"""
         SELECT part, app_id, kind, sum(operations)
         FROM (
             SELECT (id - ?1 - 1) * ?3 / (?2 - ?1) AS part, app, change, count(*) AS operations FROM operations
-            WHERE id > ?1 AND id <= ?2 AND outcome <= ?4 GROUP BY part, app, change
+            WHERE id > ?1 AND id <= ?2 AND outcome <= ?4 {TAKEN[which]} GROUP BY part, app, change
         ) JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         GROUP BY part, app_id, kind ORDER BY part
         """,

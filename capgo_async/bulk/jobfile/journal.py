@@ -147,9 +147,9 @@ class Journal:
         """Count everything."""
         return await self._database.run(records.report_of, name)
 
-    async def course(self, facts: dict[str, Any], now: datetime) -> list[Leg]:
-        """Return what is left of the job, in its order."""
-        return await self._database.run(course.course_of, facts, now)
+    async def course(self, facts: dict[str, Any], now: datetime, which: Which = Which.OPEN) -> list[Leg]:
+        """Return what a run has before it, in its order."""
+        return await self._database.run(course.course_of, facts, now, which)
 
     async def plan(self, facts: dict[str, Any], left: Sequence[Leg]) -> Plan:
         """Return what the job will do, when so much is left of it."""
