@@ -15,6 +15,7 @@ from ..bulk.runner import Done, Failed
 from ..limits import ScopeKind
 from ..rehearsal import Rehearsal
 from ..ring import Caller
+from .moments import ending_at
 from .speech import Speech, is_terminal
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _WORTH_SAYING: Final = 1.0
 """A rest that is shorter than these seconds is not said."""
 _FORESEEN_FOR: Final = 1.0
 """Seconds after which the end is foreseen anew."""
-_DAY: Final = 86_400
 _LONG: Final = 8.0
 """Seconds without a result after which people wonder."""
 
@@ -181,9 +181,7 @@ def _rest(client: Caller, apps: Sequence[str]) -> tuple[float, str]:
 
 def _left(seconds: float) -> str:
     left = max(0, math.ceil(seconds))
-    ends = datetime.now(UTC).astimezone() + timedelta(seconds=left)
-    day = f"{ends:%Y-%m-%d} " if left >= _DAY else ""
-    return f"{timedelta(seconds=left)} left, ends {day}{ends:%H:%M}"
+    return f"{timedelta(seconds=left)} left, ends {ending_at(left)}"
 
 
 def _until(seconds: float, limit: str) -> str:

@@ -2,16 +2,19 @@
 
 import shlex
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from ..bulk import Job, Plan, Report, Rows
+from ..bulk.clock import wall_clock
 from ..bulk.inventory.exporting import Summary
 from ..bulk.report import about, counted, exit_code
 from ..limits import server_limits
 from .listing import print_pages
+from .moments import ending_at
 from .options import Connection
 from .speech import Speech
 
@@ -60,8 +63,10 @@ def print_plan(job: Job, speech: Speech) -> None:
     """Print a job's plan as the command's result."""
     if speech.json:
         speech.emit(_PlanOf.of(job))
-    else:
-        speech.show(str(job.plan))
+        return
+    speech.show(str(job.plan))
+    if seconds := job.plan.seconds:
+        speech.show(f"sent now, it ends {ending_at(seconds)}")
 
 
 def print_job(job: Job, report: Report, speech: Speech) -> None:
@@ -117,7 +122,11 @@ def resume_line(path: Path, connection: Connection) -> str:
 
 class _PlanOf(Plan, frozen=True, kw_only=True):
     job: str
+    ends_at: str | None
 
     @classmethod
     def of(cls, job: Job) -> "_PlanOf":
-        return cls(job=str(job.path), **{name: getattr(job.plan, name) for name in job.plan.__struct_fields__})
+        seconds = job.plan.seconds
+        ends_at = None if seconds is None else wall_clock() + timedelta(seconds=seconds)
+        told = None if ends_at is None else ends_at.isoformat(timespec="seconds")
+        return cls(job=str(job.path), ends_at=told, **{name: getattr(job.plan, name) for name in job.plan.__struct_fields__})
