@@ -1,23 +1,21 @@
 """How long the rest of a job takes: its requests sent in bursts through models of the limits, by counts and not one by one.
 
 Requests of one latency leave in rounds of as many as may be in flight. A burst is all the rounds until a limit is full; then
-everything waits for that limit, because operations are sent in their order. The models are those of `gates`, for counts.
+everything waits for that limit, because operations are sent in their order. What only repeats itself is passed over.
 """
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ..limits import FixedWindow, Limit, Limiter, Scope, ScopeKind, SilenceWindow, SlidingWindow, safety_margin
+from ..limits import Limit, Scope, ScopeKind
 from ..pacing import Usage
+from .bursts import FEW, Fixed, Model, Sliding, model_of
 from .kinds import KINDS, Apart
 
 DEFAULT_LATENCY: Final = 0.1
 """Seconds from a request to its answer, where nobody saw one."""
-_FEW: Final = 1e-6
-"""Less than this is no request and no time: shares are floating-point numbers."""
 _ALIKE: Final = 0.02
 """Mixtures are alike when no share differs by more."""
 _LONG: Final = 20
@@ -145,158 +143,13 @@ def _lanes(stretch: Sequence[Share], concurrency: int) -> int:
     return concurrency
 
 
-class _Silence:
-    """Counts until a silence, as `SilenceWindow` says."""
-
-    def __init__(self, model: SilenceWindow) -> None:
-        self.limit = model.requests
-        self._rest = _held(model)
-        self._count = 0.0
-        self._last = -math.inf
-
-    def seed(self, used: int, last: float) -> None:
-        self._count += used
-        self._last = max(self._last, last)
-
-    def take(self, counting: Iterable[tuple[float, int]], _latency: float) -> None:
-        for until, count in counting:
-            self.seed(count, until - self._rest)
-
-    def free(self, now: float) -> float:
-        if now >= self._last + self._rest - _FEW:
-            self._count = 0.0
-        return self.limit - self._count
-
-    def frees_at(self) -> float:
-        return self._last + self._rest
-
-    def sent(self, _now: float, parts: Iterable[tuple[float, float]]) -> None:
-        for at, count in parts:
-            self._count += count
-            self._last = at
-
-    def since(self, now: float) -> tuple[float, ...]:
-        """Return the state, in times from `now` on: where it is the same again, the same follows."""
-        return _rounded((self._count, self._last - now))
-
-    def shift(self, seconds: float) -> None:
-        """Let everything have happened later."""
-        self._last += seconds
-
-    def most_within(self, seconds: float) -> float:
-        """Return how many requests pass at most in a time that begins anywhere."""
-        return self.limit * (1 + math.ceil(seconds / self._rest))
-
-
-class _Sliding:
-    """Counts each request for a window after its answer, as `SlidingWindow` says."""
-
-    def __init__(self, model: SlidingWindow | FixedWindow) -> None:
-        self.limit = model.requests
-        self.held = _held(model)
-        self._releases: deque[tuple[float, float]] = deque()
-        self._count = 0.0
-
-    def seed(self, used: int, last: float) -> None:
-        self._releases = deque(sorted([*self._releases, (last + self.held, used)]))
-        self._count += used
-
-    def take(self, counting: Iterable[tuple[float, int]], _latency: float) -> None:
-        for until, count in counting:
-            self._add(until, count)
-
-    def free(self, now: float) -> float:
-        while self._releases and self._releases[0][0] <= now + _FEW:
-            self._count -= self._releases.popleft()[1]
-        if not self._releases:
-            self._count = 0.0
-        return self.limit - self._count
-
-    def frees_at(self) -> float:
-        return self._releases[0][0]
-
-    def sent(self, _now: float, parts: Iterable[tuple[float, float]]) -> None:
-        for at, count in parts:
-            self._add(at + self.held, count)
-
-    def since(self, now: float) -> tuple[float, ...]:
-        return _rounded(each for at, count in self._releases for each in (at - now, count))
-
-    def shift(self, seconds: float) -> None:
-        self._releases = deque((at + seconds, count) for at, count in self._releases)
-
-    def most_within(self, seconds: float) -> float:
-        return self.limit * (1 + math.ceil(seconds / self.held))
-
-    def _add(self, at: float, count: float) -> None:
-        if self._releases and self._releases[-1][0] >= at - _FEW:
-            last, before = self._releases.pop()
-            self._releases.append((last, before + count))
-        else:
-            self._releases.append((at, count))
-        self._count += count
-
-
-class _Fixed(_Sliding):
-    """Forgets a window as a whole where it was opened after a rest, as the gate of `FixedWindow` does."""
-
-    def __init__(self, model: FixedWindow) -> None:
-        super().__init__(model)
-        self.window = model.window
-        self._ends_after = -math.inf
-        self._ends_before = math.inf
-
-    def take(self, counting: Iterable[tuple[float, int]], latency: float) -> None:
-        super().take(counting, latency)
-        if self._releases:
-            # As if it had been opened by a request that was answered after `latency`.
-            self._ends_before = self._releases[-1][0]
-            self._ends_after = self._ends_before - self.held - latency + self.window
-
-    def sent(self, now: float, parts: Iterable[tuple[float, float]]) -> None:
-        if not self._count:
-            self._ends_after, self._ends_before = now + self.window, math.inf
-        for at, count in parts:
-            self._ends_before = min(self._ends_before, at + self.held)
-            self._add(self._ends_before if at <= self._ends_after else at + self.held, count)
-
-    def since(self, now: float) -> tuple[float, ...]:
-        return *super().since(now), *_rounded((self._ends_after - now, self._ends_before - now) if self._count else ())
-
-    def shift(self, seconds: float) -> None:
-        super().shift(seconds)
-        self._ends_after += seconds
-        self._ends_before += seconds
-
-
-_Model = _Silence | _Sliding
-
-
-def _rounded(state: Iterable[float]) -> tuple[float, ...]:
-    return tuple(round(number, 4) for number in state)
-
-
-def _held(model: Limiter) -> float:
-    return model.window + (safety_margin(model.window) if model.margin is None else model.margin)
-
-
-def _model_of(limiter: Limiter) -> _Model:
-    match limiter:
-        case SlidingWindow():
-            return _Sliding(limiter)
-        case FixedWindow():
-            return _Fixed(limiter)
-        case SilenceWindow():
-            return _Silence(limiter)
-
-
 class _Line:
     """Requests that leave in rounds, with the models that they count in."""
 
     def __init__(self, outlook: Outlook) -> None:
         self._outlook = outlook
         self._latency = outlook.latency
-        self._models: dict[tuple[str, str], list[_Model]] = {}
+        self._models: dict[tuple[str, str], list[Model]] = {}
         self._began = 0.0
         self._sent = 0
         self._lanes = outlook.concurrency
@@ -325,7 +178,7 @@ class _Line:
         known: dict[tuple[object, ...], tuple[float, int]] = {}
         while left > 0:
             now = self._began + self._sent // lanes * self._latency
-            burst = min((int(model.free(now) / share + _FEW) for model, share in held), default=left)
+            burst = min((int(model.free(now) / share + FEW) for model, share in held), default=left)
             if burst >= 1:
                 burst = min(burst, left)
                 parts = self._parts(burst)
@@ -334,15 +187,15 @@ class _Line:
                 self._sent += burst
                 left -= burst
             else:
-                self._wait(max(model.frees_at() for model, share in held if int(model.free(now) / share + _FEW) < 1))
+                self._wait(max(model.frees_at() for model, share in held if int(model.free(now) / share + FEW) < 1))
                 left -= self._skip(known, [model for model, _ in held], left)
 
     def _wait(self, until: float) -> None:
         """Wait for a limit; who still waits for an answer then goes on waiting."""
-        still_out = self._sent % self._lanes if self.now > until + _FEW else 0
+        still_out = self._sent % self._lanes if self.now > until + FEW else 0
         self._began, self._sent = until, still_out
 
-    def _skip(self, known: dict[tuple[object, ...], tuple[float, int]], models: Sequence[_Model], left: int) -> int:
+    def _skip(self, known: dict[tuple[object, ...], tuple[float, int]], models: Sequence[Model], left: int) -> int:
         """Pass over what only repeats itself, and return how many requests that are."""
         state = (self._sent, *(model.since(self._began) for model in models))
         began, before = known.setdefault(state, (self._began, left))
@@ -370,7 +223,7 @@ class _Line:
             done = until
         return parts
 
-    def _held(self, stretch: Sequence[Share], total: int) -> list[tuple[_Model, float]]:
+    def _held(self, stretch: Sequence[Share], total: int) -> list[tuple[Model, float]]:
         """Return the models that can hold a stretch up, each with its share of the requests."""
         keys: dict[tuple[str, str], int] = {}
         apps: dict[tuple[str, str], int] = {}
@@ -385,24 +238,24 @@ class _Line:
         kept = [(model, share) for model, share in of_keys if self._matters(model, share, (), total)]
         return [*kept, *((model, share) for model, share in of_apps if self._matters(model, share, of_keys, total))]
 
-    def _matters(self, model: _Model, share: float, of_keys: Sequence[tuple[_Model, float]], total: int) -> bool:
+    def _matters(self, model: Model, share: float, of_keys: Sequence[tuple[Model, float]], total: int) -> bool:
         """Tell whether a model can hold a long stretch up, however fast the models of the keys let it go."""
-        if not isinstance(model, _Sliding) or total * share < _LONG * model.limit:
+        if not isinstance(model, Sliding) or total * share < _LONG * model.limit:
             return True
-        # A window and what is held behind it.
-        seconds = 2 * model.held + self._latency
+        # A request may count for a window and for what is held behind it.
+        seconds = model.held * (2 if isinstance(model, Fixed) else 1) + self._latency
         fastest = self._lanes * (seconds / self._latency + 1) if self._latency else math.inf
         most = min([fastest, *(key.most_within(seconds) / of_key for key, of_key in of_keys)])
         return most * share >= model.limit
 
-    def _of(self, scope: tuple[str, str]) -> list[_Model]:
+    def _of(self, scope: tuple[str, str]) -> list[Model]:
         """Return the models of a scope, with what was used of it before."""
         found = self._models.get(scope)
         if found is None:
-            found = [_model_of(limit.limiter) for limit in self._outlook.limits if limit.scope == scope[0]]
+            found = [model_of(limit.limiter) for limit in self._outlook.limits if limit.scope == scope[0]]
             self._models[scope] = found
             for model, counting in zip(found, self._outlook.counting.get(scope, ()), strict=False):
-                model.take(counting, self._latency)
+                model.take(counting)
             for model, used in itertools.product(found, (used for used in self._outlook.used if used.scope == scope)):
                 model.seed(used.used, -used.age)
         return found
