@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
-from capgo_async.bulk import Job, Options, read_operations
+from capgo_async.bulk import Job, Options, forecast, read_operations
 from capgo_async.bulk.forecast import Leg, Outlook, Share, merged, seconds_of, share_of, without_first
 from capgo_async.bulk.report import about
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, parse_rate, server_limits
@@ -94,7 +94,7 @@ async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_p
 
 @in_virtual_time
 async def test_a_job_that_is_opened_later_counts_what_was_used_before(tmp_path: Path) -> None:
-    targets = spread(600, 600, 900)
+    targets = spread(300, 300, 400)
     sandbox = fleet_for(targets)
     async with client_of(sandbox) as capgo:
         for _ in range(1500):
@@ -227,11 +227,23 @@ def test_more_takes_no_less(fewer: int, more: int, latency: float) -> None:
 @pytest.mark.parametrize("rate", ["standard", "enterprise", "server"])
 @pytest.mark.parametrize("latency", [0.02, 2.0])
 @pytest.mark.parametrize("apps", [1, 3, 12])
-def test_a_long_job_takes_as_many_times_longer_as_it_is_larger(rate: str, latency: float, apps: int) -> None:
+def test_a_long_job_takes_as_many_times_longer_as_it_is_larger_and_a_look_at_few_bursts(
+    monkeypatch: pytest.MonkeyPatch, rate: str, latency: float, apps: int
+) -> None:
+    bursts = 0
+    parts = forecast._Line._parts
+
+    def count(line: forecast._Line, burst: int) -> list[tuple[float, int]]:
+        nonlocal bursts
+        bursts += 1
+        return parts(line, burst)
+
+    monkeypatch.setattr(forecast._Line, "_parts", count)
     outlook = Outlook(parse_rate(rate), 16, latency)
     shares = [link(f"com.example.a{number}", 1_200_000 // apps) for number in range(apps)]
     fewer = [link(f"com.example.a{number}", 24_000 // apps) for number in range(apps)]
     assert seconds(*shares, outlook=outlook) == pytest.approx(50 * seconds(*fewer, outlook=outlook), rel=0.05)
+    assert bursts < 5000
 
 
 def test_neighbours_of_one_mixture_are_one_stretch() -> None:

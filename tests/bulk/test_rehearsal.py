@@ -213,6 +213,7 @@ def test_every_kind_is_rehearsed_as_it_will_run(kind: str, options: Options, tmp
         times = [wave.verified_after for wave in found.waves if wave.verified_after is not None]
         assert len(times) == sum(wave.operations > 0 for wave in found.waves)
         assert times == sorted(times)
+        assert times[-1] == pytest.approx(found.makespan, abs=0.1)
         assert [wave.state for wave in found.waves] == [wave.state for wave in report.waves]
 
 
