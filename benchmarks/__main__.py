@@ -1,11 +1,11 @@
-"""Run all benchmarks, one after the other: a few minutes, and nothing leaves this machine."""
+"""Run all benchmarks, one after the other: some minutes, and nothing leaves this machine."""
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, listing, memory, relink, scan, startup
+from benchmarks import export, listing, memory, rehearsal, relink, scan, startup
 
 
 class _Benchmark(NamedTuple):
@@ -21,6 +21,7 @@ _ALL: Final = {
     "scan": _Benchmark(scan.arguments, scan.measure, scan.show),
     "memory": _Benchmark(memory.arguments, memory.measure, memory.show),
     "export": _Benchmark(export.arguments, export.measure, export.show),
+    "rehearsal": _Benchmark(rehearsal.arguments, rehearsal.measure, rehearsal.show),
 }
 
 
@@ -37,6 +38,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "scan": ("--devices=2000", "--latency=1"),
         "memory": ("--operations=200", "--operations=400"),
         "export": ("--apps=2", "--devices=900", "--format=jsonl"),
+        "rehearsal": ("--operations=300", "--apps=2"),
     }
     found = {}
     for name, benchmark in _ALL.items():

@@ -39,6 +39,7 @@ class _Open(NamedTuple):
     auth_header: str
     user_agent: str
     on_attempt: Callable[[Attempt], None] | None
+    chance: Callable[[], float]
 
 
 class CapgoClient:
@@ -51,7 +52,8 @@ class CapgoClient:
 
     `auth_header` is `authorization` or `capgkey`; the latter is for keys that are no UUIDs and for the oldest servers (contract
     A2). `session` is an aiohttp session of the caller's, which is never closed here. `on_attempt` receives a frozen record of
-    each attempt. `transport` and `pacer` replace what would be made otherwise, for doubles and for clients that share a pace.
+    each attempt. `transport` and `pacer` replace what would be made otherwise, for doubles and for clients that share a pace;
+    `chance`, from 0 to 1, what spreads retries.
 
     Raises `ConfigurationError` for a missing key, a base URL that would leak it, or an option that means nothing.
     """
@@ -75,6 +77,7 @@ class CapgoClient:
         allow_plain_http: bool = False,
         transport: "Transport | None" = None,
         pacer: Pacer | None = None,
+        chance: Callable[[], float] | None = None,
     ) -> None:
         _check_options(concurrency=concurrency, timeout=timeout, retries=retries)
         _check_headers(auth_header, user_agent)
@@ -87,6 +90,7 @@ class CapgoClient:
             auth_header=auth_header,
             user_agent=user_agent,
             on_attempt=on_attempt,
+            chance=chance or random.Random().random,  # noqa: S311 - jitter is no secret
         )
         self._owns_transport = True
         self._assemble(_checked_key(api_key if api_key is not None else os.environ.get("CAPGO_API_KEY", "")))
@@ -113,7 +117,7 @@ class CapgoClient:
                 headers={self._open.auth_header: key, "User-Agent": self._open.user_agent},
                 scope=(ScopeKind.KEY, self.fingerprint(_PROCESS_SALT)[:16]),
                 request_ids=_request_ids(self.name),
-                chance=random.Random().random,  # noqa: S311 - jitter is no secret
+                chance=self._open.chance,
             ),
             policy=self._open.policy,
             on_attempt=self._open.on_attempt,

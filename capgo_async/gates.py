@@ -8,6 +8,7 @@ is a gate for each of three limiters, and what one forgets the others must not.
 import enum
 import math
 from bisect import bisect_right
+from collections import Counter
 from typing import Final
 
 from .limits import DEFAULT_SILENCE, FixedWindow, Limiter, SilenceWindow, SlidingWindow, safety_margin
@@ -59,6 +60,11 @@ class _SlidingState:
     def used(self, now: float) -> int:
         del self._releases[: bisect_right(self._releases, now)]
         return self._in_flight + len(self._releases)
+
+    def counting(self, now: float) -> list[tuple[float, int]]:
+        self.used(now)
+        in_flight = [(self._held, self._in_flight)] if self._in_flight else []
+        return [*((at - now, count) for at, count in sorted(Counter(self._releases).items())), *in_flight]
 
     def seed(self, used: int, last: float) -> None:
         self._releases = sorted([*self._releases, *[last + self._held] * min(used, self.limit)])
@@ -214,6 +220,11 @@ class _SilenceState:
         self.earliest(now)
         return self._count
 
+    def counting(self, now: float) -> list[tuple[float, int]]:
+        used = self.used(now)
+        left = self.rest if self._in_flight else self._last + self.rest - now
+        return [(left, used)] if used else []
+
     def seed(self, used: int, last: float) -> None:
         self._count += used
         self._last = max(self._last, last)
@@ -313,6 +324,10 @@ class Gate:
     def used(self, now: float) -> int:
         """Return how many requests count against the limiters now."""
         return max((state.used(now) for state in self._states), default=0)
+
+    def counting(self, now: float) -> tuple[list[tuple[float, int]], ...]:
+        """Return what counts against each limiter: in how many seconds it is forgotten, when nothing is sent, and how much."""
+        return tuple(state.counting(now) for state in self._states)
 
     def seed(self, used: int, last: float) -> None:
         """Take over what an earlier process counted, the last request at `last`."""

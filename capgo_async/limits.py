@@ -84,13 +84,6 @@ def device_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
     )
 
 
-def spending_time(limiter: Limiter, requests: int) -> float:
-    """Return the seconds that `limiter` alone makes `requests` last, when each is answered at once."""
-    rests = max(0, requests - 1) // limiter.requests
-    margin = safety_margin(limiter.window) if limiter.margin is None else limiter.margin
-    return rests * (limiter.window + margin)
-
-
 def parse_rate(text: str) -> tuple[Limit, ...]:
     """Return the limits that a rate such as `standard`, `120/min` or `5/s` stands for; raise `ValueError` for others."""
     presets: dict[str, Callable[[], tuple[Limit, ...]]] = {

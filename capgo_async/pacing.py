@@ -154,6 +154,11 @@ class Pacer:
         found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
         return [Usage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
 
+    def counting(self) -> dict[Scope, tuple[list[tuple[float, int]], ...]]:
+        """Return what counts against each limiter of each scope now, targets excepted, as `Gate.counting` does."""
+        now = anyio.current_time()
+        return {scope: gate.counting(now) for scope, gate in self._gates.items()}
+
     def seed(self, usage: Iterable[Usage]) -> None:
         """Take over what an earlier process counted."""
         now = anyio.current_time()

@@ -113,14 +113,18 @@ class Parked(CapgoError):
 
 
 class Counters:
-    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit, also by its kind."""
+    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit, also by its kind.
 
-    __slots__ = ("limits_met", "rate_limited", "requests", "retries")
+    `seconds` is how long the attempts were under way, all together.
+    """
+
+    __slots__ = ("limits_met", "rate_limited", "requests", "retries", "seconds")
 
     def __init__(self) -> None:
         self.requests = 0
         self.retries = 0
         self.rate_limited = 0
+        self.seconds = 0.0
         self.limits_met: Counter[str] = Counter()
 
 
@@ -298,6 +302,7 @@ class Requester:
         finally:
             now = self.pacer.release(permit, fate)
             seconds = now - permit.at
+            self.counters.seconds += seconds
             if status is not None:
                 self.answered_at = now
             if fate is Fate.UNSENT:

@@ -5,18 +5,23 @@ Past 300 lines because all that one can do with a job is here, and each says wha
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
+import msgspec
 
 from ..errors import AuthenticationError, DiskFull, JobError
+from ..limits import Limit
 from ..ring import Caller
+from .clock import Clock, wall_clock
+from .forecast import Leg, Outlook, seconds_of, without_first
 from .jobfile.contents import JobRow, Rows
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
+from .jobfile.seen import Seen
 from .jobfile.staging import Staging
 from .naming import give_name, locked
 from .operations import FormerState
@@ -30,7 +35,8 @@ from .report import Report
 from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted
 from .running.execution import Executor, prepare
-from .running.metering import Meter, seed
+from .running.metering import Meter, carried_over
+from .running.outlook import latency_of, outlook_of
 from .running.stopping import StopRules, Watch
 from .running.waves import Pace, Waves
 from .verification import verify
@@ -41,13 +47,25 @@ _BUILDING: Final = ".building"
 class Job:
     """A job in its file. Make one with `create`, come back to it with `open`."""
 
-    def __init__(self, path: Path, journal: Journal, facts: dict[str, Any], plan: Plan, *, begun: bool) -> None:
+    def __init__(  # noqa: PLR0913 - what `open` read
+        self,
+        path: Path,
+        journal: Journal,
+        facts: dict[str, Any],
+        plan: Plan,
+        course: Sequence[Leg],
+        *,
+        begun: bool,
+        clock: Clock,
+    ) -> None:
         self.path = path
         self.plan = plan
         self.begun = begun
         """Whether it was run before it was opened: what it does was confirmed then."""
         self._journal = journal
         self._facts = facts
+        self._course = course
+        self._clock = clock
         self._runner: Runner | None = None
         self._waves: Waves | None = None
         self._scope: anyio.CancelScope | None = None
@@ -74,7 +92,7 @@ class Job:
             return await cls._same(path, source, client, options)
         building = path.with_name(path.name + _BUILDING)
         salt = secrets.token_bytes(16)
-        meter = Meter(client, salt)
+        meter = Meter(client, salt, wall_clock)
         with locked(path):
             if path.exists():
                 message = f"another process made {path} in this moment: run it as it is, or choose another file"
@@ -103,16 +121,29 @@ class Job:
         if path.is_dir():
             message = f"{path} is a directory, not a job file"
             raise JobError(message)
-        journal = await Journal.open(path, read_only=read_only)
+        return await cls._opened(path, await Journal.open(path, read_only=read_only), client, wall_clock)
+
+    @classmethod
+    async def open_copy(cls, path: str | Path, *, client: Caller, clock: Clock) -> Self:
+        """Open a copy of a job that nobody needs after a crash, to run it by another `clock`, without waiting for the disk."""
+        return await cls._opened(Path(path), await Journal.open_copy(Path(path)), client, clock)
+
+    @classmethod
+    async def _opened(cls, path: Path, journal: Journal, client: Caller | None, clock: Clock) -> Self:
         try:
             facts = await journal.facts()
             check(path, facts)
-            plan = await journal.plan(facts, client.pacer.limits if client else None)
+            course = await journal.course(facts, clock())
+            plan = await journal.plan(facts, course)
+            if client is not None:
+                carried = carried_over(client, bytes.fromhex(facts["key_salt"]), await journal.last_usage(), clock)
+                outlook = outlook_of(client, course, latency_of(facts), carried)
+                plan = msgspec.structs.replace(plan, seconds=seconds_of(course, outlook))
             begun = await journal.begun()
         except BaseException:
             await journal.aclose()
             raise
-        return cls(path, journal, facts, plan, begun=begun)
+        return cls(path, journal, facts, plan, course, begun=begun, clock=clock)
 
     @classmethod
     async def _same(cls, path: Path, source: Source, client: Caller, options: Options) -> Self:
@@ -153,18 +184,20 @@ class Job:
         made with and `rebind` is not set.
         """
         self._asked_to_drain = False
-        deadline = bounds.deadline(anyio.current_time(), datetime.now(UTC))
+        deadline = bounds.deadline(anyio.current_time(), self._clock())
         with locked(self.path), budgeted(client.pacer, bounds.max_requests):
             former = await self._bind(client, rebind=rebind)
-            meter = Meter(client, self._salt)
+            meter = self._meter(client)
             await prepare(client, deadline)
-            seed(client, self._salt, await self._journal.last_usage())
+            await self._seed(client)
             if which is Which.FAILED:
                 await self._journal.reopen_failed()
+            if which is Which.FAILED or self._runner is not None:
+                self._course = await self._journal.course(self._facts, self._clock(), which)
             executor = Executor(client, await self._journal.in_doubt())
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)
-            pace = Pace(self._facts["options"].get("bake_seconds", 0.0), rules.failures)
+            pace = Pace(self._facts["options"].get("bake_seconds", 0.0), rules.failures, self._clock)
             self._waves = Waves(self._journal, self._runner, client, pace)
             async with self._journal.recorded(meter, which) as ending:
                 if self._asked_to_drain:
@@ -195,9 +228,9 @@ class Job:
         with locked(self.path):
             if not rebind:
                 await self._bind(client, rebind=False)
-            meter = Meter(client, self._salt)
+            meter = self._meter(client)
             await client.prepare()
-            seed(client, self._salt, await self._journal.last_usage())
+            await self._seed(client)
             found = await find_drift(self._journal, client)
             await self._journal.note_look(meter())
         return found
@@ -214,8 +247,8 @@ class Job:
 
         with locked(self.path):
             await self._bind(client, rebind=False)
-            seed(client, self._salt, await self._journal.last_usage())
-            async with self._journal.recorded(Meter(client, self._salt)) as ending:
+            await self._seed(client)
+            async with self._journal.recorded(self._meter(client)) as ending:
                 remarks = await verify(self._journal, client, pause)
                 await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
                 ending.how = "verified"
@@ -236,7 +269,7 @@ class Job:
         """
         if elsewhere := elsewhere_than(self._facts, client):
             raise of_another(self.path, elsewhere)
-        seed(client, self._salt, await self._journal.last_usage())
+        await self._seed(client)
         source = Undoing(self._journal, self._name, self._facts["created_at"])
         return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
 
@@ -253,6 +286,19 @@ class Job:
     def baking_until(self) -> datetime | None:
         """Return the end of the bake that is under way, if one is."""
         return self._waves.baking_until if self._waves else None
+
+    def lasts(self, limits: Sequence[Limit], concurrency: int = 16) -> float:
+        """Return how many seconds what was left when it was opened takes, where nothing of `limits` is used yet."""
+        return seconds_of(self._course, Outlook(limits, concurrency, latency_of(self._facts)))
+
+    def remaining(self, client: Caller, settled: int, latency: float | None = None) -> float:
+        """Return how many seconds the run under way still takes, once so many operations are settled and all goes well.
+
+        `latency` is what this run saw of it, in seconds.
+        """
+        baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
+        left = without_first(self._course, settled, baking)
+        return seconds_of(left, outlook_of(client, left, latency or latency_of(self._facts)))
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""
@@ -284,6 +330,17 @@ class Job:
                 last = number
                 yield device, former
 
+    async def seen(self) -> AsyncIterator[Sequence[Seen]]:
+        """Yield each planned operation with what the plan saw of its target, and whether it is done, some at a time."""
+        last = 0
+        while chunk := await self._journal.seen(last, 10_000):
+            last = chunk[-1].id
+            yield chunk
+
+    async def copy_to(self, path: Path) -> None:
+        """Copy the job as it is at this moment to a new file, also while another process runs it."""
+        await self._journal.copy_to(path)
+
     async def aclose(self) -> None:
         """Close the file."""
         await self._journal.aclose()
@@ -302,6 +359,12 @@ class Job:
     @property
     def _salt(self) -> bytes:
         return bytes.fromhex(self._facts["key_salt"])
+
+    def _meter(self, client: Caller) -> Meter:
+        return Meter(client, self._salt, self._clock)
+
+    async def _seed(self, client: Caller) -> None:
+        client.pacer.seed(carried_over(client, self._salt, await self._journal.last_usage(), self._clock))
 
     async def _refusing(self, former: dict[str, str]) -> None:
         """Run, and stay bound as before where the new key is refused."""

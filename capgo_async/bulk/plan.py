@@ -5,10 +5,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..limits import Limit, ScopeKind, spending_time
 from .kinds import KINDS, Kind
 from .operations import TargetKind
-from .report import Wave, counted
+from .report import Wave, about, counted
 
 EXPIRY: Final = "links expire after 30 days on self-hosted servers, 90 on the cloud; the same link again does not renew one"
 """What a plan says of the life of a link (contract C7)."""
@@ -39,10 +38,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a job will do, what it will not and why, and what that costs.
 
     `changes` are all that is planned, done or not; `requests` are those still to be sent, `apps` where, and how many. `reasons`
-    say why rows need none, the commonest by name. `seconds` is how long the client's limits make the requests last at least,
-    `None` without a client. `unknown` devices are in no inventory. `remarks` are sentences for people. A run with `waves` rests
-    `bake_seconds` after each. `needs_confirmation` says why the number of operations has to be said before this is sent.
-    Planning took `planning_requests` and saved `saved` others, of rows that are so already.
+    say why rows need none, the commonest by name. `seconds` is how long they take when all goes well, with what the client has
+    used of its limits and the latency that the plan saw, verification and bakes of waves included; `None` without a client.
+    `unknown` devices are in no inventory. `remarks` are sentences for people. A run with `waves` rests `bake_seconds` after
+    each. `needs_confirmation` says why the number of operations has to be said before this is sent. Planning took
+    `planning_requests` and saved `saved` others, of rows that are so already.
     """
 
     rows: int
@@ -99,9 +99,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return ["nothing is left to send", compared]
         lines = [f"{counted(self.requests, 'request')} to send", compared]
         if self.seconds:
-            lines[0] += f", at least {self.seconds:,.0f} s under the limits"
+            lines[0] += f", {about(self.seconds)}"
         if baking := self.bake_seconds * (sum(wave.operations > 0 for wave in self.waves) - 1):
-            lines[0] += f"{' and' if self.seconds else ','} {baking:,.0f} s of bakes"
+            lines[0] += f", {baking:,.0f} s of bakes{' among them' if self.seconds else ''}"
         if self.unknown:
             lines.append(f"{counted(self.unknown, 'device')} in no inventory: sent all the same")
         if self.needs_confirmation is not None:
@@ -109,16 +109,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if any(part.kind in _EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines
-
-
-def time_of(limits: Sequence[Limit], operations_by_app: Sequence[tuple[str, int]]) -> float:
-    """Return the seconds that `limits` alone make the operations last (contract B2)."""
-    total = sum(count for _, count in operations_by_app)
-    by_scope = {
-        ScopeKind.KEY: total,
-        ScopeKind.APP_ADDRESS: max((count for _, count in operations_by_app), default=0),
-    }
-    return max((spending_time(limit.limiter, by_scope.get(limit.scope, 1)) for limit in limits), default=0.0)
 
 
 class _Group(NamedTuple):

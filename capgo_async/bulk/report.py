@@ -6,10 +6,28 @@ from typing import Final
 
 import msgspec
 
+_IN_SECONDS: Final = 100
+_IN_MINUTES: Final = 100
+_IN_HOURS: Final = 48
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number and what it counts, such as "1 app" and "1,200 apps"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def about(seconds: float) -> str:
+    """Return a time that is not known to the second, for people, such as "about 40 s" and "about 3 h 20 min"."""
+    if seconds < _IN_SECONDS:
+        return f"about {max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < _IN_MINUTES:
+        return f"about {minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < _IN_HOURS:
+        return f"about {hours} h{f' {minutes} min' if minutes else ''}"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"about {days} d{f' {hours} h' if hours else ''}"
 
 
 class Failures(msgspec.Struct, frozen=True):
@@ -48,8 +66,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
     """One wave: with those before it `share` of each app, its own operations, and how far it is.
 
-    `state` is `pending`, `begun`, `stopped`, `verified`, or `cannot_tell` where the server shows nothing of it; after these two
-    `bake_until`, in UTC, is when the next may begin.
+    `state` is `pending`, `begun`, `stopped`, `verified`, or `cannot_tell` where the server shows nothing of it. The last two
+    are so since `verified_at`, and `bake_until` is when the next may begin, both in UTC.
     """
 
     number: int
@@ -58,6 +76,7 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     settled: int
     failed: int
     state: str
+    verified_at: str | None = None
     bake_until: str | None = None
 
     def __str__(self) -> str:

@@ -3,17 +3,22 @@
 from pathlib import Path
 from typing import Annotated
 
+import anyio.to_thread
 import typer
 
 from ..bulk import Job, Options, Rows, Which
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
+from ..rehearsal import Rehearsal
 from ..ring import Caller
 from .accounts import print_account, write_operations
+from .alongside import alongside
 from .changing import carry_out
 from .commands import Invocation, command
 from .options import Connection, JobFile, OldServers, Output, Running, Undertaking
 from .profiles import path_of_profiles
+from .progress import Watching
+from .rehearsing import Rehearsing, print_rehearsal
 from .rejections import Rejections
 from .reporting import print_job, print_report, print_rows
 from .running import Manner, Terms, confirm_and_run, open_question
@@ -57,6 +62,26 @@ async def report_job(path: JobFile, output: Output, invocation: Invocation, to: 
         if to is not None:
             return await write_operations(job, to, invocation.speech)
         return await print_account(job, invocation.speech)
+
+
+@command(commands, "rehearse", short="Run a copy of a job against a sandbox, to see what comes of it.")
+async def rehearse_job(
+    path: JobFile, rehearsing: Rehearsing, stopping: Stopping, output: Output, invocation: Invocation
+) -> int:
+    """Run a copy of a job against a sandbox in virtual time: what comes of it, and how long it takes.
+
+    Nothing is sent, no key is needed, and the job is only read, also while another process runs it.
+    """
+    del output
+    rehearsal = Rehearsal(path, rehearsing.conditions(stopping.limits(invocation.speech)))
+    with invocation.interruption.steps(rehearsal.stop):
+        rehearsed = await alongside(
+            Watching(rehearsal, invocation.speech).follow, lambda: anyio.to_thread.run_sync(rehearsal.run)
+        )
+    if rehearsed is None:
+        invocation.speech.say("interrupted")
+        return ExitCode.INTERRUPTED
+    return print_rehearsal(rehearsed, rehearsing, invocation.speech)
 
 
 @command(commands, "verify", short="Compare what a job did with what the server shows.")

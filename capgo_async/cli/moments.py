@@ -10,6 +10,7 @@ _DURATION: Final = re.compile(
     r"(?=\d)(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+(?:\.\d+)?)s)?", re.ASCII
 )
 _WALL: Final = re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
+_DAY: Final = 86_400
 _DAYS: Final = 3
 """A wall time that a change of the clock leaves out today is there tomorrow; so is one that was just over."""
 
@@ -45,6 +46,12 @@ def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetim
         message = f"--until {text} is over: now it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         raise ConfigurationError(message)
     return moment.astimezone(UTC)
+
+
+def ending_at(seconds: float) -> str:
+    """Return when so many seconds are over on the clocks here, with the day where that is not within one."""
+    ends = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
+    return f"{ends:%H:%M}" if seconds < _DAY else f"{ends:%Y-%m-%d %H:%M}"
 
 
 def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:

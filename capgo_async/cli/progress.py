@@ -13,7 +13,9 @@ from ..bulk.inventory.taking import Tally
 from ..bulk.report import counted
 from ..bulk.runner import Done, Failed
 from ..limits import ScopeKind
+from ..rehearsal import Rehearsal
 from ..ring import Caller
+from .moments import ending_at
 from .speech import Speech, is_terminal
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ _LINES_ALIKE: Final = 12
 """What has not changed is said again after so many times `_LINE_SECONDS`."""
 _WORTH_SAYING: Final = 1.0
 """A rest that is shorter than these seconds is not said."""
+_FORESEEN_FOR: Final = 1.0
+"""Seconds after which the end is foreseen anew."""
 _LONG: Final = 8.0
 """Seconds without a result after which people wonder."""
 
@@ -40,8 +44,9 @@ class Follower:
         self.settled = 0
         self.failed = 0
         self._job = job
-        self._least = job.plan.seconds or 0.0
         self._client = client
+        self._foreseen: tuple[float, float] | None = None
+        self._before = (client.counters.requests, client.counters.seconds)
         self._apps = tuple(app_id for app_id, _ in job.plan.apps)
         self._speech = speech
         self._started = self._latest = 0.0
@@ -88,15 +93,27 @@ class Follower:
         rate = self.settled / elapsed if elapsed > 0 else 0.0
         seconds, limit = self._rest()
         if self._job.baking_until is not None:
-            return self._failures(), f"baking until {self._job.baking_until.astimezone():%H:%M:%S}"
+            return self._failures(), f"baking until {self._job.baking_until.astimezone():%H:%M:%S}", self._left(now)
         if limit:
-            return self._failures(), _until(seconds, limit), *self._parked()
+            return self._failures(), _until(seconds, limit), self._left(now), *self._parked()
         if now - self._latest >= _LONG:
             return self._failures(), *(self._parked() or ("waiting for answers",))
         if not rate:
             return (self._failures(),)
-        left = max((self.total - self.settled) / rate, self._least - elapsed)
-        return self._failures(), f"{rate:,.0f}/s", f"{timedelta(seconds=math.ceil(left))} left", *self._parked()
+        return self._failures(), f"{rate:,.0f}/s", self._left(now), *self._parked()
+
+    def _left(self, now: float) -> str:
+        """Say how long it still takes and when that is over; it is foreseen anew once in a while."""
+        if self._foreseen is None or now >= self._foreseen[0] + _FORESEEN_FOR:
+            requests, seconds = (
+                after - before
+                for after, before in zip(
+                    (self._client.counters.requests, self._client.counters.seconds), self._before, strict=True
+                )
+            )
+            latency = seconds / requests if requests else None
+            self._foreseen = now, now + self._job.remaining(self._client, self.settled, latency)
+        return _left(self._foreseen[1] - now)
 
     def _failures(self) -> str:
         return f"{self.failed:,} failed"
@@ -107,6 +124,20 @@ class Follower:
 
     def _rest(self) -> tuple[float, str]:
         return _rest(self._client, self._apps)
+
+
+class Watching:
+    """Tells how far a rehearsal is while `follow` runs."""
+
+    def __init__(self, rehearsal: Rehearsal, speech: Speech) -> None:
+        self._rehearsal = rehearsal
+        self._speech = speech
+
+    async def follow(self) -> None:
+        """Tell how it goes until cancelled."""
+        while True:
+            await anyio.sleep(_LINE_SECONDS)
+            self._speech.note(f"rehearsed {self._rehearsal.settled:,} of {counted(self._rehearsal.total, 'operation')}")
 
 
 class Reading:
@@ -146,6 +177,11 @@ def _rest(client: Caller, apps: Sequence[str]) -> tuple[float, str]:
         until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
     seconds = until - now
     return (seconds, limit) if _WORTH_SAYING <= seconds < math.inf else (0.0, "")
+
+
+def _left(seconds: float) -> str:
+    left = max(0, math.ceil(seconds))
+    return f"{timedelta(seconds=left)} left, ends {ending_at(left)}"
 
 
 def _until(seconds: float, limit: str) -> str:

@@ -2,17 +2,19 @@
 
 import shlex
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from ..bulk import Job, Plan, Report, Rows
+from ..bulk.clock import wall_clock
 from ..bulk.inventory.exporting import Summary
-from ..bulk.plan import time_of
-from ..bulk.report import counted, exit_code
+from ..bulk.report import about, counted, exit_code
 from ..limits import server_limits
 from .listing import print_pages
+from .moments import ending_at
 from .options import Connection
 from .speech import Speech
 
@@ -61,17 +63,19 @@ def print_plan(job: Job, speech: Speech) -> None:
     """Print a job's plan as the command's result."""
     if speech.json:
         speech.emit(_PlanOf.of(job))
-    else:
-        speech.show(str(job.plan))
+        return
+    speech.show(str(job.plan))
+    if seconds := job.plan.seconds:
+        speech.show(f"sent now, it ends {ending_at(seconds)}")
 
 
 def print_job(job: Job, report: Report, speech: Speech) -> None:
     """Print where a job comes from, what it does and how far it is."""
     facts = {name: job.facts.get(name) for name in ("source", "base_url", "created_at", "remarks")}
     plan = job.plan
-    least = time_of(server_limits(), plan.apps)
+    seconds = job.lasts(server_limits())
     if speech.json:
-        planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": least}
+        planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": seconds}
         planned |= {"waves": plan.waves, "bake_seconds": plan.bake_seconds}
         planned |= {"planning_requests": plan.planning_requests, "saved": plan.saved}
         speech.emit({**msgspec.to_builtins(report), **facts, **planned})
@@ -81,8 +85,8 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
     if plan.unknown:
         lines.append(f"{counted(plan.unknown, 'device')} in no inventory when it was planned")
     lines += _outcomes(report)
-    if least:
-        lines.append(f"what is pending takes at least {least:,.0f} s at the default --rate")
+    if seconds:
+        lines.append(f"what is pending takes {about(seconds)} at the default --rate")
     speech.show("\n".join((*lines, *(f"note: {remark}" for remark in plan.remarks))))
 
 
@@ -118,7 +122,11 @@ def resume_line(path: Path, connection: Connection) -> str:
 
 class _PlanOf(Plan, frozen=True, kw_only=True):
     job: str
+    ends_at: str | None
 
     @classmethod
     def of(cls, job: Job) -> "_PlanOf":
-        return cls(job=str(job.path), **{name: getattr(job.plan, name) for name in job.plan.__struct_fields__})
+        seconds = job.plan.seconds
+        ends_at = None if seconds is None else wall_clock() + timedelta(seconds=seconds)
+        told = None if ends_at is None else ends_at.isoformat(timespec="seconds")
+        return cls(job=str(job.path), ends_at=told, **{name: getattr(job.plan, name) for name in job.plan.__struct_fields__})

@@ -3,6 +3,7 @@
 The sandbox has types of its own on purpose: it shares none with the client that it tests.
 """
 
+import functools
 from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Final, Literal
@@ -85,7 +86,12 @@ def bad_range(message: str) -> dict[str, object]:
 
 def date_header(now: float) -> dict[str, str]:
     """Build the header that every answer carries."""
-    return {"date": formatdate(now, usegmt=True)}
+    return {"date": _date(int(now))}
+
+
+@functools.lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def json_reply(status: int, payload: object, headers: Mapping[str, str]) -> Reply:

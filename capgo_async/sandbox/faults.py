@@ -154,15 +154,16 @@ def _rule(text: str) -> Rule:
 def _latency(value: str) -> Latency:
     times, at, amount = value.partition("@")
     shortest, dots, longest = times.partition("..")
-    first = _seconds(shortest)
-    last = _seconds(longest) if dots else first
+    first = read_time(shortest)
+    last = read_time(longest) if dots else first
     if last < first:
         message = f"latency {value!r}: the range runs backwards"
         raise ValueError(message)
     return Latency(shortest=first, longest=last, amount=_amount("latency", amount) if at else Amount(share=1.0))
 
 
-def _seconds(text: str) -> float:
+def read_time(text: str) -> float:
+    """Return the seconds that `20ms` or `1.5s` stand for; raises `ValueError`."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         message = f"latency {text!r}: expected a time such as 20ms or 1.5s"

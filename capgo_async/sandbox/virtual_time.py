@@ -60,7 +60,20 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.outstanding -= 1
 
 
-def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+class SingleThreadLoop(VirtualTimeLoop):
+    """A virtual loop that calls what is for a thread itself: nothing happens in another order the next time."""
+
+    def run_in_executor(self, _executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Call a function, and return a future that is done."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - raised by who awaits the future
+            future.set_exception(error)
+        return future
+
+
+def run_in_virtual_time(main: Coroutine[Any, Any, T], loop: Callable[[], VirtualTimeLoop] = VirtualTimeLoop) -> T:
     """Run `main` on a virtual loop, from time 0."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(main)

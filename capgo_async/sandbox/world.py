@@ -223,6 +223,10 @@ class World:
         self._last_id += 1
         return self._last_id
 
+    def leave_numbers(self, last: int) -> None:
+        """Take no number up to `last`: what has one of these is put there with it."""
+        self._last_id = max(self._last_id, last)
+
     def moment(self, now: float) -> int:
         """Take a creation time, later than every one before."""
         self._last_moment = max(micros(now), self._last_moment + 1)

@@ -84,5 +84,12 @@ def test_export_compares_every_format_with_the_sandbox() -> None:
         assert entry["peak_bytes"] > 0
 
 
+def test_rehearsal_tells_what_it_took_and_what_it_foretells() -> None:
+    found = run("benchmarks.rehearsal", "--operations", "3000", "--apps", "2", "--latency", "0.2")
+    assert (found["operations"], found["requests"], found["rate_limited"]) == (3000, 3000, 0)
+    assert abs(found["forecast"] / found["makespan"] - 1) < 0.02
+    assert found["peak_bytes"] > 0
+
+
 def test_one_command_runs_them_all() -> None:
-    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "listing", "scan", "memory", "export"}
+    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "listing", "scan", "memory", "export", "rehearsal"}

@@ -8,8 +8,9 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, errors
 from capgo_async.bulk import Job, read_operations
+from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.jobfile.journal import Journal
-from capgo_async.bulk.running.metering import seed
+from capgo_async.bulk.running.metering import carried_over
 from capgo_async.ring import KeyRing
 from capgo_async.sandbox import Binding, Sandbox, Settings, World, fleet, thresholds
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
@@ -109,7 +110,7 @@ async def test_a_resumed_job_knows_what_each_key_has_used(tmp_path: Path) -> Non
         journal = await Journal.open(path, read_only=True)
         facts, last = await journal.facts(), await journal.last_usage()
         await journal.aclose()
-        seed(ring, bytes.fromhex(facts["key_salt"]), last)
+        ring.pacer.seed(carried_over(ring, bytes.fromhex(facts["key_salt"]), last, wall_clock))
     counted = {entry.scope: entry.used for entry in ring.pacer.usage() if entry.scope[0] == "key"}
     assert set(counted) == {each.requester.key_scope for each in ring.clients}
     assert min(counted.values()) > 0

@@ -12,7 +12,7 @@ from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything,
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, Report, read_operations
-from capgo_async.bulk.running import metering
+from capgo_async.bulk.clock import wall_clock
 from capgo_async.endpoints.bundles import list_bundles
 from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
 from capgo_async.sandbox import AccessLine, Sandbox
@@ -137,9 +137,7 @@ def test_a_resume_right_after_a_kill_learns_no_false_limit_and_breaks_no_gate(tm
     assert refused(sandbox) == []
 
 
-def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_resume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_resume(tmp_path: Path) -> None:
     # The plan's listing opened the app's window, half a minute later most of it was used, and it is over when the job goes on.
     sandbox = sandbox_of(devices=4000, limits="server")
     source = relink_everything(tmp_path / "devices.csv", sandbox)
@@ -159,9 +157,10 @@ def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_res
 
     async def resumed(drained_at: float) -> Report:
         await anyio.sleep(drained_at + 11.5)
-        real = metering._now
-        monkeypatch.setattr(metering, "_now", lambda: real() + timedelta(seconds=11.5))
-        async with client_of(sandbox) as capgo, await Job.open(path) as job:
+        async with (
+            client_of(sandbox) as capgo,
+            await Job.open_copy(path, client=capgo, clock=lambda: wall_clock() + timedelta(seconds=11.5)) as job,
+        ):
             report = await job.run(capgo)
             assert capgo.pacer.limits_of((ScopeKind.APP_ADDRESS, APP)) == (1000,)
             return report

@@ -56,6 +56,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "export bundles": ("-o", "bundles.csv"),
     "export channels": ("--app", APP),
     "export devices": ("-o", "devices.sqlite"),
+    "job rehearse": ("move.capgo-job",),
     "job report": ("move.capgo-job",),
     "job run": ("move.capgo-job", "--yes"),
     "job show": ("move.capgo-job",),
@@ -113,7 +114,7 @@ def test_every_command_is_in_the_table() -> None:
 def say(caplog: pytest.LogCaptureFixture, environment: dict[str, str], *words: str) -> str:
     """Run a command and return all that it said, wrote and logged."""
     caplog.clear()
-    extra = ("--retries", "0") if words[:2] not in {("job", "report"), ("job", "show")} else ()
+    extra = ("--retries", "0") if words[:2] not in {("job", "rehearse"), ("job", "report"), ("job", "show")} else ()
     result = CliRunner().invoke(program, [*words, *extra, "--debug"], env=environment)
     written = b"".join(path.read_bytes() for path in Path().glob("*") if path.is_file())
     return result.output + result.stderr + repr(result.exception) + caplog.text + written.decode("latin-1")

@@ -306,7 +306,7 @@ async def test_the_same_line_is_not_said_again_and_again(server: Served, here: P
 
     said = await followed(server, here, monkeypatch, rest)
     assert 2 <= len(said) <= 4, "once, and then once in twelve looks"
-    assert all(re.search(r"resting until [\d:]+ \(limit of the API key\)$", line) for line in said)
+    assert all(re.search(r"resting until [\d:]+ \(limit of the API key\), [\d:]+ left, ends [\d:]+$", line) for line in said)
 
 
 async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +317,7 @@ async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Pat
 
     monkeypatch.setattr(Job, "parked", property(lambda _job: 7))
     (line,) = await followed(server, here, monkeypatch, rest)
-    assert f"(limit of {APP}), 7 waiting for the limits of their devices" in line
+    assert re.search(rf"\(limit of {APP}\), [\d:]+ left, ends [\d:]+, 7 waiting for the limits of their devices", line)
 
 
 def test_the_lock_of_a_finished_job_stays(capgo: Command, here: Path) -> None:

@@ -133,4 +133,4 @@ def test_a_follower_says_that_a_run_bakes(capgo: Command, here: Path, monkeypatc
     csv_of(here / "devices.csv", devices=200)
     result = capgo(*RELINK, "--waves", "10%,100%", "--bake", "0.5s", "--yes")
     assert result.exit_code == 0
-    assert re.search(r"\d+ of \d+ settled, 0 failed, baking until [\d:]{8}\n", result.stderr)
+    assert re.search(r"\d+ of \d+ settled, 0 failed, baking until [\d:]{8}, [\d:]+ left, ends [\d:]+\n", result.stderr)

@@ -104,6 +104,7 @@ OPTIONS = {
     "allow_plain_http": False,
     "transport": None,
     "pacer": None,
+    "chance": None,
 }
 NAMESPACES = ["organizations", "members", "api_keys", "apps", "channels", "bundles", "devices", "statistics"]
 METHODS = {

@@ -21,7 +21,6 @@ from capgo_async.limits import (
     parse_rate,
     safety_margin,
     server_limits,
-    spending_time,
 )
 
 
@@ -340,10 +339,3 @@ def test_windows_can_be_divided() -> None:
     }
     assert safety_margin(60.0) == 1.0
     assert safety_margin(1.0) == pytest.approx(0.1)
-
-
-def test_spending_time_is_that_of_a_schedule() -> None:
-    for model in (SlidingWindow(requests=7), FixedWindow(requests=7), SilenceWindow(requests=7)):
-        for requests in (1, 7, 8, 15):
-            sent = schedule(Gate((model,)), [Planned(0, 0, 0)] * requests)
-            assert spending_time(model, requests) == pytest.approx(sent[-1][0])

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from virtual_time import in_virtual_time
 
-from capgo_async.sandbox.virtual_time import run_in_virtual_time
+from capgo_async.sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
 
 
 @in_virtual_time
@@ -39,3 +39,15 @@ async def test_the_clock_stands_still_while_a_thread_call_is_outstanding() -> No
 def test_a_deadlock_is_an_error_and_no_hang() -> None:
     with pytest.raises(RuntimeError, match="deadlock"):
         run_in_virtual_time(anyio.Event().wait())
+
+
+def test_on_one_thread_nothing_happens_in_another() -> None:
+    async def main() -> tuple[int, str]:
+        loop = asyncio.get_running_loop()
+        called_in = await loop.run_in_executor(None, threading.get_ident)
+        with pytest.raises(ZeroDivisionError):
+            await loop.run_in_executor(None, lambda: 1 // 0)
+        await anyio.sleep(3600)
+        return called_in, f"{anyio.current_time():.0f}"
+
+    assert run_in_virtual_time(main(), SingleThreadLoop) == (threading.get_ident(), "3600")

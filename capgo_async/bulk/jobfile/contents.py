@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
-from ...limits import Limit
+from ..forecast import Leg
 from ..kinds import KINDS, said
 from ..operations import Change
-from ..plan import Part, Plan, Reason, time_of
+from ..plan import Part, Plan, Reason
 from ..radius import Thresholds, reach
-from .records import open_by_app, report_of
+from .records import report_of
 from .schema import Outcome, Verdict
 from .shares import waves_of
 
@@ -46,13 +46,13 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
 
 
-def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
-    """Return the plan of the job; without `limits` it does not say how long that takes."""
+def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], course: Sequence[Leg]) -> Plan:
+    """Return the plan of a job of which `course` is left; how long that takes is for others to say."""
     report = report_of(connection, "")
     changes = tuple(_changes(connection))
     requests: dict[str, int] = {}
-    for app_id, kind, operations in open_by_app(connection):
-        requests[app_id] = requests.get(app_id, 0) + operations * len(KINDS[kind].requests)
+    for share in (share for leg in course for stretch in leg.stretches for share in stretch):
+        requests[share.app_id] = requests.get(share.app_id, 0) + share.requests
     return Plan(
         rows=report.rows,
         planned=report.planned,
@@ -61,7 +61,6 @@ def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Seque
         unknown=facts["unknown"],
         apps=tuple(requests.items()),
         requests=sum(requests.values()),
-        seconds=None if limits is None else time_of(limits, tuple(requests.items())),
         remarks=tuple(facts["remarks"]),
         changes=changes,
         reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),

@@ -6,24 +6,26 @@ An operation is marked as sent, durably, before it is handed out; so after a cra
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import anyio
 
 from ...errors import CapgoError, JobError
-from ...limits import Limit
 from ..database import Database, Mode
+from ..forecast import Leg
 from ..operations import FormerState, Target
 from ..plan import Plan
 from ..report import Report
 from ..runner import Planned, Settled
-from . import assumptions, contents, history, outcomes, records, reopening, schema, shares, verdicts
+from . import assumptions, contents, course, history, outcomes, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .outcomes import OperationRow
 from .records import LastUsage, Measures, Touched
 from .schema import Outcome, Verdict, Which
+from .seen import Seen
 from .shares import Findings, Span
 
 
@@ -49,11 +51,20 @@ class Journal:
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False) -> Self:
         """Open the job file at `path`; migrate an older format, refuse a newer one."""
-        database = Database(path, Mode.READ_ONLY if read_only else Mode.READ_WRITE)
+        if read_only:
+            return await cls._opened(Database(path, Mode.READ_ONLY))
+        return await cls._opened(Database(path), "PRAGMA synchronous = FULL")
+
+    @classmethod
+    async def open_copy(cls, path: Path) -> Self:
+        """Open a copy of a job file that nobody needs after a crash."""
+        return await cls._opened(Database(path), "PRAGMA synchronous = OFF")
+
+    @classmethod
+    async def _opened(cls, database: Database, *pragmas: str) -> Self:
         try:
-            if not read_only:
-                await database.configure("PRAGMA synchronous = FULL")
-            await database.run(records.check_format, path, migrations=schema.MIGRATIONS, newest=schema.FORMAT)
+            await database.configure(*pragmas)
+            await database.run(records.check_format, database.path, migrations=schema.MIGRATIONS, newest=schema.FORMAT)
         except BaseException:
             await database.aclose()
             raise
@@ -62,6 +73,10 @@ class Journal:
     async def aclose(self) -> None:
         """Close the file."""
         await self._database.aclose()
+
+    async def copy_to(self, path: Path) -> None:
+        """Copy the file as it is at this moment, whoever writes to it."""
+        await self._database.run(seen.copy, path)
 
     async def facts(self) -> dict[str, Any]:
         """Return what was written down when the job was made."""
@@ -132,9 +147,13 @@ class Journal:
         """Count everything."""
         return await self._database.run(records.report_of, name)
 
-    async def plan(self, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
-        """Return what the job will do; without `limits` it does not say how long that takes."""
-        return await self._database.run(contents.plan_of, facts, limits)
+    async def course(self, facts: dict[str, Any], now: datetime, which: Which = Which.OPEN) -> list[Leg]:
+        """Return what a run has before it, in its order."""
+        return await self._database.run(course.course_of, facts, now, which)
+
+    async def plan(self, facts: dict[str, Any], left: Sequence[Leg]) -> Plan:
+        """Return what the job will do, when so much is left of it."""
+        return await self._database.run(contents.plan_of, facts, left)
 
     def confine(self, last: int) -> None:
         """Hand out nothing behind the operation with the number `last`."""
@@ -191,6 +210,10 @@ class Journal:
     async def operations(self, after: int, most: int) -> list[tuple[int, OperationRow]]:
         """Return up to `most` operations behind a number, each with its number and with what came of it."""
         return await self._database.run(outcomes.operations_of, after, most)
+
+    async def seen(self, after: int, most: int) -> list[Seen]:
+        """Return up to `most` operations behind a number, with what the plan saw and whether they are done."""
+        return await self._database.run(seen.seen_of, after, most)
 
     async def done_by_app(self) -> list[tuple[str, str, int]]:
         """Return how many operations of each app and kind are done."""

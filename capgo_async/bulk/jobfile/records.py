@@ -37,7 +37,10 @@ class LastUsage(msgspec.Struct, frozen=True):
 
 
 class Measures(msgspec.Struct, frozen=True):
-    """What a run has used so far, to be stored with each commit; `at` is the time in UTC, ISO 8601."""
+    """What a run has used so far, to be stored with each commit; `at` is the time in UTC, ISO 8601.
+
+    `latency` is what a request and its answer took on average, in seconds; `None` before the first.
+    """
 
     at: str
     elapsed_seconds: float
@@ -45,6 +48,7 @@ class Measures(msgspec.Struct, frozen=True):
     retries: int
     rate_limited: int
     last: LastUsage
+    latency: float | None = None
     limits_met: dict[str, int] = {}
     servers: tuple[str, ...] = ()
 
@@ -220,7 +224,8 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
             run,
         ),
     )
-    write_facts(connection, {"usage": measures.last})
+    # A run that has sent nothing knows no better than the one before.
+    write_facts(connection, {"usage": measures.last, **({"latency": measures.latency} if measures.latency else {})})
 
 
 def last_usage(connection: sqlite3.Connection) -> LastUsage | None:

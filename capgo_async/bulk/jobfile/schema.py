@@ -257,10 +257,13 @@ MOVED_TOGETHER: Final = """
     ORDER BY moving.devices DESC, app_id, moving.channel LIMIT ?
 """
 
-# How many devices each app has, where a listing showed all of them.
+# How many devices listings showed of each app, where that was all of them and where it was not, and how many have a link.
 LISTED: Final = """
     SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app
-    WHERE complete GROUP BY inventory.app
+    WHERE complete = ? GROUP BY inventory.app
+"""
+LINKED: Final = """
+    SELECT app_id, count(channel) FROM inventory JOIN apps ON apps.id = inventory.app GROUP BY inventory.app
 """
 
 # Interleaved by app, in the order of the input within an app, so that the limits of all apps are used together.

@@ -136,5 +136,6 @@ def _wave(connection: sqlite3.Connection, span: Span) -> Wave:
         settled=found.settled,
         failed=found.failed,
         state=state,
+        verified_at=span.verified_at,
         bake_until=span.bake_until,
     )

@@ -248,7 +248,9 @@ def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tup
 
 def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]) -> None:
     facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")}
-    facts["listed"] = dict(connection.execute(schema.LISTED).fetchall())
+    facts["listed"] = dict(connection.execute(schema.LISTED, (True,)).fetchall())
+    facts["linked"] = dict(connection.execute(schema.LINKED).fetchall())
+    facts["listed_in_part"] = dict(connection.execute(schema.LISTED, (False,)).fetchall())
     connection.executemany(
         "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
         ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),

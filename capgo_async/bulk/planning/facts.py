@@ -1,12 +1,12 @@
 """What a job file says of the job itself, as JSON by name."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import JobError
 from ...ring import Caller
+from ..clock import wall_clock
 from .drafting import Options
 from .sources import Source
 
@@ -51,7 +51,7 @@ def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> d
         "base_url": client.base_url,
         "key_salt": salt.hex(),
         "key_fingerprint": client.fingerprint(salt),
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created_at": wall_clock().isoformat(timespec="seconds"),
     }
 
 

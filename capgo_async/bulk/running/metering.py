@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -11,6 +11,7 @@ from ...limits import Scope, ScopeKind
 from ...pacing import Usage
 from ...ring import Caller
 from ...wire import server_version
+from ..clock import Clock
 from ..jobfile.records import LastUsage, Measures
 from ..kinds import KINDS
 from ..operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
@@ -25,8 +26,9 @@ _LOOKS: Final = 2
 class Meter:
     """Counts what `client` uses from now on, under the names that a job's file with this `salt` has for the keys."""
 
-    def __init__(self, client: Caller, salt: bytes) -> None:
+    def __init__(self, client: Caller, salt: bytes, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
         self._started = anyio.current_time()
         self._before = _count(client)
         self._limits_before = Counter(client.counters.limits_met)
@@ -35,15 +37,18 @@ class Meter:
 
     def __call__(self) -> Measures:
         """Return what was used so far."""
-        requests, retries, rate_limited = (now - then for now, then in zip(_count(self._client), self._before, strict=True))
-        now = _now().isoformat()
+        requests, retries, rate_limited, seconds = (
+            now - then for now, then in zip(_count(self._client), self._before, strict=True)
+        )
+        now = self._clock().isoformat()
         usage = tuple(Usage(self._keys.get(used.scope, used.scope), used.used, used.age) for used in self._client.pacer.usage())
         return Measures(
             at=now,
             elapsed_seconds=anyio.current_time() - self._started,
-            requests=requests,
-            retries=retries,
-            rate_limited=rate_limited,
+            requests=int(requests),
+            retries=int(retries),
+            rate_limited=int(rate_limited),
+            latency=seconds / requests if requests else None,
             last=LastUsage(now, self._client.name, usage),
             limits_met=dict(self._client.counters.limits_met - self._limits_before),
             servers=self._servers(),
@@ -56,12 +61,12 @@ class Meter:
         return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
 
 
-def seed(client: Caller, salt: bytes, last: LastUsage | None) -> None:
-    """Tell the pacer what the process before this one counted, at its worst where that process was killed."""
+def carried_over(client: Caller, salt: bytes, last: LastUsage | None, clock: Clock) -> list[Usage]:
+    """Return what the process before this one counted, at its worst where that process was killed."""
     if last is None or last.client == client.name:
-        return
-    age = max(0.0, (_now() - datetime.fromisoformat(last.at)).total_seconds())
-    client.pacer.seed(_seeds(last, age, client, _stored_keys(client, salt)))
+        return []
+    age = max(0.0, (clock() - datetime.fromisoformat(last.at)).total_seconds())
+    return _seeds(last, age, client, _stored_keys(client, salt))
 
 
 def _stored_keys(client: Caller, salt: bytes) -> dict[Scope, Scope]:
@@ -94,14 +99,10 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
     return dict(counted)
 
 
-def _count(client: Caller) -> tuple[int, int, int]:
+def _count(client: Caller) -> tuple[float, ...]:
     counters = client.counters
-    return counters.requests, counters.retries, counters.rate_limited
+    return counters.requests, counters.retries, counters.rate_limited, counters.seconds
 
 
 def _heard(client: Caller) -> Mapping[str, int]:
     return client.clients[0].requester.generation.heard
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

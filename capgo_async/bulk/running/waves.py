@@ -1,12 +1,13 @@
 """Runs a job wave after wave: each is verified before the next, and rests for its bake (contract G4)."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 from ...errors import SafetyStop
 from ...ring import Caller
+from ..clock import Clock
 from ..jobfile.shares import Findings, Span
 from ..report import counted
 from ..runner import Runner
@@ -50,10 +51,11 @@ class JournalOfWaves(VerifiedJournal, Protocol):
 
 
 class Pace(NamedTuple):
-    """How long to rest between waves, and which share of failures is too many."""
+    """How long to rest between waves by which clock, and which share of failures is too many."""
 
     bake_seconds: float
     failures: Fraction | None
+    clock: Clock
 
 
 class Waves:
@@ -112,7 +114,7 @@ class Waves:
             await self._journal.tell(span)
             message = f"the run stopped itself after {span.name}: {reason}"
             raise SafetyStop(message)
-        now = _now()
+        now = self._pace.clock()
         bakes = found.behind and self._pace.bake_seconds > 0
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
         span = span._replace(verified_at=_written(now), bake_until=until)
@@ -134,16 +136,12 @@ class Waves:
             return True
         self.baking_until = datetime.fromisoformat(span.bake_until)
         # A clock that was set back must not make a bake longer than it was to be.
-        left = min((self.baking_until - _now()).total_seconds(), self._pace.bake_seconds)
+        left = min((self.baking_until - self._pace.clock()).total_seconds(), self._pace.bake_seconds)
         try:
             await self._runner.rest(max(0.0, left))
         finally:
             self.baking_until = None
         return not self._runner.drained
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _written(time: datetime) -> str:

@@ -1,0 +1,38 @@
+"""Rehearse a job file once, in this process, and tell what it took: the load of `rehearsal`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measuring import peak_bytes, spent
+from capgo_async.rehearsal import Conditions, Rehearsal
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Do it under the server's limits, and print what came of it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", type=Path, required=True)
+    parser.add_argument("--latency", type=float, required=True)
+    options = parser.parse_args(given)
+    began = spent()
+    found = Rehearsal(options.job, Conditions(latency=options.latency)).run()
+    took = spent().since(began)
+    if found is None or found.report.pending or found.report.failed:
+        message = "not all operations are done"
+        raise RuntimeError(message)
+    measured = {
+        "operations": found.report.done,
+        "makespan": round(found.makespan, 1),
+        "forecast": found.forecast and round(found.forecast, 1),
+        "requests": found.requests,
+        "rate_limited": found.rate_limited,
+        "seconds": round(took.wall, 1),
+        "cpu_us_per_operation": round(took.cpu / found.report.done * 1e6, 1),
+        "peak_bytes": peak_bytes(),
+    }
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""What the requests of a job will meet, as far as a client knows: for forecasts, before a run and while it runs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...pacing import Usage
+from ...ring import Caller
+from ..forecast import DEFAULT_LATENCY, Leg, Outlook
+
+
+def latency_of(facts: Mapping[str, Any]) -> float:
+    """Return how many seconds a request and its answer took when the job was planned, or run last."""
+    return float(facts.get("latency") or DEFAULT_LATENCY)
+
+
+def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = ()) -> Outlook:
+    """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where."""
+    apps = {share.app_id for leg in legs for stretch in (*leg.stretches, leg.looks) for share in stretch}
+    pacer = client.pacer
+    return Outlook(
+        limits=pacer.limits,
+        concurrency=pacer.concurrency,
+        latency=latency,
+        keys={app_id: client.client_of(app_id).requester.key_scope[1] for app_id in apps},
+        counting=pacer.counting(),
+        used=carried,
+    )

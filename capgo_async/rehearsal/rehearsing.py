@@ -1,0 +1,218 @@
+"""Runs a copy of a job through the engine against a sandbox in virtual time; the job itself is only read."""
+
+import asyncio
+import math
+import random
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from ..bulk.clock import Clock, wall_clock
+from ..bulk.job import Job
+from ..bulk.jobfile.journal import Journal
+from ..bulk.report import Report, Wave
+from ..bulk.runner import Done, Failed
+from ..bulk.running.bounds import Bounds
+from ..bulk.running.outlook import latency_of
+from ..bulk.running.stopping import StopRules
+from ..client import CapgoClient
+from ..errors import CapgoError
+from ..limits import ScopeKind
+from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
+from ..sandbox.inprocess import InProcessTransport
+from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
+from ..sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
+from .scenery import Inventory, world_of
+
+_BASE_URL: Final = "http://127.0.0.1"
+"""Stands for the server; nothing is connected."""
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rehearsed server is like, and how the job is run.
+
+    `latency` is in seconds, both ways together, as the plan saw it where it is `None`. The chance in faults and retries comes
+    from `seed`: the same rehearsal comes to the same.
+    """
+
+    limits: Thresholds = thresholds("server")
+    latency: float | None = None
+    faults: tuple[Rule, ...] = ()
+    rate: str = "auto"
+    concurrency: int = 16
+    rules: StopRules = StopRules()
+    bounds: Bounds = Bounds()
+    seed: int = 1
+
+
+class RehearsedWave(msgspec.Struct, frozen=True, kw_only=True):
+    """One wave; the times are seconds from the start, `None` for what was not reached or was before."""
+
+    number: int
+    share: str
+    operations: int
+    settled: int
+    failed: int
+    state: str
+    verified_after: float | None
+    baked_after: float | None
+
+
+class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rehearsal came to: `makespan` in virtual seconds beside the `forecast` before it, and `took` real seconds.
+
+    Requests, retries and refusals by rate limits, in all and by the kind of limit, are those of the rehearsal alone; `report`
+    is that of the job as it would be then. `error` is what stopped the run, if something did.
+    """
+
+    makespan: float
+    forecast: float | None
+    took: float
+    latency: float
+    requests: int
+    retries: int
+    rate_limited: int
+    limits_met: Mapping[str, int]
+    waves: tuple[RehearsedWave, ...]
+    remarks: tuple[str, ...]
+    report: Report
+    error: CapgoError | None = None
+
+
+class Rehearsal:
+    """One rehearsal of the job at `path`: `run` performs it in this thread, with an event loop of its own, `stop` ends it."""
+
+    def __init__(self, path: Path, conditions: Conditions, clock: Clock = wall_clock) -> None:
+        self._path = path
+        self._conditions = conditions
+        self._clock = clock
+        self.settled = 0
+        """How many operations have come to an end so far."""
+        self.total = 0
+        self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scope: anyio.CancelScope | None = None
+
+    def run(self) -> Rehearsed | None:
+        """Rehearse, and return what came of it, `None` when it was stopped; raises `JobError` for what is no job.
+
+        What stops the rehearsed run is in what is returned.
+        """
+        with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-") as directory:
+            return run_in_virtual_time(self._run(Path(directory) / self._path.name), SingleThreadLoop)
+
+    def stop(self) -> None:
+        """End it, from any thread, at once or as soon as it begins."""
+        self._stopped = True
+        if self._loop is not None and self._scope is not None:
+            self._loop.call_soon_threadsafe(self._scope.cancel)
+
+    async def _run(self, copy: Path) -> Rehearsed | None:
+        with anyio.CancelScope() as scope:
+            self._scope, self._loop = scope, asyncio.get_running_loop()
+            if self._stopped:
+                scope.cancel()
+            await anyio.lowlevel.checkpoint()
+            async with await Job.open(self._path, read_only=True) as job:
+                await job.copy_to(copy)
+            rehearsed = await self._perform(copy)
+            # A run that is cut off may come to its end all the same.
+            return None if self._stopped else rehearsed
+        return None
+
+    async def _perform(self, copy: Path) -> Rehearsed:
+        began, begun_at = time.perf_counter(), self._clock()
+        async with await Job.open(copy, read_only=True) as seen:
+            facts = seen.facts
+            world = await world_of(seen.seen, Inventory.of_facts(facts), EPOCH)
+        asked = self._conditions.latency
+        latency = asked if asked is not None else latency_of(facts)
+
+        def clock() -> datetime:
+            return begun_at + timedelta(seconds=anyio.current_time())
+
+        async with self._client(world, latency) as client:
+            remarks = await _bind(copy, facts, client, latency)
+            async with await Job.open_copy(copy, client=client, clock=clock) as job:
+                self.total = await job.to_send()
+                error: CapgoError | None = None
+                try:
+                    await job.run(client, progress=self._count, rules=self._conditions.rules, bounds=self._conditions.bounds)
+                except CapgoError as stopped:
+                    error = stopped
+                report = msgspec.structs.replace(await job.report(), job=str(self._path))
+        return Rehearsed(
+            makespan=report.elapsed_seconds,
+            forecast=job.plan.seconds,
+            took=time.perf_counter() - began,
+            latency=latency,
+            requests=report.runs[-1].requests,
+            retries=report.runs[-1].retries,
+            rate_limited=report.runs[-1].rate_limited,
+            limits_met=report.runs[-1].limits_met,
+            waves=tuple(_timed(wave, begun_at) for wave in report.waves),
+            remarks=remarks,
+            report=report,
+            error=error,
+        )
+
+    def _count(self, _result: Done | Failed) -> None:
+        self.settled += 1
+
+    def _client(self, world: World, latency: float) -> CapgoClient:
+        chance = random.Random(self._conditions.seed)  # noqa: S311 - the same each time
+        # Nobody reads the log.
+        settings = Settings(limits=self._conditions.limits, faults=self._conditions.faults, log_size=1)
+        transport = InProcessTransport(
+            Sandbox(world, settings), request_delay=latency / 2, reply_delay=latency / 2, chance=chance
+        )
+        return CapgoClient(
+            api_key=SUPER_ADMIN_KEY,
+            base_url=_BASE_URL,
+            rate=self._conditions.rate,
+            concurrency=self._conditions.concurrency,
+            transport=transport,
+            chance=chance.random,
+        )
+
+
+async def _bind(copy: Path, facts: Mapping[str, Any], client: CapgoClient, latency: float) -> tuple[str, ...]:
+    """Bind a copy to the key of the rehearsal, with what was used of the job's own; return what that leaves out."""
+    salt = bytes.fromhex(facts["key_salt"])
+    usage = facts["usage"]
+    of_keys = [used for used in usage["usage"] if used["scope"][0] == ScopeKind.KEY]
+    if of_keys:
+        most = max(of_keys, key=lambda used: int(used["used"]))
+        most = {**most, "scope": (ScopeKind.KEY, client.fingerprint(salt)[:16]), "age": min(used["age"] for used in of_keys)}
+        usage = {**usage, "usage": [most, *(used for used in usage["usage"] if used not in of_keys)]}
+    journal = await Journal.open_copy(copy)
+    try:
+        await journal.rewrite(base_url=client.base_url, key_fingerprint=client.fingerprint(salt), usage=usage, latency=latency)
+    finally:
+        await journal.aclose()
+    several = f"the job was made with {len(of_keys)} keys and is rehearsed with one: with all of them it may be faster"
+    return (several,) if len(of_keys) > 1 else ()
+
+
+def _timed(wave: Wave, begun_at: datetime) -> RehearsedWave:
+    def after(moment: str | None) -> float | None:
+        seconds = math.nan if moment is None else (datetime.fromisoformat(moment) - begun_at).total_seconds()
+        return seconds if seconds >= 0 else None
+
+    return RehearsedWave(
+        number=wave.number,
+        share=wave.share,
+        operations=wave.operations,
+        settled=wave.settled,
+        failed=wave.failed,
+        state=wave.state,
+        verified_after=after(wave.verified_at),
+        baked_after=after(wave.bake_until),
+    )

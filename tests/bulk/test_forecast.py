@@ -1,0 +1,272 @@
+"""Forecasts: what the plan says of its time is what the run takes, through the real engine, in virtual time."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import anyio
+import pytest
+from fleet import APP, client_of, ids_of, write_csv
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_time import in_virtual_time
+
+from capgo_async import CapgoClient
+from capgo_async.bulk import Job, Options, forecast, read_operations
+from capgo_async.bulk.forecast import Leg, Outlook, Share, merged, seconds_of, share_of, without_first
+from capgo_async.bulk.report import about
+from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, parse_rate, server_limits
+from capgo_async.sandbox import Sandbox, Settings, Thresholds, fleet, thresholds
+
+WITHIN = 0.02
+
+
+async def planned(
+    sandbox: Sandbox, directory: Path, capgo: CapgoClient, targets: Mapping[str, int], options: Options | None = None
+) -> Job:
+    """Plan to link so many devices of some apps."""
+    rows = [(app_id, device) for app_id, count in targets.items() for device in ids_of(sandbox, app_id)[:count]]
+    source = read_operations(write_csv(directory / "rows.csv", rows, ("app_id", "device_id")), channel="ch04")
+    return await Job.create(directory / "job.capgo-job", source, client=capgo, options=options)
+
+
+LIMITS = {
+    "standard": Thresholds(published=100),
+    "enterprise": Thresholds(published=1000),
+    "150/min": Thresholds(published=150),
+    "server": thresholds("server"),
+    "auto": thresholds("server"),
+}
+
+
+def fleet_for(targets: Mapping[str, int], rate: str = "server") -> Sandbox:
+    """Return a sandbox in which all of `targets` can be linked to ch04, with the limits that the rate is for."""
+    world = fleet(len(targets), len(targets) * max(targets.values()), channels=4)
+    return Sandbox(world, Settings(limits=LIMITS[rate]))
+
+
+def spread(*counts: int) -> dict[str, int]:
+    return {f"com.example.app{number:02d}": count for number, count in enumerate(counts, 1)}
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.2, 2.0])
+@pytest.mark.parametrize(
+    ("rate", "targets"),
+    [
+        ("standard", spread(700)),
+        ("standard", spread(300, 300, 60)),
+        ("enterprise", spread(4000)),
+        ("server", spread(4500)),
+        ("server", spread(2500, 2500, 2500)),
+        ("server", spread(*[500] * 12)),
+        ("server", spread(4000, 500, 100)),
+        ("server", spread(3000, 3000)),
+        ("auto", spread(2600)),
+        ("150/min", spread(1000, 400)),
+    ],
+    ids=str,
+)
+@in_virtual_time
+async def test_the_prediction_before_the_start_is_the_makespan(
+    tmp_path: Path, rate: str, targets: dict[str, int], latency: float
+) -> None:
+    sandbox = fleet_for(targets, rate)
+    async with client_of(sandbox, rate=rate, delay=latency / 2) as capgo:
+        async with await planned(sandbox, tmp_path, capgo, targets) as job:
+            report = await job.run(capgo)
+    assert (report.done, report.pending, report.rate_limited) == (report.planned, 0, 0)
+    assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
+@in_virtual_time
+async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_path: Path) -> None:
+    targets = spread(900, 900)
+    sandbox = fleet_for(targets)
+    async with client_of(sandbox) as capgo:
+        for _ in range(1500):
+            await capgo.bundles.list(APP).all()
+        await anyio.sleep(20.0)
+        async with await planned(sandbox, tmp_path, capgo, targets) as job:
+            report = await job.run(capgo)
+    assert report.elapsed_seconds > 60
+    assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
+@in_virtual_time
+async def test_a_job_that_is_opened_later_counts_what_was_used_before(tmp_path: Path) -> None:
+    targets = spread(300, 300, 400)
+    sandbox = fleet_for(targets)
+    async with client_of(sandbox) as capgo:
+        for _ in range(1500):
+            await capgo.bundles.list(APP).all()
+        await (await planned(sandbox, tmp_path, capgo, targets)).aclose()
+    async with client_of(sandbox) as capgo, await Job.open(tmp_path / "job.capgo-job", client=capgo) as job:
+        report = await job.run(capgo)
+    assert report.elapsed_seconds > 60
+    assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.2, 2.0])
+@pytest.mark.parametrize(
+    ("targets", "bake"), [(spread(2000), 600.0), (spread(1200, 60, 300), 30.0), (spread(1500), 0.0)], ids=str
+)
+@in_virtual_time
+async def test_waves_with_their_verification_and_bakes_are_part_of_the_prediction(
+    tmp_path: Path, targets: dict[str, int], bake: float, latency: float
+) -> None:
+    sandbox = fleet_for(targets)
+    options = Options(waves=(Fraction(1, 100), Fraction(1, 10), Fraction(1)), bake_seconds=bake)
+    async with client_of(sandbox, delay=latency / 2) as capgo:
+        async with await planned(sandbox, tmp_path, capgo, targets, options) as job:
+            report = await job.run(capgo)
+    assert (report.done, report.contradicted) == (report.planned, 0)
+    assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
+@pytest.mark.parametrize("rate", ["standard", "enterprise", "server"])
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.8])
+@in_virtual_time
+async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str, part: float) -> None:
+    targets = spread(700, 100) if rate == "standard" else spread(4000, 2500)
+    sandbox = fleet_for(targets, rate)
+    settled = 0
+    foreseen: list[tuple[float, float]] = []
+    async with client_of(sandbox, rate=rate) as capgo, await planned(sandbox, tmp_path, capgo, targets) as job:
+        assert job.plan.seconds is not None
+        look_at = anyio.current_time() + job.plan.seconds * part
+
+        def note(_result: object) -> None:
+            nonlocal settled
+            settled += 1
+
+        async def look() -> None:
+            await anyio.sleep(look_at - anyio.current_time())
+            foreseen.append((anyio.current_time(), job.remaining(capgo, settled, 0.04)))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            report = await job.run(capgo, progress=note)
+            ended = anyio.current_time()
+    ((at, remaining),) = foreseen
+    assert at + remaining == pytest.approx(ended, abs=WITHIN * report.elapsed_seconds)
+
+
+def counts_of(legs: list[Leg]) -> list[list[int]]:
+    return [[share.operations for stretch in leg.stretches for share in stretch] for leg in legs]
+
+
+@pytest.mark.parametrize(
+    ("settled", "baking", "left", "rests"),
+    [
+        (0, None, [[100, 50], [10], [20]], [60.0, 60.0, 0.0]),
+        (75, None, [[50, 25], [10], [20]], [60.0, 60.0, 0.0]),
+        (150, None, [[], [10], [20]], [60.0, 60.0, 0.0]),
+        (150, 5.0, [[], [10], [20]], [5.0, 60.0, 0.0]),
+        (155, None, [[5], [20]], [60.0, 0.0]),
+        (160, 7.0, [[], [20]], [7.0, 0.0]),
+        (180, None, [[]], [0.0]),
+    ],
+)
+def test_what_is_settled_is_no_longer_ahead(
+    settled: int, baking: float | None, left: list[list[int]], rests: list[float]
+) -> None:
+    stretch = [share_of("com.example.a", "link_device", 100), share_of("com.example.b", "link_device", 50)]
+    one, other = ([share_of("com.example.a", "link_device", count)] for count in (10, 20))
+    legs = [Leg([stretch], (), 60.0), Leg([one], (), 60.0), Leg([other])]
+    found = without_first(legs, settled, baking)
+    assert counts_of(found) == left
+    assert [leg.rest for leg in found] == rests
+
+
+SERVER = Outlook(server_limits(), 16, 0.05)
+
+
+def link(app_id: str, operations: int) -> Share:
+    return share_of(app_id, "link_device", operations)
+
+
+def seconds(*shares: Share, outlook: Outlook = SERVER) -> float:
+    return seconds_of([Leg([shares])], outlook)
+
+
+@pytest.mark.parametrize("limiter", [SlidingWindow(requests=7), FixedWindow(requests=7), SilenceWindow(requests=7)])
+@pytest.mark.parametrize("requests", [1, 7, 8, 15, 700])
+def test_a_limiter_alone_makes_it_last(limiter: SlidingWindow | FixedWindow | SilenceWindow, requests: int) -> None:
+    scope = ScopeKind.APP_ADDRESS if isinstance(limiter, FixedWindow) else ScopeKind.KEY
+    rests = (requests - 1) // 7
+    assert seconds(link("com.example.a", requests), outlook=Outlook([Limit(scope, limiter)], 7, 0.0)) == rests * 61.0
+
+
+def test_a_key_of_its_own_has_a_limit_of_its_own() -> None:
+    both = (link("com.example.a", 1500), link("com.example.b", 1500))
+    assert seconds(*both) > 61
+    assert seconds(*both, outlook=SERVER._replace(keys={"com.example.a": "1", "com.example.b": "2"})) < 61 + 15
+
+
+@pytest.mark.parametrize(
+    ("kind", "requests"), [("link_device", 1), ("renew_device", 3), ("update_channel", 2), ("promote_bundle", 1)]
+)
+def test_each_kind_takes_its_requests(kind: str, requests: int) -> None:
+    share = share_of("com.example.a", kind, 160)
+    assert share.requests == 160 * requests
+    assert seconds(share) == pytest.approx(10 * requests * 0.05)
+
+
+def test_who_is_removed_one_after_the_other_takes_longer() -> None:
+    of_one = share_of("046a36ac-0000-4000-8000-000000000001", "remove_member", 40)
+    assert seconds(of_one) == pytest.approx(80 * 0.05)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([0.0, 0.02, 0.3]))
+def test_more_takes_no_less(fewer: int, more: int, latency: float) -> None:
+    outlook = SERVER._replace(latency=latency)
+    one = seconds(link("com.example.a", fewer), link("com.example.b", 100), outlook=outlook)
+    assert seconds(link("com.example.a", fewer + more), link("com.example.b", 100), outlook=outlook) >= one
+
+
+@pytest.mark.parametrize("rate", ["standard", "enterprise", "server"])
+@pytest.mark.parametrize("latency", [0.02, 2.0])
+@pytest.mark.parametrize("apps", [1, 3, 12])
+def test_a_long_job_takes_as_many_times_longer_as_it_is_larger_and_a_look_at_few_bursts(
+    monkeypatch: pytest.MonkeyPatch, rate: str, latency: float, apps: int
+) -> None:
+    bursts = 0
+    parts = forecast._Line._parts
+
+    def count(line: forecast._Line, burst: int) -> list[tuple[float, int]]:
+        nonlocal bursts
+        bursts += 1
+        return parts(line, burst)
+
+    monkeypatch.setattr(forecast._Line, "_parts", count)
+    outlook = Outlook(parse_rate(rate), 16, latency)
+    shares = [link(f"com.example.a{number}", 1_200_000 // apps) for number in range(apps)]
+    fewer = [link(f"com.example.a{number}", 24_000 // apps) for number in range(apps)]
+    assert seconds(*shares, outlook=outlook) == pytest.approx(50 * seconds(*fewer, outlook=outlook), rel=0.05)
+    assert bursts < 5000
+
+
+def test_neighbours_of_one_mixture_are_one_stretch() -> None:
+    even = [link("com.example.a", 50), link("com.example.b", 50)]
+    nearly = [link("com.example.b", 51), link("com.example.a", 50)]
+    alone = [link("com.example.a", 50)]
+    assert merged([even, nearly, alone, alone]) == [
+        [link("com.example.a", 100), link("com.example.b", 101)],
+        [link("com.example.a", 100)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "about 1 s"),
+        (61.4, "about 61 s"),
+        (125, "about 2 min"),
+        (5400, "about 90 min"),
+        (12_000, "about 3 h 20 min"),
+        (36_000, "about 10 h"),
+        (200_000, "about 2 d 8 h"),
+    ],
+)
+def test_times_are_told_as_they_are_known(seconds: float, text: str) -> None:
+    assert about(seconds) == text
