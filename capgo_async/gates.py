@@ -20,8 +20,13 @@ class Fate(enum.Enum):
     """How an attempt ended, as far as limits are concerned."""
 
     PASSED = enum.auto()
+    FAILED = enum.auto()
+    """The server answered that it failed: counted like what passed, but a sign of trouble."""
     REFUSED = enum.auto()
     LOST = enum.auto()
+    """No answer came."""
+    ABANDONED = enum.auto()
+    """Nobody waited for the answer."""
     UNSENT = enum.auto()
 
 
@@ -94,7 +99,7 @@ class _Lesson:
 
     def answered(self, fate: Fate, in_flight: int) -> None:
         """Count an answer, `in_flight` others being out."""
-        if fate is Fate.PASSED:
+        if fate is Fate.PASSED or fate is Fate.FAILED:
             self._passed += 1
             self._kept += 1
             if self._suspected and self._passed > self._suspected.stop:

@@ -14,6 +14,7 @@ import anyio
 import msgspec
 
 from .budget import Budget
+from .congestion import Congestion
 from .errors import ApiError, CapgoError
 from .gates import Fate, Gate
 from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow
@@ -67,12 +68,14 @@ class Pacer:
     """Keep all requests below all limits.
 
     `limits` are the models; with `adaptive` an unexpected refusal teaches a smaller one. `concurrency` is the number of
-    requests in flight at most. A key's first request goes alone, so that a wrong key costs one (contract A2). While there is a
-    `budget`, nothing leaves beyond it: whoever asks then gets its `SafetyStop`.
+    requests in flight at most, fewer while the server is in trouble: `congestion` says how many. A key's first request goes
+    alone, so that a wrong key costs one (contract A2). While there is a `budget`, nothing leaves beyond it: whoever asks then
+    gets its `SafetyStop`.
     """
 
     def __init__(self, limits: Iterable[Limit] = (), *, concurrency: int = 16, adaptive: bool = False) -> None:
         self.concurrency = concurrency
+        self.congestion = Congestion(concurrency)
         self.adaptive = adaptive
         self.limits = tuple(limits)
         self.budget: Budget | None = None
@@ -117,9 +120,18 @@ class Pacer:
             permit.budget.give_back()
         for gate in permit.gates:
             gate.answered(now, fate)
+        if fate is not Fate.PASSED or not self.congestion.calm:
+            self._feel(permit, fate, now)
         if self._queue:
             self._dispatch(now)
         return now
+
+    def _feel(self, permit: Permit, fate: Fate, now: float) -> None:
+        """Take an answer for what it tells of the server's state."""
+        if fate is Fate.PASSED:
+            self.congestion.passed(permit.at)
+        elif fate is Fate.FAILED or fate is Fate.LOST:
+            self.congestion.failed(permit.at, now)
 
     def prove(self, scope: Scope) -> None:
         """Let a key's requests go together: the server accepted it."""
@@ -206,7 +218,7 @@ class Pacer:
         return kind == ScopeKind.KEY or kind in self._models or scope in self._gates or scope in self._targets
 
     def _earliest(self, gates: list[Gate], now: float) -> float:
-        at = now if self._in_flight < self.concurrency else math.inf
+        at = now if self._in_flight < self.congestion.limit else math.inf
         for gate in gates:
             at = max(at, gate.earliest(now))
         return at
@@ -265,7 +277,7 @@ class Pacer:
         """Grant what may go now, in the order of asking; who is held back by a scope holds back those behind in that scope."""
         held: set[Scope] = set()
         waiting: deque[_Ticket] = deque()
-        while self._queue and self._in_flight < self.concurrency and not self._spent:
+        while self._queue and self._in_flight < self.congestion.limit and not self._spent:
             ticket = self._queue.popleft()
             at = self._line_up(ticket.scopes, held, now)
             if at <= now:

@@ -320,6 +320,21 @@ async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Pat
     assert f"(limit of {APP}), 7 waiting for the limits of their devices" in line
 
 
+async def test_a_server_in_trouble_is_told_of_with_what_is_done_about_it(
+    server: Served, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_follower: Follower, client: CapgoClient) -> Iterator[None]:
+        yield
+        for _ in range(4):
+            client.pacer.congestion.failed(0.0, 0.0)
+        for _ in range(5):
+            yield
+
+    said = await followed(server, here, monkeypatch, fail)
+    assert not any("in flight at most" in line for line in said[:-1])
+    assert "8 in flight at most: the server is in trouble" in said[-1]
+
+
 def test_the_lock_of_a_finished_job_stays(capgo: Command, here: Path) -> None:
     """To remove it would let two processes lock two files of one name; the README says so."""
     csv_of(here / "devices.csv")
