@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .wire import Transport
 
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
+_LEARNING: Final = frozenset({"auto", "eager"})
+"""The rates that what the server refuses may change."""
 _AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
 _PROCESS_SALT: Final = secrets.token_bytes(16)
 
@@ -45,9 +47,10 @@ class CapgoClient:
     """Speak to one Capgo server with one API key.
 
     `api_key` and `base_url` fall back to the environment variables `CAPGO_API_KEY` and `CAPGO_BASE_URL`, the latter then to
-    the vendor's cloud. `rate` is `auto` (default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`; `limits` are
-    limiter models of the caller's own in its place. At most `concurrency` requests are in flight; one attempt takes at most
-    `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless (contract G1).
+    the vendor's cloud. `rate` is `auto` (default), `eager`, `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`;
+    `limits` are limiter models of the caller's own in its place. At most `concurrency` requests are in flight; one attempt
+    takes at most `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless
+    (contract G1).
 
     `auth_header` is `authorization` or `capgkey`; the latter is for keys that are no UUIDs and for the oldest servers (contract
     A2). `session` is an aiohttp session of the caller's, which is never closed here. `on_attempt` receives a frozen record of
@@ -249,7 +252,7 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int) -> Pacer
         models = parse_rate(rate) if limits is None else tuple(limits)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    return Pacer(models, concurrency=concurrency, adaptive=rate == "auto")
+    return Pacer(models, concurrency=concurrency, adaptive=rate in _LEARNING)
 
 
 def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":

@@ -14,6 +14,8 @@ from .limits import DEFAULT_SILENCE, FixedWindow, Limiter, SilenceWindow, Slidin
 
 _PERIODS_KEPT: Final = 10
 """How many times a learned limit passes in full before it is forgotten."""
+_BOUNDLESS: Final = 1 << 62
+"""More requests than anybody sends."""
 
 
 class Fate(enum.Enum):
@@ -76,12 +78,14 @@ class _Lesson:
     """A limit, and what refusals before their time teach of it.
 
     One of them may come from what somebody else sends: only two periods that end at the same number teach it. That may still
-    be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request.
+    be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request. Of an eager model
+    one refusal teaches how much more than the model passes.
     """
 
-    def __init__(self, modelled: int) -> None:
-        self.limit = modelled
-        self._modelled = modelled
+    def __init__(self, model: FixedWindow | SilenceWindow) -> None:
+        self._modelled = model.requests
+        self._most = _BOUNDLESS if model.eager else model.requests
+        self.limit = self._most
         self._passed = 0
         self._kept = 0
         self._refused = False
@@ -107,12 +111,13 @@ class _Lesson:
         if not in_flight:
             self._conclude()
 
-    def refused(self, in_flight: int) -> None:
-        """Note a refusal, `in_flight` being out."""
+    def refused(self, in_flight: int, *, counted: int = _BOUNDLESS) -> None:
+        """Note a refusal, `in_flight` being out; at most `counted` were still counted of what passed."""
+        self._passed = min(self._passed, counted)
         # A limit lets something pass: what is refused at once shares its counter with somebody who did not pause.
         if not self._refused and 0 < self._passed < self.limit:
             self._refused = True
-            self._confirmed = self._passed in self._suspected
+            self._confirmed = self._passed in self._suspected or self._passed >= self._modelled
             if not self._confirmed:
                 self._suspected = range(self._passed, self._passed + in_flight + 2)
         if not in_flight:
@@ -126,7 +131,7 @@ class _Lesson:
             self._confirmed = False
             self._kept = 0
         elif self._kept >= _PERIODS_KEPT * self.limit:
-            self.limit = self._modelled
+            self.limit = self._most
 
 
 class _FixedState(_SlidingState):
@@ -138,7 +143,8 @@ class _FixedState(_SlidingState):
 
     def __init__(self, model: FixedWindow) -> None:
         super().__init__(model)
-        self._lesson = _Lesson(model.requests)
+        self._lesson = _Lesson(model)
+        self.limit = self._lesson.limit
         self._window = model.window
         self._ends_after = -math.inf
         self._ends_before = math.inf
@@ -151,6 +157,8 @@ class _FixedState(_SlidingState):
             self._lesson.begin()
             self._ends_after = now + self._window
             self._ends_before = math.inf
+        elif self._releases and self._releases[0] <= now:
+            self.used(now)
         self._in_flight += 1
 
     def answered(self, now: float, fate: Fate) -> None:
@@ -163,10 +171,11 @@ class _FixedState(_SlidingState):
 
     def refused(self, until: float, *, learn: bool) -> None:
         """Take the server's word for when its window ends."""
+        counted = len(self._releases)
         self._ends_after = self._ends_before = until
         self._releases = [min(release, until) for release in self._releases]
         if learn:
-            self._lesson.refused(self._in_flight)
+            self._lesson.refused(self._in_flight, counted=counted)
             self.limit = self._lesson.limit
 
     def seed(self, used: int, last: float) -> None:
@@ -178,9 +187,11 @@ class _SilenceState:
     """Mirror a counter that is forgotten only after a silence."""
 
     def __init__(self, model: SilenceWindow) -> None:
-        self._lesson = _Lesson(model.requests)
+        self._lesson = _Lesson(model)
+        self._modelled = model.requests
         self.rest = _held(model)
         self._count = 0
+        self._spent = False
         self._in_flight = 0
         self._last = -math.inf
 
@@ -192,8 +203,9 @@ class _SilenceState:
         rested = self._last + self.rest
         if self._count and not self._in_flight and now >= rested:
             self._count = 0
+            self._spent = False
             self._lesson.begin()
-        if self._count < self._lesson.limit and not self._lesson.wary(self._in_flight):
+        if not self._spent and self._count < self._lesson.limit and not self._lesson.wary(self._in_flight):
             return now
         return math.inf if self._in_flight else rested
 
@@ -211,16 +223,17 @@ class _SilenceState:
         self._lesson.answered(fate, self._in_flight)
 
     def refused(self, _until: float, *, learn: bool) -> None:
-        self._count = max(self._count, self._lesson.limit)
+        self._spent = True
         if learn:
             self._lesson.refused(self._in_flight)
 
     def used(self, now: float) -> int:
         self.earliest(now)
-        return self._count
+        return max(self._count, self._modelled) if self._spent else self._count
 
     def seed(self, used: int, last: float) -> None:
         self._count += used
+        self._spent = self._spent or self._count >= self._modelled
         self._last = max(self._last, last)
 
     def idle(self, now: float) -> bool:
