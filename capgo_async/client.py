@@ -6,12 +6,16 @@ import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+import msgspec
 
 from . import wire
 from .dialect import Dialect, Generation
 from .endpoints.server import ok
 from .errors import ConfigurationError
+from .known import Known, lasting, with_lessons
 from .learning import Learner
 from .limits import Limit, ScopeKind, parse_rate
 from .pacing import Pacer
@@ -108,6 +112,7 @@ class CapgoClient:
 
     def _assemble(self, key: str) -> None:
         self.name = secrets.token_hex(6)
+        self._recalled = Known()
         self._fingerprint_of_key = _fingerprinter(key)
         self._requester = Requester(
             self._open.transport,
@@ -173,6 +178,22 @@ class CapgoClient:
     def server_version(self) -> tuple[int, int, int] | None:
         """Return the server's version as its last answer told it; `None` when no answer has (contract A5)."""
         return self._requester.generation.version
+
+    def recall(self, known: Known) -> None:
+        """Begin with what an earlier client of the same server and key learned: see `known`.
+
+        Limits of more than a week ago are left out, and a rate that learns nothing takes none.
+        """
+        self._recalled = lasting(known, datetime.now(UTC))
+        self.pacer.recall(self._recalled.limits, self._requester.key_scope)
+
+    def known(self) -> Known:
+        """Return what is known of the server and the key by now, for the next client to `recall`."""
+        now = datetime.now(UTC)
+        version = self.server_version
+        known = with_lessons(self._recalled, self.pacer.lessons(self._requester.key_scope), now)
+        told = known.server_version if version is None else ".".join(map(str, version))
+        return msgspec.structs.replace(known, server_version=told, updated_at=now)
 
     def fingerprint(self, salt: bytes) -> str:
         """Return a digest by which one key can be told from another, and from which nobody gets the key."""

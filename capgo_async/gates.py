@@ -91,6 +91,23 @@ class _Lesson:
         self._refused = False
         self._confirmed = False
         self._suspected = range(0)
+        self.forgotten = False
+        """Whether a limit that was learned or suspected proved too small."""
+
+    @property
+    def learned(self) -> int | None:
+        """Return the limit that refusals taught, `None` while there is none."""
+        return self.limit if self.limit < self._most else None
+
+    def suspect(self, requests: int) -> None:
+        """Take a number for the limit once one more period ends there."""
+        self.forgotten = False
+        self._suspected = range(requests, requests + 2)
+
+    def recall(self, requests: int) -> None:
+        """Begin with what an earlier process learned."""
+        self.suspect(requests)
+        self.limit = min(self.limit, requests)
 
     def begin(self) -> None:
         """Begin a period: the server counts from nothing, as far as this process can tell."""
@@ -108,6 +125,7 @@ class _Lesson:
             self._kept += 1
             if self._suspected and self._passed > self._suspected.stop:
                 self._suspected = range(0)
+                self.forgotten = True
         if not in_flight:
             self._conclude()
 
@@ -127,7 +145,7 @@ class _Lesson:
         """Take what passed as the limit, once every answer of the period is in."""
         if self._confirmed:
             self.limit = min(self.limit, self._passed)
-            self._suspected = range(self.limit, self.limit + 2)
+            self.suspect(self.limit)
             self._confirmed = False
             self._kept = 0
         elif self._kept >= _PERIODS_KEPT * self.limit:
@@ -143,18 +161,18 @@ class _FixedState(_SlidingState):
 
     def __init__(self, model: FixedWindow) -> None:
         super().__init__(model)
-        self._lesson = _Lesson(model)
-        self.limit = self._lesson.limit
+        self.lesson = _Lesson(model)
+        self.limit = self.lesson.limit
         self._window = model.window
         self._ends_after = -math.inf
         self._ends_before = math.inf
 
     def earliest(self, now: float) -> float:
-        return math.inf if self._lesson.wary(self._in_flight) else super().earliest(now)
+        return math.inf if self.lesson.wary(self._in_flight) else super().earliest(now)
 
     def sent(self, now: float) -> None:
         if self.idle(now):
-            self._lesson.begin()
+            self.lesson.begin()
             self._ends_after = now + self._window
             self._ends_before = math.inf
         elif self._releases and self._releases[0] <= now:
@@ -166,8 +184,8 @@ class _FixedState(_SlidingState):
         if fate is not Fate.UNSENT:
             self._ends_before = min(self._ends_before, now + self._held)
             self._releases.append(self._ends_before if now <= self._ends_after else now + self._held)
-        self._lesson.answered(fate, self._in_flight)
-        self.limit = self._lesson.limit
+        self.lesson.answered(fate, self._in_flight)
+        self.limit = self.lesson.limit
 
     def refused(self, until: float, *, learn: bool) -> None:
         """Take the server's word for when its window ends."""
@@ -175,8 +193,13 @@ class _FixedState(_SlidingState):
         self._ends_after = self._ends_before = until
         self._releases = [min(release, until) for release in self._releases]
         if learn:
-            self._lesson.refused(self._in_flight, counted=counted)
-            self.limit = self._lesson.limit
+            self.lesson.refused(self._in_flight, counted=counted)
+            self.limit = self.lesson.limit
+
+    def recall(self, requests: int) -> None:
+        """Begin with what an earlier process learned."""
+        self.lesson.recall(requests)
+        self.limit = self.lesson.limit
 
     def seed(self, used: int, last: float) -> None:
         super().seed(used, last)
@@ -187,7 +210,7 @@ class _SilenceState:
     """Mirror a counter that is forgotten only after a silence."""
 
     def __init__(self, model: SilenceWindow) -> None:
-        self._lesson = _Lesson(model)
+        self.lesson = _Lesson(model)
         self._modelled = model.requests
         self.rest = _held(model)
         self._count = 0
@@ -197,15 +220,15 @@ class _SilenceState:
 
     @property
     def limit(self) -> int:
-        return self._lesson.limit
+        return self.lesson.limit
 
     def earliest(self, now: float) -> float:
         rested = self._last + self.rest
         if self._count and not self._in_flight and now >= rested:
             self._count = 0
             self._spent = False
-            self._lesson.begin()
-        if not self._spent and self._count < self._lesson.limit and not self._lesson.wary(self._in_flight):
+            self.lesson.begin()
+        if not self._spent and self._count < self.lesson.limit and not self.lesson.wary(self._in_flight):
             return now
         return math.inf if self._in_flight else rested
 
@@ -220,12 +243,16 @@ class _SilenceState:
             self._count -= 1
         else:
             self._last = max(self._last, now)
-        self._lesson.answered(fate, self._in_flight)
+        self.lesson.answered(fate, self._in_flight)
 
     def refused(self, _until: float, *, learn: bool) -> None:
         self._spent = True
         if learn:
-            self._lesson.refused(self._in_flight)
+            self.lesson.refused(self._in_flight)
+
+    def recall(self, requests: int) -> None:
+        """Begin with what an earlier process learned."""
+        self.lesson.recall(requests)
 
     def used(self, now: float) -> int:
         self.earliest(now)
@@ -314,6 +341,27 @@ class Gate:
         self._rest = max(seconds, self._rest, *(modelled or [DEFAULT_SILENCE]))
         self._alone = True
         self.close(now, self._rest, learn=learn)
+
+    def recall(self, requests: int) -> None:
+        """Begin with a limit that an earlier process learned."""
+        for state in self._taught():
+            state.recall(requests)
+
+    def suspect(self, requests: int) -> None:
+        """Begin with a limit that one refusal told an earlier process."""
+        for state in self._taught():
+            state.lesson.suspect(requests)
+
+    def learned(self) -> int | None:
+        """Return the smallest limit that refusals taught, `None` while there is none."""
+        return min((state.lesson.learned for state in self._taught() if state.lesson.learned is not None), default=None)
+
+    def forgot(self) -> bool:
+        """Tell whether a limit that was learned or suspected proved too small."""
+        return any(state.lesson.forgotten for state in self._taught())
+
+    def _taught(self) -> list[_FixedState | _SilenceState]:
+        return [state for state in self._states if isinstance(state, _FixedState | _SilenceState)]
 
     def restrict(self, now: float, limiter: Limiter) -> None:
         """Add a limiter that was learned from a refusal; what is in flight counts in it."""

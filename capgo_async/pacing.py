@@ -17,6 +17,7 @@ from .budget import Budget
 from .congestion import Congestion
 from .errors import ApiError, CapgoError
 from .gates import Fate, Gate
+from .known import KnownLimit
 from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow
 
 _EDGE_LIMITER = SlidingWindow(requests=100)
@@ -83,6 +84,7 @@ class Pacer:
         for limit in self.limits:
             self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
         self._gates: dict[Scope, Gate] = {}
+        self._recalled: dict[Scope, KnownLimit] = {}
         self._targets: OrderedDict[Scope, Gate] = OrderedDict()
         self._refused_keys: dict[Scope, ApiError] = {}
         self._queue: deque[_Ticket] = deque()
@@ -173,6 +175,28 @@ class Pacer:
             if entry.scope[0] in self._models:
                 self._gate(entry.scope).seed(entry.used, now - entry.age)
 
+    def recall(self, limits: Iterable[KnownLimit], key: Scope) -> None:
+        """Begin with what earlier processes learned; those of the key's kind are of `key` alone.
+
+        Only an adaptive pacer does, and it goes on learning: what proves too small is forgotten.
+        """
+        if not self.adaptive:
+            return
+        self._recalled |= {key if limit.scope is ScopeKind.KEY else (limit.scope,): limit for limit in limits}
+        for scope, gate in self._gates.items():
+            self._remind(scope, gate)
+
+    def lessons(self, key: Scope) -> dict[ScopeKind, int | None]:
+        """Return the smallest limit of each kind that refusals taught, `None` where a known one proved too small."""
+        found: dict[ScopeKind, int | None] = {}
+        for scope, gate in self._gates.items():
+            kind, learned = ScopeKind(scope[0]), gate.learned()
+            if (learned is None and not gate.forgot()) or (kind is ScopeKind.KEY and scope != key):
+                continue
+            before = found.get(kind)
+            found[kind] = before if learned is None else min(learned, before or learned)
+        return found
+
     def limits_of(self, scope: Scope) -> tuple[int, ...]:
         """Return the requests that each limiter of `scope` allows now, learned ones included."""
         return self._gate(scope).limits()
@@ -188,9 +212,15 @@ class Pacer:
         gate = self._gates.get(scope)
         if gate is None:
             gate = self._gates[scope] = Gate(self._models.get(kind, ()), alone=kind == ScopeKind.KEY)
+            self._remind(scope, gate)
             if kind == ScopeKind.KEY:
                 self._only_key = scope if self._only_key is None else ()
         return gate
+
+    def _remind(self, scope: Scope, gate: Gate) -> None:
+        known = self._recalled.get(scope) or self._recalled.get(scope[:1])
+        if known is not None:
+            (gate.recall if known.certain else gate.suspect)(known.requests)
 
     def _target_gate(self, scope: Scope) -> Gate:
         gate = self._targets.get(scope)

@@ -14,6 +14,7 @@ ORDER = [
     "codes",
     "wire",
     "limits",
+    "known",
     "gates",
     "budget",
     "congestion",
@@ -27,6 +28,7 @@ ORDER = [
     "resources",
     "client",
     "ring",
+    "calibration",
     "bulk",
     "cli",
 ]
@@ -91,6 +93,7 @@ GRADE_A = [
     "limits.py",
     "gates.py",
     "budget.py",
+    "known.py",
     "congestion.py",
     "version.py",
     "bulk/comparing.py",
@@ -133,6 +136,7 @@ GRADE_A = [
     "sandbox/world.py",
 ]
 GRADE_B = [
+    "calibration.py",
     "pacing.py",
     "paging.py",
     "requester.py",
