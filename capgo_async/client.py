@@ -193,7 +193,8 @@ class CapgoClient:
         version = self.server_version
         known = with_lessons(self._recalled, self.pacer.lessons(self._requester.key_scope), now)
         told = known.server_version if version is None else ".".join(map(str, version))
-        return msgspec.structs.replace(known, server_version=told, updated_at=now)
+        noticed = now if self.pacer.others_noticed(self._requester.key_scope) else known.others_noticed_at
+        return msgspec.structs.replace(known, server_version=told, others_noticed_at=noticed, updated_at=now)
 
     def fingerprint(self, salt: bytes) -> str:
         """Return a digest by which one key can be told from another, and from which nobody gets the key."""

@@ -11,11 +11,10 @@ from bisect import bisect_right
 from typing import Final
 
 from .limits import DEFAULT_SILENCE, FixedWindow, Limiter, SilenceWindow, SlidingWindow, safety_margin
+from .others import BOUNDLESS, Others, patience
 
 _PERIODS_KEPT: Final = 10
 """How many times a learned limit passes in full before it is forgotten."""
-_BOUNDLESS: Final = 1 << 62
-"""More requests than anybody sends."""
 
 
 class Fate(enum.Enum):
@@ -84,9 +83,9 @@ class _Lesson:
 
     def __init__(self, model: FixedWindow | SilenceWindow) -> None:
         self._modelled = model.requests
-        self._most = _BOUNDLESS if model.eager else model.requests
+        self._most = BOUNDLESS if model.eager else model.requests
         self.limit = self._most
-        self._passed = 0
+        self.passed = 0
         self._kept = 0
         self._refused = False
         self._confirmed = False
@@ -111,40 +110,45 @@ class _Lesson:
 
     def begin(self) -> None:
         """Begin a period: the server counts from nothing, as far as this process can tell."""
-        self._passed = 0
+        self.passed = 0
         self._refused = False
 
     def wary(self, in_flight: int) -> bool:
         """Tell whether to go one by one, near the number that was refused before, so that learning it costs one request."""
-        return in_flight > 0 and self._passed + in_flight in self._suspected
+        return in_flight > 0 and self.passed + in_flight in self._suspected
 
     def answered(self, fate: Fate, in_flight: int) -> None:
         """Count an answer, `in_flight` others being out."""
         if fate is Fate.PASSED or fate is Fate.FAILED:
-            self._passed += 1
+            self.passed += 1
             self._kept += 1
-            if self._suspected and self._passed > self._suspected.stop:
+            if self._suspected and self.passed > self._suspected.stop:
                 self._suspected = range(0)
                 self.forgotten = True
         if not in_flight:
             self._conclude()
 
-    def refused(self, in_flight: int, *, counted: int = _BOUNDLESS) -> None:
-        """Note a refusal, `in_flight` being out; at most `counted` were still counted of what passed."""
-        self._passed = min(self._passed, counted)
+    def refused(self, in_flight: int, *, counted: int = BOUNDLESS) -> bool:
+        """Note a refusal, `in_flight` being out, and tell whether a limit explains it.
+
+        At most `counted` were still counted of what passed.
+        """
+        self.passed = min(self.passed, counted)
         # A limit lets something pass: what is refused at once shares its counter with somebody who did not pause.
-        if not self._refused and 0 < self._passed < self.limit:
+        if not self._refused and 0 < self.passed < self.limit:
             self._refused = True
-            self._confirmed = self._passed in self._suspected or self._passed >= self._modelled
+            self._confirmed = self.passed in self._suspected or self.passed >= self._modelled
             if not self._confirmed:
-                self._suspected = range(self._passed, self._passed + in_flight + 2)
+                self._suspected = range(self.passed, self.passed + in_flight + 2)
+        explained = self._confirmed
         if not in_flight:
             self._conclude()
+        return explained
 
     def _conclude(self) -> None:
         """Take what passed as the limit, once every answer of the period is in."""
         if self._confirmed:
-            self.limit = min(self.limit, self._passed)
+            self.limit = min(self.limit, self.passed)
             self.suspect(self.limit)
             self._confirmed = False
             self._kept = 0
@@ -211,7 +215,10 @@ class _SilenceState:
 
     def __init__(self, model: SilenceWindow) -> None:
         self.lesson = _Lesson(model)
+        self.others = Others(model.requests)
         self._modelled = model.requests
+        self._bound = BOUNDLESS
+        self._rested = False
         self.rest = _held(model)
         self._count = 0
         self._spent = False
@@ -225,10 +232,13 @@ class _SilenceState:
     def earliest(self, now: float) -> float:
         rested = self._last + self.rest
         if self._count and not self._in_flight and now >= rested:
-            self._count = 0
-            self._spent = False
-            self.lesson.begin()
-        if not self._spent and self._count < self.lesson.limit and not self.lesson.wary(self._in_flight):
+            self._begin()
+        if (
+            not self._spent
+            and self._count < self.lesson.limit
+            and self._count < self._bound
+            and not self.lesson.wary(self._in_flight)
+        ):
             return now
         return math.inf if self._in_flight else rested
 
@@ -245,10 +255,20 @@ class _SilenceState:
             self._last = max(self._last, now)
         self.lesson.answered(fate, self._in_flight)
 
+    def _begin(self) -> None:
+        """Begin to count anew after a silence, within what others leave."""
+        self._bound = self.others.begin(self.lesson.passed)
+        self._count = 0
+        self._spent = False
+        self._rested = True
+        self.lesson.begin()
+
     def refused(self, _until: float, *, learn: bool) -> None:
-        self._spent = True
+        first, self._spent = not self._spent, True
         if learn:
-            self.lesson.refused(self._in_flight)
+            explained = self.lesson.refused(self._in_flight)
+            if first and self._rested and not explained:
+                self.others.refused(self.lesson.passed, self._count)
 
     def recall(self, requests: int) -> None:
         """Begin with what an earlier process learned."""
@@ -289,6 +309,9 @@ class Gate:
         self._alone = alone
         self._closed_until = -math.inf
         self._rest = 0.0
+        self._probing = False
+        self._probes_refused = 0
+        self._others_noticed = False
         self._learned: list[Limiter] = []
         self.last = -math.inf
 
@@ -323,8 +346,9 @@ class Gate:
 
         While a silence is awaited, an answer to what left before proves nothing.
         """
-        if not self._rest:
-            self._alone = False
+        if self._alone and not self._rest:
+            self._alone = self._probing = False
+            self._probes_refused = 0
 
     def close(self, now: float, seconds: float, *, learn: bool = False) -> None:
         """Hold everybody back for `seconds`."""
@@ -335,10 +359,16 @@ class Gate:
     def silence(self, now: float, seconds: float, *, learn: bool = False) -> None:
         """Hold everybody back until a silence since the last answer, then let one probe go (contract B2, fact 1).
 
-        The silence is what the models say, 61 s without a model, and never shorter than `seconds`.
+        The silence is what the models say, 61 s without a model, and never shorter than `seconds`; longer where probe after
+        probe is refused, because others keep the key's counter alive.
         """
+        if self._probing and not self._rest:
+            self._probes_refused += 1
+            self._others_noticed = self._others_noticed or self._probes_refused > 1
+        self._probing = True
         modelled = [state.rest for state in self._states if isinstance(state, _SilenceState)]
-        self._rest = max(seconds, self._rest, *(modelled or [DEFAULT_SILENCE]))
+        asked = max(seconds, *(modelled or [DEFAULT_SILENCE]))
+        self._rest = max(self._rest, asked * patience(self._probes_refused))
         self._alone = True
         self.close(now, self._rest, learn=learn)
 
@@ -362,6 +392,10 @@ class Gate:
 
     def _taught(self) -> list[_FixedState | _SilenceState]:
         return [state for state in self._states if isinstance(state, _FixedState | _SilenceState)]
+
+    def others_noticed(self) -> bool:
+        """Tell whether refusals were noticed that only somebody else's requests explain."""
+        return self._others_noticed or any(isinstance(state, _SilenceState) and state.others.noticed for state in self._states)
 
     def restrict(self, now: float, limiter: Limiter) -> None:
         """Add a limiter that was learned from a refusal; what is in flight counts in it."""

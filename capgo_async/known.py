@@ -35,13 +35,15 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one host and one key; `None` where nobody knows.
 
-    `page` is the largest page of devices that was seen to keep `channel` (contract C7).
+    `page` is the largest page of devices that was seen to keep `channel` (contract C7); `others_noticed_at` is when somebody
+    else was last noticed to use the key.
     """
 
     server_version: str | None = None
     latency: Latency | None = None
     page: int | None = None
     limits: tuple[KnownLimit, ...] = ()
+    others_noticed_at: datetime | None = None
     updated_at: datetime | None = None
 
 
@@ -72,8 +74,13 @@ class Latencies:
 
 
 def lasting(known: Known, now: datetime) -> Known:
-    """Return `known` without limits that were learned too long ago."""
-    return msgspec.structs.replace(known, limits=tuple(limit for limit in known.limits if now - limit.learned_at < LASTING))
+    """Return `known` without what refusals taught too long ago."""
+    noticed = known.others_noticed_at
+    return msgspec.structs.replace(
+        known,
+        limits=tuple(limit for limit in known.limits if now - limit.learned_at < LASTING),
+        others_noticed_at=noticed if noticed is not None and now - noticed < LASTING else None,
+    )
 
 
 def with_lessons(known: Known, lessons: Mapping[ScopeKind, int | None], now: datetime) -> Known:

@@ -197,6 +197,11 @@ class Pacer:
             found[kind] = before if learned is None else min(learned, before or learned)
         return found
 
+    def others_noticed(self, key: Scope | None = None) -> bool:
+        """Tell whether somebody else was noticed to use `key`, or any key without one, and was given way to."""
+        gates = self._gates.items()
+        return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
+
     def limits_of(self, scope: Scope) -> tuple[int, ...]:
         """Return the requests that each limiter of `scope` allows now, learned ones included."""
         return self._gate(scope).limits()

@@ -75,7 +75,8 @@ def _line(record: Record, now: datetime) -> _Line:
 
 
 def _limits(known: Known) -> str:
-    return ", ".join(map(_limit, known.limits)) or "none learned"
+    limits = [_limit(limit) for limit in known.limits] or ["none learned"]
+    return ", ".join([*limits, "used by others, too"] if known.others_noticed_at else limits)
 
 
 def _limit(limit: KnownLimit) -> str:

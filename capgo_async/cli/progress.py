@@ -59,11 +59,12 @@ class Follower:
             return
         if is_terminal(sys.stderr):
             await self._draw()
-        said, times = (0, 0, "", 0), 0
+        said: tuple[object, ...] = (0, 0, "")
+        times = 0
         while True:
             await anyio.sleep(_LINE_SECONDS)
             resting = self._rest()[1] if self._job.baking_until is None else "bake"
-            found = (self.settled, self.failed, resting, self._client.pacer.congestion.limit)
+            found = (self.settled, self.failed, resting, *self._relieved(), *self._shared())
             times += 1
             if found != said or times >= _LINES_ALIKE:
                 said, times = found, 0
@@ -88,7 +89,7 @@ class Follower:
         elapsed = now - self._started
         rate = self.settled / elapsed if elapsed > 0 else 0.0
         seconds, limit = self._rest()
-        troubles = (self._failures(), *self._relieved())
+        troubles = (self._failures(), *self._relieved(), *self._shared())
         if self._job.baking_until is not None:
             return *troubles, f"baking until {self._job.baking_until.astimezone():%H:%M:%S}"
         if limit:
@@ -108,6 +109,9 @@ class Follower:
         if congestion.limit == congestion.most:
             return ()
         return (f"{congestion.limit:,} in flight at most: the server is in trouble",)
+
+    def _shared(self) -> tuple[str, ...]:
+        return ("somebody else uses the API key",) if self._client.pacer.others_noticed() else ()
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked

@@ -31,6 +31,12 @@ def test_limits_last_a_week() -> None:
     assert lasting(known(old, young), NOW) == known(young)
 
 
+@pytest.mark.parametrize(("days", "kept"), [(6, True), (8, False)])
+def test_others_are_remembered_for_a_week(days: int, *, kept: bool) -> None:
+    noticed = NOW - timedelta(days=days)
+    assert lasting(Known(others_noticed_at=noticed), NOW).others_noticed_at == (noticed if kept else None)
+
+
 @pytest.mark.parametrize(
     ("before", "lessons", "after"),
     [
