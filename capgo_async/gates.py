@@ -2,7 +2,7 @@
 
 A gate never needs the server's clock. The server counts a request somewhere between its departure and its answer, so a request
 is held against the limit from its departure on, and its window begins to run out at its answer. Past 300 lines because there
-is a gate for each of three limiters, and what one forgets the others must not.
+is a gate for each of three limiters, and what one forgets or learns the others must not.
 """
 
 import enum

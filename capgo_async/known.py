@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from .limits import ScopeKind
+
+Moment = Annotated[datetime, Meta(tz=True)]
 
 LASTING: Final = timedelta(days=7)
 """What refusals taught is forgotten after so long: servers are set up anew."""
@@ -19,8 +22,8 @@ class KnownLimit(msgspec.Struct, frozen=True, kw_only=True):
     """So many `requests` passed before a refusal; `certain` once two periods ended there, which chance does not do."""
 
     scope: ScopeKind
-    requests: int
-    learned_at: datetime
+    requests: Annotated[int, Meta(ge=1)]
+    learned_at: Moment
     certain: bool = True
 
 
@@ -41,10 +44,10 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
     server_version: str | None = None
     latency: Latency | None = None
-    page: int | None = None
+    page: Annotated[int, Meta(ge=1)] | None = None
     limits: tuple[KnownLimit, ...] = ()
-    others_noticed_at: datetime | None = None
-    updated_at: datetime | None = None
+    others_noticed_at: Moment | None = None
+    updated_at: Moment | None = None
 
 
 class Latencies:

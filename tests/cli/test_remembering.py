@@ -82,6 +82,11 @@ def test_limits_shows_a_line_for_each_and_forgets(capgo: Command, unaimed: Comma
     assert unaimed("limits", "--forget", "--json").stdout == '{"forgotten":0}\n'
 
 
+def record_with(**limit: object) -> bytes:
+    known = {"limits": [{"scope": "key", **limit}]}
+    return json.dumps({"format": 1, "salt": "00", "records": [{"base_url": "u", "key": "k", "known": known}]}).encode()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -93,6 +98,8 @@ def test_limits_shows_a_line_for_each_and_forgets(capgo: Command, unaimed: Comma
         b'{"format":1,"salt":"xyz","records":[]}',
         b'{"format":1,"salt":"","records":[]}',
         b'{"format":1,"salt":"00","records":[{"base_url":1}]}',
+        record_with(requests=0, learned_at="2026-07-20T10:00:00Z"),
+        record_with(requests=9, learned_at="2026-07-20T10:00:00"),
     ],
 )
 def test_a_foreign_file_is_left_alone_with_a_note(capgo: Command, unaimed: Command, cache: Path, content: bytes) -> None:
