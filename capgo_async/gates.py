@@ -7,7 +7,7 @@ is a gate for each of three limiters, and what one forgets or learns the others 
 
 import enum
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 from .limits import DEFAULT_SILENCE, FixedWindow, Limiter, SilenceWindow, SlidingWindow, safety_margin
@@ -193,11 +193,12 @@ class _FixedState(_SlidingState):
 
     def refused(self, until: float, *, learn: bool) -> None:
         """Take the server's word for when its window ends."""
-        counted = len(self._releases)
+        # Of a window that nobody knows the beginning of, that is what would be held beyond its end.
+        counted = len(self._releases) - bisect_left(self._releases, until)
         self._ends_after = self._ends_before = until
         self._releases = [min(release, until) for release in self._releases]
         if learn:
-            self.lesson.refused(self._in_flight, counted=counted)
+            self.lesson.refused(self._in_flight, counted=counted or BOUNDLESS)
             self.limit = self.lesson.limit
 
     def recall(self, requests: int) -> None:

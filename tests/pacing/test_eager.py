@@ -10,6 +10,7 @@ from fleet import APP, client_of, ids_of, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
+from capgo_async.gates import Fate, Gate, _FixedState
 from capgo_async.limits import FixedWindow, ScopeKind, SilenceWindow, device_limits, parse_rate
 from capgo_async.sandbox import AccessLine, Sandbox
 from capgo_async.sandbox.limiting import Limiters
@@ -130,6 +131,18 @@ async def test_what_passed_in_earlier_windows_does_not_count_as_one() -> None:
         await anyio.sleep(0.5)
     await read(capgo, 4000, APP)
     assert capgo.pacer.limits_of((ScopeKind.APP_ADDRESS, APP))[0] <= 2400
+    assert len(refused(sandbox)) <= WORKERS + 2
+
+
+def test_an_eager_gate_remembers_no_more_than_a_window() -> None:
+    gate = Gate((FixedWindow(requests=10, eager=True),))
+    for second in range(1000):
+        gate.sent(float(second))
+        gate.sent(second + 0.1)
+        gate.answered(second + 0.9, Fate.PASSED)
+        gate.answered(second + 1.5, Fate.PASSED)
+    assert gate.used(1000.0) <= 2 * 62
+    assert all(len(state._releases) <= 2 * 62 for state in gate._states if isinstance(state, _FixedState))
 
 
 @in_virtual_time
