@@ -10,6 +10,7 @@ from .endpoints.channels import ChannelSettings
 from .endpoints.devices import DeviceFilter
 from .endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings, PasswordPolicy
 from .errors import CapgoError
+from .known import Known
 from .limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, server_limits
 from .models import (
     ApiKey,
@@ -60,6 +61,7 @@ __all__ = [
     "Dialect",
     "FixedWindow",
     "KeyRing",
+    "Known",
     "LatestVersion",
     "Limit",
     "Listing",

@@ -6,12 +6,16 @@ import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+import msgspec
 
 from . import wire
 from .dialect import Dialect, Generation
 from .endpoints.server import ok
 from .errors import ConfigurationError
+from .known import Known, lasting, with_lessons
 from .learning import Learner
 from .limits import Limit, ScopeKind, parse_rate
 from .pacing import Pacer
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from .wire import Transport
 
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
+_LEARNING: Final = frozenset({"auto", "eager"})
+"""The rates that what the server refuses may change."""
 _AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
 _PROCESS_SALT: Final = secrets.token_bytes(16)
 
@@ -46,9 +52,10 @@ class CapgoClient:
     """Speak to one Capgo server with one API key.
 
     `api_key` and `base_url` fall back to the environment variables `CAPGO_API_KEY` and `CAPGO_BASE_URL`, the latter then to
-    the vendor's cloud. `rate` is `auto` (default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`; `limits` are
-    limiter models of the caller's own in its place. At most `concurrency` requests are in flight; one attempt takes at most
-    `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless (contract G1).
+    the vendor's cloud. `rate` is `auto` (default), `eager`, `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`;
+    `limits` are limiter models of the caller's own in its place. At most `concurrency` requests are in flight; one attempt
+    takes at most `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless
+    (contract G1).
 
     `auth_header` is `authorization` or `capgkey`; the latter is for keys that are no UUIDs and for the oldest servers (contract
     A2). `session` is an aiohttp session of the caller's, which is never closed here. `on_attempt` receives a frozen record of
@@ -109,6 +116,7 @@ class CapgoClient:
 
     def _assemble(self, key: str) -> None:
         self.name = secrets.token_hex(6)
+        self._recalled = Known()
         self._fingerprint_of_key = _fingerprinter(key)
         self._requester = Requester(
             self._open.transport,
@@ -174,6 +182,23 @@ class CapgoClient:
     def server_version(self) -> tuple[int, int, int] | None:
         """Return the server's version as its last answer told it; `None` when no answer has (contract A5)."""
         return self._requester.generation.version
+
+    def recall(self, known: Known) -> None:
+        """Begin with what an earlier client of the same server and key learned: see `known`.
+
+        Limits of more than a week ago are left out, and a rate that learns nothing takes none.
+        """
+        self._recalled = lasting(known, datetime.now(UTC))
+        self.pacer.recall(self._recalled.limits, self._requester.key_scope)
+
+    def known(self) -> Known:
+        """Return what is known of the server and the key by now, for the next client to `recall`."""
+        now = datetime.now(UTC)
+        version = self.server_version
+        known = with_lessons(self._recalled, self.pacer.lessons(self._requester.key_scope), now)
+        told = known.server_version if version is None else ".".join(map(str, version))
+        noticed = now if self.pacer.others_noticed(self._requester.key_scope) else known.others_noticed_at
+        return msgspec.structs.replace(known, server_version=told, others_noticed_at=noticed, updated_at=now)
 
     def fingerprint(self, salt: bytes) -> str:
         """Return a digest by which one key can be told from another, and from which nobody gets the key."""
@@ -253,7 +278,7 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int) -> Pacer
         models = parse_rate(rate) if limits is None else tuple(limits)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    return Pacer(models, concurrency=concurrency, adaptive=rate == "auto")
+    return Pacer(models, concurrency=concurrency, adaptive=rate in _LEARNING)
 
 
 def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":

@@ -2,16 +2,17 @@
 
 A gate never needs the server's clock. The server counts a request somewhere between its departure and its answer, so a request
 is held against the limit from its departure on, and its window begins to run out at its answer. Past 300 lines because there
-is a gate for each of three limiters, and what one forgets the others must not.
+is a gate for each of three limiters, and what one forgets or learns the others must not.
 """
 
 import enum
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import Final
 
 from .limits import DEFAULT_SILENCE, FixedWindow, Limiter, SilenceWindow, SlidingWindow, safety_margin
+from .others import BOUNDLESS, Others, patience
 
 _PERIODS_KEPT: Final = 10
 """How many times a learned limit passes in full before it is forgotten."""
@@ -21,8 +22,13 @@ class Fate(enum.Enum):
     """How an attempt ended, as far as limits are concerned."""
 
     PASSED = enum.auto()
+    FAILED = enum.auto()
+    """The server answered that it failed: counted like what passed, but a sign of trouble."""
     REFUSED = enum.auto()
     LOST = enum.auto()
+    """No answer came."""
+    ABANDONED = enum.auto()
+    """Nobody waited for the answer."""
     UNSENT = enum.auto()
 
 
@@ -77,57 +83,83 @@ class _Lesson:
     """A limit, and what refusals before their time teach of it.
 
     One of them may come from what somebody else sends: only two periods that end at the same number teach it. That may still
-    be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request.
+    be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request. Of an eager model
+    one refusal teaches how much more than the model passes.
     """
 
-    def __init__(self, modelled: int) -> None:
-        self.limit = modelled
-        self._modelled = modelled
-        self._passed = 0
+    def __init__(self, model: FixedWindow | SilenceWindow) -> None:
+        self._modelled = model.requests
+        self._most = BOUNDLESS if model.eager else model.requests
+        self.limit = self._most
+        self.passed = 0
         self._kept = 0
         self._refused = False
         self._confirmed = False
         self._suspected = range(0)
+        self.forgotten = False
+        """Whether a limit that was learned or suspected proved too small."""
+
+    @property
+    def learned(self) -> int | None:
+        """Return the limit that refusals taught, `None` while there is none."""
+        return self.limit if self.limit < self._most else None
+
+    def suspect(self, requests: int) -> None:
+        """Take a number for the limit once one more period ends there."""
+        self.forgotten = False
+        self._suspected = range(requests, requests + 2)
+
+    def recall(self, requests: int) -> None:
+        """Begin with what an earlier process learned."""
+        self.suspect(requests)
+        self.limit = min(self.limit, requests)
 
     def begin(self) -> None:
         """Begin a period: the server counts from nothing, as far as this process can tell."""
-        self._passed = 0
+        self.passed = 0
         self._refused = False
 
     def wary(self, in_flight: int) -> bool:
         """Tell whether to go one by one, near the number that was refused before, so that learning it costs one request."""
-        return in_flight > 0 and self._passed + in_flight in self._suspected
+        return in_flight > 0 and self.passed + in_flight in self._suspected
 
     def answered(self, fate: Fate, in_flight: int) -> None:
         """Count an answer, `in_flight` others being out."""
-        if fate is Fate.PASSED:
-            self._passed += 1
+        if fate is Fate.PASSED or fate is Fate.FAILED:
+            self.passed += 1
             self._kept += 1
-            if self._suspected and self._passed > self._suspected.stop:
+            if self._suspected and self.passed > self._suspected.stop:
                 self._suspected = range(0)
+                self.forgotten = True
         if not in_flight:
             self._conclude()
 
-    def refused(self, in_flight: int) -> None:
-        """Note a refusal, `in_flight` being out."""
+    def refused(self, in_flight: int, *, counted: int = BOUNDLESS) -> bool:
+        """Note a refusal, `in_flight` being out, and tell whether a limit explains it.
+
+        At most `counted` were still counted of what passed.
+        """
+        self.passed = min(self.passed, counted)
         # A limit lets something pass: what is refused at once shares its counter with somebody who did not pause.
-        if not self._refused and 0 < self._passed < self.limit:
+        if not self._refused and 0 < self.passed < self.limit:
             self._refused = True
-            self._confirmed = self._passed in self._suspected
+            self._confirmed = self.passed in self._suspected or self.passed >= self._modelled
             if not self._confirmed:
-                self._suspected = range(self._passed, self._passed + in_flight + 2)
+                self._suspected = range(self.passed, self.passed + in_flight + 2)
+        explained = self._confirmed
         if not in_flight:
             self._conclude()
+        return explained
 
     def _conclude(self) -> None:
         """Take what passed as the limit, once every answer of the period is in."""
         if self._confirmed:
-            self.limit = min(self.limit, self._passed)
-            self._suspected = range(self.limit, self.limit + 2)
+            self.limit = min(self.limit, self.passed)
+            self.suspect(self.limit)
             self._confirmed = False
             self._kept = 0
         elif self._kept >= _PERIODS_KEPT * self.limit:
-            self.limit = self._modelled
+            self.limit = self._most
 
 
 class _FixedState(_SlidingState):
@@ -139,19 +171,22 @@ class _FixedState(_SlidingState):
 
     def __init__(self, model: FixedWindow) -> None:
         super().__init__(model)
-        self._lesson = _Lesson(model.requests)
+        self.lesson = _Lesson(model)
+        self.limit = self.lesson.limit
         self._window = model.window
         self._ends_after = -math.inf
         self._ends_before = math.inf
 
     def earliest(self, now: float) -> float:
-        return math.inf if self._lesson.wary(self._in_flight) else super().earliest(now)
+        return math.inf if self.lesson.wary(self._in_flight) else super().earliest(now)
 
     def sent(self, now: float) -> None:
         if self.idle(now):
-            self._lesson.begin()
+            self.lesson.begin()
             self._ends_after = now + self._window
             self._ends_before = math.inf
+        elif self._releases and self._releases[0] <= now:
+            self.used(now)
         self._in_flight += 1
 
     def answered(self, now: float, fate: Fate) -> None:
@@ -159,16 +194,23 @@ class _FixedState(_SlidingState):
         if fate is not Fate.UNSENT:
             self._ends_before = min(self._ends_before, now + self._held)
             self._releases.append(self._ends_before if now <= self._ends_after else now + self._held)
-        self._lesson.answered(fate, self._in_flight)
-        self.limit = self._lesson.limit
+        self.lesson.answered(fate, self._in_flight)
+        self.limit = self.lesson.limit
 
     def refused(self, until: float, *, learn: bool) -> None:
         """Take the server's word for when its window ends."""
+        # Of a window that nobody knows the beginning of, that is what would be held beyond its end.
+        counted = len(self._releases) - bisect_left(self._releases, until)
         self._ends_after = self._ends_before = until
         self._releases = [min(release, until) for release in self._releases]
         if learn:
-            self._lesson.refused(self._in_flight)
-            self.limit = self._lesson.limit
+            self.lesson.refused(self._in_flight, counted=counted or BOUNDLESS)
+            self.limit = self.lesson.limit
+
+    def recall(self, requests: int) -> None:
+        """Begin with what an earlier process learned."""
+        self.lesson.recall(requests)
+        self.limit = self.lesson.limit
 
     def seed(self, used: int, last: float) -> None:
         super().seed(used, last)
@@ -179,22 +221,31 @@ class _SilenceState:
     """Mirror a counter that is forgotten only after a silence."""
 
     def __init__(self, model: SilenceWindow) -> None:
-        self._lesson = _Lesson(model.requests)
+        self.lesson = _Lesson(model)
+        self.others = Others(model.requests)
+        self._modelled = model.requests
+        self._bound = BOUNDLESS
+        self._rested = False
         self.rest = _held(model)
         self._count = 0
+        self._spent = False
         self._in_flight = 0
         self._last = -math.inf
 
     @property
     def limit(self) -> int:
-        return self._lesson.limit
+        return self.lesson.limit
 
     def earliest(self, now: float) -> float:
         rested = self._last + self.rest
         if self._count and not self._in_flight and now >= rested:
-            self._count = 0
-            self._lesson.begin()
-        if self._count < self._lesson.limit and not self._lesson.wary(self._in_flight):
+            self._begin()
+        if (
+            not self._spent
+            and self._count < self.lesson.limit
+            and self._count < self._bound
+            and not self.lesson.wary(self._in_flight)
+        ):
             return now
         return math.inf if self._in_flight else rested
 
@@ -209,16 +260,30 @@ class _SilenceState:
             self._count -= 1
         else:
             self._last = max(self._last, now)
-        self._lesson.answered(fate, self._in_flight)
+        self.lesson.answered(fate, self._in_flight)
+
+    def _begin(self) -> None:
+        """Begin to count anew after a silence, within what others leave."""
+        self._bound = self.others.begin(self.lesson.passed)
+        self._count = 0
+        self._spent = False
+        self._rested = True
+        self.lesson.begin()
 
     def refused(self, _until: float, *, learn: bool) -> None:
-        self._count = max(self._count, self._lesson.limit)
+        first, self._spent = not self._spent, True
         if learn:
-            self._lesson.refused(self._in_flight)
+            explained = self.lesson.refused(self._in_flight)
+            if first and self._rested and not explained:
+                self.others.refused(self.lesson.passed, self._count)
+
+    def recall(self, requests: int) -> None:
+        """Begin with what an earlier process learned."""
+        self.lesson.recall(requests)
 
     def used(self, now: float) -> int:
         self.earliest(now)
-        return self._count
+        return max(self._count, self._modelled) if self._spent else self._count
 
     def counting(self, now: float) -> list[tuple[float, int]]:
         used = self.used(now)
@@ -227,6 +292,7 @@ class _SilenceState:
 
     def seed(self, used: int, last: float) -> None:
         self._count += used
+        self._spent = self._spent or self._count >= self._modelled
         self._last = max(self._last, last)
 
     def idle(self, now: float) -> bool:
@@ -255,6 +321,9 @@ class Gate:
         self._alone = alone
         self._closed_until = -math.inf
         self._rest = 0.0
+        self._probing = False
+        self._probes_refused = 0
+        self._others_noticed = False
         self._learned: list[Limiter] = []
         self.last = -math.inf
 
@@ -289,8 +358,9 @@ class Gate:
 
         While a silence is awaited, an answer to what left before proves nothing.
         """
-        if not self._rest:
-            self._alone = False
+        if self._alone and not self._rest:
+            self._alone = self._probing = False
+            self._probes_refused = 0
 
     def close(self, now: float, seconds: float, *, learn: bool = False) -> None:
         """Hold everybody back for `seconds`."""
@@ -301,12 +371,43 @@ class Gate:
     def silence(self, now: float, seconds: float, *, learn: bool = False) -> None:
         """Hold everybody back until a silence since the last answer, then let one probe go (contract B2, fact 1).
 
-        The silence is what the models say, 61 s without a model, and never shorter than `seconds`.
+        The silence is what the models say, 61 s without a model, and never shorter than `seconds`; longer where probe after
+        probe is refused, because others keep the key's counter alive.
         """
+        if self._probing and not self._rest:
+            self._probes_refused += 1
+            self._others_noticed = self._others_noticed or self._probes_refused > 1
+        self._probing = True
         modelled = [state.rest for state in self._states if isinstance(state, _SilenceState)]
-        self._rest = max(seconds, self._rest, *(modelled or [DEFAULT_SILENCE]))
+        asked = max(seconds, *(modelled or [DEFAULT_SILENCE]))
+        self._rest = max(self._rest, asked * patience(self._probes_refused))
         self._alone = True
         self.close(now, self._rest, learn=learn)
+
+    def recall(self, requests: int) -> None:
+        """Begin with a limit that an earlier process learned."""
+        for state in self._taught():
+            state.recall(requests)
+
+    def suspect(self, requests: int) -> None:
+        """Begin with a limit that one refusal told an earlier process."""
+        for state in self._taught():
+            state.lesson.suspect(requests)
+
+    def learned(self) -> int | None:
+        """Return the smallest limit that refusals taught, `None` while there is none."""
+        return min((state.lesson.learned for state in self._taught() if state.lesson.learned is not None), default=None)
+
+    def forgot(self) -> bool:
+        """Tell whether a limit that was learned or suspected proved too small."""
+        return any(state.lesson.forgotten for state in self._taught())
+
+    def _taught(self) -> list[_FixedState | _SilenceState]:
+        return [state for state in self._states if isinstance(state, _FixedState | _SilenceState)]
+
+    def others_noticed(self) -> bool:
+        """Tell whether refusals were noticed that only somebody else's requests explain."""
+        return self._others_noticed or any(isinstance(state, _SilenceState) and state.others.noticed for state in self._states)
 
     def restrict(self, now: float, limiter: Limiter) -> None:
         """Add a limiter that was learned from a refusal; what is in flight counts in it."""

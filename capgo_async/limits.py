@@ -42,19 +42,27 @@ class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` in `window` seconds counted from the first one, then from anew (contract B2)."""
+    """At most `requests` in `window` seconds counted from the first one, then from anew (contract B2).
+
+    With `eager` that is what passes at least: more is sent until a refusal tells how much passes.
+    """
 
     requests: int
     window: float = 60.0
     margin: float | None = None
+    eager: bool = False
 
 
 class SilenceWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` until `window` seconds pass without any: the server's limit of an API key (contract B2, fact 1)."""
+    """At most `requests` until `window` seconds pass without any: the server's limit of an API key (contract B2, fact 1).
+
+    With `eager` that is what passes at least, as for a `FixedWindow`.
+    """
 
     requests: int
     window: float = 60.0
     margin: float | None = None
+    eager: bool = False
 
 
 Limiter = SlidingWindow | FixedWindow | SilenceWindow
@@ -84,12 +92,25 @@ def device_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
     )
 
 
+def eager_limits() -> tuple[Limit, ...]:
+    """Return the models of a server that loses counts (contract B2, fact 3): its limits of key and app are lower bounds.
+
+    The limits of one device stay as they are: a second set of the same link is never worth a refusal.
+    """
+    loose = {ScopeKind.KEY, ScopeKind.APP_ADDRESS}
+    return tuple(
+        Limit(limit.scope, msgspec.structs.replace(limit.limiter, eager=True)) if limit.scope in loose else limit
+        for limit in server_limits()
+    )
+
+
 def parse_rate(text: str) -> tuple[Limit, ...]:
     """Return the limits that a rate such as `standard`, `120/min` or `5/s` stands for; raise `ValueError` for others."""
     presets: dict[str, Callable[[], tuple[Limit, ...]]] = {
         "off": tuple,
         "auto": server_limits,
         "server": server_limits,
+        "eager": eager_limits,
         "standard": lambda: _steady(100, 60.0),
         "enterprise": lambda: _steady(1000, 60.0),
     }
@@ -98,7 +119,7 @@ def parse_rate(text: str) -> tuple[Limit, ...]:
     number, _, unit = text.partition("/")
     window = {"min": 60.0, "s": 1.0}.get(unit)
     if window is None or not number.isascii() or not number.isdigit() or int(number) < 1:
-        message = f"rate {text!r} is none of auto, standard, enterprise, server, off, N/min, N/s"
+        message = f"rate {text!r} is none of auto, eager, standard, enterprise, server, off, N/min, N/s"
         raise ValueError(message)
     return _steady(int(number), window)
 

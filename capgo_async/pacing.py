@@ -14,8 +14,10 @@ import anyio
 import msgspec
 
 from .budget import Budget
+from .congestion import Congestion
 from .errors import ApiError, CapgoError
 from .gates import Fate, Gate
+from .known import KnownLimit
 from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow
 
 _EDGE_LIMITER = SlidingWindow(requests=100)
@@ -67,12 +69,14 @@ class Pacer:
     """Keep all requests below all limits.
 
     `limits` are the models; with `adaptive` an unexpected refusal teaches a smaller one. `concurrency` is the number of
-    requests in flight at most. A key's first request goes alone, so that a wrong key costs one (contract A2). While there is a
-    `budget`, nothing leaves beyond it: whoever asks then gets its `SafetyStop`.
+    requests in flight at most, fewer while the server is in trouble: `congestion` says how many. A key's first request goes
+    alone, so that a wrong key costs one (contract A2). While there is a `budget`, nothing leaves beyond it: whoever asks then
+    gets its `SafetyStop`.
     """
 
     def __init__(self, limits: Iterable[Limit] = (), *, concurrency: int = 16, adaptive: bool = False) -> None:
         self.concurrency = concurrency
+        self.congestion = Congestion(concurrency)
         self.adaptive = adaptive
         self.limits = tuple(limits)
         self.budget: Budget | None = None
@@ -80,6 +84,7 @@ class Pacer:
         for limit in self.limits:
             self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
         self._gates: dict[Scope, Gate] = {}
+        self._recalled: dict[Scope, KnownLimit] = {}
         self._targets: OrderedDict[Scope, Gate] = OrderedDict()
         self._refused_keys: dict[Scope, ApiError] = {}
         self._queue: deque[_Ticket] = deque()
@@ -117,9 +122,18 @@ class Pacer:
             permit.budget.give_back()
         for gate in permit.gates:
             gate.answered(now, fate)
+        if fate is not Fate.PASSED or not self.congestion.calm:
+            self._feel(permit, fate, now)
         if self._queue:
             self._dispatch(now)
         return now
+
+    def _feel(self, permit: Permit, fate: Fate, now: float) -> None:
+        """Take an answer for what it tells of the server's state."""
+        if fate is Fate.PASSED:
+            self.congestion.passed(permit.at)
+        elif fate is Fate.FAILED or fate is Fate.LOST:
+            self.congestion.failed(permit.at, now)
 
     def prove(self, scope: Scope) -> None:
         """Let a key's requests go together: the server accepted it."""
@@ -166,6 +180,33 @@ class Pacer:
             if entry.scope[0] in self._models:
                 self._gate(entry.scope).seed(entry.used, now - entry.age)
 
+    def recall(self, limits: Iterable[KnownLimit], key: Scope) -> None:
+        """Begin with what earlier processes learned; those of the key's kind are of `key` alone.
+
+        Only an adaptive pacer does, and it goes on learning: what proves too small is forgotten.
+        """
+        if not self.adaptive:
+            return
+        self._recalled |= {key if limit.scope is ScopeKind.KEY else (limit.scope,): limit for limit in limits}
+        for scope, gate in self._gates.items():
+            self._remind(scope, gate)
+
+    def lessons(self, key: Scope) -> dict[ScopeKind, int | None]:
+        """Return the smallest limit of each kind that refusals taught, `None` where a known one proved too small."""
+        found: dict[ScopeKind, int | None] = {}
+        for scope, gate in self._gates.items():
+            kind, learned = ScopeKind(scope[0]), gate.learned()
+            if (learned is None and not gate.forgot()) or (kind is ScopeKind.KEY and scope != key):
+                continue
+            before = found.get(kind)
+            found[kind] = before if learned is None else min(learned, before or learned)
+        return found
+
+    def others_noticed(self, key: Scope | None = None) -> bool:
+        """Tell whether somebody else was noticed to use `key`, or any key without one, and was given way to."""
+        gates = self._gates.items()
+        return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
+
     def limits_of(self, scope: Scope) -> tuple[int, ...]:
         """Return the requests that each limiter of `scope` allows now, learned ones included."""
         return self._gate(scope).limits()
@@ -181,9 +222,15 @@ class Pacer:
         gate = self._gates.get(scope)
         if gate is None:
             gate = self._gates[scope] = Gate(self._models.get(kind, ()), alone=kind == ScopeKind.KEY)
+            self._remind(scope, gate)
             if kind == ScopeKind.KEY:
                 self._only_key = scope if self._only_key is None else ()
         return gate
+
+    def _remind(self, scope: Scope, gate: Gate) -> None:
+        known = self._recalled.get(scope) or self._recalled.get(scope[:1])
+        if known is not None:
+            (gate.recall if known.certain else gate.suspect)(known.requests)
 
     def _target_gate(self, scope: Scope) -> Gate:
         gate = self._targets.get(scope)
@@ -211,7 +258,7 @@ class Pacer:
         return kind == ScopeKind.KEY or kind in self._models or scope in self._gates or scope in self._targets
 
     def _earliest(self, gates: list[Gate], now: float) -> float:
-        at = now if self._in_flight < self.concurrency else math.inf
+        at = now if self._in_flight < self.congestion.limit else math.inf
         for gate in gates:
             at = max(at, gate.earliest(now))
         return at
@@ -270,7 +317,7 @@ class Pacer:
         """Grant what may go now, in the order of asking; who is held back by a scope holds back those behind in that scope."""
         held: set[Scope] = set()
         waiting: deque[_Ticket] = deque()
-        while self._queue and self._in_flight < self.concurrency and not self._spent:
+        while self._queue and self._in_flight < self.congestion.limit and not self._spent:
             ticket = self._queue.popleft()
             at = self._line_up(ticket.scopes, held, now)
             if at <= now:

@@ -57,7 +57,11 @@ def raw_responses() -> Iterator[list[Response]]:
 
 
 class Attempt(NamedTuple):
-    """What one attempt did: for logs and measurements. `status` is `None` when no answer came; `seconds` is without pacing."""
+    """What one attempt did: for logs and measurements.
+
+    `status` is `None` when no answer came; `seconds` is without pacing; `allowed` is how many requests may be in flight after
+    it, fewer than the client's `concurrency` while the server is in trouble.
+    """
 
     operation: str
     method: str
@@ -67,6 +71,7 @@ class Attempt(NamedTuple):
     status: int | None
     error: str | None
     seconds: float
+    allowed: int = 0
 
 
 class RetryPolicy(NamedTuple):
@@ -278,7 +283,7 @@ class Requester:
         effort.attempts += 1
         self.counters.requests += 1
         self.counters.retries += effort.attempts > 1
-        fate, status, failure = Fate.LOST, None, None
+        fate, status, failure = Fate.ABANDONED, None, None
         try:
             response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
             status = response.status
@@ -337,6 +342,7 @@ class Requester:
                 status=status,
                 error=type(failure).__name__ if failure else None,
                 seconds=seconds,
+                allowed=self.pacer.congestion.limit,
             )
         )
 
@@ -346,6 +352,8 @@ def _fate_of(error: CapgoError, fate: Fate) -> Fate:
         return Fate.UNSENT
     if isinstance(error, RateLimited):
         return Fate.REFUSED
+    if isinstance(error, ServerError):
+        return Fate.FAILED
     return Fate.LOST if isinstance(error, TransportError) else fate
 
 

@@ -10,6 +10,9 @@ import aioresponses.core
 import pytest
 from hypothesis import settings
 
+os.environ["CAPGO_CACHE"] = ""
+"""What commands learn of sandboxes is nothing to keep on the machine that runs the tests."""
+
 settings.register_profile("without a clock", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "without a clock"))

@@ -15,10 +15,12 @@ from ..bulk.running.stopping import read_share
 from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
+from ..known import Latencies
 from ..ring import Caller, KeyRing
 from .group import Group
 from .moments import read_duration
 from .profiles import Profile, path_of_profiles, read_profile, read_protected
+from .remembering import RememberingClient, hearing, memory
 from .speech import Speech
 
 AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.example.app.", show_default=False)]
@@ -80,7 +82,7 @@ class Connection(Output, frozen=True, kw_only=True):
     ] = None
     rate: Annotated[
         str | None,
-        Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s; auto unless given."),
+        Option("--rate", metavar="RATE", help="auto|eager|standard|enterprise|server|off|N/min|N/s; auto unless given."),
     ] = None
     concurrency: Annotated[
         int | None, Option("--concurrency", metavar="N", help="Requests in flight at most; 16 unless given.")
@@ -110,9 +112,10 @@ class Connection(Output, frozen=True, kw_only=True):
         return Speech(json=self.json, quiet=self.quiet, secrets=secrets)
 
     def client(self) -> CapgoClient:
-        """Return a client of these options; raises `ConfigurationError`."""
+        """Return a client of these options, which begins with what earlier commands learned; raises `ConfigurationError`."""
         profile = self._profile()
-        return CapgoClient(
+        latencies = Latencies()
+        client = RememberingClient(
             api_key=self._key(profile),
             base_url=self.base_url or profile.base_url,
             rate=self.rate or profile.rate or "auto",
@@ -123,7 +126,10 @@ class Connection(Output, frozen=True, kw_only=True):
             dialect=self.dialect or profile.dialect or "auto",
             allow_plain_http=self.allow_plain_http,
             trust_env=True,
+            on_attempt=hearing(latencies),
         )
+        client.remember(memory(), latencies)
+        return client
 
     def caller(self, client: CapgoClient) -> Caller:
         """Return `client`, or the ring around it where the profile has keys of organizations or apps."""

@@ -9,7 +9,22 @@ import typer
 from typer.core import TyperGroup
 
 from ..version import __version__
-from . import api_keys, apps, bundles, channels, demo, devices, export, jobs, members, orgs, sandbox, stats
+from . import (
+    api_keys,
+    apps,
+    bundles,
+    calibrate,
+    channels,
+    demo,
+    devices,
+    export,
+    jobs,
+    limits,
+    members,
+    orgs,
+    sandbox,
+    stats,
+)
 from .speech import without
 
 
@@ -84,3 +99,5 @@ program.add_typer(orgs.commands)
 program.add_typer(stats.commands)
 sandbox.register(program)
 demo.register(program)
+calibrate.register(program)
+limits.register(program)

@@ -64,10 +64,12 @@ class Follower:
             return
         if is_terminal(sys.stderr):
             await self._draw()
-        said, times = (0, 0, ""), 0
+        said: tuple[object, ...] = (0, 0, "")
+        times = 0
         while True:
             await anyio.sleep(_LINE_SECONDS)
-            found = (self.settled, self.failed, self._rest()[1] if self._job.baking_until is None else "bake")
+            resting = self._rest()[1] if self._job.baking_until is None else "bake"
+            found = (self.settled, self.failed, resting, *self._relieved(), *self._shared())
             times += 1
             if found != said or times >= _LINES_ALIKE:
                 said, times = found, 0
@@ -92,15 +94,16 @@ class Follower:
         elapsed = now - self._started
         rate = self.settled / elapsed if elapsed > 0 else 0.0
         seconds, limit = self._rest()
+        troubles = (self._failures(), *self._relieved(), *self._shared())
         if self._job.baking_until is not None:
-            return self._failures(), f"baking until {self._job.baking_until.astimezone():%H:%M:%S}", self._left(now)
+            return *troubles, f"baking until {self._job.baking_until.astimezone():%H:%M:%S}", self._left(now)
         if limit:
-            return self._failures(), _until(seconds, limit), self._left(now), *self._parked()
+            return *troubles, _until(seconds, limit), self._left(now), *self._parked()
         if now - self._latest >= _LONG:
-            return self._failures(), *(self._parked() or ("waiting for answers",))
+            return *troubles, *(self._parked() or ("waiting for answers",))
         if not rate:
-            return (self._failures(),)
-        return self._failures(), f"{rate:,.0f}/s", self._left(now), *self._parked()
+            return troubles
+        return *troubles, f"{rate:,.0f}/s", self._left(now), *self._parked()
 
     def _left(self, now: float) -> str:
         """Say how long it still takes and when that is over; it is foreseen anew once in a while."""
@@ -117,6 +120,15 @@ class Follower:
 
     def _failures(self) -> str:
         return f"{self.failed:,} failed"
+
+    def _relieved(self) -> tuple[str, ...]:
+        congestion = self._client.pacer.congestion
+        if congestion.limit == congestion.most:
+            return ()
+        return (f"{congestion.limit:,} in flight at most: the server is in trouble",)
+
+    def _shared(self) -> tuple[str, ...]:
+        return ("somebody else uses the API key",) if self._client.pacer.others_noticed() else ()
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked

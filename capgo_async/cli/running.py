@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+import msgspec
+
 from ..bulk import Job, Report, Which
 from ..bulk.report import ExitCode, counted
 from ..errors import ConfigurationError, DiskFull, JobError, SafetyStop
@@ -28,6 +30,12 @@ class Manner(NamedTuple):
 
 _FRESH: Final = timedelta(minutes=10)
 """A plan that is younger is taken for what it says."""
+
+
+_OTHERS: Final = (
+    "somebody else uses the API key: it was refused although this run had been silent for a minute, so smaller bursts and"
+    " longer rests left room; an API key of its own for each user ends that"
+)
 
 
 class Terms(NamedTuple):
@@ -68,6 +76,8 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
 
 
 def _tell(job: Job, report: Report, terms: Terms) -> int:
+    if terms.client.pacer.others_noticed():
+        report = msgspec.structs.replace(report, warnings=(*report.warnings, _OTHERS))
     code = print_report(report, terms.invocation.speech)
     if report.pending:
         terms.invocation.speech.say(resume_line(job.path, terms.connection))

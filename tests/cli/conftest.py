@@ -18,11 +18,12 @@ def server() -> Iterator[Served]:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty directory, with nothing of Capgo in the environment."""
     monkeypatch.chdir(tmp_path)
     for name in ("CAPGO_API_KEY", "CAPGO_BASE_URL", "CAPGO_DEBUG"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CAPGO_CACHE", str(tmp_path_factory.mktemp("cache") / "capgo-async" / "known.json"))
     return tmp_path
 
 

@@ -116,4 +116,4 @@ def environment(server: Served | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CAPGO_")}
     root = str(Path(__file__).parent.parent.parent)
     paths = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
-    return {**kept, "PYTHONPATH": paths, **(server.environment if server else {})}
+    return {**kept, "CAPGO_CACHE": "", "PYTHONPATH": paths, **(server.environment if server else {})}

@@ -27,6 +27,7 @@ from capgo_async.cli.progress import Follower
 from capgo_async.cli.rejections import Rejections
 from capgo_async.cli.speech import Speech
 from capgo_async.limits import ScopeKind
+from capgo_async.pacing import Pacer
 from capgo_async.sandbox import Settings
 from capgo_async.sandbox.seeding import device_id
 
@@ -318,6 +319,47 @@ async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Pat
     monkeypatch.setattr(Job, "parked", property(lambda _job: 7))
     (line,) = await followed(server, here, monkeypatch, rest)
     assert re.search(rf"\(limit of {APP}\), [\d:]+ left, ends [\d:]+, 7 waiting for the limits of their devices", line)
+
+
+async def test_a_server_in_trouble_is_told_of_with_what_is_done_about_it(
+    server: Served, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_follower: Follower, client: CapgoClient) -> Iterator[None]:
+        yield
+        for _ in range(4):
+            client.pacer.congestion.failed(0.0, 0.0)
+        for _ in range(5):
+            yield
+
+    said = await followed(server, here, monkeypatch, fail)
+    assert not any("in flight at most" in line for line in said[:-1])
+    assert "8 in flight at most: the server is in trouble" in said[-1]
+
+
+async def test_somebody_else_with_the_same_key_is_told_of(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meet(_follower: Follower, _client: CapgoClient) -> Iterator[None]:
+        yield
+        monkeypatch.setattr(Pacer, "others_noticed", lambda *_: True)
+        for _ in range(5):
+            yield
+
+    said = await followed(server, here, monkeypatch, meet)
+    assert "somebody else uses the API key" in said[-1]
+    assert not any("somebody else" in line for line in said[:-1])
+
+
+def test_the_report_says_that_somebody_else_uses_the_key_and_limits_remembers_it(
+    capgo: Command, unaimed: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv_of(here / "devices.csv")
+    assert "somebody else" not in capgo(*RELINK, "--yes", "--job", "one.capgo-job").stdout
+    assert "others" not in unaimed("limits").stdout
+    monkeypatch.setattr(Pacer, "others_noticed", lambda *_: True)
+    result = capgo(*RELINK, "--yes", "--job", "two.capgo-job")
+    assert result.exit_code == 0
+    assert "note: somebody else uses the API key" in result.stdout
+    assert "an API key of its own for each user ends that" in result.stdout
+    assert "none learned, used by others, too" in unaimed("limits").stdout
 
 
 def test_the_lock_of_a_finished_job_stays(capgo: Command, here: Path) -> None:

@@ -199,7 +199,7 @@ def test_refusals_at_different_numbers_are_somebody_elses_traffic(model: Limiter
 def test_a_probe_that_is_refused_teaches_nothing_however_often(model: Limiter) -> None:
     gate = Gate((model,))
     for number in range(10):
-        later = 100.0 * number
+        later = 700.0 * number
         assert gate.earliest(later) <= later
         refuse(gate, later)
     assert gate.limits() == (100,)

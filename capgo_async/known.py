@@ -1,0 +1,120 @@
+"""What was learned of a host and a key, as a value that outlives the client that learned it."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from .limits import ScopeKind
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+LASTING: Final = timedelta(days=7)
+"""What refusals taught is forgotten after so long: servers are set up anew."""
+_ENOUGH: Final = 20
+"""Answers that an estimate takes before it replaces another."""
+_MOST_SAMPLES: Final = 1024
+
+
+class KnownLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """So many `requests` passed before a refusal; `certain` once two periods ended there, which chance does not do."""
+
+    scope: ScopeKind
+    requests: Annotated[int, Meta(ge=1)]
+    learned_at: Moment
+    certain: bool = True
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds from departure to answer, of so many `answers`: half took no longer than `median`, 19 of 20 than `high`."""
+
+    median: float
+    high: float
+    answers: int
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one host and one key; `None` where nobody knows.
+
+    `page` is the largest page of devices that was seen to keep `channel` (contract C7); `others_noticed_at` is when somebody
+    else was last noticed to use the key.
+    """
+
+    server_version: str | None = None
+    latency: Latency | None = None
+    page: Annotated[int, Meta(ge=1)] | None = None
+    limits: tuple[KnownLimit, ...] = ()
+    others_noticed_at: Moment | None = None
+    updated_at: Moment | None = None
+
+
+class Latencies:
+    """Estimate how long answers take from evenly spread samples, however many there are."""
+
+    def __init__(self) -> None:
+        self._samples: list[float] = []
+        self._answers = 0
+        self._every = 1
+
+    def note(self, seconds: float) -> None:
+        """Take one answer."""
+        self._answers += 1
+        if self._answers % self._every:
+            return
+        self._samples.append(seconds)
+        if len(self._samples) >= _MOST_SAMPLES:
+            del self._samples[::2]
+            self._every *= 2
+
+    def estimate(self) -> Latency | None:
+        """Return what the samples say, `None` without any."""
+        if not self._samples:
+            return None
+        ranked = sorted(self._samples)
+        return Latency(median=ranked[len(ranked) // 2], high=ranked[len(ranked) * 19 // 20], answers=self._answers)
+
+
+def lasting(known: Known, now: datetime) -> Known:
+    """Return `known` without what refusals taught too long ago."""
+    noticed = known.others_noticed_at
+    return msgspec.structs.replace(
+        known,
+        limits=tuple(limit for limit in known.limits if now - limit.learned_at < LASTING),
+        others_noticed_at=noticed if noticed is not None and now - noticed < LASTING else None,
+    )
+
+
+def with_lessons(known: Known, lessons: Mapping[ScopeKind, int | None], now: datetime) -> Known:
+    """Return `known` with the limits that a pacer teaches now; `None` stands for one that proved too small."""
+    limits = {limit.scope: limit for limit in known.limits}
+    for scope, requests in lessons.items():
+        before = limits.pop(scope, None)
+        if requests is None:
+            continue
+        same = before is not None and before.certain and before.requests == requests
+        learned_at = before.learned_at if before is not None and same else now
+        limits[scope] = KnownLimit(scope=scope, requests=requests, learned_at=learned_at)
+    return msgspec.structs.replace(known, limits=tuple(limits.values()))
+
+
+def with_refusal(known: Known, scope: ScopeKind, passed: int, now: datetime) -> Known:
+    """Return `known` with what one refusal after `passed` requests says of a limit: it is certain when it came before, too.
+
+    A refusal of the first request says nothing, and what is certain stays so.
+    """
+    limits = {limit.scope: limit for limit in known.limits}
+    before = limits.get(scope)
+    if not passed or (before is not None and before.certain):
+        return known
+    certain = before is not None and before.requests == passed
+    limits[scope] = KnownLimit(scope=scope, requests=passed, learned_at=now, certain=certain)
+    return msgspec.structs.replace(known, limits=tuple(limits.values()))
+
+
+def with_latency(known: Known, latency: Latency | None) -> Known:
+    """Return `known` with a new estimate, if it rests on enough answers or nothing was known."""
+    if latency is None or (known.latency is not None and latency.answers < _ENOUGH):
+        return known
+    return msgspec.structs.replace(known, latency=latency)

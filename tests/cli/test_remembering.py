@@ -1,0 +1,192 @@
+"""What commands learn and keep, `limits` and `calibrate`."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.served import APP, KEY, Served, csv_of, served
+from typer.testing import Result
+
+from capgo_async import CapgoClient
+from capgo_async.cli.remembering import Memory
+from capgo_async.known import Known
+from capgo_async.sandbox import Settings, thresholds
+
+Command = Callable[..., Result]
+RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--yes")
+
+
+@pytest.fixture
+def cache() -> Path:
+    return Path(os.environ["CAPGO_CACHE"])
+
+
+@pytest.fixture
+def few() -> Iterator[Served]:
+    with served(Settings(limits=thresholds("server", {"RATE_LIMIT_API_KEY": 61})), devices=400) as found:
+        yield found
+
+
+def kept(unaimed: Command) -> list[dict[str, Any]]:
+    result = unaimed("limits", "--json")
+    assert result.exit_code == 0
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_run_leaves_what_it_learned_and_no_key(
+    server: Served, capgo: Command, unaimed: Command, here: Path, cache: Path
+) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK).exit_code == 0
+    (record,) = kept(unaimed)
+    assert record["base_url"] == server.base_url
+    assert len(record["key"]) == 8
+    assert record["known"]["server_version"] == "12.201.7"
+    latency = record["known"]["latency"]
+    assert 0 <= latency["median"] <= latency["high"]
+    assert latency["answers"] == sum(1 for line in server.sandbox.log if line.status == 200)
+    content = cache.read_text()
+    assert KEY not in content
+    assert content.count(server.base_url) == 1
+    assert cache.stat().st_mode & 0o077 == 0
+
+
+def test_commands_go_on_with_one_record_and_other_keys_have_their_own(
+    server: Served, capgo: Command, unaimed: Command, here: Path
+) -> None:
+    csv_of(here / "devices.csv")
+    capgo(*RELINK)
+    many = kept(unaimed)[0]["known"]["latency"]["answers"]
+    capgo("apps", "list")
+    (record,) = kept(unaimed)
+    assert record["known"]["latency"]["answers"] == many, "one answer replaces no estimate of many"
+    other = "11111111-2222-4333-8444-555555555555"
+    assert unaimed("apps", "list", "--api-key", other, "--base-url", server.base_url).exit_code == 5
+    assert len(kept(unaimed)) == 1, "a refused key learned nothing"
+    server.sandbox.world.add_key(other, user_id="u")
+    unaimed("apps", "list", "--api-key", other, "--base-url", server.base_url)
+    assert len({record["key"] for record in kept(unaimed)}) == 2
+
+
+def test_limits_shows_a_line_for_each_and_forgets(capgo: Command, unaimed: Command, server: Served) -> None:
+    capgo("apps", "list")
+    shown = unaimed("limits")
+    assert shown.stdout.splitlines()[0].split("\t") == ["server", "key", "version", "latency", "page", "limits", "age"]
+    assert f"{server.base_url}\t" in shown.stdout
+    assert "none learned\t0 min" in shown.stdout
+    assert unaimed("limits", "--forget").stdout == "forgot 1 record\n"
+    assert kept(unaimed) == []
+    assert unaimed("limits", "--forget", "--json").stdout == '{"forgotten":0}\n'
+
+
+def record_with(**limit: object) -> bytes:
+    known = {"limits": [{"scope": "key", **limit}]}
+    return json.dumps({"format": 1, "salt": "00", "records": [{"base_url": "u", "key": "k", "known": known}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"format":2,"salt":"00","records":[]}',
+        b'{"format":1,"salt":"xyz","records":[]}',
+        b'{"format":1,"salt":"","records":[]}',
+        b'{"format":1,"salt":"00","records":[{"base_url":1}]}',
+        record_with(requests=0, learned_at="2026-07-20T10:00:00Z"),
+        record_with(requests=9, learned_at="2026-07-20T10:00:00"),
+    ],
+)
+def test_a_foreign_file_is_left_alone_with_a_note(capgo: Command, unaimed: Command, cache: Path, content: bytes) -> None:
+    cache.parent.mkdir()
+    cache.write_bytes(content)
+    result = capgo("apps", "list")
+    assert result.exit_code == 0
+    assert result.stderr.count("does not hold what this program learned") == 1
+    assert cache.read_bytes() == content
+    assert unaimed("limits", "--forget").exit_code == 0
+    assert not cache.exists()
+    assert capgo("apps", "list").stderr == ""
+
+
+def test_a_file_that_cannot_be_read_or_written_costs_a_note(capgo: Command, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    result = capgo("apps", "list")
+    assert (result.exit_code, "cannot be read" in result.stderr) == (0, True)
+    assert capgo("apps", "list", "--quiet").stderr == ""
+    cache.rmdir()
+    cache.parent.rmdir()
+    cache.parent.write_text("a file where a directory should be")
+    result = capgo("apps", "list")
+    assert (result.exit_code, "not kept" in result.stderr or "cannot be read" in result.stderr) == (0, True)
+
+
+def test_nothing_is_kept_where_the_variable_is_empty(capgo: Command, unaimed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPGO_CACHE", "")
+    assert capgo("apps", "list").exit_code == 0
+    assert kept(unaimed) == []
+
+
+def test_only_so_many_records_are_kept_those_that_were_used_last(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "known.json")
+    for number in range(105):
+        memory.keep(CapgoClient(api_key="k" * 8, base_url=f"http://127.0.0.1:{1000 + number}"), Known(page=number + 1))
+    assert [record.known.page for record in memory.records()] == list(range(105, 5, -1))
+
+
+def test_calibrate_finds_out_and_limits_shows_it(server: Served, capgo: Command, unaimed: Command) -> None:
+    result = capgo("calibrate", "--budget", "20")
+    assert result.exit_code == 0
+    assert server.requests() == 20
+    assert {line.method for line in server.sandbox.log} == {"GET"}
+    assert f"server    {server.base_url}, 12.201.7" in result.stdout
+    assert "none below 20 requests" in result.stdout
+    assert "limits above 20 requests are learned in runs only" in result.stdout
+    assert kept(unaimed)[0]["known"]["latency"]["answers"] == 20
+
+
+def test_calibrate_speaks_json(capgo: Command) -> None:
+    with served(devices=120) as server:
+        environment = ("--base-url", server.base_url)
+        document = json.loads(capgo("calibrate", APP, "--json", *environment).stdout)
+    assert document["page"] == 120
+    assert document["app_id"] == APP
+    assert document["requests"] == 150
+    assert document["refused"] is None
+    assert document["latency"]["answers"] == 150
+
+
+def test_calibrate_stops_at_the_keys_limit_says_that_it_rests_and_the_next_one_makes_it_certain(
+    few: Served, unaimed: Command
+) -> None:
+    aim = ("--api-key", KEY, "--base-url", few.base_url)
+    result = unaimed("calibrate", *aim)
+    assert result.exit_code == 0
+    assert "refused after 60 requests by the limit of the API key" in result.stdout
+    assert "send nothing with it for 61 s" in result.stdout
+    assert few.requests() == 61
+    assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [False]
+    assert "key 60?" in unaimed("limits").stdout
+    few.sandbox.limiters = type(few.sandbox.limiters)(few.sandbox.settings.limits)
+    unaimed("calibrate", *aim)
+    assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [True]
+    assert "key 60\t" in unaimed("limits").stdout
+    assert "nothing passed" in unaimed("calibrate", *aim).stdout
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "1001", "many"])
+def test_calibrate_refuses_a_budget_that_means_nothing(server: Served, capgo: Command, budget: str) -> None:
+    assert capgo("calibrate", "--budget", budget).exit_code == 2
+    assert server.requests() == 0
+
+
+def test_calibrate_with_a_wrong_key_ends_with_5(server: Served, unaimed: Command) -> None:
+    result = unaimed("calibrate", "--api-key", "11111111-2222-4333-8444-555555555555", "--base-url", server.base_url)
+    assert result.exit_code == 5
+    assert server.requests() == 1
+    assert kept(unaimed) == []
