@@ -23,7 +23,7 @@ from .operations import FormerState
 from .plan import Plan
 from .planning.drafting import Hear, Options, draw_up
 from .planning.drifting import Drift, find_drift
-from .planning.facts import check, elsewhere_than, facts_of, of_another
+from .planning.facts import check, elsewhere_than, facts_of, facts_of_draft, observed_at, of_another
 from .planning.sources import Source
 from .planning.undoing import Undoing
 from .report import Report
@@ -83,8 +83,9 @@ class Job:
             try:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
-                remarks = await draw_up(staging, source, client, options, on_rejected)
-                facts = {**facts_of(source, client, options, salt), "remarks": list(remarks)}
+                draft = await draw_up(staging, source, client, options, on_rejected)
+                facts = facts_of(source, client, options, salt)
+                facts |= facts_of_draft(draft, facts)
                 await staging.finish(facts, meter(), options.waves)
                 give_name(building, path)
             except DiskFull as error:
@@ -131,6 +132,11 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """Return what was written down when the job was made: source, base URL, options, time."""
         return dict(self._facts)
+
+    @property
+    def observed_at(self) -> datetime:
+        """Return when the oldest look was taken that the plan rests on: when it was made, or an inventory before."""
+        return observed_at(self._facts)
 
     async def run(  # noqa: PLR0913 - how it is run, keyword only
         self,

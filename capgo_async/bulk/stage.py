@@ -1,13 +1,13 @@
 """Where rows stand while they are compared with each other and with what the server shows, as planning sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from .operations import Change, FormerState, Operation, Row
 
 
 class Pair(NamedTuple):
-    """One app and one change that rows ask for, how many they are, and the first line that does.
+    """One app and one change that rows ask for, and how many they are.
 
     `expecting`: some of them are only for targets that are as another operation left them.
     """
@@ -15,7 +15,6 @@ class Pair(NamedTuple):
     app_id: str
     change: Change
     rows: int
-    first_line: int
     expecting: bool
 
 
@@ -44,6 +43,18 @@ class Moved(NamedTuple):
     channel: str
     goal: str
     devices: int
+
+
+class Known(NamedTuple):
+    """What an inventory that is on disk knows of an app: since when, how many devices, and whether these are surely all.
+
+    `began_at` is in UTC, ISO 8601; `caveats` say what its answers could not prove.
+    """
+
+    began_at: str
+    devices: int
+    held: bool
+    caveats: tuple[str, ...]
 
 
 class Stage(Protocol):
@@ -75,6 +86,14 @@ class Stage(Protocol):
 
     async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
         """Note how far a listing went."""
+        ...
+
+    async def know(self, inventory: str, base_url: str) -> Mapping[str, Known]:
+        """Have an inventory on disk at hand."""
+        ...
+
+    async def use_known(self, app_id: str, *, complete: bool) -> None:
+        """Compare the rows of an app with it."""
         ...
 
     async def compare_with_inventory(self) -> None:

@@ -1,7 +1,8 @@
 """Building a job file: rows are staged, compared with each other and with the inventory, and then planned, all in SQL."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -9,10 +10,11 @@ from typing import Self
 import msgspec
 
 from ..database import Database, Mode
+from ..inventory.exported import devices_exported
 from ..kinds import KINDS
 from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
-from ..stage import Finding, Moved, Pair, Staged
-from . import schema
+from ..stage import Finding, Known, Moved, Pair, Staged
+from . import schema, staged
 from .records import Measures, begin_run, end_run, write_facts
 
 
@@ -26,6 +28,7 @@ class Staging:
         self._database = database
         self._apps: dict[str, int] = {}
         self._changes: dict[Change, int] = {}
+        self._knows = False
 
     @classmethod
     async def create(cls, path: Path) -> Self:
@@ -35,6 +38,7 @@ class Staging:
             await database.configure(
                 "PRAGMA journal_mode = OFF",
                 "PRAGMA synchronous = OFF",
+                "PRAGMA temp.journal_mode = OFF",
                 f"PRAGMA application_id = {schema.APPLICATION_ID}",
                 f"PRAGMA user_version = {schema.FORMAT}",
             )
@@ -72,13 +76,27 @@ class Staging:
 
     async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
         """Note how far the listing of an app went."""
-        await self._database.run(
-            _execute_with, "INSERT INTO scans VALUES (?, ?, ?)", (self._apps[app_id], complete, saw_override)
-        )
+        statement = "INSERT INTO scans (app, complete, saw_override) VALUES (?, ?, ?)"
+        await self._database.run(_execute_with, statement, (self._apps[app_id], complete, saw_override))
+
+    async def know(self, inventory: str, base_url: str) -> Mapping[str, Known]:
+        """Have an inventory of devices that is on disk at hand, and return what it knows of which app.
+
+        Raises `InputError` for a file that is none, or that is of another server.
+        """
+        path = Path(inventory)
+        found = await devices_exported(path, base_url)
+        await self._database.attach(path, "known")
+        self._knows = True
+        return {app.app_id: Known(app.began_at, app.rows, app.held, app.caveats) for app in found}
+
+    async def use_known(self, app_id: str, *, complete: bool) -> None:
+        """Compare the rows of an app with the inventory that is known."""
+        await self._database.run(_execute_with, staged.SCAN_OF_KNOWN, (app_id, complete))
 
     async def compare_with_inventory(self) -> None:
         """Skip what the inventory shows to be so already, and what others have changed since it was to be."""
-        await self._database.run(_execute, *schema.ALREADY, *schema.RENEWALS, *schema.CHANGED_SINCE)
+        await self._database.run(_compare_with_inventory, knows=self._knows)
 
     async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
         """Return up to `most` rows of an app behind the line `after` that are still to be planned."""
@@ -90,15 +108,15 @@ class Staging:
 
     async def moved_together(self, most: int) -> list[Moved]:
         """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
-        return await self._database.run(_moved_together, most)
+        return await self._database.run(_moved_together, most, knows=self._knows)
 
     async def unknown(self) -> int:
         """Return how many staged devices a complete listing did not show."""
-        return await self._database.run(_count, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")
+        return await self._database.run(_count, f"SELECT count(*) FROM staged WHERE {staged.UNKNOWN}")
 
     async def skip_unknown(self) -> None:
         """Skip the devices that a complete listing did not show."""
-        statement = f"UPDATE staged SET fate = 'skipped', reason = 'not in the inventory' WHERE {schema.UNKNOWN}"
+        statement = f"UPDATE staged SET fate = 'skipped', reason = 'not in the inventory' WHERE {staged.UNKNOWN}"
         await self._database.run(_execute, statement)
 
     async def rejected(self, after: int, most: int) -> list[tuple[int, str]]:
@@ -107,9 +125,10 @@ class Staging:
 
     async def finish(self, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction] = ()) -> None:
         """Plan what is left, in `waves`, write the job's `facts` and what planning it took, and close the file, durable."""
-        await self._database.run(_finish, facts, measures, waves)
+        listed = (staged.LISTED, staged.LISTED_KNOWN) if self._knows else (staged.LISTED,)
+        await self._database.run(_finish, facts, measures, waves, listed)
         # Durable, and in the mode in which it will be run.
-        await self._database.configure("VACUUM", "PRAGMA synchronous = FULL", "PRAGMA journal_mode = WAL")
+        await self._database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
         await self._database.aclose()
 
     async def aclose(self) -> None:
@@ -161,7 +180,7 @@ class Staging:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    _execute(connection, *schema.TABLES, *schema.STAGING)
+    _execute(connection, *schema.TABLES, *staged.TABLES)
 
 
 def _execute(connection: sqlite3.Connection, *statements: str) -> None:
@@ -181,19 +200,39 @@ def _count(connection: sqlite3.Connection, statement: str) -> int:
 def _compare_rows(connection: sqlite3.Connection) -> None:
     found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
     target = KINDS[found[0]].target if found else "target"
-    _execute(connection, schema.BY_TARGET, schema.CONTRADICTIONS.format(target=target), schema.DUPLICATES)
+    _execute(connection, staged.BY_TARGET, staged.REPEATED, staged.CONTRADICTIONS.format(target=target), staged.DUPLICATES)
+
+
+def _compare_with_inventory(connection: sqlite3.Connection, *, knows: bool) -> None:
+    _execute(connection, staged.SHOWN_LISTED, *((staged.SHOWN_KNOWN,) if knows else ()))
+    kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
+    if "link_device" in kinds:
+        connection.execute(staged.ALREADY_LINKED)
+    if "unlink_device" in kinds:
+        connection.execute(staged.ALREADY_UNLINKED)
+    if "renew_device" in kinds:
+        _execute(connection, *staged.RENEWALS)
+    if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
+        _execute(connection, *staged.CHANGED_SINCE)
 
 
 def _pairs(connection: sqlite3.Connection) -> list[Pair]:
-    found = connection.execute("""
-        SELECT app_id, kind, argument, count(*), min(line), count(expected) > 0
-        FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE fate = '' GROUP BY app, change ORDER BY min(line)
-    """)
-    return [
-        Pair(app_id, Change(kind, argument), rows, line, expecting=bool(expecting))
-        for app_id, kind, argument, rows, line, expecting in found
-    ]
+    # Counted here: for a GROUP BY, SQLite would sort all rows.
+    counts = Counter(connection.execute("SELECT app, change, expected IS NOT NULL FROM staged WHERE fate = ''"))
+    apps: dict[int, str] = dict(connection.execute("SELECT id, app_id FROM apps"))
+    changes = _changes(connection)
+    pairs: dict[tuple[int, int], Pair] = {}
+    for (app, change, expecting), rows in counts.items():
+        other = pairs.get((app, change))
+        together = rows + other.rows if other else rows
+        expects = bool(expecting) or (other is not None and other.expecting)
+        pairs[app, change] = Pair(apps[app], changes[change], together, expecting=expects)
+    return list(pairs.values())
+
+
+def _changes(connection: sqlite3.Connection) -> dict[int, Change]:
+    found = connection.execute("SELECT id, kind, argument FROM changes")
+    return {number: Change(kind, argument) for number, kind, argument in found}
 
 
 def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
@@ -215,8 +254,22 @@ def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) 
     ]
 
 
-def _moved_together(connection: sqlite3.Connection, most: int) -> list[Moved]:
-    return [Moved(*found) for found in connection.execute(schema.MOVED_TOGETHER, (most,))]
+def _moved_together(connection: sqlite3.Connection, most: int, *, knows: bool) -> list[Moved]:
+    changes = _changes(connection)
+    goals: dict[tuple[str, str], Counter[str]] = {}
+    for (app_id, change, channel), rows in Counter(connection.execute(staged.MOVING)).items():
+        if changes[change].kind == "link_device":
+            goals.setdefault((app_id, channel), Counter())[changes[change].argument] += rows
+    linked = Counter(connection.execute(staged.LINKED))
+    if knows:
+        linked.update(connection.execute(staged.LINKED_KNOWN))
+    moved = [
+        Moved(app_id, channel, *goal)
+        for (app_id, channel), wanted in goals.items()
+        for goal in wanted.most_common(1)
+        if goal[1] > 1 and goal[1] == linked[app_id, channel]
+    ]
+    return sorted(moved, key=lambda one: (-one.devices, one.app_id, one.channel))[:most]
 
 
 def _columns(former: FormerState) -> tuple[str, str | None]:
@@ -246,14 +299,19 @@ def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tup
     return rows.fetchall()
 
 
-def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]) -> None:
-    facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")}
-    facts["listed"] = dict(connection.execute(schema.LISTED).fetchall())
+def _finish(
+    connection: sqlite3.Connection,
+    facts: dict[str, object],
+    measures: Measures,
+    waves: Sequence[Fraction],
+    listed: Sequence[str],
+) -> None:
+    facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {staged.UNKNOWN}")}
+    facts["listed"] = {app_id: devices for statement in listed for app_id, devices in connection.execute(statement)}
     connection.executemany(
         "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
         ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
     )
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
-    _execute(connection, "DROP TABLE staged", "DROP TABLE inventory", "DROP TABLE scans")
     write_facts(connection, facts)
     end_run(connection, begin_run(connection, measures), "planned", measures)

@@ -1,0 +1,166 @@
+"""Rows while they are compared, with each other and with what the server shows: their tables and the statements."""
+
+from typing import Final
+
+TABLES: Final = (
+    # A row is staged until its fate is known; `fate` is empty for those that stay to be planned. Where `former` is empty, the
+    # inventory tells. What is not as the change `expected` leaves it was changed by others.
+    """CREATE TEMP TABLE staged (
+        line INTEGER PRIMARY KEY,
+        app INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        change INTEGER NOT NULL,
+        expected INTEGER,
+        fate TEXT NOT NULL DEFAULT '',
+        reason TEXT NOT NULL DEFAULT '',
+        former TEXT NOT NULL DEFAULT '',
+        former_value TEXT
+    ) STRICT""",
+    # What was listed for this plan; what was `known` before stands in a file of its own.
+    """CREATE TEMP TABLE inventory (
+        app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TEMP TABLE scans (
+        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, saw_override INTEGER NOT NULL, known INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    # The devices of rows that either of them shows.
+    "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
+)
+"""Where rows stand until they are planned: in a file without a name, so that the job's own never has room to give back."""
+
+# With all that is asked of it, so that the rows themselves, which stand in another order, are not looked up.
+BY_TARGET: Final = "CREATE INDEX staged_target ON staged (app, name, line, change)"
+
+REPEATED: Final = """
+    CREATE TEMP TABLE repeated AS
+    SELECT app, name, min(line) AS first, max(line) AS last, min(change) <> max(change) AS contradictory
+    FROM staged GROUP BY app, name HAVING count(*) > 1
+"""
+# Every row of a target whose rows do not agree is bad; a later row that says the same again is a duplicate.
+CONTRADICTIONS: Final = """
+    UPDATE staged SET fate = 'rejected',
+        reason = 'contradicts another row for the same {target} (lines ' || first || ' and ' || last || ')'
+    FROM repeated WHERE contradictory AND staged.app = repeated.app AND staged.name = repeated.name
+"""
+DUPLICATES: Final = """
+    UPDATE staged SET fate = 'skipped', reason = 'identical to line ' || found.first
+    FROM (
+        SELECT app, name, min(line) AS first FROM repeated JOIN staged USING (app, name)
+        WHERE fate = '' GROUP BY app, name HAVING count(*) > 1
+    ) AS found
+    WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
+"""
+
+# Rows and devices in one order, that of their ids; then back to the order of lines.
+SHOWN_LISTED: Final = """
+    INSERT INTO shown (line, channel)
+    SELECT staged.line, i.channel
+    FROM scans CROSS JOIN staged INDEXED BY staged_target ON staged.app = scans.app
+    CROSS JOIN inventory AS i ON i.app = staged.app AND i.device = staged.name
+    WHERE NOT scans.known ORDER BY staged.line
+"""
+SHOWN_KNOWN: Final = """
+    INSERT INTO shown (line, channel)
+    SELECT staged.line, i.channel
+    FROM scans JOIN apps ON apps.id = scans.app CROSS JOIN staged INDEXED BY staged_target ON staged.app = scans.app
+    CROSS JOIN known.devices AS i ON i.app_id = apps.app_id AND i.device_id = staged.name
+    WHERE scans.known ORDER BY staged.line
+"""
+SCAN_OF_KNOWN: Final = """
+    INSERT INTO scans (app, complete, saw_override, known)
+    SELECT id, ?2, EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), 1 FROM apps WHERE app_id = ?1
+"""
+
+# What devices to renew are linked to is known only now; nothing is renewed that no listing shows.
+RENEWALS: Final = (
+    """
+    INSERT OR IGNORE INTO changes (kind, argument)
+    SELECT DISTINCT 'renew_device', shown.channel
+    FROM staged JOIN changes ON changes.id = staged.change JOIN shown ON shown.line = staged.line
+    WHERE staged.fate = '' AND changes.kind = 'renew_device' AND shown.channel IS NOT NULL
+    """,
+    """
+    UPDATE staged SET change = renewed.id
+    FROM changes AS asked, shown, changes AS renewed
+    WHERE staged.fate = '' AND asked.id = staged.change AND asked.kind = 'renew_device' AND asked.argument = ''
+        AND shown.line = staged.line AND renewed.kind = 'renew_device' AND renewed.argument = shown.channel
+    """,
+    """
+    UPDATE staged SET fate = 'skipped', reason = 'no listing shows a link to renew'
+    FROM changes
+    WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'renew_device' AND changes.argument = ''
+    """,
+)
+ALREADY_LINKED: Final = """
+    UPDATE staged SET fate = 'skipped', reason = 'already linked to ' || changes.argument
+    FROM shown, changes
+    WHERE staged.fate = '' AND shown.line = staged.line
+        AND changes.id = staged.change AND changes.kind = 'link_device' AND changes.argument = shown.channel
+"""
+ALREADY_UNLINKED: Final = """
+    UPDATE staged SET fate = 'skipped', reason = 'already without a link'
+    FROM shown, scans, changes
+    WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'unlink_device'
+        AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND scans.saw_override
+"""
+# What shows no link may have one that the listing does not tell: the way back from a link is not gone then, either.
+CHANGED_SINCE: Final = (
+    """
+    UPDATE staged SET fate = 'skipped',
+        reason = 'changed since: now ' || coalesce('linked to ' || shown.channel, 'without a link')
+    FROM changes, shown
+    WHERE staged.fate = '' AND changes.id = staged.expected AND shown.line = staged.line
+        AND shown.channel IS NOT iif(changes.kind = 'unlink_device', NULL, changes.argument)
+    """,
+    """
+    UPDATE staged SET fate = 'skipped', reason = 'no listing shows it now'
+    WHERE staged.fate = '' AND staged.expected IS NOT NULL AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
+    """,
+)
+
+# Former states count as known only from a scan that showed overrides at all: a look-up of overrides may fail silently.
+FORMERS: Final = """
+    SELECT staged.line, staged.app, staged.name, staged.change,
+        CASE WHEN staged.former <> '' THEN staged.former
+            WHEN shown.channel IS NOT NULL THEN 'channel'
+            WHEN shown.line IS NOT NULL AND scans.saw_override THEN 'none'
+            ELSE 'unknown' END AS former,
+        coalesce(staged.former_value, shown.channel) AS former_value
+    FROM staged
+    LEFT JOIN shown ON shown.line = staged.line
+    LEFT JOIN scans ON scans.app = staged.app
+    WHERE staged.fate = ''
+"""
+
+UNKNOWN: Final = """
+    staged.fate = '' AND staged.app IN (SELECT app FROM scans WHERE complete)
+    AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
+"""
+
+# Of devices that rows link, where they are linked now; and how many are linked where in all, for apps of which all are known.
+MOVING: Final = """
+    SELECT app_id, change, channel
+    FROM staged JOIN shown ON shown.line = staged.line JOIN apps ON apps.id = staged.app
+    WHERE fate = '' AND channel IS NOT NULL
+"""
+LINKED: Final = """
+    SELECT app_id, channel
+    FROM scans JOIN apps ON apps.id = scans.app CROSS JOIN inventory ON inventory.app = scans.app
+    WHERE complete AND channel IS NOT NULL
+"""
+LINKED_KNOWN: Final = """
+    SELECT apps.app_id, channel
+    FROM scans JOIN apps ON apps.id = scans.app CROSS JOIN known.devices AS i ON i.app_id = apps.app_id
+    WHERE complete AND known AND channel IS NOT NULL
+"""
+
+# How many devices each app has, where a listing showed all of them.
+LISTED: Final = """
+    SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app
+    WHERE complete GROUP BY inventory.app
+"""
+LISTED_KNOWN: Final = """
+    SELECT app_id, count(*) FROM known.devices WHERE app_id IN (
+        SELECT app_id FROM scans JOIN apps ON apps.id = app WHERE complete AND known
+    ) GROUP BY app_id
+"""
