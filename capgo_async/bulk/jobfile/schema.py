@@ -136,14 +136,14 @@ STILL_PROTECTED: Final = f"""
 PLAN: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)
     SELECT line, app, name, change, former, former_value
-    FROM (SELECT *, row_number() OVER (PARTITION BY app ORDER BY line) AS turn FROM ({FORMERS}))
+    FROM ({FORMERS})
     ORDER BY turn, app
 """
 # The first shares of all apps before the rest of any. A share of an app is rounded up: also the smallest app is in each wave.
 PLAN_IN_WAVES: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)
     SELECT line, app, name, change, former, former_value
-    FROM (SELECT *, row_number() OVER (PARTITION BY app ORDER BY line) AS turn FROM ({FORMERS}))
+    FROM ({FORMERS})
     JOIN (SELECT app AS of, count(*) AS total FROM staged WHERE fate = '' GROUP BY app) ON of = app
     ORDER BY (SELECT min(number) FROM waves WHERE (turn - 1) * denominator < numerator * total), turn, app
 """

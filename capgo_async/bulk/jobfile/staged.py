@@ -25,6 +25,8 @@ TABLES: Final = (
     ) STRICT""",
     # The devices of rows that either of them shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
+    # The place of each row that is planned among those of its app.
+    "CREATE TEMP TABLE queue (line INTEGER PRIMARY KEY, turn INTEGER NOT NULL) STRICT",
 )
 """Where rows stand until they are planned: in a file without a name, so that the job's own never has room to give back."""
 
@@ -118,22 +120,25 @@ CHANGED_SINCE: Final = (
     """,
 )
 
+# Counted by a function of ours, row by row: for a window SQLite would sort all rows, and keep them twice.
+QUEUE: Final = "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line"
+
 # Former states count as known only from a scan that showed overrides at all: a look-up of overrides may fail silently.
 FORMERS: Final = """
-    SELECT staged.line, staged.app, staged.name, staged.change,
+    SELECT staged.line, staged.app, staged.name, staged.change, queue.turn,
         CASE WHEN staged.former <> '' THEN staged.former
             WHEN shown.channel IS NOT NULL THEN 'channel'
             WHEN shown.line IS NOT NULL AND scans.saw_override THEN 'none'
             ELSE 'unknown' END AS former,
         coalesce(staged.former_value, shown.channel) AS former_value
-    FROM staged
+    FROM queue CROSS JOIN staged ON staged.line = queue.line
     LEFT JOIN shown ON shown.line = staged.line
     LEFT JOIN scans ON scans.app = staged.app
-    WHERE staged.fate = ''
 """
 
+# The sign keeps SQLite from going by app, and so from row to row in another order than that in which they stand.
 UNKNOWN: Final = """
-    staged.fate = '' AND staged.app IN (SELECT app FROM scans WHERE complete)
+    staged.fate = '' AND +staged.app IN (SELECT app FROM scans WHERE complete)
     AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
 """
 

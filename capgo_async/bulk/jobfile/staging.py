@@ -1,9 +1,11 @@
 """Building a job file: rows are staged, compared with each other and with the inventory, and then planned, all in SQL."""
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -312,6 +314,8 @@ def _finish(
         "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
         ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
     )
-    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+    turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
+    connection.create_function("turn_of", 1, lambda app: next(turns[app]))
+    _execute(connection, staged.QUEUE, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
     write_facts(connection, facts)
     end_run(connection, begin_run(connection, measures), "planned", measures)
