@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, memory, relink, startup
+from benchmarks import export, memory, planning, relink, startup
 
 
 class _Benchmark(NamedTuple):
@@ -18,6 +18,7 @@ _ALL: Final = {
     "startup": _Benchmark(startup.arguments, startup.measure, startup.show),
     "relink": _Benchmark(relink.arguments, relink.measure, relink.show),
     "memory": _Benchmark(memory.arguments, memory.measure, memory.show),
+    "planning": _Benchmark(planning.arguments, planning.measure, planning.show),
     "export": _Benchmark(export.arguments, export.measure, export.show),
 }
 
@@ -32,6 +33,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "startup": ("--rounds=1",),
         "relink": ("--operations=50", "--rounds=1", "--loop=asyncio"),
         "memory": ("--operations=200", "--operations=400"),
+        "planning": ("--rows=500", "--rounds=1"),
         "export": ("--apps=2", "--devices=900", "--format=jsonl"),
     }
     found = {}

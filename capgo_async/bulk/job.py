@@ -24,7 +24,7 @@ from .plan import Plan
 from .planning.drafting import Hear, Options, draw_up
 from .planning.drifting import Drift, find_drift
 from .planning.facts import check, elsewhere_than, facts_of, facts_of_draft, observed_at, of_another
-from .planning.sources import Source
+from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
 from .report import Report
 from .runner import Brakes, Progress, Runner
@@ -117,7 +117,7 @@ class Job:
 
     @classmethod
     async def _same(cls, path: Path, source: Source, client: Caller, options: Options) -> Self:
-        async for _ in source.batches():
+        async for _ in blocks_of(source):
             pass
         job = await cls.open(path, client=client)
         facts = job.facts

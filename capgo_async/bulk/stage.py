@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from .forms import Form
 from .operations import Change, FormerState, Operation, Row
 
 
@@ -45,6 +46,33 @@ class Moved(NamedTuple):
     devices: int
 
 
+class Columns(NamedTuple):
+    """Good rows of one form as columns, in which objects for each of a million rows need not be made."""
+
+    form: Form
+    lines: Sequence[int]
+    names: Sequence[str]
+    app_ids: Sequence[str]
+    arguments: Sequence[str]
+
+
+class Block(NamedTuple):
+    """Rows that were read together: as columns, and others one by one."""
+
+    columns: tuple[Columns, ...] = ()
+    rows: Sequence[Row] = ()
+
+    def __bool__(self) -> bool:
+        return any(columns.lines for columns in self.columns) or bool(self.rows)
+
+    def in_order(self) -> list[Row]:
+        """Return all rows, in the order of their lines."""
+        rows = list(self.rows)
+        for form, lines, *texts in self.columns:
+            rows += (Row(line, form.make(app, name, text)) for line, name, app, text in zip(lines, *texts, strict=True))
+        return sorted(rows, key=lambda row: row.line)
+
+
 class Known(NamedTuple):
     """What an inventory that is on disk knows of an app: since when, how many devices, and whether these are surely all.
 
@@ -60,7 +88,7 @@ class Known(NamedTuple):
 class Stage(Protocol):
     """Where rows are kept while they are compared; `staging.Staging` is one."""
 
-    async def add(self, rows: Sequence[Row]) -> None:
+    async def add(self, block: Block) -> None:
         """Stage rows."""
         ...
 

@@ -51,5 +51,16 @@ def test_export_compares_every_format_with_the_sandbox() -> None:
         assert entry["peak_bytes"] > 0
 
 
+def test_planning_compares_with_an_import() -> None:
+    found = run("benchmarks.planning", "--rows", "600", "--rounds", "1")
+    for compared, apps in zip(found["runs"], (1, 12), strict=True):
+        assert compared["apps"] == apps
+        assert (compared["planned"] + compared["skipped"], compared["unknown"]) == (600, 0)
+        assert compared["skipped"] > 0
+        assert compared["taken"].keys() == {"plan", "import"}
+        assert compared["ratio"]["seconds"] > 0
+        assert compared["peak_bytes"] > 0
+
+
 def test_one_command_runs_them_all() -> None:
-    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory", "export"}
+    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory", "planning", "export"}

@@ -12,7 +12,8 @@ from ..kinds import KINDS, said
 from ..operations import Change
 from ..plan import Part, Plan, Reason, time_of
 from ..radius import Thresholds, reach
-from .records import open_by_app, report_of
+from .history import begun
+from .records import open_by_app
 from .schema import Outcome, Verdict
 from .shares import waves_of
 
@@ -48,23 +49,27 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], limits: Sequence[Limit] | None) -> Plan:
     """Return the plan of the job; without `limits` it does not say how long that takes."""
-    report = report_of(connection, "")
-    changes = tuple(_changes(connection))
+    changes = tuple(_changes(connection, facts))
+    planned = sum(part.targets for part in changes)
+    fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
+    skipped, rejected = fates.get("skipped", 0), fates.get("rejected", 0)
     requests: dict[str, int] = {}
-    for app_id, kind, operations in open_by_app(connection):
+    # Before a run everything is open: then nothing is counted.
+    still_open = open_by_app(connection) if begun(connection) else [(part.app_id, part.kind, part.targets) for part in changes]
+    for app_id, kind, operations in still_open:
         requests[app_id] = requests.get(app_id, 0) + operations * len(KINDS[kind].requests)
     return Plan(
-        rows=report.rows,
-        planned=report.planned,
-        skipped=report.skipped,
-        rejected=report.rejected,
+        rows=planned + skipped + rejected,
+        planned=planned,
+        skipped=skipped,
+        rejected=rejected,
         unknown=facts["unknown"],
         apps=tuple(requests.items()),
         requests=sum(requests.values()),
         seconds=None if limits is None else time_of(limits, tuple(requests.items())),
         remarks=tuple(facts["remarks"]),
         changes=changes,
-        reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
+        reasons=(*_reasons(connection, Rows.SKIPPED, skipped), *_reasons(connection, Rows.REJECTED, rejected)),
         waves=waves_of(connection),
         bake_seconds=facts["options"].get("bake_seconds", 0.0),
         planning_requests=_planning_requests(connection),
@@ -89,8 +94,9 @@ def _saved(connection: sqlite3.Connection) -> int:
     return sum(rows * len(KINDS[kind].requests) for kind, rows in found)
 
 
-def _changes(connection: sqlite3.Connection) -> list[Part]:
-    found = connection.execute("""
+def _changes(connection: sqlite3.Connection, facts: dict[str, Any]) -> list[Part]:
+    # Counted when the plan was made; by versions that did not write that down, only now.
+    found = facts.get("planned") or connection.execute("""
         SELECT kind, argument, app_id, count(*)
         FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         GROUP BY change, app

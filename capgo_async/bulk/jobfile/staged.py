@@ -16,27 +16,28 @@ TABLES: Final = (
         former TEXT NOT NULL DEFAULT '',
         former_value TEXT
     ) STRICT""",
-    # What was listed for this plan; what was `known` before stands in a file of its own.
+    "CREATE INDEX temp.staged_rejected ON staged (line) WHERE fate = 'rejected'",
+    # What was listed for this plan; what was known before stands in a file of its own.
     """CREATE TEMP TABLE inventory (
         app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
     ) STRICT, WITHOUT ROWID""",
+    # How far a listing of an app went; `known` is the id of the app where it was known before instead.
     """CREATE TEMP TABLE scans (
-        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, saw_override INTEGER NOT NULL, known INTEGER NOT NULL DEFAULT 0
+        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, saw_override INTEGER NOT NULL, known TEXT
     ) STRICT""",
     # The devices of rows that either of them shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
-    # The place of each row that is planned among those of its app.
-    "CREATE TEMP TABLE queue (line INTEGER PRIMARY KEY, turn INTEGER NOT NULL) STRICT",
 )
 """Where rows stand until they are planned: in a file without a name, so that the job's own never has room to give back."""
 
-# With all that is asked of it, so that the rows themselves, which stand in another order, are not looked up.
-BY_TARGET: Final = "CREATE INDEX staged_target ON staged (app, name, line, change)"
+# The name first: names nearly always differ, and numbers nearly never.
+BY_TARGET: Final = "CREATE INDEX staged_target ON staged (name, app)"
 
 REPEATED: Final = """
     CREATE TEMP TABLE repeated AS
-    SELECT app, name, min(line) AS first, max(line) AS last, min(change) <> max(change) AS contradictory
-    FROM staged GROUP BY app, name HAVING count(*) > 1
+    SELECT name, app, min(line) AS first, max(line) AS last, min(change) <> max(change) AS contradictory
+    FROM (SELECT name, app FROM staged GROUP BY name, app HAVING count(*) > 1) CROSS JOIN staged USING (name, app)
+    GROUP BY name, app
 """
 # Every row of a target whose rows do not agree is bad; a later row that says the same again is a duplicate.
 CONTRADICTIONS: Final = """
@@ -57,20 +58,21 @@ DUPLICATES: Final = """
 SHOWN_LISTED: Final = """
     INSERT INTO shown (line, channel)
     SELECT staged.line, i.channel
-    FROM scans CROSS JOIN staged INDEXED BY staged_target ON staged.app = scans.app
+    FROM staged INDEXED BY staged_target CROSS JOIN scans ON scans.app = staged.app
     CROSS JOIN inventory AS i ON i.app = staged.app AND i.device = staged.name
-    WHERE NOT scans.known ORDER BY staged.line
+    WHERE scans.known IS NULL ORDER BY staged.line
 """
 SHOWN_KNOWN: Final = """
     INSERT INTO shown (line, channel)
     SELECT staged.line, i.channel
-    FROM scans JOIN apps ON apps.id = scans.app CROSS JOIN staged INDEXED BY staged_target ON staged.app = scans.app
-    CROSS JOIN known.devices AS i ON i.app_id = apps.app_id AND i.device_id = staged.name
-    WHERE scans.known ORDER BY staged.line
+    FROM staged INDEXED BY staged_target CROSS JOIN scans ON scans.app = staged.app
+    CROSS JOIN known.devices AS i ON i.app_id = scans.known AND i.device_id = staged.name
+    ORDER BY staged.line
 """
 SCAN_OF_KNOWN: Final = """
     INSERT INTO scans (app, complete, saw_override, known)
-    SELECT id, ?2, EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), 1 FROM apps WHERE app_id = ?1
+    SELECT id, ?2, EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), ?1
+    FROM apps WHERE app_id = ?1
 """
 
 # What devices to renew are linked to is known only now; nothing is renewed that no listing shows.
@@ -120,8 +122,14 @@ CHANGED_SINCE: Final = (
     """,
 )
 
-# Counted by a function of ours, row by row: for a window SQLite would sort all rows, and keep them twice.
-QUEUE: Final = "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line"
+# The place of each row that is planned among those of its app, from 1. Counted by a function of ours, row by row: for a window
+# SQLite would sort all rows, and keep them twice.
+QUEUE: Final = (
+    "CREATE TEMP TABLE queue (line INTEGER PRIMARY KEY, turn INTEGER NOT NULL) STRICT",
+    "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line",
+)
+# Of a single app the lines are turns enough: they rise with them, and SQLite knows that it has the rows in their order.
+QUEUE_OF_ONE_APP: Final = ("CREATE TEMP VIEW queue AS SELECT line, line AS turn FROM staged WHERE fate = ''",)
 
 # Former states count as known only from a scan that showed overrides at all: a look-up of overrides may fail silently.
 FORMERS: Final = """
@@ -136,27 +144,20 @@ FORMERS: Final = """
     LEFT JOIN scans ON scans.app = staged.app
 """
 
-# The sign keeps SQLite from going by app, and so from row to row in another order than that in which they stand.
 UNKNOWN: Final = """
-    staged.fate = '' AND +staged.app IN (SELECT app FROM scans WHERE complete)
+    staged.fate = '' AND staged.app IN (SELECT app FROM scans WHERE complete)
     AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
 """
 
-# Of devices that rows link, where they are linked now; and how many are linked where in all, for apps of which all are known.
-MOVING: Final = """
-    SELECT app_id, change, channel
-    FROM staged JOIN shown ON shown.line = staged.line JOIN apps ON apps.id = staged.app
-    WHERE fate = '' AND channel IS NOT NULL
+# The place of each row, as `census` counts them.
+CENSUS: Final = """
+    SELECT app, change, expected IS NOT NULL, shown.line IS NOT NULL, channel
+    FROM staged LEFT JOIN shown ON shown.line = staged.line WHERE fate = ''
 """
-LINKED: Final = """
-    SELECT app_id, channel
-    FROM scans JOIN apps ON apps.id = scans.app CROSS JOIN inventory ON inventory.app = scans.app
-    WHERE complete AND channel IS NOT NULL
-"""
+# How many devices of an app are linked to a channel.
+LINKED: Final = "SELECT count(*) FROM inventory WHERE app = ? AND channel = ?"
 LINKED_KNOWN: Final = """
-    SELECT apps.app_id, channel
-    FROM scans JOIN apps ON apps.id = scans.app CROSS JOIN known.devices AS i ON i.app_id = apps.app_id
-    WHERE complete AND known AND channel IS NOT NULL
+    SELECT count(*) FROM known.devices WHERE app_id = (SELECT known FROM scans WHERE app = ?) AND channel = ?
 """
 
 # How many devices each app has, where a listing showed all of them.
@@ -165,7 +166,5 @@ LISTED: Final = """
     WHERE complete GROUP BY inventory.app
 """
 LISTED_KNOWN: Final = """
-    SELECT app_id, count(*) FROM known.devices WHERE app_id IN (
-        SELECT app_id FROM scans JOIN apps ON apps.id = app WHERE complete AND known
-    ) GROUP BY app_id
+    SELECT known, (SELECT count(*) FROM known.devices WHERE app_id = known) FROM scans WHERE complete AND known IS NOT NULL
 """

@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -15,8 +15,9 @@ from ..database import Database, Mode
 from ..inventory.exported import devices_exported
 from ..kinds import KINDS
 from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
-from ..stage import Finding, Known, Moved, Pair, Staged
-from . import schema, staged
+from ..stage import Block, Columns, Finding, Known, Moved, Pair, Staged
+from . import census, schema, staged
+from .census import Census, Place
 from .records import Measures, begin_run, end_run, write_facts
 
 
@@ -31,6 +32,7 @@ class Staging:
         self._apps: dict[str, int] = {}
         self._changes: dict[Change, int] = {}
         self._knows = False
+        self._census = Census()
 
     @classmethod
     async def create(cls, path: Path) -> Self:
@@ -50,9 +52,9 @@ class Staging:
             raise
         return cls(database)
 
-    async def add(self, rows: Sequence[Row]) -> None:
-        """Stage `rows`, the bad ones with their reasons."""
-        await self._database.run(self._add, rows)
+    async def add(self, block: Block) -> None:
+        """Stage rows, the bad ones with their reasons."""
+        await self._database.run(self._add, block)
 
     async def compare_rows(self) -> None:
         """Reject rows that contradict each other, and skip those that repeat another."""
@@ -65,7 +67,7 @@ class Staging:
 
     async def pairs(self) -> list[Pair]:
         """Return the apps and changes that the staged rows ask for."""
-        return await self._database.run(_pairs)
+        return await self._database.run(census.pairs, self._census)
 
     async def reject(self, app_id: str, change: Change | None, reason: str) -> None:
         """Reject all rows of one app, or those that ask for one change in it."""
@@ -98,23 +100,23 @@ class Staging:
 
     async def compare_with_inventory(self) -> None:
         """Skip what the inventory shows to be so already, and what others have changed since it was to be."""
-        await self._database.run(_compare_with_inventory, knows=self._knows)
+        await self._database.run(self._compare_with_inventory)
 
     async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
         """Return up to `most` rows of an app behind the line `after` that are still to be planned."""
         return await self._database.run(_staged, app_id, after, most)
 
     async def settle(self, findings: Sequence[Finding]) -> None:
-        """Note what looking at the targets of rows brought."""
+        """Note what looking at targets brought."""
         await self._database.run(self._settle, findings)
 
     async def moved_together(self, most: int) -> list[Moved]:
         """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
-        return await self._database.run(_moved_together, most, knows=self._knows)
+        return await self._database.run(census.moved_together, self._census, most)
 
     async def unknown(self) -> int:
         """Return how many staged devices a complete listing did not show."""
-        return await self._database.run(_count, f"SELECT count(*) FROM staged WHERE {staged.UNKNOWN}")
+        return await self._database.run(census.unknown, self._census)
 
     async def skip_unknown(self) -> None:
         """Skip the devices that a complete listing did not show."""
@@ -127,8 +129,7 @@ class Staging:
 
     async def finish(self, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction] = ()) -> None:
         """Plan what is left, in `waves`, write the job's `facts` and what planning it took, and close the file, durable."""
-        listed = (staged.LISTED, staged.LISTED_KNOWN) if self._knows else (staged.LISTED,)
-        await self._database.run(_finish, facts, measures, waves, listed)
+        await self._database.run(self._finish, facts, measures, waves)
         # Durable, and in the mode in which it will be run.
         await self._database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
         await self._database.aclose()
@@ -137,13 +138,33 @@ class Staging:
         """Close the file."""
         await self._database.aclose()
 
-    def _add(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
-        bad = [(row.line, "rejected", row.reason) for row in rows if row.operation is None]
+    def _add(self, connection: sqlite3.Connection, block: Block) -> None:
+        places: Counter[Place] = Counter()
+        for columns in block.columns:
+            self._add_columns(connection, columns, places)
+        bad = [(row.line, "rejected", row.reason) for row in block.rows if row.operation is None]
         connection.executemany("INSERT INTO others (line, fate, reason) VALUES (?, ?, ?)", bad)
         statement = "INSERT INTO staged (line, app, name, change, expected, fate, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        connection.executemany(statement, self._staged(connection, rows))
+        connection.executemany(statement, self._staged(connection, block.rows, places))
+        self._census.add(connection, places)
 
-    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
+    def _add_columns(self, connection: sqlite3.Connection, columns: Columns, places: Counter[Place]) -> None:
+        form, lines, names, app_ids, arguments = columns
+        # Numbered in the order in which they come, which is that of their turns.
+        apps = {app_id: self._app(connection, app_id) for app_id in dict.fromkeys(app_ids)}
+        # What is done does not depend on the target.
+        changes = {text: self._change(connection, form.make("", "", text)) for text in dict.fromkeys(arguments)}
+        if isinstance(lines, range) and len(apps) == len(changes) == 1:
+            (app,), (change,) = apps.values(), changes.values()
+            # In one statement: each row of many is a switch between this thread and others.
+            connection.execute(_ADD_ALIKE, (lines[0], app, change, msgspec.json.encode(names).decode()))
+            places[app, change, 0, 0, None] += len(names)
+        else:
+            numbers = [apps[app_id] for app_id in app_ids], [changes[text] for text in arguments]
+            connection.executemany(_ADD, zip(lines, names, *numbers, strict=True))
+            places.update(zip(*numbers, repeat(0), repeat(0), repeat(None)))
+
+    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row], places: Counter[Place]) -> Iterator[tuple[Any, ...]]:
         for row in rows:
             operation = row.operation
             if operation is None:
@@ -152,7 +173,21 @@ class Staging:
             expected = None if row.expected is None else self._change(connection, row.expected)
             fate, reason = ("skipped", row.reason) if row.skipped else ("", "")
             app, change = self._app(connection, target.app_id), self._change(connection, operation)
+            if not row.skipped:
+                places[app, change, int(expected is not None), 0, None] += 1
             yield row.line, app, target.name, change, expected, fate, reason
+
+    def _compare_with_inventory(self, connection: sqlite3.Connection) -> None:
+        kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
+        _execute(connection, staged.SHOWN_LISTED, *((staged.SHOWN_KNOWN,) if self._knows else ()))
+        if "link_device" in kinds:
+            connection.execute(staged.ALREADY_LINKED)
+        if "unlink_device" in kinds:
+            connection.execute(staged.ALREADY_UNLINKED)
+        if "renew_device" in kinds:
+            _execute(connection, *staged.RENEWALS)
+        if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
+            _execute(connection, *staged.CHANGED_SINCE)
 
     def _settle(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> None:
         connection.executemany(
@@ -162,6 +197,25 @@ class Staging:
                 for found in findings
             ),
         )
+
+    def _finish(
+        self, connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]
+    ) -> None:
+        facts = {**facts, "unknown": census.unknown(connection, self._census)}
+        listed = (staged.LISTED, staged.LISTED_KNOWN) if self._knows else (staged.LISTED,)
+        facts["listed"] = {app_id: devices for statement in listed for app_id, devices in connection.execute(statement)}
+        asked = census.pairs(connection, self._census)
+        facts["planned"] = [(pair.change.kind, pair.change.argument, pair.app_id, pair.rows) for pair in asked]
+        connection.executemany(
+            "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
+            ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
+        )
+        turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
+        connection.create_function("turn_of", 1, lambda app: next(turns[app]))
+        _execute(connection, *(staged.QUEUE if waves or len(self._apps) > 1 else staged.QUEUE_OF_ONE_APP))
+        _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+        write_facts(connection, facts)
+        end_run(connection, begin_run(connection, measures), "planned", measures)
 
     def _app(self, connection: sqlite3.Connection, app_id: str) -> int:
         number = self._apps.get(app_id)
@@ -194,47 +248,10 @@ def _execute_with(connection: sqlite3.Connection, statement: str, values: tuple[
     connection.execute(statement, values)
 
 
-def _count(connection: sqlite3.Connection, statement: str) -> int:
-    (count,) = connection.execute(statement).fetchone()
-    return int(count)
-
-
 def _compare_rows(connection: sqlite3.Connection) -> None:
     found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
     target = KINDS[found[0]].target if found else "target"
     _execute(connection, staged.BY_TARGET, staged.REPEATED, staged.CONTRADICTIONS.format(target=target), staged.DUPLICATES)
-
-
-def _compare_with_inventory(connection: sqlite3.Connection, *, knows: bool) -> None:
-    _execute(connection, staged.SHOWN_LISTED, *((staged.SHOWN_KNOWN,) if knows else ()))
-    kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
-    if "link_device" in kinds:
-        connection.execute(staged.ALREADY_LINKED)
-    if "unlink_device" in kinds:
-        connection.execute(staged.ALREADY_UNLINKED)
-    if "renew_device" in kinds:
-        _execute(connection, *staged.RENEWALS)
-    if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
-        _execute(connection, *staged.CHANGED_SINCE)
-
-
-def _pairs(connection: sqlite3.Connection) -> list[Pair]:
-    # Counted here: for a GROUP BY, SQLite would sort all rows.
-    counts = Counter(connection.execute("SELECT app, change, expected IS NOT NULL FROM staged WHERE fate = ''"))
-    apps: dict[int, str] = dict(connection.execute("SELECT id, app_id FROM apps"))
-    changes = _changes(connection)
-    pairs: dict[tuple[int, int], Pair] = {}
-    for (app, change, expecting), rows in counts.items():
-        other = pairs.get((app, change))
-        together = rows + other.rows if other else rows
-        expects = bool(expecting) or (other is not None and other.expecting)
-        pairs[app, change] = Pair(apps[app], changes[change], together, expecting=expects)
-    return list(pairs.values())
-
-
-def _changes(connection: sqlite3.Connection) -> dict[int, Change]:
-    found = connection.execute("SELECT id, kind, argument FROM changes")
-    return {number: Change(kind, argument) for number, kind, argument in found}
 
 
 def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
@@ -256,28 +273,12 @@ def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) 
     ]
 
 
-def _moved_together(connection: sqlite3.Connection, most: int, *, knows: bool) -> list[Moved]:
-    changes = _changes(connection)
-    goals: dict[tuple[str, str], Counter[str]] = {}
-    for (app_id, change, channel), rows in Counter(connection.execute(staged.MOVING)).items():
-        if changes[change].kind == "link_device":
-            goals.setdefault((app_id, channel), Counter())[changes[change].argument] += rows
-    linked = Counter(connection.execute(staged.LINKED))
-    if knows:
-        linked.update(connection.execute(staged.LINKED_KNOWN))
-    moved = [
-        Moved(app_id, channel, *goal)
-        for (app_id, channel), wanted in goals.items()
-        for goal in wanted.most_common(1)
-        if goal[1] > 1 and goal[1] == linked[app_id, channel]
-    ]
-    return sorted(moved, key=lambda one: (-one.devices, one.app_id, one.channel))[:most]
-
-
 def _columns(former: FormerState) -> tuple[str, str | None]:
     return former.known, former.value
 
 
+_ADD = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
+_ADD_ALIKE = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
 _REJECT = """
     UPDATE staged SET fate = 'rejected', reason = ?1 WHERE fate = '' AND app = ?2 AND (?3 IS NULL OR change = ?3)
 """
@@ -299,23 +300,3 @@ def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tup
         (after, most),
     )
     return rows.fetchall()
-
-
-def _finish(
-    connection: sqlite3.Connection,
-    facts: dict[str, object],
-    measures: Measures,
-    waves: Sequence[Fraction],
-    listed: Sequence[str],
-) -> None:
-    facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {staged.UNKNOWN}")}
-    facts["listed"] = {app_id: devices for statement in listed for app_id, devices in connection.execute(statement)}
-    connection.executemany(
-        "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
-        ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
-    )
-    turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
-    connection.create_function("turn_of", 1, lambda app: next(turns[app]))
-    _execute(connection, staged.QUEUE, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
-    write_facts(connection, facts)
-    end_run(connection, begin_run(connection, measures), "planned", measures)

@@ -22,7 +22,7 @@ from ..report import counted
 from ..stage import Known, Pair, Stage
 from . import looking, scanning
 from .scanning import no_access
-from .sources import Source
+from .sources import Source, blocks_of
 
 KEPT_REASONS: Final = 100
 """Bad rows that an `InputError` holds; the others are heard of, but not kept."""
@@ -94,8 +94,8 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
     the server.
     """
     known = {} if options.inventory is None else await stage.know(options.inventory, client.base_url)
-    async for batch in source.batches():
-        await stage.add(batch)
+    async for block in blocks_of(source):
+        await stage.add(block)
     pairs = await stage.pairs()
     target = _target(pairs, source)
     if known and target is not TargetKind.DEVICE:
