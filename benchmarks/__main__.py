@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, memory, planning, relink, startup
+from benchmarks import export, jobfile, memory, planning, relink, startup
 
 
 class _Benchmark(NamedTuple):
@@ -19,6 +19,7 @@ _ALL: Final = {
     "relink": _Benchmark(relink.arguments, relink.measure, relink.show),
     "memory": _Benchmark(memory.arguments, memory.measure, memory.show),
     "planning": _Benchmark(planning.arguments, planning.measure, planning.show),
+    "jobfile": _Benchmark(jobfile.arguments, jobfile.measure, jobfile.show),
     "export": _Benchmark(export.arguments, export.measure, export.show),
 }
 
@@ -34,6 +35,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "relink": ("--operations=50", "--rounds=1", "--loop=asyncio"),
         "memory": ("--operations=200", "--operations=400"),
         "planning": ("--rows=500", "--rounds=1"),
+        "jobfile": ("--operations=500", "--outcomes=200", "--rounds=1"),
         "export": ("--apps=2", "--devices=900", "--format=jsonl"),
     }
     found = {}

@@ -62,5 +62,14 @@ def test_planning_compares_with_an_import() -> None:
         assert compared["peak_bytes"] > 0
 
 
+def test_the_job_file_is_compared_with_a_plain_table() -> None:
+    found = run("benchmarks.jobfile", "--operations", "3000", "--outcomes", "1500", "--rounds", "1")
+    assert found["outcomes"] == 1500
+    assert found["recording"].keys() == {"record", "record-plainly"}
+    assert all(taken["outcomes_per_second"] > 0 for taken in found["recording"].values())
+    assert found["opening_ms"].keys() == {"planned", "begun"}
+    assert all(taken.keys() == {"open", "report", "count"} for taken in found["opening_ms"].values())
+
+
 def test_one_command_runs_them_all() -> None:
-    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory", "planning", "export"}
+    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "memory", "planning", "jobfile", "export"}
