@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, listing, memory, rehearsal, relink, scan, startup
+from benchmarks import export, jobfile, listing, memory, planning, rehearsal, relink, scan, startup
 
 
 class _Benchmark(NamedTuple):
@@ -20,6 +20,8 @@ _ALL: Final = {
     "listing": _Benchmark(listing.arguments, listing.measure, listing.show),
     "scan": _Benchmark(scan.arguments, scan.measure, scan.show),
     "memory": _Benchmark(memory.arguments, memory.measure, memory.show),
+    "planning": _Benchmark(planning.arguments, planning.measure, planning.show),
+    "jobfile": _Benchmark(jobfile.arguments, jobfile.measure, jobfile.show),
     "export": _Benchmark(export.arguments, export.measure, export.show),
     "rehearsal": _Benchmark(rehearsal.arguments, rehearsal.measure, rehearsal.show),
 }
@@ -37,6 +39,8 @@ def main(given: Sequence[str] | None = None) -> None:
         "listing": ("--devices=1000", "--rounds=1", "--loop=asyncio"),
         "scan": ("--devices=2000", "--latency=1"),
         "memory": ("--operations=200", "--operations=400"),
+        "planning": ("--rows=500", "--rounds=1"),
+        "jobfile": ("--operations=500", "--outcomes=200", "--rounds=1"),
         "export": ("--apps=2", "--devices=900", "--format=jsonl"),
         "rehearsal": ("--operations=300", "--apps=2"),
     }

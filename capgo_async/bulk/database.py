@@ -49,7 +49,7 @@ class Database:
         self.path = path
         self._called = called
         self._mode = mode
-        self._uri = f"{path.absolute().as_uri()}?mode={mode}"
+        self._uri = _uri_of(path, mode)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="capgo-job")
         self._connection: sqlite3.Connection | None = None
         self._closed = False
@@ -67,6 +67,10 @@ class Database:
         loop = asyncio.get_running_loop()
         with anyio.CancelScope(shield=True):
             await loop.run_in_executor(self._thread, self._execute, statements)
+
+    async def attach(self, path: Path, name: str) -> None:
+        """Have another file at hand under `name`, to read it only."""
+        await self.configure(f"ATTACH '{_uri_of(path, Mode.READ_ONLY)}' AS {name}")
 
     async def aclose(self) -> None:
         """Close the connection and end the thread; a second time does nothing."""
@@ -136,3 +140,8 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _uri_of(path: Path, mode: Mode) -> str:
+    """Return how SQLite finds `path`; no quotation mark is in it."""
+    return f"{path.absolute().as_uri()}?mode={mode}"

@@ -28,8 +28,8 @@ from .operations import FormerState
 from .plan import Plan
 from .planning.drafting import Hear, Options, draw_up
 from .planning.drifting import Drift, find_drift
-from .planning.facts import check, elsewhere_than, facts_of, of_another
-from .planning.sources import Source
+from .planning.facts import check, elsewhere_than, facts_of, facts_of_draft, observed_at, of_another
+from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
 from .report import Report
 from .runner import Brakes, Progress, Runner
@@ -101,8 +101,9 @@ class Job:
             try:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
-                remarks = await draw_up(staging, source, client, options, on_rejected)
-                facts = {**facts_of(source, client, options, salt), "remarks": list(remarks)}
+                draft = await draw_up(staging, source, client, options, on_rejected)
+                facts = facts_of(source, client, options, salt)
+                facts |= facts_of_draft(draft, facts)
                 await staging.finish(facts, meter(), options.waves)
                 give_name(building, path)
             except DiskFull as error:
@@ -147,7 +148,7 @@ class Job:
 
     @classmethod
     async def _same(cls, path: Path, source: Source, client: Caller, options: Options) -> Self:
-        async for _ in source.batches():
+        async for _ in blocks_of(source):
             pass
         job = await cls.open(path, client=client)
         facts = job.facts
@@ -162,6 +163,11 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """Return what was written down when the job was made: source, base URL, options, time."""
         return dict(self._facts)
+
+    @property
+    def observed_at(self) -> datetime:
+        """Return when the oldest look was taken that the plan rests on: when it was made, or an inventory before."""
+        return observed_at(self._facts)
 
     async def run(  # noqa: PLR0913 - how it is run, keyword only
         self,

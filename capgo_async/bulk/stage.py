@@ -1,13 +1,14 @@
 """Where rows stand while they are compared with each other and with what the server shows, as planning sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from .forms import Form
 from .operations import Change, FormerState, Operation, Row
 
 
 class Pair(NamedTuple):
-    """One app and one change that rows ask for, how many they are, and the first line that does.
+    """One app and one change that rows ask for, and how many they are.
 
     `expecting`: some of them are only for targets that are as another operation left them.
     """
@@ -15,7 +16,6 @@ class Pair(NamedTuple):
     app_id: str
     change: Change
     rows: int
-    first_line: int
     expecting: bool
 
 
@@ -46,10 +46,49 @@ class Moved(NamedTuple):
     devices: int
 
 
+class Columns(NamedTuple):
+    """Good rows of one form as columns, in which objects for each of a million rows need not be made."""
+
+    form: Form
+    lines: Sequence[int]
+    names: Sequence[str]
+    app_ids: Sequence[str]
+    arguments: Sequence[str]
+
+
+class Block(NamedTuple):
+    """Rows that were read together: as columns, and others one by one."""
+
+    columns: tuple[Columns, ...] = ()
+    rows: Sequence[Row] = ()
+
+    def __bool__(self) -> bool:
+        return any(columns.lines for columns in self.columns) or bool(self.rows)
+
+    def in_order(self) -> list[Row]:
+        """Return all rows, in the order of their lines."""
+        rows = list(self.rows)
+        for form, lines, *texts in self.columns:
+            rows += (Row(line, form.make(app, name, text)) for line, name, app, text in zip(lines, *texts, strict=True))
+        return sorted(rows, key=lambda row: row.line)
+
+
+class Known(NamedTuple):
+    """What an inventory that is on disk knows of an app: since when, how many devices, and whether these are surely all.
+
+    `began_at` is in UTC, ISO 8601; `caveats` say what its answers could not prove.
+    """
+
+    began_at: str
+    devices: int
+    held: bool
+    caveats: tuple[str, ...]
+
+
 class Stage(Protocol):
     """Where rows are kept while they are compared; `staging.Staging` is one."""
 
-    async def add(self, rows: Sequence[Row]) -> None:
+    async def add(self, block: Block) -> None:
         """Stage rows."""
         ...
 
@@ -75,6 +114,14 @@ class Stage(Protocol):
 
     async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
         """Note how far a listing went."""
+        ...
+
+    async def know(self, inventory: str, base_url: str) -> Mapping[str, Known]:
+        """Have an inventory on disk at hand."""
+        ...
+
+    async def use_known(self, app_id: str, *, complete: bool) -> None:
+        """Compare the rows of an app with it."""
         ...
 
     async def compare_with_inventory(self) -> None:

@@ -11,7 +11,7 @@ from ..bulk.running.stopping import read_share
 from ..errors import ConfigurationError
 from ..ring import Caller
 from .group import Group
-from .options import Planning
+from .options import InventoryPlanning
 
 
 class Choosing(Group, frozen=True, kw_only=True):
@@ -28,7 +28,7 @@ class Choosing(Group, frozen=True, kw_only=True):
         None
     )
 
-    def choice(self, source: str | None, planning: Planning) -> Choice | None:
+    def choice(self, source: str | None, planning: InventoryPlanning) -> Choice | None:
         """Return what is chosen, `None` where there is a SOURCE; raises `ConfigurationError`."""
         if not self.every:
             if self.where is not None or self.sample is not None:
@@ -40,6 +40,9 @@ class Choosing(Group, frozen=True, kw_only=True):
             return None
         if source is not None:
             message = f"--all takes the devices from an inventory: leave {source} out; apps are named with --app"
+            raise ConfigurationError(message)
+        if planning.inventory is not None:
+            message = f"--all takes an inventory of its own: leave --inventory {planning.inventory} out, or name a SOURCE"
             raise ConfigurationError(message)
         if self.where is not None:
             check_clause(self.where)

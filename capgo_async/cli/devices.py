@@ -12,7 +12,7 @@ from .changing import change_many
 from .choosing import Choosing, Drawing
 from .commands import Invocation, command
 from .listing import print_item, print_listing
-from .options import AppId, Connection, DeviceId, DevicePlanning, Planning
+from .options import AppId, Connection, DeviceId, DevicePlanning, InventoryPlanning
 from .speech import Speech
 from .stopping import Stopping
 
@@ -118,7 +118,7 @@ async def unlink_devices(
 
 @command(commands, "renew", short="Renew the links of many devices, so that they expire later.")
 async def renew_devices(
-    source: ListOfDevices, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation
+    source: ListOfDevices, planning: InventoryPlanning, stopping: Stopping, connection: Connection, invocation: Invocation
 ) -> int:
     """Renew the links of many devices, so that they expire later: each is removed and set again.
 

@@ -265,7 +265,26 @@ class Planning(InWaves, frozen=True, kw_only=True):
         )
 
 
-class DevicePlanning(Planning, frozen=True, kw_only=True):
+class InventoryPlanning(Planning, frozen=True, kw_only=True):
+    """How many changes are planned that an inventory of devices on disk can be compared with."""
+
+    inventory: Annotated[
+        Path | None,
+        Option(
+            "--inventory",
+            metavar="FILE",
+            help="Compare with this database, which export devices wrote, instead of listing its apps again.",
+            show_default=False,
+        ),
+    ] = None
+
+    def options(self, connection: Connection) -> Options:
+        """Return how the plan is made; raises `ConfigurationError`."""
+        inventory = None if self.inventory is None else str(self.inventory)
+        return msgspec.structs.replace(super().options(connection), inventory=inventory)
+
+
+class DevicePlanning(InventoryPlanning, frozen=True, kw_only=True):
     """How many changes of devices are planned."""
 
     unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND

@@ -29,7 +29,7 @@ class Manner(NamedTuple):
 
 
 _FRESH: Final = timedelta(minutes=10)
-"""A plan that is younger is taken for what it says."""
+"""A plan that rests on younger looks is taken for what it says."""
 
 
 _OTHERS: Final = (
@@ -116,8 +116,8 @@ async def _refuse_protected(job: Job, terms: Terms) -> None:
 
 
 async def _show_drift(job: Job, terms: Terms) -> None:
-    """Say what changed since a plan was made, unless it was just made, or begun, or nobody wants to know."""
-    age = datetime.now(UTC) - datetime.fromisoformat(job.facts["created_at"])
+    """Say what changed since a plan was made, unless that saw all of it just now, or is begun, or nobody wants to know."""
+    age = datetime.now(UTC) - job.observed_at
     if job.begun or not job.plan.requests or terms.manner.running.no_drift or age < _FRESH:
         return
     terms.invocation.speech.say(str(await job.drift(terms.client, rebind=terms.manner.running.rebind)))

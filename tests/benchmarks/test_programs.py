@@ -91,5 +91,26 @@ def test_rehearsal_tells_what_it_took_and_what_it_foretells() -> None:
     assert found["peak_bytes"] > 0
 
 
+def test_planning_compares_with_an_import() -> None:
+    found = run("benchmarks.planning", "--rows", "600", "--rounds", "1")
+    for compared, apps in zip(found["runs"], (1, 12), strict=True):
+        assert compared["apps"] == apps
+        assert (compared["planned"] + compared["skipped"], compared["unknown"]) == (600, 0)
+        assert compared["skipped"] > 0
+        assert compared["taken"].keys() == {"plan", "import"}
+        assert compared["ratio"]["seconds"] > 0
+        assert compared["peak_bytes"] > 0
+
+
+def test_the_job_file_is_compared_with_a_plain_table() -> None:
+    found = run("benchmarks.jobfile", "--operations", "3000", "--outcomes", "1500", "--rounds", "1")
+    assert found["outcomes"] == 1500
+    assert found["recording"].keys() == {"record", "record-plainly"}
+    assert all(taken["outcomes_per_second"] > 0 for taken in found["recording"].values())
+    assert found["opening_ms"].keys() == {"planned", "begun"}
+    assert all(taken.keys() == {"open", "report", "count"} for taken in found["opening_ms"].values())
+
+
 def test_one_command_runs_them_all() -> None:
-    assert run("benchmarks", "--quick").keys() == {"startup", "relink", "listing", "scan", "memory", "export", "rehearsal"}
+    every = {"startup", "relink", "listing", "scan", "memory", "planning", "jobfile", "export", "rehearsal"}
+    assert run("benchmarks", "--quick").keys() == every

@@ -1,5 +1,7 @@
 """Plans: which rows need a request, which do not and why, and what a plan may cost."""
 
+import json
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -123,6 +125,32 @@ async def test_a_store_that_cannot_be_read_makes_no_device_unknown(tmp_path: Pat
     async with await plan(sandbox, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.SKIP)) as job:
         assert (job.plan.planned, job.plan.unknown) == (1, 0)
         assert any("first page was empty" in remark for remark in job.plan.remarks)
+
+
+@pytest.mark.parametrize("apps", [1, 3])
+def test_a_list_is_planned_like_the_same_operations_one_by_one(tmp_path: Path, apps: int) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        sandbox = sandbox_of(apps=apps, devices=300)
+        devices = [(device, app_id) for app_id in sandbox.world.apps for device in ids_of(sandbox, app_id)]
+        random.Random(1).shuffle(devices)
+        rows = [(*device, "beta" if apps == 1 or device[0] < "8" else "alpha") for device in devices]
+        rows += [rows[0], rows[17], (rows[5][0], rows[5][1], "gamma" if rows[5][2] == "alpha" else "alpha")]
+        path = tmp_path / "rows.jsonl"
+        path.write_text("\n".join(json.dumps(dict(zip(("device_id", "app_id", "channel"), row, strict=True))) for row in rows))
+        operations = [LinkDevice(app_id=app_id, device_id=device, channel=channel) for device, app_id, channel in rows]
+        found = []
+        for number, given in enumerate([read_operations(path), from_operations(operations)]):
+            async with client_of(sandbox) as capgo:
+                to, options = tmp_path / f"{number}.capgo-job", Options(reject_bad_rows=True)
+                async with await Job.create(to, given, client=capgo, options=options) as job:
+                    planned = [row async for each in job.operations() for row in each]
+                    found.append((planned, await others(job)))
+        assert found[0] == found[1]
+        turns = [row.app_id for row in found[0][0]]
+        assert len(set(turns[:apps])) == apps, "all apps have a turn before one has a second"
+
+    run()
 
 
 CONTRADICTION = [("a1", APP, "beta"), ("a2", APP, "beta"), ("A1", APP, "alpha"), ("a2", APP, "beta")]

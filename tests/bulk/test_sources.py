@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
-from capgo_async.bulk.planning.sources import Kind, Source, from_operations, read_operations
+from capgo_async.bulk.planning.sources import Kind, Source, blocks_of, from_operations, read_operations
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
 APP = "com.example.app"
@@ -100,6 +100,26 @@ def link(device_id: str, channel: str = "beta", app_id: str = APP) -> LinkDevice
 )
 async def test_what_is_read(data: bytes, operations: list[Operation]) -> None:
     assert [row.operation for row in await read(data)] == operations
+
+
+@pytest.mark.parametrize(
+    ("data", "in_columns"),
+    [
+        pytest.param(b"device_id\nD1\n d2 \n", 2, id="one column"),
+        pytest.param(b"device_id,app_id,channel\nd1,com.example.app,beta\nd2,,\n", 2, id="three columns"),
+        pytest.param(b'{"device_id":"d1"}\n\n{"device_id":"d2","channel":"beta"}\n', 2, id="JSON"),
+        pytest.param(b"device_id\nd1\n\nd2\n", 0, id="a blank line"),
+        pytest.param(b"device_id\nd1\nd\x012\n", 0, id="a bad row"),
+        pytest.param(b"device_id,channel\nd1,beta\nd2,gamma\n", 0, id="another channel"),
+        pytest.param(b"device_id,note\nd1,x\nd2\n", 0, id="a short row"),
+    ],
+)
+async def test_good_rows_come_as_columns_and_those_beside_a_bad_one_singly(data: bytes, in_columns: int) -> None:
+    source = read_operations(io.BytesIO(data), app_id=APP, channel="beta")
+    (block,) = [block async for block in blocks_of(source)]
+    assert sum(len(columns.names) for columns in block.columns) == in_columns
+    assert len(block.rows) == 2 - in_columns
+    assert block.in_order() == await read(data)
 
 
 async def test_cells_name_app_and_channel_as_they_are_spelt() -> None:

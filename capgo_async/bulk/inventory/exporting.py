@@ -13,8 +13,9 @@ from ...ring import Caller
 from ..naming import give_name, locked
 from ..report import counted
 from .columns import Kind
+from .exported import Exported
 from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
-from .shelf import BATCH, Binding, Exported, InventoryFile
+from .shelf import BATCH, Binding, InventoryFile
 from .taking import LIST_OF_APPS, Tally, take_inventory
 
 BUILDING: Final = ".building"

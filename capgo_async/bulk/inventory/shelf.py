@@ -12,13 +12,13 @@ import msgspec
 from ...errors import JobError
 from ..database import Database, Mode
 from .columns import TABLES, Form, Kind, Table
+from .exported import APPLICATION_ID, Exported, exported_of
 from .taking import Finding, Standing
 
 BATCH: Final = 2000
 """Rows that are read back at once."""
 
 _FORMAT: Final = 1
-_APPLICATION_ID: Final = 0x43704976
 _TYPES: Final = {Form.JSON: "TEXT"}
 _TABLES: Final = (
     "CREATE TABLE binding (format INTEGER, base_url TEXT, kind TEXT, apps TEXT)",
@@ -38,26 +38,6 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     kind: Kind
     apps: tuple[str, ...] = ()
-
-
-class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found and done in one app: a line of the table `export`; that of the list of apps has an empty `app_id`."""
-
-    app_id: str
-    base_url: str
-    began_at: str
-    ended_at: str
-    rows: int
-    scanned: bool
-    changes_passed: bool
-    end_checked: bool
-    passes: int
-    caveats: tuple[str, ...]
-
-    @property
-    def held(self) -> bool:
-        """Tell whether all three checks held."""
-        return self.scanned and self.changes_passed and self.end_checked
 
 
 class InventoryFile:
@@ -110,7 +90,7 @@ class InventoryFile:
 
     async def exported(self) -> list[Exported]:
         """Return what was done, app by app."""
-        return await self._database.run(_exported)
+        return await self._database.run(exported_of)
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[tuple[Any, ...]]]:
         """Yield all rows in the order of their keys, some at a time."""
@@ -142,7 +122,7 @@ def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: Bin
     (known,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     wanted = (_FORMAT, binding.base_url, str(binding.kind), msgspec.json.encode(binding.apps).decode())
     if not known:
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         columns = ", ".join(f"{column.name} {_TYPES.get(column.form, str(column.form))}" for column in table.columns)
         for statement in _TABLES:
             connection.execute(statement)
@@ -150,7 +130,7 @@ def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: Bin
         connection.execute("INSERT INTO binding VALUES (?, ?, ?, ?)", wanted)
         return
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != _APPLICATION_ID or connection.execute("SELECT * FROM binding").fetchall() != [wanted]:
+    if application != APPLICATION_ID or connection.execute("SELECT * FROM binding").fetchall() != [wanted]:
         message = f"{path} belongs to another export, which did not end: delete it, or choose another output"
         raise JobError(message)
 
@@ -210,13 +190,6 @@ def _settle(connection: sqlite3.Connection, table: Table, binding: Binding, find
 def _count(connection: sqlite3.Connection, table: Table) -> int:
     (count,) = connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()
     return int(count)
-
-
-def _exported(connection: sqlite3.Connection) -> list[Exported]:
-    names = Exported.__struct_fields__
-    rows = connection.execute(f"SELECT {', '.join(names)} FROM export ORDER BY app_id")
-    told = (dict(zip(names, row, strict=True)) for row in rows)
-    return [msgspec.convert({**row, "caveats": msgspec.json.decode(row["caveats"])}, Exported, strict=False) for row in told]
 
 
 def _rows(connection: sqlite3.Connection, table: Table, last: tuple[Any, ...], size: int) -> list[tuple[Any, ...]]:

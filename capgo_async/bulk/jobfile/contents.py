@@ -12,7 +12,6 @@ from ..kinds import KINDS, said
 from ..operations import Change
 from ..plan import Part, Plan, Reason
 from ..radius import Thresholds, reach
-from .records import report_of
 from .schema import Outcome, Verdict
 from .shares import waves_of
 
@@ -48,22 +47,24 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], course: Sequence[Leg]) -> Plan:
     """Return the plan of a job of which `course` is left; how long that takes is for others to say."""
-    report = report_of(connection, "")
-    changes = tuple(_changes(connection))
+    changes = tuple(_changes(connection, facts))
+    planned = sum(part.targets for part in changes)
+    fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
+    skipped, rejected = fates.get("skipped", 0), fates.get("rejected", 0)
     requests: dict[str, int] = {}
     for share in (share for leg in course for stretch in leg.stretches for share in stretch):
         requests[share.app_id] = requests.get(share.app_id, 0) + share.requests
     return Plan(
-        rows=report.rows,
-        planned=report.planned,
-        skipped=report.skipped,
-        rejected=report.rejected,
+        rows=planned + skipped + rejected,
+        planned=planned,
+        skipped=skipped,
+        rejected=rejected,
         unknown=facts["unknown"],
         apps=tuple(requests.items()),
         requests=sum(requests.values()),
         remarks=tuple(facts["remarks"]),
         changes=changes,
-        reasons=(*_reasons(connection, Rows.SKIPPED, report.skipped), *_reasons(connection, Rows.REJECTED, report.rejected)),
+        reasons=(*_reasons(connection, Rows.SKIPPED, skipped), *_reasons(connection, Rows.REJECTED, rejected)),
         waves=waves_of(connection),
         bake_seconds=facts["options"].get("bake_seconds", 0.0),
         planning_requests=_planning_requests(connection),
@@ -88,8 +89,9 @@ def _saved(connection: sqlite3.Connection) -> int:
     return sum(rows * len(KINDS[kind].requests) for kind, rows in found)
 
 
-def _changes(connection: sqlite3.Connection) -> list[Part]:
-    found = connection.execute("""
+def _changes(connection: sqlite3.Connection, facts: dict[str, Any]) -> list[Part]:
+    # Counted when the plan was made; by versions that did not write that down, only now.
+    found = facts.get("planned") or connection.execute("""
         SELECT kind, argument, app_id, count(*)
         FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         GROUP BY change, app

@@ -1,18 +1,23 @@
 """Building a job file: rows are staged, compared with each other and with the inventory, and then planned, all in SQL."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
+from itertools import count, repeat
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from ..database import Database, Mode
+from ..inventory.exported import devices_exported
 from ..kinds import KINDS
 from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
-from ..stage import Finding, Moved, Pair, Staged
-from . import schema
+from ..stage import Block, Columns, Finding, Known, Moved, Pair, Staged
+from . import census, schema, staged
+from .census import Census, Place
 from .records import Measures, begin_run, end_run, write_facts
 
 
@@ -26,6 +31,8 @@ class Staging:
         self._database = database
         self._apps: dict[str, int] = {}
         self._changes: dict[Change, int] = {}
+        self._knows = False
+        self._census = Census()
 
     @classmethod
     async def create(cls, path: Path) -> Self:
@@ -35,6 +42,7 @@ class Staging:
             await database.configure(
                 "PRAGMA journal_mode = OFF",
                 "PRAGMA synchronous = OFF",
+                "PRAGMA temp.journal_mode = OFF",
                 f"PRAGMA application_id = {schema.APPLICATION_ID}",
                 f"PRAGMA user_version = {schema.FORMAT}",
             )
@@ -44,9 +52,9 @@ class Staging:
             raise
         return cls(database)
 
-    async def add(self, rows: Sequence[Row]) -> None:
-        """Stage `rows`, the bad ones with their reasons."""
-        await self._database.run(self._add, rows)
+    async def add(self, block: Block) -> None:
+        """Stage rows, the bad ones with their reasons."""
+        await self._database.run(self._add, block)
 
     async def compare_rows(self) -> None:
         """Reject rows that contradict each other, and skip those that repeat another."""
@@ -59,7 +67,7 @@ class Staging:
 
     async def pairs(self) -> list[Pair]:
         """Return the apps and changes that the staged rows ask for."""
-        return await self._database.run(_pairs)
+        return await self._database.run(census.pairs, self._census)
 
     async def reject(self, app_id: str, change: Change | None, reason: str) -> None:
         """Reject all rows of one app, or those that ask for one change in it."""
@@ -72,33 +80,47 @@ class Staging:
 
     async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
         """Note how far the listing of an app went."""
-        await self._database.run(
-            _execute_with, "INSERT INTO scans VALUES (?, ?, ?)", (self._apps[app_id], complete, saw_override)
-        )
+        statement = "INSERT INTO scans (app, complete, saw_override) VALUES (?, ?, ?)"
+        await self._database.run(_execute_with, statement, (self._apps[app_id], complete, saw_override))
+
+    async def know(self, inventory: str, base_url: str) -> Mapping[str, Known]:
+        """Have an inventory of devices that is on disk at hand, and return what it knows of which app.
+
+        Raises `InputError` for a file that is none, or that is of another server.
+        """
+        path = Path(inventory)
+        found = await devices_exported(path, base_url)
+        await self._database.attach(path, "known")
+        self._knows = True
+        return {app.app_id: Known(app.began_at, app.rows, app.held, app.caveats) for app in found}
+
+    async def use_known(self, app_id: str, *, complete: bool) -> None:
+        """Compare the rows of an app with the inventory that is known."""
+        await self._database.run(_execute_with, staged.SCAN_OF_KNOWN, (app_id, complete))
 
     async def compare_with_inventory(self) -> None:
         """Skip what the inventory shows to be so already, and what others have changed since it was to be."""
-        await self._database.run(_execute, *schema.ALREADY, *schema.RENEWALS, *schema.CHANGED_SINCE)
+        await self._database.run(self._compare_with_inventory)
 
     async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
         """Return up to `most` rows of an app behind the line `after` that are still to be planned."""
         return await self._database.run(_staged, app_id, after, most)
 
     async def settle(self, findings: Sequence[Finding]) -> None:
-        """Note what looking at the targets of rows brought."""
+        """Note what looking at targets brought."""
         await self._database.run(self._settle, findings)
 
     async def moved_together(self, most: int) -> list[Moved]:
         """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
-        return await self._database.run(_moved_together, most)
+        return await self._database.run(census.moved_together, self._census, most)
 
     async def unknown(self) -> int:
         """Return how many staged devices a complete listing did not show."""
-        return await self._database.run(_count, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")
+        return await self._database.run(census.unknown, self._census)
 
     async def skip_unknown(self) -> None:
         """Skip the devices that a complete listing did not show."""
-        statement = f"UPDATE staged SET fate = 'skipped', reason = 'not in the inventory' WHERE {schema.UNKNOWN}"
+        statement = f"UPDATE staged SET fate = 'skipped', reason = 'not in the inventory' WHERE {staged.UNKNOWN}"
         await self._database.run(_execute, statement)
 
     async def rejected(self, after: int, most: int) -> list[tuple[int, str]]:
@@ -107,22 +129,42 @@ class Staging:
 
     async def finish(self, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction] = ()) -> None:
         """Plan what is left, in `waves`, write the job's `facts` and what planning it took, and close the file, durable."""
-        await self._database.run(_finish, facts, measures, waves)
+        await self._database.run(self._finish, facts, measures, waves)
         # Durable, and in the mode in which it will be run.
-        await self._database.configure("VACUUM", "PRAGMA synchronous = FULL", "PRAGMA journal_mode = WAL")
+        await self._database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
         await self._database.aclose()
 
     async def aclose(self) -> None:
         """Close the file."""
         await self._database.aclose()
 
-    def _add(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
-        bad = [(row.line, "rejected", row.reason) for row in rows if row.operation is None]
+    def _add(self, connection: sqlite3.Connection, block: Block) -> None:
+        places: Counter[Place] = Counter()
+        for columns in block.columns:
+            self._add_columns(connection, columns, places)
+        bad = [(row.line, "rejected", row.reason) for row in block.rows if row.operation is None]
         connection.executemany("INSERT INTO others (line, fate, reason) VALUES (?, ?, ?)", bad)
         statement = "INSERT INTO staged (line, app, name, change, expected, fate, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        connection.executemany(statement, self._staged(connection, rows))
+        connection.executemany(statement, self._staged(connection, block.rows, places))
+        self._census.add(connection, places)
 
-    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
+    def _add_columns(self, connection: sqlite3.Connection, columns: Columns, places: Counter[Place]) -> None:
+        form, lines, names, app_ids, arguments = columns
+        # Numbered in the order in which they come, which is that of their turns.
+        apps = {app_id: self._app(connection, app_id) for app_id in dict.fromkeys(app_ids)}
+        # What is done does not depend on the target.
+        changes = {text: self._change(connection, form.make("", "", text)) for text in dict.fromkeys(arguments)}
+        if isinstance(lines, range) and len(apps) == len(changes) == 1:
+            (app,), (change,) = apps.values(), changes.values()
+            # In one statement: each row of many is a switch between this thread and others.
+            connection.execute(_ADD_ALIKE, (lines[0], app, change, msgspec.json.encode(names).decode()))
+            places[app, change, 0, 0, None] += len(names)
+        else:
+            numbers = [apps[app_id] for app_id in app_ids], [changes[text] for text in arguments]
+            connection.executemany(_ADD, zip(lines, names, *numbers, strict=True))
+            places.update(zip(*numbers, repeat(0), repeat(0), repeat(None)))
+
+    def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row], places: Counter[Place]) -> Iterator[tuple[Any, ...]]:
         for row in rows:
             operation = row.operation
             if operation is None:
@@ -131,7 +173,21 @@ class Staging:
             expected = None if row.expected is None else self._change(connection, row.expected)
             fate, reason = ("skipped", row.reason) if row.skipped else ("", "")
             app, change = self._app(connection, target.app_id), self._change(connection, operation)
+            if not row.skipped:
+                places[app, change, int(expected is not None), 0, None] += 1
             yield row.line, app, target.name, change, expected, fate, reason
+
+    def _compare_with_inventory(self, connection: sqlite3.Connection) -> None:
+        kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
+        _execute(connection, staged.SHOWN_LISTED, *((staged.SHOWN_KNOWN,) if self._knows else ()))
+        if "link_device" in kinds:
+            connection.execute(staged.ALREADY_LINKED)
+        if "unlink_device" in kinds:
+            connection.execute(staged.ALREADY_UNLINKED)
+        if "renew_device" in kinds:
+            _execute(connection, *staged.RENEWALS)
+        if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
+            _execute(connection, *staged.CHANGED_SINCE)
 
     def _settle(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> None:
         connection.executemany(
@@ -141,6 +197,28 @@ class Staging:
                 for found in findings
             ),
         )
+
+    def _finish(
+        self, connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]
+    ) -> None:
+        facts = {**facts, "unknown": census.unknown(connection, self._census)}
+        listed = (staged.LISTED, staged.LISTED_KNOWN) if self._knows else (staged.LISTED,)
+        facts["listed"] = _by_app(connection, listed, (True,))
+        facts["listed_in_part"] = _by_app(connection, listed, (False,))
+        linked = (staged.WITH_A_LINK, staged.WITH_A_LINK_KNOWN) if self._knows else (staged.WITH_A_LINK,)
+        facts["linked"] = _by_app(connection, linked, ())
+        asked = census.pairs(connection, self._census)
+        facts["planned"] = [(pair.change.kind, pair.change.argument, pair.app_id, pair.rows) for pair in asked]
+        connection.executemany(
+            "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
+            ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
+        )
+        turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
+        connection.create_function("turn_of", 1, lambda app: next(turns[app]))
+        _execute(connection, *(staged.QUEUE if waves or len(self._apps) > 1 else staged.QUEUE_OF_ONE_APP))
+        _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+        write_facts(connection, facts)
+        end_run(connection, begin_run(connection, measures), "planned", measures)
 
     def _app(self, connection: sqlite3.Connection, app_id: str) -> int:
         number = self._apps.get(app_id)
@@ -161,7 +239,7 @@ class Staging:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    _execute(connection, *schema.TABLES, *schema.STAGING)
+    _execute(connection, *schema.TABLES, *staged.TABLES)
 
 
 def _execute(connection: sqlite3.Connection, *statements: str) -> None:
@@ -173,27 +251,10 @@ def _execute_with(connection: sqlite3.Connection, statement: str, values: tuple[
     connection.execute(statement, values)
 
 
-def _count(connection: sqlite3.Connection, statement: str) -> int:
-    (count,) = connection.execute(statement).fetchone()
-    return int(count)
-
-
 def _compare_rows(connection: sqlite3.Connection) -> None:
     found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
     target = KINDS[found[0]].target if found else "target"
-    _execute(connection, schema.BY_TARGET, schema.CONTRADICTIONS.format(target=target), schema.DUPLICATES)
-
-
-def _pairs(connection: sqlite3.Connection) -> list[Pair]:
-    found = connection.execute("""
-        SELECT app_id, kind, argument, count(*), min(line), count(expected) > 0
-        FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE fate = '' GROUP BY app, change ORDER BY min(line)
-    """)
-    return [
-        Pair(app_id, Change(kind, argument), rows, line, expecting=bool(expecting))
-        for app_id, kind, argument, rows, line, expecting in found
-    ]
+    _execute(connection, staged.BY_TARGET, staged.REPEATED, staged.CONTRADICTIONS.format(target=target), staged.DUPLICATES)
 
 
 def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
@@ -215,14 +276,12 @@ def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) 
     ]
 
 
-def _moved_together(connection: sqlite3.Connection, most: int) -> list[Moved]:
-    return [Moved(*found) for found in connection.execute(schema.MOVED_TOGETHER, (most,))]
-
-
 def _columns(former: FormerState) -> tuple[str, str | None]:
     return former.known, former.value
 
 
+_ADD = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
+_ADD_ALIKE = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
 _REJECT = """
     UPDATE staged SET fate = 'rejected', reason = ?1 WHERE fate = '' AND app = ?2 AND (?3 IS NULL OR change = ?3)
 """
@@ -246,16 +305,5 @@ def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tup
     return rows.fetchall()
 
 
-def _finish(connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]) -> None:
-    facts = {**facts, "unknown": _count(connection, f"SELECT count(*) FROM staged WHERE {schema.UNKNOWN}")}
-    facts["listed"] = dict(connection.execute(schema.LISTED, (True,)).fetchall())
-    facts["linked"] = dict(connection.execute(schema.LINKED).fetchall())
-    facts["listed_in_part"] = dict(connection.execute(schema.LISTED, (False,)).fetchall())
-    connection.executemany(
-        "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
-        ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
-    )
-    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
-    _execute(connection, "DROP TABLE staged", "DROP TABLE inventory", "DROP TABLE scans")
-    write_facts(connection, facts)
-    end_run(connection, begin_run(connection, measures), "planned", measures)
+def _by_app(connection: sqlite3.Connection, statements: Iterable[str], bound: tuple[bool, ...]) -> dict[str, int]:
+    return {app_id: devices for statement in statements for app_id, devices in connection.execute(statement, bound)}

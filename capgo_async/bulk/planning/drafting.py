@@ -5,10 +5,10 @@ Sees the job file through a protocol, and the server through a client.
 
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,10 +21,10 @@ from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
 from ..radius import Thresholds
 from ..report import counted
 from ..spreading import apps_at_once
-from ..stage import Pair, Stage
+from ..stage import Known, Pair, Stage
 from . import looking, scanning
 from .scanning import no_access
-from .sources import Source
+from .sources import Source, blocks_of
 
 KEPT_REASONS: Final = 100
 """Bad rows that an `InputError` holds; the others are heard of, but not kept."""
@@ -50,7 +50,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6). `waves` are
     rising shares of each app, the last of them 1: each is verified before the next, which begins `bake_seconds` later.
     Above the `thresholds` the plan wants its exact number to be said. Rows that change a `protected` channel, named alone or
-    behind its app and a slash, or link devices to it, are bad rows; `protected_by` is where that is said.
+    behind its app and a slash, or link devices to it, are bad rows; `protected_by` is where that is said. With `inventory`, the
+    name of a database that an export of devices wrote, the apps in it are not listed again: it tells what is so already.
     """
 
     reject_bad_rows: bool = False
@@ -61,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: Thresholds = Thresholds()
     protected: tuple[str, ...] = ()
     protected_by: str = "the options of the plan"
+    inventory: str | None = None
 
     def __post_init__(self) -> None:
         """Raise `ConfigurationError` for waves that are none."""
@@ -76,24 +78,39 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(message)
 
 
-async def draw_up(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> tuple[str, ...]:
-    """Stage the rows of `source` and settle which need a request; return remarks on what could not be proven.
+class Draft(NamedTuple):
+    """What came of drawing up a plan: remarks on what could not be proven, and how old the oldest look is that it rests on.
+
+    `observed_at` is in UTC, ISO 8601; `None` where everything was looked at just now.
+    """
+
+    remarks: tuple[str, ...]
+    observed_at: str | None = None
+
+
+async def draw_up(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> Draft:
+    """Stage the rows of `source` and settle which need a request.
 
     Nothing but reads is sent. `hear` hears of all bad rows, some at a time. Raises `InputError` when rows are bad and `options`
     do not say to leave them out, and when they have several kinds of targets; `DangerousCall` where `options` do not allow for
     the server.
     """
-    async for batch in source.batches():
-        await stage.add(batch)
+    known = {} if options.inventory is None else await stage.know(options.inventory, client.base_url)
+    async for block in blocks_of(source):
+        await stage.add(block)
     pairs = await stage.pairs()
     target = _target(pairs, source)
+    if known and target is not TargetKind.DEVICE:
+        message = f"an inventory of devices says nothing of a {target}: leave it out (--inventory)"
+        raise ConfigurationError(message)
     await stage.compare_rows()
     if options.protected:
         await stage.protect(options.protected, options.protected_by)
     await _refuse_bad_rows(stage, source, options, hear)
     await client.prepare()
+    observed_at: str | None = None
     if target is TargetKind.DEVICE:
-        remarks = await _survey_devices(stage, source, client, options, hear)
+        observed_at, remarks = await _survey_devices(stage, source, client, options, hear, known)
     else:
         remarks = await _survey_others(stage, client, options)
         if options.waves:
@@ -104,7 +121,7 @@ async def draw_up(stage: Stage, source: Source, client: Caller, options: Options
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
         remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
-    return tuple(dict.fromkeys(remarks))
+    return Draft(tuple(dict.fromkeys(remarks)), observed_at)
 
 
 def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
@@ -115,13 +132,19 @@ def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
     return targets.pop()
 
 
-async def _survey_devices(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> list[str]:
+async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made of
+    stage: Stage, source: Source, client: Caller, options: Options, hear: Hear, known: Mapping[str, Known]
+) -> tuple[str | None, list[str]]:
     await scanning.check_channels(stage, client)
     await _refuse_bad_rows(stage, source, options, hear)
     # A listing must not cost more than it can save, unless only the whole of it tells what to do.
     whole = options.unknown is not Unknown.SEND
     budgets: dict[str, float] = {}
-    for pair in await stage.pairs():
+    pairs = await stage.pairs()
+    # What is only for devices that are as another operation left them needs a look that is younger than it.
+    expecting = {pair.app_id for pair in pairs if pair.expecting}
+    known = {app_id: found for app_id, found in known.items() if app_id not in expecting}
+    for pair in pairs:
         needs_all = whole or pair.expecting or pair.change.kind == "renew_device"
         budgets[pair.app_id] = budgets.get(pair.app_id, 0) + (math.inf if needs_all else pair.rows)
 
@@ -130,7 +153,27 @@ async def _survey_devices(stage: Stage, source: Source, client: Caller, options:
             message = f"{app_id} shows no device at all, so nobody can tell which are unknown; send or skip them (--unknown)"
             raise InputError(message)
 
-    return await scanning.scan_apps(stage, client, budgets, check)
+    used = {app_id: known[app_id] for app_id in budgets if app_id in known}
+    remarks = await _use_known(stage, used, options)
+    rest = {app_id: budget for app_id, budget in budgets.items() if app_id not in used}
+    remarks += await scanning.scan_apps(stage, client, rest, check)
+    return min((found.began_at for found in used.values()), default=None), remarks
+
+
+async def _use_known(stage: Stage, used: Mapping[str, Known], options: Options) -> list[str]:
+    """Compare the rows of these apps with what is known of them, as with a listing."""
+    remarks: list[str] = []
+    for app_id, found in used.items():
+        remarks += (f"{app_id}: {caveat}" for caveat in found.caveats)
+        # As with a listing, an empty app and a store that could not be read look the same.
+        complete = found.held and found.devices > 0
+        if not complete:
+            remarks.append(f"the inventory of {app_id} may miss devices: which of its devices are unknown cannot be told")
+            if options.unknown is Unknown.REFUSE:
+                message = f"{remarks[-1]}; send or skip them (--unknown)"
+                raise InputError(message)
+        await stage.use_known(app_id, complete=complete)
+    return remarks
 
 
 async def _survey_others(stage: Stage, client: Caller, options: Options) -> list[str]:

@@ -1,13 +1,15 @@
 """What a job file says of the job itself, as JSON by name."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import JobError
 from ...ring import Caller
 from ..clock import wall_clock
-from .drafting import Options
+from ..report import counted
+from .drafting import Draft, Options
 from .sources import Source
 
 _FACTS: Final = frozenset(
@@ -36,7 +38,7 @@ def check(path: Path, facts: dict[str, Any]) -> None:
 
 def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> dict[str, Any]:
     """Return what a new job says of itself; what planning finds out comes to it."""
-    return {
+    facts: dict[str, Any] = {
         "source": source.name,
         "source_digest": source.digest,
         "asked": source.asked,
@@ -53,6 +55,35 @@ def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> d
         "key_fingerprint": client.fingerprint(salt),
         "created_at": wall_clock().isoformat(timespec="seconds"),
     }
+    if options.inventory is not None:
+        # A file name may hold bytes that are no text.
+        facts["options"]["inventory"] = options.inventory.encode("utf-8", "replace").decode()
+    return facts
+
+
+def facts_of_draft(draft: Draft, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what drawing up the plan found out, with how old an inventory was that it rests on."""
+    if draft.observed_at is None:
+        return {"remarks": draft.remarks}
+    age = datetime.fromisoformat(facts["created_at"]) - datetime.fromisoformat(draft.observed_at)
+    inventory = facts["options"]["inventory"]
+    told = f"compared with the inventory {inventory}, begun {draft.observed_at}: {_in_words(age)} before this plan"
+    return {"remarks": (told, *draft.remarks), "observed_at": draft.observed_at}
+
+
+def observed_at(facts: Mapping[str, Any]) -> datetime:
+    """Return when the oldest look was taken that the plan rests on."""
+    return datetime.fromisoformat(facts.get("observed_at", facts["created_at"]))
+
+
+def _in_words(age: timedelta) -> str:
+    for unit, length in _UNITS:
+        if age >= 2 * length:
+            return counted(age // length, unit)
+    return counted(max(0, age // timedelta(minutes=1)), "minute")
+
+
+_UNITS: Final = (("day", timedelta(days=1)), ("hour", timedelta(hours=1)))
 
 
 def elsewhere_than(facts: Mapping[str, Any], client: Caller) -> dict[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Genera
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from anyio import lowlevel, to_thread
@@ -23,6 +23,7 @@ from anyio import lowlevel, to_thread
 from capgo_async.bulk.forms import OF_DEVICES, Form, decoder_of, form_of
 from capgo_async.bulk.operations import LinkDevice, Operation, RenewDevice, Row, UnlinkDevice
 from capgo_async.bulk.reasons import in_words
+from capgo_async.bulk.stage import Block, Columns
 from capgo_async.endpoints.call import APP_ID
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
@@ -35,6 +36,10 @@ BATCH = 10_000
 Kind = type[LinkDevice] | type[UnlinkDevice] | type[RenewDevice]
 """What the rows of a list of devices ask for; the list itself only says of which."""
 
+T = TypeVar("T")
+
+_PIECES = 12
+"""How many blocks of lines are handed over at once: some `BATCH` rows of a usual length."""
 _LIMIT = 65_536  # bytes of one row: so a file without line ends or closing quotes takes no more memory than others
 _READ = 32_768  # bytes read at once: half of `_LIMIT`, so that few blocks are longer and can hold too long a line
 _LONGEST = 255  # characters of a name (contract, table of maxima)
@@ -70,6 +75,25 @@ class Source(Protocol):
 
         A file named by its path and a collection can be read again; a stream and an iterator cannot.
         """
+
+
+@runtime_checkable
+class SourceOfBlocks(Protocol):
+    """A source that has its rows at hand as columns, too."""
+
+    def blocks(self) -> AsyncGenerator[Block, None]:
+        """Read the rows as `batches` does, in blocks."""
+
+
+async def blocks_of(source: Source) -> AsyncGenerator[Block, None]:
+    """Yield the rows of `source` as columns, as far as it has them at hand."""
+    if isinstance(source, SourceOfBlocks):
+        async with aclosing(source.blocks()) as blocks:
+            async for block in blocks:
+                yield block
+    else:
+        async for batch in source.batches():
+            yield Block(rows=batch)
 
 
 def read_operations(
@@ -145,6 +169,26 @@ class _Asked(NamedTuple):
             return Row(line, None, str(error))
         return Row(line, form.make(app_id, name, argument))
 
+    def block(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Block:
+        """Return the rows that these texts make: as columns, unless one of them is bad."""
+        try:
+            columns = self._columns(lines, names, app_ids, arguments)
+        except _RowError:
+            return Block(rows=list(map(self.row, lines, names, app_ids, arguments)))
+        return Block(columns=(columns,))
+
+    def _columns(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Columns:
+        form = self.form
+        names = list(map(str.strip, map(str.lower, names) if form.lowers else names))
+        # All at once; what this does not let pass may be good, and is looked at row by row.
+        if not all(names) or not "".join(names).isprintable() or len(max(names, key=len, default="")) > _LONGEST:
+            raise _RowError
+        apps = {app_id: _agreed(form.app, app_id, self.app_id) for app_id in set(app_ids)}
+        if any(_malformed(form, app_id) for app_id in apps.values()):
+            raise _RowError
+        meant = {text: "" if form.argument is None else _agreed(form.argument, text, self.argument) for text in set(arguments)}
+        return Columns(form, lines, names, list(map(apps.__getitem__, app_ids)), list(map(meant.__getitem__, arguments)))
+
 
 def _text(column: str, value: str) -> str:
     value = value.strip()
@@ -211,26 +255,32 @@ class _File:
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
         _check_size(size)
-        self._digest = None
-        rows = self._rows()
-        try:
-            while batch := await to_thread.run_sync(_take, rows, size, abandon_on_cancel=True):
+        async with aclosing(_in_threads(self._rows(), size)) as batches:
+            async for batch in batches:
                 yield batch
-        finally:
-            # After a cancellation a thread may still be in it; the file is then closed when that thread lets go of it.
-            with suppress(ValueError):
-                rows.close()
+
+    async def blocks(self) -> AsyncGenerator[Block, None]:
+        async with aclosing(_in_threads(self._blocks(), _PIECES)) as taken:
+            async for pieces in taken:
+                columns = tuple(columns for piece in pieces for columns in piece.columns)
+                yield Block(columns, [row for piece in pieces for row in piece.rows])
 
     def _rows(self) -> Generator[Row, None, None]:
+        for block in self._blocks():
+            yield from block.in_order()
+
+    def _blocks(self) -> Generator[Block, None, None]:
+        self._digest = None
         sha256 = hashlib.sha256()
+        empty = True
         with self._opened() as stream:
-            rows = _parsed(_Lines(self.name, stream, sha256), self._asked)
-            first = next(rows, None)
-            if first is None:
-                message = f"{self.name}: there are columns but no rows. Nothing would change."
-                raise InputError(message)
-            yield first
-            yield from rows
+            for block in _parsed(_Lines(self.name, stream, sha256), self._asked):
+                if block:
+                    empty = False
+                    yield block
+        if empty:
+            message = f"{self.name}: there are columns but no rows. Nothing would change."
+            raise InputError(message)
         self._digest = sha256.hexdigest()
 
     @contextmanager
@@ -313,8 +363,19 @@ async def _each(operations: Iterable[Operation] | AsyncIterable[Operation]) -> A
             yield operation
 
 
-def _take(rows: Iterator[Row], size: int) -> list[Row]:
-    return list(islice(rows, size))
+async def _in_threads(items: Generator[T, None, None], size: int) -> AsyncGenerator[list[T], None]:
+    """Yield what a generator gives, up to `size` at a time, each time out of a thread."""
+    try:
+        while taken := await to_thread.run_sync(_take, items, size, abandon_on_cancel=True):
+            yield taken
+    finally:
+        # After a cancellation a thread may still be in it; the file is then closed when that thread lets go of it.
+        with suppress(ValueError):
+            items.close()
+
+
+def _take(items: Iterator[T], size: int) -> list[T]:
+    return list(islice(items, size))
 
 
 def _check_size(size: int) -> None:
@@ -392,7 +453,7 @@ class _Lines:
         return data
 
 
-def _parsed(lines: _Lines, asked: _Asked) -> Iterator[Row]:
+def _parsed(lines: _Lines, asked: _Asked) -> Iterator[Block]:
     """Tell the format by the first character that is no white space, and parse it."""
     block = lines.block(_LIMIT)
     if block.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -435,39 +496,49 @@ def _fault_in(lines: Sequence[bytes], line: int) -> str:
     return ""
 
 
-def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Row]:
+def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Block]:
     form = asked.form
     decode = decoder_of(form.columns).decode
     texts_of = operator.attrgetter(*form.columns)
     while block:
         clean = len(block) <= _LIMIT and not _fault(block)
         texts = block.splitlines(keepends=True)
+        good: list[tuple[int, str, str, str]] = []
+        bad: list[Row] = []
         for line, text in enumerate(texts, number):
             if text.isspace():
                 continue
             if not clean and (fault := _fault(text)):
-                yield Row(line, None, fault)
+                bad.append(Row(line, None, fault))
                 continue
             try:
                 name, app_id, *argument = texts_of(decode(text))
             except msgspec.DecodeError as error:
-                yield Row(line, None, in_words(error, text))
+                bad.append(Row(line, None, in_words(error, text)))
             except RecursionError:
-                yield Row(line, None, "not JSON that can be read: nested too deeply")
+                bad.append(Row(line, None, "not JSON that can be read: nested too deeply"))
             else:
-                yield asked.row(line, name, app_id or "", (argument and argument[0]) or "")
+                good.append((line, name, app_id or "", (argument and argument[0]) or ""))
+        if good:
+            found, *columns = map(list, zip(*good, strict=True))
+            in_row = len(good) == len(texts)
+            rows = asked.block(range(number, number + len(texts)) if in_row else found, *columns)
+            yield Block(rows.columns, [*rows.rows, *bad])
+        else:
+            yield Block(rows=bad)
         number += len(texts)
         block = lines.block()
 
 
-def _table_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Row]:
+def _table_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Block]:
     first = block.splitlines(keepends=True)
     columns, delimiter, span = _header(f"{lines.name}, line {number}", first, asked.form)
     table = _Table(lines, asked, columns, delimiter)
     number += span
     block = b"".join(first[span:]) or lines.block()
     while block:
-        number = yield from table.block(block, number)
+        rows, number = table.block(block, number)
+        yield rows
         block = lines.block()
 
 
@@ -519,8 +590,8 @@ class _Table:
         self._opened = 0
         self._fence = 0  # the first line below what the field that went wrong on line `_opened` seemed to hold
 
-    def block(self, block: bytes, number: int) -> Generator[Row, None, int]:
-        """Yield the rows of a block that begins with line `number`; return the number of the line after them."""
+    def block(self, block: bytes, number: int) -> tuple[Block, int]:
+        """Return the rows of a block that begins with line `number`, and the number of the line after them."""
         if len(block) <= _LIMIT and number >= self._fence and b"\0" not in block:
             try:
                 reader = csv.reader(io.StringIO(block.decode(), newline=""), _Strict, delimiter=self._delimiter)
@@ -528,13 +599,28 @@ class _Table:
             except (UnicodeDecodeError, csv.Error):
                 records = []
             if records and reader.line_num == len(records):  # so each is one line
-                for line, cells in enumerate(records, number):
-                    if not _is_blank(cells):
-                        yield self._row(line, cells)
-                return number + len(records)
-        return (yield from self._one_by_one(block.splitlines(keepends=True), number))
+                return self._of_single_lines(records, number), number + len(records)
+        rows: list[Row] = []
+        number = self._one_by_one(block.splitlines(keepends=True), number, rows)
+        return Block(rows=rows), number
 
-    def _one_by_one(self, lines: Sequence[bytes], number: int) -> Generator[Row, None, int]:
+    def _of_single_lines(self, records: Sequence[list[str]], number: int) -> Block:
+        whole = not any(map(self._width.__ne__, map(len, records)))
+        columns = list(map(list, zip(*records, strict=True))) if whole else []
+        # A row is blank that is a single cell, and that blank.
+        if not whole or (self._width == 1 and not all(map(str.strip, columns[0]))):
+            rows = (self._row(line, cells) for line, cells in enumerate(records, number) if not _is_blank(cells))
+            return Block(rows=list(rows))
+        nothing = [""] * len(records)
+        return self._asked.block(
+            range(number, number + len(records)),
+            columns[self._name],
+            columns[self._app] if self._app is not None else nothing,
+            columns[self._argument] if self._argument is not None else nothing,
+        )
+
+    def _one_by_one(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> int:
+        """Add the rows of these lines, the first of which is `number`; return the number of the line after them."""
         at = 0
         while at < len(lines):
             line = number + at
@@ -544,13 +630,13 @@ class _Table:
                 self._lines.put_back(b"".join(lines[at:]))
                 return line
             if isinstance(cells, str):
-                yield Row(line, None, _fault(lines[at]) or self._misquoted(line, span, cells))
+                rows.append(Row(line, None, _fault(lines[at]) or self._misquoted(line, span, cells)))
                 if not alone:
                     self._opened, self._fence = line, line + span - (cells != _UNCLOSED)
                 span = 1
             elif not _is_blank(cells):
                 fault = _fault_in(lines[at : at + span], line)
-                yield Row(line, None, fault) if fault else self._row(line, cells)
+                rows.append(Row(line, None, fault) if fault else self._row(line, cells))
             at += span
         return number + at
 

@@ -1,0 +1,39 @@
+"""Plan one relink of a CSV file against an inventory on disk, in this process: the load of `planning`."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measuring import peak_bytes
+from capgo_async import CapgoClient
+from capgo_async.bulk import Job, Options, read_operations
+
+
+async def plan(options: argparse.Namespace) -> dict[str, int]:
+    """Plan it, and return what became of the rows."""
+    source = read_operations(options.source, app_id=options.app or None, channel=options.channel)
+    async with CapgoClient(api_key="benchmark", base_url=options.base_url, rate="off") as capgo:
+        job = await Job.create(options.job, source, client=capgo, options=Options(inventory=options.inventory))
+        async with job:
+            told = job.plan
+            return {"planned": told.planned, "skipped": told.skipped, "unknown": told.unknown}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do it, and print what became of the rows and the peak as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--inventory", required=True)
+    parser.add_argument("--job", type=Path, required=True)
+    parser.add_argument("--app", default="", help="the app of all rows, where they name none")
+    parser.add_argument("--channel", required=True)
+    options = parser.parse_args(arguments)
+    found = asyncio.run(plan(options))
+    print(json.dumps({**found, "peak_bytes": peak_bytes()}))
+
+
+if __name__ == "__main__":
+    main()

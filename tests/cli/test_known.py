@@ -1,0 +1,54 @@
+"""`--inventory`: plans from what was exported before, on the command line."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cli.conftest import Command
+from cli.served import APP, Served, csv_of
+
+from capgo_async.sandbox.seeding import device_id
+
+KNOWN = ("--inventory", "devices.sqlite", "--job", "m.capgo-job")
+
+
+@pytest.fixture(autouse=True)
+def exported(capgo: Command, here: Path) -> None:
+    assert capgo("export", "devices", "-o", "devices.sqlite").exit_code == 0
+    csv_of(here / "devices.csv")
+
+
+@pytest.mark.parametrize("verb", [("relink", "--channel", "beta"), ("unlink",), ("renew",)])
+def test_devices_are_not_listed_again(server: Served, capgo: Command, verb: tuple[str, ...]) -> None:
+    listings = server.sandbox.listings
+    name, *more = verb
+    result = capgo("devices", name, "devices.csv", "--app", APP, *more, *KNOWN, "--plan-only")
+    assert result.exit_code == 0
+    assert "compared with the inventory devices.sqlite, begun " in result.stdout
+    assert server.sandbox.listings == listings
+
+
+@pytest.mark.parametrize(("minutes", "looks"), [(9, False), (11, True)])
+def test_an_old_inventory_is_an_old_plan(server: Served, capgo: Command, here: Path, minutes: int, *, looks: bool) -> None:
+    began = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="seconds")
+    with closing(sqlite3.connect(here / "devices.sqlite")) as connection, connection:
+        connection.execute("UPDATE export SET began_at = ?", (began,))
+    app = server.sandbox.world.apps[APP]
+    app.link(device_id(APP, 0), app.channels["alpha"], 0)
+    result = capgo("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", *KNOWN, "--yes")
+    assert result.exit_code == 0
+    assert ("since the plan: " in result.stderr) is looks
+
+
+def test_it_is_refused_where_the_devices_come_from_an_inventory_anyway(capgo: Command) -> None:
+    result = capgo("devices", "relink", "--all", "--app", APP, "--channel", "beta", *KNOWN)
+    assert result.exit_code == 2
+    assert "--all takes an inventory of its own" in result.stderr
+
+
+def test_what_is_no_inventory_is_wrong_usage(capgo: Command) -> None:
+    result = capgo("devices", "unlink", "devices.csv", "--app", APP, "--inventory", "devices.csv", "--yes")
+    assert result.exit_code == 2
+    assert "devices.csv is not a database of an inventory" in result.stderr
