@@ -24,6 +24,13 @@ _GRAIN: Final = 128
 """A burst is remembered in so many parts at most."""
 
 
+_APPS_AT_ONCE: Final = 8
+_CURSORS: Final = 8
+"""Places at which a large app is read, half of that beside others."""
+_IN_TURN: Final = 9
+"""Pages of an app that are read one after the other, before and while it is divided."""
+
+
 class Share(NamedTuple):
     """Operations of one app, or organization, alike in what they cost: requests for each, and which limits count those.
 
@@ -45,7 +52,7 @@ class Share(NamedTuple):
 class Leg(NamedTuple):
     """A wave, or all of a job without waves: `stretches` of operations, one after the other, each mixed evenly.
 
-    Behind them `looks` are sent one by one to verify, and `rest` is the bake.
+    Behind them `looks` are sent to verify, several apps at once, and `rest` is the bake.
     """
 
     stretches: Sequence[Sequence[Share]]
@@ -75,11 +82,19 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
         for stretch in leg.stretches:
             line.send(stretch, _lanes(stretch, outlook.concurrency))
         line.settle()
-        for look in leg.looks:
-            line.send((look,), 1)
+        if leg.looks:
+            line.send(leg.looks, _readers(leg.looks, outlook.concurrency))
             line.settle()
         line.rest(leg.rest)
     return line.now
+
+
+def _readers(looks: Sequence[Share], concurrency: int) -> int:
+    """Return how many pages are read at once on average: apps side by side, a large one at several places (`spreading`)."""
+    cursors = min(_CURSORS, concurrency, max(concurrency // len(looks), _CURSORS // 2))
+    pages = [look.requests for look in looks]
+    rounds = max(min(each, _IN_TURN) + math.ceil(max(0, each - _IN_TURN) / cursors) for each in pages)
+    return max(1, min(_APPS_AT_ONCE * cursors, concurrency, round(sum(pages) / max(1, rounds))))
 
 
 def without_first(legs: Iterable[Leg], settled: int, baking: float | None = None) -> list[Leg]:

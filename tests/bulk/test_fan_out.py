@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 from fleet import client_of, relink_everything, sandbox_of
+from msgspec.structs import replace
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
@@ -52,7 +53,8 @@ async def test_many_apps_are_planned_and_verified_alike_whatever_the_concurrency
     many = await course(tmp_path / "many", sandbox_of(apps=12, devices=6000), concurrency=16)
 
     assert many.planned == one.planned
-    assert str(many.plan) == str(one.plan)
+    # How long it takes is not alike.
+    assert str(replace(many.plan, seconds=None)) == str(replace(one.plan, seconds=None))
     assert (many.report.done, many.report.verified, many.report.contradicted) == (one.report.done, one.report.done, 0)
     assert many.requests == one.requests
     assert many.seconds < one.seconds / 4

@@ -123,7 +123,7 @@ def test_another_process_may_run_the_job_meanwhile(tmp_path: Path) -> None:
 
 def test_what_stops_the_run_stops_the_rehearsal(tmp_path: Path) -> None:
     path = planned(tmp_path, sandbox_of(devices=300))
-    found = rehearsed(path, faults=parse_faults("POST /device:500=60%"), limits=thresholds("off"))
+    found = rehearsed(path, faults=parse_faults("POST /device:500=90%"), limits=thresholds("off"))
     assert isinstance(found.error, SafetyStop)
     assert found.report.runs[-1].ended == "stopped"
     assert found.report.failures
