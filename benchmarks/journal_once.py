@@ -39,10 +39,11 @@ async def record(path: Path, operations: int) -> Spent:
         await journal.begin_run(lambda: _MEASURES, Which.OPEN)
         began = spent()
         settled: list[Settled] = []
+        ((app_id, *_),) = await journal.shares()
         for size in _batches(operations):
-            taken = await journal.advance(settled, (), size)
+            taken = await journal.advance(settled, (), {app_id: size})
             settled = [Settled(one.id, Done(_REQUEST_ID), one.operation.target.app_id) for one in taken]
-        await journal.advance(settled, (), 0)
+        await journal.advance(settled, (), {})
         took = spent().since(began)
         await journal.end_run("finished")
     finally:

@@ -53,7 +53,8 @@ class CapgoClient:
 
     `api_key` and `base_url` fall back to the environment variables `CAPGO_API_KEY` and `CAPGO_BASE_URL`, the latter then to
     the vendor's cloud. `rate` is `auto` (default), `eager`, `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`;
-    `limits` are limiter models of the caller's own in its place. At most `concurrency` requests are in flight; one attempt
+    `limits` are limiter models of the caller's own in its place. `headroom` is the share of the limits of keys and apps, from 0
+    to below 1, that is left to others. At most `concurrency` requests are in flight; one attempt
     takes at most `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless
     (contract G1).
 
@@ -72,6 +73,7 @@ class CapgoClient:
         base_url: str | None = None,
         rate: str = "auto",
         limits: Sequence[Limit] | None = None,
+        headroom: float = 0.0,
         concurrency: int = 16,
         timeout: float = 30.0,
         retries: int = 4,
@@ -91,7 +93,7 @@ class CapgoClient:
         self.base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
         self._open = _Open(
             transport=transport or _transport(self.base_url, session, timeout, trust_env=trust_env),
-            pacer=pacer or _pacer(rate, limits, concurrency),
+            pacer=pacer or _pacer(rate, limits, concurrency, headroom),
             generation=Generation(_checked_dialect(dialect)),
             policy=RetryPolicy(retries=retries),
             auth_header=auth_header,
@@ -273,12 +275,18 @@ def _check_headers(auth_header: str, user_agent: str) -> None:
         raise ConfigurationError(message)
 
 
-def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int) -> Pacer:
+def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom: float) -> Pacer:
+    if not 0.0 <= headroom < 1.0:
+        message = f"headroom {headroom:g} is not from 0 to below 1: it is the share of the limits that is left to others"
+        raise ConfigurationError(message)
     try:
         models = parse_rate(rate) if limits is None else tuple(limits)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    return Pacer(models, concurrency=concurrency, adaptive=rate in _LEARNING)
+    if headroom and not models:
+        message = "headroom leaves a share of the limits to others, and rate off has none"
+        raise ConfigurationError(message)
+    return Pacer(models, concurrency=concurrency, adaptive=rate in _LEARNING, headroom=headroom)
 
 
 def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":

@@ -9,10 +9,28 @@ import enum
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from typing import Final
+from typing import Final, NamedTuple
 
-from .limits import DEFAULT_SILENCE, FixedWindow, Limiter, SilenceWindow, SlidingWindow, safety_margin
+from .limits import (
+    DEFAULT_SILENCE,
+    FixedWindow,
+    Limiter,
+    SilenceWindow,
+    SlidingWindow,
+    allowance,
+    held_for,
+    without_headroom,
+)
 from .others import BOUNDLESS, Others, patience
+
+
+class Period(NamedTuple):
+    """What counts of a key since it was silent: `used` of `limit`, forgotten at `fresh_at` where nothing more is sent."""
+
+    used: int
+    limit: int
+    fresh_at: float
+
 
 _PERIODS_KEPT: Final = 10
 """How many times a learned limit passes in full before it is forgotten."""
@@ -32,17 +50,12 @@ class Fate(enum.Enum):
     UNSENT = enum.auto()
 
 
-def _held(model: Limiter) -> float:
-    """Return how long a request counts from its answer on, margin included."""
-    return model.window + (safety_margin(model.window) if model.margin is None else model.margin)
-
-
 class _SlidingState:
     """Hold a slot for each request from its departure until a window after its answer."""
 
     def __init__(self, model: SlidingWindow | FixedWindow) -> None:
-        self.limit = model.requests
-        self._held = _held(model)
+        self.limit = allowance(model)
+        self._held = held_for(model)
         self._releases: list[float] = []
         self._in_flight = 0
 
@@ -90,6 +103,7 @@ class _Lesson:
     def __init__(self, model: FixedWindow | SilenceWindow) -> None:
         self._modelled = model.requests
         self._most = BOUNDLESS if model.eager else model.requests
+        self._headroom = model.headroom
         self.limit = self._most
         self.passed = 0
         self._kept = 0
@@ -98,6 +112,11 @@ class _Lesson:
         self._suspected = range(0)
         self.forgotten = False
         """Whether a limit that was learned or suspected proved too small."""
+
+    @property
+    def allowed(self) -> int:
+        """Return how much of the limit is ours."""
+        return without_headroom(self.limit, self._headroom) if self._headroom else self.limit
 
     @property
     def learned(self) -> int | None:
@@ -172,7 +191,7 @@ class _FixedState(_SlidingState):
     def __init__(self, model: FixedWindow) -> None:
         super().__init__(model)
         self.lesson = _Lesson(model)
-        self.limit = self.lesson.limit
+        self.limit = self.lesson.allowed
         self._window = model.window
         self._ends_after = -math.inf
         self._ends_before = math.inf
@@ -195,7 +214,7 @@ class _FixedState(_SlidingState):
             self._ends_before = min(self._ends_before, now + self._held)
             self._releases.append(self._ends_before if now <= self._ends_after else now + self._held)
         self.lesson.answered(fate, self._in_flight)
-        self.limit = self.lesson.limit
+        self.limit = self.lesson.allowed
 
     def refused(self, until: float, *, learn: bool) -> None:
         """Take the server's word for when its window ends."""
@@ -205,12 +224,12 @@ class _FixedState(_SlidingState):
         self._releases = [min(release, until) for release in self._releases]
         if learn:
             self.lesson.refused(self._in_flight, counted=counted or BOUNDLESS)
-            self.limit = self.lesson.limit
+            self.limit = self.lesson.allowed
 
     def recall(self, requests: int) -> None:
         """Begin with what an earlier process learned."""
         self.lesson.recall(requests)
-        self.limit = self.lesson.limit
+        self.limit = self.lesson.allowed
 
     def seed(self, used: int, last: float) -> None:
         super().seed(used, last)
@@ -222,11 +241,11 @@ class _SilenceState:
 
     def __init__(self, model: SilenceWindow) -> None:
         self.lesson = _Lesson(model)
-        self.others = Others(model.requests)
+        self.others = Others(allowance(model))
         self._modelled = model.requests
         self._bound = BOUNDLESS
         self._rested = False
-        self.rest = _held(model)
+        self.rest = held_for(model)
         self._count = 0
         self._spent = False
         self._in_flight = 0
@@ -234,7 +253,7 @@ class _SilenceState:
 
     @property
     def limit(self) -> int:
-        return self.lesson.limit
+        return self.lesson.allowed
 
     def earliest(self, now: float) -> float:
         rested = self._last + self.rest
@@ -242,7 +261,7 @@ class _SilenceState:
             self._begin()
         if (
             not self._spent
-            and self._count < self.lesson.limit
+            and self._count < self.lesson.allowed
             and self._count < self._bound
             and not self.lesson.wary(self._in_flight)
         ):
@@ -289,6 +308,10 @@ class _SilenceState:
         used = self.used(now)
         left = self.rest if self._in_flight else self._last + self.rest - now
         return [(left, used)] if used else []
+
+    def period(self, now: float) -> Period:
+        used = self.used(now)
+        return Period(used, max(used, self.limit) if self._spent else self.limit, self._last + self.rest)
 
     def seed(self, used: int, last: float) -> None:
         self._count += used
@@ -425,6 +448,10 @@ class Gate:
     def used(self, now: float) -> int:
         """Return how many requests count against the limiters now."""
         return max((state.used(now) for state in self._states), default=0)
+
+    def period(self, now: float) -> Period | None:
+        """Return what counts until a silence, `None` where no limiter asks for one."""
+        return next((state.period(now) for state in self._states if isinstance(state, _SilenceState)), None)
 
     def counting(self, now: float) -> tuple[list[tuple[float, int]], ...]:
         """Return what counts against each limiter: in how many seconds it is forgotten, when nothing is sent, and how much."""

@@ -4,7 +4,8 @@
 """
 
 import enum
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -34,11 +35,12 @@ def safety_margin(window: float) -> float:
 
 
 class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` in any `window` seconds; no burst beyond that."""
+    """At most `requests` in any `window` seconds; no burst beyond that. `headroom` is the share that is left to others."""
 
     requests: int
     window: float = 60.0
     margin: float | None = None
+    headroom: float = 0.0
 
 
 class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,7 @@ class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     window: float = 60.0
     margin: float | None = None
+    headroom: float = 0.0
     eager: bool = False
 
 
@@ -62,10 +65,27 @@ class SilenceWindow(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     window: float = 60.0
     margin: float | None = None
+    headroom: float = 0.0
     eager: bool = False
 
 
 Limiter = SlidingWindow | FixedWindow | SilenceWindow
+
+
+def without_headroom(requests: int, headroom: float) -> int:
+    """Return how many of so many requests are ours where a share of `headroom` is left to others: one at least."""
+    # 1000 less 30 % are 700, whatever floating-point numbers make of it.
+    return max(1, math.floor(requests * (1.0 - headroom) + 1e-6))
+
+
+def allowance(limiter: Limiter) -> int:
+    """Return how many requests a model lets us send in its window."""
+    return without_headroom(limiter.requests, limiter.headroom)
+
+
+def held_for(limiter: Limiter) -> float:
+    """Return how many seconds a request counts from its answer on, margin included."""
+    return limiter.window + (safety_margin(limiter.window) if limiter.margin is None else limiter.margin)
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -101,6 +121,14 @@ def eager_limits() -> tuple[Limit, ...]:
     return tuple(
         Limit(limit.scope, msgspec.structs.replace(limit.limiter, eager=True)) if limit.scope in loose else limit
         for limit in server_limits()
+    )
+
+
+def with_headroom(limits: Iterable[Limit], headroom: float) -> tuple[Limit, ...]:
+    """Return limits of which a share is left to others; those of single targets are shared with nobody."""
+    return tuple(
+        limit if limit.scope in TARGET_KINDS else Limit(limit.scope, msgspec.structs.replace(limit.limiter, headroom=headroom))
+        for limit in limits
     )
 
 

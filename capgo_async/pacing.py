@@ -16,9 +16,9 @@ import msgspec
 from .budget import Budget
 from .congestion import Congestion
 from .errors import ApiError, CapgoError
-from .gates import Fate, Gate
+from .gates import Fate, Gate, Period
 from .known import KnownLimit
-from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow
+from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow, with_headroom
 
 _EDGE_LIMITER = SlidingWindow(requests=100)
 """What `auto` falls back to when the refusal's reason is unknown: the published limit (contract B1)."""
@@ -70,15 +70,19 @@ class Pacer:
 
     `limits` are the models; with `adaptive` an unexpected refusal teaches a smaller one. `concurrency` is the number of
     requests in flight at most, fewer while the server is in trouble: `congestion` says how many. A key's first request goes
-    alone, so that a wrong key costs one (contract A2). While there is a `budget`, nothing leaves beyond it: whoever asks then
+    alone, so that a wrong key costs one (contract A2). `headroom` is the share of the limits of keys and apps that is left to
+    others, of learned ones, too. While there is a `budget`, nothing leaves beyond it: whoever asks then
     gets its `SafetyStop`.
     """
 
-    def __init__(self, limits: Iterable[Limit] = (), *, concurrency: int = 16, adaptive: bool = False) -> None:
+    def __init__(
+        self, limits: Iterable[Limit] = (), *, concurrency: int = 16, adaptive: bool = False, headroom: float = 0.0
+    ) -> None:
         self.concurrency = concurrency
         self.congestion = Congestion(concurrency)
         self.adaptive = adaptive
-        self.limits = tuple(limits)
+        self.limits = with_headroom(limits, headroom) if headroom else tuple(limits)
+        self._edge = msgspec.structs.replace(_EDGE_LIMITER, headroom=headroom)
         self.budget: Budget | None = None
         self._models: dict[str, tuple[Limiter, ...]] = {}
         for limit in self.limits:
@@ -148,7 +152,7 @@ class Pacer:
         now = anyio.current_time()
         gate = self._gate(scope)
         if self.adaptive and not reason_known:
-            gate.restrict(now, _EDGE_LIMITER)
+            gate.restrict(now, self._edge)
         if scope[0] == ScopeKind.KEY:
             gate.silence(now, seconds, learn=self.adaptive and reason_known)
         else:
@@ -214,6 +218,14 @@ class Pacer:
     def waiting_until(self, scope: Scope) -> float:
         """Return when the next request of `scope` may go; infinity while only an answer can tell."""
         return self._gate(scope).earliest(anyio.current_time())
+
+    def free_at(self, scope: Scope, now: float) -> float:
+        """Return what `waiting_until` does, for who knows the time."""
+        return self._gate(scope).earliest(now) if self._matters(scope) else now
+
+    def period(self, scope: Scope, now: float) -> Period | None:
+        """Return what counts of a key since it was silent, `None` where no limit asks for that."""
+        return self._gate(scope).period(now)
 
     def _gate(self, scope: Scope) -> Gate:
         kind = scope[0]

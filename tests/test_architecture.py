@@ -44,7 +44,10 @@ BULK_ORDER = [
     "operations",
     "kinds",
     "bursts",
+    "resting",
+    "line",
     "forecast",
+    "schedule",
     "forms",
     "comparing",
     "stage",
@@ -55,7 +58,6 @@ BULK_ORDER = [
     "plan",
     "radius",
     "jobfile.shares",
-    "jobfile.course",
     "reasons",
     "runner",
     "advice",
@@ -64,6 +66,7 @@ BULK_ORDER = [
     "database",
     "jobfile.history",
     "jobfile.records",
+    "jobfile.course",
     "jobfile.verdicts",
     "jobfile.reopening",
     "jobfile.contents",
@@ -87,6 +90,7 @@ BULK_ORDER = [
     "running.waves",
     "running.metering",
     "running.outlook",
+    "running.gauging",
     "naming",
     "job",
     "inventory.columns",
@@ -116,6 +120,9 @@ GRADE_A = [
     "bulk/comparing.py",
     "bulk/bursts.py",
     "bulk/forecast.py",
+    "bulk/line.py",
+    "bulk/resting.py",
+    "bulk/schedule.py",
     "bulk/forms.py",
     "bulk/kinds.py",
     "bulk/inventory/columns.py",
@@ -207,6 +214,7 @@ GRADE_C = [
     "bulk/jobfile/history.py",
     "bulk/jobfile/journal.py",
     "bulk/running/metering.py",
+    "bulk/running/gauging.py",
     "bulk/running/outlook.py",
     "bulk/naming.py",
     "bulk/jobfile/outcomes.py",
@@ -369,7 +377,11 @@ def test_imports_run_one_way_within_the_engine(path: Path) -> None:
 
 def test_the_runner_knows_neither_http_nor_files() -> None:
     found = set(own_rooms(PACKAGE / "bulk" / "runner.py"))
-    assert found == {"errors", "bulk.operations"}
+    assert found == {"errors", "bulk.operations", "bulk.line", "bulk.schedule"}
+    assert set(own_rooms(PACKAGE / "bulk" / "schedule.py")) == {"gates", "limits", *(f"bulk.{room}" for room in _PLANNED)}
+
+
+_PLANNED = ("line", "operations", "resting")
 
 
 def test_nothing_else_knows_json() -> None:

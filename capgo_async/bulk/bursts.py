@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from ..limits import FixedWindow, Limiter, SilenceWindow, SlidingWindow, safety_margin
+from ..limits import FixedWindow, Limiter, SilenceWindow, SlidingWindow, allowance, held_for
 
 FEW: Final = 1e-6
 """Less than this is no request and no time."""
@@ -22,8 +22,8 @@ class Silence:
     """Counts until a silence, as `SilenceWindow` says."""
 
     def __init__(self, model: SilenceWindow) -> None:
-        self.limit = model.requests
-        self._rest = _held(model)
+        self.limit = allowance(model)
+        self.rest = held_for(model)
         self._count = 0.0
         self._last = -math.inf
 
@@ -35,17 +35,17 @@ class Silence:
     def take(self, counting: Iterable[Part]) -> None:
         """Count what counts now, each part until its moment."""
         for until, count in counting:
-            self.seed(count, until - self._rest)
+            self.seed(count, until - self.rest)
 
     def free(self, now: float) -> float:
         """Return how many requests may leave."""
-        if now >= self._last + self._rest - FEW:
+        if now >= self._last + self.rest - FEW:
             self._count = 0.0
         return self.limit - self._count
 
     def frees_at(self) -> float:
         """Return when more may leave, where none may now."""
-        return self._last + self._rest
+        return self._last + self.rest
 
     def sent(self, _now: float, parts: Iterable[Part]) -> None:
         """Count a burst by the times of its answers."""
@@ -63,15 +63,15 @@ class Silence:
 
     def most_within(self, seconds: float) -> float:
         """Return how many requests pass at most in a time that begins anywhere."""
-        return self.limit * (1 + math.ceil(seconds / self._rest))
+        return self.limit * (1 + math.ceil(seconds / self.rest))
 
 
 class Sliding:
     """Counts each request for a window after its answer, as `SlidingWindow` says."""
 
     def __init__(self, model: SlidingWindow | FixedWindow) -> None:
-        self.limit = model.requests
-        self.held = _held(model)
+        self.limit = allowance(model)
+        self.held = held_for(model)
         self._releases: deque[tuple[float, float]] = deque()
         self._count = 0.0
 
@@ -176,7 +176,3 @@ def model_of(limiter: Limiter) -> Model:
 
 def _rounded(state: Iterable[float]) -> tuple[float, ...]:
     return tuple(round(number, 4) for number in state)
-
-
-def _held(model: Limiter) -> float:
-    return model.window + (safety_margin(model.window) if model.margin is None else model.margin)

@@ -6,6 +6,7 @@ Past 300 lines because all that one can do with a job is here, and each says wha
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,13 +17,14 @@ from ..errors import AuthenticationError, DiskFull, JobError
 from ..limits import Limit
 from ..ring import Caller
 from .clock import Clock, wall_clock
-from .forecast import Leg, Outlook, seconds_of, without_first
+from .forecast import Leg, seconds_of, without_first
 from .jobfile.contents import JobRow, Rows
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
 from .jobfile.seen import Seen
 from .jobfile.staging import Staging
+from .line import Outlook
 from .naming import give_name, locked
 from .operations import FormerState
 from .plan import Plan
@@ -35,10 +37,12 @@ from .report import Report
 from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted
 from .running.execution import Executor, prepare
+from .running.gauging import ClientGauge
 from .running.metering import Meter, carried_over
 from .running.outlook import latency_of, outlook_of
 from .running.stopping import StopRules, Watch
 from .running.waves import Pace, Waves
+from .schedule import Schedule
 from .verification import verify
 
 _BUILDING: Final = ".building"
@@ -202,7 +206,14 @@ class Job:
                 self._course = await self._journal.course(self._facts, self._clock(), which)
             executor = Executor(client, await self._journal.in_doubt())
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
-            self._runner = Runner(self._journal, executor, workers=client.pacer.concurrency, progress=progress, brakes=brakes)
+            self._runner = Runner(
+                self._journal,
+                executor,
+                workers=client.pacer.concurrency,
+                schedule=partial(Schedule, gauge=ClientGauge(client, latency_of(self._facts))),
+                progress=progress,
+                brakes=brakes,
+            )
             pace = Pace(self._facts["options"].get("bake_seconds", 0.0), rules.failures, self._clock)
             self._waves = Waves(self._journal, self._runner, client, pace)
             async with self._journal.recorded(meter, which) as ending:
@@ -303,7 +314,7 @@ class Job:
         `latency` is what this run saw of it, in seconds.
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
-        left = without_first(self._course, settled, baking)
+        left = without_first(self._course, settled, baking, self._runner.unsettled() if self._runner else None)
         return seconds_of(left, outlook_of(client, left, latency or latency_of(self._facts)))
 
     async def report(self) -> Report:

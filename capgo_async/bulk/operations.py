@@ -1,7 +1,7 @@
 """The operations of a job: intended changes as immutable data (contract C2, C6-C8, G1)."""
 
 import enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -133,6 +133,13 @@ Operation = (
     | SetBundleMetadata
     | RemoveMember
 )
+
+
+class Planned(NamedTuple):
+    """One operation of the plan and its number there."""
+
+    id: int
+    operation: Operation
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

@@ -1,20 +1,21 @@
 """The concurrency-limited runner. It knows neither HTTP nor files: it is given `execute` and a journal.
 
-A bounded number of workers take operations in the order in which the journal hands them out. An operation that has to wait for
+A bounded number of workers take operations in the order in which a schedule lets them leave. An operation that has to wait for
 its own target is parked, and its worker goes on with the next. What came of them is recorded in batches. Past 300 lines because
 the books and the workers wake each other, and every way in which a run ends is settled between them.
 """
 
 import heapq
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import anyio
 
 from ..errors import CapgoError, SafetyStop
-from .operations import Operation
+from .line import Share
+from .operations import Operation, Planned
+from .schedule import Schedule, Waiting
 
 COMMIT_SECONDS: Final = 1.0
 """An outcome waits no longer than this to be recorded."""
@@ -70,13 +71,6 @@ class Stopped(NamedTuple):
 Result = Done | Failed | Later | NotSent | Stopped
 
 
-class Planned(NamedTuple):
-    """One operation of the plan and its number there."""
-
-    id: int
-    operation: Operation
-
-
 class Settled(NamedTuple):
     """One operation's number, what came of it, and its app."""
 
@@ -88,8 +82,12 @@ class Settled(NamedTuple):
 class RunJournal(Protocol):
     """Where the runner gets operations and leaves outcomes."""
 
-    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: int) -> Sequence[Planned]:
-        """Record `settled`, take back what never left, and hand out up to `take` more, durably marked as sent."""
+    async def shares(self) -> Sequence[Share]:
+        """Return how many operations of which apps there are to be done."""
+        ...
+
+    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]) -> Sequence[Planned]:
+        """Record `settled`, take back what never left, and hand out up to so many of each app, durably marked as sent."""
         ...
 
 
@@ -111,7 +109,7 @@ class Deadline(NamedTuple):
 class Brakes(NamedTuple):
     """What ends a run before its end.
 
-    `watch` is shown each outcome in the order in which they were recorded; a reason that it returns stops the run, and so does
+    `watch` is shown each outcome, in the order in which they are recorded; a reason that it returns stops the run, and so does
     the `deadline`. `give_up` is called once nothing new is to be sent, so that what waits in `execute` waits no more.
     """
 
@@ -121,18 +119,19 @@ class Brakes(NamedTuple):
 
 
 class Runner:
-    """Run the operations of a journal through `execute` with `workers` at a time.
+    """Run the operations of a journal through `execute` with `workers` at a time, in the order of a `schedule` of them.
 
     What stops the run, as a result or as an exception of `execute`, ends it as `drain` does, is raised once the outcomes are
     recorded, and leaves its operation to the next run. One of the `brakes` stops it with `SafetyStop`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works on and how, keyword only
         self,
         journal: RunJournal,
         execute: Callable[[Operation], Awaitable[Result]],
         *,
         workers: int = 16,
+        schedule: Callable[[Sequence[Share]], Schedule] = Schedule,
         progress: Progress | None = None,
         brakes: Brakes = Brakes(),  # noqa: B008 - immutable
     ) -> None:
@@ -141,12 +140,13 @@ class Runner:
         self._execute = execute
         self._workers = workers
         self._progress = progress
-        self._ready: deque[Planned] = deque()
-        self._parked: list[tuple[float, int, Planned, bool]] = []
+        self._make_schedule = schedule
+        self._schedule = schedule(())
+        self._parked: list[tuple[float, int, Waiting]] = []
         self._settled: list[Settled] = []
         self._returned: list[int] = []
         self._batch = 2 * workers
-        self._exhausted = False
+        self._idle = 0
         self._draining = False
         self._late = False
         self._books_closed = False
@@ -158,7 +158,7 @@ class Runner:
 
     async def run(self) -> None:
         """Work until all that the journal has is settled, or until drained; raise what stopped the run. Can be called again."""
-        self._exhausted = False
+        self._schedule = self._make_schedule(await self._journal.shares())
         try:
             async with anyio.create_task_group() as group:
                 self._working = self._workers
@@ -201,6 +201,10 @@ class Runner:
         """Return how many operations wait for their own targets."""
         return len(self._parked)
 
+    def unsettled(self) -> Mapping[str, int]:
+        """Return how many operations of each app the run under way has before it."""
+        return self._schedule.unsettled()
+
     async def _keep_books(self) -> None:
         """Hand outcomes to the journal and operations to the workers until both are through.
 
@@ -209,7 +213,7 @@ class Runner:
         try:
             while self._working or self._settled:
                 await self._until_something_is_due()
-                wanted = 0 if self._exhausted or self._draining or len(self._ready) > self._batch // 2 else self._batch
+                wanted = {} if self._draining else self._schedule.wanted(self._batch, anyio.current_time())
                 due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
                 if wanted or (due and self._settled):
                     await self._commit(wanted)
@@ -228,13 +232,9 @@ class Runner:
             self._late = True
             self.drain()
 
-    async def _commit(self, take: int) -> None:
+    async def _commit(self, take: Mapping[str, int]) -> None:
         settled, self._settled = self._settled, []
-        taken = await self._journal.advance(settled, (), take)
-        self._ready.extend(taken)
-        if take:
-            self._exhausted = len(taken) < take
-        self._look_at(settled)
+        self._schedule.put(await self._journal.advance(settled, (), take), take)
         now = anyio.current_time()
         # About what half a second settles: little is in doubt after a crash, and few commits are needed at speed.
         pace = len(settled) / max(now - self._committed_at, 1e-3)
@@ -242,22 +242,15 @@ class Runner:
         self._committed_at = now
         self._wake()
 
-    def _look_at(self, settled: Sequence[Settled]) -> None:
-        for outcome in settled:
-            if self._failure is None and (reason := self._brakes.watch(outcome)) is not None:
-                self._failure = stop(reason)
-                self.drain()
-
     async def _return_unsent(self) -> None:
         """Record what is left, and take back what was handed out and never left."""
         if self._books_closed:
             return
-        parked = (planned.id for _, _, planned, in_doubt in self._parked if not in_doubt)
-        unsent = [*self._returned, *parked, *(planned.id for planned in self._ready)]
-        self._ready.clear()
+        waiting = (*self._schedule.take_back(), *(waiting for _, _, waiting in self._parked))
+        unsent = [*self._returned, *(each.planned.id for each in waiting if not each.in_doubt)]
         settled, self._settled = self._settled, []
         if settled or unsent:
-            await self._journal.advance(settled, unsent, 0)
+            await self._journal.advance(settled, unsent, {})
 
     async def _work(self) -> None:
         try:
@@ -267,20 +260,28 @@ class Runner:
                 except CapgoError as error:
                     result = Stopped(error)
                 self._note(planned, result)
+                if self._idle:
+                    # An answer may be what they wait for.
+                    self._wake()
         finally:
             self._working -= 1
             if not self._working:
                 self._hungry.set()
 
     def _note(self, planned: Planned, result: Result) -> None:
+        self._schedule.answered(planned.operation.app_id)
         match result:
             case Done() | Failed():
-                self._settled.append(Settled(planned.id, result, planned.operation.app_id))
+                settled = Settled(planned.id, result, planned.operation.app_id)
+                self._settled.append(settled)
                 if self._progress is not None:
                     self._progress(result)
+                if self._failure is None and (reason := self._brakes.watch(settled)) is not None:
+                    self._failure = stop(reason)
+                    self.drain()
             case Later():
-                heapq.heappush(self._parked, (result.at, planned.id, planned, result.in_doubt))
-                self._wake()
+                heapq.heappush(self._parked, (result.at, planned.id, Waiting(planned, result.in_doubt)))
+                self._schedule.park(planned)
             case NotSent():
                 self._returned.append(planned.id)
             case Stopped():
@@ -296,28 +297,34 @@ class Runner:
                 return planned
             if self._through:
                 return None
-            if not self._exhausted:
+            if not self._schedule.exhausted:
                 self._hungry.set()
-            with anyio.CancelScope(deadline=self._parked[0][0] if self._parked else math.inf):
+            self._idle += 1
+            with anyio.CancelScope(
+                deadline=min(self._schedule.look_again_at, self._parked[0][0] if self._parked else math.inf)
+            ):
                 await self._changed.wait()
+            self._idle -= 1
         return None
 
     def _pick(self) -> Planned | None:
-        """Return what can be done now, if anything: parked operations first when their time has come."""
+        """Return what can leave now, if anything does."""
         if self._draining:
             return None
-        if self._parked and self._parked[0][0] <= anyio.current_time():
-            return heapq.heappop(self._parked)[2]
-        if not self._ready or len(self._parked) >= MOST_PARKED:
+        now = anyio.current_time()
+        while self._parked and self._parked[0][0] <= now:
+            self._schedule.come_back(heapq.heappop(self._parked)[2])
+        if len(self._parked) >= MOST_PARKED and not self._schedule.some_waited:
             return None
-        if not self._exhausted and len(self._ready) <= self._batch // 2:
+        waiting = self._schedule.choose(now)
+        if self._schedule.is_low(self._batch):
             self._hungry.set()
-        return self._ready.popleft()
+        return None if waiting is None else waiting.planned
 
     @property
     def _through(self) -> bool:
         """Tell whether nothing is left to begin."""
-        return self._exhausted and not self._ready and not self._parked
+        return not self._parked and self._schedule.exhausted and self._schedule.empty
 
     def _wake(self) -> None:
         self._changed.set()

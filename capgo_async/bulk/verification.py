@@ -12,9 +12,8 @@ from ..ring import Caller
 from .comparing import State, compare
 from .jobfile.schema import Verdict
 from .kinds import KINDS
-from .operations import TargetKind, UnlinkDevice
+from .operations import Planned, TargetKind, UnlinkDevice
 from .planning.looking import look
-from .runner import Planned
 from .spreading import apps_at_once, cursors_each
 
 PAGE: Final = 200

@@ -37,6 +37,15 @@ _TIMEOUT: Final = 30.0
 _RETRIES: Final = 4
 
 
+def read_headroom(text: str | None) -> float:
+    """Return the share that `--headroom` leaves to others; raises `ConfigurationError`."""
+    try:
+        return 0.0 if text is None else float(read_share(text))
+    except ValueError as error:
+        message = f"--headroom: {error}"
+        raise ConfigurationError(message) from None
+
+
 class AuthHeader(enum.StrEnum):
     """Which header carries the key."""
 
@@ -84,6 +93,15 @@ class Connection(Output, frozen=True, kw_only=True):
         str | None,
         Option("--rate", metavar="RATE", help="auto|eager|standard|enterprise|server|off|N/min|N/s; auto unless given."),
     ] = None
+    headroom: Annotated[
+        str | None,
+        Option(
+            "--headroom",
+            metavar="SHARE",
+            help="Leave so much of the limits of keys and apps to others, such as 20%.",
+            show_default=False,
+        ),
+    ] = None
     concurrency: Annotated[
         int | None, Option("--concurrency", metavar="N", help="Requests in flight at most; 16 unless given.")
     ] = None
@@ -119,6 +137,7 @@ class Connection(Output, frozen=True, kw_only=True):
             api_key=self._key(profile),
             base_url=self.base_url or profile.base_url,
             rate=self.rate or profile.rate or "auto",
+            headroom=read_headroom(self.headroom),
             concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or 16,
             timeout=self.timeout,
             retries=self.retries,
@@ -142,6 +161,7 @@ class Connection(Output, frozen=True, kw_only=True):
             "--base-url": self.base_url or (None if self.profile else os.environ.get("CAPGO_BASE_URL") or None),
             "--profile": self.profile,
             "--rate": self.rate,
+            "--headroom": self.headroom,
             "--concurrency": self.concurrency,
             "--timeout": None if self.timeout == _TIMEOUT else f"{self.timeout:g}",
             "--retries": None if self.retries == _RETRIES else self.retries,

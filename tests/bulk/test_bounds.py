@@ -97,11 +97,11 @@ async def test_the_reads_of_a_ring_count_and_all_its_keys_share_the_bound(tmp_pa
         with pytest.raises(errors.SafetyStop, match="it sent its 1 request "):
             await job.run(KeyRing(capgo, {ORG_ID: OTHER_KEY}), bounds=Bounds(max_requests=1), rebind=True)
         assert sandbox.log[before].method == "GET"
-        with pytest.raises(errors.SafetyStop, match="it sent its 50 requests "):
-            await job.run(KeyRing(capgo, {first: OTHER_KEY}), bounds=Bounds(max_requests=50), rebind=True)
+        with pytest.raises(errors.SafetyStop, match="it sent its 110 requests "):
+            await job.run(KeyRing(capgo, {first: OTHER_KEY}), bounds=Bounds(max_requests=110), rebind=True)
         assert capgo.pacer.budget is None
     sent = list(sandbox.log)[before:]
-    assert len(sent) == 51
+    assert len(sent) == 111
     assert len({line.key for line in sent}) == 2
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
-from capgo_async.bulk import Job, Options, forecast, read_operations
-from capgo_async.bulk.forecast import Leg, Outlook, Share, merged, seconds_of, share_of, without_first
+from capgo_async.bulk import Job, Options, read_operations
+from capgo_async.bulk.forecast import Leg, seconds_of, share_of, without_first
+from capgo_async.bulk.line import Line, Outlook, Share
 from capgo_async.bulk.report import about
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, parse_rate, server_limits
 from capgo_async.sandbox import Sandbox, Settings, Thresholds, fleet, thresholds
@@ -152,14 +153,14 @@ async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str,
 
 
 def counts_of(legs: list[Leg]) -> list[list[int]]:
-    return [[share.operations for stretch in leg.stretches for share in stretch] for leg in legs]
+    return [[share.operations for share in leg.shares] for leg in legs]
 
 
 @pytest.mark.parametrize(
     ("settled", "baking", "left", "rests"),
     [
         (0, None, [[100, 50], [10], [20]], [60.0, 60.0, 0.0]),
-        (75, None, [[50, 25], [10], [20]], [60.0, 60.0, 0.0]),
+        (75, None, [[38, 38], [10], [20]], [60.0, 60.0, 0.0]),
         (150, None, [[], [10], [20]], [60.0, 60.0, 0.0]),
         (150, 5.0, [[], [10], [20]], [5.0, 60.0, 0.0]),
         (155, None, [[5], [20]], [60.0, 0.0]),
@@ -170,9 +171,9 @@ def counts_of(legs: list[Leg]) -> list[list[int]]:
 def test_what_is_settled_is_no_longer_ahead(
     settled: int, baking: float | None, left: list[list[int]], rests: list[float]
 ) -> None:
-    stretch = [share_of("com.example.a", "link_device", 100), share_of("com.example.b", "link_device", 50)]
+    both = [share_of("com.example.a", "link_device", 100), share_of("com.example.b", "link_device", 50)]
     one, other = ([share_of("com.example.a", "link_device", count)] for count in (10, 20))
-    legs = [Leg([stretch], (), 60.0), Leg([one], (), 60.0), Leg([other])]
+    legs = [Leg(both, (), 60.0), Leg(one, (), 60.0), Leg(other)]
     found = without_first(legs, settled, baking)
     assert counts_of(found) == left
     assert [leg.rest for leg in found] == rests
@@ -186,7 +187,7 @@ def link(app_id: str, operations: int) -> Share:
 
 
 def seconds(*shares: Share, outlook: Outlook = SERVER) -> float:
-    return seconds_of([Leg([shares])], outlook)
+    return seconds_of([Leg(shares)], outlook)
 
 
 @pytest.mark.parametrize("limiter", [SlidingWindow(requests=7), FixedWindow(requests=7), SilenceWindow(requests=7)])
@@ -231,29 +232,19 @@ def test_a_long_job_takes_as_many_times_longer_as_it_is_larger_and_a_look_at_few
     monkeypatch: pytest.MonkeyPatch, rate: str, latency: float, apps: int
 ) -> None:
     bursts = 0
-    parts = forecast._Line._parts
+    parts = Line._parts
 
-    def count(line: forecast._Line, burst: int) -> list[tuple[float, int]]:
+    def count(line: Line, burst: int) -> list[tuple[float, int]]:
         nonlocal bursts
         bursts += 1
         return parts(line, burst)
 
-    monkeypatch.setattr(forecast._Line, "_parts", count)
+    monkeypatch.setattr(Line, "_parts", count)
     outlook = Outlook(parse_rate(rate), 16, latency)
     shares = [link(f"com.example.a{number}", 1_200_000 // apps) for number in range(apps)]
     fewer = [link(f"com.example.a{number}", 24_000 // apps) for number in range(apps)]
     assert seconds(*shares, outlook=outlook) == pytest.approx(50 * seconds(*fewer, outlook=outlook), rel=0.05)
     assert bursts < 5000
-
-
-def test_neighbours_of_one_mixture_are_one_stretch() -> None:
-    even = [link("com.example.a", 50), link("com.example.b", 50)]
-    nearly = [link("com.example.b", 51), link("com.example.a", 50)]
-    alone = [link("com.example.a", 50)]
-    assert merged([even, nearly, alone, alone]) == [
-        [link("com.example.a", 100), link("com.example.b", 101)],
-        [link("com.example.a", 100)],
-    ]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The runner alone: no HTTP, no files, virtual time."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk.operations import LinkDevice, Operation
+from capgo_async.bulk.line import Share
+from capgo_async.bulk.operations import LinkDevice, Operation, Planned
 from capgo_async.bulk.runner import (
     MOST_PARKED,
     Brakes,
@@ -16,7 +17,6 @@ from capgo_async.bulk.runner import (
     Failed,
     Later,
     NotSent,
-    Planned,
     Result,
     Runner,
     Settled,
@@ -24,14 +24,14 @@ from capgo_async.bulk.runner import (
 from capgo_async.errors import DiskFull, NotConnected, SafetyStop
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
+APP = "com.example.app"
+
 
 class MemoryJournal:
     """A journal in memory that remembers in which order things became durable."""
 
     def __init__(self, count: int, *, commit_seconds: float = 0.0) -> None:
-        self.plan = [
-            Planned(n, LinkDevice(app_id="com.example.app", device_id=f"d{n}", channel="beta")) for n in range(1, count + 1)
-        ]
+        self.plan = [Planned(n, LinkDevice(app_id=APP, device_id=f"d{n}", channel="beta")) for n in range(1, count + 1)]
         self.handed_out = 0
         self.settled: dict[int, Done | Failed] = {}
         self.sent: set[int] = set()
@@ -40,7 +40,10 @@ class MemoryJournal:
         self.commit_seconds = commit_seconds
         self.fail_after: int | None = None
 
-    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: int) -> Sequence[Planned]:
+    async def shares(self) -> Sequence[Share]:
+        return [Share(APP, len(self.plan) - self.handed_out)] if self.plan else []
+
+    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]) -> Sequence[Planned]:
         self.commits += 1
         if self.fail_after is not None and self.commits > self.fail_after:
             message = "no room"
@@ -50,7 +53,7 @@ class MemoryJournal:
             assert number not in self.settled, "an operation has one outcome"
             self.settled[number] = result
         self.returned.update(returned)
-        planned = self.plan[self.handed_out : self.handed_out + take]
+        planned = self.plan[self.handed_out : self.handed_out + take.get(APP, 0)]
         self.handed_out += len(planned)
         self.sent.update(entry.id for entry in planned)
         return planned

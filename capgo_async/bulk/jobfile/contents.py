@@ -52,7 +52,7 @@ def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], course: Seque
     fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
     skipped, rejected = fates.get("skipped", 0), fates.get("rejected", 0)
     requests: dict[str, int] = {}
-    for share in (share for leg in course for stretch in leg.stretches for share in stretch):
+    for share in (share for leg in course for share in leg.shares):
         requests[share.app_id] = requests.get(share.app_id, 0) + share.requests
     return Plan(
         rows=planned + skipped + rejected,

@@ -1,21 +1,19 @@
 """What is left of a job, in the order in which it will be sent, for a forecast: functions of a connection."""
 
-import itertools
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from ...limits import ScopeKind
-from ..forecast import Leg, Share, merged, share_of
+from ..forecast import Leg, share_of
 from ..kinds import KINDS
+from ..line import Share
 from ..operations import TargetKind
-from .schema import TAKEN, Outcome, Which
+from .records import reaches
+from .schema import Which
 from .shares import Span, spans_of
 
-_STRETCHES: Final = 100
-"""How finely the order of a job is looked at: what stands in one part of so many counts as evenly mixed."""
-_SHORTEST: Final = 50
 _PAGE: Final = 200
 """Devices a page, when a wave is verified."""
 
@@ -24,34 +22,22 @@ def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: dat
     """Return the legs that a run of `which` operations has before it; a bake under way ends at its time, and `now` it is."""
     spans = spans_of(connection)
     if not spans:
-        (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()
-        return [Leg(_stretches(connection, 0, last, which))]
+        return [Leg(shares_between(connection, 0, None, which))]
     bake = facts["options"].get("bake_seconds", 0.0)
     legs: list[Leg] = []
     for span in spans:
-        stretches = _stretches(connection, span.after, span.last, which)
-        if stretches:
-            legs.append(Leg(stretches, _looks(connection, span, facts), bake))
+        shares = shares_between(connection, span.after, span.last, which)
+        if shares:
+            legs.append(Leg(shares, _looks(connection, span, facts), bake))
         elif span.bake_until is not None and (left := (datetime.fromisoformat(span.bake_until) - now).total_seconds()) > 0:
             legs.append(Leg((), (), min(left, bake)))
     # Nothing is behind the last wave that a bake could wait for.
-    return [*legs[:-1], *(leg._replace(rest=0.0) for leg in legs[-1:] if leg.stretches)]
+    return [*legs[:-1], *(leg._replace(rest=0.0) for leg in legs[-1:] if leg.shares)]
 
 
-def _stretches(connection: sqlite3.Connection, after: int, last: int, which: Which) -> list[list[Share]]:
-    parts = max(1, min(_STRETCHES, (last - after) // _SHORTEST))
-    found = connection.execute(
-        f"""
-        SELECT part, app_id, kind, sum(operations)
-        FROM (
-            SELECT (id - ?1 - 1) * ?3 / (?2 - ?1) AS part, app, change, count(*) AS operations FROM operations
-            WHERE id > ?1 AND id <= ?2 AND outcome <= ?4 {TAKEN[which]} GROUP BY part, app, change
-        ) JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        GROUP BY part, app_id, kind ORDER BY part
-        """,
-        (after, last, parts, Outcome.SENT),
-    )
-    return merged([share_of(*columns) for _, *columns in rows] for _, rows in itertools.groupby(found, lambda row: row[0]))
+def shares_between(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[Share]:
+    """Return how many operations of each app and kind are not settled in a part of the file."""
+    return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in reaches(connection, after, last, which)]
 
 
 def _looks(connection: sqlite3.Connection, span: Span, facts: Mapping[str, Any]) -> list[Share]:

@@ -5,7 +5,7 @@ An operation is marked as sent, durably, before it is handed out; so after a cra
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -14,11 +14,12 @@ import anyio
 
 from ...errors import CapgoError, JobError
 from ..database import Database, Mode
-from ..forecast import Leg
-from ..operations import FormerState, Target
+from ..forecast import Leg, share_of
+from ..line import Share
+from ..operations import FormerState, Planned, Target
 from ..plan import Plan
 from ..report import Report
-from ..runner import Planned, Settled
+from ..runner import Settled
 from . import assumptions, contents, course, history, outcomes, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
@@ -41,7 +42,8 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cursor = 0
+        self._reaches: dict[str, records.Reach] = {}
+        self._behind = 0
         self._last: int | None = None
         self._in_doubt: set[int] = set()
         self._run = 0
@@ -99,7 +101,7 @@ class Journal:
 
         `measure` is asked what it has used at each commit.
         """
-        self._cursor = 0
+        self._behind = 0
         self._which = which or Which.OPEN
         self._measure = measure
         self._run = await self._database.run(records.begin_run, measure(), sends=which is not None)
@@ -117,12 +119,20 @@ class Journal:
         found = await self._database.run(records.in_doubt)
         return {operation.target: former for operation, former in found}
 
-    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: int) -> Sequence[Planned]:
-        """Record outcomes, take back what never left, and hand out up to `take` operations, marked as sent; one commit."""
-        planned = await self._database.run(self._advance, settled, returned, take, self._measures())
-        if planned:
-            self._cursor = planned[-1].id
-        return planned
+    async def shares(self) -> list[Share]:
+        """Return how many operations of which apps this run has yet to take, as far as it is confined, and hand these out."""
+        found = await self._database.run(records.reaches, self._behind, self._last, self._which)
+        self._reaches = {}
+        for app_id, _, _, reach in found:
+            before = self._reaches.get(app_id, reach)
+            self._reaches[app_id] = records.Reach(reach.app, min(reach.after, before.after), max(reach.last, before.last))
+        # What this run hands out now it does not hand out again, whatever becomes of it.
+        self._behind = max((self._behind, *(reach.last for reach in self._reaches.values())))
+        return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in found]
+
+    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]) -> Sequence[Planned]:
+        """Record outcomes, take back what never left, and hand out up to so many of each app, marked as sent; one commit."""
+        return await self._database.run(self._advance, settled, returned, take, self._measures())
 
     async def end_run(self, how: str, reason: str | None = None) -> None:
         """Close the record of this run."""
@@ -278,7 +288,7 @@ class Journal:
         connection: sqlite3.Connection,
         settled: Sequence[Settled],
         returned: Sequence[int],
-        take: int,
+        take: Mapping[str, int],
         measures: Measures,
     ) -> list[Planned]:
         records.record(connection, settled, self._run)
@@ -286,9 +296,16 @@ class Journal:
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = records.take(connection, self._cursor, self._last, take, self._which) if take else []
-        if planned:
-            self._in_doubt.update(records.sent_before(connection, self._cursor, planned[-1].id))
-            records.mark_sent(connection, self._cursor, planned[-1].id, self._which)
+        planned = [each for app_id, most in take.items() for each in self._hand_out(connection, app_id, most)]
         records.write_measures(connection, self._run, measures)
+        return planned
+
+    def _hand_out(self, connection: sqlite3.Connection, app_id: str, most: int) -> list[Planned]:
+        reach = self._reaches[app_id]
+        planned = records.take(connection, reach, most, self._which)
+        if planned:
+            taken = reach._replace(last=planned[-1].id)
+            self._in_doubt.update(records.sent_before(connection, taken))
+            records.mark_sent(connection, taken, self._which)
+            self._reaches[app_id] = reach._replace(after=taken.last)
         return planned

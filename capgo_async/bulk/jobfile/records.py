@@ -15,9 +15,9 @@ from ...pacing import Usage
 from ...version import __version__
 from ..advice import what_to_do
 from ..kinds import KINDS, InDoubt
-from ..operations import Change, Former, FormerState, Operation, operation_of
+from ..operations import Change, Former, FormerState, Operation, Planned, operation_of
 from ..report import Failures, Report, server_changes
-from ..runner import AMBIGUOUS, HALF_DONE, Failed, Planned, Settled
+from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
 from . import schema
 from .history import runs_of
 from .schema import Outcome, Verdict, Which
@@ -108,14 +108,38 @@ def _planned(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
     ]
 
 
-def take(connection: sqlite3.Connection, cursor: int, last: int | None, take: int, which: Which) -> list[Planned]:
-    """Return the next operations that are not settled, up to the number `last` and as far as this run sends them."""
+class Reach(NamedTuple):
+    """The operations of one app, by its number in the file, that a run has yet to take: those behind `after` up to `last`."""
+
+    app: int
+    after: int
+    last: int
+
+
+def reaches(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[tuple[str, str, int, Reach]]:
+    """Return how many operations of each app and kind are not settled, and where they stand, in a part of the file."""
+    found = connection.execute(
+        f"""
+        SELECT app_id, kind, operations, app, first, last
+        FROM (
+            SELECT app, change, count(*) AS operations, min(id) AS first, max(id) AS last FROM operations
+            WHERE id > ?1 AND (?2 IS NULL OR id <= ?2) AND outcome <= ?3 {schema.TAKEN[which]} GROUP BY app, change
+        ) JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        ORDER BY first
+        """,
+        (after, last, Outcome.SENT),
+    )
+    return [(app_id, kind, operations, Reach(app, first - 1, last)) for app_id, kind, operations, app, first, last in found]
+
+
+def take(connection: sqlite3.Connection, reach: Reach, take: int, which: Which) -> list[Planned]:
+    """Return the next operations of an app that are not settled, as far as this run sends them."""
     # What an earlier process marked as sent comes again: whoever executes it knows what to do about that.
-    open_now = f"outcome <= ?3 {schema.TAKEN[which]}"
-    found = f"{_SELECT} WHERE operations.id > ?1 AND (?2 IS NULL OR operations.id <= ?2) AND {open_now} ORDER BY 1 LIMIT ?4"
+    open_now = f"outcome <= ?4 {schema.TAKEN[which]}"
+    found = f"{_SELECT} WHERE operations.id > ?2 AND operations.id <= ?3 AND app = ?1 AND {open_now} ORDER BY 1 LIMIT ?5"
     (rows,) = connection.execute(
         f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})",
-        (cursor, last, Outcome.SENT, take),
+        (*reach, Outcome.SENT, take),
     ).fetchone()
     return _planned(sorted(_ROWS.decode(rows)))
 
@@ -173,18 +197,18 @@ def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touch
     ]
 
 
-def sent_before(connection: sqlite3.Connection, after: int, last: int) -> list[int]:
-    """Return which operations of a range were marked as sent before: by a process that did not settle them."""
-    rows = connection.execute("SELECT id FROM operations WHERE id > ? AND id <= ? AND outcome = ?", (after, last, Outcome.SENT))
-    return [number for (number,) in rows]
+def sent_before(connection: sqlite3.Connection, reach: Reach) -> list[int]:
+    """Return which operations of a reach were marked as sent before: by a process that did not settle them."""
+    statement = "SELECT id FROM operations WHERE app = ? AND id > ? AND id <= ? AND outcome = ?"
+    return [number for (number,) in connection.execute(statement, (*reach, Outcome.SENT))]
 
 
-def mark_sent(connection: sqlite3.Connection, after: int, last: int, which: Which) -> None:
-    """Mark operations as sent: those that `take` found."""
-    # The rows that `take` found, in one statement: each costs this thread and the event loop a switch.
+def mark_sent(connection: sqlite3.Connection, reach: Reach, which: Which) -> None:
+    """Mark the operations of a reach as sent: those that `take` found."""
+    # In one statement: each row costs this thread and the event loop a switch.
     connection.execute(
-        f"UPDATE operations SET outcome = ? WHERE id > ? AND id <= ? AND outcome = ? {schema.TAKEN[which]}",
-        (Outcome.SENT, after, last, Outcome.PENDING),
+        f"UPDATE operations SET outcome = ?4 WHERE app = ?1 AND id > ?2 AND id <= ?3 AND outcome = ?5 {schema.TAKEN[which]}",
+        (*reach, Outcome.SENT, Outcome.PENDING),
     )
 
 

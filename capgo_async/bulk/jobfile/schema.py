@@ -52,7 +52,7 @@ TABLES: Final = (
     "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_id TEXT NOT NULL UNIQUE) STRICT",
     # Of a member the app is the organization.
     "CREATE TABLE changes (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, argument TEXT NOT NULL, UNIQUE (kind, argument)) STRICT",
-    # id is the order of the run.
+    # id is the order of a run within an app; a wave is a range of it.
     """CREATE TABLE operations (
         id INTEGER PRIMARY KEY,
         line INTEGER NOT NULL,
@@ -132,12 +132,12 @@ STILL_PROTECTED: Final = f"""
     ORDER BY app_id, channel
 """
 
-# Interleaved by app, in the order of the input within an app, so that the limits of all apps are used together.
+# App after app, in the order of the input within an app: a run takes of each what the limits let pass.
 PLAN: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)
     SELECT line, app, name, change, former, former_value
     FROM ({FORMERS})
-    ORDER BY turn, app
+    ORDER BY app, turn
 """
 # The first shares of all apps before the rest of any. A share of an app is rounded up: also the smallest app is in each wave.
 PLAN_IN_WAVES: Final = f"""
@@ -145,7 +145,7 @@ PLAN_IN_WAVES: Final = f"""
     SELECT line, app, name, change, former, former_value
     FROM ({FORMERS})
     JOIN (SELECT app AS of, count(*) AS total FROM staged WHERE fate = '' GROUP BY app) ON of = app
-    ORDER BY (SELECT min(number) FROM waves WHERE (turn - 1) * denominator < numerator * total), turn, app
+    ORDER BY (SELECT min(number) FROM waves WHERE (turn - 1) * denominator < numerator * total), app, turn
 """
 LAST_OF_WAVES: Final = """
     UPDATE waves SET last_id = (

@@ -122,14 +122,14 @@ CHANGED_SINCE: Final = (
     """,
 )
 
-# The place of each row that is planned among those of its app, from 1. Counted by a function of ours, row by row: for a window
-# SQLite would sort all rows, and keep them twice.
-QUEUE: Final = (
+# The place of each row that is planned among those of its app. The lines are turns enough: they rise with them.
+QUEUE: Final = ("CREATE TEMP VIEW queue AS SELECT line, line AS turn FROM staged WHERE fate = ''",)
+# Waves are shares of an app, for which the places are counted from 1. By a function of ours, row by row: for a window SQLite
+# would sort all rows, and keep them twice.
+QUEUE_IN_WAVES: Final = (
     "CREATE TEMP TABLE queue (line INTEGER PRIMARY KEY, turn INTEGER NOT NULL) STRICT",
     "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line",
 )
-# Of a single app the lines are turns enough: they rise with them, and SQLite knows that it has the rows in their order.
-QUEUE_OF_ONE_APP: Final = ("CREATE TEMP VIEW queue AS SELECT line, line AS turn FROM staged WHERE fate = ''",)
 
 # Former states count as known only from a scan that showed overrides at all: a look-up of overrides may fail silently.
 FORMERS: Final = """

@@ -215,7 +215,7 @@ class Staging:
         )
         turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
         connection.create_function("turn_of", 1, lambda app: next(turns[app]))
-        _execute(connection, *(staged.QUEUE if waves or len(self._apps) > 1 else staged.QUEUE_OF_ONE_APP))
+        _execute(connection, *(staged.QUEUE_IN_WAVES if waves else staged.QUEUE))
         _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
         write_facts(connection, facts)
         end_run(connection, begin_run(connection, measures), "planned", measures)

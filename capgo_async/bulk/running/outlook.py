@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ...limits import Scope, ScopeKind
 from ...pacing import Usage
 from ...ring import Caller
-from ..forecast import DEFAULT_LATENCY, Leg, Outlook
+from ..forecast import DEFAULT_LATENCY, Leg
+from ..line import Outlook
 
 
 def latency_of(facts: Mapping[str, Any]) -> float:
@@ -15,13 +17,16 @@ def latency_of(facts: Mapping[str, Any]) -> float:
 
 def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = ()) -> Outlook:
     """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where."""
-    apps = {share.app_id for leg in legs for stretch in (*leg.stretches, leg.looks) for share in stretch}
+    apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
+    keys = {app_id: client.client_of(app_id).requester.key_scope for app_id in apps}
     pacer = client.pacer
+    scopes: set[Scope] = {*keys.values(), *((ScopeKind.APP_ADDRESS, app_id) for app_id in apps)}
     return Outlook(
         limits=pacer.limits,
         concurrency=pacer.concurrency,
         latency=latency,
-        keys={app_id: client.client_of(app_id).requester.key_scope[1] for app_id in apps},
+        keys={app_id: scope[1] for app_id, scope in keys.items()},
         counting=pacer.counting(),
         used=carried,
+        allowed={scope: pacer.limits_of(scope) for scope in scopes},
     )

@@ -1,0 +1,309 @@
+"""A line of requests that leave in rounds, with the models of the limits that they count in: what a forecast is made of."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ..limits import Limit, Limiter, Scope, ScopeKind
+from ..others import BOUNDLESS
+from ..pacing import Usage
+from .bursts import FEW, Fixed, Model, Silence, Sliding, model_of
+from .resting import Rules, Standing, levelled, rests_early
+
+_GRAIN: Final = 128
+"""A burst is remembered in so many parts at most."""
+_LONG: Final = 20
+"""What would fill a limit so often is long."""
+_UNREPEATED: Final = 12
+"""Periods before the end that are not passed over: in them it shows whether resting early is worth it."""
+
+
+class Share(NamedTuple):
+    """Operations of one app, or organization, alike in what they cost: requests for each, and which limits count those.
+
+    `apart`: they are done one after the other.
+    """
+
+    app_id: str
+    operations: int
+    each: int = 1
+    limits: tuple[ScopeKind, ...] = (ScopeKind.KEY,)
+    apart: bool = False
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests they take."""
+        return self.operations * self.each
+
+
+class Outlook(NamedTuple):
+    """What the requests of a job meet.
+
+    `latency` is in seconds, and `keys` name the key of each app; apps without one share theirs. At the start `counting` counts
+    against the limits of each scope, in how many seconds it is forgotten and how much, and `used` what another process told.
+    `allowed` is what each limit of a scope is taken for by now, where that is not what its model says.
+    """
+
+    limits: Sequence[Limit]
+    concurrency: int
+    latency: float
+    keys: Mapping[str, str] = {}
+    counting: Mapping[Scope, Sequence[Sequence[tuple[float, int]]]] = {}
+    used: Sequence[Usage] = ()
+    allowed: Mapping[Scope, Sequence[int]] = {}
+
+
+class _Lane:
+    """What one app has left, or all apps of a key that no limit of their own slows down."""
+
+    __slots__ = ("left", "models")
+
+    def __init__(self, left: float, models: Sequence[Model]) -> None:
+        self.left = left
+        self.models = models
+
+    def free(self, now: float) -> float:
+        return min((model.free(now) for model in self.models), default=math.inf)
+
+    def opens_at(self, now: float) -> float:
+        return max((model.frees_at() for model in self.models if model.free(now) < 1 - FEW), default=now)
+
+
+class _Key:
+    """The lanes of one key, with the models of its limits."""
+
+    __slots__ = ("decided", "lanes", "models", "resting_until")
+
+    def __init__(self, models: Sequence[Model], lanes: list[_Lane]) -> None:
+        self.models = models
+        self.lanes = lanes
+        self.resting_until = -math.inf
+        self.decided = -math.inf
+
+    @property
+    def left(self) -> float:
+        return sum(lane.left for lane in self.lanes)
+
+    @property
+    def silence(self) -> Silence | None:
+        return next((model for model in self.models if isinstance(model, Silence)), None)
+
+    def free(self, now: float) -> float:
+        return min((model.free(now) for model in self.models), default=math.inf)
+
+    def used(self, now: float) -> float:
+        silence = self.silence
+        return silence.limit - silence.free(now) if silence is not None else 0.0
+
+    def group(self, now: float) -> tuple[list[_Lane], float] | None:
+        """Return the lanes that send now, those with most left of all that may, and to what they are brought down."""
+        if now < self.resting_until - FEW or self.free(now) < 1 - FEW:
+            return None
+        open_ = sorted(
+            (lane for lane in self.lanes if lane.left > FEW and lane.free(now) >= 1 - FEW), key=lambda lane: -lane.left
+        )
+        if not open_:
+            return None
+        top = open_[0].left
+        group = list(itertools.takewhile(lambda lane: lane.left > top - 1, open_))
+        return group, open_[len(group)].left if len(group) < len(open_) else 0.0
+
+
+class Line:
+    """Requests that leave in rounds, with the models that they count in."""
+
+    def __init__(self, outlook: Outlook) -> None:
+        self._outlook = outlook
+        self._latency = outlook.latency
+        self._models: dict[Scope, list[Model]] = {}
+        self._began = 0.0
+        self._sent = 0
+        self._places = outlook.concurrency
+
+    @property
+    def now(self) -> float:
+        """Return when all that was sent is answered."""
+        return self._began + math.ceil(self._sent / self._places) * self._latency
+
+    def settle(self) -> None:
+        """Wait for all answers."""
+        self._began, self._sent = self.now, 0
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing for so long."""
+        self.settle()
+        self._began += seconds
+
+    def send(self, shares: Sequence[Share], places: int) -> None:
+        """Send the requests of shares, at most so many at a time."""
+        if places != self._places:
+            self.settle()
+            self._places = places
+        keys = self._keys_of(shares)
+        current: _Key | None = None
+        known: dict[tuple[object, ...], tuple[float, list[float]]] = {}
+        while keys := [key for key in keys if key.left > FEW]:
+            now = self._began + self._sent // places * self._latency
+            for key in sorted(keys, key=lambda key: (key is not current, -key.used(now), -key.left)):
+                if (found := key.group(now)) is not None:
+                    current = key
+                    self._burst(key, *found, now)
+                    break
+            else:
+                self._wait(min(self._goes_on(key, now) for key in keys))
+                self._skip(known, keys)
+
+    def _burst(self, key: _Key, group: Sequence[_Lane], floor: float, now: float) -> None:
+        """Send from lanes, evenly, until they are down at `floor` or a limit is full."""
+        count = len(group)
+        level = min(lane.left for lane in group)
+        # A lane that a model of its own holds back is brought down as far as the others, and no request is a fraction.
+        most = min(key.free(now), count * min(lane.free(now) for lane in group), max(1.0, (level - floor) * count))
+        burst = max(1, min(int(most + FEW), math.ceil(key.left - FEW)))
+        parts = self._parts(burst)
+        for model in key.models:
+            model.sent(now, parts)
+        for lane in group:
+            for model in lane.models:
+                model.sent(now, ((at, sent / count) for at, sent in parts))
+            lane.left = max(0.0, lane.left - burst / count)
+        self._sent += burst
+
+    def _goes_on(self, key: _Key, now: float) -> float:
+        """Return when a key may send that may not now, unless it is silent instead."""
+        if now < key.resting_until - FEW:
+            return key.resting_until
+        if key.free(now) < 1 - FEW:
+            return max(model.frees_at() for model in key.models if model.free(now) < 1 - FEW)
+        lanes = [lane for lane in key.lanes if lane.left > FEW]
+        opens_at = min(lane.opens_at(now) for lane in lanes)
+        silence = key.silence
+        windows = [model for model in lanes[0].models if isinstance(model, Sliding)]
+        if silence is not None and windows and opens_at > max(key.decided, self.now) + FEW:
+            key.decided = opens_at
+            rules = Rules(silence.limit, windows[0].limit, silence.rest, windows[0].held, self._latency / self._places)
+            left = [lane.left for lane in lanes]
+            standing = Standing(left, silence.free(now), opens_at - self.now, silence.frees_at() - self.now)
+            if rests_early(standing, rules):
+                key.resting_until = silence.frees_at()
+                return key.resting_until
+        return opens_at
+
+    def _wait(self, until: float) -> None:
+        """Wait for a limit; who still waits for an answer then goes on waiting."""
+        still_out = self._sent % self._places if self.now > until + FEW else 0
+        self._began, self._sent = until, still_out
+
+    def _skip(self, known: dict[tuple[object, ...], tuple[float, list[float]]], keys: Sequence[_Key]) -> None:
+        """Pass over what only repeats itself: the models are as they were, and the same was sent of each lane meanwhile."""
+        models = {id(model): model for key in keys for model in _models_of(key)}.values()
+        state = (self._sent, len(keys), *(model.since(self._began) for model in models))
+        left = [lane.left for key in keys for lane in key.lanes]
+        began, before = known.setdefault(state, (self._began, left))
+        sent = [earlier - now for earlier, now in zip(before, left, strict=True)] if len(before) == len(left) else []
+        if not any(sent):
+            known[state] = self._began, left
+            return
+        again = min(_repeats(left, sent))
+        if again < 1:
+            return
+        later = again * (self._began - began)
+        for model in models:
+            model.shift(later)
+        for lane, gone in zip((lane for key in keys for lane in key.lanes), sent, strict=True):
+            lane.left -= again * gone
+        for key in keys:
+            key.resting_until += later
+            key.decided += later
+        self._began += later
+        known.clear()
+
+    def _parts(self, burst: int) -> list[tuple[float, int]]:
+        """Return when a burst is answered, as moments and counts."""
+        first = self._sent // self._places
+        last = (self._sent + burst - 1) // self._places
+        step = math.ceil((last - first + 1) / _GRAIN)
+        parts = []
+        done = self._sent
+        for round_ in range(first + step - 1, last + step, step):
+            until = min(self._sent + burst, (round_ + 1) * self._places)
+            at = self._began + (min(round_, last) + 1) * self._latency
+            parts.append((at, until - done))
+            done = until
+        return parts
+
+    def _keys_of(self, shares: Sequence[Share]) -> list[_Key]:
+        """Return the keys of shares, with a lane for each app whose own limits can slow it down, and one for the rest."""
+        of_keys: dict[str, dict[str, float]] = {}
+        windowed: set[str] = set()
+        for share in shares:
+            apps = of_keys.setdefault(self._outlook.keys.get(share.app_id, ""), {})
+            apps[share.app_id] = apps.get(share.app_id, 0.0) + share.requests
+            windowed |= {share.app_id} if ScopeKind.APP_ADDRESS in share.limits else set()
+        found = []
+        for name, apps in of_keys.items():
+            models = self._of((ScopeKind.KEY, name))
+            lanes = [
+                _Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else ()) for app, left in apps.items()
+            ]
+            matter = self._matter(lanes, models)
+            found.append(_Key(models, lanes if matter else [_Lane(sum(apps.values()), ())]))
+        return found
+
+    def _matter(self, lanes: Sequence[_Lane], of_key: Sequence[Model]) -> bool:
+        """Tell whether limits of apps can ever be met, however fast the key's let them go: at first few apps get most."""
+        left = [lane.left for lane in lanes]
+        models = [model for lane in lanes for model in lane.models if isinstance(model, Sliding)]
+        # What is short is counted all the same: it may be followed by what meets the limit.
+        if any(lane.left < _LONG * model.limit for lane in lanes for model in lane.models):
+            return True
+        most = 0.0
+        for model in models:
+            # A request may count for a window and for what is held behind it.
+            seconds = model.held * (2 if isinstance(model, Fixed) else 1) + self._latency
+            fastest = self._places * (seconds / self._latency + 1) if self._latency else math.inf
+            most = max(most, min([fastest, *(each.most_within(seconds) for each in of_key)]))
+        after = levelled(left, most)
+        return any(lane.left - level >= lane.free(self.now) for lane, level in zip(lanes, after, strict=True))
+
+    def _of(self, scope: Scope) -> list[Model]:
+        """Return the models of a scope, with what was used of it before."""
+        found = self._models.get(scope)
+        if found is None:
+            limiters = [limit.limiter for limit in self._outlook.limits if limit.scope == scope[0]]
+            allowed = self._outlook.allowed.get(scope, ())
+            found = self._models[scope] = [
+                model_of(_as_learned(*each)) for each in itertools.zip_longest(limiters, allowed[: len(limiters)])
+            ]
+            for model, counting in zip(found, self._outlook.counting.get(scope, ()), strict=False):
+                model.take(counting)
+            for model, used in itertools.product(found, (used for used in self._outlook.used if used.scope == scope)):
+                model.seed(used.used, -used.age)
+        return found
+
+
+def _as_learned(limiter: Limiter, allowed: int | None) -> Limiter:
+    """Return a model with the limit that it is taken for; one without bounds is as good as what it says."""
+    if allowed is None or allowed >= BOUNDLESS // 2:
+        return limiter
+    return msgspec.structs.replace(limiter, requests=allowed, headroom=0.0)
+
+
+def _models_of(key: _Key) -> Iterator[Model]:
+    yield from key.models
+    for lane in key.lanes:
+        yield from lane.models
+
+
+def _repeats(left: Sequence[float], sent: Sequence[float]) -> Iterator[int]:
+    """Yield how often at most the same may be sent again of each lane, and before one has as much left as another."""
+    lanes = sorted(zip(left, sent, strict=True), reverse=True)
+    for each, gone in lanes:
+        if gone > FEW:
+            yield int(each / gone) - _UNREPEATED
+    for (more, faster), (less, slower) in itertools.pairwise(lanes):
+        if faster > slower + FEW and more > less + 1:
+            yield int((more - less) / (faster - slower)) - 2

@@ -1,0 +1,119 @@
+"""Whether to rest before a key's limit is full: where its apps wait for their windows, a silence may be the shorter way.
+
+A key is silent for `rest` seconds after every `key` requests at most (contract B2, fact 1); an app takes `app` of them in a
+window. What a key sends between two silences is a period: with one window it lasts as long as its requests take, with each
+further one a window longer. Which periods bring a job to its end soonest depends on what is left.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+_MOST_WINDOWS: Final = 8
+"""Windows in a period that are thought through: so many more requests does a key allow than an app."""
+_SOONER: Final = 1e-6
+
+
+class Rules(NamedTuple):
+    """The limits of a key and of its apps, their times in seconds, and the seconds that each request adds to a burst."""
+
+    key: int
+    app: int
+    rest: float
+    window: float
+    pace: float
+
+
+class Standing(NamedTuple):
+    """Where a key stands whose apps all wait: what each has `left`, `room` in the period, and the seconds to wait.
+
+    `reopens_in` is when the apps may go on, `fresh_in` when the key has been silent if they do not.
+    """
+
+    left: Sequence[float]
+    room: float
+    reopens_in: float
+    fresh_in: float
+
+
+def rests_early(standing: Standing, rules: Rules) -> bool:
+    """Tell whether all ends sooner where the key is silent now, and begins a period instead of going on with this one."""
+    resting = standing.fresh_in + least_seconds(standing.left, rules)
+    return resting < min(_going_on(standing, rules)) - _SOONER
+
+
+def levelled(left: Sequence[float], amount: float, most_each: float = math.inf) -> list[float]:
+    """Return what is left once `amount` requests are sent, always of who has most left, and `most_each` of one at most."""
+    found = list(left)
+    open_ = sorted(range(len(found)), key=found.__getitem__, reverse=True)
+    while open_ and amount > 0:
+        level = _level([found[index] for index in open_], amount)
+        # Who has more to give than one may is done with that; the others share what is missing.
+        bounded = [index for index in open_ if found[index] - level > most_each]
+        for index in bounded or open_:
+            found[index] = found[index] - most_each if bounded else min(found[index], level)
+        if not bounded:
+            break
+        amount -= most_each * len(bounded)
+        open_ = [index for index in open_ if index not in set(bounded)]
+    return found
+
+
+def _level(falling: Sequence[float], amount: float) -> float:
+    """Return the level to which the largest are brought down when so much is taken of them."""
+    taken = 0.0
+    for count, (one, following) in enumerate(pairwise((*falling, 0.0)), 1):
+        step = (one - following) * count
+        if taken + step >= amount:
+            return one - (amount - taken) / count
+        taken += step
+    return 0.0
+
+
+def _going_on(standing: Standing, rules: Rules) -> Iterator[float]:
+    """Yield how long all takes with each number of further windows in this period."""
+    left, room, at = list(standing.left), standing.room, standing.reopens_in
+    for _ in range(_MOST_WINDOWS):
+        sent = min(room, sum(min(each, rules.app) for each in left))
+        left, room = levelled(left, sent, rules.app), room - sent
+        ends = at + sent * rules.pace
+        if sum(left) < 1:
+            yield ends
+            return
+        yield ends + rules.rest + least_seconds(left, rules)
+        if room < 1:
+            return
+        at = max(at + rules.window, ends)
+
+
+def least_seconds(left: Sequence[float], rules: Rules) -> float:
+    """Return how long so many requests of each app take a key that was silent, in the best mixture of periods."""
+    total, largest = sum(left), max(left, default=0.0)
+    if total < 1:
+        return 0.0
+    most = max(1, min(_MOST_WINDOWS, math.ceil(rules.key / rules.app), math.ceil(largest / rules.app)))
+    kinds = range(1, most + 1)
+    # A kind of period is worth more than another, or it is not: of the other, only some fill up what remains.
+    return min(
+        _seconds(total, largest, (main, other, others), rules)
+        for main in kinds
+        for other in kinds
+        for others in range(most + 2 if other != main else 1)
+    )
+
+
+def _seconds(total: float, largest: float, mixture: tuple[int, int, int], rules: Rules) -> float:
+    """Return how long it takes in periods of `main` windows, and so many `others` of `other` windows."""
+    main, other, others = mixture
+    of_main, of_other = (min(windows * rules.app, rules.key) for windows in (main, other))
+    mains = max(0, math.ceil((largest - others * of_other) / of_main), math.ceil(total / rules.key) - others)
+    periods = mains + others
+    windows = mains * main + others * other
+    last, of_last = (main, of_main) if mains else (other, of_other)
+    # The last one has no more windows than it needs.
+    behind = largest - (mains * of_main + others * of_other - of_last)
+    windows -= last - max(1, min(last, math.ceil(behind / rules.app)))
+    further = windows - periods
+    hidden = further * min(rules.window, rules.app * rules.pace)
+    return (periods - 1) * rules.rest + further * rules.window + max(0.0, total * rules.pace - hidden)

@@ -1,0 +1,376 @@
+"""Which operation leaves next, so that the limits of keys and of apps fill together and no key rests later than it must.
+
+Every app, or organization, is a lane. Of the lanes of a key the one with most left goes first, as long as its app's window is
+open; of several keys one sends until its limit is full, so that their rests overlap, and then another. A lane that no limit of
+its app slows down takes its turn. Past 300 lines because what a lane has, what a key may, and what is fetched for both are one
+book.
+"""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from ..gates import Period
+from ..limits import ScopeKind
+from .line import Share
+from .operations import Planned
+from .resting import Rules, Standing, levelled, rests_early
+
+_FIRST: Final = 1 << 60
+
+
+class Waiting(NamedTuple):
+    """An operation that waited for its own target; `in_doubt` says that an attempt may have been processed."""
+
+    planned: Planned
+    in_doubt: bool
+
+
+class Gauge(Protocol):
+    """What the limits say of a key or an app `now`, on the clock of `anyio.current_time()`.
+
+    A time is infinity while only an answer can tell.
+    """
+
+    def key_of(self, app_id: str) -> str:
+        """Return which key speaks for an app."""
+        ...
+
+    def key_free_at(self, key: str, now: float) -> float:
+        """Return when the next request of a key may leave."""
+        ...
+
+    def app_free_at(self, app_id: str, now: float) -> float:
+        """Return when an app takes the next one."""
+        ...
+
+    def period(self, key: str, now: float) -> Period | None:
+        """Return what a key has used since it was silent, `None` where no limit asks for that."""
+        ...
+
+    def rules(self, key: str, app_id: str) -> Rules | None:
+        """Return the limits of a key and an app of it, `None` where one of them has none."""
+        ...
+
+
+class Boundless:
+    """The gauge of a run without limits."""
+
+    def key_of(self, _app_id: str) -> str:
+        """Return one key for all."""
+        return ""
+
+    def key_free_at(self, _key: str, now: float) -> float:
+        """Return `now`."""
+        return now
+
+    def app_free_at(self, _app_id: str, now: float) -> float:
+        """Return `now`."""
+        return now
+
+    def period(self, _key: str, _now: float) -> None:
+        """Return that nothing is counted."""
+
+    def rules(self, _key: str, _app_id: str) -> None:
+        """Return that there are none."""
+
+
+class _Lane:
+    """What one app has before it: `left` in the journal, `ready` and `again` at hand, `parked` until later."""
+
+    __slots__ = ("again", "apart", "app_id", "closed", "each", "in_flight", "left", "parked", "ready", "turn", "windowed")
+
+    def __init__(self, share: Share) -> None:
+        self.app_id = share.app_id
+        self.left = share.operations
+        self.each = share.each
+        self.windowed = ScopeKind.APP_ADDRESS in share.limits
+        self.apart = share.apart
+        self.ready: deque[Planned] = deque()
+        self.again: deque[Waiting] = deque()
+        self.parked = 0
+        self.in_flight = 0
+        self.turn = -1
+        """The number of its place in the queue, -1 where it has none."""
+        self.closed = False
+
+    @property
+    def at_hand(self) -> int:
+        return len(self.ready) + len(self.again)
+
+    @property
+    def waits(self) -> int:
+        """Return how many operations have yet to leave."""
+        return self.left + self.at_hand + self.parked
+
+    @property
+    def need(self) -> int:
+        """Return by how many requests it goes before others: those that its limit has to let pass, if it has one.
+
+        What has waited goes first, so that it does not become ever more.
+        """
+        return _FIRST if self.again else self.waits * self.each if self.windowed else 0
+
+
+class _Key:
+    """The lanes of one key: `queue` are those that may go, by need and turn, `closed` those whose apps wait, by time."""
+
+    __slots__ = ("at_hand", "closed", "decided", "in_flight", "lanes", "left", "name", "queue", "resting_until", "unsure")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lanes: list[_Lane] = []
+        self.queue: list[tuple[int, int, _Lane]] = []
+        self.closed: list[tuple[float, int, _Lane]] = []
+        self.unsure: list[_Lane] = []
+        self.left = 0
+        self.at_hand = 0
+        """How many operations are at hand of lanes that are not closed."""
+        self.in_flight = 0
+        self.resting_until = -math.inf
+        self.decided = -math.inf
+        """For which opening of a window it was last thought about whether to wait for it."""
+
+
+class Schedule:
+    """Hold the operations of a run that are at hand, and choose which leaves next, after what `gauge` says.
+
+    `look_again_at` is when to choose again where nothing may leave now; infinity while only an answer can change that.
+    """
+
+    def __init__(self, shares: Iterable[Share], gauge: Gauge = Boundless()) -> None:  # noqa: B008 - it has no state
+        self.look_again_at = math.inf
+        self._gauge = gauge
+        self._lanes: dict[str, _Lane] = {}
+        self._keys: dict[str, _Key] = {}
+        self._key_of: dict[str, _Key] = {}
+        self._current: _Key | None = None
+        self._turns = 0
+        for share in shares:
+            self._add(share)
+
+    def _add(self, share: Share) -> None:
+        name = self._gauge.key_of(share.app_id)
+        key = self._key_of[share.app_id] = self._keys.setdefault(name, _Key(name))
+        key.left += share.operations
+        lane = self._lanes.get(share.app_id)
+        if lane is None:
+            lane = self._lanes[share.app_id] = _Lane(share)
+            key.lanes.append(lane)
+        else:
+            # Operations of several kinds on the targets of one app.
+            lane.left += share.operations
+            lane.each = max(lane.each, share.each)
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether the journal has nothing more."""
+        return not any(key.left for key in self._keys.values())
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing is at hand."""
+        return not any(lane.at_hand for lane in self._lanes.values())
+
+    @property
+    def some_waited(self) -> bool:
+        """Tell whether something is at hand that waited for its own target."""
+        return any(lane.again for lane in self._lanes.values())
+
+    def unsettled(self) -> dict[str, int]:
+        """Return how many operations of each app have not come to an end."""
+        return {app_id: lane.waits + lane.in_flight for app_id, lane in self._lanes.items()}
+
+    def put(self, planned: Sequence[Planned], asked: Mapping[str, int]) -> None:
+        """Have operations at hand that the journal handed out; where it had fewer than `asked`, that was all of the app."""
+        found = dict.fromkeys(asked, 0)
+        for each in planned:
+            app_id = each.operation.app_id
+            found[app_id] += 1
+            self._lanes[app_id].ready.append(each)
+        for app_id, count in found.items():
+            lane, key = self._lanes[app_id], self._key_of[app_id]
+            key.at_hand += 0 if lane.closed else count
+            left = max(0, lane.left - count) if count == asked[app_id] else 0
+            key.left += left - lane.left
+            lane.left = left
+            self._line_up(key, lane)
+
+    def park(self, planned: Planned) -> None:
+        """Note that an operation which left waits for its own target."""
+        self._lanes[planned.operation.app_id].parked += 1
+
+    def come_back(self, waiting: Waiting) -> None:
+        """Have one at hand again that waited long enough."""
+        app_id = waiting.planned.operation.app_id
+        lane, key = self._lanes[app_id], self._key_of[app_id]
+        lane.parked -= 1
+        lane.again.append(waiting)
+        key.at_hand += 0 if lane.closed else 1
+        lane.turn = -1
+        self._line_up(key, lane)
+
+    def answered(self, app_id: str) -> None:
+        """Note that an operation which left has an end, or waits."""
+        lane, key = self._lanes[app_id], self._key_of[app_id]
+        lane.in_flight -= 1
+        key.in_flight -= 1
+        if lane.apart:
+            self._line_up(key, lane)
+        if key.unsure:
+            unsure, key.unsure = key.unsure, []
+            for each in unsure:
+                self._reopen(key, each)
+
+    def take_back(self) -> list[Waiting]:
+        """Return all that is at hand and did not leave."""
+        found = [Waiting(each, in_doubt=False) for lane in self._lanes.values() for each in lane.ready]
+        found += [each for lane in self._lanes.values() for each in lane.again]
+        for lane in self._lanes.values():
+            lane.ready.clear()
+            lane.again.clear()
+        for key in self._keys.values():
+            key.at_hand = 0
+        return found
+
+    def choose(self, now: float) -> Waiting | None:
+        """Return the operation that leaves now, if one may."""
+        self.look_again_at = math.inf
+        for key in self._in_order(now):
+            lane = self._open_lane(key, now)
+            if lane is not None:
+                self._current = key
+                return self._leave(key, lane)
+        return None
+
+    def wanted(self, most: int, now: float) -> dict[str, int]:
+        """Return how many operations of which apps are to be fetched, about `most`, so that nobody waits for the journal."""
+        for key in self._in_order(now):
+            lanes = [lane for lane in key.lanes if lane.left and not lane.closed]
+            if not lanes or now < key.resting_until or now < self._gauge.key_free_at(key.name, now) < math.inf:
+                continue
+            period = self._gauge.period(key.name, now)
+            amount = most if period is None else min(most, period.limit - period.used)
+            if amount > key.at_hand:
+                return _shared_out(lanes, amount) if key.at_hand <= most // 2 else {}
+        return {}
+
+    def is_low(self, most: int) -> bool:
+        """Tell whether less than half of `most` is at hand for the key that is sending, and the journal has more."""
+        key = self._current
+        return key is None or (key.left > 0 and key.at_hand <= most // 2)
+
+    def _in_order(self, now: float) -> Iterator[_Key]:
+        """Yield the keys in the order in which they send: who is sending goes on, then who has sent, then who has most left."""
+        current = self._current
+        if current is not None:
+            yield current
+        if current is None or len(self._keys) > 1:
+            yield from sorted((key for key in self._keys.values() if key is not current), key=lambda key: self._rank(key, now))
+
+    def _rank(self, key: _Key, now: float) -> tuple[int, int]:
+        period = self._gauge.period(key.name, now)
+        return -(period.used if period else 0), -sum(lane.waits for lane in key.lanes)
+
+    def _open_lane(self, key: _Key, now: float) -> _Lane | None:
+        """Return the lane of a key whose turn it is, if one may send."""
+        if now < key.resting_until:
+            self._look_again(key.resting_until)
+            return None
+        free_at = self._gauge.key_free_at(key.name, now)
+        if free_at > now and (free_at < math.inf or key.in_flight):
+            self._look_again(free_at)
+            return None
+        while key.closed and key.closed[0][0] <= now:
+            self._reopen(key, heapq.heappop(key.closed)[2])
+        while key.queue:
+            _, turn, lane = key.queue[0]
+            if turn == lane.turn and self._is_open(key, lane, now):
+                return lane
+            heapq.heappop(key.queue)
+            if turn == lane.turn:
+                lane.turn = -1
+        self._wait_for_windows(key, now)
+        return None
+
+    def _is_open(self, key: _Key, lane: _Lane, now: float) -> bool:
+        """Tell whether a lane may send; where its app has to wait, it is put aside."""
+        if not lane.at_hand or (lane.apart and lane.in_flight):
+            return False
+        if not lane.windowed:
+            return True
+        at = self._gauge.app_free_at(lane.app_id, now)
+        # Where only an answer can tell, and it is not one to this run, the pacer is asked by sending.
+        if at <= now or (at == math.inf and not lane.in_flight):
+            return True
+        lane.closed = True
+        key.at_hand -= lane.at_hand
+        if at == math.inf:
+            key.unsure.append(lane)
+        else:
+            heapq.heappush(key.closed, (at, self._next_turn(), lane))
+        return False
+
+    def _wait_for_windows(self, key: _Key, now: float) -> None:
+        """Wait for the first window that opens, or, where that is sooner, for the key's silence."""
+        if not key.closed:
+            return
+        opens_at = key.closed[0][0]
+        self._look_again(opens_at)
+        unthought = key.decided < opens_at and not key.unsure and not key.in_flight
+        if unthought and all(lane.closed or not (lane.left or lane.at_hand) for lane in key.lanes):
+            key.decided = opens_at
+            period, rules = self._gauge.period(key.name, now), self._gauge.rules(key.name, key.closed[0][2].app_id)
+            if period is None or rules is None:
+                return
+            left = [float(lane.waits * lane.each) for lane in key.lanes if lane.waits]
+            standing = Standing(left, period.limit - period.used, opens_at - now, period.fresh_at - now)
+            if rests_early(standing, rules):
+                key.resting_until = period.fresh_at
+                self._look_again(period.fresh_at)
+
+    def _leave(self, key: _Key, lane: _Lane) -> Waiting:
+        found = lane.again.popleft() if lane.again else Waiting(lane.ready.popleft(), in_doubt=False)
+        key.at_hand -= 1
+        key.in_flight += 1
+        lane.in_flight += 1
+        lane.turn = self._next_turn()
+        heapq.heapreplace(key.queue, (-lane.need, lane.turn, lane))
+        return found
+
+    def _line_up(self, key: _Key, lane: _Lane) -> None:
+        """Give a lane a place in the queue, unless it has one, or none is due to it."""
+        if lane.turn < 0 and lane.at_hand and not lane.closed:
+            lane.turn = self._next_turn()
+            heapq.heappush(key.queue, (-lane.need, lane.turn, lane))
+
+    def _reopen(self, key: _Key, lane: _Lane) -> None:
+        lane.closed = False
+        key.at_hand += lane.at_hand
+        self._line_up(key, lane)
+
+    def _next_turn(self) -> int:
+        self._turns += 1
+        return self._turns
+
+    def _look_again(self, at: float) -> None:
+        self.look_again_at = min(self.look_again_at, at)
+
+
+def _shared_out(lanes: Sequence[_Lane], amount: int) -> dict[str, int]:
+    """Return how many operations to fetch of each lane, so that it has at hand what leaves of it among the next `amount`."""
+    waits = [lane.waits * lane.each if lane.windowed else 0 for lane in lanes]
+    if any(waits):
+        due = [before - after for before, after in zip(waits, levelled(waits, amount), strict=True)]
+    else:
+        due = [amount / len(lanes)] * len(lanes)
+    wanted: dict[str, int] = {}
+    # Who has most due first: each rounded up, so that with many lanes the last get nothing yet.
+    for share, lane in sorted(zip(due, lanes, strict=True), key=lambda pair: -pair[0]):
+        count = min(lane.left, math.ceil(share / lane.each) - lane.at_hand, amount)
+        if count > 0:
+            wanted[lane.app_id] = count
+            amount -= count
+    return wanted
