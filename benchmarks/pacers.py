@@ -90,15 +90,17 @@ class TokenBucket(Constant):
 
 
 class Contender(NamedTuple):
-    """One way to pace."""
+    """One way to pace; `uneven` is how much longer than the latency requests take, by chance up to this share of it."""
 
     meaning: str
     pacer: Callable[[Scenario], Pacer]
+    uneven: float = 0.0
 
 
 CONTENDERS: Final = {
     "backoff": Contender("exponential backoff with full jitter, 0.5 to 60 s", lambda _: Backoff()),
     "retry-after": Contender("the same, but Retry-After where the server says it", lambda _: Polite()),
+    "uneven": Contender("retry-after where requests take up to half as long again, by chance", lambda _: Polite(), uneven=0.5),
     "constant": Contender("a constant rate at the documented limit", lambda scenario: Constant(scenario.documented)),
     "bucket": Contender("a token bucket of the documented limit", lambda scenario: TokenBucket(scenario.documented)),
 }
@@ -170,7 +172,8 @@ class _Race:
 
 async def compete(contender: Contender, scenario: Scenario, latency: float, optimum: float) -> Ended:
     """Let a contender do the operations of a scenario, from time 0 on, until all are done or it is clear that it never ends."""
-    transport = transport_to(scenario.sandbox(), latency)
+    faults = f"{scenario.faults};*:latency=0ms..{latency * contender.uneven * 1e3:g}ms"
+    transport = transport_to(scenario._replace(faults=faults).sandbox(), latency)
     documented = sum(scenario.operations) * 60.0 / scenario.documented
     race = _Race(scenario, transport, contender.pacer(scenario), _TOO_MANY * max(optimum, documented))
     async with anyio.create_task_group() as group:

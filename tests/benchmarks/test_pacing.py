@@ -56,7 +56,7 @@ def test_a_limit_that_is_smaller_than_modelled_costs_few_refusals(name: str) -> 
     assert entry["met"]
 
 
-@pytest.mark.parametrize("contender", ["backoff", "constant", "bucket"])
+@pytest.mark.parametrize("contender", ["backoff", "uneven", "constant", "bucket"])
 def test_who_knocks_at_the_limit_of_a_key_never_ends(contender: str) -> None:
     scenario = scenario_of("key alone").scaled(0.21)
     ended = raced(contender, scenario)
