@@ -8,7 +8,8 @@ counts: a sliding slot is held from the departure until 61 s after the answer, a
 next departure, and an app's window, which the first request after the one before opens, is over 61 s after its first answer.
 For the clairvoyant client, that knows the moment of counting to be half of the latency after the departure, all of these run
 from that moment to that moment: `held` is shorter by the latency. In both cases the next departure of whatever has to wait
-comes `held + latency` after the former departure at the earliest: the `step` below.
+comes `held + latency` after the former departure at the earliest: the `step` below. A request that is under way while a window
+ends counts in that one only, although a client that is not clairvoyant must reckon with either: that makes a bound lower.
 """
 
 import math

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import anyio
+
 from benchmarks.optimum import Bounds, Loads, Pipe, least, least_with_repeats
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, LinkDevice, from_operations
@@ -21,6 +23,8 @@ CHANNEL: Final = "ch04"
 KEYS: Final = (SUPER_ADMIN_KEY, "10000000-0000-4000-8000-000000000002")
 _HELD: Final = 61.0
 """Seconds that a request counts from its answer on: the windows of the server and the client's margin."""
+_LOCKED_OUT: Final = 86_400.0
+"""Virtual seconds after which a run that has not ended never will."""
 _BASE_URL: Final = "http://127.0.0.1"
 _SERVER: Final = Bounds(key=1999, app=1000)
 
@@ -159,7 +163,8 @@ async def run(path: Path, scenario: Scenario, latency: float) -> Ran:
     sandbox = scenario.sandbox()
     transport = transport_to(sandbox, latency)
     async with _client(transport, scenario.rate, scenario.limits) as client, await Job.open(path) as job:
-        report = await job.run(_caller(client, scenario))
+        with anyio.fail_after(_LOCKED_OUT):
+            report = await job.run(_caller(client, scenario))
     if (
         report.done != report.planned
         or report.planned != sum(scenario.operations)
