@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, jobfile, listing, memory, planning, rehearsal, relink, scan, startup
+from benchmarks import export, jobfile, listing, memory, pacing, planning, rehearsal, relink, scan, startup
 
 
 class _Benchmark(NamedTuple):
@@ -24,6 +24,7 @@ _ALL: Final = {
     "jobfile": _Benchmark(jobfile.arguments, jobfile.measure, jobfile.show),
     "export": _Benchmark(export.arguments, export.measure, export.show),
     "rehearsal": _Benchmark(rehearsal.arguments, rehearsal.measure, rehearsal.show),
+    "pacing": _Benchmark(pacing.arguments, pacing.measure, pacing.show),
 }
 
 
@@ -43,6 +44,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "jobfile": ("--operations=500", "--outcomes=200", "--rounds=1"),
         "export": ("--apps=2", "--devices=900", "--format=jsonl"),
         "rehearsal": ("--operations=300", "--apps=2"),
+        "pacing": ("--quick", "--latency=0.2"),
     }
     found = {}
     for name, benchmark in _ALL.items():

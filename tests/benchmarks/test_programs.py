@@ -112,5 +112,5 @@ def test_the_job_file_is_compared_with_a_plain_table() -> None:
 
 
 def test_one_command_runs_them_all() -> None:
-    every = {"startup", "relink", "listing", "scan", "memory", "planning", "jobfile", "export", "rehearsal"}
+    every = {"startup", "relink", "listing", "scan", "memory", "planning", "jobfile", "export", "rehearsal", "pacing"}
     assert run("benchmarks", "--quick").keys() == every

@@ -1,0 +1,182 @@
+"""The contenders of `pacing`: what others would write to stay within limits, sixteen workers each, in virtual time."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+import anyio
+
+from benchmarks.pacing_scenarios import CHANNEL, CONCURRENCY, Scenario, transport_to
+from capgo_async.errors import CapgoError
+from capgo_async.sandbox.inprocess import InProcessTransport
+from capgo_async.wire import Request, Response, encode
+
+_FIRST: Final = 0.5
+_LONGEST: Final = 60.0
+"""The first and the longest wait of a backoff, in seconds."""
+IN_VAIN: Final = 3600.0
+"""Who got nothing done in so many seconds, while requests kept leaving, never ends."""
+_TOO_MANY: Final = 20
+"""Nor does who sends so many requests for each operation, or takes so many times what documented rate and optimum take."""
+
+
+class Pacer(Protocol):
+    """When a worker may send, and how long it waits after a refusal or a failure."""
+
+    async def turn(self) -> None:
+        """Wait for the turn of the next request."""
+        ...
+
+    def pause(self, attempt: int, reply: Response | None) -> float:
+        """Return the seconds to wait after this attempt, counted from nought, failed; there may be no reply."""
+        ...
+
+
+class Backoff:
+    """Wait up to twice as long after each attempt, by chance: exponential backoff with full jitter."""
+
+    def __init__(self) -> None:
+        self._chance = random.Random(1)
+
+    async def turn(self) -> None:
+        """Send at once."""
+
+    def pause(self, attempt: int, _reply: Response | None) -> float:
+        """Return the wait."""
+        return self._chance.uniform(0.0, min(_LONGEST, _FIRST * 2.0 ** min(attempt, 10)))
+
+
+class Polite(Backoff):
+    """Do the same, but wait exactly as long as the server says where it says so."""
+
+    def pause(self, attempt: int, reply: Response | None) -> float:
+        """Return the wait."""
+        told = None if reply is None else reply.headers.get("retry-after")
+        return super().pause(attempt, reply) if told is None else float(told)
+
+
+class Constant:
+    """Send one request after the other at even distances, refused ones again at the same pace."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._interval = 60.0 / per_minute
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Wait for the next free moment."""
+        at = max(anyio.current_time(), self._next)
+        self._next = at + self._interval
+        await anyio.sleep(at - anyio.current_time())
+
+    def pause(self, _attempt: int, _reply: Response | None) -> float:
+        """Wait for nothing but the turn."""
+        return 0.0
+
+
+class TokenBucket(Constant):
+    """Keep the documented rate on average, and let what was saved up, a minute's worth at most, go at once."""
+
+    def __init__(self, per_minute: int) -> None:
+        super().__init__(per_minute)
+        self._saved = 60.0 - self._interval
+        self._next = -self._saved
+
+    async def turn(self) -> None:
+        """Take a token; `_next` is when it came into the bucket, at the earliest when a full one began to fill."""
+        at = max(anyio.current_time() - self._saved, self._next)
+        self._next = at + self._interval
+        await anyio.sleep(max(0.0, at - anyio.current_time()))
+
+
+class Contender(NamedTuple):
+    """One way to pace; `uneven` is how much longer than the latency requests take, by chance up to this share of it."""
+
+    meaning: str
+    pacer: Callable[[Scenario], Pacer]
+    uneven: float = 0.0
+
+
+CONTENDERS: Final = {
+    "backoff": Contender("exponential backoff with full jitter, 0.5 to 60 s", lambda _: Backoff()),
+    "retry-after": Contender("the same, but Retry-After where the server says it", lambda _: Polite()),
+    "uneven": Contender("retry-after where requests take up to half as long again, by chance", lambda _: Polite(), uneven=0.5),
+    "constant": Contender("a constant rate at the documented limit", lambda scenario: Constant(scenario.documented)),
+    "bucket": Contender("a token bucket of the documented limit", lambda scenario: TokenBucket(scenario.documented)),
+}
+
+
+class Ended(NamedTuple):
+    """What came of a contender; `makespan` is `None` of one that never ends."""
+
+    makespan: float | None
+    done: int
+    requests: int
+    refused: int
+
+
+class _Race:
+    """One contender's run."""
+
+    def __init__(self, scenario: Scenario, transport: InProcessTransport, pacer: Pacer, longest: float) -> None:
+        self._transport = transport
+        self._pacer = pacer
+        self._longest = longest
+        self._open = deque(scenario.devices())
+        self._most = _TOO_MANY * len(self._open)
+        self._last_done = 0.0
+        self.done = 0
+        self.requests = 0
+        self.refused = 0
+
+    async def work(self) -> None:
+        """Do one operation after the other, each until it is done or there is no hope."""
+        while self._open and not self.hopeless:
+            await self._do(*self._open.popleft())
+
+    @property
+    def hopeless(self) -> bool:
+        """Tell whether it never ends."""
+        now = anyio.current_time()
+        return now > self._longest or now - self._last_done > IN_VAIN or self.requests > self._most
+
+    async def _do(self, app_id: str, device: str, key: str) -> None:
+        body = encode({"app_id": app_id, "device_id": device, "channel": CHANNEL})
+        request = Request(method="POST", path="/device", body=body)
+        attempt = 0
+        while not self.hopeless:
+            await self._pacer.turn()
+            reply = await self._send(request, key)
+            if reply is not None and reply.status == 200:
+                self.done += 1
+                self._last_done = anyio.current_time()
+                return
+            await anyio.sleep(self._pacer.pause(attempt, reply))
+            attempt += 1
+
+    async def _send(self, request: Request, key: str) -> Response | None:
+        self.requests += 1
+        try:
+            reply = await self._transport.send(request, {"authorization": key, "content-type": "application/json"})
+        except CapgoError:
+            return None
+        self.refused += reply.status == 429
+        return reply
+
+    @property
+    def ended(self) -> Ended:
+        """Return what came of it."""
+        makespan = None if self.hopeless and self._open else self._last_done
+        return Ended(makespan, self.done, self.requests, self.refused)
+
+
+async def compete(contender: Contender, scenario: Scenario, latency: float, optimum: float) -> Ended:
+    """Let a contender do the operations of a scenario, from time 0 on, until all are done or it is clear that it never ends."""
+    faults = f"{scenario.faults};*:latency=0ms..{latency * contender.uneven * 1e3:g}ms"
+    transport = transport_to(scenario._replace(faults=faults).sandbox(), latency)
+    documented = sum(scenario.operations) * 60.0 / scenario.documented
+    race = _Race(scenario, transport, contender.pacer(scenario), _TOO_MANY * max(optimum, documented))
+    async with anyio.create_task_group() as group:
+        for _ in range(CONCURRENCY):
+            group.start_soon(race.work)
+    return race.ended
