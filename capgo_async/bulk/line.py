@@ -11,7 +11,7 @@ from ..limits import Limit, Limiter, Scope, ScopeKind
 from ..others import BOUNDLESS
 from ..pacing import Usage
 from .bursts import FEW, Fixed, Model, Silence, Sliding, model_of
-from .resting import Rules, Standing, levelled, rests_early
+from .resting import Prospect, Rules, Standing, first_of, levelled, rests_early
 
 _GRAIN: Final = 128
 """A burst is remembered in so many parts at most."""
@@ -75,11 +75,13 @@ class _Lane:
 class _Key:
     """The lanes of one key, with the models of its limits."""
 
-    __slots__ = ("decided", "lanes", "models", "resting_until")
+    __slots__ = ("decided", "free_before", "lanes", "models", "quota", "resting_until")
 
     def __init__(self, models: Sequence[Model], lanes: list[_Lane]) -> None:
         self.models = models
         self.lanes = lanes
+        self.quota = math.inf
+        self.free_before = False
         self.resting_until = -math.inf
         self.decided = -math.inf
 
@@ -94,9 +96,19 @@ class _Key:
     def free(self, now: float) -> float:
         return min((model.free(now) for model in self.models), default=math.inf)
 
-    def used(self, now: float) -> float:
+    def prospect(self, now: float, pace: float) -> Prospect | None:
+        """Return what it has before it, `None` where no limit asks for silence."""
+        rules = self.rules(pace)
+        return None if rules is None else Prospect([lane.left for lane in self.lanes], max(1.0, self.free(now)), rules)
+
+    def rules(self, pace: float) -> Rules | None:
+        """Return its limits and those of its apps, where one of them asks for silence."""
         silence = self.silence
-        return silence.limit - silence.free(now) if silence is not None else 0.0
+        if silence is None:
+            return None
+        windows = [model for model in self.lanes[0].models if isinstance(model, Sliding)]
+        app, window = (windows[0].limit, windows[0].held) if windows else (math.inf, 0.0)
+        return Rules(silence.limit, app, silence.rest, window, pace)
 
     def group(self, now: float) -> tuple[list[_Lane], float] | None:
         """Return the lanes that send now, those with most left of all that may, and to what they are brought down."""
@@ -143,25 +155,42 @@ class Line:
             self.settle()
             self._places = places
         keys = self._keys_of(shares)
-        current: _Key | None = None
+        first: _Key | None = None
         known: dict[tuple[object, ...], tuple[float, list[float]]] = {}
         while keys := [key for key in keys if key.left > FEW]:
             now = self._began + self._sent // places * self._latency
-            for key in sorted(keys, key=lambda key: (key is not current, -key.used(now), -key.left)):
-                if (found := key.group(now)) is not None:
-                    current = key
-                    self._burst(key, *found, now)
-                    break
-            else:
+            groups = [(key, group) for key in keys if (group := key.group(now)) is not None]
+            first = self._first(keys, [key for key, _ in groups], first, now)
+            if first is None:
                 self._wait(min(self._goes_on(key, now) for key in keys))
                 self._skip(known, keys)
+            else:
+                self._burst(first, *next(group for key, group in groups if key is first), now)
+
+    def _first(self, keys: Sequence[_Key], free: Sequence[_Key], before: _Key | None, now: float) -> _Key | None:
+        """Return who of those that may send does: who did before, unless somebody came."""
+        came = any(not key.free_before for key in free)
+        for key in keys:
+            key.free_before = key in free
+        if not free or (before in free and not came):
+            return before if free else None
+        prospects = [prospect for key in free if (prospect := key.prospect(now, self._pace)) is not None]
+        if len(free) == 1 or len(prospects) < len(free):
+            return max(free, key=lambda key: key.left)
+        index, quota = first_of(prospects)
+        free[index].quota = quota
+        return free[index]
+
+    @property
+    def _pace(self) -> float:
+        return self._latency / self._places
 
     def _burst(self, key: _Key, group: Sequence[_Lane], floor: float, now: float) -> None:
         """Send from lanes, evenly, until they are down at `floor` or a limit is full."""
         count = len(group)
         level = min(lane.left for lane in group)
         # A lane that a model of its own holds back is brought down as far as the others, and no request is a fraction.
-        most = min(key.free(now), count * min(lane.free(now) for lane in group), max(1.0, (level - floor) * count))
+        most = min(key.free(now), key.quota, count * min(lane.free(now) for lane in group), max(1.0, (level - floor) * count))
         burst = max(1, min(int(most + FEW), math.ceil(key.left - FEW)))
         parts = self._parts(burst)
         for model in key.models:
@@ -171,6 +200,9 @@ class Line:
                 model.sent(now, ((at, sent / count) for at, sent in parts))
             lane.left = max(0.0, lane.left - burst / count)
         self._sent += burst
+        key.quota -= burst
+        if key.quota < 1 - FEW and key.silence is not None:
+            key.quota, key.resting_until = math.inf, key.silence.frees_at()
 
     def _goes_on(self, key: _Key, now: float) -> float:
         """Return when a key may send that may not now, unless it is silent instead."""
@@ -180,11 +212,9 @@ class Line:
             return max(model.frees_at() for model in key.models if model.free(now) < 1 - FEW)
         lanes = [lane for lane in key.lanes if lane.left > FEW]
         opens_at = min(lane.opens_at(now) for lane in lanes)
-        silence = key.silence
-        windows = [model for model in lanes[0].models if isinstance(model, Sliding)]
-        if silence is not None and windows and opens_at > max(key.decided, self.now) + FEW:
+        silence, rules = key.silence, key.rules(self._pace)
+        if silence is not None and rules is not None and rules.app < math.inf and opens_at > max(key.decided, self.now) + FEW:
             key.decided = opens_at
-            rules = Rules(silence.limit, windows[0].limit, silence.rest, windows[0].held, self._latency / self._places)
             left = [lane.left for lane in lanes]
             standing = Standing(left, silence.free(now), opens_at - self.now, silence.frees_at() - self.now)
             if rests_early(standing, rules):

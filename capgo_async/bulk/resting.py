@@ -1,8 +1,9 @@
-"""Whether to rest before a key's limit is full: where its apps wait for their windows, a silence may be the shorter way.
+"""When keys send and when they rest, so that all ends soonest: what a schedule asks, and what a forecast assumes.
 
 A key is silent for `rest` seconds after every `key` requests at most (contract B2, fact 1); an app takes `app` of them in a
 window. What a key sends between two silences is a period: with one window it lasts as long as its requests take, with each
-further one a window longer. Which periods bring a job to its end soonest depends on what is left.
+further one a window longer. Which periods bring a job to its end soonest depends on what is left. Of several keys each can send
+while others are silent; who has most periods and rests before it must not wait.
 """
 
 import math
@@ -16,10 +17,13 @@ _SOONER: Final = 1e-6
 
 
 class Rules(NamedTuple):
-    """The limits of a key and of its apps, their times in seconds, and the seconds that each request adds to a burst."""
+    """The limits of a key and of its apps, their times in seconds, and the seconds that each request adds to a burst.
 
-    key: int
-    app: int
+    `app` is infinity where apps have no limit of their own.
+    """
+
+    key: float
+    app: float
     rest: float
     window: float
     pace: float
@@ -41,6 +45,49 @@ def rests_early(standing: Standing, rules: Rules) -> bool:
     """Tell whether all ends sooner where the key is silent now, and begins a period instead of going on with this one."""
     resting = standing.fresh_in + least_seconds(standing.left, rules)
     return resting < min(_going_on(standing, rules)) - _SOONER
+
+
+class Prospect(NamedTuple):
+    """What a key that may send has before it: what its apps have `left`, and `room` in its period."""
+
+    left: Sequence[float]
+    room: float
+    rules: Rules
+
+    @property
+    def burst(self) -> float:
+        """Return how many requests it can send now."""
+        return min(sum(self.left), self.room)
+
+    @property
+    def opening(self) -> float:
+        """Return how few it can send before it is silent, without having to be silent once more for it."""
+        total = sum(self.left)
+        return total - self.rules.key * max(0, math.ceil(total / self.rules.key) - 1)
+
+    def seconds(self) -> float:
+        """Return how long it takes alone."""
+        sent = self.burst
+        if sent >= sum(self.left):
+            return max(sent * self.rules.pace, least_seconds(self.left, self.rules))
+        return sent * self.rules.pace + self.rules.rest + least_seconds(levelled(self.left, sent), self.rules)
+
+
+def first_of(keys: Sequence[Prospect]) -> tuple[int, float]:
+    """Return which of several keys sends first, and how much of its period at most.
+
+    It is the one that takes longest. But another that would end later, if it waited for that, opens with so few requests that
+    both are soon on their way, and rests while the first one sends.
+    """
+    seconds = [key.seconds() for key in keys]
+    longest = max(range(len(keys)), key=seconds.__getitem__)
+    wait = keys[longest].burst * keys[longest].rules.pace
+    for other in sorted(range(len(keys)), key=lambda index: keys[index].opening):
+        key, opening = keys[other], keys[other].opening
+        delayed = seconds[longest] + opening * key.rules.pace
+        if other != longest and opening < key.burst and delayed < seconds[other] + wait - _SOONER:
+            return other, opening
+    return longest, math.inf
 
 
 def levelled(left: Sequence[float], amount: float, most_each: float = math.inf) -> list[float]:
@@ -115,5 +162,5 @@ def _seconds(total: float, largest: float, mixture: tuple[int, int, int], rules:
     behind = largest - (mains * of_main + others * of_other - of_last)
     windows -= last - max(1, min(last, math.ceil(behind / rules.app)))
     further = windows - periods
-    hidden = further * min(rules.window, rules.app * rules.pace)
+    hidden = further * min(rules.window, rules.app * rules.pace) if further else 0.0
     return (periods - 1) * rules.rest + further * rules.window + max(0.0, total * rules.pace - hidden)

@@ -1,22 +1,21 @@
 """Which operation leaves next, so that the limits of keys and of apps fill together and no key rests later than it must.
 
 Every app, or organization, is a lane. Of the lanes of a key the one with most left goes first, as long as its app's window is
-open; of several keys one sends until its limit is full, so that their rests overlap, and then another. A lane that no limit of
-its app slows down takes its turn. Past 300 lines because what a lane has, what a key may, and what is fetched for both are one
-book.
+open; of several keys one sends until its limit is full, and another while it rests (`resting`). A lane that no limit of its app
+slows down takes its turn. Past 300 lines because what a lane has, what a key may, and what is fetched for both are one book.
 """
 
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ..gates import Period
 from ..limits import ScopeKind
 from .line import Share
 from .operations import Planned
-from .resting import Rules, Standing, levelled, rests_early
+from .resting import Prospect, Rules, Standing, first_of, levelled, rests_early
 
 _FIRST: Final = 1 << 60
 
@@ -50,8 +49,8 @@ class Gauge(Protocol):
         """Return what a key has used since it was silent, `None` where no limit asks for that."""
         ...
 
-    def rules(self, key: str, app_id: str) -> Rules | None:
-        """Return the limits of a key and an app of it, `None` where one of them has none."""
+    def rules(self, key: str, app_id: str | None) -> Rules | None:
+        """Return the limits of a key that has to be silent, and of an app of it if one is named; `None` for other keys."""
         ...
 
 
@@ -73,7 +72,7 @@ class Boundless:
     def period(self, _key: str, _now: float) -> None:
         """Return that nothing is counted."""
 
-    def rules(self, _key: str, _app_id: str) -> None:
+    def rules(self, _key: str, _app_id: str | None) -> None:
         """Return that there are none."""
 
 
@@ -117,7 +116,20 @@ class _Lane:
 class _Key:
     """The lanes of one key: `queue` are those that may go, by need and turn, `closed` those whose apps wait, by time."""
 
-    __slots__ = ("at_hand", "closed", "decided", "in_flight", "lanes", "left", "name", "queue", "resting_until", "unsure")
+    __slots__ = (
+        "at_hand",
+        "closed",
+        "decided",
+        "free",
+        "in_flight",
+        "lanes",
+        "left",
+        "name",
+        "queue",
+        "quota",
+        "resting_until",
+        "unsure",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -129,6 +141,10 @@ class _Key:
         self.at_hand = 0
         """How many operations are at hand of lanes that are not closed."""
         self.in_flight = 0
+        self.free = False
+        """Whether it could send when the keys were last put in order."""
+        self.quota = math.inf
+        """How many operations may leave before it rests, whatever its limit."""
         self.resting_until = -math.inf
         self.decided = -math.inf
         """For which opening of a window it was last thought about whether to wait for it."""
@@ -146,7 +162,9 @@ class Schedule:
         self._lanes: dict[str, _Lane] = {}
         self._keys: dict[str, _Key] = {}
         self._key_of: dict[str, _Key] = {}
-        self._current: _Key | None = None
+        self._order: list[_Key] = []
+        """The keys, who sends first."""
+        self._order_again_at = -math.inf
         self._turns = 0
         for share in shares:
             self._add(share)
@@ -219,6 +237,9 @@ class Schedule:
         key.in_flight -= 1
         if lane.apart:
             self._line_up(key, lane)
+        if not key.in_flight and len(self._keys) > 1 and key is not self._order[0]:
+            # When it has been silent can be told from now on.
+            self._order_again_at = -math.inf
         if key.unsure:
             unsure, key.unsure = key.unsure, []
             for each in unsure:
@@ -238,10 +259,13 @@ class Schedule:
     def choose(self, now: float) -> Waiting | None:
         """Return the operation that leaves now, if one may."""
         self.look_again_at = math.inf
-        for key in self._in_order(now):
+        order = self._in_order(now)
+        for key in order:
             lane = self._open_lane(key, now)
+            if len(order) > 1 and (lane is None or key is not order[0]):
+                # What the first one waits for is the turn of another.
+                self._order_again_at = -math.inf
             if lane is not None:
-                self._current = key
                 return self._leave(key, lane)
         return None
 
@@ -249,42 +273,81 @@ class Schedule:
         """Return how many operations of which apps are to be fetched, about `most`, so that nobody waits for the journal."""
         for key in self._in_order(now):
             lanes = [lane for lane in key.lanes if lane.left and not lane.closed]
-            if not lanes or now < key.resting_until or now < self._gauge.key_free_at(key.name, now) < math.inf:
+            if not lanes or self._free_at(key, now) > now:
                 continue
             period = self._gauge.period(key.name, now)
-            amount = most if period is None else min(most, period.limit - period.used)
+            amount = int(min(most, key.quota, most if period is None else period.limit - period.used))
             if amount > key.at_hand:
                 return _shared_out(lanes, amount) if key.at_hand <= most // 2 else {}
         return {}
 
     def is_low(self, most: int) -> bool:
         """Tell whether less than half of `most` is at hand for the key that is sending, and the journal has more."""
-        key = self._current
-        return key is None or (key.left > 0 and key.at_hand <= most // 2)
+        return any(key.left and key.at_hand <= most // 2 for key in self._order[:1])
 
-    def _in_order(self, now: float) -> Iterator[_Key]:
-        """Yield the keys in the order in which they send: who is sending goes on, then who has sent, then who has most left."""
-        current = self._current
-        if current is not None:
-            yield current
-        if current is None or len(self._keys) > 1:
-            yield from sorted((key for key in self._keys.values() if key is not current), key=lambda key: self._rank(key, now))
+    def _in_order(self, now: float) -> list[_Key]:
+        """Return the keys, who sends first; another goes first only when one has been silent, or the first has to be."""
+        if now < self._order_again_at:
+            return self._order
+        came = False
+        self._order_again_at = math.inf
+        for key in self._keys.values():
+            free_at = self._free_at(key, now)
+            before, key.free = key.free, free_at <= now and self._has_work(key)
+            came = came or (key.free and not before)
+            if free_at > now:
+                self._order_again_at = min(self._order_again_at, free_at)
+        if came or not self._order or not self._order[0].free:
+            self._put_in_order(now)
+        return self._order
 
-    def _rank(self, key: _Key, now: float) -> tuple[int, int]:
+    def _put_in_order(self, now: float) -> None:
+        free = [key for key in self._keys.values() if key.free]
+        self._order = sorted(self._keys.values(), key=lambda key: (not key.free, -sum(lane.waits for lane in key.lanes)))
+        prospects = [self._prospect(key, now) for key in free]
+        known = [prospect for prospect in prospects if prospect is not None]
+        if len(free) > 1 and len(known) == len(free):
+            index, quota = first_of(known)
+            first = free[index]
+            first.quota = math.ceil(quota / max(lane.each for lane in first.lanes)) if quota < math.inf else math.inf
+            self._order.remove(first)
+            self._order.insert(0, first)
+
+    def _prospect(self, key: _Key, now: float) -> Prospect | None:
         period = self._gauge.period(key.name, now)
-        return -(period.used if period else 0), -sum(lane.waits for lane in key.lanes)
+        windowed = next((lane.app_id for lane in key.lanes if lane.windowed), None)
+        rules = self._gauge.rules(key.name, windowed)
+        if period is None or rules is None:
+            return None
+        left = [float(lane.waits * lane.each) for lane in key.lanes if lane.waits]
+        return Prospect(left, max(1, period.limit - period.used), rules)
+
+    def _has_work(self, key: _Key) -> bool:
+        return any(not lane.closed and (lane.left or lane.at_hand) for lane in key.lanes)
+
+    def _free_at(self, key: _Key, now: float) -> float:
+        """Return when a key may send: `now` or before, or later, infinity where only an answer can tell."""
+        if key.quota < 1:
+            if key.in_flight:
+                return math.inf
+            period = self._gauge.period(key.name, now)
+            key.quota, key.resting_until = math.inf, period.fresh_at if period is not None else now
+        if now < key.resting_until:
+            return key.resting_until
+        free_at = self._gauge.key_free_at(key.name, now)
+        # Where only an answer can tell, and it is not one to this run, the pacer is asked by sending.
+        if free_at > now and (free_at < math.inf or key.in_flight):
+            return free_at
+        while key.closed and key.closed[0][0] <= now:
+            self._reopen(key, heapq.heappop(key.closed)[2])
+        return now
 
     def _open_lane(self, key: _Key, now: float) -> _Lane | None:
         """Return the lane of a key whose turn it is, if one may send."""
-        if now < key.resting_until:
-            self._look_again(key.resting_until)
-            return None
-        free_at = self._gauge.key_free_at(key.name, now)
-        if free_at > now and (free_at < math.inf or key.in_flight):
+        free_at = self._free_at(key, now)
+        if free_at > now:
             self._look_again(free_at)
             return None
-        while key.closed and key.closed[0][0] <= now:
-            self._reopen(key, heapq.heappop(key.closed)[2])
         while key.queue:
             _, turn, lane = key.queue[0]
             if turn == lane.turn and self._is_open(key, lane, now):
@@ -302,7 +365,6 @@ class Schedule:
         if not lane.windowed:
             return True
         at = self._gauge.app_free_at(lane.app_id, now)
-        # Where only an answer can tell, and it is not one to this run, the pacer is asked by sending.
         if at <= now or (at == math.inf and not lane.in_flight):
             return True
         lane.closed = True
@@ -323,7 +385,7 @@ class Schedule:
         if unthought and all(lane.closed or not (lane.left or lane.at_hand) for lane in key.lanes):
             key.decided = opens_at
             period, rules = self._gauge.period(key.name, now), self._gauge.rules(key.name, key.closed[0][2].app_id)
-            if period is None or rules is None:
+            if period is None or rules is None or rules.app == math.inf:
                 return
             left = [float(lane.waits * lane.each) for lane in key.lanes if lane.waits]
             standing = Standing(left, period.limit - period.used, opens_at - now, period.fresh_at - now)
@@ -334,6 +396,7 @@ class Schedule:
     def _leave(self, key: _Key, lane: _Lane) -> Waiting:
         found = lane.again.popleft() if lane.again else Waiting(lane.ready.popleft(), in_doubt=False)
         key.at_hand -= 1
+        key.quota -= 1
         key.in_flight += 1
         lane.in_flight += 1
         lane.turn = self._next_turn()

@@ -1,5 +1,6 @@
 """What a client knows of the limits, as the schedule of a run asks for it."""
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -19,7 +20,8 @@ class ClientGauge:
         self._keys: dict[str, Scope] = {}
         self._apps: dict[str, Scope] = {}
         of_key, of_app = self._model(ScopeKind.KEY, SilenceWindow), self._model(ScopeKind.APP_ADDRESS, FixedWindow)
-        self._holds: Final = None if of_key is None or of_app is None else (held_for(of_key), held_for(of_app))
+        self._rest: Final = None if of_key is None else held_for(of_key)
+        self._window: Final = None if of_app is None else held_for(of_app)
 
     def key_of(self, app_id: str) -> str:
         """Return which key speaks for an app."""
@@ -39,15 +41,22 @@ class ClientGauge:
         """Return what a key has used since it was silent, `None` where no limit asks for that."""
         return self._pacer.period(self._keys[key], now)
 
-    def rules(self, key: str, app_id: str) -> Rules | None:
-        """Return the limits of a key and an app of it, `None` where one of them has none."""
-        if self._holds is None:
+    def rules(self, key: str, app_id: str | None) -> Rules | None:
+        """Return the limits of a key that has to be silent, and of an app of it if one is named; `None` for other keys."""
+        if self._rest is None:
             return None
-        rest, window = self._holds
-        of_key, of_app = (min(self._pacer.limits_of(scope)) for scope in (self._keys[key], self._scope_of(app_id)))
+        windowed = app_id is not None and self._window is not None
+        of_app = min(self._pacer.limits_of(self._scope_of(app_id))) if app_id is not None and windowed else math.inf
         counters = self._client.counters
-        latency = counters.seconds / counters.requests if counters.requests else self._latency
-        return Rules(of_key, of_app, rest, window, latency / self._pacer.concurrency)
+        answered = counters.requests - self._pacer.in_flight
+        latency = counters.seconds / answered if answered > 0 else self._latency
+        return Rules(
+            key=min(self._pacer.limits_of(self._keys[key])),
+            app=of_app,
+            rest=self._rest,
+            window=self._window or 0.0,
+            pace=latency / self._pacer.concurrency,
+        )
 
     def _scope_of(self, app_id: str) -> Scope:
         return self._apps.setdefault(app_id, (ScopeKind.APP_ADDRESS, app_id))
