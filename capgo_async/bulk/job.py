@@ -3,6 +3,7 @@
 Past 300 lines because all that one can do with a job is here, and each says what it sends and raises; it is done elsewhere.
 """
 
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
@@ -294,6 +295,11 @@ class Job:
     def parked(self) -> int:
         """Return how many operations of this run wait for the limits of their own devices."""
         return self._runner.parked if self._runner else 0
+
+    @property
+    def rests_until(self) -> float:
+        """Return when a rest ends that began before a limit asked for it, by `anyio.current_time()`; before now without one."""
+        return self._runner.rests_until if self._runner else -math.inf
 
     async def to_send(self, which: Which = Which.OPEN) -> int:
         """Return how many operations a run would send."""

@@ -201,6 +201,11 @@ class Runner:
         """Return how many operations wait for their own targets."""
         return len(self._parked)
 
+    @property
+    def rests_until(self) -> float:
+        """Return when a rest ends that began before a limit asked for it; before now without one."""
+        return self._schedule.rests_until
+
     def unsettled(self) -> Mapping[str, int]:
         """Return how many operations of each app the run under way has before it."""
         return self._schedule.unsettled()

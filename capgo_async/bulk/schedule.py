@@ -197,6 +197,12 @@ class Schedule:
         """Tell whether something is at hand that waited for its own target."""
         return any(lane.again for lane in self._lanes.values())
 
+    @property
+    def rests_until(self) -> float:
+        """Return until when all keys are silent that have operations, although a limit would let one send before."""
+        resting = (key.resting_until for key in self._keys.values() if any(lane.waits for lane in key.lanes))
+        return min(resting, default=-math.inf)
+
     def unsettled(self) -> dict[str, int]:
         """Return how many operations of each app have not come to an end."""
         return {app_id: lane.waits + lane.in_flight for app_id, lane in self._lanes.items()}
@@ -295,8 +301,8 @@ class Schedule:
             free_at = self._free_at(key, now)
             before, key.free = key.free, free_at <= now and self._has_work(key)
             came = came or (key.free and not before)
-            if free_at > now:
-                self._order_again_at = min(self._order_again_at, free_at)
+            opens_at = key.closed[0][0] if key.closed else math.inf
+            self._order_again_at = min(self._order_again_at, free_at if free_at > now else opens_at)
         if came or not self._order or not self._order[0].free:
             self._put_in_order(now)
         return self._order

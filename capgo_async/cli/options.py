@@ -30,6 +30,15 @@ Yes = Annotated[bool, Option("--yes", "-y", help="Do it without a question.")]
 OldServers = Annotated[
     bool, Option("--old-servers", help="Also on servers before 12.198, where the bundle is sent along with settings.")
 ]
+Headroom = Annotated[
+    str | None,
+    Option(
+        "--headroom",
+        metavar="SHARE",
+        help="Leave so much of the limits of keys and apps to others, such as 20%.",
+        show_default=False,
+    ),
+]
 JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_default=False)]
 
 
@@ -93,15 +102,7 @@ class Connection(Output, frozen=True, kw_only=True):
         str | None,
         Option("--rate", metavar="RATE", help="auto|eager|standard|enterprise|server|off|N/min|N/s; auto unless given."),
     ] = None
-    headroom: Annotated[
-        str | None,
-        Option(
-            "--headroom",
-            metavar="SHARE",
-            help="Leave so much of the limits of keys and apps to others, such as 20%.",
-            show_default=False,
-        ),
-    ] = None
+    headroom: Headroom = None
     concurrency: Annotated[
         int | None, Option("--concurrency", metavar="N", help="Requests in flight at most; 16 unless given.")
     ] = None
@@ -137,7 +138,7 @@ class Connection(Output, frozen=True, kw_only=True):
             api_key=self._key(profile),
             base_url=self.base_url or profile.base_url,
             rate=self.rate or profile.rate or "auto",
-            headroom=read_headroom(self.headroom),
+            headroom=read_headroom(self.headroom or profile.headroom),
             concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or 16,
             timeout=self.timeout,
             retries=self.retries,

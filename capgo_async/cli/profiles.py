@@ -64,6 +64,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     base_url: str | None = None
     api_key: Reference | None = None
     rate: str | None = None
+    headroom: str | None = None
     concurrency: int | None = None
     auth_header: str | None = None
     dialect: str | None = None

@@ -135,7 +135,9 @@ class Follower:
         return (f"{parked:,} waiting for the limits of their devices",) if parked else ()
 
     def _rest(self) -> tuple[float, str]:
-        return _rest(self._client, self._apps)
+        seconds, limit = _rest(self._client, self._apps)
+        early = self._job.rests_until - anyio.current_time()
+        return (early, "limit of the API key") if early > max(seconds, _WORTH_SAYING) else (seconds, limit)
 
 
 class Watching:

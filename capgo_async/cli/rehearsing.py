@@ -16,6 +16,7 @@ from ..sandbox import PRESETS, Thresholds, parse_faults
 from ..sandbox.faults import read_time
 from .failing import code_of, explain
 from .group import Group
+from .options import Headroom, read_headroom
 from .speech import Speech
 from .stopping import Limits
 
@@ -48,6 +49,7 @@ class Rehearsing(Group, frozen=True, kw_only=True):
     ] = ""
     seed: Annotated[int, Option("--seed", metavar="N", help="The chance in faults: the same number, the same faults.")] = 1
     rate: Annotated[str, Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s.")] = "auto"
+    headroom: Headroom = None
     concurrency: Annotated[int, Option("--concurrency", metavar="N", help="Requests in flight at most.")] = 16
 
     def conditions(self, limits: Limits) -> Conditions:
@@ -58,6 +60,7 @@ class Rehearsing(Group, frozen=True, kw_only=True):
                 latency=None if self.latency is None else read_time(self.latency),
                 faults=parse_faults(self.faults),
                 rate=self.rate,
+                headroom=read_headroom(self.headroom),
                 concurrency=self.concurrency,
                 rules=limits.rules,
                 bounds=limits.bounds,

@@ -46,6 +46,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     latency: float | None = None
     faults: tuple[Rule, ...] = ()
     rate: str = "auto"
+    headroom: float = 0.0
     concurrency: int = 16
     rules: StopRules = StopRules()
     bounds: Bounds = Bounds()
@@ -177,6 +178,7 @@ class Rehearsal:
             api_key=SUPER_ADMIN_KEY,
             base_url=_BASE_URL,
             rate=self._conditions.rate,
+            headroom=self._conditions.headroom,
             concurrency=self._conditions.concurrency,
             transport=transport,
             chance=chance.random,
