@@ -1,5 +1,6 @@
 """What a server and a key allow, found out with reads alone; the first refusal ends it: knocking prolongs it (contract B2)."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
@@ -93,23 +94,22 @@ class _Reader:
     def __init__(self, client: CapgoClient) -> None:
         self._client = client
         self._before = client.counters.requests
-        self._of_app = 0
+        self._of_apps: Counter[str] = Counter()
 
     async def apps(self, limit: int) -> list[str]:
         """Return the ids of the first apps."""
-        return [app.app_id for app in await self._read(list_apps(0, limit), _MANY_APPS)]
+        return [app.app_id for app in await self._read(list_apps(0, limit), _MANY_APPS, "")]
 
     async def devices(self, app_id: str, limit: int, cursor: str | None = None) -> Page[Device]:
         """Return one page of devices."""
         call = list_devices(app_id, DeviceFilter(limit=limit), (("cursor", cursor),) if cursor else ())
-        page = await self._read(call, read_page)
-        self._of_app += 1
-        return page
+        return await self._read(call, read_page, app_id)
 
-    async def _read(self, call: Call, decode: Callable[[Response, str], T]) -> T:
+    async def _read(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
         effort = Effort()
         # So that a refusal ends the call: to wait for its end is what calibration must not do.
         effort.abandon()
+        before = self._client.counters.requests
         try:
             return await self._client.requester.call(call, decode, effort)
         except Parked as parked:
@@ -117,8 +117,12 @@ class _Reader:
                 raise
             verdict = judge(parked.__cause__)
             scope = verdict.scope or ScopeKind.KEY
-            passed = self._of_app if scope is ScopeKind.APP_ADDRESS else self._client.counters.requests - self._before - 1
-            raise _Refusal(Refused(scope=scope, passed=passed, named=verdict.reason_known)) from parked
+            # Attempts that the server failed count, too; the last one is the one that was refused.
+            sent = self._client.counters.requests
+            passed = self._of_apps[app_id] + sent - before if scope is ScopeKind.APP_ADDRESS else sent - self._before
+            raise _Refusal(Refused(scope=scope, passed=passed - 1, named=verdict.reason_known)) from parked
+        finally:
+            self._of_apps[app_id] += self._client.counters.requests - before
 
 
 async def _app_with_devices(reader: _Reader) -> str | None:
