@@ -145,18 +145,19 @@ async def _find_page(reader: _Reader, app_id: str, found: Findings) -> None:
         return
     # A page that ends before the first linked device would show nothing.
     keeps, loses = max(_SMALL_PAGE, linked[0] + 1), len(rows) + 1
-    size = len(rows)
+    size, kept_once = len(rows), False
     while True:
         page = await reader.devices(app_id, size)
         kept = {device.device_id for device in page.rows if device.channel is not None}
         if len(page.rows) == size and all(row.device_id in kept for row in rows[:size] if row.linked):
-            keeps = size
+            keeps, kept_once = size, True
         else:
             loses = size
         if loses - keeps <= _STEP:
             break
         size = (keeps + loses) // 2
-    found.page = keeps
+    # Where no page was seen to keep them, the first that could tell is no more than a guess.
+    found.page = keeps if kept_once else _SMALL_PAGE
     found.page_remark = f"tried up to {len(rows)} devices a page of {app_id}"
 
 

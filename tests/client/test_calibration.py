@@ -57,6 +57,19 @@ async def test_the_largest_page_that_keeps_the_channel_is_found_to_within_ten(ke
     assert page <= keeps < page + 10
 
 
+@pytest.mark.parametrize(("keeps", "page"), [(60, 50), (480, 480), (500, 500)])
+@in_virtual_time
+async def test_no_page_is_told_that_was_not_seen_to_keep_the_channel(keeps: int, page: int) -> None:
+    sandbox = sandbox_of(devices=800)
+    links = sandbox.world.apps[APP].overrides
+    link = next(iter(links.values()))
+    links.clear()
+    links[ids_of(sandbox)[300]] = link
+    found_page = (await found(sandbox, keeps=keeps)).page
+    assert found_page is not None
+    assert page - 10 < found_page <= page
+
+
 @pytest.mark.parametrize(("devices", "page"), [(0, None), (50, None), (51, 51), (230, 230), (800, 500)])
 @in_virtual_time
 async def test_no_page_is_tried_that_the_app_cannot_fill(devices: int, page: int | None) -> None:
