@@ -222,7 +222,7 @@ class Requester:
 
     async def _sleep(self, seconds: float, effort: Effort, *, park: bool) -> None:
         effort.seconds += seconds
-        if park and not effort.unconnected:
+        if park and (effort.abandoned or not effort.unconnected):
             raise Parked(anyio.current_time() + seconds, effort)
         # A server that takes no connection takes none for others either: they are not sent to knock meanwhile.
         with anyio.CancelScope() as effort.waiting:

@@ -304,3 +304,23 @@ async def test_no_burst_goes_beyond_a_rate() -> None:
     await unlink_many(client(transport, "100/min", concurrency=64), 350)
     assert sliding_excess(transport.times, 100, 60.0) == 0
     assert transport.times[-1] < 4 * 62.0
+
+
+@in_virtual_time
+async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_to_connect_again() -> None:
+    transport = ScriptedTransport(last=errors.NotConnected("nobody there"), latency=10.0)
+    capgo, effort = client(transport), Effort()
+    ends: list[errors.CapgoError] = []
+
+    async def call() -> None:
+        try:
+            await capgo.requester.call_or_park(link_device(APP, "a", "beta"), acknowledge, effort)
+        except errors.CapgoError as error:
+            ends.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        await anyio.sleep(5.0)
+        effort.abandon()
+    assert [type(end) for end in ends] == [Parked]
+    assert (len(transport.requests), effort.in_doubt) == (1, False)
