@@ -1,5 +1,6 @@
 """What a server and a key allow, found out with reads alone; the first refusal ends it: knocking prolongs it (contract B2)."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
@@ -58,7 +59,8 @@ class _Row(NamedTuple):
 async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
     """Read until the pacer's budget is used up or something is refused; without `app_id` an app with devices is looked for.
 
-    There must be a budget. Raises what other calls raise, rate limits and the end of the budget excepted.
+    A limit that is known already ends it, too: the pacer keeps to it, so that nothing more comes to light. There must be a
+    budget. Raises what other calls raise, rate limits and the end of the budget excepted.
     """
     found = Findings(app_id=app_id)
     reader = _Reader(client)
@@ -69,7 +71,7 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
             found.page_remark = "the key sees no app with devices"
         else:
             await _find_page(reader, found.app_id, found)
-        while True:
+        while not reader.at_known_limit:
             await reader.devices(found.app_id, 1) if found.app_id else await reader.apps(1)
     except _Refusal as refusal:
         found.refused = refusal.refused
@@ -95,6 +97,12 @@ class _Reader:
         self._client = client
         self._before = client.counters.requests
         self._of_apps: Counter[str] = Counter()
+
+    @property
+    def at_known_limit(self) -> bool:
+        """Tell whether the next read would wait for a limit that was learned before."""
+        learned = self._client.pacer.lessons(self._client.requester.key_scope).values()
+        return self._client.counters.requests - self._before >= min(filter(None, learned), default=math.inf)
 
     async def apps(self, limit: int) -> list[str]:
         """Return the ids of the first apps."""

@@ -173,10 +173,23 @@ def test_calibrate_stops_at_the_keys_limit_says_that_it_rests_and_the_next_one_m
     assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [False]
     assert "key 60?" in unaimed("limits").stdout
     few.sandbox.limiters = type(few.sandbox.limiters)(few.sandbox.settings.limits)
-    unaimed("calibrate", *aim)
+    assert "it is certain once another run" not in unaimed("calibrate", *aim).stdout
     assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [True]
     assert "key 60\t" in unaimed("limits").stdout
     assert "nothing passed" in unaimed("calibrate", *aim).stdout
+
+
+def test_calibrate_does_not_wait_for_a_limit_that_is_known_and_tells_it(few: Served, unaimed: Command) -> None:
+    aim = ("--api-key", KEY, "--base-url", few.base_url)
+    for _ in range(2):
+        unaimed("calibrate", *aim)
+        few.sandbox.limiters = type(few.sandbox.limiters)(few.sandbox.settings.limits)
+    before = few.requests()
+    result = unaimed("calibrate", *aim)
+    assert few.requests() - before == 60
+    assert "limits    known before: 60 for the API key\n" in result.stdout
+    assert "none below" not in result.stdout
+    assert "learned in runs only" not in result.stdout
 
 
 @pytest.mark.parametrize("budget", ["0", "-1", "1001", "many"])
