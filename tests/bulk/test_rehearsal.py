@@ -176,6 +176,14 @@ def test_one_that_was_stopped_before_it_begins_does_not_begin(tmp_path: Path) ->
     assert rehearsal.run() is None
 
 
+def test_one_that_is_stopped_at_its_end_has_come_to_it(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(planned(tmp_path, sandbox_of(devices=10)), Conditions())
+    found = rehearsal.run()
+    rehearsal.stop()
+    assert found is not None
+    assert found.report.pending == 0
+
+
 def test_what_is_no_job_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="there is no job file"):
         rehearsed(tmp_path / "none.capgo-job")
