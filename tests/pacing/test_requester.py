@@ -8,6 +8,8 @@ from scripted import ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, Limit, ScopeKind, SilenceWindow, SlidingWindow, errors
+from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.running.metering import Meter
 from capgo_async.endpoints.call import Call
 from capgo_async.endpoints.devices import link_device
 from capgo_async.requester import Attempt, Effort, Parked
@@ -324,3 +326,14 @@ async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_t
         effort.abandon()
     assert [type(end) for end in ends] == [Parked]
     assert (len(transport.requests), effort.in_doubt) == (1, False)
+
+
+@in_virtual_time
+async def test_how_long_answers_take_is_told_by_those_that_came() -> None:
+    transport = ScriptedTransport(errors.NotConnected("nobody there"), errors.ConnectionLost("gone"), latency=10.0)
+    capgo = client(transport)
+    meter = Meter(capgo, b"salt", wall_clock)
+    assert meter().latency is None
+    await capgo.devices.unlink(APP, "a")
+    assert (capgo.counters.requests, capgo.counters.answers, capgo.counters.seconds) == (2, 1, 10.0)
+    assert meter().latency == 10.0
