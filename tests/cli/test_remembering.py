@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from cli.served import APP, KEY, Served, csv_of, served
 from typer.testing import Result
 
-from capgo_async import CapgoClient
+from capgo_async import CapgoClient, ScopeKind
 from capgo_async.cli.remembering import Memory
-from capgo_async.known import Known
+from capgo_async.known import Known, KnownLimit
 from capgo_async.sandbox import Settings, thresholds
 
 Command = Callable[..., Result]
@@ -137,6 +138,15 @@ def test_only_so_many_records_are_kept_those_that_were_used_last(tmp_path: Path)
     for number in range(105):
         memory.keep(CapgoClient(api_key="k" * 8, base_url=f"http://127.0.0.1:{1000 + number}"), Known(page=number + 1))
     assert [record.known.page for record in memory.records()] == list(range(105, 5, -1))
+
+
+@pytest.mark.parametrize(("days", "shown"), [(6, "key 30"), (8, "none learned")])
+def test_limits_shows_no_limit_of_more_than_a_week_ago(unaimed: Command, cache: Path, days: int, shown: str) -> None:
+    learned = KnownLimit(scope=ScopeKind.KEY, requests=30, learned_at=datetime.now(UTC) - timedelta(days=days))
+    client = CapgoClient(api_key="k" * 8, base_url="http://127.0.0.1:1000")
+    Memory(cache).keep(client, Known(limits=(learned,)))
+    assert shown in unaimed("limits").stdout
+    assert len(kept(unaimed)[0]["known"]["limits"]) == (days < 7)
 
 
 def test_calibrate_finds_out_and_limits_shows_it(server: Served, capgo: Command, unaimed: Command) -> None:
