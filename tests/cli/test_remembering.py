@@ -202,6 +202,13 @@ def test_calibrate_does_not_wait_for_a_limit_that_is_known_and_tells_it(few: Ser
     assert "learned in runs only" not in result.stdout
 
 
+def test_calibrate_keeps_no_limit_that_the_server_did_not_name(unaimed: Command) -> None:
+    with served(Settings(limits=thresholds("published")), devices=10) as server:
+        result = unaimed("calibrate", "--api-key", KEY, "--base-url", server.base_url)
+    assert "the server did not name the limit" in result.stdout
+    assert kept(unaimed)[0]["known"]["limits"] == []
+
+
 @pytest.mark.parametrize("budget", ["0", "-1", "1001", "many"])
 def test_calibrate_refuses_a_budget_that_means_nothing(server: Served, capgo: Command, budget: str) -> None:
     assert capgo("calibrate", "--budget", budget).exit_code == 2

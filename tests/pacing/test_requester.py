@@ -329,6 +329,13 @@ async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_t
 
 
 @in_virtual_time
+async def test_a_rate_that_the_user_set_is_not_changed_by_a_refusal_without_a_known_reason() -> None:
+    capgo = client(ScriptedTransport(answer(429, "error code: 1015", retry_after="5")), "server")
+    await unlink_many(capgo, 250)
+    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+
+
+@in_virtual_time
 async def test_how_long_answers_take_is_told_by_those_that_came() -> None:
     transport = ScriptedTransport(errors.NotConnected("nobody there"), errors.ConnectionLost("gone"), latency=10.0)
     capgo = client(transport)
