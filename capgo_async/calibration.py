@@ -1,5 +1,7 @@
 """What a server and a key allow, found out with reads alone; the first refusal ends it: knocking prolongs it (contract B2)."""
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
@@ -57,7 +59,8 @@ class _Row(NamedTuple):
 async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
     """Read until the pacer's budget is used up or something is refused; without `app_id` an app with devices is looked for.
 
-    There must be a budget. Raises what other calls raise, rate limits and the end of the budget excepted.
+    A limit that is known already ends it, too: the pacer keeps to it, so that nothing more comes to light. There must be a
+    budget. Raises what other calls raise, rate limits and the end of the budget excepted.
     """
     found = Findings(app_id=app_id)
     reader = _Reader(client)
@@ -68,7 +71,7 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
             found.page_remark = "the key sees no app with devices"
         else:
             await _find_page(reader, found.app_id, found)
-        while True:
+        while not reader.at_known_limit:
             await reader.devices(found.app_id, 1) if found.app_id else await reader.apps(1)
     except _Refusal as refusal:
         found.refused = refusal.refused
@@ -93,23 +96,28 @@ class _Reader:
     def __init__(self, client: CapgoClient) -> None:
         self._client = client
         self._before = client.counters.requests
-        self._of_app = 0
+        self._of_apps: Counter[str] = Counter()
+
+    @property
+    def at_known_limit(self) -> bool:
+        """Tell whether the next read would wait for a limit that was learned before."""
+        learned = self._client.pacer.lessons(self._client.requester.key_scope).values()
+        return self._client.counters.requests - self._before >= min(filter(None, learned), default=math.inf)
 
     async def apps(self, limit: int) -> list[str]:
         """Return the ids of the first apps."""
-        return [app.app_id for app in await self._read(list_apps(0, limit), _MANY_APPS)]
+        return [app.app_id for app in await self._read(list_apps(0, limit), _MANY_APPS, "")]
 
     async def devices(self, app_id: str, limit: int, cursor: str | None = None) -> Page[Device]:
         """Return one page of devices."""
         call = list_devices(app_id, DeviceFilter(limit=limit), (("cursor", cursor),) if cursor else ())
-        page = await self._read(call, read_page)
-        self._of_app += 1
-        return page
+        return await self._read(call, read_page, app_id)
 
-    async def _read(self, call: Call, decode: Callable[[Response, str], T]) -> T:
+    async def _read(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
         effort = Effort()
         # So that a refusal ends the call: to wait for its end is what calibration must not do.
         effort.abandon()
+        before = self._client.counters.requests
         try:
             return await self._client.requester.call(call, decode, effort)
         except Parked as parked:
@@ -117,8 +125,12 @@ class _Reader:
                 raise
             verdict = judge(parked.__cause__)
             scope = verdict.scope or ScopeKind.KEY
-            passed = self._of_app if scope is ScopeKind.APP_ADDRESS else self._client.counters.requests - self._before - 1
-            raise _Refusal(Refused(scope=scope, passed=passed, named=verdict.reason_known)) from parked
+            # Attempts that the server failed count, too; the last one is the one that was refused.
+            sent = self._client.counters.requests
+            passed = self._of_apps[app_id] + sent - before if scope is ScopeKind.APP_ADDRESS else sent - self._before
+            raise _Refusal(Refused(scope=scope, passed=passed - 1, named=verdict.reason_known)) from parked
+        finally:
+            self._of_apps[app_id] += self._client.counters.requests - before
 
 
 async def _app_with_devices(reader: _Reader) -> str | None:
@@ -141,18 +153,19 @@ async def _find_page(reader: _Reader, app_id: str, found: Findings) -> None:
         return
     # A page that ends before the first linked device would show nothing.
     keeps, loses = max(_SMALL_PAGE, linked[0] + 1), len(rows) + 1
-    size = len(rows)
+    size, kept_once = len(rows), False
     while True:
         page = await reader.devices(app_id, size)
         kept = {device.device_id for device in page.rows if device.channel is not None}
         if len(page.rows) == size and all(row.device_id in kept for row in rows[:size] if row.linked):
-            keeps = size
+            keeps, kept_once = size, True
         else:
             loses = size
         if loses - keeps <= _STEP:
             break
         size = (keeps + loses) // 2
-    found.page = keeps
+    # Where no page was seen to keep them, the first that could tell is no more than a guess.
+    found.page = keeps if kept_once else _SMALL_PAGE
     found.page_remark = f"tried up to {len(rows)} devices a page of {app_id}"
 
 

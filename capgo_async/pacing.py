@@ -166,11 +166,6 @@ class Pacer:
             ticket.error = error
             ticket.wake()
 
-    @property
-    def in_flight(self) -> int:
-        """Return how many requests are under way."""
-        return self._in_flight
-
     def usage(self) -> list[Usage]:
         """Return what counts against the limiters now, targets excepted."""
         now = anyio.current_time()

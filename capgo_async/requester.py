@@ -120,15 +120,17 @@ class Parked(CapgoError):
 class Counters:
     """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit, also by its kind.
 
-    `seconds` is how long the attempts were under way, all together.
+    `seconds` is how long those were under way, all together, that got one of the `answers`: what nobody answered tells how long
+    was waited, not how long answers take.
     """
 
-    __slots__ = ("limits_met", "rate_limited", "requests", "retries", "seconds")
+    __slots__ = ("answers", "limits_met", "rate_limited", "requests", "retries", "seconds")
 
     def __init__(self) -> None:
         self.requests = 0
         self.retries = 0
         self.rate_limited = 0
+        self.answers = 0
         self.seconds = 0.0
         self.limits_met: Counter[str] = Counter()
 
@@ -222,7 +224,7 @@ class Requester:
 
     async def _sleep(self, seconds: float, effort: Effort, *, park: bool) -> None:
         effort.seconds += seconds
-        if park and not effort.unconnected:
+        if park and (effort.abandoned or not effort.unconnected):
             raise Parked(anyio.current_time() + seconds, effort)
         # A server that takes no connection takes none for others either: they are not sent to knock meanwhile.
         with anyio.CancelScope() as effort.waiting:
@@ -307,9 +309,10 @@ class Requester:
         finally:
             now = self.pacer.release(permit, fate)
             seconds = now - permit.at
-            self.counters.seconds += seconds
             if status is not None:
                 self.answered_at = now
+                self.counters.answers += 1
+                self.counters.seconds += seconds
             if fate is Fate.UNSENT:
                 self.counters.requests -= 1
                 self.counters.retries -= effort.attempts > 1

@@ -87,6 +87,7 @@ class KeyRing:
             counters.requests += client.counters.requests
             counters.retries += client.counters.retries
             counters.rate_limited += client.counters.rate_limited
+            counters.answers += client.counters.answers
             counters.seconds += client.counters.seconds
             counters.limits_met += client.counters.limits_met
         return counters

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from ..errors import CapgoError, SafetyStop
 from .line import Share
@@ -171,6 +172,8 @@ class Runner:
                 self._failure = self._failure or stop(self._brakes.deadline.reason)
             with anyio.CancelScope(shield=True):
                 await self._return_unsent()
+        # Cancelled while a commit was under way, which is shielded: nothing else here would say so.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if self._failure is not None:
             raise self._failure
 

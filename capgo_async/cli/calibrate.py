@@ -1,5 +1,6 @@
 """`capgo-async calibrate`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -58,6 +59,8 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
             known = with_refusal(known, found.refused.scope, found.refused.passed, now)
         client.recall(known)
         requests = client.counters.requests
+    kept_to = known.limits if client.pacer.adaptive else ()
+    certain = [f"{limit.requests:,} for the {_WHAT.get(limit.scope, limit.scope)}" for limit in kept_to if limit.certain]
     _print(
         _Told(
             base_url=client.base_url,
@@ -68,19 +71,22 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
             page_remark=found.page_remark,
             refused=found.refused,
             requests=requests,
-            remarks=_remarks(found, requests),
+            remarks=_remarks(found, certain, requests),
         ),
+        certain,
         invocation.speech,
     )
     return ExitCode.OK
 
 
-def _print(told: _Told, speech: Speech) -> None:
+def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
     if speech.json:
         speech.emit(told)
         return
     page = "not known" if told.page is None else f"{told.page} devices keep their channel"
     limit = f"none below {counted(told.requests, 'request')}"
+    if certain:
+        limit = f"known before: {', '.join(certain)}"
     if told.refused is not None:
         limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {_WHAT[told.refused.scope]}"
     lines = {
@@ -96,11 +102,14 @@ def _print(told: _Told, speech: Speech) -> None:
         speech.show(f"note: {remark}")
 
 
-def _remarks(found: Findings, requests: int) -> tuple[str, ...]:
+def _remarks(found: Findings, certain: Sequence[str], requests: int) -> tuple[str, ...]:
     refused = found.refused
+    if refused is None and certain:
+        return ("what is known is kept to, so that nothing beyond it was tried: `capgo-async limits --forget` forgets it",)
     if refused is None:
         return (f"limits above {counted(requests, 'request')} are learned in runs only",)
-    remarks = ["it is certain once another run is refused at the same number: others may have used it in the minute before"]
+    again = "it is certain once another run is refused at the same number: others may have used it in the minute before"
+    remarks = [] if certain else [again]
     if not refused.passed:
         remarks = ["nothing passed: it was used up in the minute before; try again when nobody uses it"]
     if refused.scope is ScopeKind.KEY:

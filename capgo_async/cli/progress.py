@@ -46,7 +46,7 @@ class Follower:
         self._job = job
         self._client = client
         self._foreseen: tuple[float, float] | None = None
-        self._before = (client.counters.requests, client.counters.seconds)
+        self._before = (client.counters.answers, client.counters.seconds)
         self._apps = tuple(app_id for app_id, _ in job.plan.apps)
         self._speech = speech
         self._started = self._latest = 0.0
@@ -108,13 +108,13 @@ class Follower:
     def _left(self, now: float) -> str:
         """Say how long it still takes and when that is over; it is foreseen anew once in a while."""
         if self._foreseen is None or now >= self._foreseen[0] + _FORESEEN_FOR:
-            requests, seconds = (
+            answers, seconds = (
                 after - before
                 for after, before in zip(
-                    (self._client.counters.requests, self._client.counters.seconds), self._before, strict=True
+                    (self._client.counters.answers, self._client.counters.seconds), self._before, strict=True
                 )
             )
-            latency = seconds / requests if requests else None
+            latency = seconds / answers if answers else None
             self._foreseen = now, now + self._job.remaining(self._client, self.settled, latency)
         return _left(self._foreseen[1] - now)
 

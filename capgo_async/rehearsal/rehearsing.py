@@ -1,6 +1,7 @@
 """Runs a copy of a job through the engine against a sandbox in virtual time; the job itself is only read."""
 
 import asyncio
+import contextlib
 import math
 import random
 import tempfile
@@ -110,10 +111,12 @@ class Rehearsal:
             return run_in_virtual_time(self._run(Path(directory) / self._path.name), SingleThreadLoop)
 
     def stop(self) -> None:
-        """End it, from any thread, at once or as soon as it begins."""
+        """End it, from any thread, at once or as soon as it begins; at its end nothing is left to end."""
         self._stopped = True
         if self._loop is not None and self._scope is not None:
-            self._loop.call_soon_threadsafe(self._scope.cancel)
+            # The loop is closed where it came to its end by itself in this moment.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._scope.cancel)
 
     async def _run(self, copy: Path) -> Rehearsed | None:
         with anyio.CancelScope() as scope:

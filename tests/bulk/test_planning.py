@@ -121,6 +121,15 @@ async def test_unknown_devices_can_refuse_the_input(tmp_path: Path) -> None:
 
 
 @in_virtual_time
+async def test_nobody_is_known_to_be_unknown_where_no_device_is_shown_at_all(tmp_path: Path) -> None:
+    empty = sandbox_of(devices=0)
+    with pytest.raises(InputError, match="shows no device at all"):
+        await plan(empty, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.REFUSE))
+    async with await plan(empty, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.SKIP)) as job:
+        assert (job.plan.planned, job.plan.unknown) == (1, 0)
+
+
+@in_virtual_time
 async def test_a_store_that_cannot_be_read_makes_no_device_unknown(tmp_path: Path) -> None:
     sandbox = sandbox_of(faults="GET /device:masked=100%")
     async with await plan(sandbox, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.SKIP)) as job:

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +14,13 @@ from bulk.test_every_kind import MAKERS
 from fleet import APP, client_of, ids_of, relink_everything, sandbox_of, write_csv
 
 from capgo_async import ChannelSettings, KeyRing
-from capgo_async.bulk import Job, Options, Report, UpdateChannel, from_operations, read_operations
+from capgo_async.bulk import Job, Options, PromoteBundle, Report, UpdateChannel, from_operations, read_operations
 from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.jobfile.seen import Seen
+from capgo_async.bulk.operations import Former, FormerState, Operation
 from capgo_async.errors import JobError, SafetyStop
 from capgo_async.rehearsal import Conditions, Rehearsal, Rehearsed
+from capgo_async.rehearsal.scenery import Inventory, world_of
 from capgo_async.sandbox import Sandbox, parse_faults, thresholds
 from capgo_async.sandbox.seeding import DEVELOPER_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
@@ -176,6 +179,14 @@ def test_one_that_was_stopped_before_it_begins_does_not_begin(tmp_path: Path) ->
     assert rehearsal.run() is None
 
 
+def test_one_that_is_stopped_at_its_end_has_come_to_it(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(planned(tmp_path, sandbox_of(devices=10)), Conditions())
+    found = rehearsal.run()
+    rehearsal.stop()
+    assert found is not None
+    assert found.report.pending == 0
+
+
 def test_what_is_no_job_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="there is no job file"):
         rehearsed(tmp_path / "none.capgo-job")
@@ -258,6 +269,26 @@ def test_what_was_done_before_is_there(kind: str, tmp_path: Path) -> None:
     assert found.report.runs[-1].done == found.report.planned - done
 
 
+@pytest.mark.parametrize("number", range(1, 12))
+def test_numbers_that_operations_name_are_given_to_nothing_else(number: int) -> None:
+    operations: tuple[Operation, ...] = (
+        UpdateChannel(app_id=APP, channel="alpha", settings=ChannelSettings(bundle="1.0.0")),
+        PromoteBundle(app_id=APP, channel="beta", bundle="2.0.0", version_id=number, channel_id=number),
+        UpdateChannel(app_id=APP, channel="gamma", settings=ChannelSettings(bundle="3.0.0")),
+    )
+    seen = [Seen(place, each, FormerState(Former.UNKNOWN), done=False) for place, each in enumerate(operations, 1)]
+
+    async def read() -> AsyncIterator[list[Seen]]:
+        yield seen
+
+    world = run_in_virtual_time(world_of(read, Inventory({}, {}, {}, filled=False), 0.0))
+    app = world.apps[APP]
+    assert {bundle.name for bundle in app.bundles.values()} >= {"1.0.0", "2.0.0", "3.0.0"}
+    assert app.bundles[number].name == "2.0.0"
+    assert all(bundle.id == place for place, bundle in app.bundles.items())
+    assert len({channel.id for channel in app.channels.values()}) == len(app.channels)
+
+
 def test_settings_of_every_sort_find_what_they_need(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=1)
     settings = ChannelSettings(
@@ -285,9 +316,12 @@ def test_settings_of_every_sort_find_what_they_need(tmp_path: Path) -> None:
     assert (found.report.done, found.report.failures) == (2, ())
 
 
-def test_devices_beside_the_planned_ones_cost_pages(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "requests"), [(slice(300), 3 * 25), (slice(-10, None), 10)], ids=["listed as a whole", "listed in part"]
+)
+def test_devices_beside_the_planned_ones_cost_pages(tmp_path: Path, chosen: slice, requests: int) -> None:
     sandbox = sandbox_of(devices=5000)
-    rows = write_csv(tmp_path / "rows.csv", [(device,) for device in ids_of(sandbox)[:300]])
+    rows = write_csv(tmp_path / "rows.csv", [(device,) for device in ids_of(sandbox)[chosen]])
     path = tmp_path / "job.capgo-job"
 
     async def plan() -> None:
@@ -303,7 +337,7 @@ def test_devices_beside_the_planned_ones_cost_pages(tmp_path: Path) -> None:
     found = rehearsed(path, latency=0.04)
     report = run_in_virtual_time(run())
     assert found.requests == report.runs[-1].requests
-    assert found.requests > 3 * 25
+    assert found.requests > requests
 
 
 def test_a_job_of_several_keys_says_that_it_is_rehearsed_with_one(tmp_path: Path) -> None:

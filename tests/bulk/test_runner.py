@@ -222,6 +222,36 @@ async def test_a_cancelled_run_records_what_it_knows() -> None:
 
 
 @in_virtual_time
+async def test_a_run_that_is_cancelled_while_it_records_does_not_end_as_if_it_were_through() -> None:
+    class Shielded(MemoryJournal):
+        async def advance(
+            self, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]
+        ) -> Sequence[Planned]:
+            handed_out: Sequence[Planned] = ()
+            with anyio.CancelScope(shield=True):
+                if self.commits == 1:
+                    in_commit.set()
+                    await anyio.sleep(5.0)
+                handed_out = await super().advance(settled, returned, take)
+            return handed_out
+
+    in_commit = anyio.Event()
+    returned = False
+    with anyio.CancelScope() as outer:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                await in_commit.wait()
+                outer.cancel()
+
+            group.start_soon(cancel)
+            await Runner(Shielded(40), taking(1.0), workers=16).run()
+            returned = True
+    assert outer.cancelled_caught
+    assert not returned
+
+
+@in_virtual_time
 async def test_progress_hears_of_every_result() -> None:
     heard: list[Done | Failed] = []
 

@@ -64,6 +64,23 @@ async def test_many_contradictions_are_looked_at_by_page(tmp_path: Path) -> None
 
 
 @in_virtual_time
+async def test_what_an_earlier_proof_saw_proves_nothing_now(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=20)
+    async with client_of(sandbox) as capgo:
+        source = all_to_beta(tmp_path, sandbox)
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
+            await job.run(capgo)
+            first = await job.verify(capgo)
+            for device in ids_of(sandbox)[:18]:
+                sandbox.world.apps[APP].forget_device(device)
+            second = await job.verify(capgo)
+    assert (first.verified, first.cannot_tell) == (first.done, 0)
+    assert second.cannot_tell > 0
+    assert (second.verified + second.cannot_tell, second.unchecked) == (first.done, 0)
+    assert second.verified <= 2
+
+
+@in_virtual_time
 async def test_a_few_devices_of_a_large_app_are_not_looked_for_on_all_its_pages(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=20_000)
     chosen = ids_of(sandbox)[-3:]

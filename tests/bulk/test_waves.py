@@ -282,6 +282,47 @@ def test_a_bake_is_ended_at_once_and_goes_on_where_it_was(tmp_path: Path, stop: 
     run()
 
 
+async def half_linked(tmp_path: Path, sandbox: Sandbox) -> Job:
+    """Plan for two waves, of which the first one is linked after 180 s, and verified after 240, where a request takes 60."""
+    return await make(sandbox, tmp_path, apps={APP: 40}, waves=(Fraction(1, 2), Fraction(1)))
+
+
+@pytest.mark.parametrize("stop", [Job.drain, Job.abort])
+def test_a_verification_is_ended_at_once_and_begun_anew_by_the_next_run(tmp_path: Path, stop: Callable[[Job], None]) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        sandbox = sandbox_of(devices=40)
+        async with await half_linked(tmp_path, sandbox) as job:
+            async with client_of(sandbox, delay=30.0) as capgo, anyio.create_task_group() as group:
+
+                async def end() -> None:
+                    await anyio.sleep(200.0)
+                    stop(job)
+
+                group.start_soon(end)
+                report = await job.run(capgo)
+                assert anyio.current_time() == pytest.approx(200.0, abs=1.0)
+            assert (report.done, report.unchecked, report.waves[0].state) == (20, 20, "begun")
+            assert report.runs[-1].ended == "drained"
+            async with client_of(sandbox) as capgo:
+                report = await job.run(capgo)
+            assert [wave.state for wave in report.waves] == ["verified", "verified"]
+            assert linked(sandbox) == 40
+
+    run()
+
+
+@in_virtual_time
+async def test_a_bound_ends_a_verification_too(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=40)
+    async with await half_linked(tmp_path, sandbox) as job, client_of(sandbox, delay=30.0) as capgo:
+        began = anyio.current_time()
+        with pytest.raises(SafetyStop, match="max-duration"):
+            await job.run(capgo, bounds=Bounds(max_seconds=200.0))
+        assert anyio.current_time() - began == pytest.approx(200.0, abs=1.0)
+        assert (await job.report()).unchecked == 20
+
+
 @in_virtual_time
 async def test_a_kill_in_a_bake_loses_nothing_of_it(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=200)

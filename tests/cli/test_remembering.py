@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from cli.served import APP, KEY, Served, csv_of, served
 from typer.testing import Result
 
-from capgo_async import CapgoClient
+from capgo_async import CapgoClient, ScopeKind
 from capgo_async.cli.remembering import Memory
-from capgo_async.known import Known
+from capgo_async.known import Known, KnownLimit
 from capgo_async.sandbox import Settings, thresholds
 
 Command = Callable[..., Result]
@@ -139,6 +140,15 @@ def test_only_so_many_records_are_kept_those_that_were_used_last(tmp_path: Path)
     assert [record.known.page for record in memory.records()] == list(range(105, 5, -1))
 
 
+@pytest.mark.parametrize(("days", "shown"), [(6, "key 30"), (8, "none learned")])
+def test_limits_shows_no_limit_of_more_than_a_week_ago(unaimed: Command, cache: Path, days: int, shown: str) -> None:
+    learned = KnownLimit(scope=ScopeKind.KEY, requests=30, learned_at=datetime.now(UTC) - timedelta(days=days))
+    client = CapgoClient(api_key="k" * 8, base_url="http://127.0.0.1:1000")
+    Memory(cache).keep(client, Known(limits=(learned,)))
+    assert shown in unaimed("limits").stdout
+    assert len(kept(unaimed)[0]["known"]["limits"]) == (days < 7)
+
+
 def test_calibrate_finds_out_and_limits_shows_it(server: Served, capgo: Command, unaimed: Command) -> None:
     result = capgo("calibrate", "--budget", "20")
     assert result.exit_code == 0
@@ -173,10 +183,30 @@ def test_calibrate_stops_at_the_keys_limit_says_that_it_rests_and_the_next_one_m
     assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [False]
     assert "key 60?" in unaimed("limits").stdout
     few.sandbox.limiters = type(few.sandbox.limiters)(few.sandbox.settings.limits)
-    unaimed("calibrate", *aim)
+    assert "it is certain once another run" not in unaimed("calibrate", *aim).stdout
     assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [True]
     assert "key 60\t" in unaimed("limits").stdout
     assert "nothing passed" in unaimed("calibrate", *aim).stdout
+
+
+def test_calibrate_does_not_wait_for_a_limit_that_is_known_and_tells_it(few: Served, unaimed: Command) -> None:
+    aim = ("--api-key", KEY, "--base-url", few.base_url)
+    for _ in range(2):
+        unaimed("calibrate", *aim)
+        few.sandbox.limiters = type(few.sandbox.limiters)(few.sandbox.settings.limits)
+    before = few.requests()
+    result = unaimed("calibrate", *aim)
+    assert few.requests() - before == 60
+    assert "limits    known before: 60 for the API key\n" in result.stdout
+    assert "none below" not in result.stdout
+    assert "learned in runs only" not in result.stdout
+
+
+def test_calibrate_keeps_no_limit_that_the_server_did_not_name(unaimed: Command) -> None:
+    with served(Settings(limits=thresholds("published")), devices=10) as server:
+        result = unaimed("calibrate", "--api-key", KEY, "--base-url", server.base_url)
+    assert "the server did not name the limit" in result.stdout
+    assert kept(unaimed)[0]["known"]["limits"] == []
 
 
 @pytest.mark.parametrize("budget", ["0", "-1", "1001", "many"])

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-from fleet import APP, client_of, sandbox_of
+from fleet import APP, client_of, ids_of, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, ScopeKind
@@ -55,6 +55,19 @@ async def test_the_largest_page_that_keeps_the_channel_is_found_to_within_ten(ke
     page = (await found(sandbox, keeps=keeps)).page
     assert page is not None
     assert page <= keeps < page + 10
+
+
+@pytest.mark.parametrize(("keeps", "page"), [(60, 50), (480, 480), (500, 500)])
+@in_virtual_time
+async def test_no_page_is_told_that_was_not_seen_to_keep_the_channel(keeps: int, page: int) -> None:
+    sandbox = sandbox_of(devices=800)
+    links = sandbox.world.apps[APP].overrides
+    link = next(iter(links.values()))
+    links.clear()
+    links[ids_of(sandbox)[300]] = link
+    found_page = (await found(sandbox, keeps=keeps)).page
+    assert found_page is not None
+    assert page - 10 < found_page <= page
 
 
 @pytest.mark.parametrize(("devices", "page"), [(0, None), (50, None), (51, 51), (230, 230), (800, 500)])
@@ -107,6 +120,17 @@ async def test_a_limit_below_the_budget_is_found_by_one_refusal_and_at_once(
     sandbox = sandbox_of(devices=800, limits="server", variables=variables)
     assert (await found(sandbox)).refused == refused
     assert anyio.current_time() < 10.0, "nobody waits for the key's rest"
+
+
+@in_virtual_time
+async def test_what_passed_is_that_of_the_app_that_was_refused_its_failures_included() -> None:
+    variables = {"RATE_LIMIT_CHANNEL_SELF_IP": 40}
+    sandbox = sandbox_of(apps=3, devices=240, limits="server", variables=variables, faults="GET /device:500=#8")
+    for app_id in list(sandbox.world.apps)[:2]:
+        for device_id in ids_of(sandbox, app_id)[3:]:
+            sandbox.world.apps[app_id].forget_device(device_id)
+    result = await found(sandbox, app_id=None)
+    assert result.refused == Refused(scope=ScopeKind.APP_ADDRESS, passed=40, named=True)
 
 
 @in_virtual_time

@@ -218,6 +218,17 @@ def test_who_stays_is_listed_once_while_others_come_and_go(ids: set[str], others
     assert server.ids - others <= set(found) <= ids | others
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_ascend_at_first_and_later_not_come_once(seed: int) -> None:
+    """Where the server's order is not that of strings, nothing proves that a row was not listed yet."""
+    ids = uuids(300, seed)
+
+    found, _, caveats = split(KeyedServer(ids, 5, lambda name: (name[0] in "789", name)), 8, Random(seed))
+
+    assert sorted(found) == sorted(ids)
+    assert caveats == ()
+
+
 # Servers that do not let their lists be begun anywhere
 
 

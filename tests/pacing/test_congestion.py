@@ -117,6 +117,17 @@ def test_one_fault_in_five_is_noticed_within_a_few_round_trips(most: int) -> Non
         assert answers <= 8 * max(20, most)
 
 
+@in_virtual_time
+async def test_single_failures_change_nothing_however_many_there_are() -> None:
+    sandbox = sandbox_of(devices=20, faults="DELETE /device:500=" + "+".join(f"#{30 * number}" for number in range(1, 60)))
+    attempts: list[Attempt] = []
+    transport = InProcessTransport(sandbox, request_delay=0.05, reply_delay=0.05)
+    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="off", retries=0, on_attempt=attempts.append)
+    await unlink_for(capgo, 10.0)
+    assert sum(attempt.status == 500 for attempt in attempts) > 20
+    assert {attempt.allowed for attempt in attempts} == {16}
+
+
 def in_flight(sandbox: Sandbox, start: float, end: float) -> int:
     """Return the most requests that a sandbox had at once in a span of virtual time."""
     lines = [line for line in sandbox.log if line.time - EPOCH < end and line.answered - EPOCH >= start]

@@ -12,6 +12,7 @@ from virtual_time import in_virtual_time
 from capgo_async import CapgoClient, ScopeKind
 from capgo_async.known import Known, KnownLimit, Latencies, Latency, lasting, with_latency, with_lessons, with_refusal
 from capgo_async.sandbox import Sandbox
+from capgo_async.sandbox.seeding import DEVELOPER_KEY
 
 NOW = datetime(2026, 7, 20, 10, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=2)
@@ -212,3 +213,22 @@ async def test_a_limit_of_one_key_is_not_that_of_another() -> None:
     other = capgo.with_key("another-key")
     assert other.pacer.limits_of(other.requester.key_scope) == (1999,)
     assert other.known().limits == ()
+
+
+@in_virtual_time
+async def test_what_one_key_teaches_is_known_of_that_key_alone() -> None:
+    sandbox = smaller(300)
+    capgo = client_of(sandbox)
+    other = capgo.with_key(DEVELOPER_KEY)
+    await read(capgo, 1000)
+    await read(other, 10)
+    assert [each.requests for each in capgo.known().limits] == [300]
+    assert other.known().limits == ()
+
+
+@in_virtual_time
+async def test_a_limit_of_more_than_a_week_ago_is_not_recalled() -> None:
+    capgo = client_of(sandbox_of())
+    capgo.recall(known(limit(30, at=datetime.now(UTC) - timedelta(days=8))))
+    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+    assert capgo.known().limits == ()

@@ -156,6 +156,8 @@ def test_another_user_is_noticed_and_given_way_to(monkeypatch: pytest.MonkeyPatc
     ours, given = run_in_virtual_time(share(sandbox))
     nobody_knocks(ours, sandbox)
     assert ours.pacer.others_noticed()
+    assert ours.known().others_noticed_at is not None
+    assert ours.with_key("another-key").known().others_noticed_at is None, "of a key of its own nobody knows others"
     assert ours.pacer.limits_of(ours.requester.key_scope) == (1999,), "they teach no smaller limit"
     monkeypatch.setattr(Others, "begin", lambda _others, _passed: BOUNDLESS)
     _, taken = run_in_virtual_time(share(sandbox_of(limits="server")))

@@ -8,6 +8,8 @@ from scripted import ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, Limit, ScopeKind, SilenceWindow, SlidingWindow, errors
+from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.running.metering import Meter
 from capgo_async.endpoints.call import Call
 from capgo_async.endpoints.devices import link_device
 from capgo_async.requester import Attempt, Effort, Parked
@@ -304,3 +306,41 @@ async def test_no_burst_goes_beyond_a_rate() -> None:
     await unlink_many(client(transport, "100/min", concurrency=64), 350)
     assert sliding_excess(transport.times, 100, 60.0) == 0
     assert transport.times[-1] < 4 * 62.0
+
+
+@in_virtual_time
+async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_to_connect_again() -> None:
+    transport = ScriptedTransport(last=errors.NotConnected("nobody there"), latency=10.0)
+    capgo, effort = client(transport), Effort()
+    ends: list[errors.CapgoError] = []
+
+    async def call() -> None:
+        try:
+            await capgo.requester.call_or_park(link_device(APP, "a", "beta"), acknowledge, effort)
+        except errors.CapgoError as error:
+            ends.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        await anyio.sleep(5.0)
+        effort.abandon()
+    assert [type(end) for end in ends] == [Parked]
+    assert (len(transport.requests), effort.in_doubt) == (1, False)
+
+
+@in_virtual_time
+async def test_a_rate_that_the_user_set_is_not_changed_by_a_refusal_without_a_known_reason() -> None:
+    capgo = client(ScriptedTransport(answer(429, "error code: 1015", retry_after="5")), "server")
+    await unlink_many(capgo, 250)
+    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+
+
+@in_virtual_time
+async def test_how_long_answers_take_is_told_by_those_that_came() -> None:
+    transport = ScriptedTransport(errors.NotConnected("nobody there"), errors.ConnectionLost("gone"), latency=10.0)
+    capgo = client(transport)
+    meter = Meter(capgo, b"salt", wall_clock)
+    assert meter().latency is None
+    await capgo.devices.unlink(APP, "a")
+    assert (capgo.counters.requests, capgo.counters.answers, capgo.counters.seconds) == (2, 1, 10.0)
+    assert meter().latency == 10.0

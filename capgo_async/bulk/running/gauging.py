@@ -48,8 +48,7 @@ class ClientGauge:
         windowed = app_id is not None and self._window is not None
         of_app = min(self._pacer.limits_of(self._scope_of(app_id))) if app_id is not None and windowed else math.inf
         counters = self._client.counters
-        answered = counters.requests - self._pacer.in_flight
-        latency = counters.seconds / answered if answered > 0 else self._latency
+        latency = counters.seconds / counters.answers if counters.answers else self._latency
         return Rules(
             key=min(self._pacer.limits_of(self._keys[key])),
             app=of_app,

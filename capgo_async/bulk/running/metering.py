@@ -37,7 +37,7 @@ class Meter:
 
     def __call__(self) -> Measures:
         """Return what was used so far."""
-        requests, retries, rate_limited, seconds = (
+        requests, retries, rate_limited, answers, seconds = (
             now - then for now, then in zip(_count(self._client), self._before, strict=True)
         )
         now = self._clock().isoformat()
@@ -48,7 +48,7 @@ class Meter:
             requests=int(requests),
             retries=int(retries),
             rate_limited=int(rate_limited),
-            latency=seconds / requests if requests else None,
+            latency=seconds / answers if answers else None,
             last=LastUsage(now, self._client.name, usage),
             limits_met=dict(self._client.counters.limits_met - self._limits_before),
             servers=self._servers(),
@@ -101,7 +101,7 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
 
 def _count(client: Caller) -> tuple[float, ...]:
     counters = client.counters
-    return counters.requests, counters.retries, counters.rate_limited, counters.seconds
+    return counters.requests, counters.retries, counters.rate_limited, counters.answers, counters.seconds
 
 
 def _heard(client: Caller) -> Mapping[str, int]:

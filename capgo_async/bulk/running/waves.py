@@ -1,11 +1,15 @@
 """Runs a job wave after wave: each is verified before the next, and rests for its bake (contract G4)."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
+import anyio
+
 from ...errors import SafetyStop
+from ...fanning import fan_out
 from ...ring import Caller
 from ..clock import Clock
 from ..jobfile.shares import Findings, Span
@@ -90,7 +94,9 @@ class Waves:
                 # A run of what failed leaves the rest of a wave to another.
                 if (await self._journal.findings(span)).open:
                     continue
-                span = await self._judge(span)  # noqa: PLW2901 - the same, with its times
+                if (judged := await self._judge(span)) is None:
+                    return
+                span = judged  # noqa: PLW2901 - the same, with its times
             if not await self._baked(span):
                 return
 
@@ -103,9 +109,14 @@ class Waves:
             message = f"{error}, in {span.name}"
             raise SafetyStop(message) from error
 
-    async def _judge(self, span: Span) -> Span:
-        """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin."""
-        remarks = await verify(self._journal, self._client, self._runner.rest, await self._journal.apps_of(span))
+    async def _judge(self, span: Span) -> Span | None:
+        """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin.
+
+        `None` where the run is drained before: the next one begins to verify anew.
+        """
+        remarks = await self._verified(span)
+        if remarks is None:
+            return None
         known = (await self._journal.facts())["remarks"]
         await self._journal.rewrite(remarks=list(dict.fromkeys((*known, *remarks))))
         found = await self._journal.findings(span)
@@ -120,6 +131,23 @@ class Waves:
         span = span._replace(verified_at=_written(now), bake_until=until)
         await self._journal.close_wave(span, span.verified_at or "", span.bake_until)
         return span
+
+    async def _verified(self, span: Span) -> tuple[str, ...] | None:
+        """Verify, and return what could not be proven; `None` where the run was drained, raise where its time was over."""
+        found: list[tuple[str, ...]] = []
+        apps = await self._journal.apps_of(span)
+        with anyio.CancelScope() as scope:
+
+            async def look() -> None:
+                found.append(await verify(self._journal, self._client, self._runner.rest, apps))
+                scope.cancel()
+
+            async def wait_for_end() -> None:
+                await self._runner.rest(math.inf)
+                scope.cancel()
+
+            await fan_out((look, wait_for_end), lambda work: work(), 2)
+        return found[0] if found else None
 
     def _too_bad(self, found: Findings) -> str | None:
         if found.contradicted > found.told_contradicted:
