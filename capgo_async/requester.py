@@ -108,6 +108,46 @@ class Effort:
             self.waiting.cancel()
 
 
+class Efforts:
+    """The efforts of all calls that a block makes, whoever makes them for it: see `gathered`."""
+
+    def __init__(self) -> None:
+        self._efforts: set[Effort] = set()
+        self._abandoned = False
+        self.in_doubt = False
+        """Whether a write of them may have been processed."""
+
+    def join(self, effort: Effort) -> None:
+        """Take in an effort that begins, or goes on."""
+        self._efforts.add(effort)
+        effort.abandoned = effort.abandoned or self._abandoned
+
+    def leave(self, effort: Effort, call: Call) -> None:
+        """Let go an effort that is at its end."""
+        self._efforts.discard(effort)
+        self.in_doubt = self.in_doubt or (effort.in_doubt and call.request.method != "GET")
+
+    def abandon(self) -> None:
+        """Abandon those under way, and those that begin later."""
+        self._abandoned = True
+        for effort in self._efforts:
+            effort.abandon()
+
+
+_GATHERED: ContextVar[Efforts | None] = ContextVar("gathered", default=None)
+
+
+@contextmanager
+def gathered() -> Iterator[Efforts]:
+    """Gather the efforts of the calls that this block makes, so that they can be abandoned together."""
+    efforts = Efforts()
+    token = _GATHERED.set(efforts)
+    try:
+        yield efforts
+    finally:
+        _GATHERED.reset(token)
+
+
 class Parked(CapgoError):
     """Say that a call should go on at `until`, on the clock of `anyio.current_time()`, with `effort`."""
 
@@ -189,6 +229,16 @@ class Requester:
         return await self._pursue(call, decode, effort or Effort(), park=True)
 
     async def _pursue(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
+        efforts = _GATHERED.get()
+        if efforts is None:
+            return await self._make(call, decode, effort, park=park)
+        efforts.join(effort)
+        try:
+            return await self._make(call, decode, effort, park=park)
+        finally:
+            efforts.leave(effort, call)
+
+    async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
         if effort.attempts == 0:
             try:
                 return await self._attempt(call, decode, effort, park=park)
@@ -224,7 +274,7 @@ class Requester:
 
     async def _sleep(self, seconds: float, effort: Effort, *, park: bool) -> None:
         effort.seconds += seconds
-        if park and (effort.abandoned or not effort.unconnected):
+        if effort.abandoned or (park and not effort.unconnected):
             raise Parked(anyio.current_time() + seconds, effort)
         # A server that takes no connection takes none for others either: they are not sent to knock meanwhile.
         with anyio.CancelScope() as effort.waiting:
@@ -264,6 +314,8 @@ class Requester:
 
     async def _wait(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit:
         """Wait for a permit until the effort is abandoned."""
+        if effort.abandoned:
+            raise Parked(anyio.current_time(), effort)
         try:
             with anyio.CancelScope() as effort.waiting:
                 return await self.pacer.acquire(scopes)

@@ -28,7 +28,7 @@ from capgo_async.bulk.operations import (
     operation_of,
 )
 from capgo_async.bulk.running.execution import calls_of
-from capgo_async.limits import ScopeKind
+from capgo_async.limits import Limit, ScopeKind, SilenceWindow
 from capgo_async.sandbox import Sandbox, Settings, fleet
 from capgo_async.sandbox.apps import Override
 from capgo_async.sandbox.inprocess import InProcessTransport
@@ -552,3 +552,32 @@ async def test_a_list_of_all_super_admins_leaves_one(tmp_path: Path) -> None:
         async with await Job.create(tmp_path / "a.capgo-job", from_operations(both), client=capgo, options=options) as job:
             (told,) = await reasons(job, Rows.REJECTED)
     assert "owner@example.com is the last super admin" in str(told)
+
+
+@pytest.mark.parametrize("kind", ["update_channel", "delete_channel", "remove_member", "renew_device", "promote_bundle"])
+@in_virtual_time
+async def test_a_drain_ends_what_waits_for_a_limit_between_its_requests(kind: str, tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    path = tmp_path / "x.capgo-job"
+    async with client_of(sandbox) as capgo:
+        await (await Job.create(path, from_operations(MAKERS[kind](sandbox)), client=capgo)).aclose()
+    before = len(sandbox.log)
+    # What the planning sent counts, too. Of three requests the last leaves an operation half-way that takes two.
+    limits = (Limit(ScopeKind.KEY, SilenceWindow(requests=before + 3)),)
+    async with client_of(sandbox, limits=limits) as capgo, await Job.open(path) as job:
+        began = anyio.current_time()
+
+        async def drain() -> None:
+            await anyio.sleep(30.0)
+            job.drain()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain)
+            report = await job.run(capgo)
+        assert anyio.current_time() == pytest.approx(began + 30.0)
+    assert len(sandbox.log) == before + 3
+    assert report.pending > 0
+    assert report.runs[-1].ended == "drained"
+    async with client_of(sandbox) as capgo, await Job.open(path) as job:
+        report = await job.run(capgo)
+    assert (report.done, report.failed, report.pending) == (report.planned, 0, 0)

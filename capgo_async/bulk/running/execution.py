@@ -1,7 +1,7 @@
 """Executes one operation with a client or a ring: the bridge between the engine and the wire."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 import anyio
@@ -23,7 +23,7 @@ from ...errors import (
     SafetyStop,
     SubscriptionRequired,
 )
-from ...requester import Effort, Parked, Requester
+from ...requester import Effort, Efforts, Parked, Requester, gathered
 from ...retry import is_ambiguous
 from ...ring import Caller
 from ..kinds import KINDS
@@ -72,6 +72,7 @@ class Executor:
         self._in_doubt = in_doubt or {}
         self._courses: dict[Target, _Course] = {}
         self._active: set[Effort] = set()
+        self._gathered: set[Efforts] = set()
         self._locks: dict[str, anyio.Lock] = {}
         self._draining = False
 
@@ -86,6 +87,18 @@ class Executor:
         self._draining = True
         for effort in self._active:
             effort.abandon()
+        for efforts in self._gathered:
+            efforts.abandon()
+
+    @contextmanager
+    def _abandonable(self) -> Iterator[Efforts]:
+        """Let `drain` end what this block waits for."""
+        with gathered() as efforts:
+            self._gathered.add(efforts)
+            try:
+                yield efforts
+            finally:
+                self._gathered.discard(efforts)
 
     async def _call_by_call(self, operation: LinkDevice | UnlinkDevice | RenewDevice) -> Result:
         course = self._courses.pop(operation.target, None) if self._courses else None
@@ -104,13 +117,16 @@ class Executor:
             # What may have taken something away is followed by what gives it back.
             course = _Course(course.step + 1, Effort(), result if isinstance(result, Failed) else None)
 
-    async def _otherwise(self, operation: RenewDevice) -> Failed | Stopped | None:
+    async def _otherwise(self, operation: RenewDevice) -> Failed | NotSent | Stopped | None:
         """Return why a link is not renewed: it is not as the plan saw it, nor away because an earlier run took it away."""
         client = self._caller.client_of(operation.app_id)
         in_doubt = operation.target in self._in_doubt
         began_at = anyio.current_time()
         try:
-            channel = (await client.devices.get(operation.app_id, operation.device_id)).channel
+            with self._abandonable():
+                channel = (await client.devices.get(operation.app_id, operation.device_id)).channel
+        except Parked:
+            return NotSent()
         except DeviceNotFound as error:
             return Failed(CHANGED_SINCE, f"no inventory shows the device any more: {error}")
         except CapgoError as error:
@@ -156,7 +172,10 @@ class Executor:
         client = self._caller.client_of(operation.app_id)
         began_at = anyio.current_time()
         try:
-            return await self._do(client, operation)
+            with self._abandonable() as efforts:
+                return await self._do(client, operation)
+        except Parked as parked:
+            return Later(parked.until) if efforts.in_doubt else NotSent()
         except CapgoError as error:
             ending = _ending(error, client.requester, began_at)
             if ending is not None:
