@@ -38,6 +38,8 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
     for leg in legs:
         line.send(leg.shares, _places(leg.shares, outlook.concurrency))
         line.settle()
+        if leg.shares:
+            line.outlast(outlook.held_up_for)
         if leg.looks:
             line.send(leg.looks, _readers(leg.looks, outlook.concurrency))
             line.settle()

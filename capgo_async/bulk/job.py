@@ -321,7 +321,8 @@ class Job:
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.unsettled() if self._runner else None)
-        return seconds_of(left, outlook_of(client, left, latency or latency_of(self._facts)))
+        held_up_for = -math.inf if self._runner is None else self._runner.parked_until - anyio.current_time()
+        return seconds_of(left, outlook_of(client, left, latency or latency_of(self._facts), (), held_up_for))
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""

@@ -44,7 +44,8 @@ class Outlook(NamedTuple):
 
     `latency` is in seconds, and `keys` name the key of each app; apps without one share theirs. At the start `counting` counts
     against the limits of each scope, in how many seconds it is forgotten and how much, and `used` what another process told.
-    `allowed` is what each limit of a scope is taken for by now, where that is not what its model says.
+    `allowed` is what each limit of a scope is taken for by now, where that is not what its model says. Some operations
+    wait `held_up_for` seconds for their own targets, because of what was sent before.
     """
 
     limits: Sequence[Limit]
@@ -54,6 +55,7 @@ class Outlook(NamedTuple):
     counting: Mapping[Scope, Sequence[Sequence[tuple[float, int]]]] = {}
     used: Sequence[Usage] = ()
     allowed: Mapping[Scope, Sequence[int]] = {}
+    held_up_for: float = -math.inf
 
 
 class _Lane:
@@ -148,6 +150,12 @@ class Line:
         """Send nothing for so long."""
         self.settle()
         self._began += seconds
+
+    def outlast(self, seconds: float) -> None:
+        """Wait, at least until so many seconds from the start, for what can only leave then."""
+        if seconds > 0:
+            self.settle()
+            self._began = max(self._began, seconds + self._latency)
 
     def send(self, shares: Sequence[Share], places: int) -> None:
         """Send the requests of shares, at most so many at a time."""

@@ -205,6 +205,11 @@ class Runner:
         return len(self._parked)
 
     @property
+    def parked_until(self) -> float:
+        """Return when the last of what waits for its own target goes on; before now where nothing does."""
+        return max((at for at, _, _ in self._parked), default=-math.inf)
+
+    @property
     def rests_until(self) -> float:
         """Return when a rest ends that began before a limit asked for it; before now without one."""
         return self._schedule.rests_until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fleet import APP, client_of, ids_of, write_csv
+from fleet import APP, client_of, copy_job, ids_of, write_csv
 from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import in_virtual_time
@@ -18,6 +18,7 @@ from capgo_async.bulk.line import Line, Outlook, Share
 from capgo_async.bulk.report import about
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, parse_rate, server_limits
 from capgo_async.sandbox import Sandbox, Settings, Thresholds, fleet, thresholds
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 WITHIN = 0.02
 
@@ -105,6 +106,44 @@ async def test_a_job_that_is_opened_later_counts_what_was_used_before(tmp_path: 
         report = await job.run(capgo)
     assert report.elapsed_seconds > 60
     assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
+def test_what_a_kill_left_in_doubt_waits_for_its_devices_in_the_prediction(tmp_path: Path) -> None:
+    targets = spread(400)
+    sandbox = fleet_for(targets)
+    path = tmp_path / "killed.capgo-job"
+
+    async def killed() -> float:
+        async with client_of(sandbox) as capgo, await planned(sandbox, tmp_path, capgo, targets) as job:
+            with anyio.move_on_after(0.5):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(job.run, capgo)
+                    await anyio.sleep(0.4)
+                    copy_job(job.path, path)
+        return anyio.current_time()
+
+    async def resumed(killed_at: float) -> None:
+        await anyio.sleep(killed_at)
+        async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
+            foreseen: list[float] = []
+
+            async def look() -> None:
+                await anyio.sleep(30.0)
+                foreseen.append(30.0 + job.remaining(capgo, settled, 0.04))
+
+            settled = 0
+
+            def note(_result: object) -> None:
+                nonlocal settled
+                settled += 1
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(look)
+                report = await job.run(capgo, progress=note)
+        assert report.elapsed_seconds > 60
+        assert [job.plan.seconds, *foreseen] == pytest.approx([report.elapsed_seconds] * 2, rel=WITHIN)
+
+    run_in_virtual_time(resumed(run_in_virtual_time(killed())))
 
 
 @pytest.mark.parametrize("latency", [0.02, 0.2, 2.0])

@@ -1,9 +1,10 @@
 """What the requests of a job will meet, as far as a client knows: for forecasts, before a run and while it runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ...limits import Scope, ScopeKind
+from ...limits import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
 from ...pacing import Usage
 from ...ring import Caller
 from ..forecast import DEFAULT_LATENCY, Leg
@@ -15,8 +16,13 @@ def latency_of(facts: Mapping[str, Any]) -> float:
     return float(facts.get("latency") or DEFAULT_LATENCY)
 
 
-def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = ()) -> Outlook:
-    """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where."""
+def outlook_of(
+    client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = (), held_up_for: float = -math.inf
+) -> Outlook:
+    """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where.
+
+    Some operations wait `held_up_for` seconds for their own targets, as far as is known beside what is carried over.
+    """
     apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
     keys = {app_id: client.client_of(app_id).requester.key_scope for app_id in apps}
     pacer = client.pacer
@@ -29,4 +35,14 @@ def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Seq
         counting=pacer.counting(),
         used=carried,
         allowed={scope: pacer.limits_of(scope) for scope in scopes},
+        held_up_for=max((held_up_for, *_holding(pacer.limits, carried))),
     )
+
+
+def _holding(limits: Iterable[Limit], carried: Iterable[Usage]) -> Iterator[float]:
+    """Yield in how many seconds what was carried over counts no longer against a target."""
+    limiters = {limit.scope: limit.limiter for limit in limits if limit.scope in TARGET_KINDS}
+    for usage in carried:
+        limiter = limiters.get(ScopeKind(usage.scope[0]))
+        if limiter is not None and usage.used >= limiter.requests:
+            yield held_for(limiter) - usage.age
