@@ -10,7 +10,7 @@ from ..forecast import Leg, share_of
 from ..kinds import KINDS
 from ..line import Share
 from ..operations import TargetKind
-from .records import reaches
+from .reaches import reaches
 from .schema import Which
 from .shares import Span, spans_of
 

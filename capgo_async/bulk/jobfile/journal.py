@@ -20,10 +20,11 @@ from ..operations import FormerState, Planned, Target
 from ..plan import Plan
 from ..report import Report
 from ..runner import Settled
-from . import assumptions, contents, course, history, outcomes, records, reopening, schema, seen, shares, verdicts
+from . import assumptions, contents, course, history, outcomes, reaches, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .outcomes import OperationRow
+from .reaches import Reach
 from .records import LastUsage, Measures, Touched
 from .schema import Outcome, Verdict, Which
 from .seen import Seen
@@ -42,7 +43,7 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._reaches: dict[str, records.Reach] = {}
+        self._reaches: dict[str, Reach] = {}
         self._behind = 0
         self._last: int | None = None
         self._in_doubt: set[int] = set()
@@ -121,11 +122,11 @@ class Journal:
 
     async def shares(self) -> list[Share]:
         """Return how many operations of which apps this run has yet to take, as far as it is confined, and hand these out."""
-        found = await self._database.run(records.reaches, self._behind, self._last, self._which)
+        found = await self._database.run(reaches.reaches, self._behind, self._last, self._which)
         self._reaches = {}
         for app_id, _, _, reach in found:
             before = self._reaches.get(app_id, reach)
-            self._reaches[app_id] = records.Reach(reach.app, min(reach.after, before.after), max(reach.last, before.last))
+            self._reaches[app_id] = Reach(reach.app, min(reach.after, before.after), max(reach.last, before.last))
         # What this run hands out now it does not hand out again, whatever becomes of it.
         self._behind = max((self._behind, *(reach.last for reach in self._reaches.values())))
         return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in found]
@@ -296,16 +297,15 @@ class Journal:
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = [each for app_id, most in take.items() for each in self._hand_out(connection, app_id, most)]
+        planned = self._hand_out(connection, take) if take else []
         records.write_measures(connection, self._run, measures)
         return planned
 
-    def _hand_out(self, connection: sqlite3.Connection, app_id: str, most: int) -> list[Planned]:
-        reach = self._reaches[app_id]
-        planned = records.take(connection, reach, most, self._which)
-        if planned:
-            taken = reach._replace(last=planned[-1].id)
-            self._in_doubt.update(records.sent_before(connection, taken))
-            records.mark_sent(connection, taken, self._which)
-            self._reaches[app_id] = reach._replace(after=taken.last)
+    def _hand_out(self, connection: sqlite3.Connection, take: Mapping[str, int]) -> list[Planned]:
+        wanted = [(self._reaches[app_id], most) for app_id, most in take.items()]
+        planned, sent_before = reaches.take(connection, wanted, self._which)
+        self._in_doubt.update(sent_before)
+        for each in planned:
+            app_id = each.operation.app_id
+            self._reaches[app_id] = self._reaches[app_id]._replace(after=each.id)
         return planned

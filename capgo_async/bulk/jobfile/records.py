@@ -1,10 +1,7 @@
-"""What stands in a job file, read and written: functions of a connection, each a part of a transaction.
-
-Past 300 lines because what one commit of a run writes, and what the next run reads of it, stand side by side.
-"""
+"""What stands in a job file, read and written: functions of a connection, each a part of a transaction."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +17,8 @@ from ..report import Failures, Report, server_changes
 from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
 from . import schema
 from .history import runs_of
-from .schema import Outcome, Verdict, Which
+from .reaches import planned_of
+from .schema import Outcome, Verdict
 from .shares import waves_of
 
 
@@ -93,57 +91,6 @@ _DONE = """
 """
 
 
-_SELECT = """
-    SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument
-    FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-"""
-
-
-_ROWS = msgspec.json.Decoder(list[tuple[int, str, str, str, str]])
-
-
-def _planned(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
-    return [
-        Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument in rows
-    ]
-
-
-class Reach(NamedTuple):
-    """The operations of one app, by its number in the file, that a run has yet to take: those behind `after` up to `last`."""
-
-    app: int
-    after: int
-    last: int
-
-
-def reaches(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[tuple[str, str, int, Reach]]:
-    """Return how many operations of each app and kind are not settled, and where they stand, in a part of the file."""
-    found = connection.execute(
-        f"""
-        SELECT app_id, kind, operations, app, first, last
-        FROM (
-            SELECT app, change, count(*) AS operations, min(id) AS first, max(id) AS last FROM operations
-            WHERE id > ?1 AND (?2 IS NULL OR id <= ?2) AND outcome <= ?3 {schema.TAKEN[which]} GROUP BY app, change
-        ) JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        ORDER BY first
-        """,
-        (after, last, Outcome.SENT),
-    )
-    return [(app_id, kind, operations, Reach(app, first - 1, last)) for app_id, kind, operations, app, first, last in found]
-
-
-def take(connection: sqlite3.Connection, reach: Reach, take: int, which: Which) -> list[Planned]:
-    """Return the next operations of an app that are not settled, as far as this run sends them."""
-    # What an earlier process marked as sent comes again: whoever executes it knows what to do about that.
-    open_now = f"outcome <= ?4 {schema.TAKEN[which]}"
-    found = f"{_SELECT} WHERE operations.id > ?2 AND operations.id <= ?3 AND app = ?1 AND {open_now} ORDER BY 1 LIMIT ?5"
-    (rows,) = connection.execute(
-        f"SELECT json_group_array(json_array(id, app_id, name, kind, argument)) FROM ({found})",
-        (*reach, Outcome.SENT, take),
-    ).fetchone()
-    return _planned(sorted(_ROWS.decode(rows)))
-
-
 UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
 """The kinds of operations that are not just repeated when they may have happened, for a statement."""
 
@@ -197,21 +144,6 @@ def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touch
     ]
 
 
-def sent_before(connection: sqlite3.Connection, reach: Reach) -> list[int]:
-    """Return which operations of a reach were marked as sent before: by a process that did not settle them."""
-    statement = "SELECT id FROM operations WHERE app = ? AND id > ? AND id <= ? AND outcome = ?"
-    return [number for (number,) in connection.execute(statement, (*reach, Outcome.SENT))]
-
-
-def mark_sent(connection: sqlite3.Connection, reach: Reach, which: Which) -> None:
-    """Mark the operations of a reach as sent: those that `take` found."""
-    # In one statement: each row costs this thread and the event loop a switch.
-    connection.execute(
-        f"UPDATE operations SET outcome = ?4 WHERE app = ?1 AND id > ?2 AND id <= ?3 AND outcome = ?5 {schema.TAKEN[which]}",
-        (*reach, Outcome.SENT, Outcome.PENDING),
-    )
-
-
 def read_facts(connection: sqlite3.Connection) -> dict[str, Any]:
     """Return the job's facts."""
     return {name: msgspec.json.decode(value) for name, value in connection.execute("SELECT name, value FROM job")}
@@ -258,7 +190,15 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
     if row is None:
         return None
     last = msgspec.json.decode(row[0], type=LastUsage)
-    sent = _planned(connection.execute(f"{_SELECT} WHERE outcome = ?", (Outcome.SENT,)))
+    sent = planned_of(
+        connection.execute(
+            """
+            SELECT operations.id, app_id, name, kind, argument
+            FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE outcome = ?
+            """,
+            (Outcome.SENT,),
+        )
+    )
     return LastUsage(last.at, last.client, last.usage, tuple(sent))
 
 

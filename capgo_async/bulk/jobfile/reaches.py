@@ -1,0 +1,84 @@
+"""Which operations a run takes of a job file, app by app: functions of a connection, as in `records`."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ..operations import Change, Planned, operation_of
+from . import schema
+from .schema import Outcome, Which
+
+_ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int]])
+_MOST_PARTS: Final = 100
+"""Apps that one statement takes operations of; SQLite allows some more."""
+
+
+def planned_of(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
+    """Return operations of rows with the columns number, app, target, kind and argument."""
+    return [
+        Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument in rows
+    ]
+
+
+class Reach(NamedTuple):
+    """The operations of one app, by its number in the file, that a run has yet to take: those behind `after` up to `last`."""
+
+    app: int
+    after: int
+    last: int
+
+
+def reaches(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[tuple[str, str, int, Reach]]:
+    """Return how many operations of each app and kind are not settled, and where they stand, in a part of the file."""
+    found = connection.execute(
+        f"""
+        SELECT app_id, kind, operations, app, first, last
+        FROM (
+            SELECT app, change, count(*) AS operations, min(id) AS first, max(id) AS last FROM operations
+            WHERE id > ?1 AND (?2 IS NULL OR id <= ?2) AND outcome <= ?3 {schema.TAKEN[which]} GROUP BY app, change
+        ) JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        ORDER BY first
+        """,
+        (after, last, Outcome.SENT),
+    )
+    return [(app_id, kind, operations, Reach(app, first - 1, last)) for app_id, kind, operations, app, first, last in found]
+
+
+class Taken(NamedTuple):
+    """Operations that a run takes, and the numbers of those that an earlier process marked as sent and did not settle."""
+
+    planned: list[Planned]
+    sent_before: list[int]
+
+
+def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], which: Which) -> Taken:
+    """Return the next operations of apps that are not settled, so many of each, as far as this run sends them.
+
+    They are marked as sent. What was marked before comes again: whoever executes it knows what to do about that.
+    """
+    taken = Taken([], [])
+    # All in one statement, and all in another: each is a switch between this thread and that of the event loop.
+    part = f"""
+        SELECT * FROM (
+            SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument, outcome FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+            WHERE app = ? AND operations.id > ? AND operations.id <= ? AND outcome <= {Outcome.SENT} {schema.TAKEN[which]}
+            ORDER BY operations.id LIMIT ?
+        )
+    """
+    for some in (wanted[first : first + _MOST_PARTS] for first in range(0, len(wanted), _MOST_PARTS)):
+        found = " UNION ALL ".join([part] * len(some))
+        (rows,) = connection.execute(
+            f"SELECT json_group_array(json_array(id, app_id, name, kind, argument, outcome)) FROM ({found})",
+            [value for reach, most in some for value in (*reach, most)],
+        ).fetchone()
+        decoded = sorted(_ROWS.decode(rows))
+        taken.planned.extend(planned_of(row[:5] for row in decoded))
+        taken.sent_before.extend(number for number, *_, outcome in decoded if outcome == Outcome.SENT)
+    numbers = msgspec.json.encode([each.id for each in taken.planned]).decode()
+    connection.execute(
+        "UPDATE operations SET outcome = ? WHERE id IN (SELECT value FROM json_each(?)) AND outcome = ?",
+        (Outcome.SENT, numbers, Outcome.PENDING),
+    )
+    return taken
