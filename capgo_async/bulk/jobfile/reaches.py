@@ -62,7 +62,8 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
     # All in one statement, and all in another: each is a switch between this thread and that of the event loop.
     part = f"""
         SELECT * FROM (
-            SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument, outcome FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+            SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument, outcome
+            FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
             WHERE app = ? AND operations.id > ? AND operations.id <= ? AND outcome <= {Outcome.SENT} {schema.TAKEN[which]}
             ORDER BY operations.id LIMIT ?
         )
