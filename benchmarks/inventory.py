@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-_QUERY: Final = re.compile(rb"[?&](cursor|limit)=([^&\s]*)")
+_QUERY: Final = re.compile(rb"[?&](cursor|limit|updated_at)=([^&\s]*)")
 _STORED: Final = b"2026-07-01T10:20:30.123456+00:00"
 _ROW: Final = (
     b'{"updated_at":"2026-07-01T10:20:30.123Z","device_id":"%b","custom_id":"","is_prod":true,"is_emulator":false,'
@@ -20,7 +20,7 @@ _KEPT_PAGES: Final = 1500
 
 
 class Inventory:
-    """So many devices with random ids, every third of them linked."""
+    """So many devices with random ids, every third of them linked. Those of the first page are what changed lately."""
 
     def __init__(self, devices: int) -> None:
         chance = Random(devices)
@@ -31,12 +31,12 @@ class Inventory:
         """Return what a request with this head is answered with; a page that was asked for before is ready."""
         asked = dict(_QUERY.findall(head))
         after = unquote_to_bytes(asked.get(b"cursor", b"")).rpartition(b"|")[2]
-        return self._page(after, int(asked.get(b"limit", b"50")))
+        return self._page(after, int(asked.get(b"limit", b"50")), only=b"updated_at" in asked)
 
-    def _written(self, after: bytes, limit: int) -> bytes:
+    def _written(self, after: bytes, limit: int, *, only: bool) -> bytes:
         begin = bisect_right(self._ids, after)
         end = min(begin + limit, len(self._ids))
         rows = b",".join(_ROW % (self._ids[place], b"" if place % 3 else _LINK) for place in range(begin, end))
-        if end == len(self._ids):
+        if only or end == len(self._ids):
             return b'{"data":[%b],"hasMore":false}' % rows
         return b'{"data":[%b],"nextCursor":"%b|%b","hasMore":true}' % (rows, _STORED, self._ids[end - 1])

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import tempfile
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -38,13 +39,14 @@ class AtOnce:
         """Release nothing."""
 
     def _page(self, query: Mapping[str, str]) -> bytes:
-        begins = int(query.get("cursor", "0"))
+        after = query.get("cursor", "").rpartition("|")[2]
+        begins = bisect_right(range(self._devices), after, key=device_id)
         ends = min(begins + int(query["limit"]), self._devices)
         rows = ",".join(
             f'{{"device_id":"{device_id(number)}","app_id":"{APP_ID}","version":3,"platform":"ios","channel":"stable"}}'
             for number in range(begins, ends)
         )
-        more = f',"hasMore":true,"nextCursor":"{ends}"' if ends < self._devices else ',"hasMore":false'
+        more = f',"hasMore":true,"nextCursor":"any|{device_id(ends - 1)}"' if ends < self._devices else ',"hasMore":false'
         return f'{{"data":[{rows}]{more}}}'.encode()
 
 

@@ -1,6 +1,7 @@
 """List one large app with one cursor and with several, from a loopback server with latency, and compare time and ids.
 
-The page is the client's default. Each scan happens in a process of its own, and they take turns; numbers are medians.
+The page is the client's default. With `--inventory` an inventory is taken instead, as for an export. Each scan happens in a
+process of its own, and they take turns; numbers are medians.
 """
 
 import argparse
@@ -18,15 +19,17 @@ _AIM: Final = 6.0
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return what each number of cursors took, and how much sooner it was than one."""
+    what = "inventory" if options.inventory else "list"
     runs: dict[int, list[dict[str, Any]]] = {1: [], **{cursors: [] for cursors in options.cursors or (8,)}}
     with serving("--devices", str(options.devices), "--latency", str(options.latency / 1000)) as base_url:
         for _ in range(options.rounds):
             for cursors, taken in runs.items():
-                taken.append(child("benchmarks.scan_once", base_url=base_url, cursors=cursors, loop=options.loop))
+                taken.append(child("benchmarks.scan_once", base_url=base_url, cursors=cursors, loop=options.loop, what=what))
     digests = {run["digest"] for taken in runs.values() for run in taken}
     alone = median(run["wall"] for run in runs[1])
     return {
         "benchmark": "scan",
+        "what": what,
         "devices": options.devices,
         "latency_ms": options.latency,
         "rounds": options.rounds,
@@ -52,7 +55,7 @@ def show(found: dict[str, Any]) -> str:
         for run in found["runs"]
     ]
     same = "the same ids" if found["same_ids"] else "NOT the same ids"
-    head = f"{found['devices']:,} devices, {found['latency_ms']:g} ms latency: {same}"
+    head = f"{found['what']} of {found['devices']:,} devices, {found['latency_ms']:g} ms latency: {same}"
     return f"{head}\n{table(('cursors', 's', 'times as fast', 'requests'), rows)}"
 
 
@@ -62,6 +65,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--devices", type=int, default=500_000)
     parser.add_argument("--latency", type=float, default=100.0, help="milliseconds before each answer (default: %(default)g)")
     parser.add_argument("--cursors", type=int, action="append", help="compared with one; may be repeated (default: 8)")
+    parser.add_argument("--inventory", action="store_true", help="take an inventory into a file instead of listing")
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON")

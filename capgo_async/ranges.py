@@ -5,6 +5,8 @@ at an id that is larger than another: it ends where its walk meets a row that an
 to one range, whatever the order is. Strings are compared to choose where to cut, and to prove of the row that a new range
 begins with that nobody has listed it: what was listed of a range lies between its first row and its last, as long as rows
 ascend. Where they do not, nothing is cut any more, and the ranges that are there are walked to their ends.
+
+What was walked can be told as stretches, from which another walk goes on. Past 300 lines because this proof is one.
 """
 
 from bisect import bisect_right, insort
@@ -63,6 +65,19 @@ class Ruler:
         return "".join(self._characters[digit - 1] for digit in reversed(digits))
 
 
+class Stretch(msgspec.Struct, frozen=True):
+    """Rows that were walked from `first` to `last` with none between them left out, so that another walk can go on behind them.
+
+    `newest` is what the last page began with; `at_end` tells that the list ended with `last`.
+    """
+
+    first: str
+    newest: str
+    before_last: str
+    last: str
+    at_end: bool
+
+
 class _Range(Generic[T]):
     """A part of the list, from the row that its walk began with to the one that it showed last."""
 
@@ -75,6 +90,17 @@ class _Range(Generic[T]):
         self.pages = 0
         self.empty_from: str | None = None
         self.searching = False
+        self.at_end = False
+        self.met: _Range[T] | None = None
+
+    def go_on_behind(self, stretch: Stretch, start: Position) -> None:
+        """Take what was walked before, the last row of which is seen again at `start`: an empty page would prove nothing."""
+        self.first, self.newest = stretch.first, stretch.newest
+        self.before_last, self.last = stretch.before_last, stretch.last
+        self.pages = 1
+        self.at_end = stretch.at_end
+        self.looking = not stretch.at_end
+        self.next = None if stretch.at_end else start
 
     def step(self, ruler: Ruler) -> int:
         """Return how far its newest page took, measured."""
@@ -100,7 +126,8 @@ class SplitWalk(Generic[T]):
 
     It begins with one. Then the second last row that was seen takes the place of the server's cursor: where the answer begins
     with the last one, and the rows ascend, other ranges are begun likewise. Else one cursor goes on as without.
-    `behind` makes the position behind an id.
+    `behind` makes the position behind an id. Where parts of the list were `walked` before, it goes on behind each of them; one
+    part alone is as good as a list that begins behind it, and is not cut before that has been tried again.
     """
 
     def __init__(
@@ -110,23 +137,40 @@ class SplitWalk(Generic[T]):
         cursors: int,
         *,
         expected: Dialect = Dialect.AUTO,
+        walked: Sequence[Stretch] = (),
     ) -> None:
         self._key = key
         self._behind = behind
         self._cursors = cursors
         walk = DeviceWalk(key, expected=expected)
-        self._ranges = [_Range(walk, "", walk.start())]
+        begins = walked[0].before_last if len(walked) == 1 else ""
+        self._ranges = [_Range(walk, begins, behind(begins) if begins else walk.start())]
         self._borders: dict[str, _Range[T]] = {}
         """The rows that ranges began with: a page of each, in case that some of them vanish."""
         self._ruler: Ruler | None = None
-        self._tried = False
+        self._tried = cursors == 1
         self._cuts: list[str] = []
         self._useless_cuts = 0
+        if len(walked) > 1:
+            self._go_on_behind(walked)
 
     @property
     def complete(self) -> bool:
         """Tell that every range was walked to its end."""
         return all(each.next is None for each in self._ranges)
+
+    def stretches(self) -> tuple[Stretch, ...]:
+        """Return what was walked until now, the ranges that have met as one."""
+        met = [each.met for each in self._ranges]
+        found: list[Stretch] = []
+        for each in self._ranges:
+            if not each.pages or each in met:
+                continue
+            end = each
+            for _ in self._ranges:
+                end = end.met or end
+            found.append(Stretch(each.first, end.newest, end.before_last, end.last, end.at_end))
+        return tuple(found)
 
     def take(self) -> Ask[T] | None:
         """Return a page to ask for now; `None` when there is none before another answer, or ever."""
@@ -159,6 +203,7 @@ class SplitWalk(Generic[T]):
                 page = msgspec.structs.replace(page, rows=page.rows[1:])
             if not page.rows:
                 each.next = each.next if page.has_more else None
+                each.at_end = each.next is None
                 return (), ()
         return self._go_on(each, page)
 
@@ -169,6 +214,16 @@ class SplitWalk(Generic[T]):
         else:
             ask.range.asked = False
         self._ruler = None
+
+    def _go_on_behind(self, walked: Sequence[Stretch]) -> None:
+        self._ranges.clear()
+        for stretch in sorted(walked, key=lambda stretch: stretch.first):
+            each = _Range(DeviceWalk(self._key, expected=Dialect.MODERN), "", None)
+            each.go_on_behind(stretch, self._behind(stretch.before_last))
+            self._ranges.append(each)
+            self._borders[stretch.first] = each
+        self._tried = True
+        self._ruler = Ruler(name for each in walked for name in (each.first, each.newest, each.before_last, each.last))
 
     def _ask(self, each: _Range[T]) -> Ask[T]:
         assert each.next is not None  # noqa: S101 - only such a range is asked for
@@ -206,7 +261,7 @@ class SplitWalk(Generic[T]):
 
     def _believe(self, each: _Range[T], page: Page[T]) -> None:
         """Let a range go on, or end, as the second look at its end says."""
-        if not page.rows:
+        if not page.rows and self._shown_beyond(each):
             message = "the server ended the list before rows that it had shown: the listing is not complete"
             raise ListingError(message)
         each.looking = False
@@ -225,14 +280,17 @@ class SplitWalk(Generic[T]):
         if each.pages == 1:
             self._borders.update(dict.fromkeys(names[:end], each))
         if end is not None:
-            each.next = None
+            each.next, each.met = None, self._borders[names[end]]
             return rows[:end], step.caveats
-        each.next = step.next
-        if step.next is None and any(other.first > each.last for other in self._ranges):
+        each.next, each.at_end = step.next, step.next is None
+        if step.next is None and self._shown_beyond(each):
             # There are rows beyond: the end is believed when it is seen behind the last row a second time.
             each.walk = DeviceWalk(self._key, expected=Dialect.MODERN)
-            each.next, each.looking = self._behind(each.before_last), True
+            each.next, each.at_end, each.looking = self._behind(each.before_last), False, True
         return rows, step.caveats
+
+    def _shown_beyond(self, each: _Range[T]) -> bool:
+        return any(other.first > each.last for other in self._ranges)
 
     def _note(self, each: _Range[T], names: list[str]) -> None:
         if not names:

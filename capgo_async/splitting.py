@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from .errors import InvalidRequest, NotFound, ServerError, UnreadableAnswer
 from .fanning import fan_out
 from .paging import Listing, Page, Position
-from .ranges import Ask, SplitWalk
+from .ranges import Ask, SplitWalk, Stretch
 
 T = TypeVar("T")
 
@@ -37,36 +37,56 @@ class SplitListing(Listing[T]):
         """Yield the new rows of each page; stop after `most` requests, then perhaps not `complete`."""
         self.complete, self.caveats = False, ()
         walk = self._split()
+        shown: deque[tuple[T, ...]] = deque()
+
+        async def keep(rows: tuple[T, ...]) -> None:
+            shown.append(rows)
+
         while not walk.complete and most > 0:
-            shown: deque[tuple[T, ...]] = deque()
-            most -= await self._read(walk, min(most, _PAGES_AT_ONCE * self._cursors), shown)
+            most -= await self._read(walk, min(most, _PAGES_AT_ONCE * self._cursors), keep)
             while shown:
                 rows = shown.popleft()
                 self.complete = walk.complete and not shown
                 yield rows
             self.complete = walk.complete
 
-    async def _read(self, walk: SplitWalk[T], most: float, shown: deque[tuple[T, ...]]) -> int:
+    async def hand_over(self, take: Callable[[tuple[T, ...], tuple[Stretch, ...]], Awaitable[object]]) -> tuple[Stretch, ...]:
+        """Give the new rows of each page to `take`, while others are read, and with them all that was walked until then.
+
+        Whoever keeps both in the order in which they come can go on from there. Returns what was walked in the end.
+        """
+        self.complete, self.caveats = False, ()
+        walk = self._split()
+
+        async def tell(rows: tuple[T, ...]) -> None:
+            await take(rows, walk.stretches())
+
+        while not walk.complete:
+            await self._read(walk, _PAGES_AT_ONCE * self._cursors, tell)
+        self.complete = True
+        return walk.stretches()
+
+    async def _read(self, walk: SplitWalk[T], most: float, take: Callable[[tuple[T, ...]], Awaitable[None]]) -> int:
         """Read up to `most` pages, those of all ranges; return how many were asked for."""
         asks: list[Ask[T]] = []
         while len(asks) < most and (ask := walk.take()):
             asks.append(ask)
         if len(asks) == 1:
-            await self._answer(walk, asks[0], shown)
+            await self._answer(walk, asks[0], take)
             return 1
         asked = len(asks)
 
         async def follow(ask: Ask[T] | None) -> None:
             nonlocal asked
             while ask is not None:
-                await self._answer(walk, ask, shown)
+                await self._answer(walk, ask, take)
                 ask = walk.take() if asked < most else None
                 asked += ask is not None
 
         await fan_out(asks, follow, len(asks))
         return asked
 
-    async def _answer(self, walk: SplitWalk[T], ask: Ask[T], shown: deque[tuple[T, ...]]) -> None:
+    async def _answer(self, walk: SplitWalk[T], ask: Ask[T], take: Callable[[tuple[T, ...]], Awaitable[None]]) -> None:
         try:
             page = await self._fetch(ask.position)
         except _UNWILLING:
@@ -77,4 +97,4 @@ class SplitListing(Listing[T]):
         rows, caveats = walk.feed(ask, page)
         self._state(caveats)
         if rows:
-            shown.append(rows)
+            await take(rows)

@@ -1,5 +1,6 @@
 """`client.devices` (contract C7)."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -13,7 +14,7 @@ from ..endpoints.devices import DeviceFilter
 from ..errors import ConfigurationError, UnreadableAnswer
 from ..models import Device, DevicePage, SeedDevice
 from ..paging import DeviceWalk, Listing, Page, Position
-from ..ranges import SplitWalk
+from ..ranges import SplitWalk, Stretch
 from ..requester import Requester
 from ..splitting import SplitListing
 from ..wire import Response, reads_one
@@ -48,17 +49,13 @@ class Devices:
         app (contract C7).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
-        checked_app_id(app_id)
-
-        async def fetch(position: Position) -> Page[Device]:
-            return await self._requester.call(endpoints.list_devices(app_id, chosen, position), read_page)
-
         if cursors < 1:
             message = f"a list is not read with {cursors} cursors"
             raise ConfigurationError(message)
         expected = self._requester.generation.chosen
         if cursors > 1 and chosen.order is None and expected is not Dialect.SEED:
-            return SplitListing(lambda: SplitWalk(_ID, endpoints.behind, cursors, expected=expected), fetch, cursors)
+            return list_in_parts(self._requester, app_id, chosen, cursors)
+        fetch = _pages_of(self._requester, app_id, chosen)
         return Listing(lambda: DeviceWalk(_ID, unordered=chosen.order is not None, expected=expected), fetch)
 
     async def get(self, app_id: str, device_id: str) -> Device:
@@ -92,6 +89,28 @@ class Devices:
         """Remove a device's override, if it has one; the server says ok in any case (contract C7)."""
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
+
+
+def list_in_parts(
+    requester: Requester, app_id: str, chosen: DeviceFilter, cursors: int, walked: Sequence[Stretch] = ()
+) -> SplitListing[Device]:
+    """List devices by id with several cursors; where parts of the list were `walked` before, it goes on behind each of them."""
+    expected = requester.generation.chosen
+    app_id = app_id_of(app_id, expected)
+    if len(walked) == 1:
+        # A walk asks for the first page again where that was empty: it begins there, too.
+        chosen = msgspec.structs.replace(chosen, after=walked[0].before_last or None)
+    fetch = _pages_of(requester, app_id, chosen)
+    return SplitListing(lambda: SplitWalk(_ID, endpoints.behind, cursors, expected=expected, walked=walked), fetch, cursors)
+
+
+def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callable[[Position], Awaitable[Page[Device]]]:
+    checked_app_id(app_id)
+
+    async def fetch(position: Position) -> Page[Device]:
+        return await requester.call(endpoints.list_devices(app_id, chosen, position), read_page)
+
+    return fetch
 
 
 def read_page(response: Response, operation: str) -> Page[Device]:

@@ -61,9 +61,16 @@ def test_scan_compares_cursors_and_ids() -> None:
     assert found["same_ids"]
 
 
+def test_scan_compares_inventories_too() -> None:
+    found = run("benchmarks.scan", "--inventory", "--devices", "3000", "--latency", "1")
+    assert [entry["cursors"] for entry in found["runs"]] == [1, 8]
+    assert found["runs"][0]["requests"] == 15 + 2
+    assert found["same_ids"]
+
+
 def test_memory_tells_the_peak_of_each_size() -> None:
-    found = run("benchmarks.memory", "--operations", "300", "--operations", "150")
-    assert [entry["operations"] for entry in found["runs"]] == [150, 300]
+    found = run("benchmarks.memory", "--operations", "3000", "--operations", "150")
+    assert [entry["operations"] for entry in found["runs"]] == [150, 3000]
     assert all(entry["peak_bytes"] >= entry["peak_after_plan_bytes"] > 0 for entry in found["runs"])
     assert isinstance(found["flat"], bool)
 

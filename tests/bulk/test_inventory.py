@@ -6,8 +6,9 @@ import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, EPOCH, READER_KEY, SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
+from capgo_async.wire import Request, Response
 
 LOW, HIGH = "00000000-low-{}", "zzzzzzzz-high-{}"
 
@@ -219,25 +221,158 @@ def test_servers_of_any_generation_show_all(tmp_path: Path, dialect: str) -> Non
 
 
 @in_virtual_time
-async def test_an_interrupted_inventory_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    sandbox = living(devices=8000)
-    scope = anyio.CancelScope()
+async def test_a_large_app_is_read_at_several_places_and_costs_few_requests_more(tmp_path: Path) -> None:
+    sandbox = living(devices=40_000)
+    took = {}
+    found = {}
+    for concurrency in (1, 16):
+        began, before = anyio.current_time(), sandbox.listings
+        async with client_of(sandbox, rate="off", concurrency=concurrency) as capgo:
+            path = tmp_path / f"{concurrency}"
+            async with inventory(path, Kind.DEVICES, client=capgo, apps=[APP]) as (file, summary):
+                found[concurrency] = await rows_of(file)
+        assert summary.complete
+        took[concurrency] = (anyio.current_time() - began, sandbox.listings - before)
+    assert found[1] == found[16]
+    assert len(found[1]) == 40_000
+    assert took[1][0] / took[16][0] > 6
+    assert took[16][1] <= took[1][1] + 2 * 8
 
-    def interrupt(number: int, _query: dict[str, str], _now: float) -> None:
-        if number == 21:
-            scope.cancel()
 
-    sandbox.happen = interrupt
-    with scope:
-        async with taken(sandbox, tmp_path / "working"):
+def churn(sandbox: Living, until: int) -> Callable[[int, dict[str, str], float], None]:
+    """Return what lets devices check in, be relinked, and appear anywhere, with each listing up to one that is in a scan."""
+    chance = random.Random(until)
+
+    def happen(number: int, query: dict[str, str], now: float) -> None:
+        if number > until:
+            return
+        app = sandbox.world.apps[query["app_id"]]
+        for device_id in chance.sample(list(app.devices), 20):
+            app.put_device(msgspec.structs.replace(app.devices[device_id], updated_at=round(now * 1_000_000)))
+            app.link(device_id, app.channels["alpha"], now)
+        for _ in range(5):
+            sandbox.appear(f"{chance.getrandbits(32):08x}-new-{number}", now, app.app_id)
+
+    return happen
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_cursors_see_all_that_one_sees_while_devices_change(tmp_path: Path, concurrency: int) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        sandbox = living(devices=20_000)
+        sandbox.happen = churn(sandbox, until=100)
+        async with client_of(sandbox, concurrency=concurrency) as capgo:
+            async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo) as (file, summary):
+                assert await devices_of(file) == devices_in(sandbox)
+        assert len(devices_in(sandbox)) >= 20_000 + 5 * 100
+        assert summary.complete
+
+    run()
+
+
+async def interrupted(sandbox: Living, path: Path, after: int) -> None:
+    """Take an inventory until so many listings more were asked for."""
+    happen, until = sandbox.happen, sandbox.listings + after
+    with anyio.CancelScope() as scope:
+
+        def interrupt(number: int, query: dict[str, str], now: float) -> None:
+            if happen is not None:
+                happen(number, query, now)
+            if number == until:
+                scope.cancel()
+
+        sandbox.happen = interrupt
+        async with taken(sandbox, path):
             pytest.fail("it was interrupted")
+    sandbox.happen = happen
+
+
+@in_virtual_time
+async def test_an_interrupted_inventory_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Twice what was under way is lost: answers, and up to a page of each part that is behind the border of the next."""
+    sandbox = living(devices=40_000)
+    await interrupted(sandbox, tmp_path / "working", 101)
     before = sandbox.listings
-    sandbox.happen = None
     sandbox.appear(LOW.format("meanwhile"), EPOCH + anyio.current_time())
     async with taken(sandbox, tmp_path / "working") as (file, summary):
         assert await devices_of(file) == devices_in(sandbox)
         assert summary.complete
-    assert sandbox.listings - before < 8000 / PAGE - 20 + 6
+    assert sandbox.listings - before <= 40_000 / PAGE - 100 + 3 * 8 + 2
+
+
+@in_virtual_time
+async def test_no_interruption_loses_a_device(tmp_path: Path) -> None:
+    sandbox = living(devices=20_000)
+    sandbox.happen = churn(sandbox, until=100)
+    for after in (1, 2, 4, 6, 9, 15, 23, 12):
+        await interrupted(sandbox, tmp_path / "working", after)
+    async with taken(sandbox, tmp_path / "working") as (file, summary):
+        assert await devices_of(file) == devices_in(sandbox)
+        assert summary.complete
+
+
+class FromTheLast(InProcessTransport):
+    """A server whose lists of devices go from the last id to the first."""
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        answered = await super().send(request, headers, fresh=fresh)
+        if request.path != "/device":
+            return answered
+        query = dict(request.query)
+        after, since, limit = query.get("cursor", "").rpartition("|")[2], query.get("updated_at", ""), int(query["limit"])
+        rows = [
+            {"device_id": device_id, "app_id": APP, "platform": "ios", "updated_at": told}
+            for device_id, device in sorted(self.sandbox.world.apps[APP].devices.items(), reverse=True)
+            if (not after or device_id < after) and (told := stamp(device)) > since
+        ]
+        more = {"hasMore": True, "nextCursor": f"any|{rows[limit - 1]['device_id']}"} if len(rows) > limit else {}
+        return msgspec.structs.replace(answered, body=json.dumps({"data": rows[:limit], "hasMore": False, **more}).encode())
+
+
+def stamp(device: Device) -> str:
+    moment = datetime.fromtimestamp(device.updated_at / 1_000_000, UTC).replace(tzinfo=None)
+    return f"{moment.isoformat('T', 'milliseconds')}Z"
+
+
+@in_virtual_time
+async def test_a_server_with_another_order_is_read_by_one_cursor_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    sandbox = living(devices=6000)
+    changes, under_way = churn(sandbox, until=30), 0
+    asked: list[dict[str, str]] = []
+
+    class Counting(FromTheLast):
+        async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+            nonlocal under_way
+            under_way += 1
+            assert under_way == 1
+            try:
+                return await super().send(request, headers, fresh=fresh)
+            finally:
+                under_way -= 1
+
+    def listed(number: int, query: dict[str, str], now: float) -> None:
+        asked.append(query)
+        changes(number, query, now)
+
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=Counting(sandbox, request_delay=0.02)) as capgo:
+        with anyio.CancelScope() as scope:
+
+            def interrupt(number: int, query: dict[str, str], now: float) -> None:
+                listed(number, query, now)
+                if number == 16:
+                    scope.cancel()
+
+            sandbox.happen = interrupt
+            async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo, apps=[APP]):
+                pytest.fail("it was interrupted")
+        sandbox.happen = listed
+        async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo, apps=[APP]) as (file, summary):
+            assert await devices_of(file) == devices_in(sandbox)
+            assert summary.complete
+    again = [query for query in asked[16:] if "updated_at" not in query]
+    assert all("cursor" in query for query in again)
+    assert len(again) <= 6000 / PAGE - 15 + 1 + 3, "the rest, a page that was under way, and looks at the end"
 
 
 @in_virtual_time

@@ -122,6 +122,23 @@ async def test_good_rows_come_as_columns_and_those_beside_a_bad_one_singly(data:
     assert block.in_order() == await read(data)
 
 
+cells = st.one_of(
+    st.sampled_from(["", " ", "d1", " D2 ", "beta", "com.example.app", "a\u2028b", "a\x0bb", "x\x1cy", "ä", "gamma"]),
+    st.text(st.characters(codec="utf-8", exclude_characters='\0",\r\n'), max_size=6),
+)
+
+
+@pytest.mark.parametrize("columns", ["device_id", "device_id,app_id", "channel,device_id,note"])
+@given(data=st.data())
+def test_a_table_without_quotes_reads_as_with_them(columns: str, data: st.DataObject) -> None:
+    width = columns.count(",") + 1
+    table = [["d0"] * width, *data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), max_size=8))]
+    plain = "\n".join([columns, *(",".join(row) for row in table)]).encode()
+    quoted = "\n".join([columns, *(",".join(f'"{cell}"' for cell in row) for row in table)]).encode()
+
+    assert asyncio.run(read(plain)) == asyncio.run(read(quoted))
+
+
 async def test_cells_name_app_and_channel_as_they_are_spelt() -> None:
     data = b"device_id,app_id,channel\nD1, COM.Example.App , Beta 2 \n"
     rows = await read(data, app_id=None, channel=None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from capgo_async.errors import ListingError
 from capgo_async.paging import NO_ORDER, DeviceWalk, Page, Position
-from capgo_async.ranges import Ask, Ruler, SplitWalk
+from capgo_async.ranges import Ask, Ruler, SplitWalk, Stretch
 
 Fetch = Callable[[Position], Page[str]]
 
@@ -227,6 +227,88 @@ def test_rows_that_ascend_at_first_and_later_not_come_once(seed: int) -> None:
 
     assert sorted(found) == sorted(ids)
     assert caveats == ()
+
+
+# Walks that are left and gone on with
+
+
+def walked_by_parts(server: KeyedServer, cursors: int, chance: Random, patience: int) -> tuple[list[str], int]:
+    """Leave the walk again and again, with answers under way; return the rows and how often that was."""
+    found: list[str] = []
+    stretches: tuple[Stretch, ...] = ()
+    left = 0
+    while True:
+        walk = SplitWalk(itself, behind, cursors, walked=stretches)
+        under_way: list[tuple[Ask[str], Page[str]]] = []
+        answers = chance.randint(patience, 3 * patience)
+        while not walk.complete and answers:
+            while ask := walk.take():
+                under_way.append((ask, server(ask.position)))
+            found += walk.feed(*under_way.pop(chance.randrange(len(under_way))))[0]
+            answers -= 1
+        stretches = walk.stretches()
+        if walk.complete:
+            return found, left
+        left += 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_walk_that_is_left_is_gone_on_with_at_every_place(kind: str) -> None:
+    server = KeyedServer(KINDS[kind](20_000), limit=50)
+
+    found, left = walked_by_parts(server, 8, Random(1), 40)
+
+    assert set(found) == server.ids
+    assert left >= 3
+    assert len(server.asked) <= len(server.ids) / 50 + 8 * 8 + 3 * 8 * left
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@given(
+    ids=st.sets(names, min_size=20, max_size=150),
+    limit=st.integers(2, 12),
+    cursors=st.integers(2, 9),
+    chance=st.randoms(use_true_random=False),
+)
+def test_nobody_is_lost_between_walks_whatever_the_order(
+    order: str, ids: set[str], limit: int, cursors: int, chance: Random
+) -> None:
+    found, _ = walked_by_parts(KeyedServer(ids, limit, ORDERS[order]), cursors, chance, 4)
+
+    assert set(found) == ids
+
+
+def test_ranges_that_met_are_one_stretch_and_the_last_is_at_the_end() -> None:
+    server = KeyedServer(uuids(400))
+    walk = SplitWalk(itself, behind, 8)
+    assert walk.stretches() == ()
+    while ask := walk.take():
+        walk.feed(ask, server(ask.position))
+
+    (stretch,) = walk.stretches()
+    assert (stretch.first, stretch.before_last, stretch.last) == (server.sorted[0], *server.sorted[-2:])
+    assert stretch.at_end
+
+
+def test_what_vanished_while_nobody_walked_is_no_end_and_no_loss() -> None:
+    """Both the row that was shown last of a part, and the one that the next part began with."""
+    server = KeyedServer(uuids(1000))
+    walk = SplitWalk(itself, behind, 4)
+    found: list[str] = []
+    for _ in range(8):
+        for ask in list(iter(walk.take, None)):
+            found += walk.feed(ask, server(ask.position))[0]
+    stretches = walk.stretches()
+    assert len(stretches) > 1
+    for stretch in stretches:
+        server.remove(stretch.first)
+        server.remove(stretch.last)
+    walk = SplitWalk(itself, behind, 4, walked=stretches)
+    while left := walk.take():
+        found += walk.feed(left, server(left.position))[0]
+
+    assert walk.complete
+    assert server.ids <= set(found)
 
 
 # Servers that do not let their lists be begun anywhere

@@ -4,7 +4,7 @@ Sees the file through a protocol, and the server through a caller.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -17,9 +17,11 @@ from ...errors import ListingError
 from ...fanning import fan_out
 from ...models import Device, parse_timestamp
 from ...paging import MASKED_EMPTY, NO_ORDER, PAGE_ROWS, Listing
+from ...ranges import Stretch
 from ...requester import raw_responses
+from ...resources.devices import list_in_parts
 from ...ring import Caller
-from ..spreading import apps_at_once
+from ..spreading import apps_at_once, cursors_each
 from .columns import TABLES, Kind
 
 PAGE: Final = 200
@@ -41,20 +43,17 @@ UNSTABLE: Final = "no two readings of the list in a row agreed: some may be miss
 class Standing(msgspec.Struct, frozen=True):
     """How far the scan of an app's devices is, so that it can go on.
 
-    `since` is from when on it may have missed changes, `None` where nobody knows; `tail` holds the last two ids.
+    `since` is from when on it may have missed changes, `None` where nobody knows; `walked` is what was read, in parts that do
+    not touch each other yet.
     """
 
     since: str | None = None
-    tail: tuple[str, ...] = ()
+    walked: tuple[Stretch, ...] = ()
 
     @property
-    def after(self) -> str | None:
-        """Return behind which id to look again, so that the last one is seen again: an empty page would prove nothing."""
-        return self.tail[0] if len(self.tail) > 1 else None
-
-    def behind(self, ids: Iterable[str]) -> "Standing":
-        """Return how far the scan is after these ids; one that goes on shows the last one again."""
-        return msgspec.structs.replace(self, tail=tuple(dict.fromkeys((*self.tail, *ids)))[-2:])
+    def ends(self) -> tuple[str | None, ...]:
+        """Return behind which ids to look again, so that the last one is seen again: an empty page would prove nothing."""
+        return tuple(each.before_last or None for each in self.walked if each.at_end) or (None,)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +113,7 @@ class _Taking(NamedTuple):
     client: Caller
     kind: Kind
     tally: Tally
+    cursors: int = 1
 
     async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
         unseen = await self.shelf.add(app_id, rows, standing)
@@ -125,7 +125,7 @@ async def take_inventory(shelf: Shelf, client: Caller, kind: Kind, apps: Sequenc
     """Put everything of `kind` in `apps`, or in all that the keys can see, on the shelf; what is there already stays.
 
     Complete as far as answers can show, or an error; what was done to that end is a `Finding` for each app. Several apps are
-    read at once; the pacer keeps the limits.
+    read at once, and large ones at several places; the pacer keeps the limits.
     """
     taking = _Taking(shelf, client, kind, tally)
     await client.prepare()
@@ -136,6 +136,7 @@ async def take_inventory(shelf: Shelf, client: Caller, kind: Kind, apps: Sequenc
         tally.apps = tuple(dict.fromkeys(apps)) or await _all_apps(taking)
     left = [app_id for app_id in tally.apps if app_id not in settled]
     tally.settled = len(tally.apps) - len(left)
+    taking = taking._replace(cursors=cursors_each(client, len(left)))
     await fan_out(left, partial(_take, taking), apps_at_once(client))
 
 
@@ -233,27 +234,38 @@ async def _take_devices(taking: _Taking, app_id: str, begun: Standing | None) ->
         changes_passed = end_checked = await _shows_nobody_unseen(taking, app_id, changed)
         caveats.update(dict.fromkeys(changed.caveats))
         if standing.since is not None:
-            end = devices.list(app_id, DeviceFilter(limit=PAGE, after=standing.after))
-            end_checked = await _shows_nobody_unseen(taking, app_id, end)
-            caveats.update(dict.fromkeys(end.caveats))
+            end_checked = True
+            for after in standing.ends:
+                end = devices.list(app_id, DeviceFilter(limit=PAGE, after=after))
+                end_checked &= await _shows_nobody_unseen(taking, app_id, end)
+                caveats.update(dict.fromkeys(end.caveats))
     if not (changes_passed and end_checked) and MASKED_EMPTY not in caveats:
         caveats[UNSETTLED] = None
     return Finding(app_id=app_id, changes_passed=changes_passed, end_checked=end_checked, passes=passes, caveats=tuple(caveats))
 
 
 async def _scan(taking: _Taking, app_id: str, begun: Standing | None) -> tuple[Standing, Listing[Device], int]:
-    """Read an app from where it was left; return how far that is, and in how many pages."""
-    chosen = DeviceFilter(limit=PAGE, after=begun.after if begun else None)
-    listing = taking.client.client_of(app_id).devices.list(app_id, chosen)
+    """Read an app from where it was left; return how far that is, and in how many pages.
+
+    What appears where it was read already, in whichever part, is among what changed since.
+    """
+    walked = begun.walked if begun else ()
+    requester = taking.client.client_of(app_id).requester
+    listing = list_in_parts(requester, app_id, DeviceFilter(limit=PAGE), taking.cursors, walked)
     standing, pages = begun, 0
     with raw_responses() as answers:
-        async for page in listing.pages():
-            standing = standing or Standing(since=_moment_before(page, answers[-1].headers.get("date", "")))
+
+        async def take(page: tuple[Device, ...], walked: tuple[Stretch, ...]) -> None:
+            nonlocal standing, pages
+            # No other page is asked for before the first one is here.
+            since = standing.since if standing else _moment_before(page, answers[-1].headers.get("date", ""))
             answers.clear()
-            standing = standing.behind(device.device_id.lower() for device in page)
-            await taking.add(app_id, page, standing)
+            standing = Standing(since, walked)
             pages += 1
-    return standing or Standing(), listing, pages
+            await taking.add(app_id, page, standing)
+
+        walked = await listing.hand_over(take)
+    return Standing(standing.since if standing else None, walked), listing, pages
 
 
 async def _shows_nobody_unseen(taking: _Taking, app_id: str, look: Listing[Device]) -> bool:

@@ -154,11 +154,17 @@ class Staging:
         apps = {app_id: self._app(connection, app_id) for app_id in dict.fromkeys(app_ids)}
         # What is done does not depend on the target.
         changes = {text: self._change(connection, form.make("", "", text)) for text in dict.fromkeys(arguments)}
-        if isinstance(lines, range) and len(apps) == len(changes) == 1:
-            (app,), (change,) = apps.values(), changes.values()
+        if isinstance(lines, range) and len(changes) == 1 and len(self._apps) < _MOST_AT_ONCE:
             # In one statement: each row of many is a switch between this thread and others.
-            connection.execute(_ADD_ALIKE, (lines[0], app, change, msgspec.json.encode(names).decode()))
-            places[app, change, 0, 0, None] += len(names)
+            (change,) = changes.values()
+            told = msgspec.json.encode(names).decode()
+            if len(apps) == 1:
+                connection.execute(_ADD_ALIKE, (lines[0], *apps.values(), change, told))
+            else:
+                characters = {app_id: chr(_FIRST_CHARACTER + number) for app_id, number in apps.items()}
+                of_apps = "".join(map(characters.__getitem__, app_ids)).encode()
+                connection.execute(_ADD_OF_APPS, (lines[0], of_apps, change, told))
+            places.update({(apps[app_id], change, 0, 0, None): rows for app_id, rows in Counter(app_ids).items()})
         else:
             numbers = [apps[app_id] for app_id in app_ids], [changes[text] for text in arguments]
             connection.executemany(_ADD, zip(lines, names, *numbers, strict=True))
@@ -179,7 +185,10 @@ class Staging:
 
     def _compare_with_inventory(self, connection: sqlite3.Connection) -> None:
         kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
-        _execute(connection, staged.SHOWN_LISTED, *((staged.SHOWN_KNOWN,) if self._knows else ()))
+        if connection.execute("SELECT 1 FROM inventory LIMIT 1").fetchone():
+            connection.execute(staged.SHOWN_LISTED)
+        if self._knows:
+            connection.execute(staged.SHOWN_KNOWN)
         if "link_device" in kinds:
             connection.execute(staged.ALREADY_LINKED)
         if "unlink_device" in kinds:
@@ -282,6 +291,13 @@ def _columns(former: FormerState) -> tuple[str, str | None]:
 
 _ADD = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
 _ADD_ALIKE = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
+# The app of each row is a character of four bytes, so that SQLite finds it without counting those before it.
+_FIRST_CHARACTER = 0x10000
+_MOST_AT_ONCE = 0x100000
+_ADD_OF_APPS = f"""
+    INSERT INTO staged (line, name, app, change)
+    SELECT ?1 + key, value, unicode(substr(?2, 4 * key + 1, 4)) - {_FIRST_CHARACTER}, ?3 FROM json_each(?4)
+"""
 _REJECT = """
     UPDATE staged SET fate = 'rejected', reason = ?1 WHERE fate = '' AND app = ?2 AND (?3 IS NULL OR change = ?3)
 """

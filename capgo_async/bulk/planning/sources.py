@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager, suppress
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -593,6 +593,8 @@ class _Table:
     def block(self, block: bytes, number: int) -> tuple[Block, int]:
         """Return the rows of a block that begins with line `number`, and the number of the line after them."""
         if len(block) <= _LIMIT and number >= self._fence and b"\0" not in block:
+            if columns := self._unquoted(block):
+                return self._of_columns(columns, number), number + len(columns[0])
             try:
                 reader = csv.reader(io.StringIO(block.decode(), newline=""), _Strict, delimiter=self._delimiter)
                 records = list(reader)
@@ -604,6 +606,22 @@ class _Table:
         number = self._one_by_one(block.splitlines(keepends=True), number, rows)
         return Block(rows=rows), number
 
+    def _unquoted(self, block: bytes) -> list[list[str]] | None:
+        """Return the columns of a block in which nothing is quoted and each line has all cells; `None` for any other."""
+        if b'"' in block or b"\r" in block:
+            return None
+        try:
+            text = block.decode().removesuffix("\n")
+        except UnicodeDecodeError:
+            return None
+        lines = text.split("\n")
+        if set(map(str.count, lines, repeat(self._delimiter))) != {self._width - 1}:
+            return None
+        if self._width == 1:
+            return [lines] if all(map(str.strip, lines)) else None
+        cells = text.replace("\n", self._delimiter).split(self._delimiter)
+        return [cells[place :: self._width] for place in range(self._width)]
+
     def _of_single_lines(self, records: Sequence[list[str]], number: int) -> Block:
         whole = not any(map(self._width.__ne__, map(len, records)))
         columns = list(map(list, zip(*records, strict=True))) if whole else []
@@ -611,9 +629,13 @@ class _Table:
         if not whole or (self._width == 1 and not all(map(str.strip, columns[0]))):
             rows = (self._row(line, cells) for line, cells in enumerate(records, number) if not _is_blank(cells))
             return Block(rows=list(rows))
-        nothing = [""] * len(records)
+        return self._of_columns(columns, number)
+
+    def _of_columns(self, columns: Sequence[list[str]], number: int) -> Block:
+        count = len(columns[0])
+        nothing = [""] * count
         return self._asked.block(
-            range(number, number + len(records)),
+            range(number, number + count),
             columns[self._name],
             columns[self._app] if self._app is not None else nothing,
             columns[self._argument] if self._argument is not None else nothing,
