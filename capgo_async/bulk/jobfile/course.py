@@ -10,6 +10,7 @@ from ..forecast import Leg, share_of
 from ..kinds import KINDS
 from ..line import Share
 from ..operations import TargetKind
+from .history import begun
 from .reaches import reaches
 from .schema import Which
 from .shares import Span, spans_of
@@ -22,7 +23,11 @@ def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: dat
     """Return the legs that a run of `which` operations has before it; a bake under way ends at its time, and `now` it is."""
     spans = spans_of(connection)
     if not spans:
-        return [Leg(shares_between(connection, 0, None, which))]
+        planned = facts.get("planned")
+        # Nothing is settled before a run: what was counted when the plan was made need not be counted again.
+        known = planned is not None and which is Which.OPEN and not begun(connection)
+        shares = [share_of(app, kind, count) for kind, _, app, count in planned] if known else None
+        return [Leg(shares_between(connection, 0, None, which) if shares is None else shares)]
     bake = facts["options"].get("bake_seconds", 0.0)
     legs: list[Leg] = []
     for span in spans:
