@@ -23,11 +23,10 @@ def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: dat
     """Return the legs that a run of `which` operations has before it; a bake under way ends at its time, and `now` it is."""
     spans = spans_of(connection)
     if not spans:
-        planned = facts.get("planned")
         # Nothing is settled before a run: what was counted when the plan was made need not be counted again.
-        known = planned is not None and which is Which.OPEN and not begun(connection)
-        shares = [share_of(app, kind, count) for kind, _, app, count in planned] if known else None
-        return [Leg(shares_between(connection, 0, None, which) if shares is None else shares)]
+        planned = facts.get("planned", ()) if which is Which.OPEN and not begun(connection) else ()
+        shares = [share_of(app_id, kind, operations) for kind, _, app_id, operations in planned]
+        return [Leg(shares or shares_between(connection, 0, None, which))]
     bake = facts["options"].get("bake_seconds", 0.0)
     legs: list[Leg] = []
     for span in spans:

@@ -15,10 +15,10 @@ _MOST_PARTS: Final = 100
 """Apps that one statement takes operations of; SQLite allows some more."""
 
 
-def planned_of(rows: Iterable[tuple[int, str, str, str, str]]) -> list[Planned]:
-    """Return operations of rows with the columns number, app, target, kind and argument."""
+def planned_of(rows: Iterable[tuple[int, str, str, str, str, int]]) -> list[Planned]:
+    """Return operations of rows with the columns number, app, target, kind, argument and outcome."""
     return [
-        Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument in rows
+        Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument, _ in rows
     ]
 
 
@@ -75,7 +75,7 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
             [value for reach, most in some for value in (*reach, most)],
         ).fetchone()
         decoded = sorted(_ROWS.decode(rows))
-        taken.planned.extend(planned_of(row[:5] for row in decoded))
+        taken.planned.extend(planned_of(decoded))
         taken.sent_before.extend(number for number, *_, outcome in decoded if outcome == Outcome.SENT)
     numbers = msgspec.json.encode([each.id for each in taken.planned]).decode()
     connection.execute(

@@ -193,7 +193,7 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
     sent = planned_of(
         connection.execute(
             """
-            SELECT operations.id, app_id, name, kind, argument
+            SELECT operations.id, app_id, name, kind, argument, outcome
             FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE outcome = ?
             """,
             (Outcome.SENT,),
