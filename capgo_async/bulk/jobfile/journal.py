@@ -305,7 +305,6 @@ class Journal:
         wanted = [(self._reaches[app_id], most) for app_id, most in take.items()]
         planned, sent_before = reaches.take(connection, wanted, self._which)
         self._in_doubt.update(sent_before)
-        for each in planned:
-            app_id = each.operation.app_id
-            self._reaches[app_id] = self._reaches[app_id]._replace(after=each.id)
+        for app_id, last in {each.operation.app_id: each.id for each in planned}.items():
+            self._reaches[app_id] = self._reaches[app_id]._replace(after=last)
         return planned

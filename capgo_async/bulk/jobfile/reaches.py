@@ -76,7 +76,7 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
         ).fetchone()
         decoded = sorted(_ROWS.decode(rows))
         taken.planned.extend(planned_of(decoded))
-        taken.sent_before.extend(number for number, *_, outcome in decoded if outcome == Outcome.SENT)
+        taken.sent_before.extend(row[0] for row in decoded if row[5] == Outcome.SENT)
     numbers = msgspec.json.encode([each.id for each in taken.planned]).decode()
     connection.execute(
         "UPDATE operations SET outcome = ? WHERE id IN (SELECT value FROM json_each(?)) AND outcome = ?",
