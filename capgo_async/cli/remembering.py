@@ -107,19 +107,28 @@ class Memory:
 
 
 class RememberingClient(CapgoClient):
-    """A client that leaves what it learned to the next one when it is closed."""
+    """A client that leaves what it learned to the next one when it is closed; its siblings with other keys do, too."""
 
     _memory: Memory | None = None
     _latencies: Latencies | None = None
+    _siblings: tuple[CapgoClient, ...] = ()
 
     def remember(self, memory: Memory, latencies: Latencies) -> None:
         """Begin with what is in `memory`, and leave there what is learned and how long answers took by `latencies`."""
         self._memory, self._latencies = memory, latencies
         memory.recall(self)
 
+    def with_key(self, api_key: str) -> CapgoClient:
+        """Return a client of another key for the same server, as `CapgoClient` does."""
+        sibling = super().with_key(api_key)
+        self._siblings = (*self._siblings, sibling)
+        if self._memory is not None:
+            self._memory.recall(sibling)
+        return sibling
+
     def known(self) -> Known:
         """Return what is known of the server and the key by now, how long answers take included."""
-        return with_latency(super().known(), self._latencies.estimate() if self._latencies else None)
+        return self._with_latency(super().known())
 
     async def aclose(self) -> None:
         """Close the connections that this client opened, and keep what it learned if the server answered it well."""
@@ -127,7 +136,13 @@ class RememberingClient(CapgoClient):
             await super().aclose()
         finally:
             if self._memory is not None and self._latencies is not None and self._latencies.estimate() is not None:
+                for sibling in self._siblings:
+                    if sibling.counters.answers:
+                        self._memory.keep(sibling, self._with_latency(sibling.known()))
                 self._memory.keep(self, self.known())
+
+    def _with_latency(self, known: Known) -> Known:
+        return with_latency(known, self._latencies.estimate() if self._latencies else None)
 
 
 def memory() -> Memory:

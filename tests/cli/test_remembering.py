@@ -14,7 +14,8 @@ from typer.testing import Result
 from capgo_async import CapgoClient, ScopeKind
 from capgo_async.cli.remembering import Memory
 from capgo_async.known import Known, KnownLimit
-from capgo_async.sandbox import Settings, thresholds
+from capgo_async.sandbox import Binding, Settings, thresholds
+from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 
 Command = Callable[..., Result]
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--yes")
@@ -70,6 +71,31 @@ def test_commands_go_on_with_one_record_and_other_keys_have_their_own(
     server.sandbox.world.add_key(other, user_id="u")
     unaimed("apps", "list", "--api-key", other, "--base-url", server.base_url)
     assert len({record["key"] for record in kept(unaimed)}) == 2
+
+
+def test_each_key_of_a_profile_is_remembered(
+    server: Served, unaimed: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "11111111-2222-4333-8444-555555555555"
+    server.sandbox.world.add_key(other, Binding(role="org_super_admin", org_id=ORG_ID), user_id=USER_ID)
+    profile = f"""
+        [profiles.two]
+        base_url = "{server.base_url}"
+        api_key = {{env = "ONE"}}
+        [profiles.two.apps]
+        "{APP}" = {{env = "OTHER"}}
+    """
+    (here / "config.toml").write_text(profile)
+    for name, value in {"CAPGO_CONFIG": str(here / "config.toml"), "ONE": KEY, "OTHER": other}.items():
+        monkeypatch.setenv(name, value)
+    csv_of(here / "devices.csv")
+    before = len(server.sandbox.log)
+    assert unaimed(*RELINK, "--profile", "two").exit_code == 0
+    keys = {line.key for line in list(server.sandbox.log)[before:]}
+    records = kept(unaimed)
+    assert len(keys) == 1, "the app has a key of its own"
+    assert [record["known"]["server_version"] for record in records] == ["12.201.7"] * 2
+    assert len({record["key"] for record in records}) == 2
 
 
 def test_limits_shows_a_line_for_each_and_forgets(capgo: Command, unaimed: Command, server: Served) -> None:
