@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from .client import CapgoClient
+from .efforts import Effort, Parked
 from .endpoints.apps import list_apps
 from .endpoints.call import Call
 from .endpoints.devices import LARGEST_DEVICE_PAGE, DeviceFilter, list_devices
@@ -15,7 +16,6 @@ from .errors import RateLimited, SafetyStop
 from .limits import ScopeKind
 from .models import App, Device
 from .paging import Page
-from .requester import Effort, Parked
 from .resources.devices import read_page
 from .retry import judge
 from .wire import Response, reads_many
@@ -114,9 +114,8 @@ class _Reader:
         return await self._read(call, read_page, app_id)
 
     async def _read(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
-        effort = Effort()
-        # So that a refusal ends the call: to wait for its end is what calibration must not do.
-        effort.abandon()
+        # A refusal ends the call: to wait for its end is what calibration must not do.
+        effort = Effort(impatient=True)
         before = self._client.counters.requests
         try:
             return await self._client.requester.call(call, decode, effort)

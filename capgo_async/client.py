@@ -88,7 +88,7 @@ class CapgoClient:
         pacer: Pacer | None = None,
         chance: Callable[[], float] | None = None,
     ) -> None:
-        _check_options(concurrency=concurrency, timeout=timeout, retries=retries)
+        _check_options(concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom)
         _check_headers(auth_header, user_agent)
         self.base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
         self._open = _Open(
@@ -254,13 +254,15 @@ def _checked_dialect(dialect: Dialect | str) -> Dialect:
         raise ConfigurationError(message) from None
 
 
-def _check_options(*, concurrency: int, timeout: float, retries: int) -> None:
+def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: float) -> None:
     if concurrency < 1:
         message = f"concurrency {concurrency} is below 1: nothing could ever be sent"
     elif not timeout > 0:
         message = f"timeout {timeout:g} is not above 0 seconds"
     elif retries < 0:
         message = f"retries {retries} is below 0: 0 tries everything once"
+    elif not 0.0 <= headroom < 1.0:
+        message = f"headroom {headroom:g} is not from 0 to below 1: it is the share of the limits that is left to others"
     else:
         return
     raise ConfigurationError(message)
@@ -276,9 +278,6 @@ def _check_headers(auth_header: str, user_agent: str) -> None:
 
 
 def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom: float) -> Pacer:
-    if not 0.0 <= headroom < 1.0:
-        message = f"headroom {headroom:g} is not from 0 to below 1: it is the share of the limits that is left to others"
-        raise ConfigurationError(message)
     try:
         models = parse_rate(rate) if limits is None else tuple(limits)
     except ValueError as error:

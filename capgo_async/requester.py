@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from . import wire
 from .dialect import Generation
+from .efforts import Effort, Parked, gathering
 from .endpoints.call import Call
 from .errors import (
     ApiError,
@@ -79,82 +80,6 @@ class RetryPolicy(NamedTuple):
 
     retries: int = 4
     seconds: float = 120.0
-
-
-class Effort:
-    """What a call has used up so far; a call that was parked goes on with it.
-
-    `began_at` is when its first attempt left; `in_doubt` is set once one may have been processed without saying so. After
-    `abandon` nothing more is waited for: the call raises `Parked` where it waits or would wait; an attempt that is in flight is
-    finished.
-    """
-
-    __slots__ = ("abandoned", "attempts", "began_at", "in_doubt", "request_id", "seconds", "unconnected", "waiting")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.began_at = math.inf
-        self.seconds = 0.0
-        self.request_id: str | None = None
-        self.in_doubt = False
-        self.unconnected = False
-        self.abandoned = False
-        self.waiting: anyio.CancelScope | None = None
-
-    def abandon(self) -> None:
-        """Wait for nothing more."""
-        self.abandoned = True
-        if self.waiting is not None:
-            self.waiting.cancel()
-
-
-class Efforts:
-    """The efforts of all calls that a block makes, whoever makes them for it: see `gathered`."""
-
-    def __init__(self) -> None:
-        self._efforts: set[Effort] = set()
-        self._abandoned = False
-        self.in_doubt = False
-        """Whether a write of them may have been processed."""
-
-    def join(self, effort: Effort) -> None:
-        """Take in an effort that begins, or goes on."""
-        self._efforts.add(effort)
-        effort.abandoned = effort.abandoned or self._abandoned
-
-    def leave(self, effort: Effort, call: Call) -> None:
-        """Let go an effort that is at its end."""
-        self._efforts.discard(effort)
-        self.in_doubt = self.in_doubt or (effort.in_doubt and call.request.method != "GET")
-
-    def abandon(self) -> None:
-        """Abandon those under way, and those that begin later."""
-        self._abandoned = True
-        for effort in self._efforts:
-            effort.abandon()
-
-
-_GATHERED: ContextVar[Efforts | None] = ContextVar("gathered", default=None)
-
-
-@contextmanager
-def gathered() -> Iterator[Efforts]:
-    """Gather the efforts of the calls that this block makes, so that they can be abandoned together."""
-    efforts = Efforts()
-    token = _GATHERED.set(efforts)
-    try:
-        yield efforts
-    finally:
-        _GATHERED.reset(token)
-
-
-class Parked(CapgoError):
-    """Say that a call should go on at `until`, on the clock of `anyio.current_time()`, with `effort`."""
-
-    def __init__(self, until: float, effort: Effort) -> None:
-        super().__init__("to be continued later")
-        self.until = until
-        self.effort = effort
 
 
 class Counters:
@@ -229,7 +154,7 @@ class Requester:
         return await self._pursue(call, decode, effort or Effort(), park=True)
 
     async def _pursue(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
-        efforts = _GATHERED.get()
+        efforts = gathering()
         if efforts is None:
             return await self._make(call, decode, effort, park=park)
         efforts.join(effort)
@@ -300,7 +225,7 @@ class Requester:
                 if not scopes or call.repeat is Repeat.AFTER_A_LOOK or judge(error).disposition is not Disposition.CLOSE_SCOPE:
                     raise
                 effort.attempts -= 1
-                if effort.abandoned:
+                if effort.abandoned or effort.impatient:
                     raise Parked(anyio.current_time(), effort) from error
 
     def _close_scope(self, call: Call, error: CapgoError) -> None:

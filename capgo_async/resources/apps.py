@@ -2,13 +2,14 @@
 
 from typing import Final
 
+from ..efforts import Effort
 from ..endpoints import apps as endpoints
 from ..endpoints.apps import AppSettings, NewApp
 from ..endpoints.call import app_id_of
 from ..errors import Conflict, PermissionDenied
 from ..models import App
 from ..paging import NO_ORDER, Listing, Page, PageWalk, Position, last_below_smallest
-from ..requester import Effort, Requester
+from ..requester import Requester
 from ..wire import acknowledge, reads_many, reads_one
 
 _ROWS: Final = 500

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from ..dialect import LINKED_BUNDLES_ARE_SAFE
+from ..efforts import Effort
 from ..endpoints import bundles as endpoints
 from ..endpoints.bundles import BundleMetadata, NewBundle
 from ..endpoints.call import app_id_of, checked_app_id, confirmed
@@ -13,7 +14,7 @@ from ..errors import ApiError, BundleLinked, BundleNotFound, Conflict, Dangerous
 from ..learning import Learner
 from ..models import Bundle
 from ..paging import Listing, Page, PageWalk, Position, last_unless_full
-from ..requester import Effort, Requester
+from ..requester import Requester
 from ..wire import Acknowledgement, acknowledge, reads, reads_first, reads_many
 from .channels import Channels
 

@@ -5,13 +5,14 @@ from typing import Final
 import msgspec
 
 from ..dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation, Version, is_since
+from ..efforts import Effort
 from ..endpoints import channels as endpoints
 from ..endpoints.call import Call, app_id_of, checked_app_id
 from ..endpoints.channels import ChannelSettings
 from ..errors import BundleNotFound, CapgoError, ChannelNotFound, ConfigurationError, NotApplied, PermissionDenied, ServerError
 from ..models import Channel
 from ..paging import Listing, Page, PageWalk, Position, last_unless_full
-from ..requester import Effort, Requester
+from ..requester import Requester
 from ..retry import is_ambiguous
 from ..wire import Response, acknowledge, reads_many, reads_one, server_version
 

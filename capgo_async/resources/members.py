@@ -6,12 +6,13 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
+from ..efforts import Effort
 from ..endpoints import members as endpoints
 from ..endpoints.call import confirmed
 from ..errors import ApiError, CapgoError, TransportError, UnreadableAnswer
 from ..models import Member
 from ..paging import Listing, Page, Position, WholeWalk
-from ..requester import Effort, Requester
+from ..requester import Requester
 from ..retry import passes
 from ..wire import reads_many
 

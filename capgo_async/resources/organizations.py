@@ -7,13 +7,14 @@ import msgspec
 
 from .. import wire
 from ..dialect import Dialect
+from ..efforts import Effort
 from ..endpoints import organizations as endpoints
 from ..endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings
 from ..errors import ApiError, CapgoError, InvalidRequest, NotApplied, PermissionDenied, TransportError, UnreadableAnswer
 from ..learning import Learner
 from ..models import AuditEntry, AuditPage, Organization
 from ..paging import UNREADABLE, CompletedWalk, CountedWalk, Listing, Page, Position
-from ..requester import Effort, Requester
+from ..requester import Requester
 from ..retry import passes
 from ..wire import reads, reads_first, reads_many, reads_one
 from .apps import Apps

@@ -10,9 +10,10 @@ from virtual_time import in_virtual_time
 from capgo_async import CapgoClient, Limit, ScopeKind, SilenceWindow, SlidingWindow, errors
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.running.metering import Meter
+from capgo_async.efforts import Effort, Parked
 from capgo_async.endpoints.call import Call
 from capgo_async.endpoints.devices import link_device
-from capgo_async.requester import Attempt, Effort, Parked
+from capgo_async.requester import Attempt
 from capgo_async.retry import Repeat
 from capgo_async.wire import Request, acknowledge
 

@@ -9,6 +9,7 @@ import msgspec
 
 from ... import wire
 from ...client import CapgoClient
+from ...efforts import Effort, Efforts, Parked, gathered
 from ...endpoints import devices as endpoints
 from ...endpoints.call import Call
 from ...errors import (
@@ -23,7 +24,7 @@ from ...errors import (
     SafetyStop,
     SubscriptionRequired,
 )
-from ...requester import Effort, Efforts, Parked, Requester, gathered
+from ...requester import Requester
 from ...retry import is_ambiguous
 from ...ring import Caller
 from ..kinds import KINDS
