@@ -282,10 +282,10 @@ class Schedule:
                 continue
             period = self._gauge.period(key.name, now)
             amount = int(min(most, key.quota, most if period is None else period.limit - period.used))
-            if amount > key.at_hand and key.at_hand <= most // 2:
-                return _shared_out(lanes, amount)
+            if key.at_hand < amount and key.at_hand <= most // 2 and (wanted := _shared_out(lanes, amount)):
+                return wanted
             # What may not leave beside what is under way is no reason to let other keys wait.
-            if amount > key.at_hand and any(lane.may_go for lane in key.lanes):
+            if key.at_hand < amount and any(lane.may_go for lane in key.lanes):
                 return {}
         return {}
 

@@ -9,21 +9,19 @@ from types import SimpleNamespace
 from typing import NamedTuple, cast
 
 import anyio
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capgo_async.bulk.line import Share
 from capgo_async.bulk.operations import LinkDevice, Operation, Planned
 from capgo_async.bulk.resting import Rules
-from capgo_async.bulk.runner import Done, Failed, Later, Result, Runner, Settled
+from capgo_async.bulk.runner import Done, Later, Result, Runner, Settled
 from capgo_async.bulk.running.gauging import ClientGauge
 from capgo_async.bulk.schedule import Schedule, Waiting
 from capgo_async.gates import Fate, Period
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.pacing import Pacer
 from capgo_async.ring import Caller
-from capgo_async.sandbox.exchange import Refusal
 from capgo_async.sandbox.limiting import DeviceCall, Limiters, Thresholds
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
@@ -182,6 +180,12 @@ def test_what_is_apart_has_one_in_flight() -> None:
 def test_who_is_apart_holds_up_no_other_key() -> None:
     """Of the first key more is at hand than may leave: the other one is fetched for all the same."""
     bench = Bench(share("1.a", 500, windowed=False, apart=True), share("2.b", 200, windowed=False, apart=True))
+    assert sorted(bench.leaving()) == ["1.a", "2.b"]
+
+
+def test_the_same_where_each_takes_several_requests_and_few_are_at_hand() -> None:
+    shares = [share(app_id, 9, windowed=False, apart=True, each=2) for app_id in ("1.a", "2.b")]
+    bench = Bench(*shares, batch=4)
     assert sorted(bench.leaving()) == ["1.a", "2.b"]
 
 
@@ -420,3 +424,206 @@ def test_it_is_low_when_less_than_half_of_a_batch_is_at_hand_of_the_key_that_sen
     while not bench.schedule.is_low(BATCH):
         assert bench.schedule.choose(0.0) is not None
     assert len(bench.schedule.take_back()) == BATCH // 2
+
+
+class AppsJournal:
+    """A journal in memory with operations of several apps."""
+
+    def __init__(self, shares: Iterable[Share]) -> None:
+        self._shares = list(shares)
+        self._numbers = itertools.count(1)
+        self.left = Counter({each.app_id: each.operations for each in self._shares})
+        self.sent: set[int] = set()
+        self.settled: set[int] = set()
+        self.returned: list[int] = []
+
+    async def shares(self) -> Sequence[Share]:
+        return self._shares
+
+    async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]) -> Sequence[Planned]:
+        self.returned += returned
+        for number, _, _ in settled:
+            assert number not in self.settled
+            self.settled.add(number)
+        planned = []
+        for app_id, most in take.items():
+            taken = min(most, self.left[app_id])
+            self.left[app_id] -= taken
+            planned += [planned_of(app_id, next(self._numbers)) for _ in range(taken)]
+        self.sent.update(each.id for each in planned)
+        return planned
+
+
+class Case(NamedTuple):
+    """A run: keys and apps by their shares, limits of keys and apps, and answers of so many seconds."""
+
+    shares: tuple[Share, ...]
+    key: int | None
+    app: int | None
+    sliding: int | None
+    workers: int
+    latencies: tuple[float, ...]
+    parked: float = 0.0
+
+
+class World:
+    """The pacer and the server around a run: each request is sent, counted on its way, and answered."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        models: list[Limit] = []
+        if case.key is not None:
+            models.append(Limit(ScopeKind.KEY, SilenceWindow(requests=case.key)))
+        if case.sliding is not None:
+            models.append(Limit(ScopeKind.KEY, SlidingWindow(requests=case.sliding)))
+        if case.app is not None:
+            models.append(Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=case.app)))
+        self.pacer = Pacer(models, concurrency=case.workers)
+        self.journal = AppsJournal(case.shares)
+        self.kinds = {each.app_id: each for each in case.shares}
+        self.chance = random.Random(case.workers)
+        limits = Thresholds(channel_self_ip=case.app, api_key=None if case.key is None else case.key + 1)
+        self._server = Limiters(limits)
+        self._sent: dict[str, list[float]] = {}
+        self.done: Counter[int] = Counter()
+        self.parked: dict[int, tuple[str, float]] = {}
+        self.in_flight: Counter[str] = Counter()
+        self.further: Counter[str] = Counter()
+        """How many operations of each key are at a request that is not their first: what the one before told wakes nobody."""
+        self.counters = SimpleNamespace(requests=0, seconds=0.0)
+        self.schedule: Schedule | None = None
+
+    def key_of(self, app_id: str) -> str:
+        return app_id.partition(".")[0]
+
+    def client_of(self, app_id: str) -> object:
+        return SimpleNamespace(requester=SimpleNamespace(key_scope=(ScopeKind.KEY, self.key_of(app_id))))
+
+    def scheduled(self, shares: Sequence[Share]) -> Schedule:
+        caller = cast("Caller", SimpleNamespace(client_of=self.client_of, pacer=self.pacer, counters=self.counters))
+        self.schedule = Schedule(shares, ClientGauge(caller, 0.1))
+        return self.schedule
+
+    async def execute(self, operation: Operation) -> Result:
+        app_id, number = operation.app_id, int(operation.target.name[1:])
+        assert number in self.journal.sent, "the intent is durable before the operation leaves"
+        self.parked.pop(number, None)
+        kind = self.kinds[app_id]
+        self.in_flight[app_id] += 1
+        assert self.in_flight[app_id] == 1 or not kind.apart
+        for number_of_request in range(kind.each):
+            self.further[self.key_of(app_id)] += number_of_request
+            await self._request(app_id)
+            self.further[self.key_of(app_id)] -= number_of_request
+        self.in_flight[app_id] -= 1
+        if self.chance.random() < self.case.parked and number not in self.done:
+            self.done[number] = 0
+            until = anyio.current_time() + self.chance.choice([0.5, 3.0, 70.0])
+            self.parked[number] = (app_id, until)
+            return Later(until)
+        self.done[number] += 1
+        return Done()
+
+    async def _request(self, app_id: str) -> None:
+        scopes = [(ScopeKind.KEY, self.key_of(app_id))]
+        if ScopeKind.APP_ADDRESS in self.kinds[app_id].limits:
+            scopes.append((ScopeKind.APP_ADDRESS, app_id))
+        permit = await self.pacer.acquire(tuple(scopes))
+        self.counters.requests += 1
+        latency, there = self.chance.choice(self.case.latencies), self.chance.random()
+        await anyio.sleep(latency * there)
+        self._count(app_id, windowed=len(scopes) > 1)
+        await anyio.sleep(latency * (1 - there))
+        self.counters.seconds += latency
+        self.pacer.release(permit, Fate.PASSED)
+        self.pacer.prove(scopes[0])
+
+    def _count(self, app_id: str, *, windowed: bool) -> None:
+        """Raise `Refusal` where the server would have refused."""
+        now = anyio.current_time()
+        moment = int(now * 1000)
+        key = self.key_of(app_id)
+        self._server.count_request(int(key), moment)
+        if windowed:
+            call = DeviceCall(operation="set", address="::1", app_id=app_id)
+            self._server.check_device(call, moment)
+            self._server.record_device(call, moment)
+        if self.case.sliding is not None:
+            earlier = self._sent.setdefault(key, [])
+            assert len([at for at in earlier if at > now - 60.0]) < self.case.sliding
+            earlier.append(now)
+
+    def could_leave(self) -> list[str]:
+        """Return the apps of which something could leave now, if a worker had it, as far as limits and decisions allow."""
+        assert self.schedule is not None
+        now = anyio.current_time()
+        waiting = Counter(app_id for app_id, until in self.parked.values() if until > now)
+        found = []
+        for app_id, count in self.schedule.unsettled().items():
+            kind, key = self.kinds[app_id], self.schedule._key_of[app_id]
+            if count - self.in_flight[app_id] - waiting[app_id] <= 0 or (kind.apart and self.in_flight[app_id]):
+                continue
+            if now < key.resting_until:
+                period = self.pacer.period((ScopeKind.KEY, key.name), now)
+                assert period is not None
+                assert key.resting_until <= period.fresh_at + 1e-6, "a rest is as long as the silence that it is for"
+            rests = now < key.resting_until or key.quota < 1 or self.further[key.name]
+            free = max(
+                self.pacer.free_at((ScopeKind.KEY, key.name), now),
+                self.pacer.free_at((ScopeKind.APP_ADDRESS, app_id), now) if ScopeKind.APP_ADDRESS in kind.limits else now,
+            )
+            if free <= now and not rests:
+                found.append(app_id)
+        return found
+
+    async def watch(self) -> None:
+        """See to it that no worker is idle while something could leave."""
+        # Never at the moment of an answer.
+        await anyio.sleep(0.00713)
+        while True:
+            await anyio.sleep(0.13)
+            if self.in_flight.total() < self.case.workers:
+                assert not (able := self.could_leave()), (anyio.current_time(), able)
+
+
+async def running(case: Case) -> World:
+    world = World(case)
+    runner = Runner(world.journal, world.execute, workers=case.workers, schedule=world.scheduled)
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.watch)
+        with anyio.fail_after(50_000.0):
+            await runner.run()
+        group.cancel_scope.cancel()
+    return world
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    keys = draw(st.integers(1, 3))
+    # A job has targets of one kind: devices and channels here, members of organizations there.
+    members = draw(st.sampled_from([False, False, False, True]))
+    others = st.sampled_from([(1, BOTH, False), (1, BOTH, False), (2, (ScopeKind.KEY,), False)])
+    kinds = st.just((2, (ScopeKind.KEY,), True)) if members else others
+    shares = [
+        Share(f"{key}.app{number}", draw(st.integers(1, 40)), *draw(kinds))
+        for key in range(1, keys + 1)
+        for number in range(draw(st.integers(1, 4)))
+    ]
+    return Case(
+        tuple(shares),
+        None if members else draw(st.one_of(st.none(), st.integers(3, 30))),
+        draw(st.one_of(st.none(), st.integers(2, 15))),
+        draw(st.sampled_from([None, None, None, 5, 20])),
+        draw(st.sampled_from([1, 2, 5, 16])),
+        draw(st.sampled_from([(0.02,), (0.1, 0.3), (1.0, 2.0, 7.0)])),
+        draw(st.sampled_from([0.0, 0.0, 0.2])),
+    )
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_every_operation_leaves_once_no_limit_is_exceeded_and_no_worker_is_idle_without_need(case: Case) -> None:
+    world = run_in_virtual_time(running(case))
+    assert sum(world.done.values()) == len(world.done) == sum(each.operations for each in case.shares)
+    assert world.journal.settled == set(world.done)
+    assert not world.journal.returned
