@@ -282,6 +282,29 @@ def test_of_equal_keys_one_opens_with_what_is_left_over_and_rests_while_the_othe
     assert bench.leaving(20) == ["2.b"] * 20
 
 
+def test_who_has_rested_is_thought_of_while_another_still_sends() -> None:
+    gauge = SetGauge()
+    ruled(gauge, "1")
+    ruled(gauge, "2")
+    bench = Bench(share("1.a", 43, windowed=False), share("2.b", 43, windowed=False), gauge=gauge)
+    assert bench.leaving(8) == ["2.b"] * 3 + ["1.a"] * 5
+    gauge.periods |= {"1": Period(5, 20, 99.0), "2": Period(3, 20, 62.0)}
+    bench.answered(*["2.b"] * 3)
+    assert bench.leaving(2) == ["1.a"] * 2
+    bench.now = 62.0
+    gauge.periods["2"] = Period(0, 20, 62.0)
+    ruled(gauge, "1", limit=100)
+    assert bench.leaving(5)[1:] == ["2.b"] * 4, "the other one's limit proved larger: this one takes longer"
+
+
+def test_what_is_used_of_a_period_counts() -> None:
+    gauge = SetGauge()
+    ruled(gauge, "1")
+    ruled(gauge, "2", used=18)
+    bench = Bench(share("1.a", 20, windowed=False), share("2.b", 20, windowed=False), gauge=gauge)
+    assert bench.leaving(1) == ["2.b"], "it has to rest before its end"
+
+
 def test_a_quota_counts_requests() -> None:
     gauge = SetGauge()
     ruled(gauge, "1")
@@ -319,6 +342,24 @@ def test_a_key_rests_early_where_that_is_sooner_and_goes_on_where_it_is_not() ->
         gauge.periods["1"] = Period(0, 19, 62.0)
         bench.now = 62.0
         assert len(bench.leaving()) == (10 if expected == 62.0 else 0)
+
+
+def test_whether_to_rest_is_thought_about_once_all_answers_are_in_and_then_no_more() -> None:
+    gauge = SetGauge()
+    ruled(gauge, "1", used=10, limit=19, app=10, fresh_at=62.0)
+    bench = Bench(share("1.a", 20), gauge=gauge)
+    assert bench.leaving(10) == ["1.a"] * 10
+    gauge.apps["1.a"] = 61.0
+    bench.now = 1.0
+    assert bench.leaving() == []
+    # The last answer came late: by now the window opens long before the key has been silent.
+    gauge.periods["1"] = Period(10, 19, 200.0)
+    bench.answered(*["1.a"] * 10)
+    assert bench.leaving() == []
+    del gauge.limits["1"]
+    gauge.periods["1"] = Period(10, 19, 62.0)
+    bench.now = 61.0
+    assert bench.leaving(9) == ["1.a"] * 9
 
 
 def test_no_rest_begins_while_another_app_of_the_key_may_send() -> None:
@@ -386,10 +427,11 @@ def test_an_app_of_which_the_journal_has_less_than_it_said_is_through() -> None:
     assert schedule.exhausted
 
 
-def test_operations_of_several_kinds_of_one_app_are_one_lane() -> None:
-    bench = Bench(share("a", 3), share("a", 2, each=2), share("b", 4, each=1))
-    assert bench.schedule.unsettled() == {"a": 5, "b": 4}
-    assert Counter(bench.leaving()) == {"a": 5, "b": 4}
+def test_operations_of_several_kinds_of_one_app_are_one_lane_that_weighs_as_the_dearest() -> None:
+    bench = Bench(share("a", 3), share("a", 2, each=2), share("b", 7))
+    assert bench.schedule.unsettled() == {"a": 5, "b": 7}
+    assert bench.leaving(2) == ["a", "a"]
+    assert Counter(bench.leaving()) == {"a": 3, "b": 7}
 
 
 @given(st.integers(33, 200), st.booleans())
@@ -397,6 +439,26 @@ def test_of_many_apps_some_are_fetched_and_all_leave(lanes: int, windowed: bool)
     bench = Bench(*[share(f"app{number}", 2, windowed=windowed) for number in range(lanes)])
     assert sum(bench.fetch().values()) == BATCH
     assert Counter(bench.leaving()) == {f"app{number}": 2 for number in range(lanes)}
+
+
+def test_who_has_most_due_is_fetched_first() -> None:
+    bench = Bench(*[share(f"app{number}", 2) for number in range(40)], share("large", 90))
+    assert bench.fetch() == {"large": BATCH}
+
+
+def test_of_what_is_due_in_fractions_the_largest_is_fetched_first() -> None:
+    bench = Bench(*[share(f"app{number}", 2) for number in range(40)], share("large", 30))
+    assert bench.fetch()["large"] == 29
+
+
+def test_what_comes_back_with_its_app_is_at_hand_again() -> None:
+    bench = Bench(share("a", 500))
+    bench.leaving(1)
+    bench.gauge.apps["a"] = 61.0
+    assert bench.leaving() == []
+    bench.now = 61.0
+    assert bench.leaving(1) == ["a"]
+    assert bench.fetch() == {}, "enough is at hand"
 
 
 def test_no_more_is_fetched_than_the_key_has_room_for_and_then_another_key_is_fetched_for() -> None:
@@ -421,6 +483,7 @@ def test_it_is_low_when_less_than_half_of_a_batch_is_at_hand_of_the_key_that_sen
     bench.fetch()
     bench.leaving(1)
     assert not bench.schedule.is_low(BATCH)
+    assert bench.fetch() == {}
     while not bench.schedule.is_low(BATCH):
         assert bench.schedule.choose(0.0) is not None
     assert len(bench.schedule.take_back()) == BATCH // 2
