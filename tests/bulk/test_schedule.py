@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import NamedTuple, cast
 
 import anyio
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -690,3 +691,28 @@ def test_every_operation_leaves_once_no_limit_is_exceeded_and_no_worker_is_idle_
     assert sum(world.done.values()) == len(world.done) == sum(each.operations for each in case.shares)
     assert world.journal.settled == set(world.done)
     assert not world.journal.returned
+
+
+@pytest.mark.parametrize("foreign", [1, 2])
+def test_a_run_that_begins_while_somebody_else_s_requests_are_under_way_goes_on_after_them(foreign: int) -> None:
+    """The first request of a key goes alone, and two fill the window: until they are answered nobody can say until when."""
+    case = Case((Share("1.app0", 3, 1, BOTH), Share("1.app1", 3, 1, BOTH)), None, 2, None, 4, (0.1,))
+
+    async def main() -> float:
+        world = World(case)
+        scopes = ((ScopeKind.KEY, "1"), (ScopeKind.APP_ADDRESS, "1.app0"))
+        if foreign > 1:
+            world.pacer.prove(scopes[0])
+        permits = [await world.pacer.acquire(scopes) for _ in range(foreign)]
+        runner = Runner(world.journal, world.execute, workers=case.workers, schedule=world.scheduled)
+        async with anyio.create_task_group() as group:
+            group.start_soon(runner.run)
+            await anyio.sleep(5.0)
+            assert not world.done if foreign == 1 else set(world.done)
+            for permit in permits:
+                world.pacer.release(permit, Fate.PASSED)
+            world.pacer.prove(scopes[0])
+        assert len(world.done) == 6
+        return anyio.current_time()
+
+    assert run_in_virtual_time(main()) < 5.0 + 2 * 61.0 + 1.0
