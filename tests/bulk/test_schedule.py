@@ -10,13 +10,13 @@ from typing import NamedTuple, cast
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from capgo_async.bulk.line import Share
 from capgo_async.bulk.operations import LinkDevice, Operation, Planned
 from capgo_async.bulk.resting import Rules
-from capgo_async.bulk.runner import Done, Later, Result, Runner, Settled
+from capgo_async.bulk.runner import COMMIT_SECONDS, Done, Later, Result, Runner, Settled
 from capgo_async.bulk.running.gauging import ClientGauge
 from capgo_async.bulk.schedule import Schedule, Waiting
 from capgo_async.gates import Fate, Period
@@ -641,13 +641,27 @@ class World:
         return found
 
     async def watch(self) -> None:
-        """See to it that no worker is idle while something could leave."""
+        """See to it that no worker is idle while something could leave.
+
+        Where a further request of an operation took the slot for which something was to be fetched, it is fetched with the next
+        commit.
+        """
+        since: dict[str, float] = {}
         # Never at the moment of an answer.
         await anyio.sleep(0.00713)
         while True:
             await anyio.sleep(0.13)
-            if self.in_flight.total() < self.case.workers:
-                assert not (able := self.could_leave()), (anyio.current_time(), able)
+            now = anyio.current_time()
+            idle = self.in_flight.total() < self.case.workers
+            since = {app_id: since.get(app_id, now) for app_id in self.could_leave()} if idle else {}
+            assert all(now - at < COMMIT_SECONDS and not self._has_at_hand(app_id) for app_id, at in since.items()), (
+                now,
+                since,
+            )
+
+    def _has_at_hand(self, app_id: str) -> bool:
+        assert self.schedule is not None
+        return bool(self.schedule._lanes[app_id].at_hand)
 
 
 async def running(case: Case) -> World:
@@ -684,6 +698,20 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
+DEVICES, CHANNELS = (1, BOTH), (2, (ScopeKind.KEY,))
+
+
+# A further request takes the slot for which something was to be fetched.
+@example(
+    Case(
+        (
+            *(Share("1.app0", 10, *CHANNELS), Share("1.app1", 16, *DEVICES), Share("2.app0", 3, *CHANNELS)),
+            *(Share("2.app1", 1, *DEVICES), Share("2.app2", 1, *DEVICES), Share("2.app3", 40, *DEVICES)),
+            Share("3.app0", 33, *CHANNELS),
+        ),
+        *(None, None, 5, 2, (0.1, 0.3)),
+    )
+)
 @settings(max_examples=60)
 @given(cases())
 def test_every_operation_leaves_once_no_limit_is_exceeded_and_no_worker_is_idle_without_need(case: Case) -> None:
