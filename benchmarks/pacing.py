@@ -128,7 +128,11 @@ def arguments() -> argparse.ArgumentParser:
     )
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument(
-        "--scenario", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}; repeatable"
+        "--scenario",
+        action="append",
+        choices=names,
+        metavar="NAME",
+        help=f"one of {', '.join(names).replace('%', '%%')}; repeatable",
     )
     parser.add_argument("--latency", type=float, action="append", help="seconds; repeatable (default: 0.02, 0.2 and 2)")
     parser.add_argument("--contender", action="append", choices=[*CONTENDERS], help="repeatable (default: all)")

@@ -39,6 +39,7 @@ def client_of(
     delay: float = 0.02,
     seed: int = 1,
     api_key: str = SUPER_ADMIN_KEY,
+    headroom: float = 0.0,
 ) -> CapgoClient:
     """Return a client of a sandbox without sockets; requests and replies take `delay` seconds each."""
     transport = InProcessTransport(sandbox, request_delay=delay, reply_delay=delay, chance=random.Random(seed))
@@ -47,6 +48,7 @@ def client_of(
         transport=transport,
         rate=rate,
         limits=None if limits is None else tuple(limits),
+        headroom=headroom,
         concurrency=concurrency,
     )
 

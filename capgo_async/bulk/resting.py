@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 _MOST_WINDOWS: Final = 8
 """Windows in a period that are thought through: so many more requests does a key allow than an app."""
 _SOONER: Final = 1e-6
+_FEW: Final = 1e-6
+"""Less than this is no request: what apps have left is shared out in fractions, whose sums are not exact."""
 
 
 class Rules(NamedTuple):
@@ -63,7 +65,7 @@ class Prospect(NamedTuple):
     def opening(self) -> float:
         """Return how few it can send before it is silent, without having to be silent once more for it."""
         total = sum(self.left)
-        return total - self.rules.key * max(0, math.ceil(total / self.rules.key) - 1)
+        return total - self.rules.key * max(0, _times(total, self.rules.key) - 1)
 
     def seconds(self) -> float:
         """Return how long it takes alone."""
@@ -80,13 +82,15 @@ def first_of(keys: Sequence[Prospect]) -> tuple[int, float]:
     both are soon on their way, and rests while the first one sends.
     """
     seconds = [key.seconds() for key in keys]
+    # Who has used most of its period may send less than it should, and what it may is soon sent.
+    openings = [min(key.opening, key.burst) for key in keys]
     longest = max(range(len(keys)), key=seconds.__getitem__)
     wait = keys[longest].burst * keys[longest].rules.pace
-    for other in sorted(range(len(keys)), key=lambda index: keys[index].opening):
-        key, opening = keys[other], keys[other].opening
+    for other in sorted(range(len(keys)), key=openings.__getitem__):
+        key, opening = keys[other], openings[other]
         delayed = seconds[longest] + opening * key.rules.pace
-        if other != longest and opening < key.burst and delayed < seconds[other] + wait - _SOONER:
-            return other, opening
+        if other != longest and delayed < seconds[other] + wait - _SOONER:
+            return other, opening if opening < key.burst else math.inf
     return longest, math.inf
 
 
@@ -125,11 +129,11 @@ def _going_on(standing: Standing, rules: Rules) -> Iterator[float]:
         sent = min(room, sum(min(each, rules.app) for each in left))
         left, room = levelled(left, sent, rules.app), room - sent
         ends = at + sent * rules.pace
-        if sum(left) < 1:
+        if sum(left) < 1 - _FEW:
             yield ends
             return
         yield ends + rules.rest + least_seconds(left, rules)
-        if room < 1:
+        if room < 1 - _FEW:
             return
         at = max(at + rules.window, ends)
 
@@ -137,9 +141,9 @@ def _going_on(standing: Standing, rules: Rules) -> Iterator[float]:
 def least_seconds(left: Sequence[float], rules: Rules) -> float:
     """Return how long so many requests of each app take a key that was silent, in the best mixture of periods."""
     total, largest = sum(left), max(left, default=0.0)
-    if total < 1:
+    if total < 1 - _FEW:
         return 0.0
-    most = max(1, min(_MOST_WINDOWS, math.ceil(rules.key / rules.app), math.ceil(largest / rules.app)))
+    most = max(1, min(_MOST_WINDOWS, _times(rules.key, rules.app), _times(largest, rules.app)))
     kinds = range(1, most + 1)
     # A kind of period is worth more than another, or it is not: of the other, only some fill up what remains.
     return min(
@@ -154,13 +158,18 @@ def _seconds(total: float, largest: float, mixture: tuple[int, int, int], rules:
     """Return how long it takes in periods of `main` windows, and so many `others` of `other` windows."""
     main, other, others = mixture
     of_main, of_other = (min(windows * rules.app, rules.key) for windows in (main, other))
-    mains = max(0, math.ceil((largest - others * of_other) / of_main), math.ceil(total / rules.key) - others)
+    mains = max(0, _times(largest - others * of_other, of_main), _times(total, rules.key) - others)
     periods = mains + others
     windows = mains * main + others * other
     last, of_last = (main, of_main) if mains else (other, of_other)
     # The last one has no more windows than it needs.
     behind = largest - (mains * of_main + others * of_other - of_last)
-    windows -= last - max(1, min(last, math.ceil(behind / rules.app)))
+    windows -= last - max(1, min(last, _times(behind, rules.app)))
     further = windows - periods
     hidden = further * min(rules.window, rules.app * rules.pace) if further else 0.0
     return (periods - 1) * rules.rest + further * rules.window + max(0.0, total * rules.pace - hidden)
+
+
+def _times(requests: float, most: float) -> int:
+    """Return how often `most` may be sent until all `requests` are."""
+    return math.ceil((requests - _FEW) / most)

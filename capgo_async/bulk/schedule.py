@@ -100,6 +100,11 @@ class _Lane:
         return len(self.ready) + len(self.again)
 
     @property
+    def may_go(self) -> bool:
+        """Tell whether something at hand may leave, as far as the lane itself can tell."""
+        return bool(self.at_hand) and not self.closed and not (self.apart and self.in_flight)
+
+    @property
     def waits(self) -> int:
         """Return how many operations have yet to leave."""
         return self.left + self.at_hand + self.parked
@@ -283,8 +288,11 @@ class Schedule:
                 continue
             period = self._gauge.period(key.name, now)
             amount = int(min(most, key.quota, most if period is None else period.limit - period.used))
-            if amount > key.at_hand:
-                return _shared_out(lanes, amount) if key.at_hand <= most // 2 else {}
+            if key.at_hand < amount and key.at_hand <= most // 2 and (wanted := _shared_out(lanes, amount)):
+                return wanted
+            # What may not leave beside what is under way is no reason to let other keys wait.
+            if key.at_hand < amount and any(lane.may_go for lane in key.lanes):
+                return {}
         return {}
 
     def is_low(self, most: int) -> bool:
@@ -366,7 +374,7 @@ class Schedule:
 
     def _is_open(self, key: _Key, lane: _Lane, now: float) -> bool:
         """Tell whether a lane may send; where its app has to wait, it is put aside."""
-        if not lane.at_hand or (lane.apart and lane.in_flight):
+        if not lane.may_go:
             return False
         if not lane.windowed:
             return True

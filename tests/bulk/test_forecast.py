@@ -1,8 +1,10 @@
 """Forecasts: what the plan says of its time is what the run takes, through the real engine, in virtual time."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import pytest
@@ -16,15 +18,18 @@ from capgo_async.bulk import Job, Options, read_operations
 from capgo_async.bulk.forecast import Leg, seconds_of, share_of, without_first
 from capgo_async.bulk.line import Line, Outlook, Share
 from capgo_async.bulk.report import about
+from capgo_async.known import Known, KnownLimit
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, parse_rate, server_limits
-from capgo_async.sandbox import Sandbox, Settings, Thresholds, fleet, thresholds
+from capgo_async.ring import Caller, KeyRing
+from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, fleet, thresholds
+from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 WITHIN = 0.02
 
 
 async def planned(
-    sandbox: Sandbox, directory: Path, capgo: CapgoClient, targets: Mapping[str, int], options: Options | None = None
+    sandbox: Sandbox, directory: Path, capgo: Caller, targets: Mapping[str, int], options: Options | None = None
 ) -> Job:
     """Plan to link so many devices of some apps."""
     rows = [(app_id, device) for app_id, count in targets.items() for device in ids_of(sandbox, app_id)[:count]]
@@ -189,6 +194,87 @@ async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str,
             ended = anyio.current_time()
     ((at, remaining),) = foreseen
     assert at + remaining == pytest.approx(ended, abs=WITHIN * report.elapsed_seconds)
+
+
+OTHER_KEY = "10000000-0000-4000-8000-000000000002"
+
+
+def ringed(sandbox: Sandbox, capgo: CapgoClient, apps: int) -> KeyRing:
+    """Return a ring in which another key speaks for all but the first apps."""
+    sandbox.world.add_key(OTHER_KEY, Binding(role="org_super_admin", org_id=ORG_ID), user_id=USER_ID)
+    return KeyRing(capgo, dict.fromkeys(list(sandbox.world.apps)[apps:], OTHER_KEY))
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.2, 2.0])
+@pytest.mark.parametrize("targets", [spread(*[700] * 6), spread(*[700] * 3, *[350] * 3), spread(2500, 2500)], ids=str)
+@in_virtual_time
+async def test_keys_that_take_turns_are_part_of_the_prediction(tmp_path: Path, targets: dict[str, int], latency: float) -> None:
+    sandbox = fleet_for(targets)
+    async with client_of(sandbox, delay=latency / 2) as capgo:
+        ring = ringed(sandbox, capgo, len(targets) // 2)
+        async with await planned(sandbox, tmp_path, ring, targets) as job:
+            report = await job.run(ring)
+    assert (report.done, report.pending, report.rate_limited) == (report.planned, 0, 0)
+    assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
+class Scene(NamedTuple):
+    """A job at a server, and what the client knows, by which it has another course than the limits alone say."""
+
+    targets: dict[str, int]
+    latency: float = 0.02
+    variables: tuple[tuple[str, int], ...] = ()
+    known: tuple[KnownLimit, ...] = ()
+    headroom: float = 0.0
+    keys: int = 1
+
+
+LEARNED = KnownLimit(scope=ScopeKind.KEY, requests=1200, learned_at=datetime.now(UTC))
+SCENES = {
+    "rests early, 4000": Scene(spread(4000)),
+    "rests early, 4000, slower": Scene(spread(4000), latency=0.1),
+    "rests early, 10000": Scene(spread(10_000)),
+    "rests early, 10000, slower": Scene(spread(10_000), latency=0.1),
+    "unequal": Scene(spread(8000, 1500, 500)),
+    "limit known": Scene(spread(1300, 1300, 1300), variables=(("RATE_LIMIT_API_KEY", 1201),), known=(LEARNED,)),
+    "headroom": Scene(spread(2500, 900), latency=0.1, headroom=0.2),
+    "two keys": Scene(spread(2100, 2100), keys=2),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+@in_virtual_time
+async def test_the_course_of_a_job_is_foreseen_before_and_while_it_runs(tmp_path: Path, name: str) -> None:
+    scene = SCENES[name]
+    sandbox = Sandbox(
+        fleet(len(scene.targets), len(scene.targets) * max(scene.targets.values()), channels=4),
+        Settings(limits=thresholds("server", dict(scene.variables))),
+    )
+    settled = 0
+    foreseen: list[float] = []
+
+    def note(_result: object) -> None:
+        nonlocal settled
+        settled += 1
+
+    async with client_of(sandbox, delay=scene.latency / 2, headroom=scene.headroom) as client:
+        client.recall(Known(limits=scene.known))
+        capgo = client if scene.keys == 1 else ringed(sandbox, client, 1)
+        async with await planned(sandbox, tmp_path, capgo, scene.targets) as job, anyio.create_task_group() as group:
+            predicted, began = job.plan.seconds, anyio.current_time()
+            assert predicted is not None
+
+            async def look(predicted: float) -> None:
+                for part in (0.3, 0.55, 0.8):
+                    await anyio.sleep_until(began + part * predicted)
+                    foreseen.append(anyio.current_time() + job.remaining(capgo, settled, scene.latency) - began)
+
+            group.start_soon(look, predicted)
+            report = await job.run(capgo, progress=note)
+            took = anyio.current_time() - began
+    assert (report.done, report.pending, report.rate_limited) == (report.planned, 0, 0)
+    assert predicted == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+    assert foreseen == pytest.approx([took] * 3, abs=WITHIN * took)
 
 
 def counts_of(legs: list[Leg]) -> list[list[int]]:
