@@ -44,11 +44,13 @@ BULK_ORDER = [
     "clock",
     "operations",
     "kinds",
-    "bursts",
-    "resting",
-    "line",
-    "forecast",
-    "schedule",
+    "scheduling.bursts",
+    "scheduling.resting",
+    "scheduling.lanes",
+    "scheduling.line",
+    "scheduling.forecast",
+    "scheduling.gauge",
+    "scheduling.schedule",
     "forms",
     "comparing",
     "stage",
@@ -120,11 +122,13 @@ GRADE_A = [
     "congestion.py",
     "version.py",
     "bulk/comparing.py",
-    "bulk/bursts.py",
-    "bulk/forecast.py",
-    "bulk/line.py",
-    "bulk/resting.py",
-    "bulk/schedule.py",
+    "bulk/scheduling/bursts.py",
+    "bulk/scheduling/forecast.py",
+    "bulk/scheduling/lanes.py",
+    "bulk/scheduling/line.py",
+    "bulk/scheduling/resting.py",
+    "bulk/scheduling/gauge.py",
+    "bulk/scheduling/schedule.py",
     "bulk/forms.py",
     "bulk/kinds.py",
     "bulk/inventory/columns.py",
@@ -201,6 +205,7 @@ GRADE_C = [
     "bulk/jobfile/__init__.py",
     "bulk/planning/__init__.py",
     "bulk/running/__init__.py",
+    "bulk/scheduling/__init__.py",
     "bulk/inventory/choosing.py",
     "bulk/clock.py",
     "bulk/jobfile/census.py",
@@ -381,11 +386,15 @@ def test_imports_run_one_way_within_the_engine(path: Path) -> None:
 
 def test_the_runner_knows_neither_http_nor_files() -> None:
     found = set(own_rooms(PACKAGE / "bulk" / "runner.py"))
-    assert found == {"errors", "bulk.operations", "bulk.line", "bulk.schedule"}
-    assert set(own_rooms(PACKAGE / "bulk" / "schedule.py")) == {"gates", "limits", *(f"bulk.{room}" for room in _PLANNED)}
+    assert found == {"errors", "bulk.operations", "bulk.scheduling.line", "bulk.scheduling.schedule"}
+    assert set(own_rooms(PACKAGE / "bulk" / "scheduling" / "schedule.py")) == {
+        "gates",
+        "limits",
+        *(f"bulk.{room}" for room in _PLANNED),
+    }
 
 
-_PLANNED = ("line", "operations", "resting")
+_PLANNED = ("scheduling.line", "operations", "scheduling.resting")
 
 
 def test_nothing_else_knows_json() -> None:

@@ -18,14 +18,12 @@ from ..errors import AuthenticationError, DiskFull, JobError
 from ..limits import Limit
 from ..ring import Caller
 from .clock import Clock, wall_clock
-from .forecast import Leg, seconds_of, without_first
 from .jobfile.contents import JobRow, Rows
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
 from .jobfile.seen import Seen
 from .jobfile.staging import Staging
-from .line import Outlook
 from .naming import give_name, locked
 from .operations import FormerState
 from .plan import Plan
@@ -43,7 +41,9 @@ from .running.metering import Meter, carried_over
 from .running.outlook import latency_of, outlook_of
 from .running.stopping import StopRules, Watch
 from .running.waves import Pace, Waves
-from .schedule import Schedule
+from .scheduling.forecast import Leg, seconds_of, without_first
+from .scheduling.line import Outlook
+from .scheduling.schedule import Schedule
 from .verification import verify
 
 _BUILDING: Final = ".building"

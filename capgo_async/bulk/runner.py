@@ -14,9 +14,9 @@ import anyio
 import anyio.lowlevel
 
 from ..errors import CapgoError, SafetyStop
-from .line import Share
 from .operations import Operation, Planned
-from .schedule import Schedule, Waiting
+from .scheduling.line import Share
+from .scheduling.schedule import Schedule, Waiting
 
 COMMIT_SECONDS: Final = 1.0
 """An outcome waits no longer than this to be recorded."""

@@ -15,9 +15,9 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Options, read_operations
-from capgo_async.bulk.forecast import Leg, seconds_of, share_of, without_first
-from capgo_async.bulk.line import Line, Outlook, Share
 from capgo_async.bulk.report import about
+from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of, without_first
+from capgo_async.bulk.scheduling.line import Line, Outlook, Share
 from capgo_async.known import Known, KnownLimit
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, parse_rate, server_limits
 from capgo_async.ring import Caller, KeyRing

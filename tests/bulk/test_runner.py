@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk.line import Share
 from capgo_async.bulk.operations import LinkDevice, Operation, Planned
 from capgo_async.bulk.runner import (
     MOST_PARKED,
@@ -21,6 +20,7 @@ from capgo_async.bulk.runner import (
     Runner,
     Settled,
 )
+from capgo_async.bulk.scheduling.line import Share
 from capgo_async.errors import DiskFull, NotConnected, SafetyStop
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from capgo_async.bulk.line import Share
 from capgo_async.bulk.operations import LinkDevice, Operation, Planned
-from capgo_async.bulk.resting import Rules
 from capgo_async.bulk.runner import COMMIT_SECONDS, Done, Later, Result, Runner, Settled
 from capgo_async.bulk.running.gauging import ClientGauge
-from capgo_async.bulk.schedule import Schedule, Waiting
+from capgo_async.bulk.scheduling.line import Share
+from capgo_async.bulk.scheduling.resting import Rules
+from capgo_async.bulk.scheduling.schedule import Schedule, Waiting
 from capgo_async.gates import Fate, Period
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.pacing import Pacer

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ..forecast import Leg
 from ..kinds import KINDS, said
 from ..operations import Change
 from ..plan import Part, Plan, Reason
 from ..radius import Thresholds, reach
+from ..scheduling.forecast import Leg
 from .schema import Outcome, Verdict
 from .shares import waves_of
 

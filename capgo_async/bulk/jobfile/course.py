@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from ...limits import ScopeKind
-from ..forecast import Leg, share_of
 from ..kinds import KINDS
-from ..line import Share
 from ..operations import TargetKind
+from ..scheduling.forecast import Leg, share_of
+from ..scheduling.line import Share
 from .history import begun
 from .reaches import reaches
 from .schema import Which

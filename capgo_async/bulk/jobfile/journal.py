@@ -14,12 +14,12 @@ import anyio
 
 from ...errors import CapgoError, JobError
 from ..database import Database, Mode
-from ..forecast import Leg, share_of
-from ..line import Share
 from ..operations import FormerState, Planned, Target
 from ..plan import Plan
 from ..report import Report
 from ..runner import Settled
+from ..scheduling.forecast import Leg, share_of
+from ..scheduling.line import Share
 from . import assumptions, contents, course, history, outcomes, reaches, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows

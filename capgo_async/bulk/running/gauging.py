@@ -7,7 +7,7 @@ from typing import Final
 from ...gates import Period
 from ...limits import FixedWindow, Limiter, Scope, ScopeKind, SilenceWindow, held_for
 from ...ring import Caller
-from ..resting import Rules
+from ..scheduling.resting import Rules
 
 
 class ClientGauge:

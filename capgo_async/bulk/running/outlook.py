@@ -7,8 +7,8 @@ from typing import Any
 from ...limits import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
 from ...pacing import Usage
 from ...ring import Caller
-from ..forecast import DEFAULT_LATENCY, Leg
-from ..line import Outlook
+from ..scheduling.forecast import DEFAULT_LATENCY, Leg
+from ..scheduling.line import Outlook
 
 
 def latency_of(facts: Mapping[str, Any]) -> float:

@@ -9,13 +9,13 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from ..gates import Period
-from ..limits import ScopeKind
+from ...limits import ScopeKind
+from ..operations import Planned
+from .gauge import Boundless, Gauge
 from .line import Share
-from .operations import Planned
-from .resting import Prospect, Rules, Standing, first_of, levelled, rests_early
+from .resting import Prospect, Standing, first_of, levelled, rests_early
 
 _FIRST: Final = 1 << 60
 
@@ -25,55 +25,6 @@ class Waiting(NamedTuple):
 
     planned: Planned
     in_doubt: bool
-
-
-class Gauge(Protocol):
-    """What the limits say of a key or an app `now`, on the clock of `anyio.current_time()`.
-
-    A time is infinity while only an answer can tell.
-    """
-
-    def key_of(self, app_id: str) -> str:
-        """Return which key speaks for an app."""
-        ...
-
-    def key_free_at(self, key: str, now: float) -> float:
-        """Return when the next request of a key may leave."""
-        ...
-
-    def app_free_at(self, app_id: str, now: float) -> float:
-        """Return when an app takes the next one."""
-        ...
-
-    def period(self, key: str, now: float) -> Period | None:
-        """Return what a key has used since it was silent, `None` where no limit asks for that."""
-        ...
-
-    def rules(self, key: str, app_id: str | None) -> Rules | None:
-        """Return the limits of a key that has to be silent, and of an app of it if one is named; `None` for other keys."""
-        ...
-
-
-class Boundless:
-    """The gauge of a run without limits."""
-
-    def key_of(self, _app_id: str) -> str:
-        """Return one key for all."""
-        return ""
-
-    def key_free_at(self, _key: str, now: float) -> float:
-        """Return `now`."""
-        return now
-
-    def app_free_at(self, _app_id: str, now: float) -> float:
-        """Return `now`."""
-        return now
-
-    def period(self, _key: str, _now: float) -> None:
-        """Return that nothing is counted."""
-
-    def rules(self, _key: str, _app_id: str | None) -> None:
-        """Return that there are none."""
 
 
 class _Lane:

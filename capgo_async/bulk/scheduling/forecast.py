@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from .kinds import KINDS, Apart
+from ..kinds import KINDS, Apart
 from .line import Line, Outlook, Share
 from .resting import levelled
 

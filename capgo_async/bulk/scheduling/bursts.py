@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from ..limits import FixedWindow, Limiter, SilenceWindow, SlidingWindow, allowance, held_for
+from ...limits import FixedWindow, Limiter, SilenceWindow, SlidingWindow, allowance, held_for
 
 FEW: Final = 1e-6
 """Less than this is no request and no time."""

@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..limits import Limit, Limiter, Scope, ScopeKind
-from ..others import BOUNDLESS
-from ..pacing import Usage
-from .bursts import FEW, Fixed, Model, Silence, Sliding, model_of
-from .resting import Prospect, Rules, Standing, first_of, levelled, rests_early
+from ...limits import Limit, Limiter, Scope, ScopeKind
+from ...others import BOUNDLESS
+from ...pacing import Usage
+from .bursts import FEW, Fixed, Model, Sliding, model_of
+from .lanes import Key, Lane
+from .resting import Standing, first_of, levelled, rests_early
 
 _GRAIN: Final = 128
 """A burst is remembered in so many parts at most."""
@@ -58,74 +59,6 @@ class Outlook(NamedTuple):
     held_up_for: float = -math.inf
 
 
-class _Lane:
-    """What one app has left, or all apps of a key that no limit of their own slows down."""
-
-    __slots__ = ("left", "models")
-
-    def __init__(self, left: float, models: Sequence[Model]) -> None:
-        self.left = left
-        self.models = models
-
-    def free(self, now: float) -> float:
-        return min((model.free(now) for model in self.models), default=math.inf)
-
-    def opens_at(self, now: float) -> float:
-        return max((model.frees_at() for model in self.models if model.free(now) < 1 - FEW), default=now)
-
-
-class _Key:
-    """The lanes of one key, with the models of its limits."""
-
-    __slots__ = ("decided", "free_before", "lanes", "models", "quota", "resting_until")
-
-    def __init__(self, models: Sequence[Model], lanes: list[_Lane]) -> None:
-        self.models = models
-        self.lanes = lanes
-        self.quota = math.inf
-        self.free_before = False
-        self.resting_until = -math.inf
-        self.decided = -math.inf
-
-    @property
-    def left(self) -> float:
-        return sum(lane.left for lane in self.lanes)
-
-    @property
-    def silence(self) -> Silence | None:
-        return next((model for model in self.models if isinstance(model, Silence)), None)
-
-    def free(self, now: float) -> float:
-        return min((model.free(now) for model in self.models), default=math.inf)
-
-    def prospect(self, now: float, pace: float) -> Prospect | None:
-        """Return what it has before it, `None` where no limit asks for silence."""
-        rules = self.rules(pace)
-        return None if rules is None else Prospect([lane.left for lane in self.lanes], max(1.0, self.free(now)), rules)
-
-    def rules(self, pace: float) -> Rules | None:
-        """Return its limits and those of its apps, where one of them asks for silence."""
-        silence = self.silence
-        if silence is None:
-            return None
-        windows = [model for model in self.lanes[0].models if isinstance(model, Sliding)]
-        app, window = (windows[0].limit, windows[0].held) if windows else (math.inf, 0.0)
-        return Rules(silence.limit, app, silence.rest, window, pace)
-
-    def group(self, now: float) -> tuple[list[_Lane], float] | None:
-        """Return the lanes that send now, those with most left of all that may, and to what they are brought down."""
-        if now < self.resting_until - FEW or self.free(now) < 1 - FEW:
-            return None
-        open_ = sorted(
-            (lane for lane in self.lanes if lane.left > FEW and lane.free(now) >= 1 - FEW), key=lambda lane: -lane.left
-        )
-        if not open_:
-            return None
-        top = open_[0].left
-        group = list(itertools.takewhile(lambda lane: lane.left > top - 1, open_))
-        return group, open_[len(group)].left if len(group) < len(open_) else 0.0
-
-
 class Line:
     """Requests that leave in rounds, with the models that they count in."""
 
@@ -163,7 +96,7 @@ class Line:
             self.settle()
             self._places = places
         keys = self._keys_of(shares)
-        first: _Key | None = None
+        first: Key | None = None
         known: dict[tuple[object, ...], tuple[float, list[float]]] = {}
         while keys := [key for key in keys if key.left > FEW]:
             now = self._began + self._sent // places * self._latency
@@ -175,13 +108,15 @@ class Line:
             else:
                 self._burst(first, *next(group for key, group in groups if key is first), now)
 
-    def _first(self, keys: Sequence[_Key], free: Sequence[_Key], before: _Key | None, now: float) -> _Key | None:
+    def _first(self, keys: Sequence[Key], free: Sequence[Key], before: Key | None, now: float) -> Key | None:
         """Return who of those that may send does: who did before, unless somebody came."""
         came = any(not key.free_before for key in free)
         for key in keys:
             key.free_before = key in free
-        if not free or (before in free and not came):
-            return before if free else None
+        if not free:
+            return None
+        if before in free and not came:
+            return before
         prospects = [prospect for key in free if (prospect := key.prospect(now, self._pace)) is not None]
         if len(free) == 1 or len(prospects) < len(free):
             return max(free, key=lambda key: key.left)
@@ -193,7 +128,7 @@ class Line:
     def _pace(self) -> float:
         return self._latency / self._places
 
-    def _burst(self, key: _Key, group: Sequence[_Lane], floor: float, now: float) -> None:
+    def _burst(self, key: Key, group: Sequence[Lane], floor: float, now: float) -> None:
         """Send from lanes, evenly, until they are down at `floor` or a limit is full."""
         count = len(group)
         level = min(lane.left for lane in group)
@@ -212,7 +147,7 @@ class Line:
         if key.quota < 1 - FEW and key.silence is not None:
             key.quota, key.resting_until = math.inf, key.silence.frees_at()
 
-    def _goes_on(self, key: _Key, now: float) -> float:
+    def _goes_on(self, key: Key, now: float) -> float:
         """Return when a key may send that may not now, unless it is silent instead."""
         if now < key.resting_until - FEW:
             return key.resting_until
@@ -235,9 +170,9 @@ class Line:
         still_out = self._sent % self._places if self.now > until + FEW else 0
         self._began, self._sent = until, still_out
 
-    def _skip(self, known: dict[tuple[object, ...], tuple[float, list[float]]], keys: Sequence[_Key]) -> None:
+    def _skip(self, known: dict[tuple[object, ...], tuple[float, list[float]]], keys: Sequence[Key]) -> None:
         """Pass over what only repeats itself: the models are as they were, and the same was sent of each lane meanwhile."""
-        models = {id(model): model for key in keys for model in _models_of(key)}.values()
+        models = {id(model): model for key in keys for model in key.all_models()}.values()
         state = (self._sent, len(keys), *(model.since(self._began) for model in models))
         left = [lane.left for key in keys for lane in key.lanes]
         began, before = known.setdefault(state, (self._began, left))
@@ -273,7 +208,7 @@ class Line:
             done = until
         return parts
 
-    def _keys_of(self, shares: Sequence[Share]) -> list[_Key]:
+    def _keys_of(self, shares: Sequence[Share]) -> list[Key]:
         """Return the keys of shares, with a lane for each app whose own limits can slow it down, and one for the rest."""
         of_keys: dict[str, dict[str, float]] = {}
         windowed: set[str] = set()
@@ -285,13 +220,13 @@ class Line:
         for name, apps in of_keys.items():
             models = self._of((ScopeKind.KEY, name))
             lanes = [
-                _Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else ()) for app, left in apps.items()
+                Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else ()) for app, left in apps.items()
             ]
             matter = self._matter(lanes, models)
-            found.append(_Key(models, lanes if matter else [_Lane(sum(apps.values()), ())]))
+            found.append(Key(models, lanes if matter else [Lane(sum(apps.values()), ())]))
         return found
 
-    def _matter(self, lanes: Sequence[_Lane], of_key: Sequence[Model]) -> bool:
+    def _matter(self, lanes: Sequence[Lane], of_key: Sequence[Model]) -> bool:
         """Tell whether limits of apps can ever be met, however fast the key's let them go: at first few apps get most."""
         left = [lane.left for lane in lanes]
         models = [model for lane in lanes for model in lane.models if isinstance(model, Sliding)]
@@ -328,12 +263,6 @@ def _as_learned(limiter: Limiter, allowed: int | None) -> Limiter:
     if allowed is None or allowed >= BOUNDLESS // 2:
         return limiter
     return msgspec.structs.replace(limiter, requests=allowed, headroom=0.0)
-
-
-def _models_of(key: _Key) -> Iterator[Model]:
-    yield from key.models
-    for lane in key.lanes:
-        yield from lane.models
 
 
 def _repeats(left: Sequence[float], sent: Sequence[float]) -> Iterator[int]:

@@ -1,0 +1,87 @@
+"""What a key and its apps have before them in a forecast, by counts: the lanes of `schedule`, without the operations."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from .bursts import FEW, Model, Silence, Sliding
+from .resting import Prospect, Rules
+
+
+class Lane:
+    """What one app has left, or all apps of a key that no limit of their own slows down."""
+
+    __slots__ = ("left", "models")
+
+    def __init__(self, left: float, models: Sequence[Model]) -> None:
+        self.left = left
+        self.models = models
+
+    def free(self, now: float) -> float:
+        """Return how many requests may leave."""
+        return min((model.free(now) for model in self.models), default=math.inf)
+
+    def opens_at(self, now: float) -> float:
+        """Return when one may, `now` where one may now."""
+        return max((model.frees_at() for model in self.models if model.free(now) < 1 - FEW), default=now)
+
+
+class Key:
+    """The lanes of one key, with the models of its limits."""
+
+    __slots__ = ("decided", "free_before", "lanes", "models", "quota", "resting_until")
+
+    def __init__(self, models: Sequence[Model], lanes: list[Lane]) -> None:
+        self.models = models
+        self.lanes = lanes
+        self.quota = math.inf
+        self.free_before = False
+        self.resting_until = -math.inf
+        self.decided = -math.inf
+
+    @property
+    def left(self) -> float:
+        """Return how many requests it has before it."""
+        return sum(lane.left for lane in self.lanes)
+
+    @property
+    def silence(self) -> Silence | None:
+        """Return the limit that asks for silence, if one does."""
+        return next((model for model in self.models if isinstance(model, Silence)), None)
+
+    def free(self, now: float) -> float:
+        """Return how many requests may leave, whichever app they are of."""
+        return min((model.free(now) for model in self.models), default=math.inf)
+
+    def prospect(self, now: float, pace: float) -> Prospect | None:
+        """Return what it has before it, `None` where no limit asks for silence."""
+        rules = self.rules(pace)
+        return None if rules is None else Prospect([lane.left for lane in self.lanes], max(1.0, self.free(now)), rules)
+
+    def rules(self, pace: float) -> Rules | None:
+        """Return its limits and those of its apps, where one of them asks for silence."""
+        silence = self.silence
+        if silence is None:
+            return None
+        windows = [model for model in self.lanes[0].models if isinstance(model, Sliding)]
+        app, window = (windows[0].limit, windows[0].held) if windows else (math.inf, 0.0)
+        return Rules(silence.limit, app, silence.rest, window, pace)
+
+    def group(self, now: float) -> tuple[list[Lane], float] | None:
+        """Return the lanes that send now, those with most left of all that may, and to what they are brought down."""
+        if now < self.resting_until - FEW or self.free(now) < 1 - FEW:
+            return None
+        open_ = sorted(
+            (lane for lane in self.lanes if lane.left > FEW and lane.free(now) >= 1 - FEW), key=lambda lane: -lane.left
+        )
+        if not open_:
+            return None
+        top = open_[0].left
+        group = list(itertools.takewhile(lambda lane: lane.left > top - 1, open_))
+        return group, open_[len(group)].left if len(group) < len(open_) else 0.0
+
+    def all_models(self) -> Iterator[Model]:
+        """Yield the models of its limits and of those of its apps."""
+        yield from self.models
+        for lane in self.lanes:
+            yield from lane.models
