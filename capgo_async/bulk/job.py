@@ -315,7 +315,8 @@ class Job:
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.unsettled() if self._runner else None)
-        return seconds_of(left, outlook_of(client, left, latency or latency_of(self._facts)))
+        outlook = outlook_of(client, left, latency or latency_of(self._facts))
+        return seconds_of(left, outlook._replace(resting=self._runner.resting()) if self._runner else outlook)
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""

@@ -44,7 +44,8 @@ class Outlook(NamedTuple):
 
     `latency` is in seconds, and `keys` name the key of each app; apps without one share theirs. At the start `counting` counts
     against the limits of each scope, in how many seconds it is forgotten and how much, and `used` what another process told.
-    `allowed` is what each limit of a scope is taken for by now, where that is not what its model says.
+    `allowed` is what each limit of a scope is taken for by now, where that is not what its model says. `resting` keys send
+    nothing for so many seconds, whatever their limits say.
     """
 
     limits: Sequence[Limit]
@@ -54,6 +55,7 @@ class Outlook(NamedTuple):
     counting: Mapping[Scope, Sequence[Sequence[tuple[float, int]]]] = {}
     used: Sequence[Usage] = ()
     allowed: Mapping[Scope, Sequence[int]] = {}
+    resting: Mapping[str, float] = {}
 
 
 class _Lane:
@@ -77,12 +79,12 @@ class _Key:
 
     __slots__ = ("decided", "free_before", "lanes", "models", "quota", "resting_until")
 
-    def __init__(self, models: Sequence[Model], lanes: list[_Lane]) -> None:
+    def __init__(self, models: Sequence[Model], lanes: list[_Lane], resting_until: float = -math.inf) -> None:
         self.models = models
         self.lanes = lanes
         self.quota = math.inf
         self.free_before = False
-        self.resting_until = -math.inf
+        self.resting_until = resting_until
         self.decided = -math.inf
 
     @property
@@ -280,7 +282,8 @@ class Line:
                 _Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else ()) for app, left in apps.items()
             ]
             matter = self._matter(lanes, models)
-            found.append(_Key(models, lanes if matter else [_Lane(sum(apps.values()), ())]))
+            resting_until = self._outlook.resting.get(name, -math.inf)
+            found.append(_Key(models, lanes if matter else [_Lane(sum(apps.values()), ())], resting_until))
         return found
 
     def _matter(self, lanes: Sequence[_Lane], of_key: Sequence[Model]) -> bool:

@@ -205,6 +205,10 @@ class Runner:
         """Return how many operations of each app the run under way has before it."""
         return self._schedule.unsettled()
 
+    def resting(self) -> Mapping[str, float]:
+        """Return for how many seconds keys rest that could send."""
+        return self._schedule.resting(anyio.current_time())
+
     async def _keep_books(self) -> None:
         """Hand outcomes to the journal and operations to the workers until both are through.
 
