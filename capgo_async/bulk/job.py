@@ -314,7 +314,7 @@ class Job:
         `latency` is what this run saw of it, in seconds.
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
-        left = without_first(self._course, settled, baking, self._runner.unsettled() if self._runner else None)
+        left = without_first(self._course, settled, baking, self._runner.waiting() if self._runner else None)
         outlook = outlook_of(client, left, latency or latency_of(self._facts))
         return seconds_of(left, outlook._replace(resting=self._runner.resting()) if self._runner else outlook)
 

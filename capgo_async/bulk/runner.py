@@ -201,9 +201,9 @@ class Runner:
         """Return how many operations wait for their own targets."""
         return len(self._parked)
 
-    def unsettled(self) -> Mapping[str, int]:
-        """Return how many operations of each app the run under way has before it."""
-        return self._schedule.unsettled()
+    def waiting(self) -> Mapping[str, int]:
+        """Return how many operations of each app the run under way has yet to send."""
+        return self._schedule.waiting()
 
     def resting(self) -> Mapping[str, float]:
         """Return for how many seconds keys rest that could send."""

@@ -202,9 +202,9 @@ class Schedule:
         """Tell whether something is at hand that waited for its own target."""
         return any(lane.again for lane in self._lanes.values())
 
-    def unsettled(self) -> dict[str, int]:
-        """Return how many operations of each app have not come to an end."""
-        return {app_id: lane.waits + lane.in_flight for app_id, lane in self._lanes.items()}
+    def waiting(self) -> dict[str, int]:
+        """Return how many operations of each app have yet to leave."""
+        return {app_id: lane.waits for app_id, lane in self._lanes.items()}
 
     def resting(self, now: float) -> dict[str, float]:
         """Return the keys that rest though their limits let them send, each with the seconds that this lasts."""
