@@ -279,9 +279,13 @@ def seconds(*shares: Share, outlook: Outlook = SERVER) -> float:
     return seconds_of([Leg(shares)], outlook)
 
 
-@pytest.mark.parametrize("limiter", [SlidingWindow(requests=7), FixedWindow(requests=7), SilenceWindow(requests=7)])
+@pytest.mark.parametrize("headroom", [0.0, 0.5])
+@pytest.mark.parametrize("model", [SlidingWindow, FixedWindow, SilenceWindow])
 @pytest.mark.parametrize("requests", [1, 7, 8, 15, 700])
-def test_a_limiter_alone_makes_it_last(limiter: SlidingWindow | FixedWindow | SilenceWindow, requests: int) -> None:
+def test_a_limiter_alone_makes_it_last(
+    model: type[SlidingWindow | FixedWindow | SilenceWindow], headroom: float, requests: int
+) -> None:
+    limiter = model(requests=14 if headroom else 7, headroom=headroom)
     scope = ScopeKind.APP_ADDRESS if isinstance(limiter, FixedWindow) else ScopeKind.KEY
     rests = (requests - 1) // 7
     assert seconds(link("com.example.a", requests), outlook=Outlook([Limit(scope, limiter)], 7, 0.0)) == rests * 61.0
