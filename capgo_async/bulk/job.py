@@ -320,9 +320,12 @@ class Job:
         `latency` is what this run saw of it, in seconds.
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
-        left = without_first(self._course, settled, baking, self._runner.unsettled() if self._runner else None)
-        held_up_for = -math.inf if self._runner is None else self._runner.parked_until - anyio.current_time()
-        return seconds_of(left, outlook_of(client, left, latency or latency_of(self._facts), (), held_up_for))
+        left = without_first(self._course, settled, baking, self._runner.waiting() if self._runner else None)
+        outlook = outlook_of(client, left, latency or latency_of(self._facts))
+        if self._runner is not None:
+            held_up_for = self._runner.parked_until - anyio.current_time()
+            outlook = outlook._replace(resting=self._runner.resting(), held_up_for=held_up_for)
+        return seconds_of(left, outlook)
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""

@@ -214,9 +214,13 @@ class Runner:
         """Return when a rest ends that began before a limit asked for it; before now without one."""
         return self._schedule.rests_until
 
-    def unsettled(self) -> Mapping[str, int]:
-        """Return how many operations of each app the run under way has before it."""
-        return self._schedule.unsettled()
+    def waiting(self) -> Mapping[str, int]:
+        """Return how many operations of each app the run under way has yet to send."""
+        return self._schedule.waiting()
+
+    def resting(self) -> Mapping[str, float]:
+        """Return for how many seconds keys rest that could send."""
+        return self._schedule.resting(anyio.current_time())
 
     async def _keep_books(self) -> None:
         """Hand outcomes to the journal and operations to the workers until both are through.

@@ -260,7 +260,10 @@ async def test_the_course_of_a_job_is_foreseen_before_and_while_it_runs(tmp_path
     async with client_of(sandbox, delay=scene.latency / 2, headroom=scene.headroom) as client:
         client.recall(Known(limits=scene.known))
         capgo = client if scene.keys == 1 else ringed(sandbox, client, 1)
-        async with await planned(sandbox, tmp_path, capgo, scene.targets) as job, anyio.create_task_group() as group:
+        await (await planned(sandbox, tmp_path, capgo, scene.targets)).aclose()
+        # Then nothing of the planning counts any more: that a key rests early saves a rest.
+        await anyio.sleep(200.0)
+        async with await Job.open(tmp_path / "job.capgo-job", client=capgo) as job, anyio.create_task_group() as group:
             predicted, began = job.plan.seconds, anyio.current_time()
             assert predicted is not None
 
@@ -315,9 +318,13 @@ def seconds(*shares: Share, outlook: Outlook = SERVER) -> float:
     return seconds_of([Leg(shares)], outlook)
 
 
-@pytest.mark.parametrize("limiter", [SlidingWindow(requests=7), FixedWindow(requests=7), SilenceWindow(requests=7)])
+@pytest.mark.parametrize("headroom", [0.0, 0.5])
+@pytest.mark.parametrize("model", [SlidingWindow, FixedWindow, SilenceWindow])
 @pytest.mark.parametrize("requests", [1, 7, 8, 15, 700])
-def test_a_limiter_alone_makes_it_last(limiter: SlidingWindow | FixedWindow | SilenceWindow, requests: int) -> None:
+def test_a_limiter_alone_makes_it_last(
+    model: type[SlidingWindow | FixedWindow | SilenceWindow], headroom: float, requests: int
+) -> None:
+    limiter = model(requests=14 if headroom else 7, headroom=headroom)
     scope = ScopeKind.APP_ADDRESS if isinstance(limiter, FixedWindow) else ScopeKind.KEY
     rests = (requests - 1) // 7
     assert seconds(link("com.example.a", requests), outlook=Outlook([Limit(scope, limiter)], 7, 0.0)) == rests * 61.0

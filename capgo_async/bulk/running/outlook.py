@@ -16,13 +16,8 @@ def latency_of(facts: Mapping[str, Any]) -> float:
     return float(facts.get("latency") or DEFAULT_LATENCY)
 
 
-def outlook_of(
-    client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = (), held_up_for: float = -math.inf
-) -> Outlook:
-    """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where.
-
-    Some operations wait `held_up_for` seconds for their own targets, as far as is known beside what is carried over.
-    """
+def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = ()) -> Outlook:
+    """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where."""
     apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
     keys = {app_id: client.client_of(app_id).requester.key_scope for app_id in apps}
     pacer = client.pacer
@@ -35,7 +30,7 @@ def outlook_of(
         counting=pacer.counting(),
         used=carried,
         allowed={scope: pacer.limits_of(scope) for scope in scopes},
-        held_up_for=max((held_up_for, *_holding(pacer.limits, carried))),
+        held_up_for=max(_holding(pacer.limits, carried), default=-math.inf),
     )
 
 

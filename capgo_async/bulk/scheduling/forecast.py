@@ -56,11 +56,12 @@ def _readers(looks: Sequence[Share], concurrency: int) -> int:
 
 
 def without_first(
-    legs: Iterable[Leg], settled: int, baking: float | None = None, unsettled: Mapping[str, int] | None = None
+    legs: Iterable[Leg], settled: int, baking: float | None = None, waiting: Mapping[str, int] | None = None
 ) -> list[Leg]:
     """Return what is left of `legs` once so many operations are settled; of a bake under way `baking` seconds.
 
-    `unsettled` is how many operations of each app are left of the leg that is under way; without it those of most are gone.
+    `waiting` is how many operations of each app have yet to leave of the leg that is under way; without it those of most are
+    gone.
     """
     left: list[Leg] = []
     ending: Leg | None = None
@@ -71,19 +72,19 @@ def without_first(
             ending = leg._replace(shares=()) if baking is None else Leg((), (), baking)
         else:
             ending = None if settled else ending
-            left.append(leg._replace(shares=_behind(leg.shares, settled, unsettled) if settled else leg.shares))
+            left.append(leg._replace(shares=_behind(leg.shares, settled, waiting) if settled else leg.shares))
         settled = max(0, settled - operations)
     return [ending, *left] if ending is not None else left
 
 
-def _behind(shares: Sequence[Share], settled: int, unsettled: Mapping[str, int] | None) -> list[Share]:
-    if unsettled is None:
+def _behind(shares: Sequence[Share], settled: int, waiting: Mapping[str, int] | None) -> list[Share]:
+    if waiting is None:
         counts = [round(left) for left in levelled([share.operations for share in shares], settled)]
     else:
         of_app: dict[str, int] = {}
         for share in shares:
             of_app[share.app_id] = of_app.get(share.app_id, 0) + share.operations
-        counts = [round(share.operations * unsettled.get(share.app_id, 0) / of_app[share.app_id]) for share in shares]
+        counts = [round(share.operations * waiting.get(share.app_id, 0) / of_app[share.app_id]) for share in shares]
     both = zip(shares, counts, strict=True)
     return [share._replace(operations=count) for share, count in both if count]
 

@@ -31,12 +31,12 @@ class Key:
 
     __slots__ = ("decided", "free_before", "lanes", "models", "quota", "resting_until")
 
-    def __init__(self, models: Sequence[Model], lanes: list[Lane]) -> None:
+    def __init__(self, models: Sequence[Model], lanes: list[Lane], resting_until: float = -math.inf) -> None:
         self.models = models
         self.lanes = lanes
         self.quota = math.inf
         self.free_before = False
-        self.resting_until = -math.inf
+        self.resting_until = resting_until
         self.decided = -math.inf
 
     @property

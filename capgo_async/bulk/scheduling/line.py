@@ -46,7 +46,8 @@ class Outlook(NamedTuple):
     `latency` is in seconds, and `keys` name the key of each app; apps without one share theirs. At the start `counting` counts
     against the limits of each scope, in how many seconds it is forgotten and how much, and `used` what another process told.
     `allowed` is what each limit of a scope is taken for by now, where that is not what its model says. Some operations
-    wait `held_up_for` seconds for their own targets, because of what was sent before.
+    wait `held_up_for` seconds for their own targets, because of what was sent before, and `resting` keys send nothing for so
+    many seconds, whatever their limits say.
     """
 
     limits: Sequence[Limit]
@@ -57,6 +58,7 @@ class Outlook(NamedTuple):
     used: Sequence[Usage] = ()
     allowed: Mapping[Scope, Sequence[int]] = {}
     held_up_for: float = -math.inf
+    resting: Mapping[str, float] = {}
 
 
 class Line:
@@ -223,7 +225,8 @@ class Line:
                 Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else ()) for app, left in apps.items()
             ]
             matter = self._matter(lanes, models)
-            found.append(Key(models, lanes if matter else [Lane(sum(apps.values()), ())]))
+            resting_until = self._outlook.resting.get(name, -math.inf)
+            found.append(Key(models, lanes if matter else [Lane(sum(apps.values()), ())], resting_until))
         return found
 
     def _matter(self, lanes: Sequence[Lane], of_key: Sequence[Model]) -> bool:

@@ -159,9 +159,13 @@ class Schedule:
         resting = (key.resting_until for key in self._keys.values() if any(lane.waits for lane in key.lanes))
         return min(resting, default=-math.inf)
 
-    def unsettled(self) -> dict[str, int]:
-        """Return how many operations of each app have not come to an end."""
-        return {app_id: lane.waits + lane.in_flight for app_id, lane in self._lanes.items()}
+    def waiting(self) -> dict[str, int]:
+        """Return how many operations of each app have yet to leave."""
+        return {app_id: lane.waits for app_id, lane in self._lanes.items()}
+
+    def resting(self, now: float) -> dict[str, float]:
+        """Return the keys that rest though their limits let them send, each with the seconds that this lasts."""
+        return {key.name: key.resting_until - now for key in self._keys.values() if now < key.resting_until}
 
     def put(self, planned: Sequence[Planned], asked: Mapping[str, int]) -> None:
         """Have operations at hand that the journal handed out; where it had fewer than `asked`, that was all of the app."""
