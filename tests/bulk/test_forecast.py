@@ -237,7 +237,7 @@ SCENES = {
     "rests early, 10000, slower": Scene(spread(10_000), latency=0.1),
     "unequal": Scene(spread(8000, 1500, 500)),
     "limit known": Scene(spread(1300, 1300, 1300), variables=(("RATE_LIMIT_API_KEY", 1201),), known=(LEARNED,)),
-    "headroom": Scene(spread(2500, 900), latency=0.1, headroom=0.2),
+    "headroom": Scene(spread(2400, 900), latency=0.1, headroom=0.2),
     "two keys": Scene(spread(2100, 2100), keys=2),
 }
 

@@ -259,6 +259,8 @@ ALL = math.inf
         ([key_of(*[450] * 10, rules=SERVER), key_of(4500, rules=SERVER)], 1, ALL),
         ([key_of(10_000, rules=SERVER), key_of(*[1000] * 10, rules=SERVER)], 0, ALL),
         ([key_of(*[199] * 10, rules=SERVER), key_of(1900, rules=SERVER)], 1, ALL),
+        # A rest takes longer than a window that is waited for.
+        ([key_of(2100), key_of(1999, rules=SERVER)], 0, ALL),
         # Of several who would end later, who has least left over opens.
         ([key_of(4100), key_of(4050), key_of(4020)], 2, 22),
         ([key_of(4020), key_of(4050), key_of(4100)], 0, 22),
