@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -31,7 +32,8 @@ _LINES_ALIKE: Final = 12
 _WORTH_SAYING: Final = 1.0
 """A rest that is shorter than these seconds is not said."""
 _FORESEEN_FOR: Final = 1.0
-"""Seconds after which the end is foreseen anew."""
+"""Seconds after which the end is foreseen anew, later where that takes long: for some hundred apps it may."""
+_TIMES_ITS_COST: Final = 50
 _LONG: Final = 8.0
 """Seconds without a result after which people wonder."""
 
@@ -46,6 +48,7 @@ class Follower:
         self._job = job
         self._client = client
         self._foreseen: tuple[float, float] | None = None
+        self._foreseen_for = _FORESEEN_FOR
         self._before = (client.counters.answers, client.counters.seconds)
         self._apps = tuple(app_id for app_id, _ in job.plan.apps)
         self._speech = speech
@@ -107,7 +110,8 @@ class Follower:
 
     def _left(self, now: float) -> str:
         """Say how long it still takes and when that is over; it is foreseen anew once in a while."""
-        if self._foreseen is None or now >= self._foreseen[0] + _FORESEEN_FOR:
+        if self._foreseen is None or now >= self._foreseen[0] + self._foreseen_for:
+            began = time.perf_counter()
             answers, seconds = (
                 after - before
                 for after, before in zip(
@@ -116,6 +120,7 @@ class Follower:
             )
             latency = seconds / answers if answers else None
             self._foreseen = now, now + self._job.remaining(self._client, self.settled, latency)
+            self._foreseen_for = max(_FORESEEN_FOR, _TIMES_ITS_COST * (time.perf_counter() - began))
         return _left(self._foreseen[1] - now)
 
     def _failures(self) -> str:

@@ -6,8 +6,8 @@ from the start of a forecast; counts are floating-point numbers, for a burst is 
 
 import math
 from collections import deque
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from ...limits import FixedWindow, Limiter, SilenceWindow, SlidingWindow, allowance, held_for
 
@@ -16,6 +16,14 @@ FEW: Final = 1e-6
 
 Part = tuple[float, float]
 """A moment, and how many requests."""
+
+
+class Burst(NamedTuple):
+    """Requests that leave together, by the times of their answers, and the share of them that counts."""
+
+    parts: Sequence[Part]
+    requests: float
+    share: float = 1.0
 
 
 class Silence:
@@ -47,11 +55,10 @@ class Silence:
         """Return when more may leave, where none may now."""
         return self._last + self.rest
 
-    def sent(self, _now: float, parts: Iterable[Part]) -> None:
+    def sent(self, _now: float, burst: Burst) -> None:
         """Count a burst by the times of its answers."""
-        for at, count in parts:
-            self._count += count
-            self._last = at
+        self._count += burst.requests * burst.share
+        self._last = burst.parts[-1][0]
 
     def since(self, now: float) -> tuple[float, ...]:
         """Return the state, in times from `now` on: where it is the same again, the same follows."""
@@ -97,10 +104,10 @@ class Sliding:
         """Return when more may leave, where none may now."""
         return self._releases[0][0]
 
-    def sent(self, _now: float, parts: Iterable[Part]) -> None:
+    def sent(self, _now: float, burst: Burst) -> None:
         """Count a burst by the times of its answers."""
-        for at, count in parts:
-            self._add(at + self.held, count)
+        for at, count in burst.parts:
+            self._add(at + self.held, count * burst.share)
 
     def since(self, now: float) -> tuple[float, ...]:
         """Return the state, in times from `now` on."""
@@ -141,13 +148,16 @@ class Fixed(Sliding):
             self._ends_before = answered[0]
             self._ends_after = self._ends_before - self.held + self.window
 
-    def sent(self, now: float, parts: Iterable[Part]) -> None:
+    def sent(self, now: float, burst: Burst) -> None:
         """Count a burst that begins `now`; it opens a window where none is open."""
         if not self._count:
             self._ends_after, self._ends_before = now + self.window, math.inf
-        for at, count in parts:
-            self._ends_before = min(self._ends_before, at + self.held)
-            self._add(self._ends_before if at <= self._ends_after else at + self.held, count)
+        self._ends_before = min(self._ends_before, burst.parts[0][0] + self.held)
+        if burst.parts[-1][0] <= self._ends_after:
+            self._add(self._ends_before, burst.requests * burst.share)
+            return
+        for at, count in burst.parts:
+            self._add(self._ends_before if at <= self._ends_after else at + self.held, count * burst.share)
 
     def since(self, now: float) -> tuple[float, ...]:
         """Return the state, in times from `now` on."""

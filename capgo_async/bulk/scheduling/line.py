@@ -10,7 +10,7 @@ import msgspec
 from ...limits import Limit, Limiter, Scope, ScopeKind
 from ...others import BOUNDLESS
 from ...pacing import Usage
-from .bursts import FEW, Fixed, Model, Sliding, model_of
+from .bursts import FEW, Burst, Fixed, Model, Sliding, model_of
 from .lanes import Key, Lane
 from .resting import Standing, first_of, levelled, rests_early
 
@@ -139,10 +139,11 @@ class Line:
         burst = max(1, min(int(most + FEW), math.ceil(key.left - FEW)))
         parts = self._parts(burst)
         for model in key.models:
-            model.sent(now, parts)
+            model.sent(now, Burst(parts, burst))
+        each = Burst(parts, burst, 1 / count)
         for lane in group:
             for model in lane.models:
-                model.sent(now, ((at, sent / count) for at, sent in parts))
+                model.sent(now, each)
             lane.left = max(0.0, lane.left - burst / count)
         self._sent += burst
         key.quota -= burst

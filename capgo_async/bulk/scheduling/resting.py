@@ -6,8 +6,9 @@ further one a window longer. Which periods bring a job to its end soonest depend
 while others are silent; who has most periods and rests before it must not wait.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -145,17 +146,29 @@ def least_seconds(left: Sequence[float], rules: Rules) -> float:
         return 0.0
     most = max(1, min(_MOST_WINDOWS, _times(rules.key, rules.app), _times(largest, rules.app)))
     kinds = range(1, most + 1)
+
+    @functools.cache
+    def hidden(further: int) -> float:
+        # What leaves while windows are waited for adds nothing: so much of each app as they let pass before.
+        sent = sum(min(each, further * rules.app) for each in left) if further else 0.0
+        return min(further * rules.window, sent * rules.pace)
+
     # A kind of period is worth more than another, or it is not: of the other, only some fill up what remains.
     return min(
-        _seconds(total, largest, (main, other, others), rules)
+        _seconds(total, largest, (main, other, others), rules, hidden)
         for main in kinds
         for other in kinds
         for others in range(most + 2 if other != main else 1)
     )
 
 
-def _seconds(total: float, largest: float, mixture: tuple[int, int, int], rules: Rules) -> float:
-    """Return how long it takes in periods of `main` windows, and so many `others` of `other` windows."""
+def _seconds(
+    total: float, largest: float, mixture: tuple[int, int, int], rules: Rules, hidden: Callable[[int], float]
+) -> float:
+    """Return how long it takes in periods of `main` windows, and so many `others` of `other` windows.
+
+    `hidden` is how many seconds of sending fall into the wait for so many further windows.
+    """
     main, other, others = mixture
     of_main, of_other = (min(windows * rules.app, rules.key) for windows in (main, other))
     mains = max(0, _times(largest - others * of_other, of_main), _times(total, rules.key) - others)
@@ -166,8 +179,7 @@ def _seconds(total: float, largest: float, mixture: tuple[int, int, int], rules:
     behind = largest - (mains * of_main + others * of_other - of_last)
     windows -= last - max(1, min(last, _times(behind, rules.app)))
     further = windows - periods
-    hidden = further * min(rules.window, rules.app * rules.pace) if further else 0.0
-    return (periods - 1) * rules.rest + further * rules.window + max(0.0, total * rules.pace - hidden)
+    return (periods - 1) * rules.rest + further * rules.window + max(0.0, total * rules.pace - hidden(further))
 
 
 def _times(requests: float, most: float) -> int:
