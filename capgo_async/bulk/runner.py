@@ -317,9 +317,7 @@ class Runner:
             if not self._schedule.exhausted:
                 self._hungry.set()
             self._idle += 1
-            with anyio.CancelScope(
-                deadline=min(self._schedule.look_again_at, self._parked[0][0] if self._parked else math.inf)
-            ):
+            with anyio.CancelScope(deadline=self._looks_again_at):
                 await self._changed.wait()
             self._idle -= 1
         return None
@@ -331,12 +329,23 @@ class Runner:
         now = anyio.current_time()
         while self._parked and self._parked[0][0] <= now:
             self._schedule.come_back(heapq.heappop(self._parked)[2])
-        if len(self._parked) >= MOST_PARKED and not self._schedule.some_waited:
+        if self._full:
             return None
         waiting = self._schedule.choose(now)
         if self._schedule.is_low(self._batch):
             self._hungry.set()
         return None if waiting is None else waiting.planned
+
+    @property
+    def _full(self) -> bool:
+        """Tell whether nothing new may be taken before something that waits comes back."""
+        return len(self._parked) >= MOST_PARKED and not self._schedule.some_waited
+
+    @property
+    def _looks_again_at(self) -> float:
+        """Return when who found nothing to do looks again; what the schedule said last holds only where it was asked."""
+        comes_back_at = self._parked[0][0] if self._parked else math.inf
+        return comes_back_at if self._full else min(comes_back_at, self._schedule.look_again_at)
 
     @property
     def _through(self) -> bool:

@@ -1,6 +1,7 @@
 """The runner alone: no HTTP, no files, virtual time."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import anyio
 import pytest
@@ -20,7 +21,9 @@ from capgo_async.bulk.runner import (
     Runner,
     Settled,
 )
+from capgo_async.bulk.scheduling.gauge import Boundless
 from capgo_async.bulk.scheduling.line import Share
+from capgo_async.bulk.scheduling.schedule import Schedule
 from capgo_async.errors import DiskFull, NotConnected, SafetyStop
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
@@ -160,6 +163,33 @@ async def test_what_waits_for_its_target_does_not_grow_without_bound() -> None:
         await anyio.sleep(1000.0)
         assert len(taken) <= MOST_PARKED + 4
         runner.drain()
+
+
+class UntilFive(Boundless):
+    """A key that has sent `most` and sends nothing more before second 5."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def key_free_at(self, _key: str, now: float) -> float:
+        return now if self.left > 0 or now >= 5.0 else 5.0
+
+
+@in_virtual_time
+async def test_who_may_take_nothing_new_does_not_look_again_when_a_limit_lets_more_pass() -> None:
+    gauge = UntilFive(MOST_PARKED)
+
+    async def execute(_: Operation) -> Result:
+        gauge.left -= 1
+        # Some of these are still under way when the others look for more, and find that the limit is met.
+        await anyio.sleep(1e-4 * (1 + gauge.left % 3))
+        return Later(60.0) if anyio.current_time() < 60.0 else Done()
+
+    journal = MemoryJournal(MOST_PARKED + 100)
+    with anyio.fail_after(1000.0):
+        await Runner(journal, execute, workers=4, schedule=partial(Schedule, gauge=gauge)).run()
+    assert len(journal.settled) == MOST_PARKED + 100
+    assert 60.0 < anyio.current_time() < 75.0
 
 
 @in_virtual_time

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ...limits import Limit, Limiter, Scope, ScopeKind
+from ...limits import Limit, Limiter, Scope, ScopeKind, without_headroom
 from ...others import BOUNDLESS
 from ...pacing import Usage
 from .bursts import FEW, Burst, Fixed, Model, Sliding, model_of
@@ -264,7 +264,7 @@ class Line:
 
 def _as_learned(limiter: Limiter, allowed: int | None) -> Limiter:
     """Return a model with the limit that it is taken for; one without bounds is as good as what it says."""
-    if allowed is None or allowed >= BOUNDLESS // 2:
+    if allowed is None or allowed >= without_headroom(BOUNDLESS, limiter.headroom):
         return limiter
     return msgspec.structs.replace(limiter, requests=allowed, headroom=0.0)
 
