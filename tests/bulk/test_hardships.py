@@ -185,8 +185,11 @@ async def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path, damage: str,
     with sqlite3.connect(path) as connection:
         connection.execute(damage)
     connection.close()
+    before = len(sandbox.log)
     with pytest.raises(errors.JobError, match=reason):
-        await Job.open(path)
+        async with client_of(sandbox) as capgo, await Job.open(path) as job:
+            await job.run(capgo)
+    assert len(sandbox.log) == before
 
 
 @in_virtual_time

@@ -152,6 +152,7 @@ def test_every_option_of_a_connection_leads_back_or_is_known_not_to() -> None:
         base_url="http://127.0.0.1:1",
         profile="p",
         rate="1/s",
+        headroom="20%",
         concurrency=1,
         timeout=1.0,
         retries=1,

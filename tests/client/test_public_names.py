@@ -93,6 +93,7 @@ OPTIONS = {
     "base_url": None,
     "rate": "auto",
     "limits": None,
+    "headroom": 0.0,
     "concurrency": 16,
     "timeout": 30.0,
     "retries": 4,
