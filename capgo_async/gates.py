@@ -64,6 +64,13 @@ class _SlidingState:
             return now
         return self._releases[0] if self._releases else math.inf
 
+    def room_at(self, requests: int, now: float) -> float:
+        """Return when so many may go together, or as many as ever may."""
+        missing = self.used(now) + min(requests, self.limit) - self.limit
+        if missing <= 0:
+            return now
+        return self._releases[missing - 1] if missing <= len(self._releases) else math.inf
+
     def sent(self, _now: float) -> None:
         self._in_flight += 1
 
@@ -358,6 +365,12 @@ class Gate:
         for state in self._states:
             at = max(at, state.earliest(now))
         return at
+
+    def room_at(self, requests: int, now: float) -> float:
+        """Return when so many requests may go one after the other without waiting for a window, as `earliest` does."""
+        at = self.earliest(now)
+        windows = (state.room_at(requests, now) for state in self._states if not isinstance(state, _SilenceState))
+        return max((at, *windows))
 
     def sent(self, now: float) -> None:
         """Count one request that leaves now."""

@@ -223,6 +223,10 @@ class Pacer:
         """Return what `waiting_until` does, for who knows the time."""
         return self._gate(scope).earliest(now) if self._matters(scope) else now
 
+    def room_at(self, scope: Scope, requests: int, now: float) -> float:
+        """Return when so many requests of `scope` may go one after the other without waiting for a window in between."""
+        return self._gate(scope).room_at(requests, now) if self._matters(scope) else now
+
     def period(self, scope: Scope, now: float) -> Period | None:
         """Return what counts of a key since it was silent, `None` where no limit asks for that."""
         return self._gate(scope).period(now)

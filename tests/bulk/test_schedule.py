@@ -50,7 +50,7 @@ class SetGauge:
     def key_free_at(self, key: str, now: float) -> float:
         return self.keys.get(key, now)
 
-    def app_free_at(self, app_id: str, now: float) -> float:
+    def app_free_at(self, app_id: str, _requests: int, now: float) -> float:
         return self.apps.get(app_id, now)
 
     def period(self, key: str, _now: float) -> Period | None:

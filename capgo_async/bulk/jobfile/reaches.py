@@ -37,7 +37,8 @@ def reaches(connection: sqlite3.Connection, after: int, last: int | None, which:
         SELECT app_id, kind, operations, app, first, last
         FROM (
             SELECT app, change, count(*) AS operations, min(id) AS first, max(id) AS last FROM operations
-            WHERE id > ?1 AND (?2 IS NULL OR id <= ?2) AND outcome <= ?3 {schema.TAKEN[which]} GROUP BY app, change
+            WHERE id > ?1 AND id <= coalesce(?2, 9223372036854775807) AND outcome <= ?3 {schema.TAKEN[which]}
+            GROUP BY app, change
         ) JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         ORDER BY first
         """,

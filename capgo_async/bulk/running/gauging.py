@@ -33,9 +33,10 @@ class ClientGauge:
         """Return when the next request of a key may leave."""
         return self._pacer.free_at(self._keys[key], now)
 
-    def app_free_at(self, app_id: str, now: float) -> float:
-        """Return when an app takes the next one."""
-        return self._pacer.free_at(self._scope_of(app_id), now)
+    def app_free_at(self, app_id: str, requests: int, now: float) -> float:
+        """Return when an app takes so many, one after the other, or as many as it ever does."""
+        scope = self._scope_of(app_id)
+        return self._pacer.free_at(scope, now) if requests == 1 else self._pacer.room_at(scope, requests, now)
 
     def period(self, key: str, now: float) -> Period | None:
         """Return what a key has used since it was silent, `None` where no limit asks for that."""

@@ -69,8 +69,8 @@ class Silence:
         self._last += seconds
 
     def most_within(self, seconds: float) -> float:
-        """Return how many requests pass at most in a time that begins anywhere."""
-        return self.limit * (1 + math.ceil(seconds / self.rest))
+        """Return how many requests count at most against a limit that counts each for so many seconds after its answer."""
+        return self.limit * math.ceil(seconds / self.rest)
 
 
 class Sliding:
@@ -118,8 +118,8 @@ class Sliding:
         self._releases = deque((at + seconds, count) for at, count in self._releases)
 
     def most_within(self, seconds: float) -> float:
-        """Return how many requests pass at most in a time that begins anywhere."""
-        return self.limit * (1 + math.ceil(seconds / self.held))
+        """Return how many requests count at most against a limit that counts each for so many seconds after its answer."""
+        return self.limit * math.ceil(seconds / self.held)
 
     def _add(self, at: float, count: float) -> None:
         if self._releases and self._releases[-1][0] >= at - FEW:

@@ -20,8 +20,8 @@ class Gauge(Protocol):
         """Return when the next request of a key may leave."""
         ...
 
-    def app_free_at(self, app_id: str, now: float) -> float:
-        """Return when an app takes the next one."""
+    def app_free_at(self, app_id: str, requests: int, now: float) -> float:
+        """Return when an app takes so many, one after the other, or as many as it ever does."""
         ...
 
     def period(self, key: str, now: float) -> Period | None:
@@ -44,7 +44,7 @@ class Boundless:
         """Return `now`."""
         return now
 
-    def app_free_at(self, _app_id: str, now: float) -> float:
+    def app_free_at(self, _app_id: str, _requests: int, now: float) -> float:
         """Return `now`."""
         return now
 

@@ -29,9 +29,13 @@ class Lane:
 class Key:
     """The lanes of one key, with the models of its limits."""
 
-    __slots__ = ("decided", "free_before", "lanes", "models", "quota", "resting_until")
+    __slots__ = ("aside", "decided", "free_before", "lanes", "models", "quota", "resting_until")
 
-    def __init__(self, models: Sequence[Model], lanes: list[Lane], resting_until: float = -math.inf) -> None:
+    def __init__(
+        self, models: Sequence[Model], lanes: list[Lane], resting_until: float = -math.inf, aside: Sequence[Lane] = ()
+    ) -> None:
+        self.aside = aside
+        """The apps that send as one lane, because no limit of theirs slows them down; with what each has left at first."""
         self.models = models
         self.lanes = lanes
         self.quota = math.inf

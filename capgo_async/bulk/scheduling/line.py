@@ -10,14 +10,12 @@ import msgspec
 from ...limits import Limit, Limiter, Scope, ScopeKind, without_headroom
 from ...others import BOUNDLESS
 from ...pacing import Usage
-from .bursts import FEW, Burst, Fixed, Model, Sliding, model_of
+from .bursts import FEW, Burst, Model, Sliding, model_of
 from .lanes import Key, Lane
 from .resting import Standing, first_of, levelled, rests_early
 
 _GRAIN: Final = 128
 """A burst is remembered in so many parts at most."""
-_LONG: Final = 20
-"""What would fill a limit so often is long."""
 _UNREPEATED: Final = 12
 """Periods before the end that are not passed over: in them it shows whether resting early is worth it."""
 
@@ -97,7 +95,8 @@ class Line:
         if places != self._places:
             self.settle()
             self._places = places
-        keys = self._keys_of(shares)
+        keys = every = self._keys_of(shares)
+        began = self._began + self._sent // places * self._latency
         first: Key | None = None
         known: dict[tuple[object, ...], tuple[float, list[float]]] = {}
         while keys := [key for key in keys if key.left > FEW]:
@@ -109,6 +108,18 @@ class Line:
                 self._skip(known, keys)
             else:
                 self._burst(first, *next(group for key, group in groups if key is first), now)
+        for lane in (lane for key in every for lane in key.aside):
+            self._count(lane, began)
+
+    def _count(self, lane: Lane, began: float) -> None:
+        """Count what an app sent since then, evenly, without having met its limit: what follows may meet it."""
+        ends = self.now
+        for model in lane.models:
+            # Of what took longer the last window counts.
+            since = max(began, ends - model.held) if isinstance(model, Sliding) else began
+            model.free(since)
+            share = (ends - since) / (ends - began) if ends > began else 1.0
+            model.sent(since, Burst([(since + self._latency, lane.left)], lane.left, share))
 
     def _first(self, keys: Sequence[Key], free: Sequence[Key], before: Key | None, now: float) -> Key | None:
         """Return who of those that may send does: who did before, unless somebody came."""
@@ -225,26 +236,21 @@ class Line:
             lanes = [
                 Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else ()) for app, left in apps.items()
             ]
-            matter = self._matter(lanes, models)
             resting_until = self._outlook.resting.get(name, -math.inf)
-            found.append(Key(models, lanes if matter else [Lane(sum(apps.values()), ())], resting_until))
+            if self._matter(lanes, models):
+                found.append(Key(models, lanes, resting_until))
+            else:
+                found.append(Key(models, [Lane(sum(apps.values()), ())], resting_until, lanes))
         return found
 
     def _matter(self, lanes: Sequence[Lane], of_key: Sequence[Model]) -> bool:
-        """Tell whether limits of apps can ever be met, however fast the key's let them go: at first few apps get most."""
-        left = [lane.left for lane in lanes]
-        models = [model for lane in lanes for model in lane.models if isinstance(model, Sliding)]
-        # What is short is counted all the same: it may be followed by what meets the limit.
-        if any(lane.left < _LONG * model.limit for lane in lanes for model in lane.models):
-            return True
+        """Tell whether limits of apps are met, however fast the key's let them go: at first, when few apps have most left."""
         most = 0.0
-        for model in models:
-            # A request may count for a window and for what is held behind it.
-            seconds = model.held * (2 if isinstance(model, Fixed) else 1) + self._latency
-            fastest = self._places * (seconds / self._latency + 1) if self._latency else math.inf
-            most = max(most, min([fastest, *(each.most_within(seconds) for each in of_key)]))
-        after = levelled(left, most)
-        return any(lane.left - level >= lane.free(self.now) for lane, level in zip(lanes, after, strict=True))
+        for model in (model for lane in lanes for model in lane.models if isinstance(model, Sliding)):
+            fastest = self._places * (model.held / self._latency + 2) if self._latency else math.inf
+            most = max(most, min([fastest, *(each.most_within(model.held) for each in of_key)]))
+        after = levelled([lane.left for lane in lanes], most)
+        return any(lane.left - level > lane.free(self.now) for lane, level in zip(lanes, after, strict=True))
 
     def _of(self, scope: Scope) -> list[Model]:
         """Return the models of a scope, with what was used of it before."""

@@ -108,7 +108,8 @@ def levelled(left: Sequence[float], amount: float, most_each: float = math.inf) 
         if not bounded:
             break
         amount -= most_each * len(bounded)
-        open_ = [index for index in open_ if index not in set(bounded)]
+        done = set(bounded)
+        open_ = [index for index in open_ if index not in done]
     return found
 
 
@@ -153,10 +154,11 @@ def least_seconds(left: Sequence[float], rules: Rules) -> float:
         sent = sum(min(each, further * rules.app) for each in left) if further else 0.0
         return min(further * rules.window, sent * rules.pace)
 
-    # A kind of period is worth more than another, or it is not: of the other, only some fill up what remains.
+    # One kind of period is worth most, unless little is left: of another, only some fill up what remains.
+    best = min(kinds, key=lambda windows: (rules.rest + (windows - 1) * rules.window) / min(windows * rules.app, rules.key))
     return min(
         _seconds(total, largest, (main, other, others), rules, hidden)
-        for main in kinds
+        for main in {1, best, most}
         for other in kinds
         for others in range(most + 2 if other != main else 1)
     )

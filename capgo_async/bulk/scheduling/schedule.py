@@ -134,9 +134,11 @@ class Schedule:
             lane = self._lanes[share.app_id] = _Lane(share)
             key.lanes.append(lane)
         else:
-            # Operations of several kinds on the targets of one app.
+            # Operations of several kinds on the targets of one app: what holds for one of them holds for all.
             lane.left += share.operations
             lane.each = max(lane.each, share.each)
+            lane.windowed = lane.windowed or ScopeKind.APP_ADDRESS in share.limits
+            lane.apart = lane.apart or share.apart
 
     @property
     def exhausted(self) -> bool:
@@ -333,7 +335,10 @@ class Schedule:
             return False
         if not lane.windowed:
             return True
-        at = self._gauge.app_free_at(lane.app_id, now)
+        # What takes several requests leaves when there is room for all of them, those of others under way included: what has
+        # to wait in between holds a place, and lets no key rest.
+        requests = lane.each if lane.each == 1 else lane.each * (lane.in_flight + 1)
+        at = self._gauge.app_free_at(lane.app_id, requests, now)
         if at <= now or (at == math.inf and not lane.in_flight):
             return True
         lane.closed = True
