@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
-from capgo_async.bulk import Job, Options, read_operations
+from capgo_async.bulk import Job, Options, RenewDevice, from_operations, read_operations
 from capgo_async.bulk.report import about
+from capgo_async.bulk.scheduling.bursts import Sliding
 from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of, without_first
 from capgo_async.bulk.scheduling.line import Line, Outlook, Share
 from capgo_async.known import Known, KnownLimit
@@ -94,6 +95,26 @@ async def test_the_prediction_before_the_start_is_the_makespan(
             report = await job.run(capgo)
     assert (report.done, report.pending, report.rate_limited) == (report.planned, 0, 0)
     assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
+@pytest.mark.parametrize("targets", [spread(1000), spread(1000, 50, 50)], ids=str)
+@in_virtual_time
+async def test_operations_of_several_requests_are_foreseen_with_the_windows_that_they_wait_for(
+    tmp_path: Path, targets: dict[str, int]
+) -> None:
+    sandbox = Sandbox(fleet(len(targets), len(targets) * 3 * max(targets.values())), Settings(limits=thresholds("server")))
+    operations = [
+        RenewDevice(app_id=app_id, device_id=device)
+        for app_id, count in targets.items()
+        for device in sorted(sandbox.world.apps[app_id].overrides)[:count]
+    ]
+    async with client_of(sandbox, delay=0.1) as capgo:
+        async with await Job.create(tmp_path / "job.capgo-job", from_operations(operations), client=capgo) as job:
+            await anyio.sleep(130.0)
+            foreseen = job.remaining(capgo, 0, 0.2)
+            report = await job.run(capgo)
+    assert (report.done, report.rate_limited) == (sum(targets.values()), 0)
+    assert foreseen == pytest.approx(report.elapsed_seconds, rel=WITHIN)
 
 
 @in_virtual_time
@@ -399,6 +420,22 @@ def test_a_long_job_takes_as_many_times_longer_as_it_is_larger_and_a_look_at_few
     fewer = [link(f"com.example.a{number}", 24_000 // apps) for number in range(apps)]
     assert seconds(*shares, outlook=outlook) == pytest.approx(50 * seconds(*fewer, outlook=outlook), rel=0.05)
     assert bursts < 5000
+
+
+@pytest.mark.parametrize("rate", ["standard", "enterprise", "server", "7/s", "20/s"])
+def test_a_look_at_some_hundred_uneven_apps_takes_few_bursts_too(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
+    counted = 0
+    add = Sliding._add
+
+    def count(model: Sliding, at: float, requests: float) -> None:
+        nonlocal counted
+        counted += 1
+        add(model, at, requests)
+
+    monkeypatch.setattr(Sliding, "_add", count)
+    shares = [link(f"com.example.a{number}", 500 + 17 * number) for number in range(300)]
+    assert seconds(*shares, outlook=Outlook(parse_rate(rate), 16, 0.1)) > 3600
+    assert counted < 20_000
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class SetGauge:
     def __init__(self) -> None:
         self.keys: dict[str, float] = {}
         self.apps: dict[str, float] = {}
+        self.room: dict[str, int] = {}
         self.periods: dict[str, Period] = {}
         self.limits: dict[str, Rules] = {}
 
@@ -50,8 +51,8 @@ class SetGauge:
     def key_free_at(self, key: str, now: float) -> float:
         return self.keys.get(key, now)
 
-    def app_free_at(self, app_id: str, _requests: int, now: float) -> float:
-        return self.apps.get(app_id, now)
+    def app_free_at(self, app_id: str, requests: int, now: float) -> float:
+        return math.inf if requests > self.room.get(app_id, requests) else self.apps.get(app_id, now)
 
     def period(self, key: str, _now: float) -> Period | None:
         return self.periods.get(key)
@@ -189,6 +190,15 @@ def test_the_same_where_each_takes_several_requests_and_few_are_at_hand() -> Non
     shares = [share(app_id, 9, windowed=False, apart=True, each=2) for app_id in ("1.a", "2.b")]
     bench = Bench(*shares, batch=4)
     assert sorted(bench.leaving()) == ["1.a", "2.b"]
+
+
+def test_what_takes_several_requests_leaves_when_its_app_has_room_for_all_and_for_those_under_way() -> None:
+    gauge = SetGauge()
+    gauge.room = {"a": 7}
+    bench = Bench(share("a", 9, each=3), share("b", 1, each=3), gauge=gauge)
+    assert bench.leaving() == ["a", "a", "b"]
+    bench.answered("a")
+    assert bench.leaving() == ["a"]
 
 
 def test_what_waited_goes_first() -> None:

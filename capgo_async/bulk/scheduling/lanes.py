@@ -5,25 +5,27 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .bursts import FEW, Model, Silence, Sliding
-from .resting import Prospect, Rules
+from .resting import Prospect, Rules, in_wholes
 
 
 class Lane:
     """What one app has left, or all apps of a key that no limit of their own slows down."""
 
-    __slots__ = ("left", "models")
+    __slots__ = ("each", "left", "models")
 
-    def __init__(self, left: float, models: Sequence[Model]) -> None:
+    def __init__(self, left: float, models: Sequence[Model], each: int = 1) -> None:
         self.left = left
         self.models = models
+        self.each = each
 
     def free(self, now: float) -> float:
-        """Return how many requests may leave."""
-        return min((model.free(now) for model in self.models), default=math.inf)
+        """Return how many requests may leave, of operations that begin only where all of theirs may."""
+        free = min((model.free(now) for model in self.models), default=math.inf)
+        return free if self.each == 1 or free == math.inf else math.floor(free / self.each + FEW) * self.each
 
     def opens_at(self, now: float) -> float:
         """Return when one may, `now` where one may now."""
-        return max((model.frees_at() for model in self.models if model.free(now) < 1 - FEW), default=now)
+        return max((model.frees_at() for model in self.models if model.free(now) < self.each - FEW), default=now)
 
 
 class Key:
@@ -69,7 +71,7 @@ class Key:
             return None
         windows = [model for model in self.lanes[0].models if isinstance(model, Sliding)]
         app, window = (windows[0].limit, windows[0].held) if windows else (math.inf, 0.0)
-        return Rules(silence.limit, app, silence.rest, window, pace)
+        return in_wholes(Rules(silence.limit, app, silence.rest, window, pace), self.lanes[0].each)
 
     def group(self, now: float) -> tuple[list[Lane], float] | None:
         """Return the lanes that send now, those with most left of all that may, and to what they are brought down."""

@@ -226,7 +226,9 @@ class Line:
         """Return the keys of shares, with a lane for each app whose own limits can slow it down, and one for the rest."""
         of_keys: dict[str, dict[str, float]] = {}
         windowed: set[str] = set()
+        each: dict[str, int] = {}
         for share in shares:
+            each[share.app_id] = max(share.each, each.get(share.app_id, 1))
             apps = of_keys.setdefault(self._outlook.keys.get(share.app_id, ""), {})
             apps[share.app_id] = apps.get(share.app_id, 0.0) + share.requests
             windowed |= {share.app_id} if ScopeKind.APP_ADDRESS in share.limits else set()
@@ -234,7 +236,8 @@ class Line:
         for name, apps in of_keys.items():
             models = self._of((ScopeKind.KEY, name))
             lanes = [
-                Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else ()) for app, left in apps.items()
+                Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else (), each[app])
+                for app, left in apps.items()
             ]
             resting_until = self._outlook.resting.get(name, -math.inf)
             if self._matter(lanes, models):

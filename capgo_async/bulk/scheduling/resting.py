@@ -32,6 +32,11 @@ class Rules(NamedTuple):
     pace: float
 
 
+def in_wholes(rules: Rules, each: int) -> Rules:
+    """Return rules for operations of `each` requests, which begin only where an app takes all of them in its window."""
+    return rules if each == 1 or rules.app < each else rules._replace(app=rules.app // each * each)
+
+
 class Standing(NamedTuple):
     """Where a key stands whose apps all wait: what each has `left`, `room` in the period, and the seconds to wait.
 
@@ -150,9 +155,10 @@ def least_seconds(left: Sequence[float], rules: Rules) -> float:
 
     @functools.cache
     def hidden(further: int) -> float:
-        # What leaves while windows are waited for adds nothing: so much of each app as they let pass before.
+        # What leaves while windows are waited for adds nothing: so much of each app as they let pass before, and so much of the
+        # key that something is left for the window.
         sent = sum(min(each, further * rules.app) for each in left) if further else 0.0
-        return min(further * rules.window, sent * rules.pace)
+        return min(further * rules.window, min(sent, further * (rules.key - 1)) * rules.pace)
 
     # One kind of period is worth most, unless little is left: of another, only some fill up what remains.
     best = min(kinds, key=lambda windows: (rules.rest + (windows - 1) * rules.window) / min(windows * rules.app, rules.key))

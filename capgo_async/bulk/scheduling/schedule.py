@@ -15,7 +15,7 @@ from ...limits import ScopeKind
 from ..operations import Planned
 from .gauge import Boundless, Gauge
 from .line import Share
-from .resting import Prospect, Standing, first_of, levelled, rests_early
+from .resting import Prospect, Rules, Standing, first_of, in_wholes, levelled, rests_early
 
 _FIRST: Final = 1 << 60
 
@@ -286,12 +286,15 @@ class Schedule:
 
     def _prospect(self, key: _Key, now: float) -> Prospect | None:
         period = self._gauge.period(key.name, now)
-        windowed = next((lane.app_id for lane in key.lanes if lane.windowed), None)
-        rules = self._gauge.rules(key.name, windowed)
+        rules = self._rules(key, next((lane for lane in key.lanes if lane.windowed), None))
         if period is None or rules is None:
             return None
         left = [float(lane.waits * lane.each) for lane in key.lanes if lane.waits]
         return Prospect(left, max(1, period.limit - period.used), rules)
+
+    def _rules(self, key: _Key, windowed: _Lane | None) -> Rules | None:
+        rules = self._gauge.rules(key.name, None if windowed is None else windowed.app_id)
+        return rules if rules is None or windowed is None else in_wholes(rules, windowed.each)
 
     def _has_work(self, key: _Key) -> bool:
         return any(not lane.closed and (lane.left or lane.at_hand) for lane in key.lanes)
@@ -358,7 +361,7 @@ class Schedule:
         unthought = key.decided < opens_at and not key.unsure and not key.in_flight
         if unthought and all(lane.closed or not (lane.left or lane.at_hand) for lane in key.lanes):
             key.decided = opens_at
-            period, rules = self._gauge.period(key.name, now), self._gauge.rules(key.name, key.closed[0][2].app_id)
+            period, rules = self._gauge.period(key.name, now), self._rules(key, key.closed[0][2])
             if period is None or rules is None or rules.app == math.inf:
                 return
             left = [float(lane.waits * lane.each) for lane in key.lanes if lane.waits]
