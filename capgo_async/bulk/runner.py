@@ -242,7 +242,10 @@ class Runner:
     async def _until_something_is_due(self) -> None:
         """Wait for hungry workers, for the next commit, or for the deadline, which drains the run."""
         ends_at = math.inf if self._draining else self._brakes.deadline.at
-        with anyio.CancelScope(deadline=min(anyio.current_time() + COMMIT_SECONDS, ends_at)):
+        now = anyio.current_time()
+        due_at = self._committed_at + COMMIT_SECONDS
+        due_at = due_at if self._settled and due_at > now else now + COMMIT_SECONDS
+        with anyio.CancelScope(deadline=min(due_at, ends_at)):
             await self._hungry.wait()
         self._hungry = anyio.Event()
         if anyio.current_time() >= ends_at:
