@@ -221,7 +221,10 @@ class Pacer:
 
     def free_at(self, scope: Scope, now: float) -> float:
         """Return what `waiting_until` does, for who knows the time."""
-        return self._gate(scope).earliest(now) if self._matters(scope) else now
+        gate = self._gates.get(scope)
+        if gate is None:
+            return self._gate(scope).earliest(now) if self._matters(scope) else now
+        return gate.earliest(now)
 
     def room_at(self, scope: Scope, requests: int, now: float) -> float:
         """Return when so many requests of `scope` may go one after the other without waiting for a window in between."""

@@ -7,7 +7,7 @@ attempt is decided here, in one class.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, NamedTuple, TypeVar
@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from . import wire
 from .dialect import Generation
-from .efforts import Effort, Parked, gathering
+from .efforts import Effort, Efforts, Parked, gathering
 from .endpoints.call import Call
 from .errors import (
     ApiError,
@@ -153,10 +153,17 @@ class Requester:
         """Make `call`, but raise `Parked` where it would wait for its own target or for a retry."""
         return await self._pursue(call, decode, effort or Effort(), park=True)
 
-    async def _pursue(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
+    def _pursue(
+        self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool
+    ) -> Coroutine[None, None, T]:
         efforts = gathering()
         if efforts is None:
-            return await self._make(call, decode, effort, park=park)
+            return self._make(call, decode, effort, park=park)
+        return self._make_gathered(efforts, call, decode, effort, park=park)
+
+    async def _make_gathered(
+        self, efforts: Efforts, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool
+    ) -> T:
         efforts.join(effort)
         try:
             return await self._make(call, decode, effort, park=park)

@@ -334,10 +334,10 @@ class Runner:
             self._schedule.come_back(heapq.heappop(self._parked)[2])
         if self._full:
             return None
-        waiting = self._schedule.choose(now)
+        planned = self._schedule.choose(now)
         if self._schedule.is_low(self._batch):
             self._hungry.set()
-        return None if waiting is None else waiting.planned
+        return planned
 
     @property
     def _full(self) -> bool:

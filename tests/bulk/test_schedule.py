@@ -90,7 +90,7 @@ class Bench:
         self.asked.append(wanted)
         return wanted
 
-    def choose(self) -> Waiting | None:
+    def choose(self) -> Planned | None:
         """Return what leaves now, whatever has to be fetched for it."""
         for _ in range(20):
             if (found := self.schedule.choose(self.now)) is not None or not self.fetch():
@@ -100,8 +100,8 @@ class Bench:
     def leaving(self, most: int = 1000) -> list[str]:
         """Return the apps of what leaves now, fetched for as a runner does it."""
         found: list[str] = []
-        while len(found) < most and (waiting := self.choose()) is not None:
-            found.append(waiting.planned.operation.app_id)
+        while len(found) < most and (planned := self.choose()) is not None:
+            found.append(planned.operation.app_id)
             if self.schedule.is_low(self.batch):
                 self.fetch()
         return found
@@ -205,12 +205,12 @@ def test_what_waited_goes_first() -> None:
     bench = Bench(share("a", 2), share("b", 9))
     (first,) = [bench.choose()]
     assert first is not None
-    assert first.planned.operation.app_id == "b"
-    bench.schedule.park(first.planned)
+    assert first.operation.app_id == "b"
+    bench.schedule.park(first)
     bench.answered("b")
     parked = bench.choose()
     assert parked is not None
-    back = Waiting(first.planned, in_doubt=True)
+    back = Waiting(first, in_doubt=True)
     assert not bench.schedule.some_waited
     bench.schedule.come_back(back)
     assert bench.schedule.some_waited
@@ -223,12 +223,12 @@ def test_what_waited_of_a_small_app_goes_before_a_large_one() -> None:
     bench.gauge.apps["b"] = 5.0
     found = bench.choose()
     assert found is not None
-    bench.schedule.park(found.planned)
+    bench.schedule.park(found)
     bench.answered("a")
     del bench.gauge.apps["b"]
     bench.now = 5.0
     assert bench.leaving(2) == ["b"] * 2
-    bench.schedule.come_back(Waiting(found.planned, in_doubt=False))
+    bench.schedule.come_back(Waiting(found, in_doubt=False))
     assert bench.leaving() == ["a"] + ["b"] * 7
 
 
@@ -237,7 +237,7 @@ def test_what_waits_for_its_target_counts_as_left() -> None:
     for _ in range(2):
         found = bench.choose()
         assert found is not None
-        bench.schedule.park(found.planned)
+        bench.schedule.park(found)
     bench.answered("a", "b")
     assert bench.schedule.waiting() == {"a": 4, "b": 3}
     assert "".join(bench.leaving(3)) == "aab"
@@ -634,7 +634,7 @@ class World:
         waiting = Counter(app_id for app_id, until in self.parked.values() if until > now)
         found = []
         for app_id, count in self.schedule.waiting().items():
-            kind, key = self.kinds[app_id], self.schedule._key_of[app_id]
+            kind, key = self.kinds[app_id], self.schedule._lanes[app_id].key
             if count <= waiting[app_id] or (kind.apart and self.in_flight[app_id]):
                 continue
             if now < key.resting_until:

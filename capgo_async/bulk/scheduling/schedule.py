@@ -30,9 +30,23 @@ class Waiting(NamedTuple):
 class _Lane:
     """What one app has before it: `left` in the journal, `ready` and `again` at hand, `parked` until later."""
 
-    __slots__ = ("again", "apart", "app_id", "closed", "each", "in_flight", "left", "parked", "ready", "turn", "windowed")
+    __slots__ = (
+        "again",
+        "apart",
+        "app_id",
+        "closed",
+        "each",
+        "in_flight",
+        "key",
+        "left",
+        "parked",
+        "ready",
+        "turn",
+        "windowed",
+    )
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, key: "_Key") -> None:
+        self.key = key
         self.app_id = share.app_id
         self.left = share.operations
         self.each = share.each
@@ -117,7 +131,6 @@ class Schedule:
         self._gauge = gauge
         self._lanes: dict[str, _Lane] = {}
         self._keys: dict[str, _Key] = {}
-        self._key_of: dict[str, _Key] = {}
         self._order: list[_Key] = []
         """The keys, who sends first."""
         self._order_again_at = -math.inf
@@ -127,11 +140,11 @@ class Schedule:
 
     def _add(self, share: Share) -> None:
         name = self._gauge.key_of(share.app_id)
-        key = self._key_of[share.app_id] = self._keys.setdefault(name, _Key(name))
+        key = self._keys.setdefault(name, _Key(name))
         key.left += share.operations
         lane = self._lanes.get(share.app_id)
         if lane is None:
-            lane = self._lanes[share.app_id] = _Lane(share)
+            lane = self._lanes[share.app_id] = _Lane(share, key)
             key.lanes.append(lane)
         else:
             # Operations of several kinds on the targets of one app: what holds for one of them holds for all.
@@ -177,7 +190,8 @@ class Schedule:
             found[app_id] += 1
             self._lanes[app_id].ready.append(each)
         for app_id, count in found.items():
-            lane, key = self._lanes[app_id], self._key_of[app_id]
+            lane = self._lanes[app_id]
+            key = lane.key
             key.at_hand += 0 if lane.closed else count
             left = max(0, lane.left - count) if count == asked[app_id] else 0
             key.left += left - lane.left
@@ -190,8 +204,8 @@ class Schedule:
 
     def come_back(self, waiting: Waiting) -> None:
         """Have one at hand again that waited long enough."""
-        app_id = waiting.planned.operation.app_id
-        lane, key = self._lanes[app_id], self._key_of[app_id]
+        lane = self._lanes[waiting.planned.operation.app_id]
+        key = lane.key
         lane.parked -= 1
         lane.again.append(waiting)
         key.at_hand += 0 if lane.closed else 1
@@ -200,7 +214,8 @@ class Schedule:
 
     def answered(self, app_id: str) -> None:
         """Note that an operation which left has an end, or waits."""
-        lane, key = self._lanes[app_id], self._key_of[app_id]
+        lane = self._lanes[app_id]
+        key = lane.key
         lane.in_flight -= 1
         key.in_flight -= 1
         if lane.apart:
@@ -224,7 +239,7 @@ class Schedule:
             key.at_hand = 0
         return found
 
-    def choose(self, now: float) -> Waiting | None:
+    def choose(self, now: float) -> Planned | None:
         """Return the operation that leaves now, if one may."""
         self.look_again_at = math.inf
         order = self._in_order(now)
@@ -244,7 +259,7 @@ class Schedule:
             if not lanes or self._free_at(key, now) > now:
                 continue
             period = self._gauge.period(key.name, now)
-            amount = int(min(most, key.quota, most if period is None else period.limit - period.used))
+            amount = int(min(key.at_hand + most, key.quota, math.inf if period is None else period.limit - period.used))
             if key.at_hand < amount and key.at_hand <= most // 2 and (wanted := _shared_out(lanes, amount)):
                 return wanted
             # What may not leave beside what is under way is no reason to let other keys wait.
@@ -254,7 +269,10 @@ class Schedule:
 
     def is_low(self, most: int) -> bool:
         """Tell whether less than half of `most` is at hand for the key that is sending, and the journal has more."""
-        return any(key.left and key.at_hand <= most // 2 for key in self._order[:1])
+        if not self._order:
+            return False
+        first = self._order[0]
+        return first.left > 0 and first.at_hand <= most // 2
 
     def _in_order(self, now: float) -> list[_Key]:
         """Return the keys, who sends first; another goes first only when one has been silent, or the first has to be."""
@@ -333,8 +351,8 @@ class Schedule:
         return None
 
     def _is_open(self, key: _Key, lane: _Lane, now: float) -> bool:
-        """Tell whether a lane may send; where its app has to wait, it is put aside."""
-        if not lane.may_go:
+        """Tell whether a lane of the queue may send; where its app has to wait, it is put aside."""
+        if not (lane.ready or lane.again) or (lane.apart and lane.in_flight):
             return False
         if not lane.windowed:
             return True
@@ -370,14 +388,16 @@ class Schedule:
                 key.resting_until = period.fresh_at
                 self._look_again(period.fresh_at)
 
-    def _leave(self, key: _Key, lane: _Lane) -> Waiting:
-        found = lane.again.popleft() if lane.again else Waiting(lane.ready.popleft(), in_doubt=False)
+    def _leave(self, key: _Key, lane: _Lane) -> Planned:
+        found = lane.again.popleft().planned if lane.again else lane.ready.popleft()
         key.at_hand -= 1
         key.quota -= 1
         key.in_flight += 1
         lane.in_flight += 1
-        lane.turn = self._next_turn()
-        heapq.heapreplace(key.queue, (-lane.need, lane.turn, lane))
+        # Alone it keeps its place.
+        if len(key.queue) > 1:
+            lane.turn = self._next_turn()
+            heapq.heapreplace(key.queue, (-lane.need, lane.turn, lane))
         return found
 
     def _line_up(self, key: _Key, lane: _Lane) -> None:
