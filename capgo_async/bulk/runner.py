@@ -230,7 +230,9 @@ class Runner:
         try:
             while self._working or self._settled:
                 await self._until_something_is_due()
-                wanted = {} if self._draining else self._schedule.wanted(self._batch, anyio.current_time())
+                # A batch more than the half of one at which it is fetched: few commits are needed at speed.
+                most = self._batch + self._batch // 2
+                wanted = {} if self._draining else self._schedule.wanted(most, anyio.current_time())
                 due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
                 if wanted or (due and self._settled):
                     await self._commit(wanted)

@@ -259,8 +259,8 @@ class Schedule:
             if not lanes or self._free_at(key, now) > now:
                 continue
             period = self._gauge.period(key.name, now)
-            amount = int(min(key.at_hand + most, key.quota, math.inf if period is None else period.limit - period.used))
-            if key.at_hand < amount and key.at_hand <= most // 2 and (wanted := _shared_out(lanes, amount, most)):
+            amount = int(min(most, key.quota, most if period is None else period.limit - period.used))
+            if key.at_hand < amount and key.at_hand <= most // 2 and (wanted := _shared_out(lanes, amount)):
                 return wanted
             # What may not leave beside what is under way is no reason to let other keys wait.
             if key.at_hand < amount and any(lane.may_go for lane in key.lanes):
@@ -419,8 +419,8 @@ class Schedule:
         self.look_again_at = min(self.look_again_at, at)
 
 
-def _shared_out(lanes: Sequence[_Lane], amount: int, most: int) -> dict[str, int]:
-    """Return how many to fetch of each lane, `most` in all, so that what leaves of it among the next `amount` is at hand."""
+def _shared_out(lanes: Sequence[_Lane], amount: int) -> dict[str, int]:
+    """Return how many operations to fetch of each lane, so that it has at hand what leaves of it among the next `amount`."""
     waits = [lane.waits * lane.each if lane.windowed else 0 for lane in lanes]
     if any(waits):
         due = [before - after for before, after in zip(waits, levelled(waits, amount), strict=True)]
@@ -429,8 +429,8 @@ def _shared_out(lanes: Sequence[_Lane], amount: int, most: int) -> dict[str, int
     wanted: dict[str, int] = {}
     # Who has most due first: each rounded up, so that with many lanes the last get nothing yet.
     for share, lane in sorted(zip(due, lanes, strict=True), key=lambda pair: -pair[0]):
-        count = min(lane.left, math.ceil(share / lane.each) - lane.at_hand, most)
+        count = min(lane.left, math.ceil(share / lane.each) - lane.at_hand, amount)
         if count > 0:
             wanted[lane.app_id] = count
-            most -= count
+            amount -= count
     return wanted
