@@ -88,14 +88,15 @@ def first_of(keys: Sequence[Prospect]) -> tuple[int, float]:
     both are soon on their way, and rests while the first one sends.
     """
     seconds = [key.seconds() for key in keys]
-    # Who has used most of its period may send less than it should, and what it may is soon sent.
+    # Who has used most of its period may send less than it should; that counts where it is sent sooner than a silence lasts.
     openings = [min(key.opening, key.burst) for key in keys]
     longest = max(range(len(keys)), key=seconds.__getitem__)
     wait = keys[longest].burst * keys[longest].rules.pace
     for other in sorted(range(len(keys)), key=openings.__getitem__):
         key, opening = keys[other], openings[other]
         delayed = seconds[longest] + opening * key.rules.pace
-        if other != longest and delayed < seconds[other] + wait - _SOONER:
+        soon = opening < key.burst or opening * key.rules.pace < key.rules.rest
+        if other != longest and soon and delayed < seconds[other] + wait - _SOONER:
             return other, opening if opening < key.burst else math.inf
     return longest, math.inf
 
