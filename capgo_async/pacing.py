@@ -2,7 +2,7 @@
 
 One pacer stands before all requests of a process and a set of keys. It grants in the order of asking, scope by scope, and only
 when every gate of a request and a place among those in flight are free at the same moment: nobody holds one while waiting for
-the other.
+the other. Past 300 lines because the queue, the gates that it waits for, and what outlives them are one book.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Options that several commands have."""
+"""Options that several commands have.
+
+Past 300 lines because groups of options build on one another, and each option is a few lines with its help.
+"""
 
 import contextlib
 import enum

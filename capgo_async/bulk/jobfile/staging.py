@@ -1,4 +1,7 @@
-"""Building a job file: rows are staged, compared with each other and with the inventory, and then planned, all in SQL."""
+"""Building a job file: rows are staged, compared with each other and with the inventory, and then planned, all in SQL.
+
+Past 300 lines because rows come as columns and one by one, and both ways count in the same census.
+"""
 
 import sqlite3
 from collections import Counter, defaultdict

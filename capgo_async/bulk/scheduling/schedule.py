@@ -18,6 +18,7 @@ from .line import Share
 from .resting import Prospect, Rules, Standing, first_of, in_wholes, levelled, rests_early
 
 _FIRST: Final = 1 << 60
+"""More than any app needs."""
 
 
 class Waiting(NamedTuple):
