@@ -32,8 +32,6 @@
         └── DiskFull              no room for the job file
 
 No exception carries the API key. Past 300 lines because the tree is read in one place, with what each error advises.
-
-Past 300 lines because the whole tree is in one file.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The job file while it runs: what is to be done, what may have left, what came of it.
 
-An operation is marked as sent, durably, before it is handed out; so after a crash nothing that left is forgotten. Past 300 lines
-because whoever runs, verifies or undoes a job sees the file through this one class, a line or two for each thing.
+An operation is marked as sent, durably, before it is handed out; so after a crash nothing that left is forgotten. Past 300
+lines because whoever runs, verifies or undoes a job sees the file through this one class, a line or two for each thing.
 """
 
 import contextlib
