@@ -15,7 +15,7 @@ from . import wire
 from .dialect import Dialect, Generation
 from .endpoints.server import ok
 from .errors import ConfigurationError
-from .known import Known, lasting, with_lessons
+from .known import Known, lasting, with_lessons, with_version
 from .learning import Learner
 from .limits import Limit, ScopeKind, parse_rate
 from .pacing import Pacer
@@ -112,8 +112,8 @@ class CapgoClient:
         sibling = CapgoClient.__new__(CapgoClient)
         sibling.base_url = self.base_url
         sibling._open = self._open  # noqa: SLF001 - of the same class
-        sibling._owns_transport = False  # noqa: SLF001
-        sibling._assemble(_checked_key(api_key))  # noqa: SLF001
+        sibling._owns_transport = False  # noqa: SLF001 - one of its own kind
+        sibling._assemble(_checked_key(api_key))  # noqa: SLF001 - one of its own kind
         return sibling
 
     def _assemble(self, key: str) -> None:
@@ -188,19 +188,17 @@ class CapgoClient:
     def recall(self, known: Known) -> None:
         """Begin with what an earlier client of the same server and key learned: see `known`.
 
-        Limits of more than a week ago are left out, and a rate that learns nothing takes none.
+        What was learned more than a week ago is left out, and a rate that learns nothing takes no limits.
         """
         self._recalled = lasting(known, datetime.now(UTC))
         self.pacer.recall(self._recalled.limits, self._requester.key_scope)
 
     def known(self) -> Known:
         """Return what is known of the server and the key by now, for the next client to `recall`."""
-        now = datetime.now(UTC)
-        version = self.server_version
-        known = with_lessons(self._recalled, self.pacer.lessons(self._requester.key_scope), now)
-        told = known.server_version if version is None else ".".join(map(str, version))
-        noticed = now if self.pacer.others_noticed(self._requester.key_scope) else known.others_noticed_at
-        return msgspec.structs.replace(known, server_version=told, others_noticed_at=noticed, updated_at=now)
+        now, key = datetime.now(UTC), self._requester.key_scope
+        known = with_lessons(with_version(self._recalled, self.server_version, now), self.pacer.lessons(key), now)
+        noticed = now if self.pacer.others_noticed(key) else known.others_noticed_at
+        return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
 
     def fingerprint(self, salt: bytes) -> str:
         """Return a digest by which one key can be told from another, and from which nobody gets the key."""

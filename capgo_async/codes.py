@@ -98,7 +98,7 @@ def class_of(status: int, code: str, message: str, details: Mapping[str, Any]) -
     """Return the exception for an answer that is an error, from what its body says."""
     locked_out = details.get("reason") == "too_many_failed_auth_attempts"
     # The seed-era cloud says "Invalid apikey" in a 500 (contract D38).
-    if locked_out or (status >= 400 and (code in REFUSED_KEY or "invalid apikey" in message.lower())):  # noqa: PLR2004
+    if locked_out or (status >= 400 and (code in REFUSED_KEY or "invalid apikey" in message.lower())):  # noqa: PLR2004 - an HTTP status
         return errors.AuthenticationError
     if status >= 500:  # noqa: PLR2004 - the server's own failures
         return errors.ServerError

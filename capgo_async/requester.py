@@ -262,7 +262,10 @@ class Requester:
         return next((scope for scope in call.scopes if scope[0] == kind), (*call.scopes, self.key_scope)[len(call.scopes) - 1])
 
     async def _send(self, call: Call, decode: Callable[[Response, str], T], permit: Permit, effort: Effort) -> T:
-        """Send once, tell the pacer how it ended, and decode the answer."""
+        """Send once, tell the pacer how it ended, and decode the answer.
+
+        Past 40 lines because each end of an attempt leaves the same books in order, and a call more costs every request.
+        """
         effort.request_id = request_id = self._identity.request_ids()
         headers = {**self._identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
         effort.began_at = min(effort.began_at, permit.at)

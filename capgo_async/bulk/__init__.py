@@ -82,6 +82,6 @@ def __getattr__(name: str) -> Any:
     if name not in {"Format", "Kind", "Summary", "export"}:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from .inventory import exporting  # noqa: PLC0415
+    from .inventory import exporting  # noqa: PLC0415 - few programs export
 
     return getattr(exporting, name)

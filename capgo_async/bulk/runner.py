@@ -22,7 +22,10 @@ COMMIT_SECONDS: Final = 1.0
 """An outcome waits no longer than this to be recorded."""
 LARGEST_BATCH: Final = 1024
 MOST_PARKED: Final = 10_000
-"""No new operation is taken while so many wait for their own targets: they are what memory would grow by."""
+"""No new operation is taken while so many wait for their own targets: they are what memory would grow by.
+
+Those that came back let others be taken beside them, until they have left.
+"""
 
 
 class Done(NamedTuple):

@@ -210,8 +210,8 @@ def _until(seconds: float, limit: str) -> str:
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":
     from rich import progress  # noqa: PLC0415 - slow to import, and of use on terminals only
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Column  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - for terminals only
+    from rich.table import Column  # noqa: PLC0415 - for terminals only
 
     console = Console(stderr=True)
     # Only the last column gives way on a narrow terminal: how many are settled is always told.

@@ -41,8 +41,8 @@ class Tables:
 
     def _print(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - slow to import, and of use on terminals only
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415 - for terminals only
+        from rich.text import Text  # noqa: PLC0415 - for terminals only
 
         console = Console(file=sys.stdout)
         # What the first table shows the others show, too.
@@ -57,7 +57,7 @@ class Tables:
         self._speech.show_as_it_is(_rendered(console, table, max(console.width, first + _FRAME + 1)))
 
     def _widths(self) -> list[int]:
-        from rich.cells import cell_len  # noqa: PLC0415
+        from rich.cells import cell_len  # noqa: PLC0415 - for terminals only
 
         return [max(map(cell_len, cells)) for cells in zip(self._columns, *self._rows, strict=False)]
 

@@ -86,7 +86,7 @@ class Statistics:
 
 def _read_picture(response: Response, operation: str) -> bytes | None:
     """Return the picture, `None` where numbers came in its place."""
-    if response.status == 200 and response.headers.get("content-type", "").startswith("image/svg+xml"):  # noqa: PLR2004
+    if response.status == 200 and response.headers.get("content-type", "").startswith("image/svg+xml"):  # noqa: PLR2004 - an HTTP status
         return response.body
     _POINTS(response, operation)
     return None

@@ -129,7 +129,7 @@ class ParquetWriter:
 
     def __init__(self, path: Path, table: Table, metadata: bytes) -> None:
         import pyarrow as pa  # noqa: PLC0415 - large, and of an extra
-        from pyarrow import parquet  # noqa: PLC0415
+        from pyarrow import parquet  # noqa: PLC0415 - optional, and slow to import
 
         forms = {Form.INTEGER: pa.int64(), Form.REAL: pa.float64(), Form.BOOLEAN: pa.bool_()}
         columns = [(column.name, forms.get(column.form, pa.string())) for column in table.columns]
