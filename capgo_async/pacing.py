@@ -211,9 +211,14 @@ class Pacer:
         gates = self._gates.items()
         return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether as many requests are in flight as may be."""
+        return self._in_flight >= self.congestion.limit
+
     def limits_of(self, scope: Scope) -> tuple[int, ...]:
         """Return the requests that each limiter of `scope` allows now, learned ones included."""
-        return self._gate(scope).limits()
+        return self._gate(scope).limits() if self._matters(scope) else ()
 
     def waiting_until(self, scope: Scope) -> float:
         """Return when the next request of `scope` may go; infinity while only an answer can tell."""

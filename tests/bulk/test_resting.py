@@ -229,8 +229,8 @@ def test_full_periods_are_full_whatever_fractions_add_up_to() -> None:
     assert Prospect(thirds, 1999, KEY_ALONE).opening == pytest.approx(1999)
 
 
-def key_of(*left: float, room: float = 1999, rules: Rules = KEY_ALONE) -> Prospect:
-    return Prospect(left, room, rules._replace(pace=0.2 / 16))
+def key_of(*left: float, room: float = 1999, rules: Rules = KEY_ALONE, latency: float = 0.2) -> Prospect:
+    return Prospect(left, room, rules._replace(pace=latency / 16))
 
 
 ALL = math.inf
@@ -267,6 +267,9 @@ ALL = math.inf
         # All that it may is little enough, too.
         ([key_of(3100), key_of(3000, room=1001)], 1, ALL),
         ([key_of(2900), key_of(2500, room=400)], 1, ALL),
+        # But where answers take so long that even that little takes longer than a silence, the longest goes first.
+        ([key_of(3600, latency=2.0), key_of(2500, room=495, latency=2.0)], 0, ALL),
+        ([key_of(3600, latency=2.0), key_of(2500, room=480, latency=2.0)], 1, ALL),
         # What is used of a period counts: the one with less room sends less now, and has a rest more before it.
         ([key_of(1999), key_of(1999, room=10)], 1, ALL),
     ],

@@ -44,6 +44,10 @@ class SetGauge:
         self.room: dict[str, int] = {}
         self.periods: dict[str, Period] = {}
         self.limits: dict[str, Rules] = {}
+        self.full = False
+
+    def is_full(self) -> bool:
+        return self.full
 
     def key_of(self, app_id: str) -> str:
         return app_id.rpartition(".")[0]
@@ -325,6 +329,15 @@ def test_a_quota_counts_requests() -> None:
     assert bench.leaving(5) == ["2.b"] * 2 + ["1.a"] * 3, "5 requests are left over of 45: two operations"
 
 
+@pytest.mark.parametrize("app", [math.inf, 2.0])
+def test_operations_of_several_requests_need_no_app_limit_that_takes_them(app: float) -> None:
+    gauge = SetGauge()
+    for key in "12":
+        ruled(gauge, key, app=app)
+    bench = Bench(*[share(app_id, 5, each=3) for app_id in ("1.a", "2.b")], gauge=gauge)
+    assert Counter(bench.leaving()) == {"1.a": 5, "2.b": 5}
+
+
 def test_nothing_is_fetched_beyond_a_quota() -> None:
     gauge = SetGauge()
     ruled(gauge, "1")
@@ -412,6 +425,17 @@ def test_an_answer_to_somebody_else_is_waited_for_by_sending() -> None:
     bench.gauge.keys["1"] = 0.0
     bench.gauge.apps["1.a"] = bench.gauge.apps["1.b"] = math.inf
     assert sorted(bench.leaving()) == ["1.a", "1.b"]
+
+
+def test_nothing_leaves_that_would_wait_for_an_answer_in_the_pacer() -> None:
+    bench = Bench(share("1.a", 5), share("2.b", 5))
+    bench.gauge.full = True
+    assert bench.leaving() == ["1.a"], "with none of its own under way it asks the pacer by sending"
+    assert bench.schedule.look_again_at == math.inf
+    bench.answered("1.a")
+    assert bench.leaving() == ["1.a"]
+    bench.gauge.full = False
+    assert len(bench.leaving()) == 8
 
 
 def test_what_did_not_leave_is_given_back() -> None:
@@ -729,6 +753,30 @@ def test_every_operation_leaves_once_no_limit_is_exceeded_and_no_worker_is_idle_
     assert sum(world.done.values()) == len(world.done) == sum(each.operations for each in case.shares)
     assert world.journal.settled == set(world.done)
     assert not world.journal.returned
+
+
+def test_a_server_in_trouble_is_sent_no_more_than_it_takes_and_no_worker_waits_for_a_window_meanwhile() -> None:
+    shares = (Share("1.app0", 90, *DEVICES), Share("1.app1", 40, *DEVICES))
+    case = Case(shares, key=None, app=30, sliding=None, workers=16, latencies=(0.1,))
+
+    async def main() -> tuple[World, int]:
+        world = World(case)
+        most = 0
+        # As after failures: from here on each good answer, and later several, raise it by one.
+        world.pacer.congestion.failed(0.0, 0.0)
+        world.pacer.congestion.limit = 1
+
+        async def execute(operation: Operation) -> Result:
+            nonlocal most
+            most = max(most, world.in_flight.total() + 1 - world.pacer.congestion.limit)
+            return await world.execute(operation)
+
+        await Runner(world.journal, execute, workers=case.workers, schedule=world.scheduled).run()
+        return world, most
+
+    world, waited = run_in_virtual_time(main())
+    assert world.done.total() == 130
+    assert waited <= 0
 
 
 @pytest.mark.parametrize("foreign", [1, 2])

@@ -29,6 +29,10 @@ class ClientGauge:
         self._keys[scope[1]] = scope
         return scope[1]
 
+    def is_full(self) -> bool:
+        """Tell whether as many requests are in flight as may be: fewer than there are workers while the server fails."""
+        return self._pacer.is_full
+
     def key_free_at(self, key: str, now: float) -> float:
         """Return when the next request of a key may leave."""
         return self._pacer.free_at(self._keys[key], now)

@@ -16,6 +16,10 @@ class Gauge(Protocol):
         """Return which key speaks for an app."""
         ...
 
+    def is_full(self) -> bool:
+        """Tell whether as many requests are in flight as may be: what leaves now waits for an answer."""
+        ...
+
     def key_free_at(self, key: str, now: float) -> float:
         """Return when the next request of a key may leave."""
         ...
@@ -39,6 +43,10 @@ class Boundless:
     def key_of(self, _app_id: str) -> str:
         """Return one key for all."""
         return ""
+
+    def is_full(self) -> bool:
+        """Return that it never is."""
+        return False
 
     def key_free_at(self, _key: str, now: float) -> float:
         """Return `now`."""

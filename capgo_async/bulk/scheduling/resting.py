@@ -34,7 +34,7 @@ class Rules(NamedTuple):
 
 def in_wholes(rules: Rules, each: int) -> Rules:
     """Return rules for operations of `each` requests, which begin only where an app takes all of them in its window."""
-    return rules if each == 1 or rules.app < each else rules._replace(app=rules.app // each * each)
+    return rules._replace(app=rules.app // each * each) if each <= rules.app < math.inf else rules
 
 
 class Standing(NamedTuple):

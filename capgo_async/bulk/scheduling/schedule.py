@@ -243,6 +243,9 @@ class Schedule:
     def choose(self, now: float) -> Planned | None:
         """Return the operation that leaves now, if one may."""
         self.look_again_at = math.inf
+        if self._gauge.is_full() and any(key.in_flight for key in self._keys.values()):
+            # It would only wait in the pacer's queue, and there for its app's window, too, while others could go.
+            return None
         order = self._in_order(now)
         for key in order:
             lane = self._open_lane(key, now)
