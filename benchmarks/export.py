@@ -8,13 +8,14 @@ import argparse
 import contextlib
 import json
 import sqlite3
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.living import living
-from benchmarks.measuring import child, table
+from benchmarks.measuring import Benchmark, child, exit_code, table, verdict
 
 _FORMATS: Final = ("jsonl", "csv", "sqlite", "parquet")
 
@@ -32,7 +33,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             found = set(_read(output))
             told = {"appeared": len(after - before), "missing": len(after - found), "equal": found == after}
             runs.append({"format": chosen, "devices": len(found), "bytes": output.stat().st_size, **told, **took})
-    return {"benchmark": "export", "apps": options.apps, "runs": runs}
+    met = all(run["code"] == 0 and run["equal"] for run in runs)
+    return {"benchmark": "export", "apps": options.apps, "runs": runs, "met": met}
 
 
 def _read(path: Path) -> Iterable[str]:
@@ -66,7 +68,8 @@ def show(found: dict[str, Any]) -> str:
         for run in found["runs"]
     ]
     heads = ("format", "devices", "appeared meanwhile", "missing", "same as the sandbox", "peak, MB", "file, MB", "s")
-    return f"{found['apps']} apps\n{table(heads, rows)}"
+    aim = "every device of the sandbox and no other"
+    return f"{found['apps']} apps\n{table(heads, rows)}\n{verdict(aim, met=found['met'])}"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -75,16 +78,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--apps", type=int, default=40)
     parser.add_argument("--devices", type=int, default=200_000, help="devices, shared evenly by the apps (default: 200,000)")
     parser.add_argument("--format", choices=_FORMATS, action="append", help="only this format; may be repeated")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Measure, and print it."""
-    options = arguments().parse_args(given)
-    found = measure(options)
-    print(json.dumps(found) if options.json else show(found))
-
+BENCHMARK: Final = Benchmark(arguments, measure, show)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(BENCHMARK.run()))

@@ -5,15 +5,13 @@ process of its own on a copy of the file, and they take turns; numbers are media
 """
 
 import argparse
-import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.measuring import Spent, child, table
+from benchmarks.measuring import Benchmark, Spent, child, table
 
 _RECORDING: Final = {"record": "the journal", "record-plainly": "plain sqlite3, row by row"}
 _OPENING: Final = {"open": "open the job", "report": "report on it", "count": "count with plain sqlite3"}
@@ -85,16 +83,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--operations", type=int, default=1_000_000, help="operations of the job (default: 1,000,000)")
     parser.add_argument("--outcomes", type=int, default=200_000, help="outcomes recorded in a round (default: 200,000)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Measure, and print it."""
-    options = arguments().parse_args(given)
-    found = measure(options)
-    print(json.dumps(found) if options.json else show(found))
-
+BENCHMARK: Final = Benchmark(arguments, measure, show)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.run()

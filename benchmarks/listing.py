@@ -5,14 +5,13 @@ come. Each contender runs in its own process, and they take turns; numbers are m
 """
 
 import argparse
-import json
-from collections.abc import Sequence
+import sys
 from statistics import median
 from typing import Any, Final
 
 from benchmarks.loopback import serving
 from benchmarks.loops import LOOPS, has_uvloop
-from benchmarks.measuring import child, table
+from benchmarks.measuring import Benchmark, child, exit_code, table, verdict
 
 _MEANINGS: Final = {
     "client": "client.devices.list, by devices",
@@ -57,7 +56,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         # The server writes a page when it is asked for it first.
         child("benchmarks.listers", name="script", base_url=base_url, loop="asyncio", **load)
         compared = [compare(base_url, loop, rounds=options.rounds, **load) for loop in loops]
-    return {"benchmark": "listing", **load, "rounds": options.rounds, "aim": _AIM, "loops": compared}
+    met = all(each["speed_ratio"]["client"] >= _AIM for each in compared)
+    return {"benchmark": "listing", **load, "rounds": options.rounds, "aim": _AIM, "loops": compared, "met": met}
 
 
 def show(found: dict[str, Any]) -> str:
@@ -77,6 +77,7 @@ def show(found: dict[str, Any]) -> str:
             for name, numbers in compared["contenders"].items()
         ]
         texts.append(table((compared["loop"], *heads[1:]), rows))
+    texts.append(verdict(f"by devices at least {_AIM:g} times as many a second as the script", met=found["met"]))
     return "\n\n".join(texts)
 
 
@@ -87,16 +88,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, default=200, help="devices a page (default: %(default)s, as of the client)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contender (default: %(default)s)")
     parser.add_argument("--loop", choices=LOOPS, action="append", help="event loop; may be repeated (default: all installed)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Measure, and print it."""
-    options = arguments().parse_args(given)
-    found = measure(options)
-    print(json.dumps(found) if options.json else show(found))
-
+BENCHMARK: Final = Benchmark(arguments, measure, show, full=("devices", "limit"))
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(BENCHMARK.run()))

@@ -1,12 +1,13 @@
 """What the benchmarks share: programs in processes of their own, what those spend, and how it is shown."""
 
+import argparse
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,39 @@ ROOT = Path(__file__).resolve().parent.parent
 """Where the benchmarks are run from, so that processes of theirs find this code and not an installed one."""
 LONGEST_RUN = 600.0
 """Seconds after which a process of a benchmark is ended, whatever it does."""
+
+
+class Benchmark(NamedTuple):
+    """A program that measures: its options, what it finds, and how that is shown to people.
+
+    What it finds may say whether an aim is `met`. That counts only where the options named in `full` are as they are by
+    default: a small load tells nothing of it.
+    """
+
+    arguments: Callable[[], argparse.ArgumentParser]
+    measure: Callable[[argparse.Namespace], dict[str, Any]]
+    show: Callable[[dict[str, Any]], str]
+    full: tuple[str, ...] = ()
+
+    def run(self) -> dict[str, Any]:
+        """Measure as the command line says, print it, for people or with `--json` as JSON, and return it."""
+        parser = self.arguments()
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        options = parser.parse_args()
+        full = all(getattr(options, name) == parser.get_default(name) for name in self.full)
+        found = {**self.measure(options), "full": full}
+        print(json.dumps(found) if options.json else self.show(found))
+        return found
+
+
+def exit_code(*found: dict[str, Any]) -> int:
+    """Return 1 where an aim is missed at full size."""
+    return int(any(each["full"] and not each.get("met", True) for each in found))
+
+
+def verdict(aim: str, *, met: bool) -> str:
+    """Say for people whether an aim is met."""
+    return f"the aim at full size, {aim}: {'met' if met else 'MISSED'}"
 
 
 class Spent(NamedTuple):

@@ -8,19 +8,21 @@ the optimum and the documented rate take, or twenty requests for each operation.
 """
 
 import argparse
-import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.measuring import table
+from benchmarks.measuring import Benchmark, exit_code, table
 from benchmarks.pacers import CONTENDERS, Ended, compete
 from benchmarks.pacing_scenarios import CONCURRENCY, SCENARIOS, Ran, Scenario, optimum_of, plan, run
 from capgo_async.sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
 
 _AIM: Final = 1.02
+_AIM_LEARNED: Final = 1.05
+"""For who has to learn a limit first: the optimum is that of those who know it."""
 _LATENCIES: Final = (0.02, 0.2, 2.0)
 _CONTENDED: Final = 0.2
 
@@ -38,7 +40,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "benchmark": "pacing",
         "concurrency": CONCURRENCY,
-        "aim": _AIM,
         "runs": runs,
         "met": all(entry["met"] for entry in runs),
     }
@@ -58,7 +59,7 @@ def _measured(scenario: Scenario, latencies: Sequence[float], contenders: Sequen
 def _entry(scenario: Scenario, latency: float, ran: Ran, contenders: Sequence[str]) -> dict[str, Any]:
     optimum = optimum_of(scenario, latency, ran.failed)
     ratio = ran.makespan / optimum.sure
-    allowed = 0 if scenario.learned is None else 1 + CONCURRENCY
+    aim, allowed = (_AIM, 0) if scenario.learned is None else (_AIM_LEARNED, 1 + CONCURRENCY)
     others = {name: _against(name, scenario, latency, optimum.sure) for name in contenders}
     return {
         "scenario": scenario.name,
@@ -73,8 +74,8 @@ def _entry(scenario: Scenario, latency: float, ran: Ran, contenders: Sequence[st
         "rate_limited": ran.refused,
         "rate_limited_by_scope": ran.refused_by_scope,
         "rate_limited_allowed": allowed,
-        # Who has to learn a limit first cannot be held to the optimum of those who know it.
-        "met": ran.refused_by_scope <= allowed and (scenario.learned is not None or ratio <= _AIM),
+        "aim": aim,
+        "met": ran.refused_by_scope <= allowed and ratio <= aim,
         "contenders": others,
     }
 
@@ -138,16 +139,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--contender", action="append", choices=[*CONTENDERS], help="repeatable (default: all)")
     parser.add_argument("--share", type=float, default=1.0, help="of each job's operations (default: all)")
     parser.add_argument("--quick", action="store_const", dest="share", const=0.02, help="tiny jobs: shows that all of it works")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Measure, and print it."""
-    options = arguments().parse_args(given)
-    found = measure(options)
-    print(json.dumps(found) if options.json else show(found))
-
+BENCHMARK: Final = Benchmark(arguments, measure, show, full=("share",))
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(BENCHMARK.run()))

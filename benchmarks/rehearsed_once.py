@@ -6,22 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measuring import peak_bytes, spent
-from capgo_async.rehearsal import Conditions, Rehearsal
+from capgo_async.cli.rehearsing import Rehearsing
+from capgo_async.cli.stopping import Limits
+from capgo_async.rehearsal import Rehearsal
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Do it under the server's limits, and print what came of it as JSON."""
+    """Do it, and print what came of it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", type=Path, required=True)
     parser.add_argument("--latency", type=float, required=True)
+    parser.add_argument("--limits", required=True)
+    parser.add_argument("--rate", required=True)
     options = parser.parse_args(given)
+    rehearsing = Rehearsing(limits=options.limits, rate=options.rate, latency=f"{options.latency}s")
     began = spent()
-    found = Rehearsal(options.job, Conditions(latency=options.latency)).run()
+    found = Rehearsal(options.job, rehearsing.conditions(Limits())).run()
     took = spent().since(began)
     if found is None or found.report.pending or found.report.failed:
         message = "not all operations are done"
         raise RuntimeError(message)
     measured = {
+        "limits": options.limits,
+        "rate": options.rate,
         "operations": found.report.done,
         "makespan": round(found.makespan, 1),
         "forecast": found.forecast and round(found.forecast, 1),

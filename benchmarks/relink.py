@@ -4,15 +4,14 @@ Each contender runs in its own process, and they take turns, so that a noisy mac
 """
 
 import argparse
-import json
-from collections.abc import Sequence
+import sys
 from statistics import median
 from typing import Any, Final
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.loopback import serving
 from benchmarks.loops import LOOPS, has_uvloop
-from benchmarks.measuring import Spent, child, table
+from benchmarks.measuring import Benchmark, Spent, child, exit_code, table, verdict
 
 _AIM: Final = 1.0
 
@@ -57,6 +56,9 @@ def _ratios(contenders: dict[str, dict[str, float]], to: str) -> dict[str, float
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the comparison on each event loop that was asked for."""
     loops = options.loop or [loop for loop in LOOPS if loop != "uvloop" or has_uvloop()]
+    compared = [
+        compare(loop, operations=options.operations, rounds=options.rounds, concurrency=options.concurrency) for loop in loops
+    ]
     return {
         "benchmark": "relink",
         "operations": options.operations,
@@ -64,10 +66,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "concurrency": options.concurrency,
         "aim": _AIM,
         "missing": {name: missing for name, contender in CONTENDERS.items() if (missing := contender.missing)},
-        "loops": [
-            compare(loop, operations=options.operations, rounds=options.rounds, concurrency=options.concurrency)
-            for loop in loops
-        ],
+        "loops": compared,
+        "met": all(each["cpu_ratio"]["engine"] <= _AIM for each in compared),
     }
 
 
@@ -90,6 +90,7 @@ def show(found: dict[str, Any]) -> str:
     texts.extend(
         f"left out: {CONTENDERS[name].meaning}; there is no {needed} here" for name, needed in found["missing"].items()
     )
+    texts.append(verdict(f"{CONTENDERS['engine'].meaning}: at most {_AIM:g} times the script's CPU", met=found["met"]))
     return "\n\n".join(texts)
 
 
@@ -107,16 +108,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contender (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: %(default)s)")
     parser.add_argument("--loop", choices=LOOPS, action="append", help="event loop; may be repeated (default: all installed)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Measure, and print it."""
-    options = arguments().parse_args(given)
-    found = measure(options)
-    print(json.dumps(found) if options.json else show(found))
-
+BENCHMARK: Final = Benchmark(arguments, measure, show, full=("operations",))
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(BENCHMARK.run()))

@@ -6,12 +6,12 @@ Each import happens in a fresh interpreter, and they take turns; numbers are med
 import argparse
 import json
 import re
-from collections.abc import Sequence
+import sys
 from importlib.util import find_spec
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.measuring import Spent, python, table
+from benchmarks.measuring import Benchmark, Spent, exit_code, python, table, verdict
 
 _IMPORTS: Final = {
     "capgo_async": "import capgo_async",
@@ -58,13 +58,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, spent in taken.items()
     }
     compared = imports[_COMPARED]["wall_ms"]
+    ratios = {name: round(numbers["wall_ms"] / compared, 3) for name, numbers in imports.items()}
+    imported = _help_imports_aiohttp()
     return {
         "benchmark": "startup",
         "rounds": options.rounds,
         "aim": _AIM,
         "imports": imports,
-        "wall_ratio": {name: round(numbers["wall_ms"] / compared, 3) for name, numbers in imports.items()},
-        "help_imports_aiohttp": _help_imports_aiohttp(),
+        "wall_ratio": ratios,
+        "help_imports_aiohttp": imported,
+        "met": ratios["capgo_async"] <= _AIM and not imported,
     }
 
 
@@ -74,23 +77,19 @@ def show(found: dict[str, Any]) -> str:
         (name, f"{numbers['wall_ms']:.1f}", f"{numbers['cpu_ms']:.1f}", f"{found['wall_ratio'][name]:.2f}")
         for name, numbers in found["imports"].items()
     ]
-    return f"{table(('import of', 'ms', 'CPU ms', 'ratio'), rows)}\ncapgo-async --help {_HELP[found['help_imports_aiohttp']]}"
+    imported = f"capgo-async --help {_HELP[found['help_imports_aiohttp']]}"
+    aim = f"capgo_async at most {_AIM:g} times as long as {_COMPARED}, and help without aiohttp"
+    return "\n".join((table(("import of", "ms", "CPU ms", "ratio"), rows), imported, verdict(aim, met=found["met"])))
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="fresh interpreters for each import (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Measure, and print it."""
-    options = arguments().parse_args(given)
-    found = measure(options)
-    print(json.dumps(found) if options.json else show(found))
-
+BENCHMARK: Final = Benchmark(arguments, measure, show, full=("rounds",))
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(BENCHMARK.run()))

@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from benchmarks import optimum, pacing
 from benchmarks.optimum import Pipe
 from benchmarks.pacers import CONTENDERS, IN_VAIN, Ended, compete
-from benchmarks.pacing_scenarios import CONCURRENCY, KEYS, SCENARIOS, Ran, Scenario, optimum_of
+from benchmarks.pacing_scenarios import CONCURRENCY, KEYS, SCENARIOS, Ran, Scenario, optimum_of, plan, run
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 
@@ -48,9 +47,30 @@ def test_the_engine_comes_close_to_the_optimum(name: str, share: str) -> None:
     assert entry["makespan"] > 61.0, "long enough to have waited for a limit"
 
 
+@pytest.mark.parametrize(
+    ("name", "share", "latency"),
+    [
+        ("1000/min", 0.2, 0.02),
+        ("1000/min", 0.2, 2.0),
+        ("server, 1 app, 2500", 1.0, 2.0),
+        ("server, 12 apps", 0.35, 0.2),
+        ("two keys", 0.3, 0.02),
+        # Where a key in the middle of its period must not go before the longest.
+        ("two keys, 2:1", 1.0, 2.0),
+    ],
+)
+def test_the_other_scenarios_do_too(tmp_path: Path, name: str, share: float, latency: float) -> None:
+    scenario, path = scenario_of(name).scaled(share), tmp_path / "x.capgo-job"
+    run_in_virtual_time(plan(path, scenario))
+    ran = run_in_virtual_time(run(path, scenario, latency))
+    assert ran.refused == 0
+    assert 1.0 <= ran.makespan / optimum_of(scenario, latency).sure <= 1.02
+    assert ran.makespan > 61.0
+
+
 @pytest.mark.parametrize("name", ["key learned", "app learned"])
 def test_a_limit_that_is_smaller_than_modelled_costs_few_refusals(name: str) -> None:
-    found = measured("--scenario", name, "--share", "0.4", "--latency", "0.2", "--contender", "constant")
+    found = measured("--scenario", name, "--share", "0.45", "--latency", "0.2", "--contender", "constant")
     (entry,) = found["runs"]
     assert 0 < entry["rate_limited_by_scope"] <= entry["rate_limited_allowed"] == CONCURRENCY + 1
     assert entry["met"]
@@ -103,13 +123,13 @@ def test_a_failure_near_the_end_is_part_of_the_optimum() -> None:
     assert Pipe(16, 0.2, 61.0).clairvoyant.held == pytest.approx(60.8)
 
 
-def test_every_scenario_runs_and_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    pacing.main(["--quick", "--latency", "0.2", "--json"])
-    found = json.loads(capsys.readouterr().out)
+def test_every_scenario_runs_and_is_shown() -> None:
+    found = measured("--quick", "--latency", "0.2")
     assert [entry["scenario"] for entry in found["runs"]] == [scenario.name for scenario in SCENARIOS]
     assert all(entry["contenders"].keys() == CONTENDERS.keys() for entry in found["runs"])
     assert all(entry["ratio"] >= 1 for entry in found["runs"])
     assert found["met"] == all(entry["met"] for entry in found["runs"])
+    assert all(scenario.name in pacing.show(found) for scenario in SCENARIOS)
 
 
 def test_what_misses_its_aim_and_what_never_ends_is_marked() -> None:

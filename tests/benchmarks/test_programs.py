@@ -1,3 +1,4 @@
+import argparse
 import json
 import subprocess
 import sys
@@ -6,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as everything
 from benchmarks import relink
+from benchmarks.__main__ import PROGRAMS, Program
+from benchmarks.measuring import Benchmark, exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +48,7 @@ def test_what_is_not_installed_is_left_out_and_named(monkeypatch: pytest.MonkeyP
     found = run("benchmarks.relink", "--operations", "20", "--rounds", "1", "--loop", "asyncio")
     assert found["missing"] == {"curl": "curl"}
     assert "curl" not in found["loops"][0]["contenders"]
-    assert relink.show(found).endswith("left out: curl with xargs, a process each; there is no curl here")
+    assert "left out: curl with xargs, a process each; there is no curl here\n" in relink.show(found)
 
 
 def test_listing_compares_three_contenders() -> None:
@@ -72,7 +76,7 @@ def test_memory_tells_the_peak_of_each_size() -> None:
     found = run("benchmarks.memory", "--operations", "3000", "--operations", "150")
     assert [entry["operations"] for entry in found["runs"]] == [150, 3000]
     assert all(entry["peak_bytes"] >= entry["peak_after_plan_bytes"] > 0 for entry in found["runs"])
-    assert isinstance(found["flat"], bool)
+    assert found["met"] is (found["growth"] <= 0.15)
 
 
 def test_startup_compares_imports() -> None:
@@ -93,9 +97,20 @@ def test_export_compares_every_format_with_the_sandbox() -> None:
 
 def test_rehearsal_tells_what_it_took_and_what_it_foretells() -> None:
     found = run("benchmarks.rehearsal", "--operations", "3000", "--apps", "2", "--latency", "0.2")
-    assert (found["operations"], found["requests"], found["rate_limited"]) == (3000, 3000, 0)
-    assert abs(found["forecast"] / found["makespan"] - 1) < 0.02
-    assert found["peak_bytes"] > 0
+    assert [(run["limits"], run["rate"]) for run in found["runs"]] == [("server", "auto"), ("100/min", "100/min")]
+    for entry in found["runs"]:
+        assert (entry["operations"], entry["requests"], entry["rate_limited"]) == (3000, 3000, 0)
+        assert abs(entry["forecast"] / entry["makespan"] - 1) < 0.02
+        assert entry["peak_bytes"] > 0
+    assert found["runs"][1]["makespan"] == pytest.approx(30 * 60, rel=0.05)
+    assert (found["met"], found["full"]) == (True, False)
+
+
+def test_the_rehearsed_limits_and_rate_can_be_chosen() -> None:
+    found = run("benchmarks.rehearsal", "--operations", "300", "--apps", "1", "--limits", "50/min", "--rate", "40/min")
+    (entry,) = found["runs"]
+    assert (entry["limits"], entry["rate"], entry["rate_limited"]) == ("50/min", "40/min", 0)
+    assert entry["makespan"] > 6 * 60
 
 
 def test_planning_compares_with_an_import() -> None:
@@ -118,6 +133,60 @@ def test_the_job_file_is_compared_with_a_plain_table() -> None:
     assert all(taken.keys() == {"open", "report", "count"} for taken in found["opening_ms"].values())
 
 
-def test_one_command_runs_them_all() -> None:
-    every = {"startup", "relink", "listing", "scan", "memory", "planning", "jobfile", "export", "rehearsal", "pacing"}
-    assert run("benchmarks", "--quick").keys() == every
+def test_one_command_runs_them_all_and_each_shows_what_it_found() -> None:
+    every = {
+        "startup",
+        "relink",
+        "listing",
+        "scan",
+        "inventory",
+        "memory",
+        "planning",
+        "jobfile",
+        "export",
+        "rehearsal",
+        "pacing",
+    }
+    found = run("benchmarks", "--quick")
+    assert found.keys() == PROGRAMS.keys() == every
+    assert (found["scan"]["what"], found["inventory"]["what"]) == ("list", "inventory")
+    for name, program in PROGRAMS.items():
+        shown = program.benchmark.show(found[name])
+        assert len(shown.splitlines()) > 2
+        if name not in {"jobfile", "pacing"}:
+            assert shown.count("the aim at full size, ") == 1
+            assert shown.endswith(": met" if found[name]["met"] else ": MISSED")
+        assert ("met" in found[name]) is (name != "jobfile")
+
+
+def a_benchmark(*, met: bool) -> Benchmark:
+    def arguments() -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--size", type=int, default=10)
+        return parser
+
+    return Benchmark(arguments, lambda _: {"met": met}, lambda found: f"met: {found['met']}", full=("size",))
+
+
+@pytest.mark.parametrize(
+    ("met", "given", "code"), [(True, (), 0), (False, (), 1), (False, ("--size=3",), 0), (False, ("--size=10", "--json"), 1)]
+)
+def test_a_missed_aim_counts_at_full_size(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], code: int, *, met: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *given])
+    assert exit_code(a_benchmark(met=met).run()) == code
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["met"] is met if "--json" in given else printed == f"met: {met}\n"
+
+
+@pytest.mark.parametrize(("given", "code"), [((), 1), (("--json",), 1), (("--quick",), 0)])
+def test_one_missed_aim_of_all_counts_unless_it_was_quick(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], code: int
+) -> None:
+    programs = {str(met): Program(a_benchmark(met=met), ("--size=1",), ("--size=5",)) for met in (True, False)}
+    monkeypatch.setattr(everything, "PROGRAMS", programs)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *given])
+    assert everything.main() == code
+    printed = capsys.readouterr().out
+    assert ("True\n\nmet: True\n\nFalse\n\nmet: False\n" in printed) is ("--json" not in given)
