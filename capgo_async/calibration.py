@@ -2,17 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeVar
 
+import anyio
 import msgspec
 
 from .client import CapgoClient
-from .efforts import Effort, Parked
+from .efforts import Effort, Parked, gathered
 from .endpoints.apps import list_apps
 from .endpoints.call import Call
 from .endpoints.devices import LARGEST_DEVICE_PAGE, DeviceFilter, list_devices
 from .errors import RateLimited, SafetyStop
+from .fanning import fan_out
 from .limits import ScopeKind
 from .models import App, Device
 from .paging import Page
@@ -29,13 +32,18 @@ _STEP: Final = 10
 """How exactly the largest page is found."""
 _APPS: Final = 5
 """Apps that are looked at for one with many devices."""
-
+WINDOW: Final = 60.0
+"""Seconds within which the server counts what it limits (contract B2)."""
+_SPENT_WITHIN: Final = WINDOW / 2
+"""Seconds within which the rest of the budget is to go out, so that it counts together with the reads before it."""
+_MOST_AT_ONCE: Final = 8
+"""Reads in flight at most: so many may be refused."""
 
 _UNFINISHED: Final = "the budget was used up before"
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """After `passed` reads one was refused by a limit of this scope; `named` tells whether the server said which."""
+    """After `passed` reads, of an app at least so many, a limit of this scope refused one; `named` if the server said which."""
 
     scope: ScopeKind
     passed: int
@@ -43,17 +51,29 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, kw_only=True):
-    """What was found out so far; `page_remark` says why `page` is not known, or how far it was tried."""
+    """What was found out so far; `page_remark` says why `page` is not known, or how far it was tried.
+
+    `tried` is the most reads that surely counted together within a minute: a smaller limit would have been met.
+    """
 
     app_id: str | None = None
     page: int | None = None
     page_remark: str = _UNFINISHED
     refused: Refused | None = None
+    tried: int = 0
 
 
 class _Row(NamedTuple):
     device_id: str
     linked: bool
+
+
+class _Span(NamedTuple):
+    """When a read that passed left, when its answer came, and the app, if any."""
+
+    began: float
+    ended: float
+    app_id: str
 
 
 async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
@@ -71,14 +91,14 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
             found.page_remark = "the key sees no app with devices"
         else:
             await _find_page(reader, found.app_id, found)
-        while not reader.at_known_limit:
-            await reader.devices(found.app_id, 1) if found.app_id else await reader.apps(1)
+        await reader.spend(found.app_id)
     except _Refusal as refusal:
         found.refused = refusal.refused
         if found.page_remark is _UNFINISHED:
             found.page_remark = "a limit refused a read before"
     except SafetyStop:
         pass
+    found.tried = reader.most_within_window()
     return found
 
 
@@ -91,18 +111,28 @@ class _Refusal(Exception):
 
 
 class _Reader:
-    """Reads, and counts what passed by what counts it; raises `_Refusal` at the first that a limit refuses."""
+    """Reads, and counts what passed by what counts it; raises `_Refusal` once a limit refused one."""
 
     def __init__(self, client: CapgoClient) -> None:
         self._client = client
-        self._before = client.counters.requests
+        self._before = client.counters.requests, client.counters.rate_limited
         self._of_apps: Counter[str] = Counter()
+        self._answered: list[_Span] = []
 
     @property
-    def at_known_limit(self) -> bool:
+    def _sent(self) -> int:
+        return self._client.counters.requests - self._before[0]
+
+    @property
+    def _passed(self) -> int:
+        """Return how many no limit refused: what the server failed counts, too."""
+        return self._sent - (self._client.counters.rate_limited - self._before[1])
+
+    @property
+    def _at_known_limit(self) -> bool:
         """Tell whether the next read would wait for a limit that was learned before."""
         learned = self._client.pacer.lessons(self._client.requester.key_scope).values()
-        return self._client.counters.requests - self._before >= min(filter(None, learned), default=math.inf)
+        return self._sent >= min(filter(None, learned), default=math.inf)
 
     async def apps(self, limit: int) -> list[str]:
         """Return the ids of the first apps."""
@@ -113,23 +143,105 @@ class _Reader:
         call = list_devices(app_id, DeviceFilter(limit=limit), (("cursor", cursor),) if cursor else ())
         return await self._read(call, read_page, app_id)
 
+    async def spend(self, app_id: str | None) -> None:
+        """Read until the budget is spent or a known limit is reached, as many at once as get it out within the window.
+
+        What is in flight when one is refused is finished: only then it is known how many passed.
+        """
+
+        def look() -> Awaitable[object]:
+            if app_id is None:
+                return self._send(list_apps(0, 1), _MANY_APPS, "")
+            return self._send(list_devices(app_id, DeviceFilter(limit=1), ()), read_page, app_id)
+
+        refused: list[Parked] = []
+        ended = False
+        with gathered() as efforts, self._counting(app_id or ""):
+
+            def turns() -> Iterator[None]:
+                while not (ended or self._at_known_limit):
+                    yield
+                efforts.abandon()
+
+            async def read(_turn: None) -> None:
+                nonlocal ended
+                try:
+                    await look()
+                except (SafetyStop, Parked) as end:
+                    ended = True
+                    if isinstance(end, Parked) and isinstance(end.__cause__, RateLimited):
+                        refused.append(end)
+
+            await fan_out(turns(), read, self._at_once())
+        if refused:
+            raise self._refusal(refused[0], app_id or "") from refused[0]
+
+    def most_within_window(self) -> int:
+        """Return the most reads that surely counted together in a window."""
+        return max((len(window) - _unseen(window) for window in _windows(self._answered)), default=0)
+
+    def _at_once(self) -> int:
+        counters, pacer = self._client.counters, self._client.pacer
+        left = pacer.budget.requests - self._sent if pacer.budget is not None else 1
+        needed = math.ceil(left * counters.seconds / max(1, counters.answers) / _SPENT_WITHIN)
+        return max(1, min(needed, pacer.concurrency, _MOST_AT_ONCE))
+
     async def _read(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
+        try:
+            with self._counting(app_id):
+                return await self._send(call, decode, app_id)
+        except Parked as parked:
+            raise self._refusal(parked, app_id) from parked
+
+    async def _send(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
         # A refusal ends the call: to wait for its end is what calibration must not do.
         effort = Effort(impatient=True)
-        before = self._client.counters.requests
+        answer = await self._client.requester.call(call, decode, effort)
+        self._answered.append(_Span(effort.began_at, anyio.current_time(), app_id))
+        return answer
+
+    @contextmanager
+    def _counting(self, app_id: str) -> Iterator[None]:
+        """Count what passes in the block as the app's."""
+        before = self._passed
         try:
-            return await self._client.requester.call(call, decode, effort)
-        except Parked as parked:
-            if not isinstance(parked.__cause__, RateLimited):
-                raise
-            verdict = judge(parked.__cause__)
-            scope = verdict.scope or ScopeKind.KEY
-            # Attempts that the server failed count, too; the last one is the one that was refused.
-            sent = self._client.counters.requests
-            passed = self._of_apps[app_id] + sent - before if scope is ScopeKind.APP_ADDRESS else sent - self._before
-            raise _Refusal(Refused(scope=scope, passed=passed - 1, named=verdict.reason_known)) from parked
+            yield
         finally:
-            self._of_apps[app_id] += self._client.counters.requests - before
+            self._of_apps[app_id] += self._passed - before
+
+    def _of_app(self, app_id: str) -> int:
+        """Return how many of an app surely counted when one was refused: what passed in windows before was forgotten."""
+        reads = [read for read in self._answered if read.app_id == app_id]
+        opened = max((window[0].began for window in _windows(reads)), default=-math.inf)
+        return self._of_apps[app_id] - sum(read.began < opened for read in reads) - _unseen(reads)
+
+    def _refusal(self, parked: Parked, app_id: str) -> _Refusal:
+        if not isinstance(parked.__cause__, RateLimited):
+            raise parked
+        verdict = judge(parked.__cause__)
+        scope = verdict.scope or ScopeKind.KEY
+        passed = self._of_app(app_id) if scope is ScopeKind.APP_ADDRESS else self._passed
+        return _Refusal(Refused(scope=scope, passed=passed, named=verdict.reason_known))
+
+
+def _windows(reads: Iterable[_Span]) -> list[list[_Span]]:
+    """Return which reads surely counted together, as an app's are: a window opens with the first read behind the last one."""
+    windows: list[list[_Span]] = []
+    for read in sorted(reads):
+        if not windows or read.began >= windows[-1][0].began + WINDOW:
+            windows.append([read])
+        elif read.ended <= windows[-1][0].began + WINDOW:
+            windows[-1].append(read)
+    return windows
+
+
+def _unseen(reads: Sequence[_Span]) -> int:
+    """Return how many others were under way when the last of `reads` left.
+
+    The limit of an app is looked at before a request and counts it afterwards: it may have let them all pass (contract B2).
+    """
+    last = max((read.began for read in reads), default=math.inf)
+    return max(0, sum(read.ended > last for read in reads) - 1)
 
 
 async def _app_with_devices(reader: _Reader) -> str | None:

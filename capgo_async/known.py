@@ -12,7 +12,7 @@ from .limits import ScopeKind
 Moment = Annotated[datetime, Meta(tz=True)]
 
 LASTING: Final = timedelta(days=7)
-"""What refusals taught is forgotten after so long: servers are set up anew."""
+"""What was learned is forgotten after so long: servers are set up anew."""
 _ENOUGH: Final = 20
 """Answers that an estimate takes before it replaces another."""
 _MOST_SAMPLES: Final = 1024
@@ -39,12 +39,15 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one host and one key; `None` where nobody knows.
 
     `page` is the largest page of devices that was seen to keep `channel` (contract C7); `others_noticed_at` is when somebody
-    else was last noticed to use the key.
+    else was last noticed to use the key. What has no moment beside it is of nobody knows when, and lasts no longer.
     """
 
     server_version: str | None = None
+    version_told_at: Moment | None = None
     latency: Latency | None = None
+    latency_seen_at: Moment | None = None
     page: Annotated[int, Meta(ge=1)] | None = None
+    page_found_at: Moment | None = None
     limits: tuple[KnownLimit, ...] = ()
     others_noticed_at: Moment | None = None
     updated_at: Moment | None = None
@@ -77,13 +80,30 @@ class Latencies:
 
 
 def lasting(known: Known, now: datetime) -> Known:
-    """Return `known` without what refusals taught too long ago."""
-    noticed = known.others_noticed_at
-    return msgspec.structs.replace(
-        known,
-        limits=tuple(limit for limit in known.limits if now - limit.learned_at < LASTING),
-        others_noticed_at=noticed if noticed is not None and now - noticed < LASTING else None,
+    """Return `known` without what was learned too long ago."""
+
+    def lasts(moment: datetime | None) -> bool:
+        return moment is not None and now - moment < LASTING
+
+    told, seen, found = lasts(known.version_told_at), lasts(known.latency_seen_at), lasts(known.page_found_at)
+    return Known(
+        server_version=known.server_version if told else None,
+        version_told_at=known.version_told_at if told else None,
+        latency=known.latency if seen else None,
+        latency_seen_at=known.latency_seen_at if seen else None,
+        page=known.page if found else None,
+        page_found_at=known.page_found_at if found else None,
+        limits=tuple(limit for limit in known.limits if lasts(limit.learned_at)),
+        others_noticed_at=known.others_noticed_at if lasts(known.others_noticed_at) else None,
+        updated_at=known.updated_at,
     )
+
+
+def with_version(known: Known, version: tuple[int, int, int] | None, now: datetime) -> Known:
+    """Return `known` with the version that the server tells now, if it does."""
+    if version is None:
+        return known
+    return msgspec.structs.replace(known, server_version=".".join(map(str, version)), version_told_at=now)
 
 
 def with_lessons(known: Known, lessons: Mapping[ScopeKind, int | None], now: datetime) -> Known:
@@ -113,8 +133,8 @@ def with_refusal(known: Known, scope: ScopeKind, passed: int, now: datetime) -> 
     return msgspec.structs.replace(known, limits=tuple(limits.values()))
 
 
-def with_latency(known: Known, latency: Latency | None) -> Known:
+def with_latency(known: Known, latency: Latency | None, now: datetime) -> Known:
     """Return `known` with a new estimate, if it rests on enough answers or nothing was known."""
     if latency is None or (known.latency is not None and latency.answers < _ENOUGH):
         return known
-    return msgspec.structs.replace(known, latency=latency)
+    return msgspec.structs.replace(known, latency=latency, latency_seen_at=now)

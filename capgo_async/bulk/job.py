@@ -29,7 +29,7 @@ from .operations import FormerState
 from .plan import Plan
 from .planning.drafting import Hear, Options, draw_up
 from .planning.drifting import Drift, find_drift
-from .planning.facts import check, elsewhere_than, facts_of, facts_of_draft, observed_at, of_another
+from .planning.facts import check, count_keys, elsewhere_than, facts_of, facts_of_draft, observed_at, of_another
 from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
 from .report import Report
@@ -44,6 +44,7 @@ from .running.waves import Pace, Waves
 from .scheduling.forecast import Leg, seconds_of, without_first
 from .scheduling.line import Outlook
 from .scheduling.schedule import Schedule
+from .spreading import PAGE, page_of
 from .verification import verify
 
 _BUILDING: Final = ".building"
@@ -139,7 +140,7 @@ class Job:
         try:
             facts = await journal.facts()
             check(path, facts)
-            course = await journal.course(facts, clock())
+            course = await journal.course(facts, clock(), PAGE if client is None else page_of(client))
             plan = await journal.plan(facts, course)
             if client is not None:
                 carried = carried_over(client, bytes.fromhex(facts["key_salt"]), await journal.last_usage(), clock)
@@ -203,8 +204,9 @@ class Job:
             await self._seed(client)
             if which is Which.FAILED:
                 await self._journal.reopen_failed()
-            if which is Which.FAILED or self._runner is not None:
-                self._course = await self._journal.course(self._facts, self._clock(), which)
+            page = page_of(client)
+            if which is Which.FAILED or self._runner is not None or page < PAGE:
+                self._course = await self._journal.course(self._facts, self._clock(), page, which)
             executor = Executor(client, await self._journal.in_doubt())
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(
@@ -393,7 +395,7 @@ class Job:
     async def _seed(self, client: Caller) -> None:
         client.pacer.seed(carried_over(client, self._salt, await self._journal.last_usage(), self._clock))
 
-    async def _refusing(self, former: dict[str, str]) -> None:
+    async def _refusing(self, former: dict[str, Any]) -> None:
         """Run, and stay bound as before where the new key is refused."""
         assert self._waves is not None  # noqa: S101 - made by the caller
         try:
@@ -404,13 +406,15 @@ class Job:
                 self._facts.update(former)
             raise
 
-    async def _bind(self, client: Caller, *, rebind: bool) -> dict[str, str]:
+    async def _bind(self, client: Caller, *, rebind: bool) -> dict[str, Any]:
         """Bind the job to the client's server and keys, and return what it was bound to before where that differs."""
         elsewhere = elsewhere_than(self._facts, client)
         if elsewhere and not rebind:
             raise of_another(self.path, elsewhere)
-        former = {name: self._facts[name] for name in elsewhere}
-        if elsewhere:
-            await self._journal.rewrite(**elsewhere)
-            self._facts.update(elsewhere)
+        if not elsewhere:
+            return {}
+        bound = {**elsewhere, "keys": count_keys(client, self._salt)}
+        former = {name: self._facts.get(name) for name in bound}
+        await self._journal.rewrite(**bound)
+        self._facts.update(bound)
         return former

@@ -1,9 +1,11 @@
-"""How looks are spread over apps, and over one app: the pacer keeps the limits, memory sets the bounds."""
+"""How looks are spread over apps, over one app and over pages: the pacer keeps the limits, memory sets the bounds."""
 
 from typing import Final
 
 from ..ring import Caller
 
+PAGE: Final = 200
+"""Devices a page at most, when apps are listed (contract C7)."""
 APPS_AT_ONCE: Final = 8
 _CURSORS: Final = 8
 _CURSORS_OF_MANY: Final = 4
@@ -19,3 +21,11 @@ def cursors_each(client: Caller, apps: int) -> int:
     """Return with how many cursors the devices of each of so many apps are listed."""
     share = client.pacer.concurrency // max(1, apps)
     return min(_CURSORS, client.pacer.concurrency, max(share, _CURSORS_OF_MANY))
+
+
+def page_of(client: Caller) -> int:
+    """Return how many devices a page has: no more than keep their channel there, where that is known of any key.
+
+    It is the server that loses them on larger pages, whichever key asks: an existing link that is missed is planned again.
+    """
+    return min((PAGE, *filter(None, (each.known().page for each in client.clients))))

@@ -14,9 +14,8 @@ from .jobfile.schema import Verdict
 from .kinds import KINDS
 from .operations import Planned, TargetKind, UnlinkDevice
 from .planning.looking import look
-from .spreading import apps_at_once, cursors_each
+from .spreading import apps_at_once, cursors_each, page_of
 
-PAGE: Final = 200
 SECOND_LOOK_SECONDS: Final = 60.0
 """How long after a contradiction its target is looked at again: others may be writing, and stores lag behind."""
 _CHUNK: Final = 1000
@@ -116,7 +115,8 @@ class _Look:
     async def _list(self, app_id: str, budget: float) -> bool:
         """List an app with `budget` requests at most, and return whether that was all of it."""
         cursors = cursors_each(self._client, len(self._apps))
-        listing = self._client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE), cursors=cursors)
+        chosen = DeviceFilter(limit=page_of(self._client))
+        listing = self._client.client_of(app_id).devices.list(app_id, chosen, cursors=cursors)
         saw_override = False
         pages = 0
         async for page in listing.pages(budget):

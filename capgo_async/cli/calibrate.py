@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from ..bulk.report import ExitCode, counted
 from ..bulk.running.bounds import budgeted
-from ..calibration import Findings, Refused, calibrate
+from ..calibration import WINDOW, Findings, Refused, calibrate
 from ..known import Latency, with_refusal
 from ..limits import DEFAULT_SILENCE, ScopeKind
 from .commands import Invocation, command
@@ -35,6 +35,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     page: int | None
     page_remark: str
     refused: Refused | None
+    tried: int
     requests: int
     remarks: tuple[str, ...]
 
@@ -54,7 +55,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
             found = await calibrate(client, app_id)
         now, known = datetime.now(UTC), client.known()
         if found.page is not None:
-            known = msgspec.structs.replace(known, page=found.page)
+            known = msgspec.structs.replace(known, page=found.page, page_found_at=now)
         if found.refused is not None and found.refused.named:
             known = with_refusal(known, found.refused.scope, found.refused.passed, now)
         client.recall(known)
@@ -70,8 +71,9 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
             page=found.page,
             page_remark=found.page_remark,
             refused=found.refused,
+            tried=found.tried,
             requests=requests,
-            remarks=_remarks(found, certain, requests),
+            remarks=_remarks(found, certain),
         ),
         certain,
         invocation.speech,
@@ -84,7 +86,7 @@ def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
         speech.emit(told)
         return
     page = "not known" if told.page is None else f"{told.page} devices keep their channel"
-    limit = f"none below {counted(told.requests, 'request')}"
+    limit = f"none below {_within(told.tried)}"
     if certain:
         limit = f"known before: {', '.join(certain)}"
     if told.refused is not None:
@@ -102,12 +104,16 @@ def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
         speech.show(f"note: {remark}")
 
 
-def _remarks(found: Findings, certain: Sequence[str], requests: int) -> tuple[str, ...]:
+def _within(requests: int) -> str:
+    return f"{counted(requests, 'request')} within {WINDOW:.0f} s"
+
+
+def _remarks(found: Findings, certain: Sequence[str]) -> tuple[str, ...]:
     refused = found.refused
     if refused is None and certain:
         return ("what is known is kept to, so that nothing beyond it was tried: `capgo-async limits --forget` forgets it",)
     if refused is None:
-        return (f"limits above {counted(requests, 'request')} are learned in runs only",)
+        return (f"limits above {_within(found.tried)} are learned in runs only",)
     again = "it is certain once another run is refused at the same number: others may have used it in the minute before"
     remarks = [] if certain else [again]
     if not refused.passed:

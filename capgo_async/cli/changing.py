@@ -20,7 +20,7 @@ from .commands import Invocation
 from .options import Connection, Planning, Undertaking
 from .progress import Reading
 from .rejections import Rejections
-from .reporting import print_plan, resume_line, tell_checks
+from .reporting import print_plan, resume_line, tell_checks, tell_plan
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
@@ -89,7 +89,7 @@ async def _planned(plan: Plan, verb: str, named: Path | None, caller: Caller, in
 
 
 async def _go_on(job: Job, terms: Terms) -> int:
-    terms.invocation.speech.note(str(job.plan))
+    tell_plan(job, terms.invocation.speech)
     try:
         return await confirm_and_run(job, terms)
     except anyio.get_cancelled_exc_class():

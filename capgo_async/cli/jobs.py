@@ -20,7 +20,7 @@ from .profiles import path_of_profiles
 from .progress import Watching
 from .rehearsing import Rehearsing, print_rehearsal
 from .rejections import Rejections
-from .reporting import print_job, print_report, print_rows
+from .reporting import print_job, print_report, print_rows, tell_plan
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
@@ -87,7 +87,7 @@ async def rehearse_job(
 @command(commands, "verify", short="Compare what a job did with what the server shows.")
 async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
     """Compare what a job did with what the server shows; what contradicts is looked at again after a minute."""
-    async with connection.client() as client, await Job.open(path, client=client) as job:
+    async with connection.client() as client, await Job.open(path) as job:
 
         def tell(seconds: float) -> None:
             invocation.speech.note(f"something is not as it was left: looking again in {seconds:.0f} s")
@@ -137,11 +137,30 @@ async def run_job(
 ) -> int:
     """Send what is open of a job, and ask before unless it was run before."""
     manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
-    async with connection.client() as client, await Job.open(path, client=client) as job:
-        asks = not running.yes and not job.begun and job.plan.requests
-        question = open_question(running) if asks else None
-        try:
-            return await confirm_and_run(job, Terms(connection.caller(client), connection, manner, question, invocation))
-        finally:
-            if question is not None:
-                question.close()
+    async with connection.client() as client:
+        caller = connection.caller(client)
+        async with await _opened(path, caller) as job:
+            fresh = _is_fresh(job)
+            question = open_question(running) if fresh and not running.yes else None
+            try:
+                if fresh:
+                    tell_plan(job, invocation.speech)
+                return await confirm_and_run(job, Terms(caller, connection, manner, question, invocation))
+            finally:
+                if question is not None:
+                    question.close()
+
+
+async def _opened(path: Path, caller: Caller) -> Job:
+    """Open a job, with how long it takes unless it was run before: whose key speaks where is known then."""
+    job = await Job.open(path)
+    if not _is_fresh(job):
+        return job
+    await job.aclose()
+    await caller.prepare()
+    return await Job.open(path, client=caller)
+
+
+def _is_fresh(job: Job) -> bool:
+    """Tell whether nobody has confirmed yet what is to be sent."""
+    return not job.begun and bool(job.plan.requests)

@@ -9,6 +9,7 @@ import secrets
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -142,7 +143,7 @@ class RememberingClient(CapgoClient):
                 self._memory.keep(self, self.known())
 
     def _with_latency(self, known: Known) -> Known:
-        return with_latency(known, self._latencies.estimate() if self._latencies else None)
+        return with_latency(known, self._latencies.estimate() if self._latencies else None, datetime.now(UTC))
 
 
 def memory() -> Memory:

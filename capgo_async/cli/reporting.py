@@ -64,9 +64,17 @@ def print_plan(job: Job, speech: Speech) -> None:
     if speech.json:
         speech.emit(_PlanOf.of(job))
         return
-    speech.show(str(job.plan))
-    if seconds := job.plan.seconds:
-        speech.show(f"sent now, it ends {ending_at(seconds)}")
+    speech.show(_foreseen(job.plan))
+
+
+def tell_plan(job: Job, speech: Speech) -> None:
+    """Say a job's plan before it is run."""
+    speech.note(_foreseen(job.plan))
+
+
+def _foreseen(plan: Plan) -> str:
+    """Return a plan with the end that it comes to, for people."""
+    return f"{plan}\nsent now, it ends {ending_at(plan.seconds)}" if plan.seconds else str(plan)
 
 
 def print_job(job: Job, report: Report, speech: Speech) -> None:

@@ -84,7 +84,7 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
     return code
 
 
-async def followed(job: Job, client: Caller, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008
+async def followed(job: Job, client: Caller, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008 - immutable
     """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
     follower = Follower(job, client, invocation.speech, await job.to_send(manner.which))
 

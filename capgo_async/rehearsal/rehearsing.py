@@ -18,13 +18,14 @@ import msgspec
 from ..bulk.clock import Clock, wall_clock
 from ..bulk.job import Job
 from ..bulk.jobfile.journal import Journal
+from ..bulk.planning.facts import keys_in
 from ..bulk.report import Report, Wave
 from ..bulk.runner import Done, Failed
 from ..bulk.running.bounds import Bounds
 from ..bulk.running.outlook import latency_of
 from ..bulk.running.stopping import StopRules
 from ..client import CapgoClient
-from ..errors import CapgoError
+from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..limits import ScopeKind
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.inprocess import InProcessTransport
@@ -103,12 +104,18 @@ class Rehearsal:
         self._scope: anyio.CancelScope | None = None
 
     def run(self) -> Rehearsed | None:
-        """Rehearse, and return what came of it, `None` when it was stopped; raises `JobError` for what is no job.
+        """Rehearse, and return what came of it, `None` when it was stopped.
 
-        What stops the rehearsed run is in what is returned.
+        What stops the rehearsed run is in what is returned. Raises `JobError` for what is no job, and for what happens to the
+        copy, `DiskFull` where there is no room for it.
         """
         with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-") as directory:
-            return run_in_virtual_time(self._run(Path(directory) / self._path.name), SingleThreadLoop)
+            try:
+                return run_in_virtual_time(self._run(Path(directory) / self._path.name), SingleThreadLoop)
+            except DiskFull as error:
+                where = f"no room in {tempfile.gettempdir()} to rehearse a copy of {self._path}"
+                message = f"{where}: free some, or name another directory in TMPDIR, then rehearse again"
+                raise DiskFull(message) from error
 
     def stop(self) -> None:
         """End it, from any thread, at once or as soon as it begins; at its end nothing is left to end."""
@@ -149,6 +156,11 @@ class Rehearsal:
                 error: CapgoError | None = None
                 try:
                     await job.run(client, progress=self._count, rules=self._conditions.rules, bounds=self._conditions.bounds)
+                except SafetyStop as stopped:
+                    error = stopped
+                except JobError:
+                    # Of the copy, of which the run of the job itself knows nothing.
+                    raise
                 except CapgoError as stopped:
                     error = stopped
                 report = msgspec.structs.replace(await job.report(), job=str(self._path))
@@ -202,8 +214,9 @@ async def _bind(copy: Path, facts: Mapping[str, Any], client: CapgoClient, laten
         await journal.rewrite(base_url=client.base_url, key_fingerprint=client.fingerprint(salt), usage=usage, latency=latency)
     finally:
         await journal.aclose()
-    several = f"the job was made with {len(of_keys)} keys and is rehearsed with one: with all of them it may be faster"
-    return (several,) if len(of_keys) > 1 else ()
+    keys = keys_in(facts)
+    several = f"the job was made with {keys} keys and is rehearsed with one: with all of them it may be faster"
+    return (several,) if keys > 1 else ()
 
 
 def _timed(wave: Wave, begun_at: datetime) -> RehearsedWave:

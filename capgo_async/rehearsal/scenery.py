@@ -22,7 +22,7 @@ from ..bulk.operations import (
     operation_of,
     restoring,
 )
-from ..bulk.planning.scanning import PAGE
+from ..bulk.spreading import PAGE
 from ..endpoints.channels import METADATA_AS, ChannelSettings
 from ..sandbox import App, Binding, Bundle, Channel, Device, Traits, World
 from ..sandbox.apps import Override

@@ -24,7 +24,8 @@ from capgo_async.bulk.inventory.columns import TABLES, Kind
 from capgo_async.bulk.inventory.exporting import Summary, export, inventory
 from capgo_async.bulk.inventory.formats import Format
 from capgo_async.bulk.inventory.shelf import InventoryFile
-from capgo_async.bulk.inventory.taking import PAGE, UNSETTLED, UNSTABLE, Tally, _moment_before
+from capgo_async.bulk.inventory.taking import UNSETTLED, UNSTABLE, Tally, _moment_before
+from capgo_async.bulk.spreading import PAGE
 from capgo_async.errors import ConfigurationError, JobError, ListingError, PermissionDenied
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow, device_limits
 from capgo_async.paging import MASKED_EMPTY

@@ -1,12 +1,15 @@
 """Rehearsals: a copy of a job through the real engine against a sandbox, in virtual time, and the job itself untouched."""
 
+import contextlib
 import hashlib
+import sqlite3
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -16,13 +19,14 @@ from fleet import APP, client_of, ids_of, relink_everything, sandbox_of, write_c
 from capgo_async import ChannelSettings, KeyRing
 from capgo_async.bulk import Job, Options, PromoteBundle, Report, UpdateChannel, from_operations, read_operations
 from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.seen import Seen
 from capgo_async.bulk.operations import Former, FormerState, Operation
-from capgo_async.errors import JobError, SafetyStop
+from capgo_async.errors import DiskFull, JobError, SafetyStop
 from capgo_async.rehearsal import Conditions, Rehearsal, Rehearsed
 from capgo_async.rehearsal.scenery import Inventory, world_of
 from capgo_async.sandbox import Sandbox, parse_faults, thresholds
-from capgo_async.sandbox.seeding import DEVELOPER_KEY
+from capgo_async.sandbox.seeding import DEVELOPER_KEY, ORG_ID, SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 
@@ -87,10 +91,11 @@ def test_a_rehearsal_takes_what_the_run_takes(tmp_path: Path, apps: int, devices
 def test_the_same_rehearsal_comes_to_the_same_and_another_seed_to_another(tmp_path: Path) -> None:
     path = planned(tmp_path, sandbox_of(devices=300))
     faults = parse_faults("/device:502=5%,drop-after=5%")
-    first, second, other = (rehearsed(path, faults=faults, limits=thresholds("off"), seed=seed) for seed in (1, 1, 2))
+    first, second, *others = (rehearsed(path, faults=faults, limits=thresholds("off"), seed=seed) for seed in (1, 1, 2, 3, 4))
     assert first.retries > 0
     assert (first.makespan, first.requests, first.retries) == (second.makespan, second.requests, second.retries)
-    assert first.makespan != other.makespan
+    # Two may come to the same by chance.
+    assert any(other.makespan != first.makespan for other in others)
 
 
 def test_what_was_done_stays_done_and_the_rest_is_rehearsed(tmp_path: Path) -> None:
@@ -346,17 +351,74 @@ def test_devices_beside_the_planned_ones_cost_pages(tmp_path: Path, chosen: slic
     assert found.requests > requests
 
 
-def test_a_job_of_several_keys_says_that_it_is_rehearsed_with_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", ["auto", "off"])
+def test_a_job_of_several_keys_says_that_it_is_rehearsed_with_one(tmp_path: Path, rate: str) -> None:
     sandbox = sandbox_of(apps=2)
     path = tmp_path / "job.capgo-job"
 
     async def plan() -> None:
-        async with client_of(sandbox) as capgo:
-            ring = KeyRing(capgo, {APP: DEVELOPER_KEY})
+        async with client_of(sandbox, rate=rate) as capgo:
+            # An organization's key that is the client's own is no other key.
+            ring = KeyRing(capgo, {APP: DEVELOPER_KEY, ORG_ID: SUPER_ADMIN_KEY})
             source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
             await (await Job.create(path, source, client=ring)).aclose()
+
+    async def rebind() -> None:
+        async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
+            await job.run(capgo, rebind=True, progress=lambda _: job.drain())
 
     run_in_virtual_time(plan())
     found = rehearsed(path)
     assert found.remarks == ("the job was made with 2 keys and is rehearsed with one: with all of them it may be faster",)
     assert found.report.done == found.report.planned
+    run_in_virtual_time(rebind())
+    assert rehearsed(path).remarks == ()
+
+
+@pytest.mark.parametrize(("keys", "told"), [({}, 0), ({APP: DEVELOPER_KEY}, 1)], ids=["one key", "two keys"])
+def test_a_job_of_an_earlier_version_tells_of_keys_whose_use_still_counts(
+    tmp_path: Path, keys: dict[str, str], told: int
+) -> None:
+    sandbox = sandbox_of(apps=2)
+    path = tmp_path / "job.capgo-job"
+
+    async def plan() -> None:
+        async with client_of(sandbox) as capgo:
+            source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
+            await (await Job.create(path, source, client=KeyRing(capgo, keys))).aclose()
+
+    run_in_virtual_time(plan())
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM job WHERE name = 'keys'")
+    assert len(rehearsed(path).remarks) == told
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_copy_without_room_is_no_end_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    path = planned(tmp_path, sandbox_of(devices=60))
+    advance = Journal.advance
+    calls = 0
+
+    async def full(journal: Journal, *given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            message = "no room for the copy: free some, then go on"
+            raise DiskFull(message)
+        return await advance(journal, *given)
+
+    monkeypatch.setattr(Journal, "advance", full)
+    with pytest.raises(DiskFull, match=r"no room in .*temporary to rehearse a copy of .*job\.capgo-job: free some, or"):
+        rehearsed(path)
+
+
+def test_a_copy_that_is_damaged_is_no_end_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = planned(tmp_path, sandbox_of(devices=60))
+
+    async def damaged(_journal: Journal, *_given: Any) -> Any:
+        message = "the copy: disk I/O error"
+        raise JobError(message)
+
+    monkeypatch.setattr(Journal, "advance", damaged)
+    with pytest.raises(JobError, match="disk I/O error"):
+        rehearsed(path)

@@ -48,8 +48,8 @@ def fill(disk: Path, left: int) -> Path:
     return ballast
 
 
-def capgo(server: Served, disk: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    aimed = environment(server)
+def capgo(server: Served, disk: Path, *arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
+    aimed = {**environment(server), **more}
     return subprocess.run(command(*arguments), cwd=disk, env=aimed, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -106,3 +106,18 @@ def test_no_room_for_a_plan_leaves_nothing_and_sends_nothing(disk: Path, server:
     ballast.unlink()
     assert capgo(server, disk, *relink(tmp_path), "--yes").returncode == 0
     assert {server.channel_of(device) for device in server.sandbox.world.apps[APP].devices} == {"beta"}
+
+
+# No room for the copy; room for it, and not for what its run writes.
+@pytest.mark.parametrize("spare", [None, 6])
+def test_a_rehearsal_without_room_for_its_copy_says_so(spare: int | None, disk: Path, server: Served, tmp_path: Path) -> None:
+    assert capgo(server, tmp_path, *relink(tmp_path), "--plan-only").returncode == 0
+    pages = -(-(tmp_path / "m.capgo-job").stat().st_size // os.statvfs(disk).f_frsize)
+    ballast = fill(disk, 1 if spare is None else pages + spare)
+    found = capgo(server, tmp_path, "job", "rehearse", "m.capgo-job", TMPDIR=str(disk))
+    assert (found.returncode, found.stdout) == (4, "")
+    assert f"no room in {disk} to rehearse a copy of m.capgo-job: free some, or name another directory" in found.stderr
+    assert "it would end" not in found.stderr
+    assert list(disk.iterdir()) == [ballast]
+    ballast.unlink()
+    assert capgo(server, tmp_path, "job", "rehearse", "m.capgo-job", TMPDIR=str(disk)).returncode == 0

@@ -12,8 +12,9 @@ from cli.served import APP, KEY, Served, csv_of, served
 from typer.testing import Result
 
 from capgo_async import CapgoClient, ScopeKind
+from capgo_async.calibration import Findings
 from capgo_async.cli.remembering import Memory
-from capgo_async.known import Known, KnownLimit
+from capgo_async.known import Known, KnownLimit, Latency
 from capgo_async.sandbox import Binding, Settings, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 
@@ -175,24 +176,49 @@ def test_limits_shows_no_limit_of_more_than_a_week_ago(unaimed: Command, cache: 
     assert len(kept(unaimed)[0]["known"]["limits"]) == (days < 7)
 
 
+@pytest.mark.parametrize(("days", "kept_yet"), [(6, True), (8, False)])
+def test_limits_shows_nothing_of_more_than_a_week_ago(unaimed: Command, cache: Path, days: int, *, kept_yet: bool) -> None:
+    at = datetime.now(UTC) - timedelta(days=days)
+    latency = Latency(median=0.1, high=0.2, answers=50)
+    known = Known(
+        server_version="12.201.7", version_told_at=at, latency=latency, latency_seen_at=at, page=120, page_found_at=at
+    )
+    Memory(cache).keep(CapgoClient(api_key="k" * 8, base_url="http://127.0.0.1:1000"), known)
+    found = kept(unaimed)[0]["known"]
+    assert [found[name] is not None for name in ("server_version", "latency", "page")] == [kept_yet] * 3
+    assert ("100 ms" in unaimed("limits").stdout) is kept_yet
+
+
 def test_calibrate_finds_out_and_limits_shows_it(server: Served, capgo: Command, unaimed: Command) -> None:
     result = capgo("calibrate", "--budget", "20")
     assert result.exit_code == 0
     assert server.requests() == 20
     assert {line.method for line in server.sandbox.log} == {"GET"}
     assert f"server    {server.base_url}, 12.201.7" in result.stdout
-    assert "none below 20 requests" in result.stdout
-    assert "limits above 20 requests are learned in runs only" in result.stdout
+    assert "none below 20 requests within 60 s" in result.stdout
+    assert "limits above 20 requests within 60 s are learned in runs only" in result.stdout
     assert kept(unaimed)[0]["known"]["latency"]["answers"] == 20
 
 
-def test_calibrate_speaks_json(capgo: Command) -> None:
+def test_calibrate_denies_no_limit_that_was_not_tried(server: Served, capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(client: CapgoClient, app_id: str | None) -> Findings:
+        await client.apps.list().all()
+        return Findings(app_id=app_id, tried=86)
+
+    monkeypatch.setattr("capgo_async.cli.calibrate.calibrate", slow)
+    told = capgo("calibrate", APP).stdout
+    assert server.requests() == 1
+    assert "none below 86 requests within 60 s\n" in told
+    assert "limits above 86 requests within 60 s are learned in runs only\n" in told
+
+
+def test_calibrate_speaks_json_and_keeps_the_page(capgo: Command, unaimed: Command) -> None:
     with served(devices=120) as server:
         environment = ("--base-url", server.base_url)
         document = json.loads(capgo("calibrate", APP, "--json", *environment).stdout)
-    assert document["page"] == 120
+    assert document["page"] == kept(unaimed)[0]["known"]["page"] == 120
     assert document["app_id"] == APP
-    assert document["requests"] == 150
+    assert document["requests"] == document["tried"] == 150
     assert document["refused"] is None
     assert document["latency"]["answers"] == 150
 

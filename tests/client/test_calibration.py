@@ -1,50 +1,46 @@
 """Calibration: what it finds out, that it stays within its budget, and that the first refusal ends it."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
 
 import anyio
-import msgspec
 import pytest
 from fleet import APP, client_of, ids_of, sandbox_of
+from forgetful import Forgetful
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, ScopeKind
 from capgo_async.bulk.running.bounds import budgeted
 from capgo_async.calibration import Findings, Refused, calibrate
+from capgo_async.errors import PermissionDenied
+from capgo_async.known import Known, KnownLimit
 from capgo_async.sandbox import Sandbox
-from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
-from capgo_async.wire import Request, Response
 
 
-class Forgetful(InProcessTransport):
-    """A server whose look-up of overrides fails silently on pages above `keeps` devices (contract C7)."""
-
-    keeps = 500
-
-    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
-        response = await super().send(request, headers, fresh=fresh)
-        if request.path != "/device" or int(dict(request.query).get("limit", "0")) <= self.keeps:
-            return response
-        body: dict[str, Any] = json.loads(response.body)
-        for device in body.get("data", ()):
-            device.pop("channel", None)
-        return msgspec.structs.replace(response, body=json.dumps(body).encode())
-
-
-async def found(sandbox: Sandbox, *, reads: int = 150, app_id: str | None = APP, keeps: int = 500) -> Findings:
-    transport = Forgetful(sandbox, request_delay=0.02, reply_delay=0.02)
-    transport.keeps = keeps
-    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport)
+async def found(
+    sandbox: Sandbox,
+    *,
+    reads: int = 150,
+    app_id: str | None = APP,
+    keeps: int = 500,
+    latency: float = 0.04,
+    rate: str = "auto",
+    known: Known | None = None,
+    in_flight: int = 1,
+) -> Findings:
+    transport = Forgetful(sandbox, keeps, request_delay=latency / 2, reply_delay=latency / 2)
+    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate=rate)
+    if known is not None:
+        capgo.recall(known)
     before = len(sandbox.log)
     with budgeted(capgo.pacer, reads):
         result = await calibrate(capgo, app_id)
     lines = list(sandbox.log)[before:]
     assert {line.method for line in lines} <= {"GET"}
     assert len(lines) == capgo.counters.requests <= reads
-    assert sum(1 for line in lines if line.status == 429) == (result.refused is not None)
+    refusals = sum(1 for line in lines if line.status == 429)
+    assert (refusals > 0) is (result.refused is not None)
+    assert refusals <= in_flight
     return result
 
 
@@ -156,3 +152,79 @@ async def test_a_failing_server_is_asked_again_within_the_budget() -> None:
     sandbox = sandbox_of(devices=200, faults="*:500=#3+#4+#20")
     result = await found(sandbox)
     assert (result.page, result.refused) == (200, None)
+
+
+@pytest.mark.parametrize("latency", [0.7, 1.2])
+@pytest.mark.parametrize(
+    ("limits", "variables", "passed"),
+    [
+        ("published", {}, range(100, 101)),
+        ("server", {"RATE_LIMIT_API_KEY": 101}, range(100, 101)),
+        # Checked before and counted after: what was in flight together passes unseen, and only what surely counted is told.
+        ("server", {"RATE_LIMIT_CHANNEL_SELF_IP": 100}, range(95, 101)),
+    ],
+)
+@in_virtual_time
+async def test_a_limit_below_the_budget_is_found_however_slow_the_answers_are(
+    limits: str, variables: dict[str, int], passed: range, latency: float
+) -> None:
+    sandbox = sandbox_of(devices=800, limits=limits, variables=variables)
+    refused = (await found(sandbox, latency=latency, in_flight=8)).refused
+    assert refused is not None
+    assert refused.passed in passed
+    assert anyio.current_time() < 60.0
+
+
+@pytest.mark.parametrize("latency", [0.04, 0.7, 1.2, 2.3, 2.6, 3.0, 10.0])
+@in_virtual_time
+async def test_every_limit_that_is_denied_would_have_been_met(latency: float) -> None:
+    tried = (await found(sandbox_of(devices=800, limits="server"), latency=latency)).tried
+    assert tried == 150 if latency < 0.1 else 40 <= tried <= 150
+    for name in ("RATE_LIMIT_API_KEY", "RATE_LIMIT_CHANNEL_SELF_IP"):
+        for limit in (tried - 1, tried - 5, tried - 12):
+            sandbox = sandbox_of(devices=800, limits="server", variables={name: limit})
+            refused = (await found(sandbox, latency=latency, in_flight=8)).refused
+            assert refused is not None
+            assert refused.passed <= limit
+
+
+@in_virtual_time
+async def test_what_the_clients_own_pace_held_back_was_not_tried() -> None:
+    paced = await found(sandbox_of(devices=800, limits="server"), rate="standard")
+    assert anyio.current_time() > 60.0
+    assert paced.tried == 100
+    assert (await found(sandbox_of(devices=800, limits="server"), rate="30/min", reads=70)).tried == 30
+
+
+@pytest.mark.parametrize("latency", [0.04, 0.7])
+@pytest.mark.parametrize("faults", ["", "*:500=#40+#41+#42"])
+@in_virtual_time
+async def test_nobody_waits_for_the_rest_of_a_limit_that_is_known(faults: str, latency: float) -> None:
+    limit = KnownLimit(scope=ScopeKind.KEY, requests=60, learned_at=datetime.now(UTC))
+    sandbox = sandbox_of(devices=800, limits="server", variables={"RATE_LIMIT_API_KEY": 61}, faults=faults)
+    result = await found(sandbox, latency=latency, known=Known(limits=(limit,)))
+    assert (result.refused, len(sandbox.log)) == (None, 60)
+    assert anyio.current_time() < 60.0
+
+
+@in_virtual_time
+async def test_nobody_waits_for_the_rest_of_a_limit_that_was_suspected() -> None:
+    limit = KnownLimit(scope=ScopeKind.KEY, requests=60, learned_at=datetime.now(UTC), certain=False)
+    sandbox = sandbox_of(devices=800, limits="server", variables={"RATE_LIMIT_API_KEY": 61})
+    result = await found(sandbox, latency=0.7, known=Known(limits=(limit,)))
+    assert result.refused == Refused(scope=ScopeKind.KEY, passed=60, named=True)
+    assert anyio.current_time() < 60.0
+
+
+@in_virtual_time
+async def test_a_failure_ends_it_bare_also_where_several_reads_are_under_way() -> None:
+    sandbox = sandbox_of(devices=100)
+
+    async def close_the_app() -> None:
+        await anyio.sleep(10.0)
+        del sandbox.world.apps[APP]
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(close_the_app)
+        with pytest.raises(PermissionDenied):
+            await found(sandbox, latency=0.7)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import msgspec
 import pytest
 from fleet import APP, client_of, sandbox_of
 from hypothesis import given
@@ -23,7 +24,7 @@ def limit(requests: int, *, at: datetime = BEFORE, certain: bool = True, scope: 
 
 
 def known(*limits: KnownLimit) -> Known:
-    return Known(server_version="12.201.7", page=300, limits=limits)
+    return Known(server_version="12.201.7", version_told_at=BEFORE, page=300, page_found_at=BEFORE, limits=limits)
 
 
 def test_limits_last_a_week() -> None:
@@ -36,6 +37,23 @@ def test_limits_last_a_week() -> None:
 def test_others_are_remembered_for_a_week(days: int, *, kept: bool) -> None:
     noticed = NOW - timedelta(days=days)
     assert lasting(Known(others_noticed_at=noticed), NOW).others_noticed_at == (noticed if kept else None)
+
+
+WHAT_ELSE = {
+    "server_version": ("version_told_at", "12.201.7"),
+    "latency": ("latency_seen_at", Latency(median=0.1, high=0.2, answers=50)),
+    "page": ("page_found_at", 120),
+}
+
+
+@pytest.mark.parametrize("name", WHAT_ELSE)
+def test_so_do_version_latency_and_page_each_from_its_own_moment(name: str) -> None:
+    moment, value = WHAT_ELSE[name]
+    young = msgspec.structs.replace(Known(updated_at=NOW), **{name: value, moment: NOW - timedelta(days=6)})
+    old = msgspec.structs.replace(young, **{moment: NOW - timedelta(days=7)})
+    of_nobody_knows_when = msgspec.structs.replace(young, **{moment: None})
+    assert lasting(young, NOW) == young
+    assert lasting(old, NOW) == lasting(of_nobody_knows_when, NOW) == Known(updated_at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +97,10 @@ def test_one_refusal_is_a_suspicion_and_a_second_at_the_same_number_a_limit(
 
 def test_a_few_answers_do_not_replace_an_estimate_that_rests_on_many() -> None:
     many, few = Latency(median=0.1, high=0.2, answers=5000), Latency(median=9.0, high=9.0, answers=19)
-    assert with_latency(Known(), few).latency == few
-    assert with_latency(Known(latency=many), few).latency == many
-    assert with_latency(Known(latency=few), many).latency == many
-    assert with_latency(Known(latency=many), None).latency == many
+    assert with_latency(Known(), few, NOW) == Known(latency=few, latency_seen_at=NOW)
+    before = Known(latency=many, latency_seen_at=BEFORE)
+    assert with_latency(before, few, NOW) == with_latency(before, None, NOW) == before
+    assert with_latency(Known(latency=few, latency_seen_at=BEFORE), many, NOW) == Known(latency=many, latency_seen_at=NOW)
 
 
 @given(st.lists(st.floats(0.001, 30.0), min_size=1, max_size=5000))
@@ -224,6 +242,22 @@ async def test_what_one_key_teaches_is_known_of_that_key_alone() -> None:
     await read(other, 10)
     assert [each.requests for each in capgo.known().limits] == [300]
     assert other.known().limits == ()
+
+
+@in_virtual_time
+async def test_what_nobody_tells_anew_keeps_its_age_however_often_it_is_handed_on() -> None:
+    capgo = client_of(sandbox_of())
+    at = datetime.now(UTC) - timedelta(days=6)
+    capgo.recall(Known(server_version="12.1.0", version_told_at=at, page=120, page_found_at=at))
+    kept = capgo.known()
+    assert (kept.server_version, kept.version_told_at, kept.page, kept.page_found_at) == ("12.1.0", at, 120, at)
+    await read(capgo, 1)
+    kept = capgo.known()
+    assert kept.server_version == "12.201.7"
+    assert kept.version_told_at == kept.updated_at
+    assert (kept.page, kept.page_found_at) == (120, at)
+    capgo.recall(msgspec.structs.replace(kept, page_found_at=at - timedelta(days=1)))
+    assert capgo.known().page is None
 
 
 @in_virtual_time

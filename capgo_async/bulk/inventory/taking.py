@@ -21,11 +21,9 @@ from ...ranges import Stretch
 from ...requester import raw_responses
 from ...resources.devices import list_in_parts
 from ...ring import Caller
-from ..spreading import apps_at_once, cursors_each
+from ..spreading import PAGE, apps_at_once, cursors_each, page_of
 from .columns import TABLES, Kind
 
-PAGE: Final = 200
-"""Devices a page."""
 LIST_OF_APPS: Final = ""
 """What stands for the app where the apps themselves are listed."""
 
@@ -114,6 +112,7 @@ class _Taking(NamedTuple):
     kind: Kind
     tally: Tally
     cursors: int = 1
+    page: int = PAGE
 
     async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
         unseen = await self.shelf.add(app_id, rows, standing)
@@ -136,7 +135,7 @@ async def take_inventory(shelf: Shelf, client: Caller, kind: Kind, apps: Sequenc
         tally.apps = tuple(dict.fromkeys(apps)) or await _all_apps(taking)
     left = [app_id for app_id in tally.apps if app_id not in settled]
     tally.settled = len(tally.apps) - len(left)
-    taking = taking._replace(cursors=cursors_each(client, len(left)))
+    taking = taking._replace(cursors=cursors_each(client, len(left)), page=page_of(client))
     await fan_out(left, partial(_take, taking), apps_at_once(client))
 
 
@@ -230,13 +229,13 @@ async def _take_devices(taking: _Taking, app_id: str, begun: Standing | None) ->
     passes = 1
     while passes <= _ROUNDS and not (changes_passed and end_checked):
         passes += 1
-        changed = devices.list(app_id, DeviceFilter(limit=PAGE, changed_since=standing.since))
+        changed = devices.list(app_id, DeviceFilter(limit=taking.page, changed_since=standing.since))
         changes_passed = end_checked = await _shows_nobody_unseen(taking, app_id, changed)
         caveats.update(dict.fromkeys(changed.caveats))
         if standing.since is not None:
             end_checked = True
             for after in standing.ends:
-                end = devices.list(app_id, DeviceFilter(limit=PAGE, after=after))
+                end = devices.list(app_id, DeviceFilter(limit=taking.page, after=after))
                 end_checked &= await _shows_nobody_unseen(taking, app_id, end)
                 caveats.update(dict.fromkeys(end.caveats))
     if not (changes_passed and end_checked) and MASKED_EMPTY not in caveats:
@@ -251,7 +250,7 @@ async def _scan(taking: _Taking, app_id: str, begun: Standing | None) -> tuple[S
     """
     walked = begun.walked if begun else ()
     requester = taking.client.client_of(app_id).requester
-    listing = list_in_parts(requester, app_id, DeviceFilter(limit=PAGE), taking.cursors, walked)
+    listing = list_in_parts(requester, app_id, DeviceFilter(limit=taking.page), taking.cursors, walked)
     standing, pages = begun, 0
     with raw_responses() as answers:
 

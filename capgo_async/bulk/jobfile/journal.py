@@ -21,6 +21,7 @@ from ..report import Report
 from ..runner import Settled
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
+from ..spreading import PAGE
 from . import assumptions, contents, course, history, outcomes, reaches, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
@@ -159,9 +160,9 @@ class Journal:
         """Count everything."""
         return await self._database.run(records.report_of, name)
 
-    async def course(self, facts: dict[str, Any], now: datetime, which: Which = Which.OPEN) -> list[Leg]:
-        """Return what a run has before it, in its order."""
-        return await self._database.run(course.course_of, facts, now, which)
+    async def course(self, facts: dict[str, Any], now: datetime, page: int = PAGE, which: Which = Which.OPEN) -> list[Leg]:
+        """Return what a run has before it, in its order, with proofs of `page` devices a page."""
+        return await self._database.run(course.course_of, facts, now, which, page)
 
     async def plan(self, facts: dict[str, Any], left: Sequence[Leg]) -> Plan:
         """Return what the job will do, when so much is left of it."""

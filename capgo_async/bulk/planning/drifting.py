@@ -15,9 +15,8 @@ from ..jobfile.assumptions import Assumed
 from ..kinds import KINDS
 from ..operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
 from ..report import counted
-from ..spreading import apps_at_once, cursors_each
+from ..spreading import apps_at_once, cursors_each, page_of
 from .looking import look
-from .scanning import PAGE
 
 _CHUNK: Final = 1000
 _NAMED: Final = 5
@@ -131,7 +130,8 @@ async def _devices(journal: JournalOfPending, client: Caller, app_id: str, budge
     linked, unlinked = _Tally(), _Tally()
     saw_override = False
     pages = 0
-    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE), cursors=cursors)
+    size = page_of(client)
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
     async for page in listing.pages(budget):
         pages += 1
         shown = {device.device_id.lower(): device.channel for device in page}
@@ -142,7 +142,7 @@ async def _devices(journal: JournalOfPending, client: Caller, app_id: str, budge
             (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
     remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     if not listing.complete:
-        remarks.append(f"{app_id} was listed in part ({counted(pages, 'page')} of {PAGE}): the rest was not compared")
+        remarks.append(f"{app_id} was listed in part ({counted(pages, 'page')} of {size}): the rest was not compared")
     # A device that shows no link is believed to have none only where the listing shows links at all.
     return (linked, unlinked) if saw_override else (linked,), remarks
 

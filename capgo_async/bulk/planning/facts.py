@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import JobError
+from ...limits import ScopeKind
 from ...ring import Caller
 from ..clock import wall_clock
 from ..report import counted
@@ -53,12 +54,24 @@ def facts_of(source: Source, client: Caller, options: Options, salt: bytes) -> d
         "base_url": client.base_url,
         "key_salt": salt.hex(),
         "key_fingerprint": client.fingerprint(salt),
+        "keys": count_keys(client, salt),
         "created_at": wall_clock().isoformat(timespec="seconds"),
     }
     if options.inventory is not None:
         # A file name may hold bytes that are no text.
         facts["options"]["inventory"] = options.inventory.encode("utf-8", "replace").decode()
     return facts
+
+
+def count_keys(client: Caller, salt: bytes) -> int:
+    """Return how many different keys a client has."""
+    return len({each.fingerprint(salt) for each in client.clients})
+
+
+def keys_in(facts: Mapping[str, Any]) -> int:
+    """Return with how many keys a job is bound to run: files of earlier versions tell only of those whose use still counts."""
+    used = facts["usage"]["usage"]
+    return int(facts.get("keys") or sum(each["scope"][0] == ScopeKind.KEY for each in used))
 
 
 def facts_of_draft(draft: Draft, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,9 @@ from ...models import Device
 from ...ring import Caller
 from ..operations import Change
 from ..report import counted
-from ..spreading import apps_at_once, cursors_each
+from ..spreading import apps_at_once, cursors_each, page_of
 from ..stage import Moved, Stage
 
-PAGE: Final = 200
-"""Devices a page when an app is listed for a plan."""
 _NAMED_CHANNELS: Final = 10
 _NAMED_SHORTCUTS: Final = 5
 
@@ -94,7 +92,8 @@ async def scan_apps(
 
 
 async def _scan(stage: Stage, client: Caller, app_id: str, budget: float, cursors: int) -> Scan:
-    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=PAGE), cursors=cursors)
+    size = page_of(client)
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
     saw_override = False
     pages = 0
     async for page in listing.pages(budget):
@@ -106,7 +105,7 @@ async def _scan(stage: Stage, client: Caller, app_id: str, budget: float, cursor
     await stage.close_scan(app_id, complete=complete, saw_override=saw_override)
     remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     if not listing.complete:
-        part = f"{counted(pages, 'page')} of {PAGE}"
+        part = f"{counted(pages, 'page')} of {size}"
         remarks.append(f"{app_id} was listed in part ({part}): which of its devices are unknown cannot be told")
     return Scan(complete, remarks)
 
