@@ -53,11 +53,13 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 class Findings(msgspec.Struct, kw_only=True):
     """What was found out so far; `page_remark` says why `page` is not known, or how far it was tried.
 
+    `page_loses` is the smallest page that was seen to lose a channel, `None` where all that were tried keep them.
     `tried` is the most reads that surely counted together within a minute: a smaller limit would have been met.
     """
 
     app_id: str | None = None
     page: int | None = None
+    page_loses: int | None = None
     page_remark: str = _UNFINISHED
     refused: Refused | None = None
     tried: int = 0
@@ -263,7 +265,8 @@ async def _find_page(reader: _Reader, app_id: str, found: Findings) -> None:
         found.page_remark = f"{len(rows)} devices of {app_id} were looked at, {len(linked)} of them linked: too few to tell"
         return
     # A page that ends before the first linked device would show nothing.
-    keeps, loses = max(_SMALL_PAGE, linked[0] + 1), len(rows) + 1
+    beyond = len(rows) + 1
+    keeps, loses = max(_SMALL_PAGE, linked[0] + 1), beyond
     size, kept_once = len(rows), False
     while True:
         page = await reader.devices(app_id, size)
@@ -277,6 +280,7 @@ async def _find_page(reader: _Reader, app_id: str, found: Findings) -> None:
         size = (keeps + loses) // 2
     # Where no page was seen to keep them, the first that could tell is no more than a guess.
     found.page = keeps if kept_once else _SMALL_PAGE
+    found.page_loses = loses if loses < beyond else None
     found.page_remark = f"tried up to {len(rows)} devices a page of {app_id}"
 
 

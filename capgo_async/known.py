@@ -38,8 +38,9 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one host and one key; `None` where nobody knows.
 
-    `page` is the largest page of devices that was seen to keep `channel` (contract C7); `others_noticed_at` is when somebody
-    else was last noticed to use the key. What has no moment beside it is of nobody knows when, and lasts no longer.
+    `page` is the largest page of devices that was seen to keep `channel`, and `page_loses` the smallest that was seen to lose
+    it, if one was (contract C7); `others_noticed_at` is when somebody else was last noticed to use the key. What has no moment
+    beside it is of nobody knows when, and lasts no longer.
     """
 
     server_version: str | None = None
@@ -47,6 +48,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     latency: Latency | None = None
     latency_seen_at: Moment | None = None
     page: Annotated[int, Meta(ge=1)] | None = None
+    page_loses: Annotated[int, Meta(ge=1)] | None = None
     page_found_at: Moment | None = None
     limits: tuple[KnownLimit, ...] = ()
     others_noticed_at: Moment | None = None
@@ -92,6 +94,7 @@ def lasting(known: Known, now: datetime) -> Known:
         latency=known.latency if seen else None,
         latency_seen_at=known.latency_seen_at if seen else None,
         page=known.page if found else None,
+        page_loses=known.page_loses if found else None,
         page_found_at=known.page_found_at if found else None,
         limits=tuple(limit for limit in known.limits if lasts(limit.learned_at)),
         others_noticed_at=known.others_noticed_at if lasts(known.others_noticed_at) else None,

@@ -24,8 +24,9 @@ def cursors_each(client: Caller, apps: int) -> int:
 
 
 def page_of(client: Caller) -> int:
-    """Return how many devices a page has: no more than keep their channel there, where that is known of any key.
+    """Return how many devices a page has: no more than keep their channel there, where larger pages were seen to lose it.
 
-    It is the server that loses them on larger pages, whichever key asks: an existing link that is missed is planned again.
+    It is the server that loses them, whichever key asks: an existing link that is missed is planned again.
     """
-    return min((PAGE, *filter(None, (each.known().page for each in client.clients))))
+    known = (each.known() for each in client.clients)
+    return min((PAGE, *(each.page for each in known if each.page is not None and each.page_loses is not None)))

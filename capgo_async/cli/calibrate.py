@@ -55,7 +55,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
             found = await calibrate(client, app_id)
         now, known = datetime.now(UTC), client.known()
         if found.page is not None:
-            known = msgspec.structs.replace(known, page=found.page, page_found_at=now)
+            known = msgspec.structs.replace(known, page=found.page, page_loses=found.page_loses, page_found_at=now)
         if found.refused is not None and found.refused.named:
             known = with_refusal(known, found.refused.scope, found.refused.passed, now)
         client.recall(known)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 import pytest
 from fleet import APP, links_of, relink_everything, sandbox_of, write_csv
 from forgetful import Forgetful
@@ -23,7 +24,7 @@ KEEPS = 120
 
 
 def found(page: int = KEEPS, *, days: int = 0) -> Known:
-    return Known(page=page, page_found_at=datetime.now(UTC) - timedelta(days=days))
+    return Known(page=page, page_loses=page + 10, page_found_at=datetime.now(UTC) - timedelta(days=days))
 
 
 def client_of(server: Forgetful, known: Known) -> CapgoClient:
@@ -70,7 +71,16 @@ async def test_existing_links_are_seen_by_drift_and_proof(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("known", "limit"), [(Known(), 200), (found(500), 200), (found(), 120), (found(days=6), 120), (found(days=8), 200)]
+    ("known", "limit"),
+    [
+        (Known(), 200),
+        (found(500), 200),
+        (found(), 120),
+        (found(days=6), 120),
+        (found(days=8), 200),
+        # A small app fills no larger page: that says nothing of larger ones.
+        (msgspec.structs.replace(found(51), page_loses=None), 200),
+    ],
 )
 @in_virtual_time
 async def test_no_page_is_larger_than_ever_and_what_is_a_week_old_binds_nobody(

@@ -43,6 +43,7 @@ WHAT_ELSE = {
     "server_version": ("version_told_at", "12.201.7"),
     "latency": ("latency_seen_at", Latency(median=0.1, high=0.2, answers=50)),
     "page": ("page_found_at", 120),
+    "page_loses": ("page_found_at", 130),
 }
 
 
