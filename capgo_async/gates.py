@@ -11,6 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import Final, NamedTuple
 
+import msgspec
+
 from .limits import (
     DEFAULT_SILENCE,
     FixedWindow,
@@ -262,6 +264,11 @@ class _SilenceState:
     def limit(self) -> int:
         return self.lesson.allowed
 
+    @property
+    def kept(self) -> int:
+        """Return how much of the limit a period has, so that others have theirs."""
+        return min(self.limit, self._bound)
+
     def earliest(self, now: float) -> float:
         rested = self._last + self.rest
         if self._count and not self._in_flight and now >= rested:
@@ -342,10 +349,18 @@ def _state_of(limiter: Limiter) -> _State:
             return _SilenceState(limiter)
 
 
+def _kept(limiter: Limiter, state: _State) -> Limiter:
+    kept = state.kept if isinstance(state, _SilenceState) else state.limit
+    if kept >= without_headroom(BOUNDLESS, limiter.headroom):
+        return limiter
+    return msgspec.structs.replace(limiter, requests=kept, headroom=0.0)
+
+
 class Gate:
     """Hold requests of one scope back: by its limiters, by a closing, and by going alone until proven."""
 
     def __init__(self, limiters: tuple[Limiter, ...] = (), *, alone: bool = False) -> None:
+        self._limiters = list(limiters)
         self._states = [_state_of(limiter) for limiter in limiters]
         self._in_flight = 0
         self._alone = alone
@@ -354,7 +369,6 @@ class Gate:
         self._probing = False
         self._probes_refused = 0
         self._others_noticed = False
-        self._learned: list[Limiter] = []
         self.last = -math.inf
 
     def earliest(self, now: float) -> float:
@@ -447,8 +461,8 @@ class Gate:
 
     def restrict(self, now: float, limiter: Limiter) -> None:
         """Add a limiter that was learned from a refusal; what is in flight counts in it."""
-        if limiter not in self._learned:
-            self._learned.append(limiter)
+        if limiter not in self._limiters:
+            self._limiters.append(limiter)
             state = _state_of(limiter)
             for _ in range(self._in_flight):
                 state.sent(now)
@@ -457,6 +471,13 @@ class Gate:
     def limits(self) -> tuple[int, ...]:
         """Return the requests that each limiter allows now, learned ones included."""
         return tuple(state.limit for state in self._states)
+
+    def kept(self) -> tuple[Limiter, ...]:
+        """Return the limiters as they are kept now: with what refusals taught, what others leave, and without headroom.
+
+        Of an eager one that nothing taught, only what passes at least is known.
+        """
+        return tuple(_kept(limiter, state) for limiter, state in zip(self._limiters, self._states, strict=True))
 
     def used(self, now: float) -> int:
         """Return how many requests count against the limiters now."""

@@ -220,6 +220,10 @@ class Pacer:
         """Return the requests that each limiter of `scope` allows now, learned ones included."""
         return self._gate(scope).limits() if self._matters(scope) else ()
 
+    def kept(self, scope: Scope) -> tuple[Limiter, ...]:
+        """Return the limiters of `scope` as its gate keeps them now, as `Gate.kept` does."""
+        return self._gate(scope).kept() if self._matters(scope) else ()
+
     def waiting_until(self, scope: Scope) -> float:
         """Return when the next request of `scope` may go; infinity while only an answer can tell."""
         return self._gate(scope).earliest(anyio.current_time())

@@ -1,6 +1,7 @@
 """Forecasts: what the plan says of its time is what the run takes, through the real engine, in virtual time."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -16,9 +17,12 @@ from virtual_time import in_virtual_time
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Options, RenewDevice, from_operations, read_operations
 from capgo_async.bulk.report import about
+from capgo_async.bulk.scheduling import line as lines
+from capgo_async.bulk.scheduling import resting
 from capgo_async.bulk.scheduling.bursts import Sliding
 from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of, without_first
 from capgo_async.bulk.scheduling.line import Line, Outlook, Share
+from capgo_async.bulk.scheduling.resting import Rules
 from capgo_async.known import Known, KnownLimit
 from capgo_async.limits import (
     FixedWindow,
@@ -117,6 +121,20 @@ async def test_operations_of_several_requests_are_foreseen_with_the_windows_that
     assert foreseen == pytest.approx(report.elapsed_seconds, rel=WITHIN)
 
 
+@pytest.mark.parametrize(("headroom", "count"), [(0.998, 20), (0.998, 7), (0.999, 7)])
+@in_virtual_time
+async def test_operations_that_no_window_takes_whole_are_foreseen(tmp_path: Path, headroom: float, count: int) -> None:
+    sandbox = Sandbox(fleet(1, 3 * count), Settings(limits=thresholds("server")))
+    operations = [RenewDevice(app_id=APP, device_id=device) for device in sorted(sandbox.world.apps[APP].overrides)[:count]]
+    async with client_of(sandbox, headroom=headroom) as capgo:
+        async with await Job.create(tmp_path / "job.capgo-job", from_operations(operations), client=capgo) as job:
+            await anyio.sleep(130.0)
+            foreseen = job.remaining(capgo, 0, 0.04)
+            report = await job.run(capgo)
+    assert report.done == count
+    assert foreseen == pytest.approx(report.elapsed_seconds, rel=WITHIN)
+
+
 @in_virtual_time
 async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_path: Path) -> None:
     targets = spread(900, 900)
@@ -138,7 +156,7 @@ def test_how_much_more_than_the_models_passes_is_not_foreseen_before_a_refusal_t
     legs = [Leg([share_of(APP, "link_device", 20_000)])]
     modelled = Outlook(limits, 16, 0.1, {APP: "one"})
     scopes = ((ScopeKind.KEY, "one"), (ScopeKind.APP_ADDRESS, APP))
-    eager = modelled._replace(allowed={scope: pacer.limits_of(scope) for scope in scopes})
+    eager = modelled._replace(kept={scope: pacer.kept(scope) for scope in scopes})
     assert seconds_of(legs, eager) == seconds_of(legs, modelled)
 
 
@@ -350,6 +368,23 @@ def test_what_is_settled_is_no_longer_ahead(
     assert [leg.rest for leg in found] == rests
 
 
+@pytest.mark.parametrize(
+    ("settled", "waiting", "rests"),
+    [
+        # All of the first wave left, and was answered: it is looked at.
+        (100, {APP: 0}, [60.0, 60.0, 0.0]),
+        # The next wave waits, for a key that rests, or for the answer to its first requests.
+        (100, {APP: 10}, [60.0, 0.0]),
+        (100, {APP: 4}, [60.0, 0.0]),
+        # Before the first wave nothing is handed out.
+        (0, {}, [60.0, 60.0, 0.0]),
+    ],
+)
+def test_a_bake_that_is_over_is_not_foreseen_again(settled: int, waiting: dict[str, int], rests: list[float]) -> None:
+    legs = [Leg([share_of(APP, "link_device", count)], (), rest) for count, rest in ((100, 60.0), (10, 60.0), (20, 0.0))]
+    assert [leg.rest for leg in without_first(legs, settled, None, waiting)] == rests
+
+
 SERVER = Outlook(server_limits(), 16, 0.05)
 
 
@@ -436,6 +471,61 @@ def test_a_look_at_some_hundred_uneven_apps_takes_few_bursts_too(monkeypatch: py
     shares = [link(f"com.example.a{number}", 500 + 17 * number) for number in range(300)]
     assert seconds(*shares, outlook=Outlook(parse_rate(rate), 16, 0.1)) > 3600
     assert counted < 20_000
+
+
+@pytest.mark.parametrize(
+    "counts", [(58_000,), (30_000, 20_000, 8000), (300_000, 200_000, 80_000), (19_000, 19_333, 19_667)], ids=str
+)
+@pytest.mark.parametrize("app", [10, 100, 400])
+@pytest.mark.parametrize("keys", [1, 2])
+def test_a_look_at_an_app_limit_far_below_the_keys_takes_few_thoughts(
+    monkeypatch: pytest.MonkeyPatch, counts: tuple[int, ...], app: int, keys: int
+) -> None:
+    """Each look at the fewest seconds costs some hundred steps, and a run looks ahead in its loop."""
+    thoughts = 0
+    least_seconds = resting.least_seconds
+
+    def count(left: Sequence[float], rules: Rules) -> float:
+        nonlocal thoughts
+        thoughts += 1
+        return least_seconds(left, rules)
+
+    monkeypatch.setattr(resting, "least_seconds", count)
+    limits = [Limit(ScopeKind.KEY, SilenceWindow(requests=1999)), Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=app))]
+    outlook = Outlook(limits, 16, 0.1, {f"com.example.a{number}": str(number % keys) for number in range(3)})
+    shares = [link(f"com.example.a{number}", each) for number, each in enumerate(counts)]
+    assert seconds(*shares, outlook=outlook) > 3000
+    assert thoughts < 1000
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+def test_apps_that_are_through_let_the_rest_be_passed_over(monkeypatch: pytest.MonkeyPatch, keys: int) -> None:
+    waits = 0
+    wait = Line._wait
+
+    def count(line: Line, until: float) -> None:
+        nonlocal waits
+        waits += 1
+        wait(line, until)
+
+    monkeypatch.setattr(Line, "_wait", count)
+    limits = [Limit(ScopeKind.KEY, SilenceWindow(requests=1999)), Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=1))]
+    outlook = Outlook(limits, 16, 0.1, {f"com.example.a{number}": str(number % keys) for number in range(3)})
+    shares = [link(f"com.example.a{number}", each) for number, each in enumerate((20_000, 10_000, 5000))]
+    assert seconds(*shares, outlook=outlook) == pytest.approx(20_000 * 61.1, rel=0.001)
+    assert waits < 1000
+
+
+@pytest.mark.parametrize("operations", [(825, 13), (1425, 13), (1425, 213), (2425, 313)], ids=str)
+def test_a_rest_that_comes_once_is_not_taken_for_what_goes_on(
+    monkeypatch: pytest.MonkeyPatch, operations: tuple[int, int]
+) -> None:
+    app = FixedWindow(requests=25, window=30.0)
+    limits = [Limit(ScopeKind.KEY, SilenceWindow(requests=50)), Limit(ScopeKind.APP_ADDRESS, app)]
+    shares = [share_of(f"com.example.a{number}", "renew_device", each) for number, each in enumerate(operations)]
+    passed_over = seconds(*shares, outlook=Outlook(limits, 16, 0.2))
+    monkeypatch.setattr(lines, "_UNREPEATED", math.inf)
+    assert passed_over == pytest.approx(seconds(*shares, outlook=Outlook(limits, 16, 0.2)), rel=WITHIN)
 
 
 @pytest.mark.parametrize(

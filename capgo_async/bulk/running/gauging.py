@@ -21,6 +21,8 @@ class ClientGauge:
         self._apps: dict[str, Scope] = {}
         of_key, of_app = self._model(ScopeKind.KEY, SilenceWindow), self._model(ScopeKind.APP_ADDRESS, FixedWindow)
         self._rest: Final = None if of_key is None else held_for(of_key)
+        limiters = [limit.limiter for limit in self._pacer.limits if limit.scope is ScopeKind.KEY]
+        self._silence: Final = 0 if of_key is None else limiters.index(of_key)
         self._window: Final = None if of_app is None else held_for(of_app)
 
     def key_of(self, app_id: str) -> str:
@@ -55,7 +57,8 @@ class ClientGauge:
         counters = self._client.counters
         latency = counters.seconds / counters.answers if counters.answers else self._latency
         return Rules(
-            key=min(self._pacer.limits_of(self._keys[key])),
+            # What a refusal without a reason added is no limit that a silence lifts.
+            key=self._pacer.limits_of(self._keys[key])[self._silence],
             app=of_app,
             rest=self._rest,
             window=self._window or 0.0,

@@ -24,12 +24,12 @@ def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Seq
     scopes: set[Scope] = {*keys.values(), *((ScopeKind.APP_ADDRESS, app_id) for app_id in apps)}
     return Outlook(
         limits=pacer.limits,
-        concurrency=pacer.concurrency,
+        concurrency=pacer.congestion.limit,
         latency=latency,
         keys={app_id: scope[1] for app_id, scope in keys.items()},
         counting=pacer.counting(),
         used=carried,
-        allowed={scope: pacer.limits_of(scope) for scope in scopes},
+        kept={scope: pacer.kept(scope) for scope in scopes},
         held_up_for=max(_holding(pacer.limits, carried), default=-math.inf),
     )
 

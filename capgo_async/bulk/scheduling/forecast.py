@@ -63,6 +63,8 @@ def without_first(
     `waiting` is how many operations of each app have yet to leave of the leg that is under way; without it those of most are
     gone.
     """
+    # What waits is of the leg that is under way, never of one that is verified or bakes: then nothing waits.
+    begun = waiting is not None and any(waiting.values())
     left: list[Leg] = []
     ending: Leg | None = None
     for leg in legs:
@@ -71,7 +73,7 @@ def without_first(
             # Whether it is verified and has baked shows once the next begins.
             ending = leg._replace(shares=()) if baking is None else Leg((), (), baking)
         else:
-            ending = None if settled else ending
+            ending = None if settled or begun else ending
             left.append(leg._replace(shares=_behind(leg.shares, settled, waiting) if settled else leg.shares))
         settled = max(0, settled - operations)
     return [ending, *left] if ending is not None else left

@@ -3,9 +3,13 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from .bursts import FEW, Model, Silence, Sliding
-from .resting import Prospect, Rules, in_wholes
+from .resting import Prospect, Rules, Standing, in_wholes
+
+_FULL_WINDOWS: Final = 2
+"""One would do, were the fewest seconds of a schedule known exactly."""
 
 
 class Lane:
@@ -14,9 +18,10 @@ class Lane:
     __slots__ = ("each", "left", "models")
 
     def __init__(self, left: float, models: Sequence[Model], each: int = 1) -> None:
-        self.left = left
         self.models = models
-        self.each = each
+        self.each = min((each, *(model.limit for model in models)))
+        # An operation that no window takes whole has whole windows for itself: the next one begins where all of one is free.
+        self.left = left * math.ceil(each / self.each) * self.each / each
 
     def free(self, now: float) -> float:
         """Return how many requests may leave, of operations that begin only where all of theirs may."""
@@ -70,7 +75,7 @@ class Key:
         if silence is None:
             return None
         windows = [model for model in self.lanes[0].models if isinstance(model, Sliding)]
-        app, window = (windows[0].limit, windows[0].held) if windows else (math.inf, 0.0)
+        app, window = min(((model.limit, model.held) for model in windows), default=(math.inf, 0.0))
         return in_wholes(Rules(silence.limit, app, silence.rest, window, pace), self.lanes[0].each)
 
     def group(self, now: float) -> tuple[list[Lane], float] | None:
@@ -91,3 +96,13 @@ class Key:
         yield from self.models
         for lane in self.lanes:
             yield from lane.models
+
+
+def may_rest_early(standing: Standing, rules: Rules) -> bool:
+    """Tell whether it is worth thinking about: not where so many windows pass in full and none is waited for any longer.
+
+    Whatever is sent after the silence, its first window may as well leave before it. So it is thought about some times in a
+    period, however many windows that has.
+    """
+    window = sum(min(left, rules.app) for left in standing.left)
+    return rules.rest < rules.window or window * _FULL_WINDOWS > standing.room + FEW

@@ -5,19 +5,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
-from ...limits import Limit, Limiter, Scope, ScopeKind, without_headroom
-from ...others import BOUNDLESS
+from ...limits import Limit, Limiter, Scope, ScopeKind
 from ...pacing import Usage
 from .bursts import FEW, Burst, Model, Sliding, model_of
-from .lanes import Key, Lane
+from .lanes import Key, Lane, may_rest_early
 from .resting import Standing, first_of, levelled, rests_early
 
 _GRAIN: Final = 128
 """A burst is remembered in so many parts at most."""
-_UNREPEATED: Final = 12
+_UNREPEATED: Final = 24
 """Periods before the end that are not passed over: in them it shows whether resting early is worth it."""
+
+_Known = dict[tuple[object, ...], tuple[float, list[float], tuple[float, float]]]
+"""When a state was last met, what was left then, and in which time how much was sent since the time before."""
 
 
 class Share(NamedTuple):
@@ -43,8 +43,8 @@ class Outlook(NamedTuple):
 
     `latency` is in seconds, and `keys` name the key of each app; apps without one share theirs. At the start `counting` counts
     against the limits of each scope, in how many seconds it is forgotten and how much, and `used` what another process told.
-    `allowed` is what each limit of a scope is taken for by now, where that is not what its model says. Some operations
-    wait `held_up_for` seconds for their own targets, because of what was sent before, and `resting` keys send nothing for so
+    `kept` are the limiters of a scope as they are kept by now, where that is not what `limits` say. Some operations wait
+    `held_up_for` seconds for their own targets, because of what was sent before, and `resting` keys send nothing for so
     many seconds, whatever their limits say.
     """
 
@@ -54,7 +54,7 @@ class Outlook(NamedTuple):
     keys: Mapping[str, str] = {}
     counting: Mapping[Scope, Sequence[Sequence[tuple[float, int]]]] = {}
     used: Sequence[Usage] = ()
-    allowed: Mapping[Scope, Sequence[int]] = {}
+    kept: Mapping[Scope, Sequence[Limiter]] = {}
     held_up_for: float = -math.inf
     resting: Mapping[str, float] = {}
 
@@ -98,7 +98,7 @@ class Line:
         keys = every = self._keys_of(shares)
         began = self._began + self._sent // places * self._latency
         first: Key | None = None
-        known: dict[tuple[object, ...], tuple[float, list[float]]] = {}
+        known: _Known = {}
         while keys := [key for key in keys if key.left > FEW]:
             now = self._began + self._sent // places * self._latency
             groups = [(key, group) for key in keys if (group := key.group(now)) is not None]
@@ -174,7 +174,7 @@ class Line:
             key.decided = opens_at
             left = [lane.left for lane in lanes]
             standing = Standing(left, silence.free(now), opens_at - self.now, silence.frees_at() - self.now)
-            if rests_early(standing, rules):
+            if may_rest_early(standing, rules) and rests_early(standing, rules):
                 key.resting_until = silence.frees_at()
                 return key.resting_until
         return opens_at
@@ -184,18 +184,21 @@ class Line:
         still_out = self._sent % self._places if self.now > until + FEW else 0
         self._began, self._sent = until, still_out
 
-    def _skip(self, known: dict[tuple[object, ...], tuple[float, list[float]]], keys: Sequence[Key]) -> None:
+    def _skip(self, known: _Known, keys: Sequence[Key]) -> None:
         """Pass over what only repeats itself: the models are as they were, and the same was sent of each lane meanwhile."""
         models = {id(model): model for key in keys for model in key.all_models()}.values()
+        for model in models:
+            # What counts no longer, in lanes that are through above all, makes no difference.
+            model.free(self._began)
         state = (self._sent, len(keys), *(model.since(self._began) for model in models))
         left = [lane.left for key in keys for lane in key.lanes]
-        began, before = known.setdefault(state, (self._began, left))
+        began, before, last = known.get(state, (self._began, left, (0.0, 0.0)))
         sent = [earlier - now for earlier, now in zip(before, left, strict=True)] if len(before) == len(left) else []
-        if not any(sent):
-            known[state] = self._began, left
-            return
-        again = min(_repeats(left, sent))
+        took = round(self._began - began, 3), round(sum(sent), 3)
+        # That a key rests early may happen once, because of what is left; what happens twice goes on.
+        again = min(_repeats(left, sent)) if any(sent) and took == last else 0
         if again < 1:
+            known[state] = self._began, left, took
             return
         later = again * (self._began - began)
         for model in models:
@@ -260,22 +263,12 @@ class Line:
         found = self._models.get(scope)
         if found is None:
             limiters = [limit.limiter for limit in self._outlook.limits if limit.scope == scope[0]]
-            allowed = self._outlook.allowed.get(scope, ())
-            found = self._models[scope] = [
-                model_of(_as_learned(*each)) for each in itertools.zip_longest(limiters, allowed[: len(limiters)])
-            ]
+            found = self._models[scope] = [model_of(limiter) for limiter in self._outlook.kept.get(scope, limiters)]
             for model, counting in zip(found, self._outlook.counting.get(scope, ()), strict=False):
                 model.take(counting)
             for model, used in itertools.product(found, (used for used in self._outlook.used if used.scope == scope)):
                 model.seed(used.used, -used.age)
         return found
-
-
-def _as_learned(limiter: Limiter, allowed: int | None) -> Limiter:
-    """Return a model with the limit that it is taken for; one without bounds is as good as what it says."""
-    if allowed is None or allowed >= without_headroom(BOUNDLESS, limiter.headroom):
-        return limiter
-    return msgspec.structs.replace(limiter, requests=allowed, headroom=0.0)
 
 
 def _repeats(left: Sequence[float], sent: Sequence[float]) -> Iterator[int]:

@@ -1,0 +1,130 @@
+"""What a client knows of the limits while it runs: after refusals that no model explains, and at a server in trouble."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+from fleet import APP, client_of, ids_of, write_csv
+from virtual_time import in_virtual_time
+
+from capgo_async import CapgoClient
+from capgo_async.bulk import Job, read_operations
+from capgo_async.bulk.running.gauging import ClientGauge
+from capgo_async.bulk.running.outlook import outlook_of
+from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of
+from capgo_async.gates import Fate, Gate
+from capgo_async.limits import FixedWindow, ScopeKind, SilenceWindow, SlidingWindow, eager_limits, parse_rate
+from capgo_async.pacing import Pacer
+from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
+
+LEGS = [Leg([share_of(APP, "link_device", 10_000)])]
+PUBLISHED = SlidingWindow(requests=100)
+
+
+def client() -> CapgoClient:
+    return client_of(Sandbox(fleet(1, 1)))
+
+
+@pytest.mark.parametrize("at", [200, 450])
+@in_virtual_time
+async def test_after_a_refusal_without_a_reason_what_is_left_is_foreseen_at_the_published_limit(
+    tmp_path: Path, at: int
+) -> None:
+    sandbox = Sandbox(
+        fleet(1, 1500, channels=4),
+        Settings(limits=thresholds("server"), faults=parse_faults(f"POST /device:429-edge=#{at}")),
+    )
+    rows = write_csv(tmp_path / "rows.csv", [(device,) for device in ids_of(sandbox)])
+    said: list[tuple[float, float]] = []
+    settled = 0
+
+    def note(_result: object) -> None:
+        nonlocal settled
+        settled += 1
+
+    async with client_of(sandbox) as capgo:
+        source = read_operations(rows, app_id=APP, channel="ch04")
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
+
+            async def look() -> None:
+                for seconds in (30.0, 100.0, 300.0):
+                    await anyio.sleep(seconds)
+                    said.append((anyio.current_time(), job.remaining(capgo, settled, 0.04)))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(look)
+                report = await job.run(capgo, progress=note)
+                ended = anyio.current_time()
+    assert (report.done, report.rate_limited) == (1500, 1)
+    assert report.elapsed_seconds > 600
+    for now, left in said:
+        assert now + left == pytest.approx(ended, abs=0.03 * (ended - now))
+
+
+@in_virtual_time
+async def test_what_is_left_after_a_fallback_takes_what_it_takes_at_the_standard_rate() -> None:
+    capgo = client()
+    capgo.pacer.close(capgo.requester.key_scope, 5.0, reason_known=False)
+    await anyio.sleep(100.0)
+    fallen = seconds_of(LEGS, outlook_of(capgo, LEGS, 0.04))
+    standard = client_of(Sandbox(fleet(1, 1)), rate="standard")
+    assert fallen == pytest.approx(seconds_of(LEGS, outlook_of(standard, LEGS, 0.04)), rel=0.02)
+    assert fallen > 6000
+
+
+@in_virtual_time
+async def test_the_limit_of_the_silence_is_not_taken_for_that_of_the_fallback() -> None:
+    capgo = client()
+    gauge = ClientGauge(capgo, 0.1)
+    key = gauge.key_of(APP)
+    capgo.pacer.close(capgo.requester.key_scope, 5.0, reason_known=False)
+    rules = gauge.rules(key, APP)
+    assert rules is not None
+    assert (rules.key, rules.app) == (1999, 1000)
+
+
+@in_virtual_time
+async def test_a_server_in_trouble_is_foreseen_with_what_may_be_in_flight() -> None:
+    capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
+    calm = seconds_of(LEGS, outlook_of(capgo, LEGS, 0.1))
+    capgo.pacer.congestion.limit = 4
+    assert seconds_of(LEGS, outlook_of(capgo, LEGS, 0.1)) == pytest.approx(4 * calm)
+
+
+@in_virtual_time
+async def test_the_limiters_that_a_gate_keeps_are_its_models_until_refusals_say_otherwise() -> None:
+    key, app = (ScopeKind.KEY, "one"), (ScopeKind.APP_ADDRESS, APP)
+    for rate, kept in (("auto", 1999), ("eager", 1999)):
+        pacer = Pacer(parse_rate(rate), adaptive=True)
+        assert [limiter.requests for limiter in pacer.kept(key)] == [kept]
+        pacer.close(key, 5.0, reason_known=False)
+        assert pacer.kept(key)[1:] == (PUBLISHED,)
+        assert [limiter.requests for limiter in pacer.kept(app)] == [1000]
+    assert Pacer(eager_limits(), headroom=0.5).kept(key) == (SilenceWindow(requests=1999, headroom=0.5, eager=True),)
+
+
+def test_what_was_learned_and_what_others_leave_is_kept() -> None:
+    learned = Gate((FixedWindow(requests=1000, headroom=0.5),))
+    learned.recall(400)
+    assert learned.kept() == (FixedWindow(requests=200),)
+    shared = Gate((SilenceWindow(requests=100),))
+    now = 0.0
+    for passed in (60, 40, 20):
+        now = _period(shared, now, passed)
+    assert shared.others_noticed()
+    assert shared.limits() == (100,)
+    assert shared.kept() == (SilenceWindow(requests=10),)
+
+
+def _period(gate: Gate, now: float, passed: int) -> float:
+    """Let so many pass, have the next one refused, and be silent; return when the next period has begun."""
+    for _ in range(passed):
+        gate.sent(now)
+        gate.prove()
+        gate.answered(now, Fate.PASSED)
+    gate.sent(now)
+    gate.silence(now, 60.0, learn=True)
+    gate.answered(now, Fate.REFUSED)
+    now = gate.earliest(now)
+    gate.earliest(now)
+    return now
