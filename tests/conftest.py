@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
@@ -17,37 +16,6 @@ os.environ["CAPGO_CACHE"] = ""
 settings.register_profile("without a clock", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "without a clock"))
-
-
-_UNTRACED: Final = (
-    "benchmarks/test_optimum",
-    "benchmarks/test_pacing",
-    "bulk/test_fan_out",
-    "bulk/test_forecast",
-    "bulk/test_inventory",
-    "bulk/test_resting",
-    "bulk/test_schedule",
-    "bulk/test_sources",
-    "bulk/test_states",
-    "bulk/test_under_limits",
-    "cli/test_progress",
-    "cli/test_waves",
-    "client/test_any_answer",
-    "client/test_paging",
-    "client/test_ranges",
-    "client/test_splitting",
-    "pacing/test_eager",
-    "pacing/test_others",
-    "sandbox/test_pages",
-)
-"""Whole jobs, whole fleets and long searches: with coverage they take three to seven times as long."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure the coverage of all tests but those."""
-    for item in items:
-        if item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix() in _UNTRACED:
-            item.add_marker("no_cover")
 
 
 class _MockedResponse(aiohttp.ClientResponse):
