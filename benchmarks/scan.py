@@ -76,7 +76,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-BENCHMARK: Final = Benchmark(arguments, measure, show, full=("devices", "latency"))
+BENCHMARK: Final = Benchmark(arguments, measure, show, full=("devices", "latency", "cursors"))
 
 if __name__ == "__main__":
     sys.exit(exit_code(BENCHMARK.run()))

@@ -89,7 +89,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-BENCHMARK: Final = Benchmark(arguments, measure, show, full=("rounds",))
+BENCHMARK: Final = Benchmark(arguments, measure, show)
 
 if __name__ == "__main__":
     sys.exit(exit_code(BENCHMARK.run()))

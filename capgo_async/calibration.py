@@ -100,7 +100,7 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
             found.page_remark = "a limit refused a read before"
     except SafetyStop:
         pass
-    found.tried = reader.most_within_window()
+    found.tried = reader.most_within_window(found.app_id)
     return found
 
 
@@ -178,9 +178,10 @@ class _Reader:
         if refused:
             raise self._refusal(refused[0], app_id or "") from refused[0]
 
-    def most_within_window(self) -> int:
-        """Return the most reads that surely counted together in a window."""
-        return max((len(window) - _unseen(window) for window in _windows(self._answered)), default=0)
+    def most_within_window(self, app_id: str | None) -> int:
+        """Return the most reads, of an app if there is one, that surely counted together in a window."""
+        reads = [read for read in self._answered if app_id is None or read.app_id == app_id]
+        return max((len(window) - _unseen(window) for window in _windows(reads)), default=0)
 
     def _at_once(self) -> int:
         counters, pacer = self._client.counters, self._client.pacer
@@ -215,7 +216,7 @@ class _Reader:
         """Return how many of an app surely counted when one was refused: what passed in windows before was forgotten."""
         reads = [read for read in self._answered if read.app_id == app_id]
         opened = max((window[0].began for window in _windows(reads)), default=-math.inf)
-        return self._of_apps[app_id] - sum(read.began < opened for read in reads) - _unseen(reads)
+        return max(0, self._of_apps[app_id] - sum(read.began < opened for read in reads) - _unseen(reads))
 
     def _refusal(self, parked: Parked, app_id: str) -> _Refusal:
         if not isinstance(parked.__cause__, RateLimited):

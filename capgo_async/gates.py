@@ -264,11 +264,6 @@ class _SilenceState:
     def limit(self) -> int:
         return self.lesson.allowed
 
-    @property
-    def kept(self) -> int:
-        """Return how much of the limit a period has, so that others have theirs."""
-        return min(self.limit, self._bound)
-
     def earliest(self, now: float) -> float:
         rested = self._last + self.rest
         if self._count and not self._in_flight and now >= rested:
@@ -350,10 +345,9 @@ def _state_of(limiter: Limiter) -> _State:
 
 
 def _kept(limiter: Limiter, state: _State) -> Limiter:
-    kept = state.kept if isinstance(state, _SilenceState) else state.limit
-    if kept >= without_headroom(BOUNDLESS, limiter.headroom):
+    if state.limit >= without_headroom(BOUNDLESS, limiter.headroom):
         return limiter
-    return msgspec.structs.replace(limiter, requests=kept, headroom=0.0)
+    return msgspec.structs.replace(limiter, requests=state.limit, headroom=0.0)
 
 
 class Gate:
@@ -473,9 +467,10 @@ class Gate:
         return tuple(state.limit for state in self._states)
 
     def kept(self) -> tuple[Limiter, ...]:
-        """Return the limiters as they are kept now: with what refusals taught, what others leave, and without headroom.
+        """Return the limiters as they are kept now: with what refusals taught, and without headroom.
 
-        Of an eager one that nothing taught, only what passes at least is known.
+        What is left to others is no part of them: it lasts a few periods. Of an eager limiter that nothing taught, only what
+        passes at least is known.
         """
         return tuple(_kept(limiter, state) for limiter, state in zip(self._limiters, self._states, strict=True))
 

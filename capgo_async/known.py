@@ -81,6 +81,21 @@ class Latencies:
         return Latency(median=ranked[len(ranked) // 2], high=ranked[len(ranked) * 19 // 20], answers=self._answers)
 
 
+def with_newer(known: Known, other: Known) -> Known:
+    """Return `known` with the version, latency and page of `other` where those were learned later."""
+
+    def is_newer(one: datetime | None, than: datetime | None) -> bool:
+        return one is not None and (than is None or one > than)
+
+    if is_newer(other.version_told_at, known.version_told_at):
+        known = msgspec.structs.replace(known, server_version=other.server_version, version_told_at=other.version_told_at)
+    if is_newer(other.latency_seen_at, known.latency_seen_at):
+        known = msgspec.structs.replace(known, latency=other.latency, latency_seen_at=other.latency_seen_at)
+    if is_newer(other.page_found_at, known.page_found_at):
+        known = msgspec.structs.replace(known, page=other.page, page_loses=other.page_loses, page_found_at=other.page_found_at)
+    return known
+
+
 def lasting(known: Known, now: datetime) -> Known:
     """Return `known` without what was learned too long ago."""
 

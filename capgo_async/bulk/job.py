@@ -156,6 +156,7 @@ class Job:
     async def _same(cls, path: Path, source: Source, client: Caller, options: Options) -> Self:
         async for _ in blocks_of(source):
             pass
+        await client.prepare()
         job = await cls.open(path, client=client)
         facts = job.facts
         wanted = facts_of(source, client, options, bytes.fromhex(facts["key_salt"]))

@@ -11,7 +11,7 @@ from typer import Argument, Option
 from ..bulk.report import ExitCode, counted
 from ..bulk.running.bounds import budgeted
 from ..calibration import WINDOW, Findings, Refused, calibrate
-from ..known import Latency, with_refusal
+from ..known import Known, Latency, with_refusal
 from ..limits import DEFAULT_SILENCE, ScopeKind
 from .commands import Invocation, command
 from .limits import in_words
@@ -54,7 +54,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         with budgeted(client.pacer, reads):
             found = await calibrate(client, app_id)
         now, known = datetime.now(UTC), client.known()
-        if found.page is not None:
+        if found.page is not None and _tells_more(found, known):
             known = msgspec.structs.replace(known, page=found.page, page_loses=found.page_loses, page_found_at=now)
         if found.refused is not None and found.refused.named:
             known = with_refusal(known, found.refused.scope, found.refused.passed, now)
@@ -79,6 +79,11 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         invocation.speech,
     )
     return ExitCode.OK
+
+
+def _tells_more(found: Findings, known: Known) -> bool:
+    """Tell whether the page that was found replaces the known one: a small app says nothing of larger pages."""
+    return found.page_loses is not None or known.page_loses is None or (found.page or 0) >= known.page_loses
 
 
 def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:

@@ -139,8 +139,8 @@ async def run_job(
     manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
     async with connection.client() as client:
         caller = connection.caller(client)
-        async with await _opened(path, caller) as job:
-            fresh = _is_fresh(job)
+        async with await _opened(path, caller, manner) as job:
+            fresh = _is_fresh(job, manner)
             question = open_question(running) if fresh and not running.yes else None
             try:
                 if fresh:
@@ -151,16 +151,16 @@ async def run_job(
                     question.close()
 
 
-async def _opened(path: Path, caller: Caller) -> Job:
+async def _opened(path: Path, caller: Caller, manner: Manner) -> Job:
     """Open a job, with how long it takes unless it was run before: whose key speaks where is known then."""
     job = await Job.open(path)
-    if not _is_fresh(job):
+    if not _is_fresh(job, manner):
         return job
     await job.aclose()
     await caller.prepare()
     return await Job.open(path, client=caller)
 
 
-def _is_fresh(job: Job) -> bool:
+def _is_fresh(job: Job, manner: Manner) -> bool:
     """Tell whether nobody has confirmed yet what is to be sent."""
-    return not job.begun and bool(job.plan.requests)
+    return manner.which is Which.OPEN and not job.begun and bool(job.plan.requests)

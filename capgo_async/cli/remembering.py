@@ -18,7 +18,7 @@ import platformdirs
 
 from ..client import CapgoClient
 from ..errors import ConfigurationError
-from ..known import Known, Latencies, with_latency
+from ..known import Known, Latencies, with_latency, with_newer
 from ..requester import Attempt
 
 FILE_VARIABLE: Final = "CAPGO_CACHE"
@@ -64,13 +64,14 @@ class Memory:
         client.recall(next(known, Known()))
 
     def keep(self, client: CapgoClient, known: Known) -> None:
-        """Keep what is known of the server and key of `client`."""
+        """Keep what is known of the server and key of `client`, and what another command learned later meanwhile."""
         file = self._read()
         if file is None or self._path is None:
             return
-        record = Record(base_url=client.base_url, key=_digest(client, file.salt), known=known)
-        others = (other for other in file.records if (other.base_url, other.key) != (record.base_url, record.key))
-        records = (record, *others)[:_MOST]
+        whose = client.base_url, _digest(client, file.salt)
+        former = next((record.known for record in file.records if (record.base_url, record.key) == whose), Known())
+        record = Record(base_url=whose[0], key=whose[1], known=with_newer(known, former))
+        records = (record, *(other for other in file.records if (other.base_url, other.key) != whose))[:_MOST]
         try:
             _write(self._path, msgspec.json.encode(msgspec.structs.replace(file, records=records)))
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import math
 import random
 import tempfile
@@ -109,13 +110,15 @@ class Rehearsal:
         What stops the rehearsed run is in what is returned. Raises `JobError` for what is no job, and for what happens to the
         copy, `DiskFull` where there is no room for it.
         """
-        with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-") as directory:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-") as directory:
                 return run_in_virtual_time(self._run(Path(directory) / self._path.name), SingleThreadLoop)
-            except DiskFull as error:
-                where = f"no room in {tempfile.gettempdir()} to rehearse a copy of {self._path}"
-                message = f"{where}: free some, or name another directory in TMPDIR, then rehearse again"
-                raise DiskFull(message) from error
+        except (DiskFull, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+                raise
+            where = f"no room in {tempfile.gettempdir()} to rehearse a copy of {self._path}"
+            message = f"{where}: free some, or name another directory in TMPDIR, then rehearse again"
+            raise DiskFull(message) from error
 
     def stop(self) -> None:
         """End it, from any thread, at once or as soon as it begins; at its end nothing is left to end."""

@@ -44,10 +44,10 @@ class SetGauge:
         self.room: dict[str, int] = {}
         self.periods: dict[str, Period] = {}
         self.limits: dict[str, Rules] = {}
-        self.full = False
+        self.places = math.inf
 
-    def is_full(self) -> bool:
-        return self.full
+    def is_full(self, own: int) -> bool:
+        return own >= self.places
 
     def key_of(self, app_id: str) -> str:
         return app_id.rpartition(".")[0]
@@ -429,13 +429,13 @@ def test_an_answer_to_somebody_else_is_waited_for_by_sending() -> None:
 
 def test_nothing_leaves_that_would_wait_for_an_answer_in_the_pacer() -> None:
     bench = Bench(share("1.a", 5), share("2.b", 5))
-    bench.gauge.full = True
-    assert bench.leaving() == ["1.a"], "with none of its own under way it asks the pacer by sending"
+    bench.gauge.places = 1
+    assert bench.leaving() == ["1.a"]
     assert bench.schedule.look_again_at == math.inf
     bench.answered("1.a")
     assert bench.leaving() == ["1.a"]
-    bench.gauge.full = False
-    assert len(bench.leaving()) == 8
+    bench.gauge.places = 3
+    assert len(bench.leaving()) == 2
 
 
 def test_what_did_not_leave_is_given_back() -> None:

@@ -50,7 +50,7 @@ def test_a_listing_is_tables_on_a_terminal(capgo: Command, monkeypatch: pytest.M
 
 
 def test_a_device_cannot_write_on_the_terminal(server: Served, capgo: Command) -> None:
-    from capgo_async.sandbox import Device  # noqa: PLC0415
+    from capgo_async.sandbox import Device  # noqa: PLC0415 - for this test alone
 
     app = server.sandbox.world.apps[APP]
     app.load_devices([Device(device_id="evil", updated_at=1, traits=Traits(platform="ios"), custom_id="\x1b[2Jx\ty")])

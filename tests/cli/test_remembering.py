@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from capgo_async import CapgoClient, ScopeKind
 from capgo_async.calibration import Findings
+from capgo_async.cli.calibrate import _tells_more
 from capgo_async.cli.remembering import Memory
 from capgo_async.known import Known, KnownLimit, Latency
 from capgo_async.sandbox import Binding, Settings, thresholds
@@ -167,6 +168,36 @@ def test_only_so_many_records_are_kept_those_that_were_used_last(tmp_path: Path)
     assert [record.known.page for record in memory.records()] == list(range(105, 5, -1))
 
 
+def test_what_another_command_learned_meanwhile_is_kept(cache: Path) -> None:
+    client, now = CapgoClient(api_key="k" * 8, base_url="http://127.0.0.1:1000"), datetime.now(UTC)
+    calibrated = Known(page=120, page_loses=130, page_found_at=now, server_version="12.1.0", version_told_at=now)
+    memory = Memory(cache)
+    memory.keep(client, calibrated)
+    memory.keep(client, Known(server_version="12.2.0", version_told_at=now + timedelta(hours=1)))
+    (record,) = memory.records()
+    assert (record.known.page, record.known.page_loses, record.known.server_version) == (120, 130, "12.2.0")
+    memory.keep(client, Known(page=200, page_found_at=now + timedelta(hours=1)))
+    (record,) = memory.records()
+    assert (record.known.page, record.known.page_loses) == (200, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "replaces"),
+    [
+        ((60, None), (None, None), True),
+        ((60, None), (120, 130), False),
+        ((130, None), (120, 130), True),
+        ((100, 110), (120, 130), True),
+        ((500, None), (60, None), True),
+    ],
+)
+def test_a_small_app_says_nothing_of_larger_pages(
+    found: tuple[int, int | None], known: tuple[int | None, int | None], *, replaces: bool
+) -> None:
+    findings = Findings(page=found[0], page_loses=found[1])
+    assert _tells_more(findings, Known(page=known[0], page_loses=known[1])) is replaces
+
+
 @pytest.mark.parametrize(("days", "shown"), [(6, "key 30"), (8, "none learned")])
 def test_limits_shows_no_limit_of_more_than_a_week_ago(unaimed: Command, cache: Path, days: int, shown: str) -> None:
     learned = KnownLimit(scope=ScopeKind.KEY, requests=30, learned_at=datetime.now(UTC) - timedelta(days=days))
@@ -195,8 +226,8 @@ def test_calibrate_finds_out_and_limits_shows_it(server: Served, capgo: Command,
     assert server.requests() == 20
     assert {line.method for line in server.sandbox.log} == {"GET"}
     assert f"server    {server.base_url}, 12.201.7" in result.stdout
-    assert "none below 20 requests within 60 s" in result.stdout
-    assert "limits above 20 requests within 60 s are learned in runs only" in result.stdout
+    assert "none below 19 requests within 60 s" in result.stdout, "one read lists apps"
+    assert "limits above 19 requests within 60 s are learned in runs only" in result.stdout
     assert kept(unaimed)[0]["known"]["latency"]["answers"] == 20
 
 

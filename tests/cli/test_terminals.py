@@ -38,7 +38,7 @@ def test_a_device_id_is_whole_at_any_width(server: Served, here: Path, columns: 
 
 
 @pytest.mark.parametrize(("columns", "bar"), [(40, False), (80, True), (200, True)])
-def test_the_counter_is_whole_at_any_width(server: Served, here: Path, columns: int, bar: bool) -> None:  # noqa: FBT001
+def test_the_counter_is_whole_at_any_width(server: Served, here: Path, columns: int, bar: bool) -> None:  # noqa: FBT001 - by name
     csv_of(here / "devices.csv")
     with terminal(*RELINK, "--yes", server=server, cwd=here, columns=columns) as found:
         text = ended(found, 0)

@@ -54,7 +54,7 @@ def test_every_variant_of_429(
     disposition: Disposition,
     scope: ScopeKind | None,
     seconds: float,
-    known: bool,  # noqa: FBT001
+    known: bool,  # noqa: FBT001 - by name
 ) -> None:
     assert isinstance(error, errors.RateLimited)
     assert judge(error) == (disposition, scope, seconds, known)
@@ -90,7 +90,7 @@ OTHERS: list[tuple[errors.CapgoError, Disposition, bool]] = [
 
 
 @pytest.mark.parametrize(("error", "disposition", "ambiguous"), OTHERS, ids=lambda v: str(v)[:60])
-def test_every_other_error(error: errors.CapgoError, disposition: Disposition, ambiguous: bool) -> None:  # noqa: FBT001
+def test_every_other_error(error: errors.CapgoError, disposition: Disposition, ambiguous: bool) -> None:  # noqa: FBT001 - by name
     assert judge(error).disposition is disposition
     assert is_ambiguous(error) is ambiguous
     assert may_repeat(error, Repeat.HARMLESS) is (disposition is RETRY)

@@ -10,16 +10,13 @@ from ..kinds import KINDS
 from ..operations import TargetKind
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
-from ..spreading import PAGE
 from .history import begun
 from .reaches import reaches
 from .schema import Which
 from .shares import Span, spans_of
 
 
-def course_of(
-    connection: sqlite3.Connection, facts: Mapping[str, Any], now: datetime, which: Which, page: int = PAGE
-) -> list[Leg]:
+def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: datetime, which: Which, page: int) -> list[Leg]:
     """Return the legs that a run of `which` operations has before it; a bake under way ends at its time, and `now` it is.
 
     Waves are verified by listings of `page` devices a page.

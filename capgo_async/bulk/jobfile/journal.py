@@ -21,7 +21,6 @@ from ..report import Report
 from ..runner import Settled
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
-from ..spreading import PAGE
 from . import assumptions, contents, course, history, outcomes, reaches, records, reopening, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
@@ -160,7 +159,7 @@ class Journal:
         """Count everything."""
         return await self._database.run(records.report_of, name)
 
-    async def course(self, facts: dict[str, Any], now: datetime, page: int = PAGE, which: Which = Which.OPEN) -> list[Leg]:
+    async def course(self, facts: dict[str, Any], now: datetime, page: int, which: Which = Which.OPEN) -> list[Leg]:
         """Return what a run has before it, in its order, with proofs of `page` devices a page."""
         return await self._database.run(course.course_of, facts, now, which, page)
 

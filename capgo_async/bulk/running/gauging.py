@@ -22,7 +22,7 @@ class ClientGauge:
         of_key, of_app = self._model(ScopeKind.KEY, SilenceWindow), self._model(ScopeKind.APP_ADDRESS, FixedWindow)
         self._rest: Final = None if of_key is None else held_for(of_key)
         limiters = [limit.limiter for limit in self._pacer.limits if limit.scope is ScopeKind.KEY]
-        self._silence: Final = 0 if of_key is None else limiters.index(of_key)
+        self._place_of_silence: Final = 0 if of_key is None else limiters.index(of_key)
         self._window: Final = None if of_app is None else held_for(of_app)
 
     def key_of(self, app_id: str) -> str:
@@ -31,9 +31,12 @@ class ClientGauge:
         self._keys[scope[1]] = scope
         return scope[1]
 
-    def is_full(self) -> bool:
-        """Tell whether as many requests are in flight as may be: fewer than there are workers while the server fails."""
-        return self._pacer.is_full
+    def is_full(self, own: int) -> bool:
+        """Tell whether as many requests are in flight as may be, and `own` operations are enough to fill those places.
+
+        While the server fails there are fewer places than workers. Who shares them with others may still queue for one.
+        """
+        return self._pacer.is_full and own >= self._pacer.congestion.limit
 
     def key_free_at(self, key: str, now: float) -> float:
         """Return when the next request of a key may leave."""
@@ -58,7 +61,7 @@ class ClientGauge:
         latency = counters.seconds / counters.answers if counters.answers else self._latency
         return Rules(
             # What a refusal without a reason added is no limit that a silence lifts.
-            key=self._pacer.limits_of(self._keys[key])[self._silence],
+            key=self._pacer.limits_of(self._keys[key])[self._place_of_silence],
             app=of_app,
             rest=self._rest,
             window=self._window or 0.0,

@@ -24,7 +24,7 @@ def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Seq
     scopes: set[Scope] = {*keys.values(), *((ScopeKind.APP_ADDRESS, app_id) for app_id in apps)}
     return Outlook(
         limits=pacer.limits,
-        concurrency=pacer.congestion.limit,
+        concurrency=pacer.concurrency,
         latency=latency,
         keys={app_id: scope[1] for app_id, scope in keys.items()},
         counting=pacer.counting(),

@@ -16,8 +16,8 @@ class Gauge(Protocol):
         """Return which key speaks for an app."""
         ...
 
-    def is_full(self) -> bool:
-        """Tell whether as many requests are in flight as may be: what leaves now waits for an answer."""
+    def is_full(self, own: int) -> bool:
+        """Tell whether as many requests are in flight as may be, and `own` operations are enough to fill those places."""
         ...
 
     def key_free_at(self, key: str, now: float) -> float:
@@ -44,7 +44,7 @@ class Boundless:
         """Return one key for all."""
         return ""
 
-    def is_full(self) -> bool:
+    def is_full(self, _own: int) -> bool:
         """Return that it never is."""
         return False
 

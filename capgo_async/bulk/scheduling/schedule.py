@@ -136,6 +136,7 @@ class Schedule:
         """The keys, who sends first."""
         self._order_again_at = -math.inf
         self._turns = 0
+        self._in_flight = 0
         for share in shares:
             self._add(share)
 
@@ -219,6 +220,7 @@ class Schedule:
         key = lane.key
         lane.in_flight -= 1
         key.in_flight -= 1
+        self._in_flight -= 1
         if lane.apart:
             self._line_up(key, lane)
         if not key.in_flight and len(self._keys) > 1 and key is not self._order[0]:
@@ -243,7 +245,7 @@ class Schedule:
     def choose(self, now: float) -> Planned | None:
         """Return the operation that leaves now, if one may."""
         self.look_again_at = math.inf
-        if self._gauge.is_full() and any(key.in_flight for key in self._keys.values()):
+        if self._gauge.is_full(self._in_flight):
             # It would only wait in the pacer's queue, and there for its app's window, too, while others could go.
             return None
         order = self._in_order(now)
@@ -397,6 +399,7 @@ class Schedule:
         key.at_hand -= 1
         key.quota -= 1
         key.in_flight += 1
+        self._in_flight += 1
         lane.in_flight += 1
         # Alone it keeps its place.
         if len(key.queue) > 1:
