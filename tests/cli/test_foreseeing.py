@@ -82,16 +82,23 @@ def test_all_keys_of_a_ring_count(unaimed: Command, three: Served, here: Path, m
     )
     rows = [f"{app},{device_id(app, index)}" for app in apps for index in range(1200)]
     (here / "devices.csv").write_text("\n".join(("app_id,device_id", *rows, "")))
-    planned = unaimed(
-        "devices", "relink", "devices.csv", "--channel", "beta", "--job", "m.capgo-job", "--plan-only", "--profile", "ring"
-    )
+    relink = ("devices", "relink", "devices.csv", "--channel", "beta", "--job", "m.capgo-job")
+    planned = unaimed(*relink, "--plan-only", "--profile", "ring")
     assert planned.exit_code == 0, planned.stderr
     told = {name: unaimed(*RUN, "--profile", name) for name in ("ring", "one")}
-    assert [result.exit_code for result in told.values()] == [130, 130]
+    told["planned again"] = unaimed(*relink, "--profile", "ring")
+    assert [result.exit_code for result in told.values()] == [130] * 3
     seconds = {name: re.findall(r" requests to send, about (\d+) s\n", result.stderr) for name, result in told.items()}
-    (ring_takes,), (one_takes,) = seconds["ring"], seconds["one"]
+    (ring_takes,), (one_takes,), (again_takes,) = seconds.values()
     assert int(ring_takes) < 30
+    assert int(again_takes) < 30
     assert int(one_takes) > 60, "a rest of the key"
+
+
+def test_what_is_not_sent_is_not_foretold(capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK, "--plan-only").exit_code == 0
+    assert "sent now" not in capgo(*RUN, "--failed", "--yes").stderr
 
 
 def test_what_is_verified_is_not_foretold(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,19 @@ def test_calibrate_speaks_json_and_keeps_the_page(capgo: Command, unaimed: Comma
     assert document["latency"]["answers"] == 150
 
 
+@pytest.mark.parametrize(("loses", "page"), [(130, 120), (None, 70)])
+def test_calibrating_a_small_app_does_not_undo_what_a_large_one_showed(
+    capgo: Command, unaimed: Command, cache: Path, loses: int | None, page: int
+) -> None:
+    before = datetime.now(UTC) - timedelta(hours=1)
+    with served(devices=70) as small:
+        known = Known(page=120, page_loses=loses, page_found_at=before)
+        Memory(cache).keep(CapgoClient(api_key=KEY, base_url=small.base_url), known)
+        document = json.loads(capgo("calibrate", APP, "--json", "--base-url", small.base_url).stdout)
+    assert document["page"] == 70
+    assert kept(unaimed)[0]["known"]["page"] == page
+
+
 def test_calibrate_stops_at_the_keys_limit_says_that_it_rests_and_the_next_one_makes_it_certain(
     few: Served, unaimed: Command
 ) -> None:
