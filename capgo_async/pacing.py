@@ -218,7 +218,7 @@ class Pacer:
 
     def limits_of(self, scope: Scope) -> tuple[int, ...]:
         """Return the requests that each limiter of `scope` allows now, learned ones included."""
-        return self._gate(scope).limits() if self._matters(scope) else ()
+        return self._gate(scope).limits()
 
     def kept(self, scope: Scope) -> tuple[Limiter, ...]:
         """Return the limiters of `scope` as its gate keeps them now, as `Gate.kept` does."""

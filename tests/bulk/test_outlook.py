@@ -95,6 +95,16 @@ async def test_who_shares_the_places_with_others_may_queue_for_one() -> None:
 
 
 @in_virtual_time
+async def test_who_has_no_limits_gets_no_gates_by_looking_ahead() -> None:
+    """Each request would pass through them from then on."""
+    capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
+    app = (ScopeKind.APP_ADDRESS, APP)
+    outlook = outlook_of(capgo, LEGS, 0.1)
+    assert outlook.kept[app] == ()
+    assert app not in capgo.pacer._gates
+
+
+@in_virtual_time
 async def test_a_server_in_trouble_is_foreseen_as_one_that_recovers() -> None:
     """Good answers raise what may be in flight by one each time that all of it is answered: soon it is all again."""
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
