@@ -3,13 +3,13 @@
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
 
 from ...errors import JobError
+from ..clock import wall_clock
 from ..database import Database, Mode
 from .columns import TABLES, Form, Kind, Table
 from .exported import APPLICATION_ID, Exported, exported_of
@@ -201,4 +201,4 @@ def _rows(connection: sqlite3.Connection, table: Table, last: tuple[Any, ...], s
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return wall_clock().isoformat(timespec="seconds")
