@@ -21,11 +21,10 @@ from .operations import (
     UnlinkDevice,
     UpdateChannel,
 )
-from .plan import Part, Plan, Reason
+from .plan import Part, Plan, Reason, Thresholds
 from .planning.drafting import Options, Unknown
 from .planning.drifting import Drift
 from .planning.sources import Source, from_operations, read_operations
-from .radius import Thresholds
 from .report import Failures, Report, Run, Wave
 from .running.bounds import Bounds
 from .running.stopping import StopRules

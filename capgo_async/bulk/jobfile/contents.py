@@ -9,8 +9,7 @@ import msgspec
 
 from ..kinds import KINDS, said
 from ..operations import Change
-from ..plan import Part, Plan, Reason
-from ..radius import Thresholds, reach
+from ..plan import Part, Plan, Reason, Thresholds, reach
 from ..scheduling.forecast import Leg
 from .schema import Outcome, Verdict
 from .shares import waves_of

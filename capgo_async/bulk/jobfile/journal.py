@@ -21,7 +21,7 @@ from ..report import Report
 from ..runner import Settled
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
-from . import assumptions, contents, course, history, outcomes, reaches, records, reopening, schema, seen, shares, verdicts
+from . import assumptions, contents, course, history, outcomes, reaches, records, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .outcomes import OperationRow
@@ -92,11 +92,11 @@ class Journal:
 
     async def count_open(self, which: Which) -> int:
         """Return how many operations a run would send."""
-        return await self._database.run(reopening.count_open, which)
+        return await self._database.run(reaches.count_open, which)
 
     async def reopen_failed(self) -> None:
         """Make what failed open again; what may have happened is in doubt then."""
-        await self._database.run(reopening.reopen_failed)
+        await self._database.run(reaches.reopen_failed)
 
     async def begin_run(self, measure: Callable[[], Measures], which: Which | None = None) -> None:
         """Open the record of a new run of `which` operations, none where it only looks.

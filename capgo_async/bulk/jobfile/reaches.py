@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..operations import Change, Planned, operation_of
-from . import schema
-from .schema import Outcome, Which
+from ..runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
+from .schema import TAKEN, Outcome, Which
 
 _ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int]])
 _MOST_PARTS: Final = 100
@@ -37,7 +37,7 @@ def reaches(connection: sqlite3.Connection, after: int, last: int | None, which:
         SELECT app_id, kind, operations, app, first, last
         FROM (
             SELECT app, change, count(*) AS operations, min(id) AS first, max(id) AS last FROM operations
-            WHERE id > ?1 AND id <= coalesce(?2, 9223372036854775807) AND outcome <= ?3 {schema.TAKEN[which]}
+            WHERE id > ?1 AND id <= coalesce(?2, 9223372036854775807) AND outcome <= ?3 {TAKEN[which]}
             GROUP BY app, change
         ) JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         ORDER BY first
@@ -65,7 +65,7 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
         SELECT * FROM (
             SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument, outcome
             FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-            WHERE app = ? AND operations.id > ? AND operations.id <= ? AND outcome <= {Outcome.SENT} {schema.TAKEN[which]}
+            WHERE app = ? AND operations.id > ? AND operations.id <= ? AND outcome <= {Outcome.SENT} {TAKEN[which]}
             ORDER BY operations.id LIMIT ?
         )
     """
@@ -84,3 +84,28 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
         (Outcome.SENT, numbers, Outcome.PENDING),
     )
     return taken
+
+
+def count_open(connection: sqlite3.Connection, which: Which) -> int:
+    """Return how many operations a run would send; what failed counts where it is to be sent again."""
+    settled = Outcome.FAILED if which is Which.FAILED else None
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM operations WHERE outcome <= ? {TAKEN[which]} OR outcome IS ?", (Outcome.SENT, settled)
+    ).fetchone()
+    return int(count)
+
+
+def reopen_failed(connection: sqlite3.Connection) -> None:
+    """Make failed operations open again; one that may have happened, or met what others did, is in doubt then.
+
+    They keep the number of the run that they failed in: by it a run finds them among all that is open.
+    """
+    connection.execute(
+        f"""
+        UPDATE operations SET
+            outcome = CASE WHEN cause IN (?, ?, ?) THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
+            cause = NULL, status = NULL, message = NULL, request_id = NULL
+        WHERE outcome = {Outcome.FAILED}
+        """,
+        (AMBIGUOUS, CHANGED_SINCE, HALF_DONE),
+    )

@@ -18,7 +18,7 @@ from ...fanning import fan_out
 from ...ring import Caller
 from ..kinds import KINDS
 from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
-from ..radius import Thresholds
+from ..plan import Thresholds
 from ..report import counted
 from ..spreading import apps_at_once
 from ..stage import Known, Pair, Stage
