@@ -21,8 +21,7 @@ from typing import Any, Final
 from benchmarks.loopback import CHANNEL, serving
 from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, Spent, environment, exit_code, spent, table, verdict
 from capgo_async.bulk.inventory.columns import Kind
-from capgo_async.bulk.inventory.shelf import Binding, InventoryFile
-from capgo_async.bulk.inventory.taking import Finding
+from capgo_async.bulk.inventory.shelf import Binding, Finding, InventoryFile
 from capgo_async.models import Device
 
 _CHANNELS: Final = ("stable",) * 6 + (None,) * 3 + (CHANNEL,)

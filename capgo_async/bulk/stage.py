@@ -1,7 +1,7 @@
-"""Where rows stand while they are compared with each other and with what the server shows, as planning sees it."""
+"""What planning and the job file tell each other of rows while they are compared, with each other and with the server."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .forms import Form
 from .operations import Change, FormerState, Operation, Row
@@ -83,71 +83,3 @@ class Known(NamedTuple):
     devices: int
     held: bool
     caveats: tuple[str, ...]
-
-
-class Stage(Protocol):
-    """Where rows are kept while they are compared; `staging.Staging` is one."""
-
-    async def add(self, block: Block) -> None:
-        """Stage rows."""
-        ...
-
-    async def compare_rows(self) -> None:
-        """Reject contradictions, skip duplicates."""
-        ...
-
-    async def protect(self, channels: Sequence[str], by: str) -> None:
-        """Reject what changes these channels."""
-        ...
-
-    async def pairs(self) -> list[Pair]:
-        """Return the apps and changes asked for."""
-        ...
-
-    async def reject(self, app_id: str, change: Change | None, reason: str) -> None:
-        """Reject the rows of an app, or those of one change in it."""
-        ...
-
-    async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
-        """Note listed devices."""
-        ...
-
-    async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
-        """Note how far a listing went."""
-        ...
-
-    async def know(self, inventory: str, base_url: str) -> Mapping[str, Known]:
-        """Have an inventory on disk at hand."""
-        ...
-
-    async def use_known(self, app_id: str, *, complete: bool) -> None:
-        """Compare the rows of an app with it."""
-        ...
-
-    async def compare_with_inventory(self) -> None:
-        """Skip what is so already, or was changed by others."""
-        ...
-
-    async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
-        """Return rows of an app behind a line."""
-        ...
-
-    async def settle(self, findings: Sequence[Finding]) -> None:
-        """Note what looking at targets brought."""
-        ...
-
-    async def moved_together(self, most: int) -> list[Moved]:
-        """Return which channels lose all their devices to one other."""
-        ...
-
-    async def unknown(self) -> int:
-        """Count devices in no inventory."""
-        ...
-
-    async def skip_unknown(self) -> None:
-        """Skip them."""
-        ...
-
-    async def rejected(self, after: int, most: int) -> list[tuple[int, str]]:
-        """Return bad rows behind a line."""
-        ...

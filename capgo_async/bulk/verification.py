@@ -1,15 +1,16 @@
 """Compares what a job did with what the server shows afresh: one request a page, not one a device (contract C7, G4)."""
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from ..endpoints.devices import DeviceFilter
 from ..errors import DeviceNotFound
 from ..fanning import fan_out
 from ..ring import Caller
 from .comparing import State, compare
+from .jobfile.journal import Journal
 from .jobfile.schema import Verdict
 from .kinds import KINDS
 from .operations import Planned, TargetKind, UnlinkDevice
@@ -23,45 +24,7 @@ _CHUNK: Final = 1000
 Pause = Callable[[float], Awaitable[None]]
 
 
-class VerifiedJournal(Protocol):
-    """Where done operations are and verdicts go."""
-
-    async def done_by_app(self) -> list[tuple[str, str, int]]:
-        """Return how many operations of each app and kind are done."""
-        ...
-
-    async def contradicted_by_app(self) -> list[tuple[str, str, int]]:
-        """Return how many of them are contradicted."""
-        ...
-
-    async def begin_verdicts(self, app_id: str) -> None:
-        """Forget the verdicts on an app."""
-        ...
-
-    async def judge(self, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
-        """Compare done operations of an app with devices that a listing shows, each with its channel."""
-        ...
-
-    async def close_listing(self, app_id: str, *, saw_override: bool) -> None:
-        """Say what devices without a link meant in the listing of an app."""
-        ...
-
-    async def with_verdict(self, app_id: str, verdict: Verdict, after: int, most: int) -> list[Planned]:
-        """Return done operations of an app that have a verdict."""
-        ...
-
-    async def settle_verdicts(self, verdicts: Sequence[tuple[int, Verdict]]) -> None:
-        """Write verdicts down."""
-        ...
-
-    async def end_verdicts(self, app_id: str) -> None:
-        """Say of what nothing showed that nobody can tell."""
-        ...
-
-
-async def verify(
-    journal: VerifiedJournal, client: Caller, pause: Pause, apps: Collection[str] | None = None
-) -> tuple[str, ...]:
+async def verify(journal: Journal, client: Caller, pause: Pause, apps: Collection[str] | None = None) -> tuple[str, ...]:
     """Give every done operation a verdict from fresh looks; return what those could not prove.
 
     What contradicts is looked at a second time after `pause`. A device that no listing shows is `cannot_tell`: the inventory
@@ -83,7 +46,7 @@ async def verify(
 class _Look:
     """One pass over apps with operations, so many of each kind."""
 
-    def __init__(self, journal: VerifiedJournal, client: Caller, apps: Mapping[str, Mapping[str, int]]) -> None:
+    def __init__(self, journal: Journal, client: Caller, apps: Mapping[str, Mapping[str, int]]) -> None:
         self.remarks: dict[str, list[str]] = {}
         self.pages: dict[str, int] = {}
         self._journal = journal

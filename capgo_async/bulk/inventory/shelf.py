@@ -9,11 +9,11 @@ from typing import Any, Final, Self
 import msgspec
 
 from ...errors import JobError
+from ...ranges import Stretch
 from ..clock import wall_clock
 from ..database import Database, Mode
 from .columns import TABLES, Form, Kind, Table
 from .exported import APPLICATION_ID, Exported, exported_of
-from .taking import Finding, Standing
 
 BATCH: Final = 2000
 """Rows that are read back at once."""
@@ -38,6 +38,37 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     kind: Kind
     apps: tuple[str, ...] = ()
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How far the scan of an app's devices is, so that it can go on.
+
+    `since` is from when on it may have missed changes, `None` where nobody knows; `walked` is what was read, in parts that do
+    not touch each other yet.
+    """
+
+    since: str | None = None
+    walked: tuple[Stretch, ...] = ()
+
+    @property
+    def ends(self) -> tuple[str | None, ...]:
+        """Return behind which ids to look again, so that the last one is seen again: an empty page would prove nothing."""
+        return tuple(each.before_last or None for each in self.walked if each.at_end) or (None,)
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to see all of an app: three checks, how often it was read, and what the answers cannot prove.
+
+    `rows` is how many there were, where they are not on the shelf.
+    """
+
+    app_id: str
+    scanned: bool = True
+    changes_passed: bool
+    end_checked: bool
+    passes: int
+    caveats: tuple[str, ...] = ()
+    rows: int | None = None
 
 
 class InventoryFile:

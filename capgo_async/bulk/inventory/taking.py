@@ -1,14 +1,11 @@
-"""An inventory: everything of one kind in many apps, and what was done to see all of it while it changes (contract G3).
-
-Sees the file through a protocol, and the server through a caller.
-"""
+"""An inventory: everything of one kind in many apps, and what was done to see all of it while it changes (contract G3)."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +20,7 @@ from ...resources.devices import list_in_parts
 from ...ring import Caller
 from ..spreading import PAGE, apps_at_once, cursors_each, page_of
 from .columns import TABLES, Kind
+from .shelf import Finding, InventoryFile, Standing
 
 LIST_OF_APPS: Final = ""
 """What stands for the app where the apps themselves are listed."""
@@ -38,65 +36,6 @@ UNSETTLED: Final = "new devices came to light each time that it was looked for t
 UNSTABLE: Final = "no two readings of the list in a row agreed: some may be missing"
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """How far the scan of an app's devices is, so that it can go on.
-
-    `since` is from when on it may have missed changes, `None` where nobody knows; `walked` is what was read, in parts that do
-    not touch each other yet.
-    """
-
-    since: str | None = None
-    walked: tuple[Stretch, ...] = ()
-
-    @property
-    def ends(self) -> tuple[str | None, ...]:
-        """Return behind which ids to look again, so that the last one is seen again: an empty page would prove nothing."""
-        return tuple(each.before_last or None for each in self.walked if each.at_end) or (None,)
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to see all of an app: three checks, how often it was read, and what the answers cannot prove.
-
-    `rows` is how many there were, where they are not on the shelf.
-    """
-
-    app_id: str
-    scanned: bool = True
-    changes_passed: bool
-    end_checked: bool
-    passes: int
-    caveats: tuple[str, ...] = ()
-    rows: int | None = None
-
-
-class Shelf(Protocol):
-    """Where an inventory is kept; `shelf.InventoryFile` is one."""
-
-    async def settled(self) -> set[str]:
-        """Return the apps that are done."""
-        ...
-
-    async def begin(self, app_id: str) -> Standing | None:
-        """Note that an app is begun, or return how far its scan is."""
-        ...
-
-    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
-        """Keep rows in place of older ones, and how far the scan is; return how many nobody had seen."""
-        ...
-
-    async def keep_only(self, app_id: str, keys: set[Any]) -> None:
-        """Forget the other rows of an app."""
-        ...
-
-    async def keep_apps(self, apps: set[str]) -> None:
-        """Forget all other apps."""
-        ...
-
-    async def settle(self, finding: Finding) -> None:
-        """Note that an app is done."""
-        ...
-
-
 class Tally:
     """How far an inventory is: for whoever watches it."""
 
@@ -107,7 +46,7 @@ class Tally:
 
 
 class _Taking(NamedTuple):
-    shelf: Shelf
+    shelf: InventoryFile
     client: Caller
     kind: Kind
     tally: Tally
@@ -120,7 +59,7 @@ class _Taking(NamedTuple):
         return unseen
 
 
-async def take_inventory(shelf: Shelf, client: Caller, kind: Kind, apps: Sequence[str], tally: Tally) -> None:
+async def take_inventory(shelf: InventoryFile, client: Caller, kind: Kind, apps: Sequence[str], tally: Tally) -> None:
     """Put everything of `kind` in `apps`, or in all that the keys can see, on the shelf; what is there already stays.
 
     Complete as far as answers can show, or an error; what was done to that end is a `Finding` for each app. Several apps are

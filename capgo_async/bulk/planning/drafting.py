@@ -1,7 +1,4 @@
-"""From rows and what the server says now to a plan: which requests are really needed.
-
-Sees the job file through a protocol, and the server through a client.
-"""
+"""From rows and what the server says now to a plan: which requests are really needed."""
 
 import enum
 import math
@@ -16,12 +13,13 @@ from ...dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
 from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied
 from ...fanning import fan_out
 from ...ring import Caller
+from ..jobfile.staging import Staging
 from ..kinds import KINDS
 from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
 from ..plan import Thresholds
 from ..report import counted
 from ..spreading import apps_at_once
-from ..stage import Known, Pair, Stage
+from ..stage import Known, Pair
 from . import looking, scanning
 from .scanning import no_access
 from .sources import Source, blocks_of
@@ -88,7 +86,7 @@ class Draft(NamedTuple):
     observed_at: str | None = None
 
 
-async def draw_up(stage: Stage, source: Source, client: Caller, options: Options, hear: Hear) -> Draft:
+async def draw_up(stage: Staging, source: Source, client: Caller, options: Options, hear: Hear) -> Draft:
     """Stage the rows of `source` and settle which need a request.
 
     Nothing but reads is sent. `hear` hears of all bad rows, some at a time. Raises `InputError` when rows are bad and `options`
@@ -133,7 +131,7 @@ def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
 
 
 async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made of
-    stage: Stage, source: Source, client: Caller, options: Options, hear: Hear, known: Mapping[str, Known]
+    stage: Staging, source: Source, client: Caller, options: Options, hear: Hear, known: Mapping[str, Known]
 ) -> tuple[str | None, list[str]]:
     await scanning.check_channels(stage, client)
     await _refuse_bad_rows(stage, source, options, hear)
@@ -160,7 +158,7 @@ async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made o
     return min((found.began_at for found in used.values()), default=None), remarks
 
 
-async def _use_known(stage: Stage, used: Mapping[str, Known], options: Options) -> list[str]:
+async def _use_known(stage: Staging, used: Mapping[str, Known], options: Options) -> list[str]:
     """Compare the rows of these apps with what is known of them, as with a listing."""
     remarks: list[str] = []
     for app_id, found in used.items():
@@ -176,7 +174,7 @@ async def _use_known(stage: Stage, used: Mapping[str, Known], options: Options) 
     return remarks
 
 
-async def _survey_others(stage: Stage, client: Caller, options: Options) -> list[str]:
+async def _survey_others(stage: Staging, client: Caller, options: Options) -> list[str]:
     kinds: dict[str, set[str]] = {}
     settings_alone = promotes = False
     for pair in await stage.pairs():
@@ -216,7 +214,7 @@ def _refuse_old_server(generation: Generation) -> None:
         raise DangerousCall(message)
 
 
-async def _refuse_bad_rows(stage: Stage, source: Source, options: Options, hear: Hear) -> None:
+async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, hear: Hear) -> None:
     if options.reject_bad_rows:
         return
     first = await stage.rejected(0, KEPT_REASONS)
@@ -226,7 +224,7 @@ async def _refuse_bad_rows(stage: Stage, source: Source, options: Options, hear:
         raise InputError(message, rejected=first, count=count, good=sum(pair.rows for pair in await stage.pairs()))
 
 
-async def _tell_bad_rows(stage: Stage, hear: Hear) -> int:
+async def _tell_bad_rows(stage: Staging, hear: Hear) -> int:
     """Let `hear` hear of every bad row, however many they are, and return their number."""
     count = last = 0
     while chunk := await stage.rejected(last, _CHUNK):
@@ -236,7 +234,7 @@ async def _tell_bad_rows(stage: Stage, hear: Hear) -> int:
     return count
 
 
-async def _treat_unknown(stage: Stage, source: Source, options: Options) -> None:
+async def _treat_unknown(stage: Staging, source: Source, options: Options) -> None:
     if options.unknown is Unknown.SKIP:
         await stage.skip_unknown()
     elif options.unknown is Unknown.REFUSE and (count := await stage.unknown()):

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -12,6 +12,7 @@ from ...fanning import fan_out
 from ...ring import Caller
 from ..comparing import State, compare
 from ..jobfile.assumptions import Assumed
+from ..jobfile.journal import Journal
 from ..kinds import KINDS
 from ..operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
 from ..report import counted
@@ -20,26 +21,6 @@ from .looking import look
 
 _CHUNK: Final = 1000
 _NAMED: Final = 5
-
-
-class JournalOfPending(Protocol):
-    """Where pending operations stand, with what the plan saw."""
-
-    async def open_by_app(self) -> Sequence[tuple[str, str, int]]:
-        """Return how many operations of each app and kind are not settled."""
-        ...
-
-    async def find_by_name(self) -> None:
-        """Make ready to find operations by the names of their targets."""
-        ...
-
-    async def assumed_of(self, app_id: str, after: int, most: int) -> Sequence[Assumed]:
-        """Return pending operations of an app behind a number."""
-        ...
-
-    async def assumed_among(self, app_id: str, names: Sequence[str]) -> Sequence[Assumed]:
-        """Return the pending operations on these targets."""
-        ...
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +72,7 @@ class _Tally:
 _Found = tuple[Iterable[_Tally], Sequence[str]]
 
 
-async def find_drift(journal: JournalOfPending, client: Caller) -> Drift:
+async def find_drift(journal: Journal, client: Caller) -> Drift:
     """Compare every pending operation with what listings show now; nothing but reads is sent.
 
     An app is listed no further than it has pending operations. What no listing shows is as the plan assumed.
@@ -126,7 +107,7 @@ async def find_drift(journal: JournalOfPending, client: Caller) -> Drift:
     )
 
 
-async def _devices(journal: JournalOfPending, client: Caller, app_id: str, budget: int, cursors: int) -> _Found:
+async def _devices(journal: Journal, client: Caller, app_id: str, budget: int, cursors: int) -> _Found:
     linked, unlinked = _Tally(), _Tally()
     saw_override = False
     pages = 0
@@ -157,7 +138,7 @@ def _device(operation: Operation, former: FormerState, channel: str | None) -> _
     return _Look.CHANGED if known and former.value != channel else _Look.AS_ASSUMED
 
 
-async def _others(journal: JournalOfPending, client: Caller, app_id: str, kinds: Collection[str]) -> _Found:
+async def _others(journal: Journal, client: Caller, app_id: str, kinds: Collection[str]) -> _Found:
     tally = _Tally()
     shown, remarks = await look(client, app_id, kinds)
     last = 0

@@ -8,9 +8,10 @@ import msgspec
 from ...models import Bundle
 from ...ring import Caller
 from ..comparing import Shown, State, compare, displaces
+from ..jobfile.staging import Staging
 from ..kinds import KINDS
 from ..operations import RemoveMember, TargetKind, UpdateChannel
-from ..stage import Finding, Stage, Staged
+from ..stage import Finding, Staged
 
 _CHUNK: Final = 1000
 
@@ -32,7 +33,7 @@ async def look(client: Caller, app_id: str, kinds: Collection[str]) -> tuple[Sho
     return shown, [f"{app_id}: {caveat}" for caveat in caveats]
 
 
-async def survey(stage: Stage, client: Caller, app_id: str, kinds: Collection[str]) -> list[str]:
+async def survey(stage: Staging, client: Caller, app_id: str, kinds: Collection[str]) -> list[str]:
     """Compare the staged rows of an app with what the server shows; return what could not be proven.
 
     A member is compared with those whom the rows before leave, so that the last super admin stays whatever their order.

@@ -2,24 +2,17 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from ...errors import JobError
+from ..jobfile.journal import Journal
 from ..jobfile.records import Touched
 from ..kinds import KINDS
 from ..operations import LinkDevice, RenewDevice, Row, UnlinkDevice, change_of, inverse
 
 _BATCH: Final = 10_000
-
-
-class UndoneJournal(Protocol):
-    """Where the operations stand that may have changed something."""
-
-    async def touched(self, after: int, most: int) -> list[Touched]:
-        """Return such operations behind a number."""
-        ...
 
 
 class Undoing:
@@ -29,7 +22,7 @@ class Undoing:
     ambiguous failure may have changed, unless it did.
     """
 
-    def __init__(self, journal: UndoneJournal, name: str, made_at: str) -> None:
+    def __init__(self, journal: Journal, name: str, made_at: str) -> None:
         self.name = f"the way back from {name}"
         self.asked: dict[str, str | None] = {"undo": made_at}
         self._journal = journal

@@ -1,10 +1,9 @@
 """Runs a job wave after wave: each is verified before the next, and rests for its bake (contract G4)."""
 
 import math
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import anyio
 
@@ -12,46 +11,11 @@ from ...errors import SafetyStop
 from ...fanning import fan_out
 from ...ring import Caller
 from ..clock import Clock
+from ..jobfile.journal import Journal
 from ..jobfile.shares import Findings, Span
 from ..report import counted
 from ..runner import Runner
-from ..verification import VerifiedJournal, verify
-
-
-class JournalOfWaves(VerifiedJournal, Protocol):
-    """Where the waves stand, and what came of them."""
-
-    def confine(self, last: int) -> None:
-        """Hand out nothing behind the operation with the number `last`."""
-        ...
-
-    async def spans(self) -> Sequence[Span]:
-        """Return the waves."""
-        ...
-
-    async def apps_of(self, span: Span) -> Sequence[str]:
-        """Return the apps in which operations of a wave are done."""
-        ...
-
-    async def findings(self, span: Span) -> Findings:
-        """Count what came of a wave."""
-        ...
-
-    async def tell(self, span: Span) -> None:
-        """Write down that a run stopped for what came of a wave."""
-        ...
-
-    async def close_wave(self, span: Span, verified_at: str, bake_until: str | None) -> None:
-        """Write down that a wave is verified, and the end of its bake."""
-        ...
-
-    async def facts(self) -> dict[str, Any]:
-        """Return the job's facts."""
-        ...
-
-    async def rewrite(self, **facts: object) -> None:
-        """Replace some of them."""
-        ...
+from ..verification import verify
 
 
 class Pace(NamedTuple):
@@ -65,7 +29,7 @@ class Pace(NamedTuple):
 class Waves:
     """The waves of one run; a job without waves is run at once."""
 
-    def __init__(self, journal: JournalOfWaves, runner: Runner, client: Caller, pace: Pace) -> None:
+    def __init__(self, journal: Journal, runner: Runner, client: Caller, pace: Pace) -> None:
         self._journal = journal
         self._runner = runner
         self._client = client
