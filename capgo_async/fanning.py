@@ -1,7 +1,7 @@
-"""Fan-out: many things to do, some at a time."""
+"""Concurrency: many things to do, some at a time, and one thing beside another."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 import anyio
 
@@ -54,3 +54,19 @@ async def results_of(items: Sequence[T], work: Callable[[T], Awaitable[U]], at_o
 
     await fan_out(range(len(items)), do, at_once)
     return [found[place] for place in range(len(items))]
+
+
+async def alongside(companion: Callable[[], Coroutine[Any, Any, None]], main: Callable[[], Awaitable[T]]) -> T:
+    """Return what `main` returns, or raise what it raises, bare; `companion` ends with it."""
+    result: list[T] = []
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(companion)
+        try:
+            result.append(await main())
+        except Exception as error:  # noqa: BLE001 - raised below, outside the group, which would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return result[0]

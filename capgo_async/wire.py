@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import GenericAlias
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from . import codes
 from .errors import ApiError, UnreadableAnswer
-from .models.page import Envelope
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -75,6 +74,12 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Release what the transport itself opened."""
         ...
+
+
+class Envelope(msgspec.Struct, Generic[T], frozen=True):
+    """A value inside `{"data": ...}`, as some generations put one around it (contract D4)."""
+
+    data: T
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, gc=False):

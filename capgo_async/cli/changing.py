@@ -13,8 +13,8 @@ from ..bulk import Job, Source
 from ..bulk.inventory.columns import Kind
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
+from ..fanning import alongside
 from ..ring import Caller
-from .alongside import alongside
 from .choosing import Drawing
 from .commands import Invocation
 from .options import Connection, Planning, Undertaking

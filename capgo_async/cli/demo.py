@@ -1,21 +1,26 @@
 """`capgo-async demo`: the main job, end to end, against a sandbox in its own process."""
 
+import contextlib
 import csv
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
 import anyio
 import msgspec
 import typer
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ..bulk import Job, Report, read_operations
 from ..client import CapgoClient
+from ..errors import CapgoError
 from ..limits import server_limits
 from ..sandbox.seeding import device_id
 from .commands import Invocation, command
-from .embedded import Address, embedded
 from .group import Group
 from .options import Output
 from .reporting import print_report
@@ -26,6 +31,20 @@ _CHANNEL: Final = "beta"
 _FAULTS: Final = "*:500=0.5%,502=0.5%,drop-before=0.5%,drop-after=0.5%"
 _UNKNOWN_DEVICE: Final = "00000000-0000-4000-9000-{:012d}"
 """Devices that no inventory shows."""
+_LONGEST_LINE: Final = 4096
+_PATIENCE: Final = 5.0
+"""Seconds that the sandbox gets to stop before it is killed."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a sandbox answers, and the key that it takes."""
+
+    base_url: str
+    api_key: str
+
+
+class SandboxFailed(CapgoError):
+    """Raised when the sandbox does not start."""
 
 
 class Size(Group, frozen=True, kw_only=True):
@@ -95,3 +114,45 @@ def _fleet(size: Size) -> Iterator[tuple[str, str]]:
         app_id = f"com.example.app{app + 1:02d}"
         for index in range(size.devices // size.apps + (app < size.devices % size.apps)):
             yield device_id(app_id, index), app_id
+
+
+@contextlib.asynccontextmanager
+async def embedded(options: Mapping[str, object]) -> AsyncIterator[Address]:
+    """Run `python -m capgo_async sandbox` with `options` in a process of its own until the block ends.
+
+    It listens on a free port. Its stdin is a pipe of ours, so that it ends with this process, however that dies; signals from
+    the keyboard do not reach it.
+    """
+    given = [f"--{name}={value}" for name, value in options.items()]
+    process = await anyio.open_process(
+        [sys.executable, "-m", "capgo_async", "sandbox", "--port=0", "--json", "--lifeline=0", *given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None,
+        start_new_session=True,
+    )
+    try:
+        yield await _address(process)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _stop(process)
+
+
+async def _address(process: Process) -> Address:
+    assert process.stdout is not None  # noqa: S101 - a pipe, as asked above
+    try:
+        line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _LONGEST_LINE)
+        return msgspec.json.decode(line, type=Address)
+    except (anyio.IncompleteRead, msgspec.DecodeError) as error:
+        message = "the sandbox did not start: run `capgo-async sandbox` to see why"
+        raise SandboxFailed(message) from error
+
+
+async def _stop(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    with anyio.move_on_after(_PATIENCE):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+    await process.aclose()

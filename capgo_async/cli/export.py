@@ -15,8 +15,8 @@ from ..bulk.inventory.formats import Format, check_format, format_of, lines_of
 from ..bulk.inventory.taking import Tally
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
+from ..fanning import alongside
 from ..ring import Caller
-from .alongside import alongside
 from .commands import Invocation, command
 from .group import Group
 from .options import Connection

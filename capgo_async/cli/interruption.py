@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import anyio
 
 from ..bulk.report import ExitCode
-from .alongside import alongside
+from ..fanning import alongside
 from .speech import Speech
 
 

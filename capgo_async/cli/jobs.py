@@ -9,10 +9,10 @@ import typer
 from ..bulk import Job, Options, Rows, Which
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
+from ..fanning import alongside
 from ..rehearsal import Rehearsal
 from ..ring import Caller
 from .accounts import print_account, write_operations
-from .alongside import alongside
 from .changing import carry_out
 from .commands import Invocation, command
 from .options import Connection, JobFile, OldServers, Output, Running, Undertaking

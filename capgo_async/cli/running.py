@@ -8,8 +8,8 @@ import msgspec
 from ..bulk import Job, Report, Which
 from ..bulk.report import ExitCode, counted
 from ..errors import ConfigurationError, DiskFull, JobError, SafetyStop
+from ..fanning import alongside
 from ..ring import Caller
-from .alongside import alongside
 from .asking import Question
 from .commands import Invocation
 from .options import Connection, Running

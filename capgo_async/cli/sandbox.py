@@ -13,9 +13,9 @@ import typer
 
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
+from ..fanning import alongside
 from ..sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from ..sandbox.seeding import SUPER_ADMIN_KEY
-from .alongside import alongside
 from .commands import Invocation, command
 from .group import Group
 from .options import Output

@@ -7,7 +7,6 @@ from .channel import BundleReference, Channel
 from .device import Device, DevicePage, SeedDevice
 from .member import Member
 from .organization import AuditEntry, AuditPage, Organization
-from .page import Envelope
 from .statistics import AppStatPoint, Breakdown, Dataset, LatestVersion, SeedStatistics, StatPoint, Usage
 from .timestamps import parse_timestamp
 
@@ -25,7 +24,6 @@ __all__ = [
     "Dataset",
     "Device",
     "DevicePage",
-    "Envelope",
     "LatestVersion",
     "Member",
     "Organization",
