@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .wire import Transport
 
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
-_LEARNING: Final = frozenset({"auto", "eager"})
-"""The rates that what the server refuses may change."""
 _AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
 _PROCESS_SALT: Final = secrets.token_bytes(16)
 
@@ -52,7 +50,7 @@ class CapgoClient:
     """Speak to one Capgo server with one API key.
 
     `api_key` and `base_url` fall back to the environment variables `CAPGO_API_KEY` and `CAPGO_BASE_URL`, the latter then to
-    the vendor's cloud. `rate` is `auto` (default), `eager`, `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`;
+    the vendor's cloud. `rate` is `auto` (default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`;
     `limits` are limiter models of the caller's own in its place. `headroom` is the share of the limits of keys and apps, from 0
     to below 1, that is left to others. At most `concurrency` requests are in flight; one attempt
     takes at most `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless
@@ -283,7 +281,7 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom
     if headroom and not models:
         message = "headroom leaves a share of the limits to others, and rate off has none"
         raise ConfigurationError(message)
-    return Pacer(models, concurrency=concurrency, adaptive=rate in _LEARNING, headroom=headroom)
+    return Pacer(models, concurrency=concurrency, adaptive=rate == "auto", headroom=headroom)
 
 
 def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":

@@ -105,13 +105,11 @@ class _Lesson:
     """A limit, and what refusals before their time teach of it.
 
     One of them may come from what somebody else sends: only two periods that end at the same number teach it. That may still
-    be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request. Of an eager model
-    one refusal teaches how much more than the model passes.
+    be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request.
     """
 
     def __init__(self, model: FixedWindow | SilenceWindow) -> None:
-        self._modelled = model.requests
-        self._most = BOUNDLESS if model.eager else model.requests
+        self._most = model.requests
         self._headroom = model.headroom
         self.limit = self._most
         self.passed = 0
@@ -171,7 +169,7 @@ class _Lesson:
         # A limit lets something pass: what is refused at once shares its counter with somebody who did not pause.
         if not self._refused and 0 < self.passed < self.limit:
             self._refused = True
-            self._confirmed = self.passed in self._suspected or self.passed >= self._modelled
+            self._confirmed = self.passed in self._suspected
             if not self._confirmed:
                 self._suspected = range(self.passed, self.passed + in_flight + 2)
         explained = self._confirmed
@@ -213,8 +211,6 @@ class _FixedState(_SlidingState):
             self.lesson.begin()
             self._ends_after = now + self._window
             self._ends_before = math.inf
-        elif self._releases and self._releases[0] <= now:
-            self.used(now)
         self._in_flight += 1
 
     def answered(self, now: float, fate: Fate) -> None:
@@ -320,7 +316,7 @@ class _SilenceState:
 
     def period(self, now: float) -> Period:
         used = self.used(now)
-        return Period(used, max(used, self.limit) if self._spent else self.limit, self._last + self.rest)
+        return Period(used, used if self._spent else self.limit, self._last + self.rest)
 
     def seed(self, used: int, last: float) -> None:
         self._count += used
@@ -342,12 +338,6 @@ def _state_of(limiter: Limiter) -> _State:
             return _FixedState(limiter)
         case SilenceWindow():
             return _SilenceState(limiter)
-
-
-def _kept(limiter: Limiter, state: _State) -> Limiter:
-    if state.limit >= without_headroom(BOUNDLESS, limiter.headroom):
-        return limiter
-    return msgspec.structs.replace(limiter, requests=state.limit, headroom=0.0)
 
 
 class Gate:
@@ -469,10 +459,10 @@ class Gate:
     def kept(self) -> tuple[Limiter, ...]:
         """Return the limiters as they are kept now: with what refusals taught, and without headroom.
 
-        What is left to others is no part of them: it lasts a few periods. Of an eager limiter that nothing taught, only what
-        passes at least is known.
+        What is left to others is no part of them: it lasts a few periods.
         """
-        return tuple(_kept(limiter, state) for limiter, state in zip(self._limiters, self._states, strict=True))
+        both = zip(self._limiters, self._states, strict=True)
+        return tuple(msgspec.structs.replace(limiter, requests=state.limit, headroom=0.0) for limiter, state in both)
 
     def used(self, now: float) -> int:
         """Return how many requests count against the limiters now."""

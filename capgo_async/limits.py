@@ -44,29 +44,21 @@ class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` in `window` seconds counted from the first one, then from anew (contract B2).
-
-    With `eager` that is what passes at least: more is sent until a refusal tells how much passes.
-    """
+    """At most `requests` in `window` seconds counted from the first one, then from anew (contract B2)."""
 
     requests: int
     window: float = 60.0
     margin: float | None = None
     headroom: float = 0.0
-    eager: bool = False
 
 
 class SilenceWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` until `window` seconds pass without any: the server's limit of an API key (contract B2, fact 1).
-
-    With `eager` that is what passes at least, as for a `FixedWindow`.
-    """
+    """At most `requests` until `window` seconds pass without any: the server's limit of an API key (contract B2, fact 1)."""
 
     requests: int
     window: float = 60.0
     margin: float | None = None
     headroom: float = 0.0
-    eager: bool = False
 
 
 Limiter = SlidingWindow | FixedWindow | SilenceWindow
@@ -112,18 +104,6 @@ def device_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
     )
 
 
-def eager_limits() -> tuple[Limit, ...]:
-    """Return the models of a server that loses counts (contract B2, fact 3): its limits of key and app are lower bounds.
-
-    The limits of one device stay as they are: a second set of the same link is never worth a refusal.
-    """
-    loose = {ScopeKind.KEY, ScopeKind.APP_ADDRESS}
-    return tuple(
-        Limit(limit.scope, msgspec.structs.replace(limit.limiter, eager=True)) if limit.scope in loose else limit
-        for limit in server_limits()
-    )
-
-
 def with_headroom(limits: Iterable[Limit], headroom: float) -> tuple[Limit, ...]:
     """Return limits of which a share is left to others; those of single targets are shared with nobody."""
     return tuple(
@@ -138,7 +118,6 @@ def parse_rate(text: str) -> tuple[Limit, ...]:
         "off": tuple,
         "auto": server_limits,
         "server": server_limits,
-        "eager": eager_limits,
         "standard": lambda: _steady(100, 60.0),
         "enterprise": lambda: _steady(1000, 60.0),
     }
@@ -147,7 +126,7 @@ def parse_rate(text: str) -> tuple[Limit, ...]:
     number, _, unit = text.partition("/")
     window = {"min": 60.0, "s": 1.0}.get(unit)
     if window is None or not number.isascii() or not number.isdigit() or int(number) < 1:
-        message = f"rate {text!r} is none of auto, eager, standard, enterprise, server, off, N/min, N/s"
+        message = f"rate {text!r} is none of auto, standard, enterprise, server, off, N/min, N/s"
         raise ValueError(message)
     return _steady(int(number), window)
 

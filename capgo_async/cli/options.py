@@ -103,7 +103,7 @@ class Connection(Output, frozen=True, kw_only=True):
     ] = None
     rate: Annotated[
         str | None,
-        Option("--rate", metavar="RATE", help="auto|eager|standard|enterprise|server|off|N/min|N/s; auto unless given."),
+        Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s; auto unless given."),
     ] = None
     headroom: Headroom = None
     concurrency: Annotated[

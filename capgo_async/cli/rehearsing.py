@@ -48,7 +48,7 @@ class Rehearsing(Group, frozen=True, kw_only=True):
         str, Option("--faults", metavar="SPEC", help='What goes wrong and how often, such as "*:502=1%".', show_default=False)
     ] = ""
     seed: Annotated[int, Option("--seed", metavar="N", help="The chance in faults: the same number, the same faults.")] = 1
-    rate: Annotated[str, Option("--rate", metavar="RATE", help="auto|eager|standard|enterprise|server|off|N/min|N/s.")] = "auto"
+    rate: Annotated[str, Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s.")] = "auto"
     headroom: Headroom = None
     concurrency: Annotated[int, Option("--concurrency", metavar="N", help="Requests in flight at most.")] = 16
 

@@ -30,12 +30,9 @@ from capgo_async.limits import (
     ScopeKind,
     SilenceWindow,
     SlidingWindow,
-    eager_limits,
     parse_rate,
     server_limits,
-    with_headroom,
 )
-from capgo_async.pacing import Pacer
 from capgo_async.ring import Caller, KeyRing
 from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, fleet, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
@@ -147,17 +144,6 @@ async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_p
             report = await job.run(capgo)
     assert report.elapsed_seconds > 60
     assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
-
-
-@pytest.mark.parametrize("headroom", [0.0, 0.2, 0.6, 0.99])
-def test_how_much_more_than_the_models_passes_is_not_foreseen_before_a_refusal_tells(headroom: float) -> None:
-    limits = with_headroom(eager_limits(), headroom)
-    pacer = Pacer(limits)
-    legs = [Leg([share_of(APP, "link_device", 20_000)])]
-    modelled = Outlook(limits, 16, 0.1, {APP: "one"})
-    scopes = ((ScopeKind.KEY, "one"), (ScopeKind.APP_ADDRESS, APP))
-    eager = modelled._replace(kept={scope: pacer.kept(scope) for scope in scopes})
-    assert seconds_of(legs, eager) == seconds_of(legs, modelled)
 
 
 @in_virtual_time

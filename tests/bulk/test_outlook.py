@@ -13,7 +13,7 @@ from capgo_async.bulk.running.gauging import ClientGauge
 from capgo_async.bulk.running.outlook import outlook_of
 from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of
 from capgo_async.gates import Fate, Gate
-from capgo_async.limits import FixedWindow, ScopeKind, SilenceWindow, SlidingWindow, eager_limits, parse_rate
+from capgo_async.limits import FixedWindow, ScopeKind, SilenceWindow, SlidingWindow, parse_rate
 from capgo_async.pacing import Pacer
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 
@@ -116,13 +116,11 @@ async def test_a_server_in_trouble_is_foreseen_as_one_that_recovers() -> None:
 @in_virtual_time
 async def test_the_limiters_that_a_gate_keeps_are_its_models_until_refusals_say_otherwise() -> None:
     key, app = (ScopeKind.KEY, "one"), (ScopeKind.APP_ADDRESS, APP)
-    for rate, kept in (("auto", 1999), ("eager", 1999)):
-        pacer = Pacer(parse_rate(rate), adaptive=True)
-        assert [limiter.requests for limiter in pacer.kept(key)] == [kept]
-        pacer.close(key, 5.0, reason_known=False)
-        assert pacer.kept(key)[1:] == (PUBLISHED,)
-        assert [limiter.requests for limiter in pacer.kept(app)] == [1000]
-    assert Pacer(eager_limits(), headroom=0.5).kept(key) == (SilenceWindow(requests=1999, headroom=0.5, eager=True),)
+    pacer = Pacer(parse_rate("auto"), adaptive=True)
+    assert [limiter.requests for limiter in pacer.kept(key)] == [1999]
+    pacer.close(key, 5.0, reason_known=False)
+    assert pacer.kept(key)[1:] == (PUBLISHED,)
+    assert [limiter.requests for limiter in pacer.kept(app)] == [1000]
 
 
 def test_what_was_learned_is_kept_and_what_others_leave_is_not() -> None:

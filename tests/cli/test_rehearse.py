@@ -133,8 +133,8 @@ def test_what_cannot_be_rehearsed_is_said(unaimed: Command, options: tuple[str, 
 @pytest.mark.usefixtures("planned")
 def test_every_rate_of_a_run_can_be_rehearsed_and_is_named(unaimed: Command) -> None:
     told = re.sub(r"\s", "", unaimed("job", "rehearse", "--help").stdout)
-    assert "auto|eager|standard|enterprise|server|off|N/min|N/s." in told
-    assert unaimed("job", "rehearse", JOB, "--rate", "eager").exit_code == 0
+    assert "auto|standard|enterprise|server|off|N/min|N/s." in told
+    assert unaimed("job", "rehearse", JOB, "--rate", "server").exit_code == 0
 
 
 def test_what_is_no_job_is_said(unaimed: Command, here: Path) -> None:

@@ -184,25 +184,6 @@ def test_somebody_elses_traffic_and_smaller_limits_never_stop_a_gate(
     assert run.sent == len(plan)
 
 
-@servers
-@given(
-    sizes=st.tuples(st.integers(1, 3), st.integers(1, 9)), plan=journeys, others=st.lists(st.integers(0, 90_000), max_size=30)
-)
-def test_an_eager_gate_never_stops_either(
-    model: Callable[..., Limiter],
-    server: type[AppServer | KeyServer],
-    sizes: tuple[int, int],
-    plan: list[Journey],
-    others: list[int],
-) -> None:
-    modelled, allowed = sizes
-    run = Run(gate_of(functools.partial(model, eager=True), modelled), server(allowed))
-    for time in others:
-        run.at(time, run.somebody_else)
-    run.go(plan)
-    assert run.sent == len(plan)
-
-
 def test_an_answer_slower_than_the_window_holds_nobody_back_for_ever() -> None:
     run = Run(gate_of(FixedWindow, 2), AppServer(2))
     run.go([Journey(back=25_000)] * 2 + [Journey()] * 3)

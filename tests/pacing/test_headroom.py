@@ -24,7 +24,6 @@ from capgo_async.limits import (
     SilenceWindow,
     SlidingWindow,
     allowance,
-    eager_limits,
     server_limits,
     with_headroom,
     without_headroom,
@@ -114,14 +113,6 @@ async def test_a_limit_that_was_known_before_is_shared_as_well() -> None:
     known = [KnownLimit(scope=kind, requests=500, learned_at=datetime.now(UTC)) for kind in (KEY[0], APP_SCOPE[0])]
     pacer.recall(known, KEY)
     assert (pacer.limits_of(KEY), pacer.limits_of(APP_SCOPE)) == ((400,), (400,))
-
-
-@in_virtual_time
-async def test_an_eager_model_leaves_a_share_of_what_it_learns() -> None:
-    pacer = Pacer(eager_limits(), headroom=0.5, adaptive=True)
-    assert pacer.limits_of(APP_SCOPE)[0] > 1_000_000
-    pacer.recall([KnownLimit(scope=ScopeKind.APP_ADDRESS, requests=1400, learned_at=datetime.now(UTC))], KEY)
-    assert pacer.limits_of(APP_SCOPE) == (700,)
 
 
 @in_virtual_time

@@ -198,24 +198,13 @@ async def test_a_limit_of_an_app_is_recalled_for_every_app() -> None:
 
 
 @in_virtual_time
-async def test_what_an_eager_client_learned_is_kept_for_the_next_eager_one_and_nobody_else_takes_it() -> None:
-    sandbox = smaller(2500)
-    eager = client_of(sandbox, rate="eager")
-    await read(eager, 3000)
-    learned = eager.known()
-    assert [each.requests for each in learned.limits] == [2500]
-    await anyio.sleep(62.0)
-    auto = client_of(sandbox)
-    auto.recall(learned)
-    await read(auto, 100)
-    assert auto.pacer.limits_of(auto.requester.key_scope) == (1999,)
-    assert auto.known().limits == learned.limits
-    await anyio.sleep(62.0)
-    before = refused(sandbox)
-    again = client_of(sandbox, rate="eager")
-    again.recall(auto.known())
-    await read(again, 3000)
-    assert refused(sandbox) == before
+async def test_a_known_limit_above_the_model_is_kept_and_not_used() -> None:
+    capgo = client_of(sandbox_of(limits="server"))
+    larger = known(limit(2500, at=datetime.now(UTC)))
+    capgo.recall(larger)
+    await read(capgo, 100)
+    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+    assert capgo.known().limits == larger.limits
 
 
 @in_virtual_time

@@ -226,6 +226,18 @@ def test_a_lesson_is_forgotten_after_it_was_kept_for_long_and_learned_again_by_o
     assert refused == 3
 
 
+def test_of_an_app_that_never_rested_only_the_last_window_teaches() -> None:
+    gate = Gate((FixedWindow(requests=100),))
+    for second in range(600):
+        gate.sent(float(second))
+        gate.answered(second + 0.9, Fate.PASSED)
+    gate.close(600.0, 20.0, learn=True)
+    assert gate.earliest(700.0) <= 700.0
+    fill(gate, 700.0, passed=41)
+    gate.close(700.0, 60.0, learn=True)
+    assert gate.learned() == 41
+
+
 def test_without_adaptation_nothing_is_learned() -> None:
     gate = Gate((SilenceWindow(requests=100), SlidingWindow(requests=50)))
     for now in (0.0, 200.0):
