@@ -42,10 +42,10 @@ from capgo_async.bulk import (
 )
 from capgo_async.bulk.kinds import KINDS
 from capgo_async.sandbox import Arrival, Dropped, Incoming, Reply, Sandbox, Settings, World, fleet, parameters
-from capgo_async.sandbox.apps import App
 from capgo_async.sandbox.faults import Chance, parse
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, channel_name
 from capgo_async.sandbox.server import serve
+from capgo_async.sandbox.state.apps import App
 
 _APPS: Final = 3
 _MOST_KILLS: Final = 8

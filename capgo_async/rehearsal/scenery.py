@@ -25,10 +25,10 @@ from ..bulk.operations import (
 from ..bulk.spreading import PAGE
 from ..endpoints.channels import METADATA_AS, ChannelSettings
 from ..sandbox import App, Binding, Bundle, Channel, Device, Traits, World
-from ..sandbox.apps import Override
 from ..sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_EMAIL, USER_ID, add_people
+from ..sandbox.state.apps import Override
+from ..sandbox.state.world import uuid_like
 from ..sandbox.timestamps import micros
-from ..sandbox.world import uuid_like
 
 _STABLE: Final = "the bundle before"
 """Stands for the bundle of a channel whose own nobody knows: a rollout needs one (contract C6)."""

@@ -3,7 +3,6 @@
 It follows the contract on its own and shares nothing with the client, or both could be wrong together.
 """
 
-from .access import ROLES, Binding, Key
 from .exchange import Dropped, Incoming, Reply
 from .faults import Rule
 from .faults import parse as parse_faults
@@ -12,7 +11,8 @@ from .limiting import PRESETS, Thresholds, thresholds
 from .sandbox import Arrival, Sandbox
 from .seeding import fleet
 from .settings import Settings
-from .world import App, Bundle, Channel, Device, Traits, World
+from .state.access import ROLES, Binding, Key
+from .state.world import App, Bundle, Channel, Device, Traits, World
 
 __all__ = [
     "PRESETS",

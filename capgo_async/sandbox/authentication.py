@@ -5,9 +5,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from .access import Caller, Key
 from .exchange import Incoming, Refusal
-from .world import World
+from .state.access import Caller, Key
+from .state.world import World
 
 Auth = Literal["key", "user"]
 Order = Literal["keyed", "user", "seed statistics"]

@@ -10,7 +10,7 @@ from .exchange import Incoming
 from .parameters import query_only
 
 if TYPE_CHECKING:
-    from .world import World
+    from .state.world import World
 
 
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True):

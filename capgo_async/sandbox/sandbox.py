@@ -7,8 +7,7 @@ from typing import Final
 
 import msgspec
 
-from . import authentication, edge, parameters
-from .access import Caller, Key
+from . import authentication, faults, parameters
 from .exchange import Dropped, Incoming, Refusal, Reply, date_header, error_reply, json_reply, success_reply, unknown_error
 from .faults import Chance, Fault, Faults
 from .inspection import AccessLine, inspect, shown_path
@@ -16,8 +15,9 @@ from .limiting import DeviceCall, Limiters
 from .routes import Call, Route, match
 from .routes.devices import lowered
 from .settings import Settings
+from .state.access import Caller, Key
+from .state.world import World, uuid_like
 from .timestamps import millis
-from .world import World, uuid_like
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_=-]{1,255}", re.ASCII)
 _VERBS: Final = "GET,HEAD,PUT,POST,DELETE,PATCH"
@@ -76,7 +76,7 @@ class Sandbox:
             arrival.parameters = route.read(request)
         except Refusal as refusal:
             unreadable = refusal
-        if arrival.fault.outcome not in edge.IN_FRONT and route.kind == "keyed":
+        if arrival.fault.outcome not in faults.IN_FRONT and route.kind == "keyed":
             try:
                 self._admit(arrival, unreadable, now)
             except Refusal as refusal:
@@ -91,11 +91,11 @@ class Sandbox:
         dated = date_header(now)
         headers = {**dated, **self._own_headers(arrival)}
         reply: Reply | Dropped = Dropped(processed=False)
-        if arrival.fault.outcome not in edge.IN_FRONT:
+        if arrival.fault.outcome not in faults.IN_FRONT:
             reply = self._handle(arrival, now, headers)
             if arrival.device_call is not None:
                 self.limiters.record_device(arrival.device_call, millis(now))
-        reply = edge.spoilt(arrival.fault.outcome, self.settings.dialect, headers, dated) or reply
+        reply = faults.spoilt(arrival.fault.outcome, self.settings.dialect, headers, dated) or reply
         if isinstance(reply, Reply) and arrival.request.method == "HEAD":
             length = {"content-length": str(len(reply.body))}
             reply = msgspec.structs.replace(reply, headers={**reply.headers, **length}, body=b"")

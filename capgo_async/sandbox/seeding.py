@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from .access import Binding
+from .state.access import Binding
+from .state.world import App, Channel, Device, Override, Traits, World, uuid_like
 from .timestamps import micros
-from .world import App, Channel, Device, Override, Traits, World, uuid_like
 
 EPOCH: Final = 1_784_538_000.0
 """20 July 2026, 09:00 UTC: the present of seeded worlds unless another is given."""

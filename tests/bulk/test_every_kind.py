@@ -30,9 +30,9 @@ from capgo_async.bulk.operations import (
 from capgo_async.bulk.running.execution import calls_of
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow
 from capgo_async.sandbox import Sandbox, Settings, fleet
-from capgo_async.sandbox.apps import Override
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY
+from capgo_async.sandbox.state.apps import Override
 
 APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
 MEMBERS = ("a@example.com", "b@example.com", "c@example.com")

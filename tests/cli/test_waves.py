@@ -17,7 +17,7 @@ from cli.terminals import terminal
 
 from capgo_async.bulk import verification
 from capgo_async.cli import progress
-from capgo_async.sandbox.apps import App
+from capgo_async.sandbox.state.apps import App
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")
 

@@ -19,8 +19,8 @@ from capgo_async.paging import MASKED_EMPTY
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
+from capgo_async.sandbox.state.world import Device, Traits
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
-from capgo_async.sandbox.world import Device, Traits
 from capgo_async.wire import Request, Response
 
 

@@ -7,7 +7,6 @@ import pytest
 from sandbox.talking import APP, Answer, Talk
 
 from capgo_async.sandbox import Binding, Key, Settings, fleet
-from capgo_async.sandbox.organizations import Organization
 from capgo_async.sandbox.seeding import (
     ADMIN_KEY,
     DEVELOPER_KEY,
@@ -20,6 +19,7 @@ from capgo_async.sandbox.seeding import (
     USER_ID,
     USER_JWT,
 )
+from capgo_async.sandbox.state.organizations import Organization
 
 SEED, DOCS = Settings(dialect="seed"), Settings(dialect="docs")
 AS_USER = {"authorization": f"Bearer {USER_JWT}"}

@@ -7,16 +7,7 @@ import pytest
 from sandbox.talking import APP, Answer, Talk
 
 from capgo_async.sandbox import Binding, fleet
-from capgo_async.sandbox.seeding import (
-    ADMIN_KEY,
-    DEVELOPER_KEY,
-    EPOCH,
-    ORG_ID,
-    READER_KEY,
-    SUPER_ADMIN_KEY,
-    USER_ID,
-    USER_JWT,
-)
+from capgo_async.sandbox.seeding import ADMIN_KEY, DEVELOPER_KEY, EPOCH, ORG_ID, READER_KEY, SUPER_ADMIN_KEY, USER_ID, USER_JWT
 
 NEW = {"app_id": "com.example.new", "name": "New", "owner_org": ORG_ID}
 WIDE = {

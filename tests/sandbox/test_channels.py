@@ -341,7 +341,7 @@ def test_settings_and_promotion_are_two_rights(monkeypatch: pytest.MonkeyPatch) 
     caller = talk()
     caller.key = "settings only"
     roles = {"app_admin": frozenset({"channel.update_settings", "app.create_channel"})}
-    monkeypatch.setattr("capgo_async.sandbox.access.ROLES", roles)
+    monkeypatch.setattr("capgo_async.sandbox.state.access.ROLES", roles)
     caller.sandbox.world.add_key(caller.key, Binding(role="app_admin", org_id=ORG_ID, app_id=APP), user_id=USER_ID)
     assert post(caller, allow_dev=False).status == 200
     for fields in ({"version": "1.1.0"}, {"rolloutVersion": None}, {"rollback": True}, {"promoteToStable": True}):

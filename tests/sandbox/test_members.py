@@ -6,7 +6,6 @@ import pytest
 from sandbox.talking import APP, Answer, Talk
 
 from capgo_async.sandbox import Binding, Settings, fleet
-from capgo_async.sandbox.organizations import Organization
 from capgo_async.sandbox.seeding import (
     ADMIN_KEY,
     DEVELOPER_KEY,
@@ -18,6 +17,7 @@ from capgo_async.sandbox.seeding import (
     USER_ID,
     USER_JWT,
 )
+from capgo_async.sandbox.state.organizations import Organization
 
 SEED, DOCS = Settings(dialect="seed"), Settings(dialect="docs")
 PATH = "/organization/members"

@@ -7,17 +7,8 @@ import pytest
 from sandbox.talking import APP, Answer, Talk, kind
 
 from capgo_async.sandbox import Binding, Settings, fleet
-from capgo_async.sandbox.organizations import Organization
-from capgo_async.sandbox.seeding import (
-    ADMIN_KEY,
-    EPOCH,
-    ORG_ID,
-    READER_KEY,
-    SUPER_ADMIN_KEY,
-    USER_EMAIL,
-    USER_ID,
-    USER_JWT,
-)
+from capgo_async.sandbox.seeding import ADMIN_KEY, EPOCH, ORG_ID, READER_KEY, SUPER_ADMIN_KEY, USER_EMAIL, USER_ID, USER_JWT
+from capgo_async.sandbox.state.organizations import Organization
 
 SEED, DOCS = Settings(dialect="seed"), Settings(dialect="docs")
 NINE = {

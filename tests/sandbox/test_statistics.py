@@ -7,17 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from sandbox.talking import APP, Answer, Talk
 
-from capgo_async.sandbox import Binding, Device, Settings, Traits, fleet, javascript, metrics
-from capgo_async.sandbox.seeding import (
-    ADMIN_KEY,
-    EPOCH,
-    ORG_ID,
-    READER_KEY,
-    SUPER_ADMIN_KEY,
-    UPLOADER_KEY,
-    USER_ID,
-    USER_JWT,
-)
+from capgo_async.sandbox import Binding, Device, Settings, Traits, fleet, javascript
+from capgo_async.sandbox.seeding import ADMIN_KEY, EPOCH, ORG_ID, READER_KEY, SUPER_ADMIN_KEY, UPLOADER_KEY, USER_ID, USER_JWT
+from capgo_async.sandbox.state import metrics
 
 OTHER = "com.example.app02"
 JULY = {"from": "2026-07-01", "to": "2026-07-05"}

@@ -5,12 +5,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ..access import Key
 from ..exchange import Incoming, Refusal, no_single_row, unknown_error
-from ..keys import digest
 from ..parameters import body_only, query_only
+from ..state.access import Key
+from ..state.keys import digest
+from ..state.world import uuid_like
 from ..timestamps import micros, read_iso
-from ..world import uuid_like
 from .call import Call
 from .key_bindings import MODES, bindings_of_mode, read_bindings, read_global_permissions
 from .key_rows import changed_row, created_row, listed_row, minted_row

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .. import javascript
-from ..apps import App
 from ..exchange import Refusal
 from ..parameters import required
+from ..state.apps import App
+from ..state.world import uuid_like
 from ..timestamps import device_format, micros
-from ..world import uuid_like
 from .apps import app_row
 from .call import Call, cannot_access_app
 

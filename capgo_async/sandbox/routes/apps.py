@@ -4,8 +4,8 @@ import re
 from typing import Final
 
 from ..exchange import Refusal, bad_range
+from ..state.world import App
 from ..timestamps import row_format
-from ..world import App
 from .call import Call, cannot_access_app
 
 _LENIENT: Final = re.compile(r"\s*([+-]?\d+)", re.ASCII)

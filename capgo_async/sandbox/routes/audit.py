@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from ..access import Session
-from ..audit import KEPT, Line
 from ..exchange import Refusal, bad_range
+from ..state.access import Session
+from ..state.audit import KEPT, Line
 from ..timestamps import micros, row_format
 from ..validation import Rule, number_or_digits, optional, text, validate
 from .call import Call

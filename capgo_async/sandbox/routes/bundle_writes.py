@@ -4,11 +4,11 @@ import re
 from typing import Final
 
 from .. import javascript
-from ..apps import App, Bundle
-from ..channels import columns
 from ..exchange import Refusal, no_single_row
-from ..generations import LINKED_BUNDLES_ARE_SAFE, METADATA_SAYS_OK, since
 from ..parameters import truthy
+from ..settings import LINKED_BUNDLES_ARE_SAFE, METADATA_SAYS_OK, since
+from ..state.apps import App, Bundle
+from ..state.channels import columns
 from ..timestamps import micros
 from .bundles import bundle_row
 from .call import Call, cannot_access_app

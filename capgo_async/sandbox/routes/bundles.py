@@ -1,11 +1,10 @@
 """GET /bundle (contract C8)."""
 
 from ..exchange import Refusal, bad_range
+from ..state.world import App, Bundle
 from ..timestamps import row_format
-from ..world import App, Bundle
 from .call import Call, cannot_access_app
-from .paging import BadPageError, page_of
-from .ties import in_order
+from .paging import BadPageError, in_order, page_of
 
 
 def list_bundles(call: Call) -> object:

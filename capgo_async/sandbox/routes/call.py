@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import msgspec
 
 from .. import parameters
-from ..access import Caller, Key
-from ..audit import Operation, Row
 from ..exchange import Refusal
-from ..organizations import Organization
 from ..settings import Settings
-from ..world import App, World
+from ..state.access import Caller, Key
+from ..state.audit import Operation, Row
+from ..state.organizations import Organization
+from ..state.world import App, World
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from .. import javascript
-from ..channels import UPDATE_STRATEGIES, Channel
 from ..exchange import Refusal, unknown_error
+from ..state.channels import UPDATE_STRATEGIES, Channel
 from .call import Call
 
 _FLAGS: Final[Mapping[str, str]] = {

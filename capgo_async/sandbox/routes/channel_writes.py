@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from ..apps import App, Bundle
-from ..channels import Channel, Rollout, columns
 from ..exchange import Refusal, no_single_row, unknown_error
-from ..generations import CHANNELS_ARE_REALLY_DELETED, LINKED_BUNDLES_ARE_SAFE, ROLLOUTS, since
 from ..parameters import truthy
+from ..settings import CHANNELS_ARE_REALLY_DELETED, LINKED_BUNDLES_ARE_SAFE, ROLLOUTS, since
+from ..state.apps import App, Bundle
+from ..state.channels import Channel, Rollout, columns
+from ..state.world import uuid_like
 from ..timestamps import micros
-from ..world import uuid_like
 from .bundle_writes import linked, retire
 from .call import Call, cannot_access_app
 from .channel_settings import apply_auto_pause, apply_settings, flag

@@ -1,13 +1,12 @@
 """GET /channel (contract C6)."""
 
-from ..channels import AutoPause, Rollout
 from ..exchange import Refusal, bad_range, no_single_row
-from ..generations import CHANNELS_MAY_LACK_A_BUNDLE, since
+from ..settings import CHANNELS_MAY_LACK_A_BUNDLE, since
+from ..state.channels import AutoPause, Rollout
+from ..state.world import UNKNOWN_ID, App, Channel
 from ..timestamps import row_format
-from ..world import UNKNOWN_ID, App, Channel
 from .call import Call
-from .paging import BadPageError, page_of
-from .ties import in_order
+from .paging import BadPageError, in_order, page_of
 
 
 def read_channels(call: Call) -> object:

@@ -8,7 +8,7 @@ from typing import Final
 from .. import timestamps
 from ..exchange import Refusal, bad_range, no_single_row, unknown_error
 from ..parameters import field, truthy
-from ..world import BUILTIN_ID, App, Device, Order
+from ..state.world import BUILTIN_ID, App, Device, Order
 from .call import Call
 from .paging import BadPageError, page_of
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from ..access import RANKS, Binding, Key
 from ..exchange import Refusal
+from ..state.access import RANKS, Binding, Key
 from .call import Call
 
 MODES: Final = ("read", "upload", "write", "all")

@@ -1,6 +1,6 @@
 """An API key as the generations of the server write it (contract C4)."""
 
-from ..access import Key
+from ..state.access import Key
 from ..timestamps import micros, row_format, text_format
 from .call import Call
 from .key_bindings import mode_of

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from ..access import Key
 from ..exchange import Refusal, no_single_row
-from ..organizations import SUPER_ADMIN, Invitation, Member, Organization, outranks
+from ..state.access import Key
+from ..state.organizations import SUPER_ADMIN, Invitation, Member, Organization, outranks
 from ..validation import Rule, email, one_of, text, validate
 from .call import Call, cannot_access_organization
 

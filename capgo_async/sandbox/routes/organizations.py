@@ -1,16 +1,17 @@
 """GET, POST, PUT and DELETE /organization (contract C1)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from ..access import RANKS, Binding, Key
 from ..exchange import Refusal, bad_range
-from ..organizations import SUPER_ADMIN, Organization, User
 from ..parameters import truthy
+from ..state.access import RANKS, Binding, Key
+from ..state.organizations import SUPER_ADMIN, Organization, User
+from ..state.world import uuid_like
 from ..timestamps import device_format, row_format
 from ..validation import (
     Rule,
@@ -28,7 +29,6 @@ from ..validation import (
     without_tags,
 )
 from .call import Call, cannot_access_organization
-from .organization_rows import full_row, organization_row, seed_row
 from .paging import PAGE
 
 INTENTS: Final = ("ota", "builder", "both", "exploring", "unknown")
@@ -203,3 +203,57 @@ def _check_2fa(call: Call) -> None:
     if user is None or not user.has_2fa:
         message = "You must have 2FA enabled to enforce it for the organization"
         raise Refusal(400, "requires_2fa_to_enforce_2fa", message)
+
+
+_MAILS: Final = (
+    "onboarding", "usage_limit", "credit_usage", "device_error", "weekly_stats", "monthly_stats", "bundle_created",
+    "bundle_deployed", "deploy_stats_24h", "billing_period_stats", "channel_self_rejected",
+)  # fmt: skip
+
+
+def organization_row(call: Call, organization: Organization) -> dict[str, object]:
+    """Write an organization as GET shows it; a stored logo is signed anew for each read."""
+    row = seed_row(organization)
+    logo = organization.logo
+    if logo and "://" not in logo:
+        row["logo"] = f"https://storage.example.com/{logo}?token={uuid_like('signature', call.number)}"
+    return row if call.settings.dialect == "seed" else {**row, "website": organization.website}
+
+
+def seed_row(organization: Organization) -> dict[str, object]:
+    """Write the eight columns that every generation has."""
+    return _columns(organization, row_format)
+
+
+def full_row(organization: Organization, moment: Callable[[int], str]) -> dict[str, object]:
+    """Write every column, with moments in the given format."""
+    return {
+        **_columns(organization, moment),
+        "stats_updated_at": None,
+        "last_stats_updated_at": None,
+        "enforcing_2fa": organization.enforcing_2fa,
+        "email_preferences": dict.fromkeys(_MAILS, True),
+        "password_policy_config": organization.password_policy_config,
+        "enforce_hashed_api_keys": organization.enforce_hashed_api_keys,
+        "require_apikey_expiration": organization.require_apikey_expiration,
+        "max_apikey_expiration_days": organization.max_apikey_expiration_days,
+        "enforce_encrypted_bundles": organization.enforce_encrypted_bundles,
+        "required_encryption_key": organization.required_encryption_key,
+        "has_usage_credits": False,
+        "website": organization.website,
+        "stats_refresh_requested_at": None,
+        "onboarding": {"intent": organization.intent},
+    }
+
+
+def _columns(organization: Organization, moment: Callable[[int], str]) -> dict[str, object]:
+    return {
+        "id": organization.id,
+        "created_by": organization.created_by,
+        "created_at": moment(organization.created_at),
+        "updated_at": moment(organization.updated_at),
+        "logo": organization.logo,
+        "name": organization.name,
+        "management_email": organization.management_email,
+        "customer_id": organization.customer_id,
+    }

@@ -1,14 +1,23 @@
-"""Page arithmetic of the page-based listings, the server's error included (contract C6)."""
+"""Order and page arithmetic of the page-based listings, the server's bug included (contract C6, G3)."""
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from ..parameters import truthy
 from ..settings import Settings
+from ..state.world import uuid_like
+from .call import Call
+
+
+class _Created(Protocol):
+    id: int
+    created_at: int
+
 
 Row = TypeVar("Row")
+Created = TypeVar("Created", bound=_Created)
 
 PAGE: Final = 50
 _NUMBER: Final = re.compile(r"\s*[+-]?\d{1,15}(?:\.\d*)?\s*", re.ASCII)
@@ -44,3 +53,11 @@ def _number(value: object) -> float:
     if isinstance(value, int | float):
         return float(value)
     return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else math.nan
+
+
+def in_order(rows: Iterable[Created], call: Call, *, newest_first: bool = False) -> list[Created]:
+    """Sort by creation time; ties by id, or at random for each request with `shuffle_ties` (contract G3)."""
+    sign = -1 if newest_first else 1
+    if call.settings.shuffle_ties:
+        return sorted(rows, key=lambda row: (sign * row.created_at, uuid_like(row.id, call.number)))
+    return sorted(rows, key=lambda row: (sign * row.created_at, row.id))

@@ -3,11 +3,11 @@
 from typing import Final
 
 from .. import javascript
-from ..apps import App, Bundle
-from ..channels import Channel
 from ..exchange import Refusal
+from ..state.apps import App, Bundle
+from ..state.channels import Channel
+from ..state.world import uuid_like
 from ..timestamps import micros
-from ..world import uuid_like
 from .call import Call
 from .channel_settings import bad_config, bounded, flag, sent, value
 

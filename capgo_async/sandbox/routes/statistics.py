@@ -6,12 +6,13 @@ from typing import Final
 
 import msgspec
 
-from .. import javascript, metrics
-from ..access import Key
-from ..apps import App
+from .. import javascript
 from ..charts import chart
 from ..exchange import Refusal
-from ..metrics import DAY, Totals
+from ..state import metrics
+from ..state.access import Key
+from ..state.apps import App
+from ..state.metrics import DAY, Totals
 from ..timestamps import device_format, micros
 from ..validation import invalid_body
 from .call import Call

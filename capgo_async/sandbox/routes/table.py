@@ -10,6 +10,7 @@ from .. import parameters
 from ..authentication import Auth
 from ..exchange import Refusal
 from ..limiting import Operation
+from ..validation import seed_complaint
 from . import (
     api_keys,
     app_writes,
@@ -22,7 +23,6 @@ from . import (
     devices,
     members,
     organizations,
-    seed_bodies,
     statistics,
     usage,
 )
@@ -49,6 +49,29 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     modern_only: bool = False
 
 
+def sentence(refusal: Refusal) -> dict[str, object]:
+    """Write E2, as organizations did: the sentence under `status`, and what is known of the cause."""
+    told: dict[str, object] = {"status": refusal.message}
+    if refusal.code == "invalid_body":
+        told["error"] = seed_complaint(refusal)
+    return told
+
+
+def knocked_out(refusal: Refusal) -> dict[str, object]:
+    """Write E3, as members did: `KO` or a code word under `status`; complaints and unknown users stay E2."""
+    if refusal.code in {"invalid_body", "user_not_found"}:
+        return sentence(refusal)
+    return {"error": refusal.message, "status": refusal.more.get("data", "KO")}
+
+
+def bare(refusal: Refusal) -> dict[str, object]:
+    """Write E4, as API keys did: the sentence under `error`, beside what the database said."""
+    told: dict[str, object] = {"error": refusal.message}
+    if "supabaseError" in refusal.more:
+        told["supabaseError"] = refusal.more["supabaseError"]
+    return told
+
+
 _ROUTES: Final = (
     Route(method="GET", path="/app", answer=apps.list_apps, read=parameters.query_only, modern_only=True),
     Route(method="GET", path="/app/:app_id", answer=apps.get_app, read=parameters.query_only, modern_only=True),
@@ -70,14 +93,14 @@ _ROUTES: Final = (
     Route(method="POST", path="/ok", kind="open"),
 )
 _PEOPLE: Final = (
-    Route(method="GET", path="/organization", answer=organizations.read_organizations, seed_body=seed_bodies.sentence),
+    Route(method="GET", path="/organization", answer=organizations.read_organizations, seed_body=sentence),
     Route(
         method="POST",
         path="/organization",
         answer=organizations.create_organization,
         seed_answer=organizations.update_organization,
         auth="user",
-        seed_body=seed_bodies.sentence,
+        seed_body=sentence,
     ),
     Route(
         method="PUT",
@@ -85,29 +108,29 @@ _PEOPLE: Final = (
         answer=organizations.update_organization,
         seed_answer=organizations.create_organization,
         auth="user",
-        seed_body=seed_bodies.sentence,
+        seed_body=sentence,
     ),
     Route(method="DELETE", path="/organization", answer=organizations.delete_organization, modern_only=True),
-    Route(method="GET", path="/organization/members", answer=members.list_members, seed_body=seed_bodies.knocked_out),
-    Route(method="POST", path="/organization/members", answer=members.invite_member, seed_body=seed_bodies.knocked_out),
+    Route(method="GET", path="/organization/members", answer=members.list_members, seed_body=knocked_out),
+    Route(method="POST", path="/organization/members", answer=members.invite_member, seed_body=knocked_out),
     Route(
         method="DELETE",
         path="/organization/members",
         answer=members.remove_member,
         auth="user",
-        seed_body=seed_bodies.knocked_out,
+        seed_body=knocked_out,
     ),
     Route(method="GET", path="/organization/audit", answer=audit.read_audit, auth="user", modern_only=True),
 )
 _KEYS: Final = (
-    Route(method="GET", path="/apikey", answer=api_keys.list_keys, auth="user", seed_body=seed_bodies.bare),
+    Route(method="GET", path="/apikey", answer=api_keys.list_keys, auth="user", seed_body=bare),
     Route(
         method="POST",
         path="/apikey",
         answer=api_keys.create_key,
         read=parameters.unread,
         auth="user",
-        seed_body=seed_bodies.bare,
+        seed_body=bare,
     ),
     Route(method="PUT", path="/apikey", answer=api_keys.update_key, read=parameters.body_only, auth="user", modern_only=True),
     Route(method="GET", path="/apikey/:id", answer=api_keys.get_key, read=parameters.query_only, auth="user", modern_only=True),
@@ -120,7 +143,7 @@ _KEYS: Final = (
         answer=api_keys.delete_key,
         read=parameters.query_only,
         auth="user",
-        seed_body=seed_bodies.bare,
+        seed_body=bare,
     ),
 )
 _STATISTICS: Final = tuple(

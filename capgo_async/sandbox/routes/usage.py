@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from .. import metrics
-from ..apps import App
 from ..charts import chart
-from ..metrics import DAY
+from ..state import metrics
+from ..state.apps import App
+from ..state.metrics import DAY
 from ..timestamps import device_format, micros
 from .call import Call
 from .statistics import readable_app, span

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from typing import Final, Self
 
-from .timestamps import row_format
+from ..timestamps import row_format
 
 UPDATE_STRATEGIES: Final = frozenset({"major", "minor", "patch", "version_number", "none"})
 """What the database takes for `disableAutoUpdate` (contract E)."""

@@ -4,13 +4,13 @@ from hashlib import blake2b, sha256
 
 from msgspec.structs import replace
 
+from ..timestamps import micros
 from .access import Binding, Caller, Key, Session
 from .apps import BUILTIN_ID, RETENTION, UNKNOWN_ID, App, Bundle, Device, Order, Override, Traits
 from .audit import AuditLog, Line, Operation, Row
 from .channels import Channel, Rollout
 from .keys import Keyring, digest
 from .organizations import SUPER_ADMIN, Organization, Organizations, User
-from .timestamps import micros
 
 __all__ = [
     "BUILTIN_ID",

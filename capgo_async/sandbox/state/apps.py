@@ -8,8 +8,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from ..timestamps import micros
 from .channels import Channel
-from .timestamps import micros
 
 Order = Literal["asc", "desc"]
 
