@@ -1,6 +1,6 @@
-"""A server of ours that speaks the API on loopback, for tests, demos and rehearsals (contract H).
+"""A server that speaks the Capgo API on loopback, for tests, demos and rehearsals (contract H).
 
-It follows the contract on its own and shares nothing with the client, or both could be wrong together.
+It implements the contract on its own and shares no code with the client. Otherwise a misreading could hide in both.
 """
 
 from .exchange import Dropped, Incoming, Reply

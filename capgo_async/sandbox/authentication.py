@@ -1,4 +1,4 @@
-"""The server's two authenticators: which header counts, and whom it names (contract A2)."""
+"""Authentication: which header is read, and which caller it identifies (contract A2)."""
 
 import re
 from typing import Final, Literal
@@ -18,28 +18,28 @@ _LARGEST_SUBKEY: Final = 2**53 - 1
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request shows: a key, or with `token` the JWT of a user."""
+    """The credential of a request: an API key, or with `token` a user's JWT."""
 
     secret: str
     token: bool = False
 
     def __repr__(self) -> str:
-        """Leave the secret out."""
+        """Omit the secret."""
         return "Credential()"
 
 
 def header_order(auth: Auth, path: str, *, seed: bool) -> Order:
-    """Tell which headers a route looks at; in the seed era only statistics knew users."""
+    """Return the headers that a route reads; in the seed era only the statistics routes accepted users."""
     if auth == "key" or (seed and not path.startswith("/statistics")):
         return "keyed"
     return "seed statistics" if seed else "user"
 
 
 def credential(request: Incoming, order: Order) -> Credential:
-    """Choose the header that counts; others are not looked at, even when this one is wrong.
+    """Choose the header that counts; the others are ignored, even if this one is invalid.
 
-    A present `capgkey` hides `authorization` on key-only routes. On the others `authorization` goes first, and is a key
-    when it has the shape of a UUID, else a JWT; seed-era statistics took it for a JWT whatever its shape.
+    On key-only routes, `capgkey` hides `authorization`. On the others, `authorization` comes first: a value in the form of a
+    UUID is an API key, anything else a JWT. The statistics routes of the seed era took any value for a JWT.
     """
     capgkey = request.headers.get("capgkey")
     authorization = request.headers.get("authorization")
@@ -54,7 +54,7 @@ def credential(request: Incoming, order: Order) -> Credential:
 
 
 def authenticate(world: World, request: Incoming, shown: Credential, order: Order, now: float) -> Caller:
-    """Find the caller; each refusal counts as a failed login."""
+    """Return the caller; each refusal counts as a failed login."""
     if not shown.secret:
         if order == "keyed":
             raise Refusal(401, "no_key_provided", "No key provided")
@@ -74,7 +74,7 @@ def authenticate(world: World, request: Incoming, shown: Credential, order: Orde
 
 
 def narrowed(world: World, key: Key, request: Incoming, now: float) -> Key:
-    """Take the subkey that was named, if it is the same user's, unhashed and bound to single apps."""
+    """Return the named subkey; it must be of the same user, unhashed and bound to single apps."""
     number = request.headers.get("x-limited-key-id")
     if number is None:
         return key

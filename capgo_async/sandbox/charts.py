@@ -1,4 +1,4 @@
-"""The charts that statistics answered with in the seed era (contract C9)."""
+"""Charts, which the statistics routes returned in the seed era (contract C9)."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -12,7 +12,7 @@ _COLOURS: Final = ("#36a2eb", "#ff6384", "#4bc0c0", "#ff9f40", "#9966ff", "#ffcd
 
 
 def chart(title: str, labels: Sequence[str], lines: Mapping[str, Sequence[float]]) -> Document:
-    """Draw lines over days, 700 by 700."""
+    """Draw one line for each series over the days, 700 by 700 pixels."""
     highest = max((value for line in lines.values() for value in line), default=0) or 1
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SIDE}" height="{_SIDE}" viewBox="0 0 {_SIDE} {_SIDE}">',

@@ -1,6 +1,6 @@
-"""Requests and replies of the sandbox as values, and the refusals that become error bodies (contract A5, A6).
+"""Requests, replies and refusals as values, and how a refusal becomes an error body (contract A5, A6).
 
-The sandbox has types of its own on purpose: it shares none with the client that it tests.
+The sandbox has its own types on purpose: it shares none with the client that it tests.
 """
 
 import functools
@@ -19,7 +19,7 @@ _AUTH_CODES: Final = frozenset(
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
-    """One request as it arrives; `path` is percent-encoded, `query` is not, header names are lower-case."""
+    """A request as it arrives; `path` is percent-encoded, `query` is decoded, header names are lower-case."""
 
     method: str
     path: str
@@ -30,7 +30,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer; header names are lower-case."""
+    """A response; header names are lower-case."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,39 +38,39 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A success that is no JSON."""
+    """A successful response that is not JSON."""
 
     content_type: str
     body: bytes
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):
-    """The connection ends without an answer; `processed` tells whether the request took effect."""
+    """A connection that ends without a response; `processed` tells whether the request took effect."""
 
     processed: bool
 
 
 class Refusal(Exception):
-    """An answer other than 200, in the words of the modern server; `error_reply` translates it."""
+    """Raised for any response other than 200, in the modern server's terms; `error_reply` translates it."""
 
     def __init__(self, status: int, code: str, message: str, more: Mapping[str, object] | None = None) -> None:
-        """Take what the modern error body says; `more` is its `moreInfo`."""
+        """Store the fields of the modern error body; `more` is its `moreInfo`."""
         super().__init__(code)
         self.status = status
         self.code = code
         self.message = message
         self.more: dict[str, object] = dict(more or {})
         self.headers: dict[str, str] = {}
-        self.seed_body: dict[str, object] | None = None  # where a seed-era route told it in a form of its own
+        self.seed_body: dict[str, object] | None = None  # the body, where a seed-era route had a form of its own
 
 
 def unknown_error() -> Refusal:
-    """Build the answer to any exception that the server does not catch."""
+    """Return the response to an exception that the server does not catch."""
     return Refusal(500, "unknown_error", "Unknown error")
 
 
 def no_single_row() -> dict[str, object]:
-    """Build what the REST layer says when exactly one row was asked for and none is there."""
+    """Return the REST layer's error for a query that expected exactly one row and found none."""
     return {
         "code": "PGRST116",
         "message": "JSON object requested, multiple (or no) rows returned",
@@ -80,12 +80,12 @@ def no_single_row() -> dict[str, object]:
 
 
 def bad_range(message: str) -> dict[str, object]:
-    """Build what the REST layer says to an impossible offset or limit."""
+    """Return the REST layer's error for an invalid offset or limit."""
     return {"code": "PGRST100", "message": message, "details": None, "hint": None}
 
 
 def date_header(now: float) -> dict[str, str]:
-    """Build the header that every answer carries."""
+    """Return the `Date` header, which every response carries."""
     return {"date": _date(int(now))}
 
 
@@ -95,19 +95,19 @@ def _date(second: int) -> str:
 
 
 def json_reply(status: int, payload: object, headers: Mapping[str, str]) -> Reply:
-    """Encode an answer as JSON."""
+    """Encode a response as JSON."""
     return Reply(status=status, headers={"content-type": "application/json", **headers}, body=_encode(payload))
 
 
 def success_reply(payload: object, headers: Mapping[str, str]) -> Reply:
-    """Write what a route answers."""
+    """Encode what a route returned."""
     if isinstance(payload, Document):
         return Reply(status=200, headers={"content-type": payload.content_type, **headers}, body=payload.body)
     return json_reply(200, payload, headers)
 
 
 def error_reply(refusal: Refusal, dialect: Dialect, headers: Mapping[str, str]) -> Reply:
-    """Write a refusal the way a server generation does (contract A6)."""
+    """Encode a refusal in the form of a server generation (contract A6)."""
     if dialect == "seed":
         return _seed_error(refusal, headers)
     body: dict[str, object] = {"error": refusal.code, "message": refusal.message}
@@ -127,7 +127,7 @@ def _seed_error(refusal: Refusal, headers: Mapping[str, str]) -> Reply:
     if refusal.seed_body is not None:
         return json_reply(400, refusal.seed_body, headers)
     told: dict[str, object] = {"status": refusal.message}
-    if refusal.code != "cannot_find_version":  # contract C6: the sentence alone
+    if refusal.code != "cannot_find_version":  # contract C6: the message alone
         for name in ("supabaseError", "dbError"):
             if name in refusal.more:
                 told["error"] = refusal.more[name]

@@ -1,4 +1,4 @@
-"""Faults to inject, by route and rate or by the number of the call, and the grammar that names them.
+"""Faults to inject, by route and share or by call number, and the grammar that describes them.
 
     SPEC    = RULE { ";" RULE }
     RULE    = ROUTE ":" FAULT { "," FAULT }
@@ -10,8 +10,8 @@
     OUTCOME = "drop-before" | "drop-after" | "500" | "500-after" | "502" | "502-after" | "masked"
             | "429-edge" | "429-unknown" | "429-permanent"
 
-`drop-before`, `502` and the `429` kinds happen in front of the server: nothing is counted or processed. `500` happens
-in the handler: limiters count it, nothing is written. The `-after` kinds happen when all is done and committed.
+`drop-before`, `502` and the `429` kinds happen in front of the server: nothing is counted or processed. `500` happens in the
+handler: limiters count the request, nothing is written. The `-after` kinds happen once everything is committed.
 """
 
 import re
@@ -43,22 +43,22 @@ _CALLS: Final = re.compile(r"#[1-9]\d*(?:\+#[1-9]\d*)*")
 
 
 class Chance(Protocol):
-    """Where chance comes from: `random.Random` fits."""
+    """A source of randomness, such as `random.Random`."""
 
     def random(self) -> float:
-        """Return a number from 0 up to, not including, 1."""
+        """Return a number from 0 to below 1."""
         ...
 
 
 class Amount(msgspec.Struct, frozen=True, kw_only=True):
-    """How often: a share of the calls, or exactly the calls of these numbers."""
+    """How often a fault occurs: in a share of the calls, or in the calls with these numbers."""
 
     share: float = 0.0
     calls: frozenset[int] = frozenset()
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """A wait between arrival and handling, in seconds."""
+    """A delay between arrival and handling, in seconds."""
 
     shortest: float
     longest: float
@@ -66,7 +66,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """The faults of one route; `method` and `path` may each be `None` for any."""
+    """The faults of one route; a `method` or `path` of `None` matches any."""
 
     method: str | None = None
     path: str | None = None
@@ -74,35 +74,35 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[tuple[Outcome, Amount], ...] = ()
 
     def covers(self, method: str, path: str) -> bool:
-        """Tell whether the rule is about that route."""
+        """Return whether the rule applies to a route."""
         return self.method in {None, method} and self.path in {None, path}
 
     def gambles(self) -> bool:
-        """Tell whether the rule needs chance at all."""
+        """Return whether the rule needs a source of randomness."""
         waits = self.latency
         chancy = waits is not None and (waits.shortest < waits.longest or 0 < waits.amount.share < 1)
         return chancy or any(amount.share > 0 for _, amount in self.outcomes)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """What befalls one request."""
+    """The fault of one request."""
 
     latency: float = 0.0
     outcome: Outcome | None = None
 
 
 class Faults:
-    """The rules of one server, with the number of calls that each rule has seen."""
+    """The rules of one server, with the number of calls that each has seen."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        """Start all counts at nought."""
+        """Start all counts at 0."""
         self._rules = rules
         self._seen = [0] * len(rules)
 
     def decide(self, method: str, path: str, chance: Chance | None) -> Fault:
-        """Decide once what befalls a request: the first latency that applies, and at most one outcome.
+        """Decide the fault of a request: the first latency that applies, and at most one outcome.
 
-        Numbered calls come before shares; the shares of all rules that apply are laid end to end under one draw.
+        Call numbers take precedence over shares. One random number decides between the shares of all rules that apply.
         """
         applying: list[tuple[Rule, int]] = []
         for index, rule in enumerate(self._rules):
@@ -118,9 +118,9 @@ class Faults:
 
 
 def parse(spec: str) -> tuple[Rule, ...]:
-    """Read a fault specification such as `POST /device:drop-after=1%,502=0.5%;*:latency=20ms..80ms`.
+    """Parse a fault specification such as `POST /device:drop-after=1%,502=0.5%;*:latency=20ms..80ms`.
 
-    Raises `ValueError` with a sentence that names the part which cannot be read.
+    Raises `ValueError` that names the invalid part.
     """
     return tuple(_rule(part.strip()) for part in spec.split(";") if part.strip())
 
@@ -160,13 +160,13 @@ def _latency(value: str) -> Latency:
     first = read_time(shortest)
     last = read_time(longest) if dots else first
     if last < first:
-        message = f"latency {value!r}: the range runs backwards"
+        message = f"latency {value!r}: the end of the range is below its start"
         raise ValueError(message)
     return Latency(shortest=first, longest=last, amount=_amount("latency", amount) if at else Amount(share=1.0))
 
 
 def read_time(text: str) -> float:
-    """Return the seconds that `20ms` or `1.5s` stand for; raises `ValueError`."""
+    """Return a time such as `20ms` or `1.5s` in seconds; raises `ValueError`."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         message = f"latency {text!r}: expected a time such as 20ms or 1.5s"
@@ -213,7 +213,7 @@ def _outcome(applying: list[tuple[Rule, int]], chance: Chance | None) -> Outcome
 
 def _draw(chance: Chance | None) -> float:
     if chance is None:
-        message = "these faults happen by chance: hand in a random.Random"
+        message = "these faults are random: pass a random.Random"
         raise ValueError(message)
     return chance.random()
 
@@ -221,15 +221,15 @@ def _draw(chance: Chance | None) -> float:
 _HTML = b"<html>\n<head><title>502 Bad Gateway</title></head>\n<body><h1>502 Bad Gateway</h1></body>\n</html>\n"
 
 IN_FRONT: frozenset[str | None] = frozenset({"drop-before", "502", "429-edge", "429-unknown", "429-permanent"})
-"""The outcomes of which the server itself never learns."""
+"""Outcomes of requests that never reach the server."""
 
 
 def spoilt(
     outcome: Outcome | None, dialect: Dialect, headers: Mapping[str, str], dated: Mapping[str, str]
 ) -> Reply | Dropped | None:
-    """Build what arrives instead of the server's answer; `None` when that answer stands.
+    """Return the response that replaces the server's own, or `None` to keep it.
 
-    `headers` are those of the server, `dated` those of an edge that never asked it.
+    `headers` are those of the server, `dated` those of an edge that never asked the server.
     """
     match outcome:
         case "drop-before" | "drop-after":

@@ -1,4 +1,4 @@
-"""A transport straight into a sandbox, without sockets and on the caller's clock."""
+"""A transport that calls a sandbox directly, without sockets and on the caller's clock."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ from .seeding import EPOCH
 
 
 class InProcessTransport:
-    """Carry requests into a sandbox; implements `wire.Transport`.
+    """Sends requests into a sandbox; implements `wire.Transport`.
 
-    The sandbox's clock is the event loop's, `epoch_offset` seconds on, so that virtual time moves both. `chance` is
-    needed when faults happen by chance. A request that arrived takes effect even when the caller is cancelled while it
-    waits for the answer, as on a real server.
+    The sandbox's clock is the event loop's plus `epoch_offset` seconds, so virtual time moves both. Random faults need
+    `chance`. As on a real server, a request that has arrived takes effect even if the caller is cancelled while it waits for
+    the response.
     """
 
     def __init__(  # noqa: PLR0913 -- six knobs, each with a default
@@ -30,9 +30,9 @@ class InProcessTransport:
         address: str = "127.0.0.1",
         epoch_offset: float = EPOCH,
     ) -> None:
-        """Delay requests and replies by so many seconds each."""
+        """Delay each request and each response by `delay` seconds."""
         if chance is None and any(rule.gambles() for rule in sandbox.settings.faults):
-            message = "these faults happen by chance: hand in a random.Random"
+            message = "these faults are random: pass a random.Random"
             raise ValueError(message)
         self.sandbox = sandbox
         self._request_delay = request_delay
@@ -42,7 +42,7 @@ class InProcessTransport:
         self._epoch_offset = epoch_offset
 
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:  # noqa: ARG002 -- there are no connections here to be fresh
-        """Send one request; raises `ConnectionLost` when a fault drops the connection."""
+        """Send a request; raises `ConnectionLost` when a fault drops the connection."""
         await anyio.sleep(self._request_delay)
         incoming = Incoming(
             method=request.method,
@@ -61,12 +61,12 @@ class InProcessTransport:
         return outcome
 
     async def aclose(self) -> None:
-        """Release nothing: there are no connections."""
+        """Do nothing: there are no connections."""
 
     async def _outcome(self, arrival: Arrival) -> Response | Dropped:
         try:
             await anyio.sleep(arrival.fault.latency)
-        finally:  # also when cancelled: the request is at the server by now
+        finally:  # also when cancelled: the request has reached the server by now
             outcome = self.sandbox.answer(arrival, self._now())
         if isinstance(outcome, Dropped):
             return outcome

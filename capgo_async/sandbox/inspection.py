@@ -1,4 +1,7 @@
-"""What a sandbox tells a test about itself, in memory or at `/_sandbox/…`; it costs no quota and needs no key."""
+"""What a sandbox tells a test about itself, in memory or at `/_sandbox/…`.
+
+These paths need no key and count against no limit.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the access log.
 
-    `time` is the arrival, `answered` the end; `key` is the number of the key, never the secret; `status` is 0 when the
-    connection was dropped; `target` is `app`, `app/device` or `app/channel` as sent.
+    `time` is the arrival, `answered` the end. `key` is the number of the key, never the secret. `status` is 0 if the connection
+    was dropped. `target` is `app`, `app/device` or `app/channel` as sent.
     """
 
     time: float
@@ -32,7 +35,7 @@ class AccessLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shown_path(path: str) -> str:
-    """Return a path as the log may have it: the seed era names a key by the key itself."""
+    """Return a path without secrets: in the seed era, the path of a key contained the key itself."""
     before, route, key = path.partition("/apikey/")
     return path if not route or key.rstrip("/").isdecimal() else f"{before}{route}[API key]"
 
@@ -40,8 +43,8 @@ def shown_path(path: str) -> str:
 def inspect(request: Incoming, world: "World", log: Sequence[AccessLine], written: int) -> object | None:
     """Answer `GET /_sandbox/log?from=N` and `GET /_sandbox/state?app_id=…`; `None` for any other path.
 
-    The log comes as `{"lines", "next"}`, where `next` is the `from` of a later call; the state as the override of each
-    device of each app.
+    The log has the form `{"lines", "next"}`, where `next` is the `from` of the next call. The state maps the devices of each
+    app to their overrides.
     """
     query = query_only(request)
     if request.path == "/_sandbox/log":

@@ -1,4 +1,4 @@
-"""JavaScript's and the database's lenient readings of values that a caller sent (contract C6, C9)."""
+"""Lenient parsing of values, as JavaScript and the database do it (contract C6, C9)."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -13,9 +13,9 @@ _FALSE: Final = frozenset({"false", "fals", "fal", "fa", "f", "no", "n", "off", 
 
 
 def date(text: str) -> int | None:
-    """Read a date as JavaScript's `Date` does, in microseconds; what names no zone is UTC.
+    """Parse a date as JavaScript's `Date` does, into microseconds; UTC if it names no zone.
 
-    A lone number up to 12 is a month of 2001, as in V8, and one from 32 a year.
+    As in V8, a lone number up to 12 is a month of 2001, and one from 32 a year.
     """
     text = " ".join(text.replace(",", " ").split())
     if text.isdecimal() and len(text) <= 2:  # noqa: PLR2004 -- digits
@@ -29,7 +29,7 @@ def date(text: str) -> int | None:
 
 
 def boolean(value: object) -> bool | None:
-    """Read a boolean as the database does, from text too; `None` for what is none."""
+    """Parse a boolean as the database does, also from text; `None` if it is not one."""
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()
@@ -37,7 +37,7 @@ def boolean(value: object) -> bool | None:
 
 
 def whole(value: object) -> int | None:
-    """Read a whole number, or text that holds one; `None` for what is none."""
+    """Parse a whole number, also from text; `None` if it is not one."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float):

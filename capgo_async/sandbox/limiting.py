@@ -1,6 +1,6 @@
 """The server's six limiters, and the published per-key limit of an edge (contract B1 to B3).
 
-All times are whole milliseconds, as in the server: a caller that waits exactly until the announced reset passes.
+All times are whole milliseconds, as in the server, so a caller that waits exactly until the announced reset gets through.
 """
 
 from collections import OrderedDict, deque
@@ -19,10 +19,10 @@ _LOCK_OUT: Final = 15 * _MINUTE
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """How many requests each limiter lets pass; `None` switches a limiter off.
+    """Number of requests that each limiter allows; `None` switches a limiter off.
 
-    `api_key` and `api_key_upload` name the request that is refused (2000: 1999 pass), the others the last one that
-    passes, as the server's own variables do (contract B2).
+    As with the server's own variables (contract B2), `api_key` and `api_key_upload` are the number of the request that is
+    refused (2000: 1999 pass), the others the number of the last request that passes.
     """
 
     api_key: int | None = None
@@ -49,21 +49,21 @@ VARIABLES: Final[Mapping[str, str]] = {
 
 
 def thresholds(preset: str, variables: Mapping[str, int] | None = None) -> Thresholds:
-    """Take a preset, `off`, `server` or `published`, with the server's own variables over it."""
+    """Return a preset (`off`, `server` or `published`) with the server's own variables applied on top."""
     if preset not in PRESETS:
         message = f"unknown limits {preset!r}; known are {', '.join(PRESETS)}"
         raise ValueError(message)
     changes: dict[str, int] = {}
     for name, value in (variables or {}).items():
         if name not in VARIABLES or value < 1:
-            message = f"{name}={value}: no such limit; give one of {', '.join(VARIABLES)} a number from 1"
+            message = f"{name}={value}: expected one of {', '.join(VARIABLES)}, with a number of 1 or more"
             raise ValueError(message)
         changes[VARIABLES[name]] = value
     return msgspec.structs.replace(PRESETS[preset], **changes)
 
 
 class DeviceCall(msgspec.Struct, frozen=True, kw_only=True):
-    """What the `/device` limiters look at; `device_id` as they see it: sent spelling for `get`, else lower-case."""
+    """The fields that the `/device` limiters read; `device_id` is as sent for `get`, else lower-case."""
 
     operation: Operation
     address: str
@@ -73,7 +73,7 @@ class DeviceCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counters:
-    """Counters of one limiter, each with the moment at which it vanishes; vanished ones take no memory."""
+    """Counters of one limiter, each with the time at which it expires; expired ones take no memory."""
 
     def __init__(self, window: int) -> None:
         """Keep each counter for `window` milliseconds."""
@@ -81,35 +81,35 @@ class Counters:
         self._live: OrderedDict[Hashable, tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Count the entries held in memory."""
+        """Return the number of entries in memory."""
         return len(self._live)
 
     def look(self, key: Hashable, now: int) -> tuple[int, int]:
-        """Return the count and the moment at which it vanishes."""
+        """Return the count and the time at which it expires."""
         count, end = self._live.get(key, (0, now))
         return (count, end) if end > now else (0, now)
 
     def add(self, key: Hashable, now: int) -> None:
-        """Count one; the window runs from the first."""
+        """Count one request; the window starts with the first."""
         self._forget(now)
         count, end = self._live.get(key, (0, now + self._window))
         self._live[key] = (count + 1, end)
 
     def restart(self, key: Hashable, now: int) -> None:
-        """Count one; the window runs from this one."""
+        """Count one request; the window starts with this one."""
         self._forget(now)
         count, _ = self._live.get(key, (0, now))
         self._live[key] = (count + 1, now + self._window)
         self._live.move_to_end(key)
 
     def _forget(self, now: int) -> None:
-        # One length for all, and a restart moves its entry to the end: the first entry is always the next to vanish.
+        # All windows have one length and a restart moves its entry to the end, so the first entry always expires next.
         while self._live and next(iter(self._live.values()))[1] <= now:
             self._live.popitem(last=False)
 
 
 class Sliding:
-    """At most so many requests in any window, counted by key; refused ones do not count."""
+    """At most a number of requests in any window, counted by key; refused ones do not count."""
 
     def __init__(self, window: int) -> None:
         """Look back over `window` milliseconds."""
@@ -117,11 +117,11 @@ class Sliding:
         self._passed: OrderedDict[Hashable, deque[int]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Count the keys held in memory."""
+        """Return the number of keys in memory."""
         return len(self._passed)
 
     def take(self, key: Hashable, now: int, most: int) -> int | None:
-        """Let a request pass, or return the moment from which the next one may."""
+        """Allow a request, or return the time from which the next one is allowed."""
         while self._passed and next(iter(self._passed.values()))[-1] + self._window <= now:
             self._passed.popitem(last=False)
         passed = self._passed.setdefault(key, deque())
@@ -135,10 +135,10 @@ class Sliding:
 
 
 class Limiters:
-    """All limiters of one server; methods raise the 429 that a request deserves."""
+    """All limiters of one server; its methods raise the 429 that a request gets."""
 
     def __init__(self, limits: Thresholds, *, speed: float = 1.0) -> None:
-        """Divide every window by `speed`; announced waits stay true seconds."""
+        """Divide every window by `speed`; announced waits are in real seconds."""
         self._limits = limits
         self._edge = Sliding(_scaled(_MINUTE, speed))
         self._failures = Counters(_scaled(_LOCK_OUT, speed))
@@ -149,12 +149,12 @@ class Limiters:
         self._same_sets = Counters(_scaled(_MINUTE, speed))
 
     def __len__(self) -> int:
-        """Count the entries held in memory by all limiters together."""
+        """Return the number of entries in memory of all limiters."""
         counters = (self._failures, self._keys, self._uploads, self._addresses, self._bursts, self._same_sets)
         return len(self._edge) + sum(len(held) for held in counters)
 
     def pass_edge(self, secret: str | None, now: int) -> None:
-        """Count a keyed request at the edge; what carries no key is not limited."""
+        """Count a request with a key at the edge; requests without a key are not limited."""
         if self._limits.published is None or not secret:
             return
         end = self._edge.take(secret, now, self._limits.published)
@@ -162,7 +162,7 @@ class Limiters:
             raise _too_many({}, end, now)
 
     def check_lock_out(self, address: str, now: int) -> None:
-        """Refuse an address that failed to log in too often."""
+        """Refuse an address that has failed to log in too often."""
         count, end = self._failures.look(address, now)
         if self._limits.failed_auth is not None and count >= self._limits.failed_auth:
             raise _too_many({"reason": "too_many_failed_auth_attempts"}, end, now)
@@ -173,17 +173,17 @@ class Limiters:
             self._failures.restart(address, now)
 
     def count_request(self, key_id: int, now: int) -> None:
-        """Count a request of a key, then refuse it when it is one too many: a refused one counts and restarts too."""
+        """Count a request of a key and refuse it if the limit is reached; refused ones count, too."""
         if self._limits.api_key is not None:
             _knock(self._keys, key_id, now, self._limits.api_key, "api_key_rate_limit_exceeded")
 
     def count_upload(self, key_id: int, now: int) -> None:
-        """Count an upload of a key the same way."""
+        """Count an upload of a key in the same way."""
         if self._limits.api_key_upload is not None:
             _knock(self._uploads, key_id, now, self._limits.api_key_upload, "api_key_upload_rate_limit_exceeded")
 
     def check_device(self, call: DeviceCall, now: int) -> None:
-        """Refuse a `/device` request that comes too soon; nothing is counted here (contract B2.3)."""
+        """Refuse a `/device` request that comes too soon; counts nothing (contract B2.3)."""
         limits = self._limits
         count, end = self._addresses.look((call.app_id, call.address), now)
         if limits.channel_self_ip is not None and count >= limits.channel_self_ip:
@@ -199,7 +199,7 @@ class Limiters:
             raise _too_many(device, end, now)
 
     def record_device(self, call: DeviceCall, now: int) -> None:
-        """Count a `/device` request that was handled, whatever came of it."""
+        """Count a `/device` request that was handled, whatever its outcome."""
         if self._limits.channel_self_ip is not None and call.address:
             self._addresses.add((call.app_id, call.address), now)
         if call.device_id is None:

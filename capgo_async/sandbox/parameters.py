@@ -1,4 +1,4 @@
-"""Where a request's parameters come from, and JavaScript's idea of them (contract A3, A4)."""
+"""Where the parameters of a request are read from, and JavaScript's rules for them (contract A3, A4)."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _APP_ID: Final = re.compile(r"[a-z0-9]+(?:\.[a-z0-9_-]+)+", re.ASCII | re.IGNORE
 
 
 def body_or_query(request: Incoming) -> object:
-    """Read the body as JSON, or else the query; the two are never merged."""
+    """Return the body as JSON, or else the query; the two are never merged."""
     try:
         sent: object = _decode(request.body)
     except msgspec.DecodeError:
@@ -29,7 +29,7 @@ def body_or_query(request: Incoming) -> object:
 
 
 def body_only(request: Incoming) -> object:
-    """Read the body as JSON and nothing else; `{}`, lists and bare values go on to the endpoint's own checks."""
+    """Return the body as JSON; `{}`, lists and bare values are left to the endpoint's own checks."""
     try:
         sent: object = _decode(request.body)
     except msgspec.DecodeError:
@@ -40,12 +40,12 @@ def body_only(request: Incoming) -> object:
 
 
 def unread(request: Incoming) -> Incoming:
-    """Leave the request to the endpoint, which refuses some callers before it reads anything."""
+    """Return the request unread, for endpoints that refuse some callers before they read anything."""
     return request
 
 
 def query_only(request: Incoming) -> dict[str, str]:
-    """Read the query; of a repeated parameter the first counts."""
+    """Return the query; the first of repeated parameters counts."""
     query: dict[str, str] = {}
     for name, value in request.query:
         query.setdefault(name, value)
@@ -53,17 +53,17 @@ def query_only(request: Incoming) -> dict[str, str]:
 
 
 def field(parameters: object, name: str) -> object:
-    """Look up a parameter; what is no object has none."""
+    """Return a parameter; anything but an object has none."""
     return parameters.get(name) if isinstance(parameters, dict) else None
 
 
 def truthy(value: object) -> bool:
-    """Tell whether JavaScript takes a JSON value for true: empty lists and objects are."""
+    """Return whether a JSON value is truthy in JavaScript; empty lists and objects are."""
     return isinstance(value, list | dict) or bool(value)
 
 
 def required(parameters: object, name: str) -> object:
-    """Look up a parameter that must be there, or refuse with the endpoint's own "missing" error."""
+    """Return a required parameter, or refuse with the endpoint's own "missing" error."""
     value = field(parameters, name)
     if not truthy(value):
         raise Refusal(400, f"missing_{name}", f"Missing {name}", {"body": parameters})
@@ -71,7 +71,7 @@ def required(parameters: object, name: str) -> object:
 
 
 def app_id(value: object) -> str:
-    """Check the form of an app id: a reverse domain (contract A4)."""
+    """Check that an app id is a reverse domain name (contract A4)."""
     if not isinstance(value, str) or _APP_ID.fullmatch(value) is None:
         raise Refusal(400, "invalid_app_id", "App ID must be a reverse domain string", {"app_id": value})
     return value

@@ -1,4 +1,4 @@
-"""A server of ours that speaks the API: a world behind limiters, faults and an access log (contract H)."""
+"""The simulated server: a world behind limiters, faults and an access log (contract H)."""
 
 import re
 from collections import deque
@@ -24,7 +24,7 @@ _VERBS: Final = "GET,HEAD,PUT,POST,DELETE,PATCH"
 
 
 class Arrival(msgspec.Struct, kw_only=True):
-    """A request that reached the server and was not answered yet."""
+    """A request that has reached the server and is not answered yet."""
 
     request: Incoming
     number: int
@@ -35,19 +35,19 @@ class Arrival(msgspec.Struct, kw_only=True):
     fault: Fault = Fault()
     caller: Caller | None = None
     parameters: object = None
-    device_call: DeviceCall | None = None  # set once the /device limiters let it pass
+    device_call: DeviceCall | None = None  # set once the /device limiters have let it pass
     refusal: Refusal | None = None
 
 
 class Sandbox:
-    """One server, in two steps, so that requests that are under way together behave as they do on the real one.
+    """One server. It works in two steps, so that concurrent requests behave as on the real one.
 
-    `arrive` decides the fault and checks the limiters, `answer` handles the request, records it and writes the log.
-    Between the two the caller waits for `arrival.fault.latency` seconds.
+    `arrive` decides the fault and checks the limiters. `answer` handles the request, records it and writes the log. Between the
+    two, the caller waits for `arrival.fault.latency` seconds.
     """
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
-        """Put a server around a world."""
+        """Create a server for a world."""
         self.world = world
         self.settings = settings or Settings()
         self.log: deque[AccessLine] = deque(maxlen=self.settings.log_size)
@@ -57,7 +57,7 @@ class Sandbox:
         self._faults = Faults(self.settings.faults)
 
     def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
-        """Take a request in: decide its fault, check key and limiters; `chance` may be absent when no fault needs it."""
+        """Accept a request: decide its fault, check key and limiters; random faults need `chance`."""
         self.arrived += 1
         route, path = match(request.method, request.path, seed=self.settings.dialect == "seed")
         arrival = Arrival(
@@ -84,7 +84,7 @@ class Sandbox:
         return arrival
 
     def answer(self, arrival: Arrival, now: float) -> Reply | Dropped:
-        """Handle a request that arrived, record it and return what goes out."""
+        """Handle a request that has arrived, record it and return the response."""
         inspected = inspect(arrival.request, self.world, self.log, self.answered)
         if inspected is not None:
             return json_reply(200, inspected, date_header(now))
@@ -103,7 +103,7 @@ class Sandbox:
         return reply
 
     def _admit(self, arrival: Arrival, unreadable: Refusal | None, now: float) -> None:
-        """Walk through the checks in the server's order (contract B2.5); the first that fails raises."""
+        """Run the checks in the server's order (contract B2.5); the first that fails raises."""
         moment = millis(now)
         request = arrival.request
         order = authentication.header_order(arrival.route.auth, arrival.route.path, seed=self.settings.dialect == "seed")
@@ -188,7 +188,7 @@ class Sandbox:
 
 
 def _device_call(arrival: Arrival) -> DeviceCall | None:
-    """Tell the limiters what to look at; without an app id they have nothing to count by."""
+    """Return what the `/device` limiters count by; without an app id there is nothing."""
     operation = arrival.route.operation
     app_id, device_id, channel = (parameters.field(arrival.parameters, name) for name in ("app_id", "device_id", "channel"))
     if operation is None or not isinstance(app_id, str) or not app_id:

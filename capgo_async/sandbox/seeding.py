@@ -8,13 +8,13 @@ from .state.world import App, Channel, Device, Override, Traits, World, uuid_lik
 from .timestamps import micros
 
 EPOCH: Final = 1_784_538_000.0
-"""20 July 2026, 09:00 UTC: the present of seeded worlds unless another is given."""
+"""20 July 2026, 09:00 UTC: the default present of seeded worlds."""
 
 ORG_ID: Final = "046a36ac-0000-4000-8000-000000000001"
 USER_ID: Final = "6aa76066-0000-4000-8000-000000000001"
 USER_EMAIL: Final = "owner@example.com"
 OUTSIDER_EMAIL: Final = "new@example.com"
-"""An account that is no member of the seeded organization."""
+"""An account outside the seeded organization."""
 USER_JWT: Final = "sandbox-user-session"
 """Stands for the JWT of the seeded user."""
 SUPER_ADMIN_KEY: Final = "00000000-0000-4000-8000-00000000aaaa"
@@ -41,10 +41,10 @@ def fleet(  # noqa: PLR0913 -- six knobs, each with a default
     now: float = EPOCH,
     overrides: Mapping[str, float] = OVERRIDES,
 ) -> World:
-    """Build one organization with `apps` apps that share `devices` devices evenly; the same arguments, the same world.
+    """Build one organization with `apps` apps that share `devices` devices evenly; deterministic.
 
-    Apps are `com.example.app01` and so on, channels `production` (public), `beta`, `alpha`, `ch04` and so on.
-    `overrides` says which share of the devices is linked to which channel; the rest has no override.
+    Apps are named `com.example.app01` and so on, channels `production` (public), `beta`, `alpha`, `ch04` and so on. `overrides`
+    gives the share of devices linked to each channel; the others have no override.
     """
     world = World()
     born = now - 90 * _DAY
@@ -60,7 +60,7 @@ def fleet(  # noqa: PLR0913 -- six knobs, each with a default
 
 
 def add_people(world: World, now: float = EPOCH) -> None:
-    """Add the seeded organization with its owner, signed in under `USER_JWT`, and an account outside of it."""
+    """Add the seeded organization with its owner, signed in with `USER_JWT`, and an account outside it."""
     owner = world.add_user(USER_EMAIL, user_id=USER_ID)
     world.add_user(OUTSIDER_EMAIL)
     world.add_organization("Sandbox", owner=owner, now=now, org_id=ORG_ID)
@@ -68,7 +68,7 @@ def add_people(world: World, now: float = EPOCH) -> None:
 
 
 def add_keys(world: World, now: float = EPOCH) -> None:
-    """Add the well-known keys: super admin, admin, app-scoped reader, uploader and developer of every app; expired."""
+    """Add the well-known keys: super admin, admin, reader, uploader, developer, and an expired one."""
     owner = Binding(role="org_super_admin", org_id=ORG_ID)
     world.add_key(SUPER_ADMIN_KEY, owner, user_id=USER_ID, name="super admin", global_permissions=("org.create",))
     for secret, role in ((READER_KEY, "app_reader"), (UPLOADER_KEY, "app_uploader"), (DEVELOPER_KEY, "app_developer")):
@@ -79,12 +79,12 @@ def add_keys(world: World, now: float = EPOCH) -> None:
 
 
 def channel_name(index: int) -> str:
-    """Name the channels of a seeded app, counted from nought."""
+    """Return the name of a channel of a seeded app, counted from 0."""
     return _NAMED[index] if index < len(_NAMED) else f"ch{index + 1:02d}"
 
 
 def device_id(app_id: str, index: int) -> str:
-    """Name the devices of a seeded app, counted from nought."""
+    """Return the id of a device of a seeded app, counted from 0."""
     return uuid_like(app_id, index)
 
 
@@ -129,7 +129,7 @@ def _link(app: App, count: int, overrides: Mapping[str, float], moment: int) -> 
         if channel is not None:
             shares.append((Override(channel, moment), share))
     for index in range(count if shares else 0):
-        # The multiples of the golden section fill the unit interval evenly: exact shares without chance.
+        # Multiples of the golden ratio fill the unit interval evenly: exact shares without randomness.
         place = index * _GOLDEN % 1.0
         for override, share in shares:
             place -= share

@@ -1,4 +1,4 @@
-"""The sandbox on a real socket: the aiohttp.web face, thin."""
+"""The sandbox on a real socket, served by aiohttp.web."""
 
 import asyncio
 import random
@@ -19,10 +19,10 @@ from .sandbox import Sandbox
 
 
 class Keeping(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the server keeps a connection: for `answers` answers, `None` for good.
+    """How many responses a connection carries before the server closes it; `None` for no limit.
 
-    `announced` says so with `Connection: close`; otherwise the connection ends behind the client's back, as on a server
-    whose idle time is over.
+    With `announced`, the last response says `Connection: close`. Otherwise the connection is closed without notice, as by a
+    server with an idle timeout.
     """
 
     answers: int | None = None
@@ -30,17 +30,17 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Serving:
-    """A running server: where it is, and how many connections it took."""
+    """A running server: its address, and the number of connections that it accepted."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Remember the bound address."""
+        """Store the bound address."""
         self.host = host
         self.port = port
         self.connections = 0
 
     @property
     def base_url(self) -> str:
-        """Return what a client takes for its base URL."""
+        """The base URL for a client."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -59,10 +59,10 @@ async def serve(  # noqa: PLR0913 -- six knobs, each with a default
     log_file: Path | None = None,
     seed: int = 0,
 ) -> AsyncIterator[Serving]:
-    """Serve a sandbox until the block ends; then requests under way are answered first.
+    """Serve a sandbox until the block ends; then requests in progress are answered first.
 
-    `port` 0 takes a free one. `seed` makes the faults that happen by chance repeat. `log_file` gets a JSON line for
-    each request.
+    With `port` 0 the system picks a free one. `seed` makes random faults repeatable. `log_file` gets a line of JSON for each
+    request.
     """
     with _Log(sandbox, log_file) as log:
         face = _Face(sandbox, keeping or Keeping(), random.Random(seed), log.flush)  # noqa: S311 -- faults, no secrets
@@ -85,7 +85,7 @@ async def serve(  # noqa: PLR0913 -- six knobs, each with a default
 
 
 class _Log:
-    """Appends the lines that the sandbox wrote to a file."""
+    """Appends the lines of the access log to a file."""
 
     def __init__(self, sandbox: Sandbox, path: Path | None) -> None:
         self._sandbox = sandbox
@@ -111,13 +111,13 @@ class _Log:
 
 
 class _Connection(RequestHandler):
-    """aiohttp's connection, which also counts the answers that it carried."""
+    """A connection of aiohttp that counts its responses."""
 
     answers = 0
 
 
 class _Face:
-    """Turns aiohttp's requests into values and replies into bytes."""
+    """Translates aiohttp's requests into values, and replies into bytes."""
 
     def __init__(self, sandbox: Sandbox, keeping: Keeping, chance: random.Random, written: Callable[[], None]) -> None:
         self._sandbox = sandbox

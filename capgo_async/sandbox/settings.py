@@ -1,4 +1,4 @@
-"""How a sandbox behaves (contract H1)."""
+"""Settings of a sandbox, and which behaviour came with which server version (contract H1, 0.2)."""
 
 import re
 from typing import Final
@@ -11,10 +11,10 @@ from .limiting import Thresholds
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The knobs of one sandbox.
+    """The settings of one sandbox.
 
-    `page_bug` is on in `modern` and `seed` unless a test says otherwise (contract C6). `speed` divides the windows of all
-    limiters. `shuffle_ties` orders channels and bundles of one `created_at` anew for each request, as a database may.
+    `page_bug` is on by default in `modern` and `seed` (contract C6). `speed` divides the windows of all limiters.
+    `shuffle_ties` orders channels and bundles with the same `created_at` at random for each request, as a database may.
     `log_size` bounds the access log.
     """
 
@@ -29,9 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what would make no server at all."""
+        """Check the values."""
         if self.speed <= 0 or self.row_cap < 1 or self.log_size == 0:
-            message = f"speed {self.speed}, row_cap {self.row_cap}, log_size {self.log_size}: none may be nought or less"
+            message = f"speed {self.speed}, row_cap {self.row_cap} and log_size {self.log_size} must all be above 0"
             raise ValueError(message)
 
 
@@ -43,12 +43,15 @@ METADATA_SAYS_OK: Final[Version] = (12, 100, 5)
 CHANNELS_MAY_LACK_A_BUNDLE: Final[Version] = (12, 142, 0)
 ROLLOUTS: Final[Version] = (12, 188, 1)
 LINKED_BUNDLES_ARE_SAFE: Final[Version] = (12, 188, 1)
-"""Since then settings leave a channel's bundle alone, and bundles that a channel serves cannot be deleted."""
+"""First version in which settings keep a channel's bundle, and bundles in use cannot be deleted."""
 CHANNELS_ARE_REALLY_DELETED: Final[Version] = (12, 199, 4)
 
 
 def since(settings: Settings, version: Version) -> bool:
-    """Tell whether the server is of that version or newer; the seed era is older than all, a nameless version newest."""
+    """Return whether the server has that version or a later one.
+
+    The seed era counts as the oldest, a server without a version as the newest.
+    """
     if settings.dialect == "seed":
         return False
     found = _VERSION.search(settings.version)

@@ -1,4 +1,4 @@
-"""Moments as whole microseconds since the epoch, and the formats in which the API writes them (contract A4, C7)."""
+"""Times as whole microseconds since the epoch, and the API's formats for them (contract A4, C7)."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,59 +10,59 @@ _STORED: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:
 
 
 def micros(now: float) -> int:
-    """Turn epoch seconds into microseconds."""
+    """Convert epoch seconds to microseconds."""
     return round(now * 1_000_000)
 
 
 def millis(now: float) -> int:
-    """Turn epoch seconds into whole milliseconds, the grain of the server's limiters.
+    """Convert epoch seconds to whole milliseconds, the resolution of the server's limiters.
 
-    A hundredth of a millisecond is added before cutting, or a float that stands for `…412` would be read as `…411`.
+    A hundredth of a millisecond is added before truncating. Otherwise a float that stands for `…412` could become `…411`.
     """
     return int(now * 1000 + 0.01)
 
 
 def row_format(moment: int) -> str:
-    """Write a moment as rows read through the REST layer carry it: `…T10:20:30.12345+00:00`, trailing zeros dropped."""
+    """Format a time as rows from the REST layer do: `…T10:20:30.12345+00:00`, without trailing zeros."""
     seconds, fraction = divmod(moment, 1_000_000)
     digits = f".{fraction:06d}".rstrip("0") if fraction else ""
     return f"{_seconds(seconds)}{digits}+00:00"
 
 
 def device_format(moment: int) -> str:
-    """Write a moment as device rows carry it: `…T10:20:30.123Z`, cut to milliseconds."""
+    """Format a time as device rows do: `…T10:20:30.123Z`, truncated to milliseconds."""
     seconds, fraction = divmod(moment, 1_000_000)
     return f"{_seconds(seconds)}.{fraction // 1000:03d}Z"
 
 
 def cursor_format(moment: int) -> str:
-    """Write a moment as Postgres-backed cursors carry it: `…T10:20:30.123456+00:00`, always with microseconds."""
+    """Format a time as Postgres-backed cursors do: `…T10:20:30.123456+00:00`, always with microseconds."""
     seconds, fraction = divmod(moment, 1_000_000)
     return f"{_seconds(seconds)}.{fraction:06d}+00:00"
 
 
 def seed_format(moment: int) -> str:
-    """Write a moment as seed-era device rows carry it: `…T10:20:30+00:00`."""
+    """Format a time as seed-era device rows do: `…T10:20:30+00:00`."""
     return f"{_seconds(moment // 1_000_000)}+00:00"
 
 
 def text_format(moment: int) -> str:
-    """Write a moment as Postgres prints it, `… 10:20:30.123456+00`, which a new API key carries (contract A4)."""
+    """Format a time as Postgres prints it, `… 10:20:30.123456+00`, used for new API keys (contract A4)."""
     return row_format(moment).replace("T", " ").removesuffix(":00")
 
 
 def read_iso(text: str) -> int | None:
-    """Read any ISO date or moment; `None` for what is none."""
+    """Parse any ISO date or time; `None` if it is not one."""
     return _read(text)
 
 
 def read_filter(text: str) -> int | None:
-    """Read the `updated_at` filter, `…Z` or `YYYY-MM-DD HH:MM:SS`; an offset is refused (contract C7)."""
+    """Parse the `updated_at` filter, `…Z` or `YYYY-MM-DD HH:MM:SS`; offsets are refused (contract C7)."""
     return _read(text) if _FILTER.fullmatch(text) else None
 
 
 def read_stored(text: str) -> int | None:
-    """Read the first half of a cursor; `None` for what is no timestamp, an unescaped `+` included."""
+    """Parse the first half of a cursor; `None` if it is no timestamp, also with an unescaped `+`."""
     return _read(text) if _STORED.fullmatch(text) else None
 
 

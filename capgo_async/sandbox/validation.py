@@ -1,4 +1,4 @@
-"""The validator of the organization routes, and the words in which its two generations complain (contract A6, H3)."""
+"""The validator of the organization routes, and the messages of its two generations (contract A6, H3)."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from .exchange import Refusal
 Issue = dict[str, object]
 Rule = Callable[[object], Issue | None]
 
-# Part of the answer, so it is the server's own spelling; what it matches is tested with the expression below.
+# Part of the response, so it keeps the server's spelling; the expression below does the matching.
 _PATTERN: Final = r"/^(?:[A-Za-z0-9_'+\-]+\.)*[A-Za-z0-9_'+\-]*[A-Za-z0-9_+-]@(?:[A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$/"
 _EMAIL: Final = re.compile(
     r"(?:[A-Za-z0-9_'+\-]+\.)*[A-Za-z0-9_'+\-]*[A-Za-z0-9_+-]@(?:[A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}"
@@ -22,7 +22,7 @@ _TAG: Final = re.compile(r"<[^>]*>")
 
 
 def validate(parameters: object, shape: Mapping[str, Rule]) -> dict[str, object]:
-    """Check parameters against a shape and return those that it knows; all complaints go into one refusal."""
+    """Check parameters against a shape and return the known ones; all complaints go into one refusal."""
     if not isinstance(parameters, dict):
         raise invalid_body({"issues": [_wrong_type("object", parameters) | {"path": []}], "name": "SchemaError"})
     issues: list[Issue] = []
@@ -37,22 +37,22 @@ def validate(parameters: object, shape: Mapping[str, Rule]) -> dict[str, object]
 
 
 def invalid_body(error: object) -> Refusal:
-    """Build the refusal that every complaint about a body is."""
+    """Return the refusal for an invalid body."""
     return Refusal(400, "invalid_body", "Invalid body", {"error": error})
 
 
 def optional(rule: Rule) -> Rule:
-    """Let a parameter be absent."""
+    """Allow a parameter to be absent."""
     return lambda value: None if value is UNSET else rule(value)
 
 
 def nullable(rule: Rule) -> Rule:
-    """Let a parameter be absent or null."""
+    """Allow a parameter to be absent or null."""
     return lambda value: None if value is UNSET or value is None else rule(value)
 
 
 def text(*, shortest: int = 0) -> Rule:
-    """Take a string."""
+    """Require a string."""
 
     def rule(value: object) -> Issue | None:
         if not isinstance(value, str):
@@ -66,7 +66,7 @@ def text(*, shortest: int = 0) -> Rule:
 
 
 def email(value: object) -> Issue | None:
-    """Take an e-mail address."""
+    """Require an e-mail address."""
     if not isinstance(value, str):
         return _wrong_type("string", value)
     if _EMAIL.fullmatch(value):
@@ -76,17 +76,17 @@ def email(value: object) -> Issue | None:
 
 
 def flag(value: object) -> Issue | None:
-    """Take a boolean."""
+    """Require a boolean."""
     return None if isinstance(value, bool) else _wrong_type("boolean", value)
 
 
 def number(value: object) -> Issue | None:
-    """Take any number."""
+    """Require a number."""
     return None if isinstance(value, int | float) and not isinstance(value, bool) else _wrong_type("number", value)
 
 
 def whole(*, least: int | None = None, most: int | None = None) -> Rule:
-    """Take an integer within bounds."""
+    """Require an integer within bounds."""
 
     def rule(value: object) -> Issue | None:
         issue = number(value)
@@ -106,14 +106,14 @@ def whole(*, least: int | None = None, most: int | None = None) -> Rule:
 
 
 def number_or_digits(value: object) -> Issue | None:
-    """Take a number, or a string of digits as queries carry it."""
+    """Require a number, or a string of digits as queries carry it."""
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         return None
     return number(value)
 
 
 def one_of(words: Iterable[str]) -> Rule:
-    """Take one of a few words."""
+    """Require one of the given words."""
     known = list(words)
 
     def rule(value: object) -> Issue | None:
@@ -126,7 +126,7 @@ def one_of(words: Iterable[str]) -> Rule:
 
 
 def record(shape: Mapping[str, Rule]) -> Rule:
-    """Take an object of a shape; of its complaints the first is told."""
+    """Require an object of a shape; only the first of its complaints is reported."""
 
     def rule(value: object) -> Issue | None:
         if not isinstance(value, dict):
@@ -142,7 +142,7 @@ def without_tags(value: str) -> str:
 
 
 def seed_complaint(refusal: Refusal) -> str:
-    """Write the complaints of a refusal as the validator of the seed era printed them."""
+    """Return a refusal's complaints in the wording of the seed era's validator."""
     error = refusal.more["error"]
     issues = error["issues"] if isinstance(error, dict) else []
     told = [_seed_issue(issue) for issue in issues]

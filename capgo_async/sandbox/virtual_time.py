@@ -1,6 +1,6 @@
-"""An event loop whose clock jumps: what waits for hours is rehearsed and tested in milliseconds.
+"""An event loop whose clock jumps: hours of waiting pass in milliseconds, for rehearsals and tests.
 
-It stands still while a thread call is outstanding, because what a thread does takes no virtual time.
+Time stands still while a thread call is in progress, because threads take no virtual time.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Advance the loop's clock instead of waiting for it."""
+    """Advances the loop's clock instead of waiting."""
 
     loop: "VirtualTimeLoop"
 
@@ -25,20 +25,20 @@ class _JumpingSelector(selectors.DefaultSelector):
         if events or timeout == 0:
             return events
         if timeout is None:
-            # Threads that the loop itself ends, such as its default executor's, report within this real second.
+            # Threads that the loop ends itself, such as its default executor's, report within this real second.
             if events := super().select(1.0):
                 return events
-            message = "deadlock: nothing is scheduled, so nothing will ever happen"
+            message = "deadlock: nothing is scheduled, so the loop would wait forever"
             raise RuntimeError(message)
         self.loop.now += max(0.0, timeout)
         return []
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """A loop that begins at 0 and never waits for its own timers."""
+    """A loop that starts at 0 and never waits for its timers."""
 
     def __init__(self) -> None:
-        """Begin at 0."""
+        """Start at 0."""
         self.now = 0.0
         self.outstanding = 0
         selector = _JumpingSelector()
@@ -50,7 +50,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Run a function in a thread, and let no virtual time pass until it returned."""
+        """Run a function in a thread, with virtual time stopped until it returns."""
         future = super().run_in_executor(executor, func, *args)
         self.outstanding += 1
         future.add_done_callback(self._returned)
@@ -61,19 +61,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class SingleThreadLoop(VirtualTimeLoop):
-    """A virtual loop that calls what is for a thread itself: nothing happens in another order the next time."""
+    """A virtual loop that runs thread calls itself, so the order of events is always the same."""
 
     def run_in_executor(self, _executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Call a function, and return a future that is done."""
+        """Call a function and return a finished future."""
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - raised by who awaits the future
+        except Exception as error:  # noqa: BLE001 - raised to whoever awaits the future
             future.set_exception(error)
         return future
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], loop: Callable[[], VirtualTimeLoop] = VirtualTimeLoop) -> T:
-    """Run `main` on a virtual loop, from time 0."""
+    """Run `main` on a virtual loop, starting at time 0."""
     with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(main)

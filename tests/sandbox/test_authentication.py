@@ -151,5 +151,5 @@ def test_a_route_for_keys_only_takes_no_session_for_a_key() -> None:
     session = world.session_of(USER_JWT, EPOCH)
     assert session is not None
     call = Call(world=world, settings=Settings(), now=EPOCH, number=1, path={}, caller=session)
-    with pytest.raises(TypeError, match="holds no key"):
+    with pytest.raises(TypeError, match="has no key"):
         _ = call.key

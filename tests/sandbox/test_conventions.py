@@ -177,7 +177,7 @@ def test_every_answer_names_server_and_date(path: str) -> None:
 
 @pytest.mark.parametrize("wrong", [{"speed": 0}, {"row_cap": 0}, {"log_size": 0}])
 def test_settings_that_make_no_server_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="none may be nought"):
+    with pytest.raises(ValueError, match="must all be above 0"):
         Settings(**wrong)  # type: ignore[arg-type]  # the point of the test
 
 

@@ -41,7 +41,7 @@ def test_the_grammar_as_documented() -> None:
         ("*:500=0.5", "expected a share"),
         ("*:500=60%,502=60%", "add up to more than 100%"),
         ("*:latency=20", "expected a time such as 20ms"),
-        ("*:latency=80ms..20ms", "the range runs backwards"),
+        ("*:latency=80ms..20ms", "the end of the range is below its start"),
         ("*:latency=80ms@often", "fault latency=often"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The routes: which there are, and what each answers over a world."""
+"""The routes of the API, and what each returns."""
 
 from .call import Call
 from .table import Route, match

@@ -22,14 +22,14 @@ _DAY: Final = 86_400.0
 
 
 def list_keys(call: Call) -> object:
-    """List the user's keys that the caller may manage, itself included, in no defined order."""
+    """List the user's keys that the caller may manage, its own included, in no defined order."""
     _check_manages_any(call, "cannot_list_apikeys")
     rows = [listed_row(call, key) for key in call.world.keys if key.user_id == call.caller.user_id and _manages(call, key)]
     return {"data": rows} if call.settings.dialect == "docs" else rows
 
 
 def get_key(call: Call) -> object:
-    """Show one key, by number or by its plain text."""
+    """Return one key, by number or plain text."""
     sent = call.path["id"]
     if not _well_formed(sent):
         message = "API key ID must be a numeric ID, UUID key, or legacy key token"
@@ -43,7 +43,7 @@ def get_key(call: Call) -> object:
 
 
 def create_key(call: Call) -> object:
-    """Create a key; on modern servers only a signed-in user may, and a key is refused before its body is read."""
+    """Create a key. On modern servers only a signed-in user may; a key is refused before its body is read."""
     request, dialect = call.parameters, call.settings.dialect
     if not isinstance(request, Incoming):
         raise unknown_error()
@@ -63,7 +63,7 @@ def create_key(call: Call) -> object:
 
 
 def update_key(call: Call) -> object:
-    """Rename a key, move its end, rotate its secret, or as a user change what it may do."""
+    """Change a key's name, expiry or secret, or, as a user, its permissions."""
     sent = call.path.get("id") or call.field("id")
     if sent is None:
         raise Refusal(400, "api_key_id_required", "API key ID is required")
@@ -90,12 +90,12 @@ def update_key(call: Call) -> object:
 
 
 def delete_key(call: Call) -> object:
-    """Revoke a key; one cannot revoke itself, but in the seed era."""
+    """Revoke a key; except in the seed era, a key cannot revoke itself."""
     sent = call.path["id"]
     seed = call.settings.dialect == "seed"
     if not seed and not _well_formed(sent):
         raise Refusal(400, "invalid_id_format", "API key ID must be a valid UUID or number")
-    # The seed era knew keys by their plain text alone (contract 0.2).
+    # The seed era identified keys by their plain text alone (contract 0.2).
     key = call.world.key_of(sent) if seed else _found(call, sent)
     if not seed and key is not None and key == call.caller:
         message = "API keys cannot delete themselves"
@@ -113,7 +113,7 @@ def _well_formed(sent: str) -> bool:
 
 
 def _found(call: Call, sent: str) -> Key | None:
-    """Find a key of the same user by number or plain text; hashed ones have only a number here."""
+    """Find a key of the same user by number or plain text; hashed keys only by number."""
     key = call.world.keys.numbered(int(sent)) if sent.isascii() and sent.isdecimal() else call.world.key_of(sent)
     if key is None or key.user_id != call.caller.user_id or (key.hashed and not sent.isdecimal()):
         return None

@@ -21,11 +21,11 @@ _WIDE: Final = (
     "manifest_bundle_count",
     "rollout_channel_count",
 )
-"""The 64-bit columns, which the creation alone writes as strings (contract A4)."""
+"""The 64-bit columns; only `POST` writes them as strings (contract A4)."""
 
 
 def create_app(call: Call) -> object:
-    """Create an app under an id that nobody else in the world has."""
+    """Create an app; its id must be unused by any customer."""
     app_id = call.app_id()
     name, org_id = (required(call.parameters, column) for column in ("name", "owner_org"))
     if not isinstance(org_id, str) or not call.caller.permits("org.create_app", org_id=org_id):
@@ -44,7 +44,7 @@ def create_app(call: Call) -> object:
 
 
 def update_app(call: Call) -> object:
-    """Change the settings that were sent; nothing known among them is an error of the database."""
+    """Change the settings that were sent; without a known one, the database reports an error."""
     app = _reached(call, "app.update_settings", status=401, code="cannot_access_app")
     _check_retention(call.field("retention"))
     changes = _read(call, _COLUMNS, _CANNOT_UPDATE)
@@ -59,7 +59,7 @@ def update_app(call: Call) -> object:
 
 
 def delete_app(call: Call) -> object:
-    """Delete an app with everything in it."""
+    """Delete an app and everything in it."""
     app = _reached(call, "app.delete", status=400, code="cannot_delete_app")
     call.world.record(app.owner_org, "apps", "DELETE", app.app_id, app_row(app), None, now=call.now)
     call.world.delete_app(app)

@@ -1,4 +1,4 @@
-"""GET /app and GET /app/:app_id, and the row that all of /app shows (contract C5)."""
+"""GET /app and GET /app/:app_id, and the row that all /app routes return (contract C5)."""
 
 import re
 from typing import Final
@@ -31,7 +31,7 @@ def list_apps(call: Call) -> object:
 
 
 def get_app(call: Call) -> object:
-    """Show one app; without access, or when there is none, 401."""
+    """Return one app; 401 without access, or if there is none."""
     app_id = call.checked(call.path["app_id"])
     app = call.world.app_permitting(call.key, "app.read", app_id)
     if app is None:
@@ -40,7 +40,7 @@ def get_app(call: Call) -> object:
 
 
 def app_row(app: App) -> dict[str, object]:
-    """Write an app as GET and PUT show it: 30 columns, 64-bit ones as numbers."""
+    """Return an app as GET and PUT show it: 30 columns, 64-bit ones as numbers."""
     return {
         "created_at": row_format(app.created_at),
         "app_id": app.app_id,

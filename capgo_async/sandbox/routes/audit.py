@@ -22,7 +22,7 @@ _MOST: Final = 100
 
 
 def read_audit(call: Call) -> object:
-    """Show a page of an organization's audit log, newest first, with the count of all that match."""
+    """Return a page of an organization's audit log, newest first, with the total number of matches."""
     asked = validate(call.parameters, _LOOK)
     org_id = asked["orgId"]
     organization = call.organization("org.read_audit", org_id)

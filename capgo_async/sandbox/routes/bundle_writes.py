@@ -22,7 +22,7 @@ _BAD_FORM: Final = "Version must be valid semver format (e.g., 1.0.0, 1.0.0-alph
 
 
 def create_bundle(call: Call) -> object:
-    """Register a zip that lies elsewhere; a name is used up for good, also by a bundle that was deleted."""
+    """Register a zip hosted elsewhere; a name can never be used again, even after its bundle was deleted."""
     app_id, version, url, checksum = _required(call)
     if _SEMVER.fullmatch(version) is None:
         raise Refusal(400, "invalid_version_format", _BAD_FORM, {"version": version})
@@ -47,7 +47,7 @@ def create_bundle(call: Call) -> object:
 
 
 def assign_bundle(call: Call) -> object:
-    """Point a channel at a bundle, both named by number."""
+    """Point a channel at a bundle, both given by number."""
     sent_app, version_id, channel_id = (call.field(name) for name in ("app_id", "version_id", "channel_id"))
     if not (truthy(sent_app) and truthy(version_id) and truthy(channel_id)):
         raise _incomplete(call, "app_id", "version_id", "channel_id")
@@ -73,7 +73,7 @@ def assign_bundle(call: Call) -> object:
 
 
 def describe_bundle(call: Call) -> object:
-    """Write a bundle's link and comment."""
+    """Set a bundle's link and comment."""
     if not (truthy(call.field("app_id")) and truthy(call.field("version_id"))):
         raise _incomplete(call, "app_id", "version_id")
     app_id = call.checked(call.field("app_id"))
@@ -96,7 +96,7 @@ def describe_bundle(call: Call) -> object:
 
 
 def delete_bundle(call: Call) -> object:
-    """Delete one bundle by its name, or every bundle of the app when there is no name."""
+    """Delete one bundle by name, or every bundle of the app if no name is given."""
     app_id = call.app_id()
     app = call.world.app_permitting(call.caller, "bundle.delete", app_id)
     if app is None:
@@ -118,7 +118,7 @@ def delete_bundle(call: Call) -> object:
 
 
 def retire(call: Call, app: App, bundle: Bundle) -> None:
-    """Delete a bundle softly: its row and its name stay."""
+    """Soft-delete a bundle: its row and its name remain."""
     before = bundle_row(app, bundle)
     bundle.deleted = True
     bundle.deleted_at = bundle.updated_at = max(micros(call.now), bundle.updated_at + 1)
@@ -126,7 +126,7 @@ def retire(call: Call, app: App, bundle: Bundle) -> None:
 
 
 def linked(app: App, bundle: Bundle) -> Refusal:
-    """Build the refusal to delete a bundle that a channel serves."""
+    """Return the refusal to delete a bundle that a channel serves."""
     more = {"app_id": app.app_id, "version": bundle.name}
     return Refusal(400, "cannot_delete_linked_version", "Cannot delete a bundle linked to a channel", more)
 

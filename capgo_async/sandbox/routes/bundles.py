@@ -8,7 +8,7 @@ from .paging import BadPageError, in_order, page_of
 
 
 def list_bundles(call: Call) -> object:
-    """Show a page of the bundles that are not deleted, newest first; nothing to show is a 400."""
+    """Return a page of the bundles that are not deleted, newest first; 400 if there are none."""
     app_id = call.app_id()
     app = call.world.app_permitting(call.key, "app.read_bundles", app_id)
     if app is None:
@@ -27,7 +27,7 @@ def list_bundles(call: Call) -> object:
 
 
 def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
-    """Write a bundle as a database row of 23 keys."""
+    """Return a bundle as a database row with 23 keys."""
     return {
         "id": bundle.id,
         "created_at": row_format(bundle.created_at),
@@ -56,7 +56,7 @@ def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
 
 
 def _renamed(row: dict[str, object]) -> dict[str, object]:
-    # Contract D22: the documentation has the seed's word for it.
+    # Contract D22: the documentation uses the seed era's name.
     return {"minUpdateVersion" if name == "min_update_version" else name: value for name, value in row.items()}
 
 

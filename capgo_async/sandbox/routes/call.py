@@ -1,4 +1,4 @@
-"""What a route is handed, and what it checks first."""
+"""The call of a route: the request, the world and the caller, and the checks that come first."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from ..state.world import App, World
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One request on its way through a route; `number` counts the server's requests, `caller` is who asks."""
+    """One request on its way through a route; `number` counts the server's requests, `caller` is who sent it."""
 
     world: World
     settings: Settings
@@ -28,37 +28,37 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> Key:
-        """Take the caller for the key that it must be on key-only routes."""
+        """The caller as an API key, which it always is on key-only routes."""
         if not isinstance(self.caller, Key):
-            message = "a signed-in user holds no key: this route is open to users, so ask for the caller"
+            message = "a signed-in user has no key: use `caller` on routes that are open to users"
             raise TypeError(message)
         return self.caller
 
     def field(self, name: str) -> object:
-        """Look up a parameter."""
+        """Return a parameter."""
         return parameters.field(self.parameters, name)
 
     def app_id(self) -> str:
-        """Take the app id: it must be there, and on modern servers have the form of one (contract A4)."""
+        """Return the app id, which must be present and, on modern servers, well-formed (contract A4)."""
         return self.checked(parameters.required(self.parameters, "app_id"))
 
     def checked(self, app_id: object) -> str:
-        """Check the form of an app id; the seed era took anything."""
+        """Check the form of an app id; the seed era accepted anything."""
         if self.settings.dialect == "seed":
             return str(app_id)
         return parameters.app_id(app_id)
 
     def app(self, permission: str, app_id: str) -> App:
-        """Return the app, or refuse as most routes do when the key has no access to it or it does not exist."""
+        """Return the app; refused, as on most routes, if it does not exist or the key has no access."""
         app = self.world.app_permitting(self.caller, permission, app_id)
         if app is None:
             raise cannot_access_app(app_id)
         return app
 
     def may(self, permission: str, app: App, *, made_with: int | None = None) -> bool:
-        """Tell whether a permission is held in an app; preview keys hold it over what they made (contract C0).
+        """Return whether the caller has a permission in an app (contract C0).
 
-        `made_with` is the number of the key that made the channel in question, where that matters.
+        A preview key has it over what it created: `made_with` is the number of the key that created the channel.
         """
         if self.caller.permits(permission, org_id=app.owner_org, app_id=app.app_id):
             return True
@@ -66,21 +66,21 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return own and self.previews(app)
 
     def previews(self, app: App) -> bool:
-        """Tell whether the caller is there to preview that app."""
+        """Return whether the caller is a preview key of that app."""
         return any(
             binding.role == "app_preview" and binding.org_id == app.owner_org and binding.app_id in {None, app.app_id}
             for binding in self.caller.bindings
         )
 
     def record(self, app: App, table: str, record_id: object, old: Row | None, new: Row | None) -> None:
-        """Write a change of one row of an app into the audit log, in the name of the caller."""
+        """Record a change of one row of an app in the audit log, as made by the caller."""
         operation: Operation = "INSERT" if old is None else "DELETE" if new is None else "UPDATE"
         self.world.record(app.owner_org, table, operation, str(record_id), old, new, key=self.caller, now=self.now)
 
     def organization(self, permission: str, org_id: object) -> Organization | None:
-        """Return the organization when it exists, the permission is held there and its rules for keys are kept.
+        """Return the organization if it exists, the caller has the permission there and its rules for keys are met.
 
-        Raises when the key should expire and does not; one that should be hashed and is not has no access (contract A2).
+        Refused if the key must expire and does not. A key that must be hashed and is not has no access (contract A2).
         """
         found = self.world.organizations.get(org_id)
         if found is None or not self.caller.permits(permission, org_id=found.id):
@@ -95,10 +95,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cannot_access_organization(org_id: object) -> Refusal:
-    """Build the refusal for an organization without access, as most routes tell it (contract A7)."""
+    """Return the refusal for an organization without access, as on most routes (contract A7)."""
     return Refusal(400, "cannot_access_organization", "You can't access this organization", {"orgId": org_id})
 
 
 def cannot_access_app(app_id: object, *, status: int = 400, code: str = "cannot_access_app") -> Refusal:
-    """Build the refusal for an app without access, under the code of the route (contract A7)."""
+    """Return the refusal for an app without access, with the code of the route (contract A7)."""
     return Refusal(status, code, "You can't access this app", {"app_id": app_id})

@@ -1,4 +1,4 @@
-"""The settings that `POST /channel` takes, read and applied to a draft (contract C6)."""
+"""The settings of `POST /channel`, parsed and applied to a draft (contract C6)."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -30,7 +30,7 @@ _LARGEST: Final = 2**31 - 1
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole number of the automatic pause: its column, its bounds, and whether null is a value of its own."""
+    """A whole number among the auto-pause settings: its column, its bounds, and whether null is allowed."""
 
     column: str
     least: int = 0
@@ -48,18 +48,18 @@ _WHOLE: Final[Mapping[str, Whole]] = {
 
 
 def sent(call: Call, name: str) -> bool:
-    """Tell whether a setting was sent, under its camelCase name or the snake_case alias."""
+    """Return whether a setting was sent, under its camelCase name or its snake_case alias."""
     return isinstance(call.parameters, dict) and bool({name, _alias(name)} & set(call.parameters))
 
 
 def value(call: Call, name: str) -> object:
-    """Look a setting up; camelCase wins over the alias."""
+    """Return a setting; the camelCase name takes precedence over the alias."""
     plain = isinstance(call.parameters, dict) and name in call.parameters
     return call.field(name if plain else _alias(name))
 
 
 def flag(call: Call, name: str) -> bool | None:
-    """Read a boolean; null is as good as absent, and what the database does not take for one crashes the server."""
+    """Return a boolean; null counts as absent, and what the database cannot convert crashes the server."""
     found = value(call, name)
     if found is None:
         return None
@@ -70,7 +70,7 @@ def flag(call: Call, name: str) -> bool | None:
 
 
 def apply_settings(call: Call, draft: Channel) -> None:
-    """Write what was sent, rollout and automatic pause apart, into a draft; the rest stays."""
+    """Apply the settings that were sent to a draft, except rollout and auto-pause."""
     for name, column in _FLAGS.items():
         switched = flag(call, name)
         if switched is not None:
@@ -79,7 +79,7 @@ def apply_settings(call: Call, draft: Channel) -> None:
         draft.electron = False
     strategy = call.field("disableAutoUpdate")
     if strategy is not None:
-        # The documentation's word is not in the database of 12.201.7 (contract D14).
+        # The documented value is not in the database of 12.201.7 (contract D14).
         known = UPDATE_STRATEGIES | {"metadata"} if call.settings.dialect == "docs" else UPDATE_STRATEGIES
         if not isinstance(strategy, str) or strategy not in known:
             raise unknown_error()
@@ -90,7 +90,7 @@ def apply_settings(call: Call, draft: Channel) -> None:
 
 
 def apply_auto_pause(call: Call, draft: Channel) -> None:
-    """Write the settings of the automatic pause into a draft."""
+    """Apply the auto-pause settings to a draft."""
     switched = flag(call, "autoPauseEnabled")
     if switched is not None:
         draft.auto_pause.enabled = switched
@@ -111,12 +111,12 @@ def apply_auto_pause(call: Call, draft: Channel) -> None:
 
 
 def bounded(call: Call, name: str, least: int, most: int) -> int | None:
-    """Read a whole number that must lie within bounds; `None` when it was not sent."""
+    """Return a whole number within bounds; `None` if it was not sent."""
     return None if value(call, name) is None else _within(call, name, Whole(column="", least=least, most=most))
 
 
 def bad_config(found: dict[str, object]) -> Refusal:
-    """Build the refusal for a setting out of its bounds."""
+    """Return the refusal for a setting that is out of bounds."""
     return Refusal(400, "invalid_rollout_config", "Invalid rollout configuration", found)
 
 

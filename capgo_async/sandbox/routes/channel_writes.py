@@ -18,7 +18,7 @@ _NO_BUNDLE: Final = frozenset({"", "unknown", "builtin"})
 
 
 def write_channel(call: Call) -> object:
-    """Create a channel, or change the settings that were sent of one that is there."""
+    """Create a channel, or change the settings that were sent of an existing one."""
     app_id = call.app_id()
     name = call.field("channel")
     app = call.world.apps.get(app_id)
@@ -35,7 +35,7 @@ def write_channel(call: Call) -> object:
 
 
 def delete_channel(call: Call) -> object:
-    """Delete a channel with the overrides to it; old servers say ok and keep one that has overrides."""
+    """Delete a channel and the overrides to it; old servers return ok but keep a channel that has overrides."""
     app_id = call.app_id()
     name = call.field("channel")
     if not truthy(name):
@@ -67,7 +67,7 @@ def _create(call: Call, app: App, name: str) -> object:
     _apply(call, app, draft)
     bundle = app.bundle_named(named)
     if named is not None and bundle is None:
-        call.world.number()  # contract H2: a creation that is rolled back burns an id
+        call.world.number()  # contract H2: a creation that is rolled back uses up an id
         raise Refusal(400, "cannot_find_version", "Cannot find version")
     channel = call.world.add_channel(app, name, now=call.now)
     channel.created_by, channel.created_with = call.key.user_id, key
@@ -89,7 +89,7 @@ def _update(call: Call, app: App, channel: Channel) -> object:
             raise unknown_error()
         draft.version = None if bundle is None else bundle.id
     elif not since(call.settings, LINKED_BUNDLES_ARE_SAFE):
-        draft.version = None  # contract C6: settings alone took the bundle away
+        draft.version = None  # contract C6: settings alone removed the bundle
     _apply(call, app, draft)
     before = columns(app.app_id, channel)
     channel.take(draft)
@@ -115,7 +115,7 @@ def _sends_version(call: Call) -> bool:
 
 
 def _bundle_named(call: Call) -> object:
-    """Return the name of the bundle that was sent; `None` for the names that stand for no bundle."""
+    """Return the name of the bundle that was sent; `None` for the names that mean no bundle."""
     name = call.field("version")
     return None if isinstance(name, str) and name in _NO_BUNDLE else name
 
@@ -130,7 +130,7 @@ def _cannot_promote(app_id: str) -> Refusal:
 
 
 def _demote_others(call: Call, app: App, channel: Channel) -> None:
-    """Take the default away from other channels of a platform, as the database does when a channel becomes public."""
+    """Make other channels of a platform private, as the database does when a channel becomes public."""
     if not flag(call, "public"):
         return
     for other in app.channels.values():
@@ -141,7 +141,7 @@ def _demote_others(call: Call, app: App, channel: Channel) -> None:
 
 
 def _bundle_to_delete(call: Call, app: App, channel: Channel) -> Bundle | None:
-    """Find the bundle that goes with its channel; only preview keys may ask, and only for what they made."""
+    """Return the bundle to delete with its channel; only preview keys may ask for it, and only for their own."""
     if not call.previews(app):
         refusal = cannot_access_app(app.app_id)
         refusal.more["channel_id"] = str(channel.id)

@@ -10,7 +10,7 @@ from .paging import BadPageError, in_order, page_of
 
 
 def read_channels(call: Call) -> object:
-    """Show one channel by name, or a page of all, oldest first."""
+    """Return one channel by name, or a page of all, oldest first."""
     app_id = call.app_id()
     app = call.app("app.read_channels", app_id)
     name = call.field("channel")
@@ -20,7 +20,7 @@ def read_channels(call: Call) -> object:
             raise Refusal(400, "cannot_find_version", "Cannot find version", {"supabaseError": no_single_row()})
         row = channel_row(app, channel, call)
         if call.settings.dialect == "seed":
-            del row["allow_dev"]  # contract C6: the single look of that time lacked it
+            del row["allow_dev"]  # contract C6: missing in the single look-up of that time
         return row
     channels = in_order(app.channels.values(), call)
     try:
@@ -33,7 +33,7 @@ def read_channels(call: Call) -> object:
 
 
 def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
-    """Write a channel as GET shows it: 33 keys, in the documentation one more, or those of the seed era."""
+    """Return a channel as GET shows it: 33 keys, 34 in the documentation, or those of the seed era."""
     if call.settings.dialect == "seed":
         return _seed_row(app, channel, call)
     return {
@@ -92,7 +92,7 @@ def _info(app: App, bundle_id: int | None) -> dict[str, object] | None:
 
 
 def _nothing(call: Call) -> dict[str, object] | None:
-    # Once a channel without a bundle pointed at a placeholder of this name.
+    # A channel without a bundle used to point at a placeholder of this name.
     return None if since(call.settings, CHANNELS_MAY_LACK_A_BUNDLE) else {"name": "unknown", "id": UNKNOWN_ID}
 
 

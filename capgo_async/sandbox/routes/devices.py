@@ -1,4 +1,4 @@
-"""All of /device (contract C7)."""
+"""All /device routes (contract C7)."""
 
 import re
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ _POSITIVE: Final = re.compile(r"0*[1-9]\d{0,14}", re.ASCII)
 
 
 def lowered(device_id: object) -> str:
-    """Lower-case a device id; what is no string crashes the server (contract A4)."""
+    """Lower-case a device id; anything but a string crashes the server (contract A4)."""
     if not isinstance(device_id, str):
         raise unknown_error()
     return device_id.lower()
 
 
 def read_devices(call: Call) -> object:
-    """Show one device by id, or a page of the inventory."""
+    """Return one device by id, or a page of the inventory."""
     app_id = call.app_id()
     app = call.app("app.read_devices", app_id)
     device_id = call.field("device_id")
@@ -36,7 +36,7 @@ def read_devices(call: Call) -> object:
 
 
 def link_device(call: Call) -> object:
-    """Set a device's channel override; without a channel only the rights are checked."""
+    """Set a device's channel override; without a channel, only permissions are checked."""
     sent_app, sent_device = call.field("app_id"), call.field("device_id")
     if not truthy(sent_app) or not truthy(sent_device):
         more = {"body": call.parameters}
@@ -49,7 +49,7 @@ def link_device(call: Call) -> object:
     if not truthy(name):
         _pin(call.app("app.manage_devices", app_id), device_id, bundle)
         return {"status": "ok"}
-    # The channel is looked up in the key's own view, before its rights: hence 404 where others say "no access".
+    # The channel is looked up in the key's own view before permissions are: hence 404 where other routes say "no access".
     app = call.world.app_permitting(call.key, "app.read_channels", app_id)
     channel = app.channels.get(name) if app is not None and isinstance(name, str) else None
     if app is None or channel is None:
@@ -64,7 +64,7 @@ def link_device(call: Call) -> object:
 
 
 def unlink_device(call: Call) -> object:
-    """Remove a device's override; ok as well when there was none."""
+    """Remove a device's override; ok if there was none, too."""
     for name in ("app_id", "device_id"):
         if not truthy(call.field(name)):
             raise Refusal(400, f"missing_{name}", f"Missing {name}", {"body": call.parameters})
@@ -74,18 +74,18 @@ def unlink_device(call: Call) -> object:
 
 
 def cannot_access_channel(app_id: str) -> Refusal:
-    """Build the refusal for a channel that the key may see but not force on devices."""
+    """Return the refusal for a channel that the key may see but not assign to devices."""
     return Refusal(400, "cannot_access_channel", "You can't access this channel", {"app_id": app_id})
 
 
 def _pin(app: App, device_id: str, bundle: object) -> None:
-    # Only the seed era gets here with a bundle: contract C7 tells no more of it than that it was accepted.
+    # Only the seed era reaches this with a bundle. Contract C7 says no more than that it was accepted.
     if truthy(bundle):
         app.pinned[device_id] = str(bundle)
 
 
 def device_row(app: App, device: Device) -> dict[str, object]:
-    """Write a device as listings show it; `channel` is absent when there is no override."""
+    """Return a device as listings show it; without an override, `channel` is absent."""
     traits = device.traits
     row: dict[str, object] = {
         "updated_at": timestamps.device_format(device.updated_at),
@@ -117,7 +117,7 @@ def _one(call: Call, app: App, device_id: str) -> object:
     if call.settings.dialect == "seed":
         row = _seed_row(app, device)
         for name in ("custom_id", "version_build", "is_prod", "is_emulator"):
-            del row[name]  # contract C7: these were in lists only
+            del row[name]  # contract C7: these were in listings only
         return row
     return {**device_row(app, device), "country_code": device.traits.country_code}
 
@@ -131,7 +131,7 @@ def _cursor_page(call: Call, app: App) -> object:
     wanted = (
         device for device in walk if (since is None or device.updated_at > since) and not (custom_only and not device.custom_id)
     )
-    # The server asks for one row more than it shows; a backend that caps rows hides it, and the listing ends silently.
+    # The server asks for one row more than it returns. A backend that caps rows drops it, and the listing ends silently.
     found = list(islice(wanted, min(limit + 1, call.settings.row_cap)))
     page: dict[str, object] = {"data": [device_row(app, device) for device in found[:limit]]}
     more = len(found) > limit
@@ -145,7 +145,7 @@ def _cursor_page(call: Call, app: App) -> object:
 def _walk(call: Call, app: App, order: Order | None) -> Iterable[Device]:
     cursor = call.field("cursor")
     moment, _, device_id = cursor.partition("|") if isinstance(cursor, str) else ("", "", "")
-    begun = bool(moment and device_id)  # contract C7: a malformed cursor is ignored and starts over
+    begun = bool(moment and device_id)  # contract C7: a malformed cursor is ignored, the listing starts over
     if order is None:
         return app.devices_after(device_id if begun else "")
     if not begun:

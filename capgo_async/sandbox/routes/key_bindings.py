@@ -1,4 +1,4 @@
-"""What a new key may do: the `bindings` of today, the `mode` of the seed era and of the documentation (contract C4)."""
+"""The permissions of a new key: today's `bindings`, and the `mode` of the seed era and the documentation (contract C4)."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -14,7 +14,7 @@ _GLOBAL: Final = frozenset({"org.create"})
 
 
 def read_bindings(call: Call, sent: object) -> tuple[Binding, ...]:
-    """Read `bindings` and check that the caller may give each of them away."""
+    """Parse `bindings` and check that the caller may grant each of them."""
     if not isinstance(sent, list) or not sent:
         raise Refusal(400, "invalid_bindings", "Invalid bindings")
     bindings = [_binding(call, one) for one in sent]
@@ -24,7 +24,7 @@ def read_bindings(call: Call, sent: object) -> tuple[Binding, ...]:
 
 
 def read_global_permissions(sent: object) -> tuple[str, ...]:
-    """Read `global_permissions`, of which there is one."""
+    """Parse `global_permissions`; only one exists."""
     if sent is None:
         return ()
     if not isinstance(sent, list) or not all(isinstance(name, str) and name in _GLOBAL for name in sent):
@@ -33,7 +33,7 @@ def read_global_permissions(sent: object) -> tuple[str, ...]:
 
 
 def bindings_of_mode(call: Call, mode: str, org_ids: Iterable[str], app_ids: Iterable[str] = ()) -> tuple[Binding, ...]:
-    """Turn a mode, over organizations or single apps, into the roles that come closest."""
+    """Return the roles closest to a mode, for organizations or for single apps."""
     bindings: list[Binding] = []
     for app_id in app_ids:
         app = call.world.apps.get(app_id)
@@ -49,7 +49,7 @@ def bindings_of_mode(call: Call, mode: str, org_ids: Iterable[str], app_ids: Ite
 
 
 def mode_of(key: Key) -> str:
-    """Name the mode that comes closest to what a key holds."""
+    """Return the mode closest to the roles of a key."""
     highest = max((RANKS[binding.role] for binding in key.bindings if binding.role != "org_member"), default=0)
     if highest >= RANKS["app_admin"]:
         return "all"

@@ -1,4 +1,4 @@
-"""An API key as the generations of the server write it (contract C4)."""
+"""An API key in the form of each server generation (contract C4)."""
 
 from ..state.access import Key
 from ..timestamps import micros, row_format, text_format
@@ -7,7 +7,7 @@ from .key_bindings import mode_of
 
 
 def listed_row(call: Call, key: Key) -> dict[str, object]:
-    """Write a key as listings show it: without its secret, but for the seed era."""
+    """Return a key as listings show it: without its secret, except in the seed era."""
     if call.settings.dialect == "seed":
         return _seed_row(key, key.secret)
     if call.settings.dialect == "docs":
@@ -16,7 +16,7 @@ def listed_row(call: Call, key: Key) -> dict[str, object]:
 
 
 def changed_row(call: Call, key: Key) -> dict[str, object]:
-    """Write a key as updates show it, without its global permissions."""
+    """Return a key as updates show it, without its global permissions."""
     if call.settings.dialect == "docs":
         return _docs_row(key, None)
     return {
@@ -32,7 +32,7 @@ def changed_row(call: Call, key: Key) -> dict[str, object]:
 
 
 def created_row(call: Call, key: Key, secret: str) -> dict[str, object]:
-    """Write a new key with its secret, which is shown this once."""
+    """Return a new key with its secret, which is shown only once."""
     if call.settings.dialect == "seed":
         return _seed_row(key, secret)
     if call.settings.dialect == "docs":
@@ -52,7 +52,7 @@ def created_row(call: Call, key: Key, secret: str) -> dict[str, object]:
 
 
 def minted_row(key: Key, secret: str) -> dict[str, object]:
-    """Write a key with the secret that replaced the former one."""
+    """Return a key with its new secret."""
     return {
         "id": key.key_id,
         "created_at": row_format(key.created_at),

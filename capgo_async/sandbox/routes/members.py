@@ -1,4 +1,4 @@
-"""All of /organization/members (contract C2)."""
+"""All /organization/members routes (contract C2)."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -39,7 +39,7 @@ def list_members(call: Call) -> object:
 
 
 def invite_member(call: Call) -> object:
-    """Offer a role to an account; whoever is a member or invited keeps the present role."""
+    """Offer a role to an account; members and those already invited keep their present role."""
     docs = call.settings.dialect == "docs"
     word = "role" if docs else "invite_type"
     sent = validate(call.parameters, {**_REMOVAL, word: one_of(_OFFERED)})
@@ -64,7 +64,7 @@ def invite_member(call: Call) -> object:
 
 
 def remove_member(call: Call) -> object:
-    """Remove a member or an invitation; without its last super admin the organization is deleted (contract D50)."""
+    """Remove a member or an invitation; without its last super admin, the organization is deleted (contract D50)."""
     sent = validate(call.parameters, _REMOVAL)
     address = str(sent["email"])
     user = call.world.organizations.users.get(address)
@@ -78,7 +78,7 @@ def remove_member(call: Call) -> object:
     member, invitation = organization.members.get(address), organization.invitations.get(address)
     if member is None and (invitation is None or not invitation.open(call.now)):
         if call.settings.dialect == "seed":
-            return gone  # contract C2: before 12.198 nobody looked
+            return gone  # contract C2: before 12.198 this was not checked
         more = {"orgId": organization.id, "email": address}
         raise Refusal(404, "organization_member_not_found", "User is not a member of this organization", more)
     if member is None:

@@ -71,7 +71,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def read_organizations(call: Call) -> object:
-    """Show one organization by id, or those that the caller can read: 50 of them, unless a body names another page."""
+    """Return one organization by id, or the first 50 that the caller can read, unless a body names another page."""
     asked = validate(call.parameters, _LOOK)
     org_id = asked.get("orgId")
     if org_id:
@@ -91,7 +91,7 @@ def read_organizations(call: Call) -> object:
 
 
 def create_organization(call: Call) -> object:
-    """Create an organization, of which key and user become super admins; names are not unique, so a repeat adds one."""
+    """Create an organization with key and user as super admins; names are not unique, so a repeat creates another."""
     seed = call.settings.dialect == "seed"
     sent = validate(call.parameters, _SEED_CREATION if seed else _CREATION)
     website = _website(sent.get("website"))
@@ -108,12 +108,12 @@ def create_organization(call: Call) -> object:
         organization.id, "orgs", "INSERT", organization.id, None, full_row(organization, row_format), now=call.now
     )
     if seed:
-        return {"status": "Organization created", "id": owner.id}  # contract C1: the wrong id, as it was
+        return {"status": "Organization created", "id": owner.id}  # contract C1: the wrong id, as on the real server
     return {"id": organization.id}
 
 
 def update_organization(call: Call) -> object:
-    """Change what was sent and show the whole row; `updated_at` does not move."""
+    """Change what was sent and return the whole row; `updated_at` does not change."""
     seed = call.settings.dialect == "seed"
     sent = validate(call.parameters, _SEED_UPDATE if seed else _UPDATE)
     changes = {name: value for name, value in sent.items() if name != "orgId"}
@@ -144,7 +144,7 @@ def update_organization(call: Call) -> object:
 
 
 def delete_organization(call: Call) -> object:
-    """Delete an organization with everything in it; a repeat is refused as if there were no right."""
+    """Delete an organization and everything in it; a repeat is refused as if the permission were missing."""
     org_id = call.field("orgId")
     if not truthy(org_id):
         raise Refusal(400, "missing_org_id", "Missing orgId")
@@ -174,7 +174,7 @@ def _created(call: Call, owner: User, name: str) -> Organization:
 
 
 def _website(sent: object) -> str | None:
-    """Read a website: `https` without a scheme, nothing but http and https, no credentials."""
+    """Parse a website: `https` if no scheme is given; only http and https, no credentials."""
     if not isinstance(sent, str) or not sent.strip():
         return None
     whole_url = sent.strip() if _SCHEME.match(sent.strip()) else f"https://{sent.strip()}"
@@ -212,7 +212,7 @@ _MAILS: Final = (
 
 
 def organization_row(call: Call, organization: Organization) -> dict[str, object]:
-    """Write an organization as GET shows it; a stored logo is signed anew for each read."""
+    """Return an organization as GET shows it; a stored logo is signed anew for each read."""
     row = seed_row(organization)
     logo = organization.logo
     if logo and "://" not in logo:
@@ -221,12 +221,12 @@ def organization_row(call: Call, organization: Organization) -> dict[str, object
 
 
 def seed_row(organization: Organization) -> dict[str, object]:
-    """Write the eight columns that every generation has."""
+    """Return the eight columns that every generation has."""
     return _columns(organization, row_format)
 
 
 def full_row(organization: Organization, moment: Callable[[int], str]) -> dict[str, object]:
-    """Write every column, with moments in the given format."""
+    """Return every column, with times in the given format."""
     return {
         **_columns(organization, moment),
         "stats_updated_at": None,

@@ -24,13 +24,13 @@ _NUMBER: Final = re.compile(r"\s*[+-]?\d{1,15}(?:\.\d*)?\s*", re.ASCII)
 
 
 class BadPageError(ValueError):
-    """Say what the REST layer says to an impossible page."""
+    """Raised for an invalid page, with the REST layer's message."""
 
 
 def page_of(rows: Sequence[Row], page: object, settings: Settings) -> Sequence[Row]:
-    """Cut a page out of all rows.
+    """Return one page of the rows.
 
-    With `page_bug` a page that came as text is 450·n+50 rows long, because JavaScript makes `"2" + 1` into `"21"`.
+    With `page_bug`, a page that came as text has 450·n+50 rows, because JavaScript makes `"2" + 1` into `"21"`.
     """
     if not truthy(page):
         page = 0

@@ -1,4 +1,4 @@
-"""Rollouts: what `POST /channel` does with a second bundle (contract C6)."""
+"""Rollouts: how `POST /channel` handles a second bundle (contract C6)."""
 
 from typing import Final
 
@@ -17,12 +17,12 @@ _YEAR: Final = 31_536_000
 
 
 def promotes(call: Call) -> bool:
-    """Tell whether the request changes which bundle devices get, other than by `version`: channels to be cannot."""
+    """Return whether the request changes which bundle devices get in ways other than `version`; new channels cannot."""
     return sent(call, "rolloutVersion") or bool(call.field("rollback") or value(call, "promoteToStable"))
 
 
 def apply_rollout(call: Call, app: App, draft: Channel) -> None:
-    """Write the rollout's settings into a draft, then do what ends it."""
+    """Apply the rollout settings to a draft, then whatever ends the rollout."""
     if sent(call, "rolloutVersion"):
         _choose(call, app, draft)
     share = _share(call)

@@ -1,4 +1,4 @@
-"""All of /statistics (contract C9)."""
+"""All /statistics routes (contract C9)."""
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -21,7 +21,7 @@ _GRAPHS: Final = frozenset({"mau", "storage", "bandwidth"})
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """The moments that were asked for, one a day from `start`; `backwards` ones have no traffic."""
+    """The requested days, from `start`; with `backwards`, none has traffic."""
 
     start: int
     end: int
@@ -31,14 +31,14 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def app_statistics(call: Call) -> object:
-    """Tell of one app, day by day."""
+    """Return the statistics of one app by day."""
     window = _window(call)
     app = readable_app(call)
     return _shown(call, _points(call, window, _totals(window, [app])))
 
 
 def organization_statistics(call: Call) -> object:
-    """Tell of all apps of an organization together, with `breakdown` of each app as well."""
+    """Return the sums over all apps of an organization, with `breakdown` also those of each app."""
     broken_down = call.field("breakdown") == "true"
     window = _window(call, "breakdown")
     org_id = call.path["org_id"]
@@ -58,7 +58,7 @@ def organization_statistics(call: Call) -> object:
 
 
 def user_statistics(call: Call) -> object:
-    """Tell of all apps that the caller can read together; only the storage hours are the first app's alone."""
+    """Return the sums over all apps that the caller can read; only the storage hours are the first app's alone."""
     window = _window(call)
     world, caller = call.world, call.caller
     apps = [app for app in world.apps.values() if caller.permits("app.read", org_id=app.owner_org, app_id=app.app_id)]
@@ -72,13 +72,13 @@ def user_statistics(call: Call) -> object:
 
 
 def nothing_here(call: Call) -> object:
-    """Say that there is no such route, after the key was looked at."""
+    """Refuse a route that does not exist, after the key was checked."""
     del call
     raise Refusal(404, "not_found", "Not found")
 
 
 def readable_app(call: Call) -> App:
-    """Return the app of the path, or refuse as statistics do; the form of its id is not looked at (contract A4)."""
+    """Return the app of the path, refused in the terms of statistics; the form of its id is not checked (contract A4)."""
     app = call.world.app_permitting(call.caller, "app.read", call.path["app_id"])
     if app is None:
         raise Refusal(401, "no_access_to_app", "No access to app", {"data": call.caller.user_id})
@@ -87,7 +87,7 @@ def readable_app(call: Call) -> App:
 
 
 def _check_paid(call: Call, org_ids: Iterable[str]) -> None:
-    """Refuse keys what their organization does not pay for; the seed era knew no such thing."""
+    """Refuse keys if their organization does not pay; the seed era had no such rule."""
     if call.settings.dialect == "seed" or not isinstance(call.caller, Key):
         return
     for org_id in sorted(org_ids):
@@ -99,7 +99,7 @@ def _check_paid(call: Call, org_ids: Iterable[str]) -> None:
 def _window(call: Call, *switches: str) -> Window:
     start, end = span(call, "noAccumulate", *switches)
     days = (abs(end - start) + DAY // 2) // DAY
-    last = min(days, micros(call.now) // DAY - start // DAY + 1)  # days after today are dropped
+    last = min(days, micros(call.now) // DAY - start // DAY + 1)  # days in the future are dropped
     return Window(
         start=start,
         end=end,
@@ -110,7 +110,7 @@ def _window(call: Call, *switches: str) -> Window:
 
 
 def span(call: Call, *switches: str) -> tuple[int, int]:
-    """Read `from` and `to`, and check the switches that take nothing but true and false."""
+    """Parse `from` and `to`, and check the switches that must be true or false."""
     issues: list[dict[str, object]] = []
     read: list[int] = []
     for name in ("from", "to"):
@@ -138,7 +138,7 @@ def _history(window: Window, app: App) -> list[Totals]:
 
 
 def _totals(window: Window, apps: Sequence[App]) -> list[Totals]:
-    """Add up apps; the first day's storage is what is left of today's when the later days are taken away."""
+    """Add up apps; the first day's storage is today's minus the growth of all later days."""
     daily = [Totals()] * len(window.moments)
     for app in apps:
         daily = [mine.plus(theirs) for mine, theirs in zip(daily, _history(window, app), strict=True)]
@@ -156,7 +156,7 @@ def _points(call: Call, window: Window, totals: Sequence[Totals]) -> list[dict[s
     hidden = {"get"} if isinstance(call.caller, Key) else set()
     if call.settings.dialect == "seed":
         hidden = {"get", "storage_byte_hours", "build_time_seconds"}
-    shown = 10 if call.settings.dialect == "docs" else 24  # the documentation shows the day alone
+    shown = 10 if call.settings.dialect == "docs" else 24  # the documentation shows the date alone
     return [
         {
             **{name: number for name, number in total._asdict().items() if name not in hidden},

@@ -32,9 +32,9 @@ Kind = Literal["keyed", "open", "preflight", "missing"]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One route: how it reads parameters, what answers, and what the `/device` limiters take it for.
+    """One route: how it reads parameters, what handles it, and which `/device` operation the limiters count it as.
 
-    `seed_answer` answers in its place in the seed era, whose refusals `seed_body` writes where they had a form of their own.
+    In the seed era `seed_answer` replaces the handler, and `seed_body` encodes refusals where they had a form of their own.
     """
 
     method: str
@@ -50,7 +50,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sentence(refusal: Refusal) -> dict[str, object]:
-    """Write E2, as organizations did: the sentence under `status`, and what is known of the cause."""
+    """Return the body of form E2, as on organizations: the message under `status`, plus the known cause."""
     told: dict[str, object] = {"status": refusal.message}
     if refusal.code == "invalid_body":
         told["error"] = seed_complaint(refusal)
@@ -58,14 +58,14 @@ def sentence(refusal: Refusal) -> dict[str, object]:
 
 
 def knocked_out(refusal: Refusal) -> dict[str, object]:
-    """Write E3, as members did: `KO` or a code word under `status`; complaints and unknown users stay E2."""
+    """Return the body of form E3, as on members: `KO` or a code under `status`; complaints and unknown users use E2."""
     if refusal.code in {"invalid_body", "user_not_found"}:
         return sentence(refusal)
     return {"error": refusal.message, "status": refusal.more.get("data", "KO")}
 
 
 def bare(refusal: Refusal) -> dict[str, object]:
-    """Write E4, as API keys did: the sentence under `error`, beside what the database said."""
+    """Return the body of form E4, as on API keys: the message under `error`, plus the database's own error."""
     told: dict[str, object] = {"error": refusal.message}
     if "supabaseError" in refusal.more:
         told["supabaseError"] = refusal.more["supabaseError"]
@@ -169,9 +169,9 @@ _BINDING: Final = tuple((route, route.path.split("/")) for route in _ALL if ":" 
 
 
 def match(method: str, path: str, *, seed: bool) -> tuple[Route, Mapping[str, str]]:
-    """Find the route of a request and its path parameters; `OPTIONS` and the unknown are routes too.
+    """Return the route of a request and its path parameters; `OPTIONS` and unknown paths have routes, too.
 
-    One trailing slash is allowed, a doubled one is not, and `HEAD` stands for `GET`.
+    One trailing slash is allowed, two are not, and `HEAD` is treated as `GET`.
     """
     if method == "OPTIONS":
         return Route(method=method, path=path, kind="preflight"), {}
@@ -187,7 +187,7 @@ def match(method: str, path: str, *, seed: bool) -> tuple[Route, Mapping[str, st
                 route, bound = candidate, found
                 break
     if route is None or (seed and route.modern_only):
-        if plain.split("/")[1:2] == ["statistics"]:  # contract A1: there the key comes before the 404
+        if plain.split("/")[1:2] == ["statistics"]:  # contract A1: here the key is checked before the 404
             return Route(method=method, path=path, answer=statistics.nothing_here, read=parameters.query_only, auth="user"), {}
         return Route(method=method, path=path, kind="missing"), {}
     return route, bound

@@ -13,7 +13,7 @@ from .statistics import readable_app, span
 
 
 def bundle_usage(call: Call) -> object:
-    """Tell which share of the active devices had which bundle, day by day, both ends included."""
+    """Return the share of active devices that had each bundle, by day, both ends included."""
     days = _days(call)
     app = readable_app(call)
     usage = _usage(call, app, days, metrics.by_bundle(app), metrics.births(app))
@@ -26,7 +26,7 @@ def bundle_usage(call: Call) -> object:
 
 
 def native_usage(call: Call) -> object:
-    """Tell which share of the active devices had which native build, and how far the newest one got."""
+    """Return the share of active devices that had each native build, and the adoption of the newest."""
     days = _days(call)
     app = readable_app(call)
     usage = _usage(call, app, days, metrics.by_build(app), {})
@@ -49,7 +49,7 @@ def _labels(days: Sequence[int]) -> list[str]:
 def _usage(
     call: Call, app: App, days: Sequence[int], devices: Mapping[str, int], births: Mapping[str, int]
 ) -> dict[str, list[int]]:
-    """Share each day's active devices out among what there was that day; an empty past day repeats the one before."""
+    """Distribute each day's active devices over what existed; an empty day repeats the day before."""
     today = micros(call.now) // DAY
     rows: list[list[int]] = []
     for day in days:
@@ -61,7 +61,7 @@ def _usage(
 
 
 def _shares(usage: Mapping[str, Sequence[int]], days: int) -> dict[str, list[float]]:
-    """Turn counts into percents of one decimal, which make 100 each day."""
+    """Convert counts to percentages with one decimal that add up to 100 each day."""
     by_day = [metrics.split(1000, [column[index] for column in usage.values()]) for index in range(days)]
     return {name: [tenths[place] / 10 for tenths in by_day] for place, name in enumerate(usage)}
 

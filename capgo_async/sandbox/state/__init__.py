@@ -1,1 +1,1 @@
-"""The state of the simulated server: organizations, members, keys, apps and all that belongs to an app."""
+"""The state of the simulated server: organizations, members, keys, apps and everything in an app."""

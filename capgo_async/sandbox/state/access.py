@@ -1,4 +1,4 @@
-"""Callers, the roles that they are bound to, and what a role allows (contract C0)."""
+"""Callers, their roles, and the permissions of each role (contract C0)."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -42,48 +42,48 @@ RANKS: Final[Mapping[str, int]] = {
     "app_uploader": 66,
     "app_reader": 65,
 }
-"""Which role outranks which (contract E)."""
+"""Rank of each role (contract E)."""
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """A role held in one app, or without `app_id` in an organization and all of its apps."""
+    """A role in one app, or without `app_id` in an organization and all of its apps."""
 
     role: str
     org_id: str
     app_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a role that the server does not know."""
+        """Check that the server knows the role."""
         if self.role not in ROLES:
             message = f"unknown role {self.role!r}; known are {', '.join(ROLES)}"
             raise ValueError(message)
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: a user, and the roles that are held."""
+    """A user and the roles that apply to a request."""
 
     user_id: str
     bindings: tuple[Binding, ...]
 
     def permits(self, permission: str, *, org_id: str, app_id: str | None = None) -> bool:
-        """Tell whether a binding in that organization, or in that app of it, carries the permission."""
+        """Return whether a binding to that organization, or to that app of it, includes the permission."""
         return any(
             permission in ROLES[binding.role] and binding.org_id == org_id and binding.app_id in {None, app_id}
             for binding in self.bindings
         )
 
     def rank(self, org_id: str) -> int:
-        """Return the rank of the highest role held in an organization; 0 without one."""
+        """Return the rank of the highest role in an organization; 0 without one."""
         ranks = (RANKS[binding.role] for binding in self.bindings if binding.org_id == org_id and binding.app_id is None)
         return max(ranks, default=0)
 
 
 class Session(Caller, frozen=True, kw_only=True):
-    """A signed-in user, known by a JWT."""
+    """A signed-in user, identified by a JWT."""
 
 
 class Key(Caller, frozen=True, kw_only=True):
-    """One API key; of a hashed key `secret` is the SHA-256 in hex, and the plain text is stored nowhere."""
+    """An API key. Of a hashed key, `secret` is the SHA-256 in hex and the plain text is not stored."""
 
     key_id: int
     secret: str
@@ -96,9 +96,9 @@ class Key(Caller, frozen=True, kw_only=True):
     global_permissions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Leave the secret out."""
+        """Omit the secret."""
         return f"Key({self.key_id})"
 
     def expired(self, now: float) -> bool:
-        """Tell whether the key's time is over."""
+        """Return whether the key has expired."""
         return self.expires_at is not None and self.expires_at <= now

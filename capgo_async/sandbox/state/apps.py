@@ -1,4 +1,4 @@
-"""Apps with their channels, bundles and devices; moments are microseconds (contract H2)."""
+"""Apps with their channels, bundles and devices; times are in microseconds (contract H2)."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ Order = Literal["asc", "desc"]
 
 RETENTION: Final = 2_592_000
 BUILTIN_ID: Final = 1
-"""The placeholder bundle `builtin`, which seed-era device rows name where modern ones have no number."""
+"""The placeholder bundle `builtin`: the version of seed-era device rows that have none in modern ones."""
 UNKNOWN_ID: Final = 2
-"""The placeholder bundle `unknown`, which seed-era channels name where modern ones have none."""
+"""The placeholder bundle `unknown`: the bundle of seed-era channels that have none in modern ones."""
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
-    """What many devices have in common, shared between them to save memory."""
+    """Attributes that many devices share, kept once to save memory."""
 
     platform: str = "ios"
     plugin_version: str = "7.4.0"
@@ -45,7 +45,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Override(NamedTuple):
-    """The channel that a device was linked to."""
+    """The channel that a device is linked to."""
 
     channel: Channel
     written_at: int
@@ -53,7 +53,7 @@ class Override(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Bundle:
-    """One bundle; deleted ones keep their row and their name. `created_with` is the number of the key that made it."""
+    """A bundle; deleted ones keep row and name. `created_with` is the number of the key that created it."""
 
     id: int
     name: str
@@ -76,7 +76,7 @@ class Bundle:
 
 @dataclass(slots=True, kw_only=True)
 class App:
-    """One app with everything that belongs to it; `pinned` are the seed era's bundles of single devices, as sent."""
+    """An app with everything in it; `pinned` maps devices to bundles as sent in the seed era."""
 
     app_id: str
     id: str
@@ -105,7 +105,7 @@ class App:
     _moments: list[tuple[int, str]] | None = None
 
     def put_device(self, device: Device) -> None:
-        """Add a device to the inventory, or replace what is known of it."""
+        """Add a device to the inventory, or replace it."""
         if device.device_id not in self.devices:
             insort(self._ids, device.device_id)
         self.devices[device.device_id] = device
@@ -118,18 +118,18 @@ class App:
         self._moments = None
 
     def forget_device(self, device_id: str) -> None:
-        """Take a device out of the inventory; its override stays."""
+        """Remove a device from the inventory; its override remains."""
         del self.devices[device_id]
         self._ids = sorted(self.devices)
         self._moments = None
 
     def devices_after(self, device_id: str) -> Iterable[Device]:
-        """Walk the inventory by id, from the first one above `device_id`."""
+        """Iterate over the inventory by id, from the first above `device_id`."""
         start = bisect_right(self._ids, device_id)
         return (self.devices[found] for found in islice(self._ids, start, None))
 
     def devices_by_moment(self, order: Order, after: tuple[int, str] | None) -> Iterable[Device]:
-        """Walk the inventory by (moment, id), from the first one beyond `after`."""
+        """Iterate over the inventory by (time, id), from the first beyond `after`."""
         if self._moments is None:
             self._moments = sorted((device.updated_at, device.device_id) for device in self.devices.values())
         moments = self._moments
@@ -140,38 +140,38 @@ class App:
         return (self.devices[moments[index][1]] for index in chosen)
 
     def link(self, device_id: str, channel: Channel, now: float) -> None:
-        """Set a device's override; the same channel again writes nothing and so renews nothing (contract C7)."""
+        """Set a device's override; the same channel again writes and renews nothing (contract C7)."""
         present = self.overrides.get(device_id)
         if present is None or present.channel is not channel:
             self.overrides[device_id] = Override(channel, micros(now))
 
     def unlink(self, device_id: str) -> None:
-        """Remove a device's override, and its bundle of the seed era, if there are any."""
+        """Remove a device's override and its seed-era bundle, if any."""
         self.overrides.pop(device_id, None)
         self.pinned.pop(device_id, None)
 
     def bundle_named(self, name: object) -> Bundle | None:
-        """Find a bundle that is not deleted by its name."""
+        """Return a bundle that is not deleted by name."""
         return next((bundle for bundle in self.bundles.values() if bundle.name == name and not bundle.deleted), None)
 
     def bundle_numbered(self, number: int | None) -> Bundle | None:
-        """Find a bundle that is not deleted by its id."""
+        """Return a bundle that is not deleted by id."""
         bundle = None if number is None else self.bundles.get(number)
         return None if bundle is None or bundle.deleted else bundle
 
     def channel_numbered(self, number: int | None) -> Channel | None:
-        """Find a channel by its id."""
+        """Return a channel by id."""
         return next((channel for channel in self.channels.values() if channel.id == number), None)
 
     def serves(self, bundle: Bundle) -> bool:
-        """Tell whether any channel hands out that bundle."""
+        """Return whether any channel serves a bundle."""
         return any(channel.serves(bundle.id) for channel in self.channels.values())
 
     def is_overridden_to(self, channel: Channel) -> bool:
-        """Tell whether any device is linked to that channel."""
+        """Return whether any device is linked to a channel."""
         return any(override.channel is channel for override in self.overrides.values())
 
     def drop_channel(self, channel: Channel) -> None:
-        """Delete a channel with the overrides to it."""
+        """Delete a channel and the overrides to it."""
         del self.channels[channel.name]
         self.overrides = {name: override for name, override in self.overrides.items() if override.channel is not channel}

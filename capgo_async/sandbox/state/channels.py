@@ -1,4 +1,4 @@
-"""Channels: what points devices at bundles, with gradual rollouts and their automatic pause (contract C6)."""
+"""Channels, which point devices at bundles, with gradual rollouts and their auto-pause (contract C6)."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -8,14 +8,14 @@ from typing import Final, Self
 from ..timestamps import row_format
 
 UPDATE_STRATEGIES: Final = frozenset({"major", "minor", "patch", "version_number", "none"})
-"""What the database takes for `disableAutoUpdate` (contract E)."""
+"""Values of `disableAutoUpdate` that the database accepts (contract E)."""
 
 _ITS_OWN: Final = frozenset({"id", "name", "created_at", "updated_at", "created_by", "created_with"})
 
 
 @dataclass(slots=True, kw_only=True)
 class Rollout:
-    """A second bundle that a share of the devices gets; `paused_at` is microseconds."""
+    """A second bundle for a share of the devices; `paused_at` is in microseconds."""
 
     id: str
     version: int | None = None
@@ -26,7 +26,7 @@ class Rollout:
     cache_ttl_seconds: int = 2_592_000
 
     def end(self) -> None:
-        """Give up the second bundle."""
+        """Drop the second bundle."""
         self.version = None
         self.percentage_bps = 0
         self.enabled = False
@@ -40,7 +40,7 @@ class Rollout:
 
 @dataclass(slots=True, kw_only=True)
 class AutoPause:
-    """When a rollout that goes wrong is stopped."""
+    """The conditions under which a failing rollout is paused."""
 
     enabled: bool = False
     window_minutes: int = 60
@@ -54,7 +54,7 @@ class AutoPause:
 
 @dataclass(slots=True, kw_only=True)
 class Channel:
-    """One channel with its defaults; `created_with` is the number of the key that made it."""
+    """A channel with its defaults; `created_with` is the number of the key that created it."""
 
     id: int
     name: str
@@ -79,26 +79,26 @@ class Channel:
     auto_pause: AutoPause = field(default_factory=AutoPause)
 
     def draft(self) -> Self:
-        """Copy the channel, so that settings can be tried before any is written."""
+        """Return a copy, so that settings can be tried before any is written."""
         return deepcopy(self)
 
     def take(self, draft: "Channel") -> None:
-        """Write all settings of a draft; who the channel is stays."""
+        """Take over all settings of a draft; the identity of the channel remains."""
         for one in fields(self):
             if one.name not in _ITS_OWN:
                 setattr(self, one.name, getattr(draft, one.name))
 
     def serves(self, bundle_id: int) -> bool:
-        """Tell whether the channel hands out that bundle, to all or to a share."""
+        """Return whether the channel serves a bundle, to all devices or to a share."""
         return bundle_id in {self.version, self.rollout.version}
 
     def shares_platform(self, other: "Channel") -> bool:
-        """Tell whether both are for one platform at least."""
+        """Return whether both channels serve at least one common platform."""
         return (self.ios and other.ios) or (self.android and other.android) or (self.electron and other.electron)
 
 
 def columns(app_id: str, channel: Channel) -> Mapping[str, object]:
-    """Write a channel as the database row that the audit log keeps."""
+    """Return a channel as the database row that the audit log stores."""
     row: dict[str, object] = {"app_id": app_id, **asdict(channel)}
     for hidden in ("created_with", "rollout", "auto_pause", "update_package"):
         del row[hidden]

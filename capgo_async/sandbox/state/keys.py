@@ -9,42 +9,42 @@ from .access import Key
 
 
 class Keyring:
-    """All keys; of hashed ones only the SHA-256 is kept."""
+    """All keys; of hashed ones only the SHA-256 is stored."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._held: dict[str, Key] = {}
 
     def __iter__(self) -> Iterator[Key]:
-        """Walk through the keys, oldest first."""
+        """Iterate over the keys, oldest first."""
         return iter(sorted(self._held.values(), key=lambda key: key.key_id))
 
     def add(self, key: Key) -> None:
-        """Keep a key under its secret."""
+        """Add a key under its secret."""
         self._held[key.secret] = key
 
     def remove(self, key: Key) -> None:
-        """Forget a key."""
+        """Remove a key."""
         del self._held[key.secret]
 
     def replace(self, key: Key, changed: Key) -> None:
-        """Put a changed key in the place of what it was."""
+        """Replace a key by its changed version."""
         self.remove(key)
         self.add(changed)
 
     def of(self, secret: str) -> Key | None:
-        """Find a key by its plain text, compared byte for byte."""
+        """Return a key by its plain text, compared byte for byte."""
         plain = self._held.get(secret)
         if plain is not None:
             return None if plain.hashed else plain
         return self._held.get(digest(secret))
 
     def numbered(self, key_id: int) -> Key | None:
-        """Find a key by its number."""
+        """Return a key by number."""
         return next((key for key in self._held.values() if key.key_id == key_id), None)
 
     def unbind(self, org_id: str, user_id: str | None = None) -> None:
-        """Take away what keys, of one user or of all, hold in an organization (contract C2)."""
+        """Remove the roles of keys, of one user or of all, in an organization (contract C2)."""
         for key in list(self._held.values()):
             left = tuple(binding for binding in key.bindings if binding.org_id != org_id)
             if left != key.bindings and user_id in {None, key.user_id}:

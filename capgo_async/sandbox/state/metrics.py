@@ -1,7 +1,7 @@
-"""The numbers behind the statistics: made from the world alone, so that the same world tells the same (contract C9).
+"""The numbers behind the statistics, computed from the world alone (contract C9).
 
-Days are counted since the epoch. What a day shows depends on the app's age, devices and bundles; it never changes later,
-except as devices and bundles come and go.
+Days are counted since the epoch. A day's numbers depend on the app's age, devices and bundles. They never change later, except
+as devices and bundles come and go.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ _GETS_PER_DEVICE: Final = 3
 
 
 class Totals(NamedTuple):
-    """What happened in a stretch of time; `storage` is by how many bytes it grew."""
+    """What happened in a period; `storage` is the growth in bytes."""
 
     mau: int = 0
     storage: int = 0
@@ -30,12 +30,12 @@ class Totals(NamedTuple):
     get: int = 0
 
     def plus(self, other: "Totals") -> "Totals":
-        """Add two stretches up."""
+        """Return the sum of two periods."""
         return Totals(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 def active(app: App, day: int) -> int:
-    """Count the devices that asked for updates on a day: from half to nine tenths of them, none before the app was."""
+    """Return the number of devices active on a day: 50 to 90 percent of all, none before the app existed."""
     if not app.devices or day < app.created_at // DAY:
         return 0
     share = _LEAST_ACTIVE + _number(app.app_id, day) % _ACTIVE_SPREAD
@@ -43,12 +43,12 @@ def active(app: App, day: int) -> int:
 
 
 def size_of(app: App) -> int:
-    """Return how many bytes the bundles take up that are not deleted."""
+    """Return the total size in bytes of the bundles that are not deleted."""
     return sum(_size(app, bundle.id) for bundle in app.bundles.values() if not bundle.deleted)
 
 
 def history(app: App, days: Sequence[int]) -> list[Totals]:
-    """Tell what happened on each of these days, which ascend."""
+    """Return what happened on each of these days, in ascending order."""
     growth = _growth(app)
     size = sum(grown for day, grown in growth.items() if days and day < days[0])
     told: list[Totals] = []
@@ -68,12 +68,12 @@ def history(app: App, days: Sequence[int]) -> list[Totals]:
 
 
 def by_bundle(app: App) -> Mapping[str, int]:
-    """Count the devices of each bundle."""
+    """Return the number of devices by bundle."""
     return _counted(app, lambda device: device.traits.version_name)
 
 
 def by_build(app: App) -> Mapping[str, int]:
-    """Count the devices of each native build, such as `iOS 1.0.0`."""
+    """Return the number of devices by native build, such as `iOS 1.0.0`."""
     words = {"ios": "iOS", "android": "Android", "electron": "Electron"}
 
     def label(device: Device) -> str | None:
@@ -84,12 +84,12 @@ def by_build(app: App) -> Mapping[str, int]:
 
 
 def births(app: App) -> Mapping[str, int]:
-    """Tell on which day each bundle was registered."""
+    """Return the day on which each bundle was registered."""
     return {bundle.name: bundle.created_at // DAY for bundle in app.bundles.values()}
 
 
 def split(total: int, weights: Sequence[int]) -> list[int]:
-    """Split a whole number by weight into whole parts that add up to it; the largest remainders get what is left."""
+    """Split a whole number by weights into whole parts that add up to it, by largest remainder."""
     weight = sum(weights)
     if weight == 0:
         return [0] * len(weights)

@@ -1,4 +1,4 @@
-"""Users, organizations and their members; moments are microseconds, `now` is epoch seconds (contract C1, C2)."""
+"""Users, organizations and members; times in microseconds, `now` in epoch seconds (contract C1, C2)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ CANCELLATION_BARS: Final = 3 * 3600
 
 @dataclass(slots=True, kw_only=True)
 class User:
-    """One account; e-mail addresses are compared as they are stored, in lower case."""
+    """An account; e-mail addresses are stored and compared in lower case."""
 
     id: str
     email: str
@@ -22,7 +22,7 @@ class User:
 
 @dataclass(slots=True, kw_only=True)
 class Member:
-    """One member who accepted; `expires_at` ends the binding of the role."""
+    """A member who has accepted; the role ends at `expires_at`."""
 
     user: User
     role: str
@@ -31,7 +31,7 @@ class Member:
 
 @dataclass(slots=True, kw_only=True)
 class Invitation:
-    """One invitation that was not accepted; `uid` belongs to an account, or to one that may be made."""
+    """An invitation that is not accepted yet; `uid` is the account, existing or to be created."""
 
     uid: str
     email: str
@@ -40,13 +40,13 @@ class Invitation:
     cancelled_at: float | None = None
 
     def open(self, now: float) -> bool:
-        """Tell whether it still stands: cancelled ones and those older than a week do not."""
+        """Return whether the invitation is valid: not cancelled and at most a week old."""
         return self.cancelled_at is None and now - self.sent_at <= INVITATION_LASTS
 
 
 @dataclass(slots=True, kw_only=True)
 class Organization:
-    """One organization with its settings and people."""
+    """An organization with its settings and people."""
 
     id: str
     created_by: str
@@ -69,7 +69,7 @@ class Organization:
     invitations: dict[str, Invitation] = field(default_factory=dict)
 
     def join(self, user: User, role: str, expires_at: float | None = None) -> Member:
-        """Make a user a member."""
+        """Add a user as a member."""
         if role not in ROLES:
             message = f"unknown role {role!r}"
             raise ValueError(message)
@@ -78,7 +78,7 @@ class Organization:
         return member
 
     def invite(self, email: str, role: str, uid: str, now: float) -> Invitation:
-        """Offer a role to whoever owns an e-mail address."""
+        """Offer a role to the owner of an e-mail address."""
         invitation = Invitation(uid=uid, email=email, role=role, sent_at=now)
         self.invitations[email] = invitation
         return invitation
@@ -88,11 +88,11 @@ class Organization:
         return self.join(user, self.invitations.pop(user.email).role)
 
     def cancel(self, email: str, now: float) -> None:
-        """Cancel an invitation; for a while no other may be sent (contract C2)."""
+        """Cancel an invitation; for a while, the address cannot be invited again (contract C2)."""
         self.invitations[email].cancelled_at = now
 
     def inviting_fails_with(self, email: str, now: float) -> str | None:
-        """Name the reason why this address may not be invited now; `None` when it may."""
+        """Return why an address cannot be invited now; `None` if it can."""
         earlier = self.invitations.get(email)
         if email in self.members or (earlier is not None and earlier.open(now)):
             return "ALREADY_INVITED"
@@ -101,7 +101,7 @@ class Organization:
         return None
 
     def super_admins_beside(self, email: str) -> list[Member]:
-        """List the super admins who would be left without this one."""
+        """Return the super admins other than this one."""
         return [member for held, member in self.members.items() if held != email and member.role == SUPER_ADMIN]
 
 
@@ -114,33 +114,33 @@ class Organizations:
         self._held: dict[str, Organization] = {}
 
     def __iter__(self) -> Iterator[Organization]:
-        """Walk through the organizations, oldest first."""
+        """Iterate over the organizations, oldest first."""
         return iter(self._held.values())
 
     def add_user(self, user: User) -> User:
-        """Keep an account under its e-mail address."""
+        """Add an account."""
         self.users[user.email] = user
         return user
 
     def user_numbered(self, user_id: str) -> User | None:
-        """Find an account by its id."""
+        """Return an account by id."""
         return next((user for user in self.users.values() if user.id == user_id), None)
 
     def add(self, organization: Organization) -> Organization:
-        """Keep an organization under its id."""
+        """Add an organization."""
         self._held[organization.id] = organization
         return organization
 
     def get(self, org_id: object) -> Organization | None:
-        """Find an organization; an id of any other form is nobody's."""
+        """Return an organization; `None` for an unknown or malformed id."""
         return self._held.get(org_id) if isinstance(org_id, str) else None
 
     def remove(self, org_id: str) -> None:
-        """Forget an organization with its members."""
+        """Remove an organization with its members."""
         del self._held[org_id]
 
     def bindings_of(self, user_id: str, now: float) -> tuple[Binding, ...]:
-        """List the roles that a user holds through memberships."""
+        """Return the roles that a user has through memberships."""
         return tuple(
             Binding(role=member.role, org_id=organization.id)
             for organization in self
@@ -150,5 +150,5 @@ class Organizations:
 
 
 def outranks(role: str, rank: int) -> bool:
-    """Tell whether a role stands above a rank."""
+    """Return whether a role is above a rank."""
     return RANKS[role] > rank

@@ -29,12 +29,12 @@ __all__ = [
 
 
 class World:
-    """Everything that one server knows."""
+    """All state of one server."""
 
     def __init__(self) -> None:
-        """Start empty; the first numbers belong to the placeholder bundles of the seed era.
+        """Start empty; the first numbers are reserved for the placeholder bundles of the seed era.
 
-        `unsubscribed` takes the ids of organizations that do not pay: their statistics are refused to keys.
+        `unsubscribed` holds the ids of organizations that do not pay: keys cannot read their statistics.
         """
         self.apps: dict[str, App] = {}
         self.device_store_readable = True
@@ -47,7 +47,7 @@ class World:
         self._last_moment = 0
 
     def add_app(self, app_id: str, *, org_id: str, user_id: str, now: float) -> App:
-        """Create an app; its id is unique among all customers."""
+        """Create an app; its id must be unique among all customers."""
         if app_id in self.apps:
             message = f"app {app_id} exists"
             raise ValueError(message)
@@ -63,7 +63,7 @@ class World:
         return app
 
     def delete_app(self, app: App) -> None:
-        """Delete an app with everything in it, and what keys were bound to it."""
+        """Delete an app with everything in it, and the roles of keys in it."""
         del self.apps[app.app_id]
         for key in list(self.keys):
             left = tuple(binding for binding in key.bindings if binding.app_id != app.app_id)
@@ -71,7 +71,7 @@ class World:
                 self.keys.replace(key, replace(key, bindings=left))
 
     def add_channel(self, app: App, name: str, *, now: float, public: bool = False) -> Channel:
-        """Create a channel; its name is unique within the app."""
+        """Create a channel; its name must be unique within the app."""
         if name in app.channels:
             message = f"channel {name} exists in {app.app_id}"
             raise ValueError(message)
@@ -89,7 +89,7 @@ class World:
         return channel
 
     def add_bundle(self, app: App, name: str, *, now: float, external_url: str | None = None) -> Bundle:
-        """Register a bundle; its name is unique within the app, deleted ones included."""
+        """Register a bundle; its name must be unique within the app, deleted ones included."""
         if any(bundle.name == name for bundle in app.bundles.values()):
             message = f"bundle {name} exists in {app.app_id}"
             raise ValueError(message)
@@ -124,7 +124,7 @@ class World:
         return self.organizations.add(organization)
 
     def delete_organization(self, org_id: str) -> None:
-        """Delete an organization with its apps, members and log, and what keys held in it."""
+        """Delete an organization with its apps, members, audit log, and the roles of keys in it."""
         self.organizations.remove(org_id)
         for app_id in [app.app_id for app in self.apps.values() if app.owner_org == org_id]:
             del self.apps[app_id]
@@ -136,11 +136,11 @@ class World:
         return self.organizations.add_user(User(id=user_id or uuid_like("user", email), email=email))
 
     def add_session(self, token: str, user_id: str) -> None:
-        """Let a user be signed in under a JWT, or what stands for one: anything but a UUID."""
+        """Sign a user in with a JWT, or anything that stands for one: any text but a UUID."""
         self._sessions[token] = user_id
 
     def session_of(self, token: str, now: float) -> Session | None:
-        """Find the user who is signed in under a JWT, with the roles of this moment."""
+        """Return the user signed in with a JWT, with the current roles."""
         user_id = self._sessions.get(token)
         if user_id is None:
             return None
@@ -156,7 +156,7 @@ class World:
         name: str = "",
         global_permissions: tuple[str, ...] = (),
     ) -> Key:
-        """Create an API key; of a hashed one only the SHA-256 is kept."""
+        """Create an API key; of a hashed one only the SHA-256 is stored."""
         number = self.number()
         key = Key(
             key_id=number,
@@ -175,11 +175,11 @@ class World:
         return key
 
     def remove_key(self, key: Key) -> None:
-        """Forget an API key."""
+        """Remove an API key."""
         self.keys.remove(key)
 
     def key_of(self, secret: str) -> Key | None:
-        """Find a key by its plain text, compared byte for byte."""
+        """Return a key by its plain text, compared byte for byte."""
         return self.keys.of(secret)
 
     def record(  # noqa: PLR0913, PLR0917 -- the columns of a row
@@ -194,7 +194,7 @@ class World:
         key: Caller | None = None,
         now: float,
     ) -> None:
-        """Write a change into the audit log, with the key or session that made it; without one the system did."""
+        """Record a change in the audit log, made by a key, a session or, without either, the system."""
         user = None if key is None else self.organizations.user_numbered(key.user_id)
         self.audit.write(
             Line(
@@ -212,28 +212,28 @@ class World:
         )
 
     def app_permitting(self, key: Caller, permission: str, app_id: str) -> App | None:
-        """Return the app when it exists and the caller holds the permission there; the server does not tell which failed."""
+        """Return the app if it exists and the caller has the permission; the server does not say which failed."""
         app = self.apps.get(app_id)
         if app is None or not key.permits(permission, org_id=app.owner_org, app_id=app_id):
             return None
         return app
 
     def number(self) -> int:
-        """Take the next id: they only ever grow."""
+        """Take the next id; ids only grow."""
         self._last_id += 1
         return self._last_id
 
     def leave_numbers(self, last: int) -> None:
-        """Take no number up to `last`: what has one of these is put there with it."""
+        """Reserve all numbers up to `last`."""
         self._last_id = max(self._last_id, last)
 
     def moment(self, now: float) -> int:
-        """Take a creation time, later than every one before."""
+        """Return a creation time later than every one before."""
         self._last_moment = max(micros(now), self._last_moment + 1)
         return self._last_moment
 
 
 def uuid_like(*parts: object) -> str:
-    """Make an id in the shape of a UUID that depends on nothing but its parts."""
+    """Return an id in the form of a UUID that depends only on its parts."""
     digest = blake2b(" ".join(map(str, parts)).encode(), digest_size=16).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:]}"
