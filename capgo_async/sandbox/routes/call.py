@@ -14,7 +14,7 @@ from ..state.world import App, World
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One request on its way through a route; `number` counts the server's requests, `caller` is who sent it."""
+    """One request in its route; `number` counts the server's requests, `caller` is who sent it."""
 
     world: World
     settings: Settings
@@ -78,7 +78,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         self.world.record(app.owner_org, table, operation, str(record_id), old, new, key=self.caller, now=self.now)
 
     def organization(self, permission: str, org_id: object) -> Organization | None:
-        """Return the organization if it exists, the caller has the permission there and its rules for keys are met.
+        """Return the organization if it exists and the caller, under its rules for keys, has the permission.
 
         Refused if the key must expire and does not. A key that must be hashed and is not has no access (contract A2).
         """

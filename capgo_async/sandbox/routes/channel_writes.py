@@ -35,7 +35,7 @@ def write_channel(call: Call) -> object:
 
 
 def delete_channel(call: Call) -> object:
-    """Delete a channel and the overrides to it; old servers return ok but keep a channel that has overrides."""
+    """Delete a channel and its overrides; old servers return ok but keep a channel that has any."""
     app_id = call.app_id()
     name = call.field("channel")
     if not truthy(name):
@@ -141,7 +141,7 @@ def _demote_others(call: Call, app: App, channel: Channel) -> None:
 
 
 def _bundle_to_delete(call: Call, app: App, channel: Channel) -> Bundle | None:
-    """Return the bundle to delete with its channel; only preview keys may ask for it, and only for their own."""
+    """Return the bundle to delete with its channel: preview keys may ask for it, for their own."""
     if not call.previews(app):
         refusal = cannot_access_app(app.app_id)
         refusal.more["channel_id"] = str(channel.id)

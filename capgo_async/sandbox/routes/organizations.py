@@ -71,7 +71,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def read_organizations(call: Call) -> object:
-    """Return one organization by id, or the first 50 that the caller can read, unless a body names another page."""
+    """Return one organization by id, or a page of 50 that the caller can read."""
     asked = validate(call.parameters, _LOOK)
     org_id = asked.get("orgId")
     if org_id:
@@ -91,7 +91,7 @@ def read_organizations(call: Call) -> object:
 
 
 def create_organization(call: Call) -> object:
-    """Create an organization with key and user as super admins; names are not unique, so a repeat creates another."""
+    """Create an organization, its key and user as super admins; a repeat creates another."""
     seed = call.settings.dialect == "seed"
     sent = validate(call.parameters, _SEED_CREATION if seed else _CREATION)
     website = _website(sent.get("website"))

@@ -17,7 +17,7 @@ _YEAR: Final = 31_536_000
 
 
 def promotes(call: Call) -> bool:
-    """Return whether the request changes which bundle devices get in ways other than `version`; new channels cannot."""
+    """Return whether the request changes the bundle of devices other than by `version`."""
     return sent(call, "rolloutVersion") or bool(call.field("rollback") or value(call, "promoteToStable"))
 
 

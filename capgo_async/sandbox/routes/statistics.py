@@ -58,7 +58,7 @@ def organization_statistics(call: Call) -> object:
 
 
 def user_statistics(call: Call) -> object:
-    """Return the sums over all apps that the caller can read; only the storage hours are the first app's alone."""
+    """Return the sums over all apps that the caller can read; storage hours are the first app's alone."""
     window = _window(call)
     world, caller = call.world, call.caller
     apps = [app for app in world.apps.values() if caller.permits("app.read", org_id=app.owner_org, app_id=app.app_id)]
@@ -78,7 +78,7 @@ def nothing_here(call: Call) -> object:
 
 
 def readable_app(call: Call) -> App:
-    """Return the app of the path, refused in the terms of statistics; the form of its id is not checked (contract A4)."""
+    """Return the app of the path; the form of its id is not checked (contract A4)."""
     app = call.world.app_permitting(call.caller, "app.read", call.path["app_id"])
     if app is None:
         raise Refusal(401, "no_access_to_app", "No access to app", {"data": call.caller.user_id})

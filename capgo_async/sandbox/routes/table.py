@@ -32,7 +32,7 @@ Kind = Literal["keyed", "open", "preflight", "missing"]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One route: how it reads parameters, what handles it, and which `/device` operation the limiters count it as.
+    """One route: how it reads parameters, its handler, and the operation that limiters count it as.
 
     In the seed era `seed_answer` replaces the handler, and `seed_body` encodes refusals where they had a form of their own.
     """
@@ -58,14 +58,14 @@ def sentence(refusal: Refusal) -> dict[str, object]:
 
 
 def knocked_out(refusal: Refusal) -> dict[str, object]:
-    """Return the body of form E3, as on members: `KO` or a code under `status`; complaints and unknown users use E2."""
+    """Return the body of form E3, as on members: `KO` or a code under `status`; some refusals use E2."""
     if refusal.code in {"invalid_body", "user_not_found"}:
         return sentence(refusal)
     return {"error": refusal.message, "status": refusal.more.get("data", "KO")}
 
 
 def bare(refusal: Refusal) -> dict[str, object]:
-    """Return the body of form E4, as on API keys: the message under `error`, plus the database's own error."""
+    """Return the body of form E4, as on API keys: the message under `error`, plus the database's error."""
     told: dict[str, object] = {"error": refusal.message}
     if "supabaseError" in refusal.more:
         told["supabaseError"] = refusal.more["supabaseError"]
