@@ -1,40 +1,24 @@
 """An asyncio client for the Capgo live-update API, with an engine for bulk changes."""
 
+from typing import TYPE_CHECKING
+
 from . import errors
-from .client import CapgoClient
-from .dialect import Dialect
-from .endpoints.api_keys import ApiKeySettings, Binding, NewApiKey
-from .endpoints.apps import AppSettings, NewApp
-from .endpoints.bundles import BundleMetadata, NewBundle
-from .endpoints.channels import ChannelSettings
-from .endpoints.devices import DeviceFilter
-from .endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings, PasswordPolicy
-from .errors import CapgoError
-from .known import Known
-from .limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, server_limits
-from .models import (
-    ApiKey,
-    App,
-    AppStatPoint,
-    AuditEntry,
-    Breakdown,
-    Bundle,
-    BundleReference,
-    Channel,
-    Dataset,
-    Device,
-    LatestVersion,
-    Member,
-    Organization,
-    StatPoint,
-    Usage,
-    parse_timestamp,
-)
-from .paging import Listing
-from .requester import Attempt, raw_responses
-from .resources.bundles import Deleted
-from .ring import KeyRing
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .public import *
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import the client when one of its names is first used: the command shows its help and version without it."""
+        if name not in __all__:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        from . import public  # noqa: PLC0415 - takes three times as long as starting the command
+
+        globals().update({each: getattr(public, each) for each in public.__all__})
+        return globals()[name]
+
 
 __all__ = [
     "ApiKey",

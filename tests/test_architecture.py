@@ -183,6 +183,7 @@ GRADE_B = [
 GRADE_C = [
     "__init__.py",
     "__main__.py",
+    "public.py",
     "client.py",
     "ring.py",
     "transport.py",

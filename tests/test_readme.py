@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 from fleet import APP, ids_of, links_of, sandbox_of, write_csv
+from typer.core import TyperGroup
 
 from capgo_async.bulk.report import ExitCode
 from capgo_async.cli.program import program
@@ -64,7 +65,7 @@ def test_the_commands_in_the_readme_have_the_options_that_it_names() -> None:
     for line in lines:
         command: Any = typer.main.get_command(program)
         words = shlex.split(line, comments=True)
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
+        while words and isinstance(command, TyperGroup) and words[0] in command.list_commands(typer.Context(command)):
+            command = command.get_command(typer.Context(command), words.pop(0))
         known = {name for parameter in command.params for name in (*parameter.opts, "--help")}
         assert {word for word in words if word.startswith("-") and word != "-"} <= known, line

@@ -16,7 +16,7 @@ from .options import Connection, Yes
 from .settings import Settings, SomeSettings, names_of, read_settings
 from .speech import Speech
 
-commands = typer.Typer(name="api-keys", help="Look at API keys, make, change and revoke them.", no_args_is_help=True)
+commands = typer.Typer(name="api-keys", no_args_is_help=True)
 
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The number of the key.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.", show_default=False)]

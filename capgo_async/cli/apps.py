@@ -12,7 +12,7 @@ from .listing import print_item, print_listing
 from .options import AppId, Connection, Yes
 from .settings import Settings, SomeSettings, names_of, read_settings
 
-commands = typer.Typer(name="apps", help="Look at apps, create, change and delete them.", no_args_is_help=True)
+commands = typer.Typer(name="apps", no_args_is_help=True)
 
 Org = Annotated[str | None, typer.Option("--org", metavar="ORG", help="Those of one organization.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name that people see.", show_default=False)]

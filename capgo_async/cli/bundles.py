@@ -24,7 +24,7 @@ from .options import AppId, Connection, Planning
 from .settings import SomeSettings, names_of, read_settings
 from .stopping import Stopping
 
-commands = typer.Typer(name="bundles", help="Look at bundles, register, promote and delete them.", no_args_is_help=True)
+commands = typer.Typer(name="bundles", no_args_is_help=True)
 
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle by its name, such as 1.2.3.", show_default=False)]
 Promoted = Annotated[

@@ -18,6 +18,8 @@ from .limits import in_words
 from .options import Connection
 from .speech import Speech
 
+commands = typer.Typer()
+
 _READS: Final = 150
 _MOST_READS: Final = 1000
 """As many as the server allows an app and an address in a minute: a larger budget would wait for itself."""
@@ -40,11 +42,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...]
 
 
-def register(program: typer.Typer) -> None:
-    """Add the command to the program."""
-    command(program, "calibrate", short="Find out what the server and the key allow, with reads alone.")(run_calibration)
-
-
+@command(commands, "calibrate")
 async def run_calibration(connection: Connection, invocation: Invocation, app_id: App = None, reads: Reads = _READS) -> int:
     """Find out what the server and the key allow, with reads alone: version, latency, page size, small limits.
 

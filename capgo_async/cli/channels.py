@@ -19,7 +19,7 @@ from .options import AppId, Connection, Planning, SettingsPlanning
 from .settings import SomeSettings, names_of, read_settings
 from .stopping import Stopping
 
-commands = typer.Typer(name="channels", help="Look at channels, create, change and delete them.", no_args_is_help=True)
+commands = typer.Typer(name="channels", no_args_is_help=True)
 
 Changed = Annotated[
     list[str] | None,

@@ -1,12 +1,17 @@
-"""Makes commands of coroutine functions: expands their groups of options, runs them, turns what they raise into exit codes."""
+"""Makes commands of coroutine functions.
 
+Expands their groups of options, runs them, lets signals interrupt them and turns what they raise into exit codes.
+"""
+
+import contextlib
 import functools
 import importlib.util
 import inspect
+import signal
 import traceback
 import typing
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
@@ -14,13 +19,49 @@ import msgspec
 import typer
 
 from ..bulk.report import ExitCode
+from ..fanning import alongside
 from .failing import code_of, explain
 from .group import Group
-from .interruption import Interruption
 from .options import Output
 from .speech import Speech
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
+
+
+class Interruption:
+    """Listens for signals: each takes the next of the current `steps`; when there are none left, everything stops."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech = speech
+        self._scope: anyio.CancelScope | None = None
+        self._steps: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def steps(self, *steps: Callable[[], None]) -> Iterator[None]:
+        """Within the block, let the first signal take the first step, the second the second."""
+        former, self._steps = self._steps, list(steps)
+        try:
+            yield
+        finally:
+            self._steps = former
+
+    async def guard(self, action: Callable[[], Awaitable[int]]) -> int:
+        """Return the exit code of `action`, 130 when it was stopped."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            return await alongside(lambda: self._listen(signals), lambda: self._stoppable(action))
+
+    async def _listen(self, signals: AsyncIterator[signal.Signals]) -> None:
+        async for _ in signals:
+            if self._steps:
+                self._steps.pop(0)()
+            elif self._scope is not None:
+                self._scope.cancel()
+
+    async def _stoppable(self, action: Callable[[], Awaitable[int]]) -> int:
+        with anyio.CancelScope() as self._scope:
+            return await action()
+        self._speech.say("interrupted")
+        return ExitCode.INTERRUPTED
 
 
 class Invocation(NamedTuple):

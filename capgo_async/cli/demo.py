@@ -26,6 +26,8 @@ from .options import Output
 from .reporting import print_report
 from .running import followed
 
+commands = typer.Typer()
+
 _CHANNEL: Final = "beta"
 """The channel that a third of a seeded fleet is linked to already."""
 _FAULTS: Final = "*:500=0.5%,502=0.5%,drop-before=0.5%,drop-after=0.5%"
@@ -57,11 +59,7 @@ class Size(Group, frozen=True, kw_only=True):
     concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", help="Requests in flight at most.", min=1)] = 32
 
 
-def register(program: typer.Typer) -> None:
-    """Add the command to the program."""
-    command(program, "demo", short="Relink a made-up fleet, end to end, and prove it.")(run_demo)
-
-
+@command(commands, "demo")
 async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
     """Relink a made-up fleet: a sandbox with limits and faults, a CSV file, a plan, a run, the proof."""
     del output

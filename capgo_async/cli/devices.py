@@ -16,7 +16,7 @@ from .options import AppId, Connection, DeviceId, DevicePlanning, InventoryPlann
 from .speech import Speech
 from .stopping import Stopping
 
-commands = typer.Typer(name="devices", help="Look at devices, link and unlink them.", no_args_is_help=True)
+commands = typer.Typer(name="devices", no_args_is_help=True)
 
 _SOURCE_HELP = "A CSV or JSON Lines file of device ids, - for stdin."
 Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel, exactly as it is spelt.", show_default=False)]

@@ -24,7 +24,7 @@ from .progress import Reading
 from .reporting import tell_checks
 from .speech import Speech
 
-commands = typer.Typer(name="export", help="Write everything of one kind, of many apps, to one file.", no_args_is_help=True)
+commands = typer.Typer(name="export", no_args_is_help=True)
 
 
 class Exporting(Group, frozen=True, kw_only=True):

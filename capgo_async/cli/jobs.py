@@ -24,7 +24,7 @@ from .reporting import print_job, print_report, print_rows, tell_plan
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
-commands = typer.Typer(name="job", help="Look at a job, or go on with it.", no_args_is_help=True)
+commands = typer.Typer(name="job", no_args_is_help=True)
 
 
 WhichRows = Annotated[

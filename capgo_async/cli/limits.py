@@ -15,6 +15,8 @@ from .listing import print_items
 from .options import Output
 from .remembering import Record, memory
 
+commands = typer.Typer()
+
 _SHORT: Final = 8
 """Characters of a key's digest that tell keys apart for people."""
 _MANY_HOURS: Final = timedelta(hours=48)
@@ -34,11 +36,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
     age: str
 
 
-def register(program: typer.Typer) -> None:
-    """Add the command to the program."""
-    command(program, "limits", short="Show what earlier commands learned of servers and keys.")(show_limits)
-
-
+@command(commands, "limits")
 async def show_limits(output: Output, invocation: Invocation, *, forget: Forget = False) -> int:
     """Show what earlier commands learned of servers and keys: it is kept on this machine, without any key."""
     del output

@@ -18,7 +18,7 @@ from .listing import print_listing
 from .options import Connection, OrgId, Planning, Yes
 from .stopping import Stopping
 
-commands = typer.Typer(name="members", help="Look at members of organizations, invite and remove them.", no_args_is_help=True)
+commands = typer.Typer(name="members", no_args_is_help=True)
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address of the account.", show_default=False)]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="The role, such as org_member or org_admin.", show_default=False)]

@@ -13,7 +13,7 @@ from .listing import print_item, print_listing
 from .options import Connection, OrgId, Yes
 from .settings import Settings, SomeSettings, names_of, read_settings
 
-commands = typer.Typer(name="orgs", help="Look at organizations, create, change and delete them.", no_args_is_help=True)
+commands = typer.Typer(name="orgs", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name.", show_default=False)]
 

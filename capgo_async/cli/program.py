@@ -1,35 +1,45 @@
-"""The program: all commands put together."""
+"""The program: all commands put together. A command is imported when it is called, so that all others start faster."""
 
+import importlib
 import itertools
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
 from ..version import __version__
-from . import (
-    api_keys,
-    apps,
-    bundles,
-    calibrate,
-    channels,
-    demo,
-    devices,
-    export,
-    jobs,
-    limits,
-    members,
-    orgs,
-    sandbox,
-    stats,
-)
-from .speech import without
 
 
-class _Discreet(TyperGroup):
-    """Cuts the key out of what is said of wrong usage, which repeats the words that it does not understand."""
+class Entry(NamedTuple):
+    """Where a command is defined, and what the list of commands says of it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "sandbox": Entry("sandbox", "Serve the API on this machine, until interrupted."),
+    "demo": Entry("demo", "Relink a made-up fleet, end to end, and prove it."),
+    "calibrate": Entry("calibrate", "Find out what the server and the key allow, with reads alone."),
+    "limits": Entry("limits", "Show what earlier commands learned of servers and keys."),
+    "api-keys": Entry("api_keys", "Look at API keys, make, change and revoke them."),
+    "apps": Entry("apps", "Look at apps, create, change and delete them."),
+    "bundles": Entry("bundles", "Look at bundles, register, promote and delete them."),
+    "channels": Entry("channels", "Look at channels, create, change and delete them."),
+    "devices": Entry("devices", "Look at devices, link and unlink them."),
+    "export": Entry("export", "Write everything of one kind, of many apps, to one file."),
+    "job": Entry("jobs", "Look at a job, or go on with it."),
+    "members": Entry("members", "Look at members of organizations, invite and remove them."),
+    "orgs": Entry("orgs", "Look at organizations, create, change and delete them."),
+    "stats": Entry("stats", "What apps used, and which versions devices have."),
+}
+
+
+class _Program(TyperGroup):
+    """Imports a command when it is called, and cuts the API key out of messages about wrong usage, which quote the input."""
 
     _secrets: tuple[str, ...] = ()
 
@@ -48,10 +58,24 @@ class _Discreet(TyperGroup):
             self._mask(error)
             raise
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        entry = COMMANDS[cmd_name]
+        holder = typer.Typer(rich_markup_mode=None)
+        holder.add_typer(importlib.import_module(f".{entry.module}", __package__).commands, help=entry.summary)
+        return get_group(holder).commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        TyperGroup(commands=dict(self.commands)).format_commands(ctx, formatter)  # from the summaries, without importing
+
     def _mask(self, error: Exception) -> None:
         # Exceptions of wrong usage have a message; which class they are depends on the version of typer.
         message = getattr(error, "message", None)
         if isinstance(message, str):
+            from .speech import without  # noqa: PLC0415 - brings msgspec, which help and version start faster without
+
             error.message = without(self._secrets, message)  # type: ignore[attr-defined]  # as looked for above
 
 
@@ -63,7 +87,7 @@ def _keys_in(words: Sequence[str]) -> list[str]:
 
 program = typer.Typer(
     name="capgo-async",
-    cls=_Discreet,
+    cls=_Program,
     help="Speak to a Capgo server: look, change one thing, or change many and prove it.",
     add_completion=False,
     no_args_is_help=True,
@@ -87,17 +111,5 @@ def options(
     del version
 
 
-program.add_typer(api_keys.commands)
-program.add_typer(apps.commands)
-program.add_typer(bundles.commands)
-program.add_typer(channels.commands)
-program.add_typer(devices.commands)
-program.add_typer(export.commands)
-program.add_typer(jobs.commands)
-program.add_typer(members.commands)
-program.add_typer(orgs.commands)
-program.add_typer(stats.commands)
-sandbox.register(program)
-demo.register(program)
-calibrate.register(program)
-limits.register(program)
+for _name, _entry in COMMANDS.items():
+    program.command(_name, short_help=_entry.summary)(lambda: None)  # a stand-in for the list of commands

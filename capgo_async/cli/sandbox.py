@@ -21,6 +21,8 @@ from .group import Group
 from .options import Output
 from .speech import is_terminal
 
+commands = typer.Typer()
+
 
 class Generation(enum.StrEnum):
     """Which server the sandbox is."""
@@ -90,11 +92,7 @@ class Serving(Group, frozen=True, kw_only=True):
             raise ConfigurationError(message) from error
 
 
-def register(program: typer.Typer) -> None:
-    """Add the command to the program."""
-    command(program, "sandbox", short="Serve the API on this machine, until interrupted.")(run_sandbox)
-
-
+@command(commands, "sandbox")
 async def run_sandbox(serving: Serving, output: Output, invocation: Invocation) -> int:
     """Serve the API on this machine, with made-up apps and devices, until interrupted."""
     from ..sandbox.server import serve  # noqa: PLC0415 - brings aiohttp

@@ -19,7 +19,7 @@ from .listing import print_items
 from .options import AppId, Connection, OrgId
 from .speech import Speech
 
-commands = typer.Typer(name="stats", help="What apps used, and which versions devices have.", no_args_is_help=True)
+commands = typer.Typer(name="stats", no_args_is_help=True)
 
 ByApp = Annotated[bool, typer.Option("--by-app", help="The apps beside their organization.")]
 

@@ -8,7 +8,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import typer
+from typer.core import TyperGroup
+
+from capgo_async.cli.program import program
 from capgo_async.sandbox import Arrival, Binding, Incoming, Sandbox, Settings, fleet
 from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.seeding import EPOCH, ORG_ID, USER_ID, device_id
@@ -105,6 +110,20 @@ def csv_of(path: Path, devices: int = 30, *, more: tuple[str, ...] = ()) -> Path
     """Write the first devices of the fleet, and others."""
     path.write_text("\n".join(["device_id", *(device_id(APP, index) for index in range(devices)), *more]) + "\n")
     return path
+
+
+def subcommands(group: Any = None, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command of the program, or below `group`, with the words that call it."""
+    group = group or typer.main.get_command(program)
+    for name in group.list_commands(None):
+        found = group.get_command(None, name)
+        yield (*names, name), found
+        if is_group(found):
+            yield from subcommands(found, *names, name)
+
+
+def is_group(command: Any) -> bool:
+    return isinstance(command, TyperGroup)
 
 
 def command(*arguments: str | Path) -> list[str]:

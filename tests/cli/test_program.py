@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.served import APP, KEY, Served, command, csv_of, environment
+from cli.served import APP, KEY, Served, command, csv_of, environment, is_group, subcommands
 from typer.testing import Result
 
 from capgo_async import __main__ as entry
 from capgo_async import errors
+from capgo_async.cli import program as program_module
 from capgo_async.cli.failing import code_of, explain
+from capgo_async.cli.program import COMMANDS
 from capgo_async.sandbox.seeding import device_id
 
 Command = Callable[..., Result]
@@ -25,8 +27,7 @@ try:
     program({arguments!r})
 except SystemExit as end:
     assert not end.code, end.code
-assert "aiohttp" not in sys.modules
-assert "rich" not in sys.modules
+assert sys.modules.keys().isdisjoint({unwanted!r}), sys.modules.keys() & {unwanted!r}
 """
 
 ON_A_TERMINAL = """
@@ -37,12 +38,17 @@ os.execv(sys.argv[2], sys.argv[2:])
 """Make a terminal the controlling one of a new session, and become the command."""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["devices", "relink", "--help"], ["--version"]])
-def test_help_imports_neither_aiohttp_nor_rich(arguments: list[str]) -> None:
-    code = IMPORTED.format(arguments=arguments)
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--version"], ["aiohttp", "rich", "anyio", "msgspec", "tenacity", "capgo_async.public"]),
+        (["--help"], ["aiohttp", "rich", "anyio", "msgspec", "tenacity", "capgo_async.public"]),
+        (["devices", "relink", "--help"], ["aiohttp", "rich", "capgo_async.cli.apps"]),
+    ],
+)
+def test_commands_import_only_what_they_need(arguments: list[str], unwanted: list[str]) -> None:
+    code = IMPORTED.format(arguments=arguments, unwanted=unwanted)
+    ended = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout
 
@@ -65,6 +71,16 @@ def test_the_entry_point_runs_the_program(monkeypatch: pytest.MonkeyPatch, capsy
         entry.main()
     assert not end.value.code
     assert capsys.readouterr().out.startswith("capgo-async ")
+
+
+def test_every_command_is_listed_and_can_be_imported() -> None:
+    folder = Path(program_module.__file__).parent
+    defining = {path.stem for path in folder.glob("*.py") if "\ncommands = typer.Typer(" in path.read_text()}
+    assert {entry.module for entry in COMMANDS.values()} == defining
+    found = {names[0]: command for names, command in subcommands() if len(names) == 1}
+    assert [(name, each.name) for name, each in found.items()] == [(name, name) for name in COMMANDS]
+    groups = {name: each.help for name, each in found.items() if is_group(each)}
+    assert groups == {name: COMMANDS[name].summary for name in groups}
 
 
 def test_every_command_has_the_options_that_all_have(unaimed: Command) -> None:

@@ -6,11 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
-from cli.served import APP, KEY, csv_of, served
+from cli.served import APP, KEY, csv_of, is_group, served, subcommands
 from typer.testing import CliRunner
 
 from capgo_async.bulk import verification
@@ -98,19 +96,10 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "SECOND_LOOK_SECONDS", 0.0)
 
 
-def commands() -> Iterator[str]:
-    def below(command: Any, path: str) -> Iterator[str]:
-        children = getattr(command, "commands", None)
-        if children is None:
-            yield path
-        for name, child in (children or {}).items():
-            yield from below(child, f"{path} {name}".strip())
-
-    yield from below(typer.main.get_command(program), "")
-
-
 def test_every_command_is_in_the_table() -> None:
-    assert sorted(ARGUMENTS) == sorted(set(commands()) - WITHOUT_A_KEY)
+    assert sorted(ARGUMENTS) == sorted(
+        {" ".join(names) for names, found in subcommands() if not is_group(found)} - WITHOUT_A_KEY
+    )
 
 
 def say(caplog: pytest.LogCaptureFixture, environment: dict[str, str], *words: str) -> str:

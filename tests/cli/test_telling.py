@@ -13,16 +13,14 @@ from typing import Any
 
 import anyio
 import pytest
-import typer
 from cli.conftest import Command
-from cli.served import APP, Served, csv_of, served
+from cli.served import APP, Served, csv_of, is_group, served, subcommands
 
 import capgo_async
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, read_operations
 from capgo_async.cli import changing, progress
 from capgo_async.cli.options import Connection
-from capgo_async.cli.program import program
 from capgo_async.cli.progress import Follower
 from capgo_async.cli.rejections import Rejections
 from capgo_async.cli.speech import Speech
@@ -235,26 +233,17 @@ def test_a_list_that_this_generation_lacks_is_said(unaimed: Command) -> None:
     assert "The server has no such route: its generation may lack it" in result.stderr
 
 
-def commands_of(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, found in group.commands.items():
-        yield (*names, name), found
-        if hasattr(found, "commands"):
-            yield from commands_of(found, *names, name)
+COMMANDS = dict(subcommands())
 
 
-COMMANDS = dict(commands_of(typer.main.get_command(program)))
-
-
-@pytest.mark.parametrize(
-    "names", [(), *(names for names, found in COMMANDS.items() if hasattr(found, "commands"))], ids=" ".join
-)
+@pytest.mark.parametrize("names", [(), *(names for names, found in COMMANDS.items() if is_group(found))], ids=" ".join)
 def test_no_sentence_of_a_list_of_commands_is_cut(unaimed: Command, names: tuple[str, ...]) -> None:
     listed = unaimed(*names, "--help", env={"COLUMNS": "80"}).stdout.partition("Commands:")[2]
     assert listed
     assert [line for line in listed.splitlines() if line.endswith("...")] == []
 
 
-@pytest.mark.parametrize("names", [names for names, found in COMMANDS.items() if not hasattr(found, "commands")], ids=" ".join)
+@pytest.mark.parametrize("names", [names for names, found in COMMANDS.items() if not is_group(found)], ids=" ".join)
 def test_usage_names_no_types_of_ours(unaimed: Command, names: tuple[str, ...]) -> None:
     text = unaimed(*names, "--help", env={"COLUMNS": "200"}).stdout
     assert not re.search(r"\[\[|<int|<float|range>", text)
