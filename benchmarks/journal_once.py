@@ -14,8 +14,9 @@ from benchmarks.job_of_size import AtOnce, write_source
 from benchmarks.measuring import Spent, spent
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Which, read_operations
+from capgo_async.bulk.jobfile.facts import LastUsage
 from capgo_async.bulk.jobfile.journal import Journal
-from capgo_async.bulk.jobfile.records import LastUsage, Measures
+from capgo_async.bulk.jobfile.records import Measures
 from capgo_async.bulk.runner import LARGEST_BATCH, Done, Settled
 
 _MEASURES: Final = Measures("2026-07-01T00:00:00+00:00", 1.0, 1, 0, 0, LastUsage("2026-07-01T00:00:00+00:00", "benchmark", ()))

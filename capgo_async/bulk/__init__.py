@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .job import Job
 from .jobfile.contents import JobRow, Rows
+from .jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
 from .operations import (
@@ -22,7 +23,6 @@ from .operations import (
     UpdateChannel,
 )
 from .plan import Part, Plan, Reason, Thresholds
-from .planning.drafting import Options, Unknown
 from .planning.drifting import Drift
 from .planning.sources import Source, from_operations, read_operations
 from .report import Failures, Report, Run, Wave
@@ -43,6 +43,8 @@ __all__ = [
     "Format",
     "FormerState",
     "Job",
+    "JobBinding",
+    "JobFacts",
     "JobRow",
     "Kind",
     "LinkDevice",
@@ -63,6 +65,7 @@ __all__ = [
     "Source",
     "StopRules",
     "Summary",
+    "Survey",
     "Target",
     "Thresholds",
     "Unknown",

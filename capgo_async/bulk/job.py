@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import anyio
 import msgspec
@@ -19,6 +19,7 @@ from ..limits import Limit
 from ..ring import Caller
 from .clock import Clock, wall_clock
 from .jobfile.contents import JobRow, Rows
+from .jobfile.facts import JobBinding, JobFacts, Options
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
@@ -27,9 +28,8 @@ from .jobfile.staging import Staging
 from .naming import give_name, locked
 from .operations import FormerState
 from .plan import Plan
-from .planning.drafting import Hear, Options, draw_up
+from .planning.drafting import Hear, draw_up, facts_of
 from .planning.drifting import Drift, find_drift
-from .planning.facts import check, count_keys, elsewhere_than, facts_of, facts_of_draft, observed_at, of_another
 from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
 from .report import Report
@@ -57,7 +57,7 @@ class Job:
         self,
         path: Path,
         journal: Journal,
-        facts: dict[str, Any],
+        facts: JobFacts,
         plan: Plan,
         course: Sequence[Leg],
         *,
@@ -108,9 +108,8 @@ class Job:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
                 draft = await draw_up(staging, source, client, options, on_rejected)
-                facts = facts_of(source, client, options, salt)
-                facts |= facts_of_draft(draft, facts)
-                await staging.finish(facts, meter(), options.waves)
+                binding, created_at = JobBinding.of(client, salt), wall_clock().replace(microsecond=0)
+                await staging.finish(facts_of(draft, source, options, binding, created_at), meter())
                 give_name(building, path)
             except DiskFull as error:
                 message = f"no room for {path}: free some and plan again; nothing was sent"
@@ -139,11 +138,10 @@ class Job:
     async def _opened(cls, path: Path, journal: Journal, client: Caller | None, clock: Clock) -> Self:
         try:
             facts = await journal.facts()
-            check(path, facts)
             course = await journal.course(facts, clock(), PAGE if client is None else page_of(client))
             plan = await journal.plan(facts, course)
             if client is not None:
-                carried = carried_over(client, bytes.fromhex(facts["key_salt"]), await journal.last_usage(), clock)
+                carried = carried_over(client, facts.binding.key_salt, await journal.last_usage(), clock)
                 outlook = outlook_of(client, course, latency_of(facts), carried)
                 plan = msgspec.structs.replace(plan, seconds=seconds_of(course, outlook))
             begun = await journal.begun()
@@ -159,22 +157,17 @@ class Job:
         await client.prepare()
         job = await cls.open(path, client=client)
         facts = job.facts
-        wanted = facts_of(source, client, options, bytes.fromhex(facts["key_salt"]))
-        if any(facts.get(name) != wanted[name] for name in ("source_digest", "asked", "options")):
+        same = msgspec.structs.replace(options.kept(), thresholds=facts.options.thresholds) == facts.options
+        if not same or (source.digest, source.asked) != (facts.source_digest, facts.asked):
             await job.aclose()
             message = f"{path} exists and is of another source or other options: choose another file, or run it as it is"
             raise JobError(message)
         return job
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Return what was written down when the job was made: source, base URL, options, time."""
-        return dict(self._facts)
-
-    @property
-    def observed_at(self) -> datetime:
-        """Return when the oldest look was taken that the plan rests on: when it was made, or an inventory before."""
-        return observed_at(self._facts)
+    def facts(self) -> JobFacts:
+        """Return what the job said of itself when it was opened: source, options, time, server, what planning saw."""
+        return self._facts
 
     async def run(  # noqa: PLR0913 - how it is run, keyword only
         self,
@@ -218,7 +211,7 @@ class Job:
                 progress=progress,
                 brakes=brakes,
             )
-            pace = Pace(self._facts["options"].get("bake_seconds", 0.0), rules.failures, self._clock)
+            pace = Pace(self._facts.options.bake_seconds, rules.failures, self._clock)
             self._waves = Waves(self._journal, self._runner, client, pace)
             async with self._journal.recorded(meter, which) as ending:
                 if self._asked_to_drain:
@@ -271,7 +264,7 @@ class Job:
             await self._seed(client)
             async with self._journal.recorded(self._meter(client)) as ending:
                 remarks = await verify(self._journal, client, pause)
-                await self._journal.rewrite(remarks=list(dict.fromkeys((*self._facts["remarks"], *remarks))))
+                await self._journal.add_remarks(remarks)
                 ending.how = "verified"
         return await self.report()
 
@@ -288,10 +281,10 @@ class Job:
         Nothing is undone whose former state is unknown, and what others have changed since is left alone: such rows are
         skipped, with the reason. Raises `JobError` for a client of another server or key than the job's.
         """
-        if elsewhere := elsewhere_than(self._facts, client):
-            raise of_another(self.path, elsewhere)
+        if JobBinding.of(client, self._salt) != self._facts.binding:
+            raise self._bound_elsewhere(client)
         await self._seed(client)
-        source = Undoing(self._journal, self._name, self._facts["created_at"])
+        source = Undoing(self._journal, self._name, self._facts.created_at.isoformat())
         return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
 
     @property
@@ -388,7 +381,7 @@ class Job:
 
     @property
     def _salt(self) -> bytes:
-        return bytes.fromhex(self._facts["key_salt"])
+        return self._facts.binding.key_salt
 
     def _meter(self, client: Caller) -> Meter:
         return Meter(client, self._salt, self._clock)
@@ -396,26 +389,34 @@ class Job:
     async def _seed(self, client: Caller) -> None:
         client.pacer.seed(carried_over(client, self._salt, await self._journal.last_usage(), self._clock))
 
-    async def _refusing(self, former: dict[str, Any]) -> None:
+    async def _refusing(self, former: JobBinding | None) -> None:
         """Run, and stay bound as before where the new key is refused."""
         assert self._waves is not None  # noqa: S101 - made by the caller
         try:
             await self._waves.run()
         except AuthenticationError:
-            if former:
-                await self._journal.rewrite(**former)
-                self._facts.update(former)
+            if former is not None:
+                await self._rebind(former)
             raise
 
-    async def _bind(self, client: Caller, *, rebind: bool) -> dict[str, Any]:
+    async def _bind(self, client: Caller, *, rebind: bool) -> JobBinding | None:
         """Bind the job to the client's server and keys, and return what it was bound to before where that differs."""
-        elsewhere = elsewhere_than(self._facts, client)
-        if elsewhere and not rebind:
-            raise of_another(self.path, elsewhere)
-        if not elsewhere:
-            return {}
-        bound = {**elsewhere, "keys": count_keys(client, self._salt)}
-        former = {name: self._facts.get(name) for name in bound}
-        await self._journal.rewrite(**bound)
-        self._facts.update(bound)
+        former, binding = self._facts.binding, JobBinding.of(client, self._salt)
+        if binding == former:
+            return None
+        if not rebind:
+            raise self._bound_elsewhere(client)
+        await self._rebind(binding)
         return former
+
+    async def _rebind(self, binding: JobBinding) -> None:
+        await self._journal.bind(binding)
+        self._facts = msgspec.structs.replace(self._facts, binding=binding)
+
+    def _bound_elsewhere(self, client: Caller) -> JobError:
+        what = [] if client.base_url == self._facts.binding.base_url else ["base URL"]
+        if client.fingerprint(self._salt) != self._facts.binding.key_fingerprint:
+            what.append("API key")
+        return JobError(
+            f"{self.path} was made with another {' and '.join(what)}: use the same, or --rebind to go on with this one"
+        )

@@ -174,15 +174,6 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     share_from: int = 50_000
     destroying: int = 50
 
-    def facts(self) -> dict[str, object]:
-        """Return this as JSON can hold it."""
-        return {**msgspec.structs.asdict(self), "share": str(self.share)}
-
-    @classmethod
-    def of_facts(cls, facts: Mapping[str, object]) -> "Thresholds":
-        """Return what `facts` told."""
-        return msgspec.convert(facts, cls, dec_hook=lambda _, text: Fraction(text))
-
 
 def reach(parts: Sequence[Part], devices: Mapping[str, int], thresholds: Thresholds) -> str | None:
     """Say why a plan needs its exact number to be said, `None` where it does not; `devices` are those that apps show."""

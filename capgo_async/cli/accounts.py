@@ -14,7 +14,7 @@ from ..bulk.report import ExitCode, counted
 from ..errors import ConfigurationError
 from ..limits import ScopeKind
 from .listing import print_items
-from .reporting import text_of
+from .reporting import origin_of, text_of
 from .speech import Speech
 
 STDOUT: Final = "-"
@@ -46,7 +46,7 @@ async def print_account(job: Job, speech: Speech) -> int:
     if speech.json:
         speech.emit(report)
         return ExitCode.OK
-    speech.show(f"{job.path}: from {job.facts['source']}, made {job.facts['created_at']} for {job.facts['base_url']}")
+    speech.show(origin_of(job))
     speech.show(text_of(report))
     for wave in report.waves:
         speech.show(str(wave))

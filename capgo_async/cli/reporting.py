@@ -77,18 +77,24 @@ def _foreseen(plan: Plan) -> str:
     return f"{plan}\nsent now, it ends {ending_at(plan.seconds)}" if plan.seconds else str(plan)
 
 
+def origin_of(job: Job) -> str:
+    """Say where a job comes from."""
+    facts = job.facts
+    return f"{job.path}: from {facts.source}, made {facts.created_at.isoformat()} for {facts.binding.base_url}"
+
+
 def print_job(job: Job, report: Report, speech: Speech) -> None:
     """Print where a job comes from, what it does and how far it is."""
-    facts = {name: job.facts.get(name) for name in ("source", "base_url", "created_at", "remarks")}
-    plan = job.plan
+    facts, plan = job.facts, job.plan
     seconds = job.lasts(server_limits())
     if speech.json:
         planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": seconds}
         planned |= {"waves": plan.waves, "bake_seconds": plan.bake_seconds}
         planned |= {"planning_requests": plan.planning_requests, "saved": plan.saved}
-        speech.emit({**msgspec.to_builtins(report), **facts, **planned})
+        origin = {"source": facts.source, "base_url": facts.binding.base_url, "created_at": facts.created_at.isoformat()}
+        speech.emit({**msgspec.to_builtins(report), **origin, "remarks": facts.remarks, **planned})
         return
-    lines = [f"{job.path}: from {facts['source']}, made {facts['created_at']} for {facts['base_url']}", _rows_of(report)]
+    lines = [origin_of(job), _rows_of(report)]
     lines += [*plan.contents(), *map(str, plan.waves)]
     if plan.unknown:
         lines.append(f"{counted(plan.unknown, 'device')} in no inventory when it was planned")

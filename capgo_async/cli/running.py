@@ -117,7 +117,7 @@ async def _refuse_protected(job: Job, terms: Terms) -> None:
 
 async def _show_drift(job: Job, terms: Terms) -> None:
     """Say what changed since a plan was made, unless that saw all of it just now, or is begun, or nobody wants to know."""
-    age = datetime.now(UTC) - job.observed_at
+    age = datetime.now(UTC) - job.facts.observed_at
     if job.begun or not job.plan.requests or terms.manner.running.no_drift or age < _FRESH:
         return
     terms.invocation.speech.say(str(await job.drift(terms.client, rebind=terms.manner.running.rebind)))

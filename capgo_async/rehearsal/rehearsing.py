@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -18,8 +18,8 @@ import msgspec
 
 from ..bulk.clock import Clock, wall_clock
 from ..bulk.job import Job
+from ..bulk.jobfile.facts import JobBinding, JobFacts, LastUsage
 from ..bulk.jobfile.journal import Journal
-from ..bulk.planning.facts import keys_in
 from ..bulk.report import Report, Wave
 from ..bulk.runner import Done, Failed
 from ..bulk.running.bounds import Bounds
@@ -28,6 +28,7 @@ from ..bulk.running.stopping import StopRules
 from ..client import CapgoClient
 from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..limits import ScopeKind
+from ..pacing import Usage
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
@@ -145,7 +146,7 @@ class Rehearsal:
         began, begun_at = time.perf_counter(), self._clock()
         async with await Job.open(copy, read_only=True) as seen:
             facts = seen.facts
-            world = await world_of(seen.seen, Inventory.of_facts(facts), EPOCH)
+            world = await world_of(seen.seen, Inventory.of(facts), EPOCH)
         asked = self._conditions.latency
         latency = asked if asked is not None else latency_of(facts)
 
@@ -203,23 +204,30 @@ class Rehearsal:
         )
 
 
-async def _bind(copy: Path, facts: Mapping[str, Any], client: CapgoClient, latency: float) -> tuple[str, ...]:
+async def _bind(copy: Path, facts: JobFacts, client: CapgoClient, latency: float) -> tuple[str, ...]:
     """Bind a copy to the key of the rehearsal, with what was used of the job's own; return what that leaves out."""
-    salt = bytes.fromhex(facts["key_salt"])
-    usage = facts["usage"]
-    of_keys = [used for used in usage["usage"] if used["scope"][0] == ScopeKind.KEY]
-    if of_keys:
-        most = max(of_keys, key=lambda used: int(used["used"]))
-        most = {**most, "scope": (ScopeKind.KEY, client.fingerprint(salt)[:16]), "age": min(used["age"] for used in of_keys)}
-        usage = {**usage, "usage": [most, *(used for used in usage["usage"] if used not in of_keys)]}
+    salt, keys = facts.binding.key_salt, facts.binding.keys
+    binding = JobBinding.of(client, salt)
     journal = await Journal.open_copy(copy)
     try:
-        await journal.rewrite(base_url=client.base_url, key_fingerprint=client.fingerprint(salt), usage=usage, latency=latency)
+        await journal.bind(binding)
+        last = await journal.last_usage()
+        if last is not None:
+            await journal.write_usage(_of_one_key(last, binding.key_fingerprint), latency)
     finally:
         await journal.aclose()
-    keys = keys_in(facts)
     several = f"the job was made with {keys} keys and is rehearsed with one: with all of them it may be faster"
     return (several,) if keys > 1 else ()
+
+
+def _of_one_key(last: LastUsage, fingerprint: str) -> LastUsage:
+    """Return what was counted, with that of all keys as of one: the most that one of them used, and as lately as any."""
+    of_keys = [used for used in last.usage if used.scope[0] == ScopeKind.KEY]
+    usage = [used for used in last.usage if used not in of_keys]
+    if of_keys:
+        scope = (ScopeKind.KEY, fingerprint[:16])
+        usage.insert(0, Usage(scope, max(used.used for used in of_keys), min(used.age for used in of_keys)))
+    return LastUsage(last.at, last.client, tuple(usage))
 
 
 def _timed(wave: Wave, begun_at: datetime) -> RehearsedWave:

@@ -1,10 +1,11 @@
 """The scenery of a rehearsal: a server's world as far as a job file knows it, with what was done since the plan."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+from ..bulk.jobfile.facts import JobFacts
 from ..bulk.jobfile.seen import Seen
 from ..bulk.operations import (
     DeleteBundle,
@@ -52,10 +53,10 @@ class Inventory(NamedTuple):
     filled: bool
 
     @classmethod
-    def of_facts(cls, facts: Mapping[str, Any]) -> "Inventory":
+    def of(cls, facts: JobFacts) -> "Inventory":
         """Return what the facts of a job tell; the devices of one that is run in waves are listed then."""
-        waves = bool(facts["options"].get("waves"))
-        return cls(facts.get("listed", {}), facts.get("listed_in_part", {}), facts.get("linked", {}), waves)
+        survey = facts.survey
+        return cls(survey.listed, survey.listed_in_part, survey.linked, bool(facts.options.waves))
 
 
 async def world_of(read: Read, inventory: Inventory, now: float) -> World:

@@ -13,8 +13,9 @@ from fleet import client_of, ids_of, links_of, statuses, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, Options, Which, read_operations
+from capgo_async.bulk.jobfile.facts import LastUsage
 from capgo_async.bulk.jobfile.journal import Journal
-from capgo_async.bulk.jobfile.records import LastUsage, Measures
+from capgo_async.bulk.jobfile.records import Measures
 from capgo_async.bulk.jobfile.schema import Outcome
 from capgo_async.bulk.operations import Planned
 from capgo_async.bulk.runner import Done, Failed, Settled

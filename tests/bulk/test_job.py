@@ -4,15 +4,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
-from capgo_async.bulk import Job, Options, Report, read_operations
+from capgo_async.bulk import Job, Options, Report, Thresholds, read_operations
 from capgo_async.bulk.database import Database
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import check_format
@@ -110,6 +112,27 @@ async def test_the_same_source_and_options_resume_and_others_are_refused(tmp_pat
             await Job.create(path, read_operations(other, app_id=APP, channel="beta"), client=capgo)
         with pytest.raises(JobError, match="another source or other options"):
             await Job.create(path, read_operations(source, channel="beta"), client=capgo)
+
+
+@in_virtual_time
+async def test_a_file_keeps_how_its_job_was_planned(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
+    waves, thresholds = (Fraction(1, 3), Fraction(1)), Thresholds(share=Fraction(2, 7))
+    options = Options(waves=waves, bake_seconds=0.5, thresholds=thresholds, protected=("production",), protected_by="a profile")
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo, options=options) as job:
+            facts = job.facts
+        assert facts.options == Options(waves=waves, bake_seconds=0.5, thresholds=thresholds, protected_by="")
+        assert (facts.binding.base_url, facts.binding.keys) == (capgo.base_url, 1)
+        assert facts.survey.listed == {APP: 60}
+        assert [(pair.app_id, pair.change.argument, pair.rows) for pair in facts.survey.planned] == [
+            (APP, "beta", job.plan.planned)
+        ]
+        # Who is asked to say the number, and which channels are protected, may have changed since.
+        other = msgspec.structs.replace(options, thresholds=Thresholds(), protected=())
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo, options=other) as job:
+            assert job.facts == facts
 
 
 @in_virtual_time

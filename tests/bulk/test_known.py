@@ -66,7 +66,7 @@ async def contents(job: Job) -> object:
         operations = [
             (row.line, row.app_id, row.target, row.what, row.former) async for rows in job.operations() for row in rows
         ]
-        return job.plan.planned, job.plan.skipped, job.plan.unknown, job.facts["listed"], operations, await job.others()
+        return job.plan.planned, job.plan.skipped, job.plan.unknown, job.facts.survey.listed, operations, await job.others()
 
 
 @pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice, RenewDevice])
@@ -97,7 +97,7 @@ async def test_the_inventory_is_believed_and_its_age_told(tmp_path: Path) -> Non
     rows = [(APP, device) for device in ids_of(sandbox)]
     async with await plan(sandbox, tmp_path, rows, options=Options(inventory=str(known))) as job:
         assert f"compared with the inventory {known}, begun {began}: 3 hours before this plan" in str(job.plan).splitlines()
-        assert job.observed_at == datetime.fromisoformat(began)
+        assert job.facts.observed_at == datetime.fromisoformat(began)
         assert job.plan.skipped == sum(channel == "beta" for channel in before.values())
         found = {device: former async for device, former in job.formers()}
     for device, former in found.items():
@@ -111,7 +111,7 @@ async def test_apps_that_are_not_in_it_are_listed(tmp_path: Path) -> None:
     rows = [(app, device) for app in (APP, OTHER) for device in [*ids_of(sandbox, app), STRANGER]]
     async with await plan(sandbox, tmp_path, rows, options=Options(inventory=str(known))) as job:
         assert job.plan.unknown == 2
-        assert job.facts["listed"] == {APP: 20, OTHER: 20}
+        assert job.facts.survey.listed == {APP: 20, OTHER: 20}
     assert asked(sandbox) == {"GET /channel": asked(sandbox)["GET /channel"], "GET /device": 1}
 
 
@@ -122,7 +122,7 @@ async def test_without_use_of_it_nothing_is_said_of_it(tmp_path: Path) -> None:
     rows = [(OTHER, ids_of(sandbox, OTHER)[0])]
     async with await plan(sandbox, tmp_path, rows, options=Options(inventory=str(known))) as job:
         assert "inventory" not in str(job.plan)
-        assert job.observed_at == datetime.fromisoformat(job.facts["created_at"])
+        assert job.facts.observed_at == job.facts.created_at
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_inventory_that_may_miss_devices_makes_none_unknown(tmp_path: Path, u
         rows = [(APP, STRANGER)]
         options = Options(inventory=str(known), unknown=Unknown.SKIP)
         async with await plan(sandbox, tmp_path, rows, options=options) as job:
-            assert (job.plan.planned, job.plan.unknown, job.facts["listed"]) == (1, 0, {})
+            assert (job.plan.planned, job.plan.unknown, job.facts.survey.listed) == (1, 0, {})
             assert f"the inventory of {APP} may miss devices" in str(job.plan)
         (tmp_path / "job.capgo-job").unlink()
         with pytest.raises(InputError, match="may miss devices"):

@@ -1,10 +1,8 @@
 """Rehearsals: a copy of a job through the real engine against a sandbox, in virtual time, and the job itself untouched."""
 
-import contextlib
 import errno
 import hashlib
 import os
-import sqlite3
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -375,24 +373,6 @@ def test_a_job_of_several_keys_says_that_it_is_rehearsed_with_one(tmp_path: Path
     assert found.report.done == found.report.planned
     run_in_virtual_time(rebind())
     assert rehearsed(path).remarks == ()
-
-
-@pytest.mark.parametrize(("keys", "told"), [({}, 0), ({APP: DEVELOPER_KEY}, 1)], ids=["one key", "two keys"])
-def test_a_job_of_an_earlier_version_tells_of_keys_whose_use_still_counts(
-    tmp_path: Path, keys: dict[str, str], told: int
-) -> None:
-    sandbox = sandbox_of(apps=2)
-    path = tmp_path / "job.capgo-job"
-
-    async def plan() -> None:
-        async with client_of(sandbox) as capgo:
-            source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
-            await (await Job.create(path, source, client=KeyRing(capgo, keys))).aclose()
-
-    run_in_virtual_time(plan())
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DELETE FROM job WHERE name = 'keys'")
-    assert len(rehearsed(path).remarks) == told
 
 
 @pytest.mark.parametrize("after", [0, 1])

@@ -110,7 +110,7 @@ async def test_a_resumed_job_knows_what_each_key_has_used(tmp_path: Path) -> Non
         journal = await Journal.open(path, read_only=True)
         facts, last = await journal.facts(), await journal.last_usage()
         await journal.aclose()
-        ring.pacer.seed(carried_over(ring, bytes.fromhex(facts["key_salt"]), last, wall_clock))
+        ring.pacer.seed(carried_over(ring, facts.binding.key_salt, last, wall_clock))
     counted = {entry.scope: entry.used for entry in ring.pacer.usage() if entry.scope[0] == "key"}
     assert set(counted) == {each.requester.key_scope for each in ring.clients}
     assert min(counted.values()) > 0

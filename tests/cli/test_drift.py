@@ -24,7 +24,7 @@ def plan_long_ago(server: Served, capgo: Command, here: Path, minutes: float) ->
     app.link(device_id(APP, 0), app.channels["alpha"], 0)
     connection = sqlite3.connect(here / "m.capgo-job")
     made = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="seconds")
-    connection.execute("UPDATE job SET value = ? WHERE name = 'created_at'", (f'"{made}"',))
+    connection.execute("UPDATE job SET value = ? WHERE name IN ('created_at', 'observed_at')", (f'"{made}"',))
     connection.commit()
     connection.close()
 

@@ -9,8 +9,9 @@ import msgspec
 
 from ..kinds import KINDS, said
 from ..operations import Change
-from ..plan import Part, Plan, Reason, Thresholds, reach
+from ..plan import Part, Plan, Reason, reach
 from ..scheduling.forecast import Leg
+from .facts import JobFacts
 from .schema import Outcome, Verdict
 from .shares import waves_of
 
@@ -44,9 +45,12 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
 
 
-def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], course: Sequence[Leg]) -> Plan:
+def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Leg]) -> Plan:
     """Return the plan of a job of which `course` is left; how long that takes is for others to say."""
-    changes = tuple(_changes(connection, facts))
+    changes = tuple(
+        Part(kind=pair.change.kind, what=said(pair.change), app_id=pair.app_id, targets=pair.rows)
+        for pair in facts.survey.planned
+    )
     planned = sum(part.targets for part in changes)
     fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
     skipped, rejected = fates.get("skipped", 0), fates.get("rejected", 0)
@@ -58,17 +62,17 @@ def plan_of(connection: sqlite3.Connection, facts: dict[str, Any], course: Seque
         planned=planned,
         skipped=skipped,
         rejected=rejected,
-        unknown=facts["unknown"],
+        unknown=facts.survey.unknown,
         apps=tuple(requests.items()),
         requests=sum(requests.values()),
-        remarks=tuple(facts["remarks"]),
+        remarks=facts.remarks,
         changes=changes,
         reasons=(*_reasons(connection, Rows.SKIPPED, skipped), *_reasons(connection, Rows.REJECTED, rejected)),
         waves=waves_of(connection),
-        bake_seconds=facts["options"].get("bake_seconds", 0.0),
+        bake_seconds=facts.options.bake_seconds,
         planning_requests=_planning_requests(connection),
         saved=_saved(connection),
-        needs_confirmation=reach(changes, facts.get("listed", {}), Thresholds.of_facts(facts.get("thresholds", {}))),
+        needs_confirmation=reach(changes, facts.survey.listed, facts.options.thresholds),
     )
 
 
@@ -86,19 +90,6 @@ def _saved(connection: sqlite3.Connection) -> int:
         GROUP BY kind
     """)
     return sum(rows * len(KINDS[kind].requests) for kind, rows in found)
-
-
-def _changes(connection: sqlite3.Connection, facts: dict[str, Any]) -> list[Part]:
-    # Counted when the plan was made; by versions that did not write that down, only now.
-    found = facts.get("planned") or connection.execute("""
-        SELECT kind, argument, app_id, count(*)
-        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        GROUP BY change, app
-    """)
-    return [
-        Part(kind=kind, what=said(Change(kind, argument)), app_id=app, targets=targets)
-        for kind, argument, app, targets in found
-    ]
 
 
 # Reasons that name lines are one for all lines.

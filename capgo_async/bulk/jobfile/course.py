@@ -1,22 +1,21 @@
 """What is left of a job, in the order in which it will be sent, for a forecast: functions of a connection."""
 
 import sqlite3
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from ...limits import ScopeKind
 from ..kinds import KINDS
 from ..operations import TargetKind
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
+from .facts import JobFacts, Survey
 from .history import begun
 from .reaches import reaches
 from .schema import Which
 from .shares import Span, spans_of
 
 
-def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: datetime, which: Which, page: int) -> list[Leg]:
+def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, which: Which, page: int) -> list[Leg]:
     """Return the legs that a run of `which` operations has before it; a bake under way ends at its time, and `now` it is.
 
     Waves are verified by listings of `page` devices a page.
@@ -24,15 +23,15 @@ def course_of(connection: sqlite3.Connection, facts: Mapping[str, Any], now: dat
     spans = spans_of(connection)
     if not spans:
         # Nothing is settled before a run: what was counted when the plan was made need not be counted again.
-        planned = facts.get("planned", ()) if which is Which.OPEN and not begun(connection) else ()
-        shares = [share_of(app_id, kind, operations) for kind, _, app_id, operations in planned]
-        return [Leg(shares or shares_between(connection, 0, None, which))]
-    bake = facts["options"].get("bake_seconds", 0.0)
+        if which is Which.OPEN and not begun(connection):
+            return [Leg([share_of(pair.app_id, pair.change.kind, pair.rows) for pair in facts.survey.planned])]
+        return [Leg(shares_between(connection, 0, None, which))]
+    bake = facts.options.bake_seconds
     legs: list[Leg] = []
     for span in spans:
         shares = shares_between(connection, span.after, span.last, which)
         if shares:
-            legs.append(Leg(shares, _looks(connection, span, facts, page), bake))
+            legs.append(Leg(shares, _looks(connection, span, facts.survey, page), bake))
         elif span.bake_until is not None and (left := (datetime.fromisoformat(span.bake_until) - now).total_seconds()) > 0:
             legs.append(Leg((), (), min(left, bake)))
     # Nothing is behind the last wave that a bake could wait for.
@@ -44,7 +43,7 @@ def shares_between(connection: sqlite3.Connection, after: int, last: int | None,
     return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in reaches(connection, after, last, which)]
 
 
-def _looks(connection: sqlite3.Connection, span: Span, facts: Mapping[str, Any], page: int) -> list[Share]:
+def _looks(connection: sqlite3.Connection, span: Span, survey: Survey, page: int) -> list[Share]:
     """Return the requests that verify a wave: pages of listings, one by one where a listing would take more."""
     found = connection.execute(
         """
@@ -53,15 +52,15 @@ def _looks(connection: sqlite3.Connection, span: Span, facts: Mapping[str, Any],
         """,
         (span.after, span.last),
     )
-    return [_look(app_id, kind, operations, facts, page) for app_id, kind, operations in found]
+    return [_look(app_id, kind, operations, survey, page) for app_id, kind, operations in found]
 
 
-def _look(app_id: str, kind: str, done: int, facts: Mapping[str, Any], page: int) -> Share:
+def _look(app_id: str, kind: str, done: int, survey: Survey, page: int) -> Share:
     if KINDS[kind].target is not TargetKind.DEVICE:
         also_bundles = KINDS[kind].target is TargetKind.BUNDLE or kind == "promote_bundle"
         return Share(app_id, 1 + also_bundles)
-    part = facts.get("listed_in_part", {}).get(app_id)
-    devices = facts.get("listed", {}).get(app_id, 1) if part is None else part + page + 1
+    part = survey.listed_in_part.get(app_id)
+    devices = survey.listed.get(app_id, 1) if part is None else part + page + 1
     pages = -(-devices // page)
     one_by_one = done - done * done * page // devices if pages > done else 0
     return Share(app_id, min(pages, done) + one_by_one, limits=(ScopeKind.KEY, ScopeKind.APP_ADDRESS))

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import anyio
 
@@ -21,12 +21,13 @@ from ..report import Report
 from ..runner import Settled
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
-from . import assumptions, contents, course, history, outcomes, reaches, records, schema, seen, shares, verdicts
+from . import assumptions, contents, course, facts, history, outcomes, reaches, records, schema, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
+from .facts import JobBinding, JobFacts, LastUsage
 from .outcomes import OperationRow
 from .reaches import Reach
-from .records import LastUsage, Measures, Touched
+from .records import Measures, Touched
 from .schema import Outcome, Verdict, Which
 from .seen import Seen
 from .shares import Findings, Span
@@ -82,13 +83,17 @@ class Journal:
         """Copy the file as it is at this moment, whoever writes to it."""
         await self._database.run(seen.copy, path)
 
-    async def facts(self) -> dict[str, Any]:
-        """Return what was written down when the job was made."""
-        return await self._database.run(records.read_facts)
+    async def facts(self) -> JobFacts:
+        """Return what the job says of itself."""
+        return await self._database.run(facts.read_facts)
 
-    async def rewrite(self, **facts: object) -> None:
-        """Replace some of the job's facts."""
-        await self._database.run(records.write_facts, facts)
+    async def bind(self, binding: JobBinding) -> None:
+        """Bind the job to another server, or to other keys."""
+        await self._database.run(facts.bind, binding)
+
+    async def add_remarks(self, remarks: Sequence[str]) -> None:
+        """Add remarks that the job does not have yet."""
+        await self._database.run(facts.add_remarks, remarks)
 
     async def count_open(self, which: Which) -> int:
         """Return how many operations a run would send."""
@@ -115,6 +120,10 @@ class Journal:
     async def last_usage(self) -> LastUsage | None:
         """Return what the process before this one counted; `None` when there was none."""
         return await self._database.run(records.last_usage)
+
+    async def write_usage(self, usage: LastUsage, latency: float) -> None:
+        """Write down what a client counted."""
+        await self._database.run(facts.write_usage, usage, latency)
 
     async def in_doubt(self) -> dict[Target, FormerState]:
         """Return the targets of operations that an earlier run left in doubt, with what the plan saw."""
@@ -159,13 +168,13 @@ class Journal:
         """Count everything."""
         return await self._database.run(records.report_of, name)
 
-    async def course(self, facts: dict[str, Any], now: datetime, page: int, which: Which = Which.OPEN) -> list[Leg]:
+    async def course(self, told: JobFacts, now: datetime, page: int, which: Which = Which.OPEN) -> list[Leg]:
         """Return what a run has before it, in its order, with proofs of `page` devices a page."""
-        return await self._database.run(course.course_of, facts, now, which, page)
+        return await self._database.run(course.course_of, told, now, which, page)
 
-    async def plan(self, facts: dict[str, Any], left: Sequence[Leg]) -> Plan:
+    async def plan(self, told: JobFacts, left: Sequence[Leg]) -> Plan:
         """Return what the job will do, when so much is left of it."""
-        return await self._database.run(contents.plan_of, facts, left)
+        return await self._database.run(contents.plan_of, told, left)
 
     def confine(self, last: int) -> None:
         """Hand out nothing behind the operation with the number `last`."""

@@ -3,35 +3,23 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ...errors import JobError
-from ...pacing import Usage
 from ...version import __version__
 from ..advice import what_to_do
 from ..kinds import KINDS, InDoubt
-from ..operations import Change, Former, FormerState, Operation, Planned, operation_of
+from ..operations import Change, Former, FormerState, Operation, operation_of
 from ..report import Failures, Report, server_changes
 from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
 from . import schema
+from .facts import LastUsage, read_usage, write_usage
 from .history import runs_of
 from .reaches import planned_of
 from .schema import Outcome, Verdict
 from .shares import waves_of
-
-
-class LastUsage(msgspec.Struct, frozen=True):
-    """What a client counted against the limits, when it said so, and which operations may have left since.
-
-    `at` is in UTC, ISO 8601; `client` tells one client from another.
-    """
-
-    at: str
-    client: str
-    usage: tuple[Usage, ...]
-    uncounted: tuple[Planned, ...] = ()
 
 
 class Measures(msgspec.Struct, frozen=True):
@@ -144,19 +132,6 @@ def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touch
     ]
 
 
-def read_facts(connection: sqlite3.Connection) -> dict[str, Any]:
-    """Return the job's facts."""
-    return {name: msgspec.json.decode(value) for name, value in connection.execute("SELECT name, value FROM job")}
-
-
-def write_facts(connection: sqlite3.Connection, facts: dict[str, object]) -> None:
-    """Write facts of the job, in place of those of the same names."""
-    connection.executemany(
-        "INSERT OR REPLACE INTO job VALUES (?, ?)",
-        ((name, msgspec.json.encode(value).decode()) for name, value in facts.items()),
-    )
-
-
 def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool = False) -> int:
     """Insert the record of a run, which sends operations or only looks, and return its number."""
     statement = "INSERT INTO runs (started_at, program, sends) VALUES (?, ?, ?)"
@@ -180,16 +155,14 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
             run,
         ),
     )
-    # A run that has sent nothing knows no better than the one before.
-    write_facts(connection, {"usage": measures.last, **({"latency": measures.latency} if measures.latency else {})})
+    write_usage(connection, measures.last, measures.latency)
 
 
 def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
     """Return what the last client counted, and what it may have sent since."""
-    row = connection.execute("SELECT value FROM job WHERE name = 'usage'").fetchone()
-    if row is None:
+    last = read_usage(connection)
+    if last is None:
         return None
-    last = msgspec.json.decode(row[0], type=LastUsage)
     sent = planned_of(
         connection.execute(
             """
@@ -199,7 +172,7 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
             (Outcome.SENT,),
         )
     )
-    return LastUsage(last.at, last.client, last.usage, tuple(sent))
+    return msgspec.structs.replace(last, uncounted=tuple(sent))
 
 
 def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures, reason: str | None = None) -> None:

@@ -6,7 +6,6 @@ Past 300 lines because rows come as columns and one by one, and both ways count 
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from functools import partial
 from itertools import count, repeat
 from pathlib import Path
@@ -21,7 +20,8 @@ from ..operations import Change, FormerState, Operation, Row, change_of, operati
 from ..stage import Block, Columns, Finding, Known, Moved, Pair, Staged
 from . import census, schema, staged
 from .census import Census, Place
-from .records import Measures, begin_run, end_run, write_facts
+from .facts import JobFacts, Survey, write_facts
+from .records import Measures, begin_run, end_run
 
 
 class Staging:
@@ -130,9 +130,13 @@ class Staging:
         """Return up to `most` rejected rows behind the line `after`, as line and reason."""
         return await self._database.run(_rejected, after, most)
 
-    async def finish(self, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction] = ()) -> None:
-        """Plan what is left, in `waves`, write the job's `facts` and what planning it took, and close the file, durable."""
-        await self._database.run(self._finish, facts, measures, waves)
+    async def survey(self) -> Survey:
+        """Return what was seen, and what is left to plan."""
+        return await self._database.run(self._survey)
+
+    async def finish(self, facts: JobFacts, measures: Measures) -> None:
+        """Plan what is left, write the job's `facts` and what planning it took, and close the file, durable."""
+        await self._database.run(_finish, facts, measures)
         # Durable, and in the mode in which it will be run.
         await self._database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
         await self._database.aclose()
@@ -210,27 +214,16 @@ class Staging:
             ),
         )
 
-    def _finish(
-        self, connection: sqlite3.Connection, facts: dict[str, object], measures: Measures, waves: Sequence[Fraction]
-    ) -> None:
-        facts = {**facts, "unknown": census.unknown(connection, self._census)}
+    def _survey(self, connection: sqlite3.Connection) -> Survey:
         listed = (staged.LISTED, staged.LISTED_KNOWN) if self._knows else (staged.LISTED,)
-        facts["listed"] = _by_app(connection, listed, (True,))
-        facts["listed_in_part"] = _by_app(connection, listed, (False,))
         linked = (staged.WITH_A_LINK, staged.WITH_A_LINK_KNOWN) if self._knows else (staged.WITH_A_LINK,)
-        facts["linked"] = _by_app(connection, linked, ())
-        asked = census.pairs(connection, self._census)
-        facts["planned"] = [(pair.change.kind, pair.change.argument, pair.app_id, pair.rows) for pair in asked]
-        connection.executemany(
-            "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
-            ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
+        return Survey(
+            unknown=census.unknown(connection, self._census),
+            listed=_by_app(connection, listed, (True,)),
+            listed_in_part=_by_app(connection, listed, (False,)),
+            linked=_by_app(connection, linked, ()),
+            planned=tuple(census.pairs(connection, self._census)),
         )
-        turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
-        connection.create_function("turn_of", 1, lambda app: next(turns[app]))
-        _execute(connection, *(staged.QUEUE_IN_WAVES if waves else staged.QUEUE))
-        _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
-        write_facts(connection, facts)
-        end_run(connection, begin_run(connection, measures), "planned", measures)
 
     def _app(self, connection: sqlite3.Connection, app_id: str) -> int:
         number = self._apps.get(app_id)
@@ -286,6 +279,20 @@ def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) 
         )
         for line, name, kind, argument, expected, beside in found
     ]
+
+
+def _finish(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -> None:
+    waves = facts.options.waves
+    connection.executemany(
+        "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
+        ((number, share.numerator, share.denominator) for number, share in enumerate(waves, 1)),
+    )
+    turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
+    connection.create_function("turn_of", 1, lambda app: next(turns[app]))
+    _execute(connection, *(staged.QUEUE_IN_WAVES if waves else staged.QUEUE))
+    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+    write_facts(connection, facts)
+    end_run(connection, begin_run(connection, measures), "planned", measures)
 
 
 def _columns(former: FormerState) -> tuple[str, str | None]:

@@ -1,10 +1,8 @@
 """From rows and what the server says now to a plan: which requests are really needed."""
 
-import enum
 import math
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
-from itertools import pairwise
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,10 +11,10 @@ from ...dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
 from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied
 from ...fanning import fan_out
 from ...ring import Caller
+from ..jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
 from ..jobfile.staging import Staging
 from ..kinds import KINDS
 from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
-from ..plan import Thresholds
 from ..report import counted
 from ..spreading import apps_at_once
 from ..stage import Known, Pair
@@ -27,63 +25,20 @@ from .sources import Source, blocks_of
 KEPT_REASONS: Final = 100
 """Bad rows that an `InputError` holds; the others are heard of, but not kept."""
 _CHUNK: Final = 1000
-_FINEST: Final = 10**8
-"""A share of so small a part times all operations is still a whole number for SQLite."""
 
 Hear = Callable[[Sequence[tuple[int, str]]], None]
 """What is told of bad rows: their lines and reasons, some at a time."""
 
 
-class Unknown(enum.StrEnum):
-    """What to do with devices that the inventory does not know: the server links them all the same (contract C7)."""
-
-    SEND = "send"
-    SKIP = "skip"
-    REFUSE = "refuse"
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How a plan is made: whether bad rows are left out instead of refusing the input, and what of unknown devices.
-
-    `old_servers`: change the settings of channels also where the server may take away their bundles (contract C6). `waves` are
-    rising shares of each app, the last of them 1: each is verified before the next, which begins `bake_seconds` later.
-    Above the `thresholds` the plan wants its exact number to be said. Rows that change a `protected` channel, named alone or
-    behind its app and a slash, or link devices to it, are bad rows; `protected_by` is where that is said. With `inventory`, the
-    name of a database that an export of devices wrote, the apps in it are not listed again: it tells what is so already.
-    """
-
-    reject_bad_rows: bool = False
-    unknown: Unknown = Unknown.SEND
-    old_servers: bool = False
-    waves: tuple[Fraction, ...] = ()
-    bake_seconds: float = 0.0
-    thresholds: Thresholds = Thresholds()
-    protected: tuple[str, ...] = ()
-    protected_by: str = "the options of the plan"
-    inventory: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raise `ConfigurationError` for waves that are none."""
-        rising = all(first < second for first, second in pairwise((Fraction(0), *self.waves)))
-        if self.waves and (not rising or self.waves[-1] != 1):
-            message = "waves are rising shares above 0%, and the last is 100%: 1%,10%,100%"
-            raise ConfigurationError(message)
-        if any(share.denominator > _FINEST for share in self.waves):
-            message = "a wave is finer than a millionth of a percent"
-            raise ConfigurationError(message)
-        if not 0 <= self.bake_seconds < math.inf or (self.bake_seconds and not self.waves):
-            message = "a bake is a time between waves: give waves with it"
-            raise ConfigurationError(message)
-
-
 class Draft(NamedTuple):
-    """What came of drawing up a plan: remarks on what could not be proven, and how old the oldest look is that it rests on.
+    """What came of drawing up a plan: what was seen, remarks on what could not be proven, and how old the oldest look is.
 
     `observed_at` is in UTC, ISO 8601; `None` where everything was looked at just now.
     """
 
+    survey: Survey
     remarks: tuple[str, ...]
-    observed_at: str | None = None
+    observed_at: str | None
 
 
 async def draw_up(stage: Staging, source: Source, client: Caller, options: Options, hear: Hear) -> Draft:
@@ -119,7 +74,38 @@ async def draw_up(stage: Staging, source: Source, client: Caller, options: Optio
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
         remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
-    return Draft(tuple(dict.fromkeys(remarks)), observed_at)
+    return Draft(await stage.survey(), tuple(dict.fromkeys(remarks)), observed_at)
+
+
+def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding, created_at: datetime) -> JobFacts:
+    """Return what a new job says of itself."""
+    remarks, observed_at = draft.remarks, created_at
+    if draft.observed_at is not None:
+        observed_at = datetime.fromisoformat(draft.observed_at)
+        age = _in_words(created_at - observed_at)
+        told = f"compared with the inventory {options.kept().inventory}, begun {draft.observed_at}: {age} before this plan"
+        remarks = (told, *remarks)
+    return JobFacts(
+        source=source.name,
+        source_digest=source.digest,
+        asked=source.asked,
+        options=options.kept(),
+        created_at=created_at,
+        observed_at=observed_at,
+        survey=draft.survey,
+        binding=binding,
+        remarks=remarks,
+    )
+
+
+def _in_words(age: timedelta) -> str:
+    for unit, length in _UNITS:
+        if age >= 2 * length:
+            return counted(age // length, unit)
+    return counted(max(0, age // timedelta(minutes=1)), "minute")
+
+
+_UNITS: Final = (("day", timedelta(days=1)), ("hour", timedelta(hours=1)))
 
 
 def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:

@@ -12,7 +12,8 @@ from ...pacing import Usage
 from ...ring import Caller
 from ...wire import server_version
 from ..clock import Clock
-from ..jobfile.records import LastUsage, Measures
+from ..jobfile.facts import LastUsage
+from ..jobfile.records import Measures
 from ..kinds import KINDS
 from ..operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
 from .execution import calls_of

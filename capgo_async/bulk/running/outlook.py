@@ -1,19 +1,19 @@
 """What the requests of a job will meet, as far as a client knows: for forecasts, before a run and while it runs."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...limits import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
 from ...pacing import Usage
 from ...ring import Caller
+from ..jobfile.facts import JobFacts
 from ..scheduling.forecast import DEFAULT_LATENCY, Leg
 from ..scheduling.line import Outlook
 
 
-def latency_of(facts: Mapping[str, Any]) -> float:
+def latency_of(facts: JobFacts) -> float:
     """Return how many seconds a request and its answer took when the job was planned, or run last."""
-    return float(facts.get("latency") or DEFAULT_LATENCY)
+    return facts.latency or DEFAULT_LATENCY
 
 
 def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = ()) -> Outlook:

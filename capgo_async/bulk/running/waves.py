@@ -81,8 +81,7 @@ class Waves:
         remarks = await self._verified(span)
         if remarks is None:
             return None
-        known = (await self._journal.facts())["remarks"]
-        await self._journal.rewrite(remarks=list(dict.fromkeys((*known, *remarks))))
+        await self._journal.add_remarks(remarks)
         found = await self._journal.findings(span)
         reason = self._too_bad(found)
         if reason is not None and found.behind:

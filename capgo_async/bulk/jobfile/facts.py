@@ -1,0 +1,183 @@
+"""What a job says of itself in its file: how it was planned, what planning saw, and where it runs."""
+
+import enum
+import math
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Final, Self
+
+import msgspec
+
+from ...errors import ConfigurationError
+from ...pacing import Usage
+from ...ring import Caller
+from ..operations import Planned
+from ..plan import Thresholds
+from ..stage import Pair
+
+_FINEST: Final = 10**8
+"""A share of so small a part times all operations is still a whole number for SQLite."""
+
+
+class Unknown(enum.StrEnum):
+    """What to do with devices that the inventory does not know: the server links them all the same (contract C7)."""
+
+    SEND = "send"
+    SKIP = "skip"
+    REFUSE = "refuse"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a plan is made.
+
+    - `reject_bad_rows`: leave bad rows out, instead of refusing the input.
+    - `old_servers`: change the settings of channels even where the server may take away their bundles (contract C6).
+    - `waves`: rising shares of each app, the last of them 1. Each wave is verified before the next one, which begins
+      `bake_seconds` later.
+    - `thresholds`: above them, the plan asks for its exact number of operations.
+    - `protected`: channels, each a name or an app, a slash and a name. Rows that change one, or link devices to it, are bad
+      rows; `protected_by` says where that is set.
+    - `inventory`: the name of a database that an export of devices wrote. The apps in it are not listed again.
+    """
+
+    reject_bad_rows: bool = False
+    unknown: Unknown = Unknown.SEND
+    old_servers: bool = False
+    waves: tuple[Fraction, ...] = ()
+    bake_seconds: float = 0.0
+    thresholds: Thresholds = Thresholds()
+    protected: tuple[str, ...] = ()
+    protected_by: str = "the options of the plan"
+    inventory: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` for waves that are none."""
+        rising = all(first < second for first, second in pairwise((Fraction(0), *self.waves)))
+        if self.waves and (not rising or self.waves[-1] != 1):
+            message = "waves are rising shares above 0%, and the last is 100%: 1%,10%,100%"
+            raise ConfigurationError(message)
+        if any(share.denominator > _FINEST for share in self.waves):
+            message = "a wave is finer than a millionth of a percent"
+            raise ConfigurationError(message)
+        if not 0 <= self.bake_seconds < math.inf or (self.bake_seconds and not self.waves):
+            message = "a bake is a time between waves: give waves with it"
+            raise ConfigurationError(message)
+
+    def kept(self) -> Self:
+        """Return what a job file keeps of them; which channels are protected is looked up again for each run."""
+        # A file name may hold bytes that are no text.
+        inventory = None if self.inventory is None else self.inventory.encode("utf-8", "replace").decode()
+        return msgspec.structs.replace(self, protected=(), protected_by="", inventory=inventory)
+
+
+class JobBinding(msgspec.Struct, frozen=True, kw_only=True):
+    """The server and the API keys that a job may run with. The keys cannot be read from their salted fingerprint."""
+
+    base_url: str
+    key_salt: bytes
+    key_fingerprint: str
+    keys: int
+
+    @classmethod
+    def of(cls, client: Caller, salt: bytes) -> Self:
+        """Return the binding to the server and the keys of a client."""
+        return cls(
+            base_url=client.base_url,
+            key_salt=salt,
+            key_fingerprint=client.fingerprint(salt),
+            keys=len({each.fingerprint(salt) for each in client.clients}),
+        )
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What planning saw and counted: by app, how many devices listings showed to their end or in part, and how many linked.
+
+    `unknown` devices are in no inventory. `planned` counts the operations of each app and change.
+    """
+
+    unknown: int
+    listed: dict[str, int]
+    listed_in_part: dict[str, int]
+    linked: dict[str, int]
+    planned: tuple[Pair, ...]
+
+
+class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job says of itself.
+
+    `asked` is what the source asked for every row. `observed_at` is when the oldest look was taken that the plan rests on:
+    `created_at`, or the age of an inventory. `remarks` are sentences for people. `latency` is how many seconds a request and
+    its response took in the last run that sent some.
+    """
+
+    source: str
+    source_digest: str
+    asked: dict[str, str | None]
+    options: Options
+    created_at: datetime
+    observed_at: datetime
+    survey: Survey
+    binding: JobBinding
+    remarks: tuple[str, ...]
+    latency: float | None = None
+
+
+class LastUsage(msgspec.Struct, frozen=True):
+    """What a client counted against the limits, when it said so, and which operations may have left since.
+
+    `at` is in UTC, ISO 8601; `client` tells one client from another.
+    """
+
+    at: str
+    client: str
+    usage: tuple[Usage, ...]
+    uncounted: tuple[Planned, ...] = ()
+
+
+def read_facts(connection: sqlite3.Connection) -> JobFacts:
+    """Return the facts of the job."""
+    rows = connection.execute("SELECT name, value FROM job").fetchall()
+    return _FACTS.decode(msgspec.json.encode({name: msgspec.Raw(value.encode()) for name, value in rows}))
+
+
+def write_facts(connection: sqlite3.Connection, facts: JobFacts) -> None:
+    """Write the facts of a new job."""
+    _write(connection, **msgspec.structs.asdict(facts))
+
+
+def bind(connection: sqlite3.Connection, binding: JobBinding) -> None:
+    """Bind the job to another server, or to other keys."""
+    _write(connection, binding=binding)
+
+
+def add_remarks(connection: sqlite3.Connection, remarks: Sequence[str]) -> None:
+    """Add remarks that the job does not have yet."""
+    _write(connection, remarks=tuple(dict.fromkeys((*read_facts(connection).remarks, *remarks))))
+
+
+def read_usage(connection: sqlite3.Connection) -> LastUsage | None:
+    """Return what the last client counted, `None` before the first."""
+    row = connection.execute("SELECT value FROM job WHERE name = 'usage'").fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=LastUsage)
+
+
+def write_usage(connection: sqlite3.Connection, usage: LastUsage, latency: float | None) -> None:
+    """Write down what a client counted. A run that has sent nothing knows no latency, and keeps that of the run before."""
+    _write(connection, usage=usage, **({"latency": latency} if latency else {}))
+
+
+def _write(connection: sqlite3.Connection, **facts: object) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO job VALUES (?, ?)",
+        ((name, msgspec.json.encode(value, enc_hook=str).decode()) for name, value in facts.items()),
+    )
+
+
+def _fraction(wanted: type, text: Any) -> Any:
+    return wanted(text)
+
+
+_FACTS: Final = msgspec.json.Decoder(JobFacts, dec_hook=_fraction)
