@@ -80,7 +80,7 @@ def test_latency_is_fixed_or_within_its_range_and_the_first_rule_counts() -> Non
 @pytest.mark.parametrize("spec", ["*:500=1%", "*:latency=1ms..2ms", "*:latency=1s@10%"])
 def test_chance_must_be_handed_in_when_it_is_needed(spec: str) -> None:
     assert parse_faults(spec)[0].gambles()
-    with pytest.raises(ValueError, match=r"hand in a random\.Random"):
+    with pytest.raises(ValueError, match=r"pass a random\.Random"):
         hit(spec, [("GET", "/ok")])
 
 

@@ -91,7 +91,7 @@ async def test_addresses_are_limited_apart() -> None:
 
 @in_virtual_time
 async def test_faults_by_chance_want_a_source_of_it() -> None:
-    with pytest.raises(ValueError, match=r"hand in a random\.Random"):
+    with pytest.raises(ValueError, match=r"pass a random\.Random"):
         InProcessTransport(sandbox("*:502=50%"))
     transport = InProcessTransport(sandbox("*:502=50%"), chance=random.Random(1))
     health = Request(method="GET", path="/ok")
