@@ -9,6 +9,8 @@ import msgspec
 from ..endpoints.bundles import BundleMetadata
 from ..endpoints.call import checked
 from ..endpoints.channels import ChannelSettings, checked_settings
+from ..models.device import stored_id
+from ..models.member import stored_email
 from .operations import (
     DeleteBundle,
     DeleteChannel,
@@ -27,7 +29,7 @@ class Form(NamedTuple):
     """How rows become operations: `make` gets the app, the name of the target and the argument.
 
     `name`, `app` and `argument` are columns; without an argument column the argument is empty. `settings` is what all rows ask
-    for beside, as text. Names that the server takes in lower case only are lowered.
+    for beside, as text; `stored` spells a name as the server stores it.
     """
 
     kind: str
@@ -36,7 +38,7 @@ class Form(NamedTuple):
     app: str = "app_id"
     argument: str | None = None
     settings: str | None = None
-    lowers: bool = False
+    stored: Callable[[str], str] = str
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -49,13 +51,13 @@ LINKING: Final = Form(
     "device_id",
     lambda app_id, name, argument: LinkDevice(app_id=app_id, device_id=name, channel=argument),
     argument="channel",
-    lowers=True,
+    stored=stored_id,
 )
 UNLINKING: Final = Form(
-    "UnlinkDevice", "device_id", lambda app_id, name, _: UnlinkDevice(app_id=app_id, device_id=name), lowers=True
+    "UnlinkDevice", "device_id", lambda app_id, name, _: UnlinkDevice(app_id=app_id, device_id=name), stored=stored_id
 )
 RENEWING: Final = Form(
-    "RenewDevice", "device_id", lambda app_id, name, _: RenewDevice(app_id=app_id, device_id=name), lowers=True
+    "RenewDevice", "device_id", lambda app_id, name, _: RenewDevice(app_id=app_id, device_id=name), stored=stored_id
 )
 PROMOTING: Final = Form(
     "PromoteBundle",
@@ -66,7 +68,7 @@ PROMOTING: Final = Form(
 DELETING_CHANNELS: Final = Form("DeleteChannel", "channel", lambda app_id, name, _: DeleteChannel(app_id=app_id, channel=name))
 DELETING_BUNDLES: Final = Form("DeleteBundle", "bundle", lambda app_id, name, _: DeleteBundle(app_id=app_id, bundle=name))
 REMOVING_MEMBERS: Final = Form(
-    "RemoveMember", "email", lambda org_id, name, _: RemoveMember(org_id=org_id, email=name), app="org_id", lowers=True
+    "RemoveMember", "email", lambda org_id, name, _: RemoveMember(org_id=org_id, email=name), app="org_id", stored=stored_email
 )
 OF_DEVICES: Final[Mapping[type[Operation], Form]] = {LinkDevice: LINKING, UnlinkDevice: UNLINKING, RenewDevice: RENEWING}
 """What lists of devices may ask for."""

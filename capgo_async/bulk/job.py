@@ -32,7 +32,7 @@ from .planning.drafting import Hear, draw_up, facts_of
 from .planning.drifting import Drift, find_drift
 from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
-from .report import Report
+from .report import Report, storable
 from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted
 from .running.execution import Executor, prepare
@@ -376,8 +376,7 @@ class Job:
 
     @property
     def _name(self) -> str:
-        # A file name may hold bytes that are no text.
-        return str(self.path).encode("utf-8", "replace").decode()
+        return storable(str(self.path))
 
     @property
     def _salt(self) -> bytes:

@@ -16,6 +16,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def storable(file_name: str) -> str:
+    """Return a file name as text that JSON and SQLite can hold: bytes that are no text become "?"."""
+    return file_name.encode("utf-8", "replace").decode()
+
+
 def about(seconds: float) -> str:
     """Return a time that is not known to the second, for people, such as "about 40 s" and "about 3 h 20 min"."""
     if seconds < _IN_SECONDS:

@@ -8,6 +8,7 @@ from typing import Final
 from ..endpoints.devices import DeviceFilter
 from ..errors import DeviceNotFound
 from ..fanning import fan_out
+from ..models.device import stored_id
 from ..ring import Caller
 from .comparing import State, compare
 from .jobfile.journal import Journal
@@ -85,7 +86,7 @@ class _Look:
         async for page in listing.pages(budget):
             pages += 1
             saw_override = saw_override or any(device.channel is not None for device in page)
-            await self._journal.judge(app_id, [(device.device_id.lower(), device.channel) for device in page])
+            await self._journal.judge(app_id, [(stored_id(device.device_id), device.channel) for device in page])
         self.pages[app_id] = pages
         await self._journal.close_listing(app_id, saw_override=saw_override)
         self.remarks[app_id] = [f"{app_id}: {caveat}" for caveat in listing.caveats]

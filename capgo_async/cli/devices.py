@@ -8,6 +8,7 @@ from ..bulk import LinkDevice, RenewDevice, UnlinkDevice, read_operations
 from ..bulk.inventory.taking import Tally
 from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
+from ..models.device import stored_id
 from .changing import change_many
 from .choosing import Choosing, Drawing
 from .commands import Invocation, command
@@ -130,9 +131,9 @@ async def renew_devices(
 
 def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | None) -> int:
     if speech.json:
-        speech.emit({"app_id": app_id, "device_id": device_id.lower(), "channel": channel})
+        speech.emit({"app_id": app_id, "device_id": stored_id(device_id), "channel": channel})
     elif channel is None:
-        speech.show(f"{device_id.lower()} of {app_id} is without a link")
+        speech.show(f"{stored_id(device_id)} of {app_id} is without a link")
     else:
-        speech.show(f"{device_id.lower()} of {app_id} is linked to {channel}")
+        speech.show(f"{stored_id(device_id)} of {app_id} is linked to {channel}")
     return ExitCode.OK

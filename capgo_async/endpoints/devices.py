@@ -7,6 +7,7 @@ import msgspec
 
 from ..errors import ConfigurationError
 from ..limits import Scope, ScopeKind
+from ..models.device import stored_id
 from ..wire import Request, encode
 from .call import Call, checked_app_id, named
 
@@ -59,7 +60,7 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
     if chosen.order is not None:
         query.append(("order", chosen.order))
     if chosen.after is not None and not position:
-        query += behind(chosen.after.lower())
+        query += behind(stored_id(chosen.after))
     request = Request(method="GET", path="/device", query=(*query, *position))
     return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
 
@@ -71,7 +72,7 @@ def behind(device_id: str) -> tuple[tuple[str, str], ...]:
 
 def get_device(app_id: str, device_id: str) -> Call:
     """Ask for one device (contract C7)."""
-    device_id = named(device_id, "device id").lower()
+    device_id = stored_id(named(device_id, "device id"))
     query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "get"))
     return Call(f"get device {device_id} of {app_id}", Request(method="GET", path="/device", query=query), scopes)
@@ -85,7 +86,7 @@ class _Link(msgspec.Struct, frozen=True, gc=False):
 
 def link_device(app_id: str, device_id: str, channel: str) -> Call:
     """Put a device on a channel; harmless to repeat, but the server refuses that for 60 s (contract C7, G1)."""
-    device_id = named(device_id, "device id").lower()
+    device_id = stored_id(named(device_id, "device id"))
     body = encode(_Link(checked_app_id(app_id), device_id, named(channel, "channel")))
     scopes: tuple[Scope, ...] = (
         (ScopeKind.APP_ADDRESS, app_id),
@@ -103,7 +104,7 @@ class _SeedLink(msgspec.Struct, frozen=True, gc=False):
 
 def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
     """Put a device on a bundle of its own, as servers until 2024-12-24 took it; newer ones refuse it (contract C7, D18)."""
-    device_id = named(device_id, "device id").lower()
+    device_id = stored_id(named(device_id, "device id"))
     body = encode(_SeedLink(checked_app_id(app_id), device_id, named(version_id, "version id")))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "set"))
     return Call(f"link device {device_id} of {app_id} to a bundle", Request(method="POST", path="/device", body=body), scopes)
@@ -111,7 +112,7 @@ def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
 
 def unlink_device(app_id: str, device_id: str) -> Call:
     """Remove a device's override; harmless to repeat (contract C7, G1)."""
-    device_id = named(device_id, "device id").lower()
+    device_id = stored_id(named(device_id, "device id"))
     query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "delete"))
     return Call(f"unlink device {device_id} of {app_id}", Request(method="DELETE", path="/device", query=query), scopes)

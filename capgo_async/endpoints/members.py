@@ -1,6 +1,7 @@
 """Members of organizations (contract C2)."""
 
 from ..errors import Conflict, NotFound
+from ..models.member import stored_email
 from ..retry import Repeat
 from ..wire import Request, encode
 from .call import Call, named
@@ -33,5 +34,5 @@ def remove_member(org_id: str, email: str) -> Call:
 
 
 def address(email: str) -> str:
-    """Return an e-mail address as the server stores it (contract C2)."""
-    return named(email, "e-mail address").strip().lower()
+    """Return an e-mail address as the server stores it, unless it is blank."""
+    return stored_email(named(email, "e-mail address"))

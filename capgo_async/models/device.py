@@ -1,8 +1,13 @@
 """Devices (contract C7)."""
 
+from typing import Final
+
 import msgspec
 
 from .channel import BundleReference
+
+stored_id: Final = str.lower
+"""Spells a device id as the server stores it: in lower case (contract A4)."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -17,6 +17,11 @@ LESSER_ROLES: Final = frozenset(
 """Every other role that is known, and the seed era's open invitations; a word that is in neither may mean anything."""
 
 
+def stored_email(email: str) -> str:
+    """Return an e-mail address as the server stores it: in lower case (contract C2)."""
+    return email.strip().lower()
+
+
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A member, or somebody who was invited: then `is_tmp` is true and `role` is the one offered (contract C2).
 

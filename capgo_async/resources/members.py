@@ -11,6 +11,7 @@ from ..endpoints import members as endpoints
 from ..endpoints.call import confirmed
 from ..errors import ApiError, CapgoError, TransportError, UnreadableAnswer
 from ..models import Member
+from ..models.member import stored_email
 from ..paging import Listing, Page, Position, WholeWalk
 from ..requester import Requester
 from ..retry import passes
@@ -86,7 +87,7 @@ class Members:
 
 
 def _is_of(member: Member, email: str) -> bool:
-    return member.email.strip().lower() == email
+    return stored_email(member.email) == email
 
 
 _TURNS: Final = RunVar[WeakValueDictionary[tuple[str, str], anyio.Lock]]("turns")

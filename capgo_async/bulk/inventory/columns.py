@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ...models import App, Bundle, BundleReference, Channel, Device
+from ...models.device import stored_id
 
 
 class Kind(enum.StrEnum):
@@ -93,7 +94,7 @@ def _field(name: str, form: Form, *, mixed: bool) -> Callable[[Any], Any]:
     return as_json if form is Form.JSON or mixed else lambda row: getattr(row, name)
 
 
-_DEVICE_ID: Final = Column(name="device_id", form=Form.TEXT, read=lambda row: row.device_id.lower())
+_DEVICE_ID: Final = Column(name="device_id", form=Form.TEXT, read=lambda row: stored_id(row.device_id))
 _LOWEST_VERSION: Final = Column(name="min_update_version", form=Form.TEXT, read=lambda row: row.min_update_version)
 _SPELLINGS: Final = ("min_update_version_modern", "min_update_version_seed")
 

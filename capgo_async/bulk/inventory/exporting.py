@@ -11,7 +11,7 @@ import msgspec
 from ...endpoints.call import checked_app_id
 from ...ring import Caller
 from ..naming import give_name, locked
-from ..report import counted
+from ..report import counted, storable
 from .columns import Kind
 from .exported import Exported
 from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
@@ -89,9 +89,7 @@ async def export(  # noqa: PLR0913 - what, from where, to where and as what
     check_format(chosen)
     building = output.with_name(output.name + BUILDING)
     async with inventory(building, kind, client=client, apps=apps, tally=tally) as (file, found):
-        # A file name may hold bytes that are no text.
-        told = str(output).encode("utf-8", "replace").decode()
-        summary = msgspec.structs.replace(found, output=told, format=chosen)
+        summary = msgspec.structs.replace(found, output=storable(str(output)), format=chosen)
         writing = output.with_name(output.name + _WRITING)
         try:
             writing.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from ...pacing import Usage
 from ...ring import Caller
 from ..operations import Planned
 from ..plan import Thresholds
+from ..report import storable
 from ..stage import Pair
 
 _FINEST: Final = 10**8
@@ -68,8 +69,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     def kept(self) -> Self:
         """Return what a job file keeps of them; which channels are protected is looked up again for each run."""
-        # A file name may hold bytes that are no text.
-        inventory = None if self.inventory is None else self.inventory.encode("utf-8", "replace").decode()
+        inventory = None if self.inventory is None else storable(self.inventory)
         return msgspec.structs.replace(self, protected=(), protected_by="", inventory=inventory)
 
 

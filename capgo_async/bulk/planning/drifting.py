@@ -9,6 +9,7 @@ import msgspec
 from ...endpoints.devices import DeviceFilter
 from ...errors import ListingError, PermissionDenied
 from ...fanning import fan_out
+from ...models.device import stored_id
 from ...ring import Caller
 from ..comparing import State, compare
 from ..jobfile.assumptions import Assumed
@@ -115,7 +116,7 @@ async def _devices(journal: Journal, client: Caller, app_id: str, budget: int, c
     listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
     async for page in listing.pages(budget):
         pages += 1
-        shown = {device.device_id.lower(): device.channel for device in page}
+        shown = {stored_id(device.device_id): device.channel for device in page}
         saw_override = saw_override or any(channel is not None for channel in shown.values())
         for assumed in await journal.assumed_among(app_id, list(shown)):
             channel = shown[assumed.operation.target.name]

@@ -8,6 +8,7 @@ import msgspec
 from ...errors import InputError, PermissionDenied
 from ...fanning import results
 from ...models import Bundle, parse_timestamp
+from ...models.member import stored_email
 from ...ring import Caller
 from ..comparing import Shown, users_of
 from ..kinds import KINDS
@@ -64,7 +65,7 @@ async def in_every_organization(caller: Caller, email: str) -> AsyncIterator[Ope
     """Yield the removal of a member from each organization that the keys can see and that has it."""
 
     async def look_in(org_id: str) -> Operation | None:
-        operation = RemoveMember(org_id=org_id, email=email.strip().lower())
+        operation = RemoveMember(org_id=org_id, email=stored_email(email))
         try:
             shown, _ = await look(caller, org_id, ("remove_member",))
         except PermissionDenied:

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from ...models import Bundle
+from ...models.member import stored_email
 from ...ring import Caller
 from ..comparing import Shown, State, compare, displaces
 from ..jobfile.staging import Staging
@@ -21,7 +22,7 @@ async def look(client: Caller, app_id: str, kinds: Collection[str]) -> tuple[Sho
     targets = {KINDS[kind].target for kind in kinds}
     capgo = client.client_of(app_id)
     if TargetKind.MEMBER in targets:
-        members = {member.email.strip().lower(): member async for member in capgo.members.list(app_id)}
+        members = {stored_email(member.email): member async for member in capgo.members.list(app_id)}
         return Shown(members=members), []
     channels = capgo.channels.list(app_id)
     shown = Shown(channels={channel.name: channel async for channel in channels})

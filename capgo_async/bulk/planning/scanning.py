@@ -9,6 +9,7 @@ from ...endpoints.devices import DeviceFilter
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
 from ...fanning import fan_out, results_of
 from ...models import Device
+from ...models.device import stored_id
 from ...ring import Caller
 from ..jobfile.staging import Staging
 from ..operations import Change
@@ -135,4 +136,4 @@ async def shortcuts(stage: Staging, client: Caller, protected: AbstractSet[str])
 
 
 def _observation(device: Device) -> tuple[str, str | None]:
-    return device.device_id.lower(), device.channel
+    return stored_id(device.device_id), device.channel

@@ -23,8 +23,9 @@ from anyio import lowlevel, to_thread
 from capgo_async.bulk.forms import OF_DEVICES, Form, decoder_of, form_of
 from capgo_async.bulk.operations import LinkDevice, Operation, RenewDevice, Row, UnlinkDevice
 from capgo_async.bulk.reasons import in_words
+from capgo_async.bulk.report import storable
 from capgo_async.bulk.stage import Block, Columns
-from capgo_async.endpoints.call import APP_ID
+from capgo_async.endpoints.call import APP_ID, LONGEST_NAME
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ _PIECES = 12
 """How many blocks of lines are handed over at once: some `BATCH` rows of a usual length."""
 _LIMIT = 65_536  # bytes of one row: so a file without line ends or closing quotes takes no more memory than others
 _READ = 32_768  # bytes read at once: half of `_LIMIT`, so that few blocks are longer and can hold too long a line
-_LONGEST = 255  # characters of a name (contract, table of maxima)
 _TOO_LONG = "longer than 64 KiB"
 _UNCLOSED = "unexpected end of data"  # what the csv module says of a quoted field that is open where its input ends
 _SHOWN = 80  # characters of a first line that a message shows
@@ -157,7 +157,7 @@ class _Asked(NamedTuple):
         """Return the row that these texts make."""
         form = self.form
         try:
-            name = _text(form.name, name.lower() if form.lowers else name)
+            name = _text(form.name, form.stored(name))
             if not name:
                 return Row(line, None, f"{form.name} is empty")
             app_id = _agreed(form.app, app_id, self.app_id)
@@ -179,9 +179,9 @@ class _Asked(NamedTuple):
 
     def _columns(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Columns:
         form = self.form
-        names = list(map(str.strip, map(str.lower, names) if form.lowers else names))
+        names = list(map(str.strip, map(form.stored, names)))
         # All at once; what this does not let pass may be good, and is looked at row by row.
-        if not all(names) or not "".join(names).isprintable() or len(max(names, key=len, default="")) > _LONGEST:
+        if not all(names) or not "".join(names).isprintable() or len(max(names, key=len, default="")) > LONGEST_NAME:
             raise _RowError
         apps = {app_id: _agreed(form.app, app_id, self.app_id) for app_id in set(app_ids)}
         if any(_malformed(form, app_id) for app_id in apps.values()):
@@ -195,8 +195,8 @@ def _text(column: str, value: str) -> str:
     if not value.isprintable() and (found := _UNPRINTABLE.search(value)):
         message = f"{column} contains the control character U+{ord(found[0]):04X}"
         raise _RowError(message)
-    if len(value) > _LONGEST:
-        message = f"{column} is longer than {_LONGEST} characters"
+    if len(value) > LONGEST_NAME:
+        message = f"{column} is longer than {LONGEST_NAME} characters"
         raise _RowError(message)
     return value
 
@@ -241,12 +241,11 @@ class _File:
                 name = os.fspath(source)
             case _:
                 name = getattr(source, "name", None)
-        # A file name may hold bytes that are no text, which a job file could not store.
-        self.name = name.encode("utf-8", "replace").decode() if isinstance(name, str) else "stream"
+        self.name = storable(name) if isinstance(name, str) else "stream"
 
     @property
     def digest(self) -> str:
-        return _known(self.name, self._digest)
+        return known_digest(self.name, self._digest)
 
     @property
     def asked(self) -> dict[str, str | None]:
@@ -317,7 +316,7 @@ class _Operations:
 
     @property
     def digest(self) -> str:
-        return _known(self.name, self._digest)
+        return known_digest(self.name, self._digest)
 
     @property
     def asked(self) -> dict[str, str | None]:
@@ -384,7 +383,8 @@ def _check_size(size: int) -> None:
         raise ConfigurationError(message)
 
 
-def _known(name: str, digest: str | None) -> str:
+def known_digest(name: str, digest: str | None) -> str:
+    """Return the digest of a source; raises `JobError` before its last batch was read."""
     if digest is None:
         message = f"{name}: there is no digest before the last batch was read."
         raise JobError(message)

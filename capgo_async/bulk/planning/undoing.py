@@ -6,13 +6,11 @@ from typing import Final
 
 import msgspec
 
-from ...errors import JobError
 from ..jobfile.journal import Journal
 from ..jobfile.records import Touched
 from ..kinds import KINDS
 from ..operations import LinkDevice, RenewDevice, Row, UnlinkDevice, change_of, inverse
-
-_BATCH: Final = 10_000
+from .sources import BATCH, known_digest
 
 
 class Undoing:
@@ -31,12 +29,9 @@ class Undoing:
     @property
     def digest(self) -> str:
         """Return the SHA-256 of what was read."""
-        if self._digest is None:
-            message = f"{self.name}: there is no digest before the last batch was read."
-            raise JobError(message)
-        return self._digest
+        return known_digest(self.name, self._digest)
 
-    async def batches(self, size: int = _BATCH) -> AsyncIterator[list[Row]]:
+    async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
         """Read the rows, at most `size` at a time."""
         sha256 = hashlib.sha256()
         last = 0
