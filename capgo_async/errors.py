@@ -294,9 +294,13 @@ class JobError(CapgoError):
 
 
 class InputError(JobError):
-    """Refuse a source: `rejected` holds the first bad rows as `(line, reason)`, `count` all of them, `good` the others."""
+    """Raised when a source cannot be used.
 
-    def __init__(self, message: str, *, rejected: Sequence[tuple[int, str]] = (), count: int = 0, good: int = 0) -> None:
+    `rejected` holds the first bad rows as `(line, cause, reason)`, with the value of a `capgo_async.bulk.Cause` and a sentence.
+    `count` is the number of all bad rows, and `good` that of the others.
+    """
+
+    def __init__(self, message: str, *, rejected: Sequence[tuple[int, str, str]] = (), count: int = 0, good: int = 0) -> None:
         super().__init__(message)
         self.rejected = tuple(rejected)
         self.count = count

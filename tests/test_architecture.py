@@ -42,6 +42,7 @@ ORDER = [
 
 BULK_ORDER = [
     "clock",
+    "reasons",
     "operations",
     "kinds",
     "scheduling.bursts",
@@ -60,7 +61,7 @@ BULK_ORDER = [
     "spreading",
     "plan",
     "jobfile.shares",
-    "reasons",
+    "json_faults",
     "runner",
     "advice",
     "running.stopping",
@@ -134,6 +135,7 @@ GRADE_A = [
     "bulk/stage.py",
     "bulk/plan.py",
     "bulk/reasons.py",
+    "bulk/json_faults.py",
     "bulk/spreading.py",
     "bulk/jobfile/schema.py",
     "bulk/jobfile/staged.py",

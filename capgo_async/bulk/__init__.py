@@ -22,9 +22,10 @@ from .operations import (
     UnlinkDevice,
     UpdateChannel,
 )
-from .plan import Part, Plan, Reason, Thresholds
+from .plan import Part, Plan, ReasonCount, Thresholds
 from .planning.drifting import Drift
 from .planning.sources import Source, from_operations, read_operations
+from .reasons import Cause, Reason
 from .report import Failures, Report, Run, Wave
 from .running.bounds import Bounds
 from .running.stopping import StopRules
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bounds",
+    "Cause",
     "DeleteBundle",
     "DeleteChannel",
     "Drift",
@@ -55,6 +57,7 @@ __all__ = [
     "Plan",
     "PromoteBundle",
     "Reason",
+    "ReasonCount",
     "RemoveMember",
     "RenewDevice",
     "Report",

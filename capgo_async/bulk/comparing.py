@@ -4,7 +4,7 @@ One answer serves the plan (is a request needed, and what was there before), ver
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ from .operations import (
     UpdateChannel,
     former_of,
 )
+from .reasons import Cause, Reason
 
 
 class Shown(NamedTuple):
@@ -46,16 +47,25 @@ class State(enum.Enum):
 
 
 class Sight(NamedTuple):
-    """What was seen: a `reason` for people, the operation with what was looked up for it, and how to get back."""
+    """What was seen: the operation with what was looked up for it, and how to get back.
+
+    `reason` says why an operation is `AS_WANTED` or `IMPOSSIBLE`, and `look` how its target looks otherwise, for people.
+    """
 
     state: State
-    reason: str
     operation: Operation
     former: FormerState = FormerState()
+    reason: Reason | None = None
+    look: str = ""
+
+    def __str__(self) -> str:
+        return self.look or str(self.reason)
 
 
 _HIDDEN: Final = frozenset({"ios", "android", "electron"})
 """Settings that can be written and not read (contract C6)."""
+NAMED_CHANNELS: Final = 10
+"""Channels that a reason names."""
 _SAME_WORD: Final[Mapping[object, str]] = {"metadata": "version_number"}
 """The vendor's word and the server's for one strategy (contract D14)."""
 
@@ -83,22 +93,22 @@ def compare(operation: Operation, shown: Shown) -> Sight:
 def _update(operation: UpdateChannel, shown: Shown) -> Sight:
     channel = shown.channels.get(operation.channel)
     if channel is None:
-        return _no_channel(operation)
+        return _no_channel(operation, shown)
     wanted = {name: value for name, value in msgspec.structs.asdict(operation.settings).items() if value is not UNSET}
     if shown.bundles and isinstance(bundle := wanted.get("bundle"), str) and bundle not in shown.bundles:
-        return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no bundle {bundle!r}", operation)
+        return _no_bundle(operation, bundle)
     present = {name: _present(channel, name, value) for name, value in wanted.items()}
     if UNSET in present.values():
         hidden = ", ".join(name for name, value in present.items() if value is UNSET)
-        return Sight(State.CANNOT_TELL, f"the server does not show {hidden}", operation)
+        return Sight(State.CANNOT_TELL, operation, look=f"the server does not show {hidden}")
     if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
-        return Sight(State.AS_WANTED, "already so", operation)
+        return _as_wanted(operation, Cause.ALREADY_SET)
     # A channel that becomes public makes others private, and which they are cannot be read (contract C6).
     # Another rollout ends a pause, whose moment nobody can set again.
     lossy = displaces(operation, shown) or ("rollout_bundle" in wanted and channel.rollout_paused_at is not None)
     former = msgspec.structs.replace(ChannelSettings(), **present)
     back = None if lossy else msgspec.structs.replace(operation, settings=former)
-    return Sight(State.OTHERWISE, _said(present), operation, former_of(back))
+    return Sight(State.OTHERWISE, operation, former_of(back), look=_said(present))
 
 
 def displaces(operation: UpdateChannel, shown: Shown) -> bool:
@@ -133,39 +143,37 @@ def _promotion(operation: PromoteBundle, shown: Shown) -> Sight:
     channel = shown.channels.get(operation.channel)
     bundle = shown.bundles.get(operation.bundle)
     if channel is None:
-        return _no_channel(operation)
+        return _no_channel(operation, shown)
     if bundle is None:
-        return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no bundle {operation.bundle!r}", operation)
+        return _no_bundle(operation, operation.bundle)
     operation = msgspec.structs.replace(operation, version_id=bundle.id, channel_id=channel.id)
     if channel.version is not None and channel.version.id == bundle.id:
-        return Sight(State.AS_WANTED, f"already on {bundle.name}", operation)
+        return _as_wanted(operation, Cause.ALREADY_ON_BUNDLE, bundle.name)
     back: Operation
     if channel.bundle_name is None or channel.version is None:
         back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=ChannelSettings(bundle=None))
-        return Sight(State.OTHERWISE, "without a bundle", operation, former_of(back))
+        return Sight(State.OTHERWISE, operation, former_of(back), look="without a bundle")
     number = channel.version.id
     known = number is not None and channel.bundle_name in shown.bundles
     back = msgspec.structs.replace(operation, bundle=channel.bundle_name, version_id=number or 0)
-    return Sight(State.OTHERWISE, f"on {channel.bundle_name}", operation, former_of(back if known else None))
+    return Sight(State.OTHERWISE, operation, former_of(back if known else None), look=f"on {channel.bundle_name}")
 
 
 def _deletion_of_channel(operation: DeleteChannel, channel: Channel | None) -> Sight:
     if channel is None:
-        return Sight(State.AS_WANTED, "there is no such channel", operation)
+        return _as_wanted(operation, Cause.ALREADY_GONE, "channel")
     if channel.public:
-        reason = f"{channel.name!r} of {operation.app_id} is public: make another channel public first"
-        return Sight(State.IMPOSSIBLE, reason, operation)
-    return Sight(State.OTHERWISE, "still there", operation)
+        return _impossible(operation, Cause.DELETION_OF_PUBLIC_CHANNEL, channel.name, operation.app_id)
+    return Sight(State.OTHERWISE, operation, look="still there")
 
 
 def _deletion_of_bundle(operation: DeleteBundle, shown: Shown) -> Sight:
     if operation.bundle not in shown.bundles:
-        return Sight(State.AS_WANTED, "there is no such bundle", operation)
+        return _as_wanted(operation, Cause.ALREADY_GONE, "bundle")
     user = users_of(shown).get(operation.bundle)
     if user is not None:
-        reason = f"channel {user} of {operation.app_id} uses {operation.bundle}: give it another bundle first"
-        return Sight(State.IMPOSSIBLE, reason, operation)
-    return Sight(State.OTHERWISE, "still there", operation)
+        return _impossible(operation, Cause.BUNDLE_IN_USE, user, operation.app_id, operation.bundle)
+    return Sight(State.OTHERWISE, operation, look="still there")
 
 
 def users_of(shown: Shown) -> dict[str, str]:
@@ -180,33 +188,51 @@ def users_of(shown: Shown) -> dict[str, str]:
 
 def _description(operation: SetBundleMetadata, bundle: Bundle | None) -> Sight:
     if bundle is None:
-        return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no bundle {operation.bundle!r}", operation)
+        return _no_bundle(operation, operation.bundle)
     operation = msgspec.structs.replace(operation, version_id=bundle.id)
     wanted = {name: value for name, value in msgspec.structs.asdict(operation.metadata).items() if value is not UNSET}
     present = {name: getattr(bundle, name) for name in wanted}
     if present == wanted:
-        return Sight(State.AS_WANTED, "already so", operation)
+        return _as_wanted(operation, Cause.ALREADY_SET)
     # What was never set cannot be set back: the server takes text only.
     back = None
     if None not in present.values():
         back = msgspec.structs.replace(operation, metadata=BundleMetadata(**present))
-    return Sight(State.OTHERWISE, _said(present), operation, former_of(back))
+    return Sight(State.OTHERWISE, operation, former_of(back), look=_said(present))
 
 
 def _removal(operation: RemoveMember, shown: Shown) -> Sight:
     member = shown.members.get(operation.email)
     if member is None:
-        return Sight(State.AS_WANTED, f"not a member of {operation.org_id}", operation)
+        return _as_wanted(operation, Cause.NOT_A_MEMBER, operation.org_id)
     others = (other for email, other in shown.members.items() if email != operation.email)
     if not member.is_no_super_admin and not any(other.is_super_admin for other in others):
-        is_or_may_be = "is" if member.is_super_admin else "may be"
-        reason = f"{operation.email} {is_or_may_be} the last super admin of {operation.org_id}, which would be deleted with it"
-        return Sight(State.IMPOSSIBLE, reason, operation)
-    return Sight(State.OTHERWISE, "still a member", operation)
+        cause = Cause.LAST_SUPER_ADMIN if member.is_super_admin else Cause.MAYBE_LAST_SUPER_ADMIN
+        return _impossible(operation, cause, operation.email, operation.org_id)
+    return Sight(State.OTHERWISE, operation, look="still a member")
 
 
-def _no_channel(operation: UpdateChannel | PromoteBundle) -> Sight:
-    return Sight(State.IMPOSSIBLE, f"{operation.app_id} has no channel {operation.channel!r}", operation)
+def _no_channel(operation: UpdateChannel | PromoteBundle, shown: Shown) -> Sight:
+    reason = no_channel(operation.app_id, operation.channel, list(shown.channels))
+    return Sight(State.IMPOSSIBLE, operation, reason=reason)
+
+
+def no_channel(app_id: str, name: str, others: Sequence[str] | None) -> Reason:
+    """Return the reason that an app has no such channel; `others` are its channels, `None` where they cannot be listed."""
+    named = ", ".join([*others[:NAMED_CHANNELS], *(["..."] if len(others) > NAMED_CHANNELS else [])]) if others else "none"
+    return Reason(Cause.NO_CHANNEL, (app_id, name, "unknown" if others is None else named))
+
+
+def _no_bundle(operation: Operation, name: str) -> Sight:
+    return _impossible(operation, Cause.NO_BUNDLE, operation.app_id, name)
+
+
+def _as_wanted(operation: Operation, cause: Cause, *details: str) -> Sight:
+    return Sight(State.AS_WANTED, operation, reason=Reason(cause, details))
+
+
+def _impossible(operation: Operation, cause: Cause, *details: str) -> Sight:
+    return Sight(State.IMPOSSIBLE, operation, reason=Reason(cause, details))
 
 
 def _said(present: Mapping[str, object]) -> str:

@@ -32,6 +32,7 @@ from .planning.drafting import Hear, draw_up, facts_of
 from .planning.drifting import Drift, find_drift
 from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
+from .reasons import Reason
 from .report import Report, storable
 from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted
@@ -327,7 +328,7 @@ class Job:
         """Count everything that is known of the job."""
         return await self._journal.report(self._name)
 
-    async def others(self) -> list[tuple[int, str, str]]:
+    async def others(self) -> list[tuple[int, str, Reason]]:
         """Return the rows that need no request, as line, fate and reason."""
         return await self._journal.others()
 

@@ -122,21 +122,22 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 def said(change: Change) -> str:
     """Return what a change does, such as "link to beta"."""
-    return KINDS[change.kind].verb + _object(change)
+    return f"{KINDS[change.kind].verb} {object_of(change)}".rstrip()
 
 
-def _object(change: Change) -> str:
+def object_of(change: Change) -> str:
+    """Return what a change does without its verb, such as "to beta"; often nothing."""
     match operation_of(change, "", ""):
         case LinkDevice(channel=channel):
-            return f" to {channel}"
+            return f"to {channel}"
         case RenewDevice(channel=channel) if channel:
-            return f" on {channel}"
+            return f"on {channel}"
         case UpdateChannel(settings=settings):
-            return f" ({_said(settings)})"
+            return f"({_said(settings)})"
         case PromoteBundle(bundle=bundle):
-            return f" to bundle {bundle}"
+            return f"to bundle {bundle}"
         case SetBundleMetadata(metadata=metadata):
-            return f" ({_said(metadata)})"
+            return f"({_said(metadata)})"
         case _:
             return ""
 

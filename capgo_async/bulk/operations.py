@@ -7,6 +7,7 @@ import msgspec
 
 from ..endpoints.bundles import BundleMetadata
 from ..endpoints.channels import ChannelSettings
+from .reasons import Reason
 
 
 class TargetKind(enum.StrEnum):
@@ -266,6 +267,6 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     line: int
     operation: Operation | None
-    reason: str = ""
+    reason: Reason | None = None
     expected: Operation | None = None
     skipped: bool = False

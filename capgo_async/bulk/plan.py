@@ -8,6 +8,7 @@ import msgspec
 
 from .kinds import KINDS, Kind
 from .operations import TargetKind
+from .reasons import Cause
 from .report import Wave, about, counted
 
 EXPIRY: Final = "links expire after 30 days on self-hosted servers, 90 on the cloud; the same link again does not renew one"
@@ -19,18 +20,26 @@ _ASKED_GROUPS: Final = 2
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to how many targets of one app, such as "link to beta"; `kind` is the tag of the operations."""
+    """What is done to how many targets of one app.
+
+    `kind` is the tag of the operations, `what` a phrase such as "link to beta", and `object` the phrase without its verb.
+    """
 
     kind: str
     what: str
+    object: str
     app_id: str
     targets: int
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why so many rows need no request: `fate` is `skipped` or `rejected`."""
+class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Number of rows that are `skipped` or `rejected`, their `fate`, for one reason.
+
+    `cause` is its code, `None` for the sum of all less common reasons; `reason` is a sentence.
+    """
 
     fate: str
+    cause: Cause | None
     reason: str
     rows: int
 
@@ -56,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     remarks: tuple[str, ...] = ()
     changes: tuple[Part, ...] = ()
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[ReasonCount, ...] = ()
     waves: tuple[Wave, ...] = ()
     bake_seconds: float = 0.0
     needs_confirmation: str | None = None
@@ -85,7 +94,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             asked = f"{verbs} {targets} of {_number(self.apps)}, {counted(len(groups), 'change')},"
         else:
             asked = " and ".join(
-                f"{group.kind.verb} {group.counted} of {group.numbered_apps}{group.object}" for group in groups
+                f"{group.kind.verb} {group.counted} of {group.numbered_apps} {group.object}".rstrip() for group in groups
             )
         return f"{asked[:1].upper()}{asked[1:]} at {base_url}?"
 
@@ -117,6 +126,7 @@ class _Group(NamedTuple):
 
     kind: Kind
     what: str
+    object: str
     apps: tuple[tuple[str, int], ...]
 
     @property
@@ -126,10 +136,6 @@ class _Group(NamedTuple):
     @property
     def counted(self) -> str:
         return counted(self.targets, self.kind.target)
-
-    @property
-    def object(self) -> str:
-        return self.what.removeprefix(self.kind.verb)
 
     @property
     def numbered_apps(self) -> str:
@@ -151,10 +157,13 @@ class _Group(NamedTuple):
 
 def _groups(parts: Iterable[Part]) -> list[_Group]:
     """Return the changes, those of most targets first."""
-    apps: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    apps: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
     for part in parts:
-        apps.setdefault((part.kind, part.what), []).append((part.app_id, part.targets))
-    groups = [_Group(KINDS[kind], what, tuple(sorted(found, key=lambda app: -app[1]))) for (kind, what), found in apps.items()]
+        apps.setdefault((part.kind, part.what, part.object), []).append((part.app_id, part.targets))
+    groups = [
+        _Group(KINDS[kind], what, object_, tuple(sorted(found, key=lambda app: -app[1])))
+        for (kind, what, object_), found in apps.items()
+    ]
     return sorted(groups, key=lambda group: -group.targets)
 
 

@@ -1,44 +1,154 @@
-"""Why a line of JSON is no row, in words: msgspec speaks of types and paths."""
+"""Why a row of the input is rejected or skipped: a code, the values that go with it, and a sentence for each code.
 
-import re
+Code decides by a `Cause`, never by a sentence. The job file stores causes and values; sentences are made where they are shown.
+"""
+
+import enum
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-_WORDS: Final[Mapping[str, str]] = {
-    "int": "a number",
-    "float": "a number",
-    "bool": "true or false",
-    "null": "null",
-    "array": "a list",
-    "object": "an object",
-    "str": "text",
-}
-_WRONG_TYPE: Final = re.compile(r"Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>\w+)`(?: - at `\$\.(?P<column>\w+)`)?")
-_MISSING: Final = re.compile(r"Object missing required field `(?P<column>\w+)`")
-_MALFORMED: Final = re.compile(r"JSON is malformed: (?P<what>.*) \(byte (?P<place>\d+)\)")
-_CLEARER: Final[Mapping[str, str]] = {
-    "object keys must be strings": "a name without double quotation marks",
-    "trailing comma in object": "a comma behind the last value",
-    "trailing comma in array": "a comma behind the last value",
-    "invalid character": "a character that cannot be there",
-    "trailing characters": "more after its end",
-}
+
+class Cause(enum.StrEnum):
+    """Why a row was rejected or skipped. The values are stored in job files and printed as JSON."""
+
+    # The row cannot be read.
+    MISSING_VALUE = "missing_value"
+    CONFLICTING_VALUE = "conflicting_value"
+    MALFORMED_APP_ID = "malformed_app_id"
+    MALFORMED_ORG_ID = "malformed_org_id"
+    CONTROL_CHARACTER = "control_character"
+    VALUE_TOO_LONG = "value_too_long"
+    LINE_TOO_LONG = "line_too_long"
+    NOT_UTF8 = "not_utf8"
+    NUL_BYTE = "nul_byte"
+    NOT_JSON = "not_json"
+    WRONG_TYPE = "wrong_type"
+    NOT_CSV = "not_csv"
+    CELL_COUNT = "cell_count"
+    UNCLOSED_QUOTE = "unclosed_quote"
+    MISPLACED_QUOTE = "misplaced_quote"
+    UNPAIRED_QUOTE = "unpaired_quote"
+
+    # The change cannot or must not be made.
+    CONTRADICTION = "contradiction"
+    PROTECTED = "protected"
+    NO_ACCESS = "no_access"
+    NO_CHANNEL = "no_channel"
+    NO_BUNDLE = "no_bundle"
+    LINK_TO_PUBLIC_CHANNEL = "link_to_public_channel"
+    DELETION_OF_PUBLIC_CHANNEL = "deletion_of_public_channel"
+    BUNDLE_IN_USE = "bundle_in_use"
+    LAST_SUPER_ADMIN = "last_super_admin"
+    MAYBE_LAST_SUPER_ADMIN = "maybe_last_super_admin"
+
+    # No request is needed.
+    DUPLICATE = "duplicate"
+    ALREADY_LINKED = "already_linked"
+    ALREADY_UNLINKED = "already_unlinked"
+    ALREADY_SET = "already_set"
+    ALREADY_ON_BUNDLE = "already_on_bundle"
+    ALREADY_GONE = "already_gone"
+    NOT_A_MEMBER = "not_a_member"
+
+    # Leaving the target alone was asked for, or is the only safe thing to do.
+    UNKNOWN_DEVICE = "unknown_device"
+    NO_LINK_TO_RENEW = "no_link_to_renew"
+    NOT_LISTED = "not_listed"
+    CHANGED_SINCE = "changed_since"
+    RELINKED_SINCE = "relinked_since"
+    UNLINKED_SINCE = "unlinked_since"
+    OTHER_PUBLIC_CHANNEL_SINCE = "other_public_channel_since"
+    FORMER_UNKNOWN = "former_unknown"
+    IRREVERSIBLE = "irreversible"
+    RENEWED = "renewed"
 
 
-def in_words(error: msgspec.DecodeError, line: bytes) -> str:
-    """Return what is wrong with a line of JSON, for whoever mends it; in msgspec's words where it says something new."""
-    text = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        if found := _MALFORMED.fullmatch(text):
-            column = len(line[: int(found["place"])].decode("utf-8", "replace")) + 1
-            return f"not JSON: {_CLEARER.get(found['what'], found['what'])}, at column {column}"
-        return "not JSON: it ends too early" if "truncated" in text else f"not JSON: {text}"
-    if found := _MISSING.fullmatch(text):
-        return f"there is no {found['column']}"
-    if found := _WRONG_TYPE.fullmatch(text):
-        got, wanted = _WORDS.get(found["got"], found["got"]), _WORDS.get(found["wanted"], found["wanted"])
-        return f"{found['column'] or 'the line'} is {got}, not {wanted}"
-    what, _, where = text.partition(" - at `$")
-    return f"{where.strip('.`') or 'the line'}: {what[0].lower()}{what[1:]}"
+ALREADY_SO: Final = frozenset(
+    {
+        Cause.ALREADY_LINKED,
+        Cause.ALREADY_UNLINKED,
+        Cause.ALREADY_SET,
+        Cause.ALREADY_ON_BUNDLE,
+        Cause.ALREADY_GONE,
+        Cause.NOT_A_MEMBER,
+    }
+)
+"""The causes of rows whose target is as wanted: each saves the requests of its operation."""
+
+SENTENCES: Final[Mapping[Cause, str]] = {
+    Cause.MISSING_VALUE: "no {} in this row",
+    Cause.CONFLICTING_VALUE: "{} {!r} differs from {!r}, which is given for all rows",
+    Cause.MALFORMED_APP_ID: "app_id {!r} is not an app id such as com.example.app",
+    Cause.MALFORMED_ORG_ID: "org_id {!r} is not an organization id (a UUID)",
+    Cause.CONTROL_CHARACTER: "{} contains the control character {}",
+    Cause.VALUE_TOO_LONG: "{} is longer than {} characters",
+    Cause.LINE_TOO_LONG: "longer than 64 KiB",
+    Cause.NOT_UTF8: "not UTF-8",
+    Cause.NUL_BYTE: "contains a NUL byte",
+    Cause.NOT_JSON: "not JSON: {}",
+    Cause.WRONG_TYPE: "{} is {}, not {}",
+    Cause.NOT_CSV: "not CSV: {}",
+    Cause.CELL_COUNT: "{} cells, but the header has {} columns",
+    Cause.UNCLOSED_QUOTE: "a quoted field is not closed within 64 KiB",
+    Cause.MISPLACED_QUOTE: "a quoted field ends before other text",
+    Cause.UNPAIRED_QUOTE: "unpaired quotation mark",
+    Cause.CONTRADICTION: "contradicts another row for the same {}",
+    Cause.PROTECTED: "{} of {} is protected by {}",
+    Cause.NO_ACCESS: "no access to {}, or it does not exist ({})",
+    Cause.NO_CHANNEL: "{} has no channel {!r} (its channels: {})",
+    Cause.NO_BUNDLE: "{} has no bundle {!r}",
+    Cause.LINK_TO_PUBLIC_CHANNEL: "{!r} of {} is public, and devices cannot be linked to a public channel",
+    Cause.DELETION_OF_PUBLIC_CHANNEL: "{!r} of {} is public; make another channel public first",
+    Cause.BUNDLE_IN_USE: "channel {} of {} uses {}; give it another bundle first",
+    Cause.LAST_SUPER_ADMIN: "{} is the last super admin of {}; removing them would delete the organization",
+    Cause.MAYBE_LAST_SUPER_ADMIN: "{} may be the last super admin of {}; removing them would delete the organization",
+    Cause.DUPLICATE: "identical to an earlier row",
+    Cause.ALREADY_LINKED: "already linked to {}",
+    Cause.ALREADY_UNLINKED: "already without a link",
+    Cause.ALREADY_SET: "already has these values",
+    Cause.ALREADY_ON_BUNDLE: "already on {}",
+    Cause.ALREADY_GONE: "there is no such {}",
+    Cause.NOT_A_MEMBER: "not a member of {}",
+    Cause.UNKNOWN_DEVICE: "not in the inventory",
+    Cause.NO_LINK_TO_RENEW: "no link to renew in the inventory",
+    Cause.NOT_LISTED: "not in the inventory any more",
+    Cause.CHANGED_SINCE: "changed since the job ran: now {}",
+    Cause.RELINKED_SINCE: "changed since the job ran: now linked to {}",
+    Cause.UNLINKED_SINCE: "changed since the job ran: now without a link",
+    Cause.OTHER_PUBLIC_CHANNEL_SINCE: "changed since the job ran: another channel is public now",
+    Cause.FORMER_UNKNOWN: "cannot be undone: its former state is unknown, or cannot be set",
+    Cause.IRREVERSIBLE: "cannot be undone: nothing restores what was deleted",
+    Cause.RENEWED: "cannot be undone: a renewed link is the same link",
+}
+PLACES: Final[Mapping[Cause, str]] = {
+    Cause.NOT_UTF8: " (byte 0x{} at line {}, column {})",
+    Cause.NUL_BYTE: " (at line {}, column {})",
+    Cause.NOT_JSON: " (at column {})",
+    Cause.MISPLACED_QUOTE: " (on line {})",
+    Cause.UNPAIRED_QUOTE: " (below the quoted field of line {})",
+    Cause.CONTRADICTION: " (lines {} and {})",
+    Cause.DUPLICATE: " (line {})",
+}
+"""What is said of one row beyond what holds for all rows with the same cause and details."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """A cause with what its sentence names; `str()` makes the sentence.
+
+    Rows with the same cause and `details` are one group. `places` are of one row alone, such as the other line that it repeats.
+    """
+
+    cause: Cause
+    details: tuple[str | int, ...] = ()
+    places: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        sentence = SENTENCES[self.cause].format(*self.details)
+        return sentence + PLACES[self.cause].format(*self.places) if self.places else sentence
+
+    @property
+    def of_all(self) -> "Reason":
+        """Return the reason without what is of one row alone."""
+        return Reason(self.cause, self.details)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from .forms import Form
 from .operations import Change, FormerState, Operation, Row
+from .reasons import Reason
 
 
 class Pair(NamedTuple):
@@ -32,7 +33,7 @@ class Finding(NamedTuple):
 
     line: int
     fate: str
-    reason: str
+    reason: Reason | None
     operation: Operation
     former: FormerState
 

@@ -168,7 +168,7 @@ async def test_a_bundle_that_came_into_use_is_a_change(tmp_path: Path) -> None:
     async with await make(sandbox, tmp_path, operations) as job, client_of(sandbox) as capgo:
         app.channels["alpha"].version = spare.id
         assert (await job.drift(capgo)).first == (
-            f"{APP}/{spare.name}: now channel alpha of {APP} uses {spare.name}: give it another bundle first",
+            f"{APP}/{spare.name}: now channel alpha of {APP} uses {spare.name}; give it another bundle first",
         )
 
 

@@ -11,7 +11,7 @@ from fleet import client_of, ids_of, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings, errors
-from capgo_async.bulk import Job, Options, Report, Rows, Which, from_operations
+from capgo_async.bulk import Cause, Job, Options, Report, Rows, Which, from_operations
 from capgo_async.bulk.kinds import KINDS
 from capgo_async.bulk.operations import (
     DeleteBundle,
@@ -132,8 +132,13 @@ async def planned(path: Path, capgo: CapgoClient, operations: Sequence[Operation
     return await Job.create(path, from_operations(operations), client=capgo)
 
 
-async def reasons(job: Job, fate: Rows) -> list[str | None]:
+async def sentences(job: Job, fate: Rows) -> list[str | None]:
     return [row.reason async for rows in job.rows(fate) for row in rows]
+
+
+async def causes(job: Job) -> set[str | None]:
+    """Return why rows were skipped."""
+    return {row.cause async for rows in job.rows(Rows.SKIPPED) for row in rows}
 
 
 def test_there_is_a_maker_for_every_kind() -> None:
@@ -201,8 +206,7 @@ async def test_the_way_back_restores_what_was_or_says_that_there_is_none(kind: s
                 assert report.verified == report.done
             else:
                 assert (undo.plan.planned, undo.plan.skipped) == (0, job.plan.planned)
-                told = "a renewed link is the same link" if kind == "renew_device" else "nothing brings it back"
-                assert set(await reasons(undo, Rows.SKIPPED)) == {f"not undone: {told}"}
+                assert await causes(undo) == {Cause.RENEWED if kind == "renew_device" else Cause.IRREVERSIBLE}
                 await undo.run(capgo)
                 assert len(writes(sandbox)) == done
 
@@ -238,7 +242,11 @@ FATES: list[tuple[Operation, Rows, str]] = [
         Rows.REJECTED,
         "no channel 'gone'",
     ),
-    (UpdateChannel(app_id=HERE, channel="beta", settings=ChannelSettings(allow_dev=True)), Rows.SKIPPED, "already so"),
+    (
+        UpdateChannel(app_id=HERE, channel="beta", settings=ChannelSettings(allow_dev=True)),
+        Rows.SKIPPED,
+        "already has these values",
+    ),
     (UpdateChannel(app_id=HERE, channel="beta", settings=ChannelSettings(bundle="9.9.9")), Rows.REJECTED, "no bundle '9.9.9'"),
     (PromoteBundle(app_id=HERE, channel="gone", bundle="1.0.0"), Rows.REJECTED, "no channel 'gone'"),
     (PromoteBundle(app_id=HERE, channel="beta", bundle="9.9.9"), Rows.REJECTED, "no bundle '9.9.9'"),
@@ -255,7 +263,7 @@ FATES: list[tuple[Operation, Rows, str]] = [
         Rows.REJECTED,
         "no access",
     ),
-    (RenewDevice(app_id=HERE, device_id="unseen"), Rows.SKIPPED, "no listing shows a link"),
+    (RenewDevice(app_id=HERE, device_id="unseen"), Rows.SKIPPED, "no link to renew"),
 ]
 
 
@@ -268,7 +276,7 @@ async def test_what_cannot_or_need_not_be_done_is_told_and_not_sent(
     async with client_of(sandbox) as capgo:
         source, options = from_operations([operation]), Options(reject_bad_rows=True)
         async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
-            (told,) = await reasons(job, fate)
+            (told,) = await sentences(job, fate)
             await job.run(capgo)
     assert reason in str(told)
     assert writes(sandbox) == []
@@ -333,7 +341,7 @@ async def test_what_cannot_be_read_back_is_not_undone(tmp_path: Path) -> None:
         assert (report.verified, report.cannot_tell) == (1, 1)
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
             assert undo.plan.planned == 0
-            assert await reasons(undo, Rows.SKIPPED) == ["not undone: what it was before is unknown, or cannot be set"] * 2
+            assert await causes(undo) == {Cause.FORMER_UNKNOWN}
 
 
 @in_virtual_time
@@ -465,7 +473,7 @@ async def test_links_that_others_removed_everywhere_do_not_come_back(tmp_path: P
             app.overrides.clear()
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
             assert undo.plan.planned == 0
-            assert {"changed since: now without a link"} <= set(await reasons(undo, Rows.SKIPPED))
+            assert Cause.UNLINKED_SINCE in await causes(undo)
 
 
 @in_virtual_time
@@ -505,7 +513,7 @@ async def test_a_default_that_others_have_set_since_stays_one(tmp_path: Path) ->
         await job.run(capgo)
         await capgo.channels.update(HERE, "beta", ChannelSettings(public=True))
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
-            assert await reasons(undo, Rows.SKIPPED) == ["changed since: another channel is public now"]
+            assert await causes(undo) == {Cause.OTHER_PUBLIC_CHANNEL_SINCE}
     assert (channels["production"].public, channels["beta"].public) == (False, True)
 
 
@@ -550,7 +558,7 @@ async def test_a_list_of_all_super_admins_leaves_one(tmp_path: Path) -> None:
     async with client_of(sandbox) as capgo:
         options = Options(reject_bad_rows=True)
         async with await Job.create(tmp_path / "a.capgo-job", from_operations(both), client=capgo, options=options) as job:
-            (told,) = await reasons(job, Rows.REJECTED)
+            (told,) = await sentences(job, Rows.REJECTED)
     assert "owner@example.com is the last super admin" in str(told)
 
 

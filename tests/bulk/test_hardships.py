@@ -173,6 +173,7 @@ async def test_verify_is_bound_as_run_is(tmp_path: Path) -> None:
     ("damage", "reason"),
     [
         ("PRAGMA user_version = 0", "format 0"),
+        ("UPDATE others SET cause = 'because'", "damaged"),
         ("DELETE FROM job WHERE name = 'survey'", "damaged: .* `survey`"),
         ("UPDATE job SET value = '{' WHERE name = 'source'", "damaged"),
         ("UPDATE apps SET app_id = CAST(X'FFFE' AS TEXT)", "damaged"),

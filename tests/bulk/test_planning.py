@@ -11,10 +11,12 @@ from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses, write_
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import (
+    Cause,
     Job,
     LinkDevice,
     Operation,
     Options,
+    Reason,
     Report,
     Unknown,
     UnlinkDevice,
@@ -39,7 +41,7 @@ async def plan(
 
 
 async def others(job: Job) -> dict[int, tuple[str, str]]:
-    return {line: (fate, reason) for line, fate, reason in await job.others()}
+    return {line: (fate, str(reason)) for line, fate, reason in await job.others()}
 
 
 @in_virtual_time
@@ -54,7 +56,7 @@ async def test_rows_end_as_planned_skipped_or_rejected_and_add_up(tmp_path: Path
         assert job.plan.requests == job.plan.planned
         reasons = Counter(reason for _, reason in (await others(job)).values())
         assert reasons["already linked to beta"] == len(linked)
-        assert reasons["identical to line 2"] == 1
+        assert reasons["identical to an earlier row (line 2)"] == 1
     assert not [line for line in sandbox.log if line.method != "GET"]
 
 
@@ -173,17 +175,17 @@ async def create(sandbox: Sandbox, directory: Path, rows: list[tuple[str, ...]],
 
 
 @pytest.mark.parametrize(
-    ("rows", "lines", "reason"),
+    ("rows", "lines", "cause", "named"),
     [
-        (CONTRADICTION, [2, 4], "contradicts"),
-        ([("a1", APP, "nope"), ("a2", APP, "beta")], [2], "no channel 'nope'"),
-        ([("a1", APP, "production"), ("a2", APP, "beta")], [2], "devices unlink"),
-        ([("a1", "com.nowhere.app", "beta"), ("a2", APP, "beta")], [2], "no access to com.nowhere.app"),
-        ([("a1", "nodots", "beta"), ("a2", APP, "beta")], [2], "nodots"),
+        (CONTRADICTION, [2, 4], Cause.CONTRADICTION, "lines 2 and 4"),
+        ([("a1", APP, "nope"), ("a2", APP, "beta")], [2], Cause.NO_CHANNEL, "no channel 'nope'"),
+        ([("a1", APP, "production"), ("a2", APP, "beta")], [2], Cause.LINK_TO_PUBLIC_CHANNEL, "'production'"),
+        ([("a1", "com.nowhere.app", "beta"), ("a2", APP, "beta")], [2], Cause.NO_ACCESS, "com.nowhere.app"),
+        ([("a1", "nodots", "beta"), ("a2", APP, "beta")], [2], Cause.MALFORMED_APP_ID, "nodots"),
     ],
 )
 def test_bad_rows_refuse_the_whole_input_unless_they_may_be_left_out(
-    tmp_path: Path, rows: list[tuple[str, ...]], lines: list[int], reason: str
+    tmp_path: Path, rows: list[tuple[str, ...]], lines: list[int], cause: Cause, named: str
 ) -> None:
     sandbox = sandbox_of()
 
@@ -192,8 +194,8 @@ def test_bad_rows_refuse_the_whole_input_unless_they_may_be_left_out(
         with pytest.raises(InputError) as refusal:
             await create(sandbox, tmp_path, rows)
         assert refusal.value.count == len(lines)
-        assert [line for line, _ in refusal.value.rejected] == lines
-        assert all(reason in why for _, why in refusal.value.rejected)
+        assert [line for line, _, _ in refusal.value.rejected] == lines
+        assert all(cause is told and named in why for _, told, why in refusal.value.rejected)
         assert not (tmp_path / "job.capgo-job").exists()
 
     @in_virtual_time
@@ -280,7 +282,7 @@ async def test_a_source_that_is_no_file_leaves_no_job(tmp_path: Path) -> None:
 
 @in_virtual_time
 async def test_every_bad_row_is_heard_of_and_few_are_kept(tmp_path: Path) -> None:
-    heard: list[tuple[int, str]] = []
+    heard: list[tuple[int, Reason]] = []
     rows = [(f"a{number}", APP, "nope" if number % 2 else "beta") for number in range(5000)]
     source = read_operations(write_csv(tmp_path / "rows.csv", rows, ("device_id", "app_id", "channel")))
     async with client_of(sandbox_of()) as capgo:

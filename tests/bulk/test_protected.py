@@ -7,7 +7,7 @@ import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk import Job, LinkDevice, Operation, Options, UnlinkDevice, Which, from_operations
+from capgo_async.bulk import Cause, Job, LinkDevice, Operation, Options, UnlinkDevice, Which, from_operations
 from capgo_async.bulk.operations import DeleteChannel, PromoteBundle, UpdateChannel
 from capgo_async.endpoints.channels import ChannelSettings
 from capgo_async.errors import InputError
@@ -38,7 +38,7 @@ def test_what_changes_a_protected_channel_is_refused(tmp_path: Path, operation: 
         async with client_of(sandbox) as capgo:
             with pytest.raises(InputError) as refusal:
                 await Job.create(tmp_path / "job.capgo-job", from_operations([operation]), client=capgo, options=options)
-            assert [why for _, why in refusal.value.rejected] == [f"beta of {APP} is protected by config.toml"]
+            assert refusal.value.rejected == ((1, Cause.PROTECTED, f"beta of {APP} is protected by config.toml"),)
             assert len(sandbox.log) == 0
             left_out = msgspec.structs.replace(options, reject_bad_rows=True)
             source = from_operations([operation])

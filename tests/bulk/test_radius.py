@@ -15,7 +15,7 @@ A, B, C = "com.a", "com.b", "com.c"
 
 
 def part(app_id: str, targets: int, kind: str = "link_device") -> Part:
-    return Part(kind=kind, what="", app_id=app_id, targets=targets)
+    return Part(kind=kind, what="", object="", app_id=app_id, targets=targets)
 
 
 @pytest.mark.parametrize(

@@ -210,10 +210,10 @@ BAD_SOURCES: dict[str, tuple[bytes, str]] = {
     "bad app id": (b"device_id,app_id\na,com.example.app01\nb,nonsense\n", "line 3: app_id 'nonsense'"),
     "a line of 10 MB": (b"device_id\n" + b"x" * 10_000_000 + b"\n", "line 2: longer than 64 KiB"),
     "Latin-1": (b"device_id\nabc\nd\xe9f\n", "line 3: not UTF-8"),
-    "contradiction": (b"device_id,channel\na,beta\na,alpha\n", "lines 2, 3 (2 rows): contradicts"),
+    "contradiction": (b"device_id,channel\na,beta\na,alpha\n", "lines 2-3 (2 rows): contradicts"),
     "unknown channel": (b"device_id,channel\na,gamma\n", "line 2: com.example.app01 has no channel 'gamma'"),
     "public channel": (b"device_id,channel\na,production\n", "devices unlink"),
-    "two bad rows": (b"device_id,channel\n,beta\nb,\n", "line 3: no channel"),
+    "two bad rows": (b"device_id,channel\n,beta\nb,\n", "line 3: no channel in this row; add the column or pass --channel"),
 }
 
 

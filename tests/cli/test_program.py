@@ -128,7 +128,7 @@ def refusal(kind: type[errors.ApiError], status: int) -> errors.ApiError:
         (errors.DiskFull("no room"), 4),
         (errors.ConfigurationError("no API key"), 2),
         (errors.DangerousCall("no"), 2),
-        (errors.InputError("bad rows", rejected=[(7, "no app_id")], count=3), 2),
+        (errors.InputError("bad rows", rejected=[(7, "missing_value", "no app_id")], count=3), 2),
         (errors.JobError("no job file"), 2),
         (refusal(errors.PublicChannelOverride, 400), 2),
         (refusal(errors.ChannelNotFound, 404), 3),
@@ -148,9 +148,9 @@ def test_every_error_has_its_exit_code_and_a_sentence(error: Exception, code: in
 
 def test_a_refused_input_says_how_to_go_on() -> None:
     message = "x.csv: 3 bad rows, nothing was sent"
-    refused = errors.InputError(message, rejected=[(7, "no app_id")], count=3, good=1)
+    refused = errors.InputError(message, rejected=[(7, "missing_value", "no app_id")], count=3, good=1)
     assert explain(refused).splitlines() == [message, "Mend them, or leave them out with --reject-bad-rows."]
-    refused = errors.InputError(message, rejected=[(7, "no app_id")], count=3)
+    refused = errors.InputError(message, rejected=[(7, "missing_value", "no app_id")], count=3)
     assert explain(refused) == message, "nothing would be left"
 
 

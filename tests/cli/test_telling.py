@@ -18,7 +18,7 @@ from cli.served import APP, Served, csv_of, is_group, served, subcommands
 
 import capgo_async
 from capgo_async import CapgoClient
-from capgo_async.bulk import Job, read_operations
+from capgo_async.bulk import Cause, Job, Reason, read_operations
 from capgo_async.cli import changing, progress
 from capgo_async.cli.options import Connection
 from capgo_async.cli.progress import Follower
@@ -50,7 +50,9 @@ def test_a_job_shows_what_it_does_and_which_rows_it_does_not(server: Served, cap
     assert "1 rejected: device_id contains the control character U+0001" in lines
     assert "1 device in no inventory when it was planned" in lines
     shown = json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)
-    assert shown["changes"] == [{"kind": "link_device", "what": "link to beta", "app_id": APP, "targets": planned}]
+    change = {"kind": "link_device", "what": "link to beta", "object": "to beta", "app_id": APP, "targets": planned}
+    assert shown["changes"] == [change]
+    assert {reason["cause"] for reason in shown["reasons"]} == {"already_linked", "duplicate", "control_character"}
     assert sum(reason["rows"] for reason in shown["reasons"]) == shown["skipped"] + shown["rejected"]
     assert shown["unknown"] == 1
 
@@ -78,8 +80,8 @@ def test_a_job_lists_its_rows_by_their_fate(server: Served, capgo: Command, here
     )
     assert device_id(APP, failed["line"] - 2) == failed["target"]
     (rejected,) = listed["rejected"]
-    assert (rejected["line"], rejected["target"]) == (32, None)
-    assert {row["reason"] for row in listed["skipped"]} == {"already linked to beta"}
+    assert (rejected["line"], rejected["target"], rejected["cause"]) == (32, None, "control_character")
+    assert {(row["cause"], row["reason"]) for row in listed["skipped"]} == {("already_linked", "already linked to beta")}
 
 
 def drop_the_channel(server: Served) -> None:
@@ -105,7 +107,7 @@ def test_a_mistyped_channel_is_one_line_that_names_the_others(capgo: Command, he
     result = capgo("devices", "relink", "devices.csv", "--app", APP, "--channel", "nope", "--yes", "--quiet")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        f"lines 2 to 31 (30 rows): {APP} has no channel 'nope'; it has production, beta, alpha",
+        f"lines 2-31 (30 rows): {APP} has no channel 'nope' (its channels: production, beta, alpha)",
         "error: devices.csv: 30 bad rows, nothing was sent",
     ]
     (here / "devices.csv").write_text("device_id,channel\na,nope\nb,beta\n")
@@ -113,23 +115,36 @@ def test_a_mistyped_channel_is_one_line_that_names_the_others(capgo: Command, he
     assert result.stderr.splitlines()[-1] == "Mend them, or leave them out with --reject-bad-rows."
 
 
-def test_every_bad_line_is_told_once_in_bounded_memory() -> None:
+def told_of(*rejected: tuple[int, Reason]) -> list[str]:
     said: list[str] = []
     rejections = Rejections(said.append)
-    lines = [line for line in range(2, 20_000) if line % 3]
-    rejections([(line, "a" if line % 2 else f"own {line}") for line in lines])
-    rejections([(20_000, "b"), (20_001, "b"), (20_003, "b")])
-    assert len(rejections._spans) <= 1001
+    for bad in rejected:
+        rejections([bad])
     rejections.tell()
-    told: list[int] = []
-    for text in said:
-        found = re.fullmatch(r"lines? ([\d, to]+?)(?: \([\d,]+ rows\))?: .*", text)
-        assert found, text
-        for span in found[1].split(", "):
-            first, _, last = span.replace(",", "").partition(" to ")
-            told += range(int(first), int(last or first) + 1)
-    assert sorted(told) == [*lines, 20_000, 20_001, 20_003]
-    assert said[-1] == "lines 20,000, 20,001, 20,003 (3 rows): b"
+    return said
+
+
+def test_each_reason_is_one_line_with_ranges_of_lines_and_what_to_do() -> None:
+    missing = Reason(Cause.MISSING_VALUE, ("app_id",))
+    bad = [(line, missing) for line in (7, 994, 995, 1016)]
+    bad += [(2, Reason(Cause.CONTRADICTION, ("device",), (2, 4))), (4, Reason(Cause.CONTRADICTION, ("device",), (2, 4)))]
+    bad += [(5, Reason(Cause.CONTRADICTION, ("device",), (5, 6))), (6, Reason(Cause.CONTRADICTION, ("device",), (5, 6)))]
+    assert told_of(*sorted(bad)) == [
+        "lines 2, 4-6 (4 rows): contradicts another row for the same device",
+        "lines 7, 994-995, 1016 (4 rows): no app_id in this row; add the column or pass --app",
+    ]
+    assert told_of((7, Reason(Cause.NOT_UTF8, (), ("E9", 7, 4)))) == ["line 7: not UTF-8 (byte 0xE9 at line 7, column 4)"]
+
+
+def test_bad_rows_beyond_counting_are_counted() -> None:
+    sparse = [(line, Reason(Cause.NOT_UTF8)) for line in range(2, 20_000, 2)]
+    (said,) = told_of(*sparse)
+    assert said.startswith("lines 2, 4, 6, ")
+    assert said.endswith(" 200 and 9,899 more (9,999 rows): not UTF-8")
+    own = [(line, Reason(Cause.MALFORMED_APP_ID, (f"own {line}",))) for line in range(2, 20_000)]
+    said, last = told_of(*own)[-2:]
+    assert said == "line 1001: app_id 'own 1001' is not an app id such as com.example.app"
+    assert last == "and 18,998 rows for other reasons"
 
 
 def test_the_line_that_says_how_to_go_on_keeps_the_options_that_matter(server: Served, capgo: Command, here: Path) -> None:

@@ -315,9 +315,9 @@ def test_the_same_answer_as_another_kind() -> None:
 
 
 def test_a_refused_source_says_which_rows() -> None:
-    error = errors.InputError("bad", rejected=[(2, "no id")], count=7)
+    error = errors.InputError("bad", rejected=[(2, "missing_value", "no id")], count=7)
 
-    assert (str(error), error.rejected, error.count) == ("bad", ((2, "no id"),), 7)
+    assert (str(error), error.rejected, error.count) == ("bad", ((2, "missing_value", "no id"),), 7)
 
 
 DATE = "Fri, 24 Jul 2026 10:00:00 GMT"

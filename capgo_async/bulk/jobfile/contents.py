@@ -3,16 +3,17 @@
 import enum
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from ..kinds import KINDS, said
+from ..kinds import KINDS, object_of, said
 from ..operations import Change
-from ..plan import Part, Plan, Reason, reach
+from ..plan import Part, Plan, ReasonCount, reach
+from ..reasons import ALREADY_SO
 from ..scheduling.forecast import Leg
 from .facts import JobFacts
-from .schema import Outcome, Verdict
+from .schema import Outcome, Verdict, reason_of
 from .shares import waves_of
 
 _NAMED_REASONS: Final = 5
@@ -31,6 +32,7 @@ class Rows(enum.StrEnum):
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of a job and what came of it; what a bad row cannot tell, and what no server said, is `None`.
 
+    `cause` is a code: a `Cause` for a rejected or skipped row, and for a failure often the server's. `reason` is a sentence.
     `target` is a device id, or the name of a channel or bundle, or an address; `what` is what is done to it, such as "link to
     beta"; `app_id` is the organization of a member.
     """
@@ -48,7 +50,13 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Leg]) -> Plan:
     """Return the plan of a job of which `course` is left; how long that takes is for others to say."""
     changes = tuple(
-        Part(kind=pair.change.kind, what=said(pair.change), app_id=pair.app_id, targets=pair.rows)
+        Part(
+            kind=pair.change.kind,
+            what=said(pair.change),
+            object=object_of(pair.change),
+            app_id=pair.app_id,
+            targets=pair.rows,
+        )
         for pair in facts.survey.planned
     )
     planned = sum(part.targets for part in changes)
@@ -83,30 +91,28 @@ def _planning_requests(connection: sqlite3.Connection) -> int:
 
 def _saved(connection: sqlite3.Connection) -> int:
     """Return how many requests the rows would have taken that are so already."""
-    found = connection.execute("""
+    found = connection.execute(
+        """
         SELECT kind, count(*) FROM others JOIN changes ON changes.id = change
-        WHERE fate = 'skipped'
-            AND (reason LIKE 'already %' OR reason LIKE 'there is no such %' OR reason LIKE 'not a member of %')
-        GROUP BY kind
-    """)
+        WHERE fate = 'skipped' AND cause IN (SELECT value FROM json_each(?)) GROUP BY kind
+        """,
+        (msgspec.json.encode(sorted(ALREADY_SO)).decode(),),
+    )
     return sum(rows * len(KINDS[kind].requests) for kind, rows in found)
 
 
-# Reasons that name lines are one for all lines.
 _REASONS = """
-    SELECT CASE
-        WHEN reason LIKE 'identical to line %' THEN 'identical to an earlier row'
-        WHEN reason LIKE 'contradicts another row %' THEN substr(reason, 1, instr(reason, ' (') - 1)
-        ELSE reason END AS why, count(*) AS rows
-    FROM others WHERE fate = ? GROUP BY why ORDER BY rows DESC, min(line) LIMIT ?
+    SELECT cause, details, count(*) AS rows FROM others WHERE fate = ?
+    GROUP BY cause, details ORDER BY rows DESC, min(line) LIMIT ?
 """
 
 
-def _reasons(connection: sqlite3.Connection, fate: Rows, rows: int) -> list[Reason]:
+def _reasons(connection: sqlite3.Connection, fate: Rows, rows: int) -> list[ReasonCount]:
     found = connection.execute(_REASONS, (fate, _NAMED_REASONS)) if rows else ()
-    named = [Reason(fate=fate, reason=why, rows=count) for why, count in found]
+    reasons = [(reason_of(cause, details), count) for cause, details, count in found]
+    named = [ReasonCount(fate=fate, cause=reason.cause, reason=str(reason), rows=count) for reason, count in reasons]
     rest = rows - sum(reason.rows for reason in named)
-    return [*named, Reason(fate=fate, reason="other reasons", rows=rest)] if rest else named
+    return [*named, ReasonCount(fate=fate, cause=None, reason="other reasons", rows=rest)] if rest else named
 
 
 _CONDITIONS: Final = {
@@ -118,25 +124,56 @@ _CONDITIONS: Final = {
 
 def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
     """Return up to `most` rows behind the place `after`, each with its place."""
-    if wanted in _CONDITIONS:
-        statement = f"""
-            SELECT operations.id, line, app_id, name, kind, argument, message, cause, status, request_id
-            FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-            WHERE {_CONDITIONS[wanted]} AND operations.id > ? ORDER BY operations.id LIMIT ?
+    condition = _CONDITIONS.get(wanted)
+    return _others(connection, wanted, after, most) if condition is None else _operations(connection, condition, after, most)
+
+
+def _operations(connection: sqlite3.Connection, condition: str, after: int, most: int) -> list[tuple[int, JobRow]]:
+    found = connection.execute(
+        f"""
+        SELECT operations.id, line, app_id, name, kind, argument, message, cause, status, request_id
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE {condition} AND operations.id > ? ORDER BY operations.id LIMIT ?
+        """,
+        (after, most),
+    )
+    return [
+        (
+            place,
+            JobRow(
+                line=line,
+                app_id=app_id,
+                target=name,
+                what=said(Change(kind, argument)),
+                reason=message,
+                cause=cause,
+                status=status,
+                request_id=request_id,
+            ),
+        )
+        for place, line, app_id, name, kind, argument, message, cause, status, request_id in found
+    ]
+
+
+def _others(connection: sqlite3.Connection, fate: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
+    found = connection.execute(
         """
-        found = connection.execute(statement, (after, most))
-    else:
-        statement = """
-            SELECT line, line, app_id, name, kind, argument, reason, NULL, NULL, NULL
-            FROM others LEFT JOIN changes ON changes.id = change WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
-        """
-        found = connection.execute(statement, (wanted, after, most))
-    return [(place, _row(*columns)) for place, *columns in found]
-
-
-def _row(line: int, app_id: str | None, name: str | None, kind: str | None, argument: str, *rest: Any) -> JobRow:
-    what = None if kind is None else said(Change(kind, argument))
-    return JobRow(line=line, app_id=app_id, target=name, what=what, **dict(zip(_REST, rest, strict=True)))
-
-
-_REST: Final = ("reason", "cause", "status", "request_id")
+        SELECT line, app_id, name, kind, argument, cause, details, places
+        FROM others LEFT JOIN changes ON changes.id = change WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
+        """,
+        (fate, after, most),
+    )
+    return [
+        (
+            line,
+            JobRow(
+                line=line,
+                app_id=app_id,
+                target=name,
+                what=None if kind is None else said(Change(kind, argument)),
+                reason=str(reason_of(cause, details, places)),
+                cause=cause,
+            ),
+        )
+        for line, app_id, name, kind, argument, cause, details, places in found
+    ]

@@ -17,11 +17,12 @@ from ...errors import CapgoError, JobError
 from ..database import Database, Mode
 from ..operations import FormerState, Planned, Target
 from ..plan import Plan
+from ..reasons import Reason
 from ..report import Report
 from ..runner import Settled
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
-from . import assumptions, contents, course, facts, history, outcomes, reaches, records, schema, seen, shares, verdicts
+from . import assumptions, contents, course, facts, history, outcomes, reaches, records, seen, shares, verdicts
 from .assumptions import Assumed
 from .contents import JobRow, Rows
 from .facts import JobBinding, JobFacts, LastUsage
@@ -69,7 +70,7 @@ class Journal:
     async def _opened(cls, database: Database, *pragmas: str) -> Self:
         try:
             await database.configure(*pragmas)
-            await database.run(records.check_format, database.path, migrations=schema.MIGRATIONS, newest=schema.FORMAT)
+            await database.run(records.check_format, database.path)
         except BaseException:
             await database.aclose()
             raise
@@ -276,7 +277,7 @@ class Journal:
         """Return operations after `after` as number, device and what was known of it when the job was planned."""
         return await self._database.run(records.formers, after, most)
 
-    async def others(self) -> list[tuple[int, str, str]]:
+    async def others(self) -> list[tuple[int, str, Reason]]:
         """Return the rows that need no request: line, fate and reason."""
         return await self._database.run(records.others)
 

@@ -1,7 +1,7 @@
 """What stands in a job file, read and written: functions of a connection, each a part of a transaction."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from ...version import __version__
 from ..advice import what_to_do
 from ..kinds import KINDS, InDoubt
 from ..operations import Change, Former, FormerState, Operation, operation_of
+from ..reasons import Reason
 from ..report import Failures, Report, server_changes
 from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
 from . import schema
@@ -39,23 +40,16 @@ class Measures(msgspec.Struct, frozen=True):
     servers: tuple[str, ...] = ()
 
 
-def check_format(connection: sqlite3.Connection, path: Path, *, migrations: Mapping[int, Sequence[str]], newest: int) -> None:
-    """Refuse files that are no jobs or of a newer format; bring an older one up to date, in this transaction."""
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `JobError` for a file that is no job, or a job of another format."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if application != schema.APPLICATION_ID:
         message = f"{path} is not a job file"
         raise JobError(message)
-    if found > newest:
-        message = f"{path} was written by a newer version of this program (format {found}, this one knows {newest})"
+    if found != schema.FORMAT:
+        message = f"{path} is a job file of format {found}; this version of capgo_async reads format {schema.FORMAT}"
         raise JobError(message)
-    for version in range(found, newest):
-        if version not in migrations:
-            message = f"{path} has the format {version}, which no version of this program wrote: it is damaged"
-            raise JobError(message)
-        for statement in migrations[version]:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {version + 1}")
 
 
 def record(connection: sqlite3.Connection, settled: Sequence[Settled], run: int) -> None:
@@ -255,6 +249,7 @@ def formers(connection: sqlite3.Connection, after: int, most: int) -> list[tuple
     return [(number, name, FormerState(Former(known), value)) for number, name, known, value in rows]
 
 
-def others(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
-    """Return the rows that need no request."""
-    return connection.execute("SELECT line, fate, reason FROM others ORDER BY line").fetchall()
+def others(connection: sqlite3.Connection) -> list[tuple[int, str, Reason]]:
+    """Return the rows that need no request, as line, fate and reason."""
+    found = connection.execute("SELECT line, fate, cause, details, places FROM others ORDER BY line")
+    return [(line, fate, schema.reason_of(*columns)) for line, fate, *columns in found]

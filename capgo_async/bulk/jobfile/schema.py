@@ -4,16 +4,16 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
+from ..reasons import Cause, Reason
 from .staged import FORMERS
 
 APPLICATION_ID: Final = 0x43617067
 """What tells a job file from other SQLite files: "Capg"."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The format that this version writes, kept in `user_version`."""
-
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {}
-"""For each older format, the statements that make the next one of it."""
 
 
 class Outcome(enum.IntEnum):
@@ -47,6 +47,25 @@ TAKEN: Final[Mapping[Which, str]] = {Which.OPEN: "", Which.FAILED: "AND run IS N
 """What failed before and is open again keeps the number of the run that it failed in."""
 
 
+_VALUES: Final = msgspec.json.Decoder(tuple[str | int, ...])
+
+
+def columns_of(reason: Reason | None) -> tuple[str | None, str | None, str | None]:
+    """Return a reason as the columns `cause`, `details` and `places`."""
+    if reason is None:
+        return None, None, None
+    return reason.cause, _text(reason.details), _text(reason.places)
+
+
+def reason_of(cause: str, details: str | None, places: str | None = None) -> Reason:
+    """Return the reason that stands in such columns."""
+    return Reason(msgspec.convert(cause, Cause), _VALUES.decode(details or "[]"), _VALUES.decode(places or "[]"))
+
+
+def _text(values: tuple[str | int, ...]) -> str | None:
+    return msgspec.json.encode(values).decode() if values else None
+
+
 TABLES: Final = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_id TEXT NOT NULL UNIQUE) STRICT",
@@ -72,7 +91,9 @@ TABLES: Final = (
     """CREATE TABLE others (
         line INTEGER PRIMARY KEY,
         fate TEXT NOT NULL,
-        reason TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        details TEXT,
+        places TEXT,
         app_id TEXT,
         name TEXT,
         change INTEGER REFERENCES changes
@@ -113,7 +134,7 @@ _CHANGED_CHANNEL: Final = """
 """
 # Unlinking a device, moving it away or renewing its link changes nothing for whoever protects a channel.
 PROTECTED: Final = f"""
-    UPDATE staged SET fate = 'rejected', reason = found.channel || ' of ' || found.app_id || ' is protected by ' || ?2
+    UPDATE staged SET fate = 'rejected', cause = '{Cause.PROTECTED}', details = json_array(found.channel, found.app_id, ?2)
     FROM (
         SELECT line, app_id, {_CHANGED_CHANNEL} AS channel
         FROM staged JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE fate = ''
@@ -154,8 +175,8 @@ LAST_OF_WAVES: Final = """
     )
 """
 OTHERS: Final = """
-    INSERT INTO others (line, fate, reason, app_id, name, change)
-    SELECT staged.line, staged.fate, staged.reason, apps.app_id, staged.name, staged.change
+    INSERT INTO others (line, fate, cause, details, places, app_id, name, change)
+    SELECT staged.line, staged.fate, staged.cause, staged.details, staged.places, apps.app_id, staged.name, staged.change
     FROM staged JOIN apps ON apps.id = staged.app
     WHERE staged.fate <> ''
 """

@@ -2,9 +2,12 @@
 
 from typing import Final
 
+from ..reasons import Cause
+
 TABLES: Final = (
-    # A row is staged until its fate is known; `fate` is empty for those that stay to be planned. Where `former` is empty, the
-    # inventory tells. What is not as the change `expected` leaves it was changed by others.
+    # A row is staged until its fate is known; `fate` is empty for those that stay to be planned. Cause, details and places are
+    # its reason. Where `former` is empty, the inventory tells. What is not as the change `expected` leaves it was changed by
+    # others.
     """CREATE TEMP TABLE staged (
         line INTEGER PRIMARY KEY,
         app INTEGER NOT NULL,
@@ -12,7 +15,9 @@ TABLES: Final = (
         change INTEGER NOT NULL,
         expected INTEGER,
         fate TEXT NOT NULL DEFAULT '',
-        reason TEXT NOT NULL DEFAULT '',
+        cause TEXT,
+        details TEXT,
+        places TEXT,
         former TEXT NOT NULL DEFAULT '',
         former_value TEXT
     ) STRICT""",
@@ -40,13 +45,13 @@ REPEATED: Final = """
     GROUP BY name, app
 """
 # Every row of a target whose rows do not agree is bad; a later row that says the same again is a duplicate.
-CONTRADICTIONS: Final = """
-    UPDATE staged SET fate = 'rejected',
-        reason = 'contradicts another row for the same {target} (lines ' || first || ' and ' || last || ')'
+CONTRADICTIONS: Final = f"""
+    UPDATE staged SET fate = 'rejected', cause = '{Cause.CONTRADICTION}', details = json_array(?),
+        places = json_array(first, last)
     FROM repeated WHERE contradictory AND staged.app = repeated.app AND staged.name = repeated.name
 """
-DUPLICATES: Final = """
-    UPDATE staged SET fate = 'skipped', reason = 'identical to line ' || found.first
+DUPLICATES: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.DUPLICATE}', places = json_array(found.first)
     FROM (
         SELECT app, name, min(line) AS first FROM repeated JOIN staged USING (app, name)
         WHERE fate = '' GROUP BY app, name HAVING count(*) > 1
@@ -89,35 +94,36 @@ RENEWALS: Final = (
     WHERE staged.fate = '' AND asked.id = staged.change AND asked.kind = 'renew_device' AND asked.argument = ''
         AND shown.line = staged.line AND renewed.kind = 'renew_device' AND renewed.argument = shown.channel
     """,
-    """
-    UPDATE staged SET fate = 'skipped', reason = 'no listing shows a link to renew'
+    f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.NO_LINK_TO_RENEW}'
     FROM changes
     WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'renew_device' AND changes.argument = ''
     """,
 )
-ALREADY_LINKED: Final = """
-    UPDATE staged SET fate = 'skipped', reason = 'already linked to ' || changes.argument
+ALREADY_LINKED: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.ALREADY_LINKED}', details = json_array(changes.argument)
     FROM shown, changes
     WHERE staged.fate = '' AND shown.line = staged.line
         AND changes.id = staged.change AND changes.kind = 'link_device' AND changes.argument = shown.channel
 """
-ALREADY_UNLINKED: Final = """
-    UPDATE staged SET fate = 'skipped', reason = 'already without a link'
+ALREADY_UNLINKED: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.ALREADY_UNLINKED}'
     FROM shown, scans, changes
     WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'unlink_device'
         AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND scans.saw_override
 """
 # What shows no link may have one that the listing does not tell: the way back from a link is not gone then, either.
 CHANGED_SINCE: Final = (
-    """
+    f"""
     UPDATE staged SET fate = 'skipped',
-        reason = 'changed since: now ' || coalesce('linked to ' || shown.channel, 'without a link')
+        cause = iif(shown.channel IS NULL, '{Cause.UNLINKED_SINCE}', '{Cause.RELINKED_SINCE}'),
+        details = iif(shown.channel IS NULL, NULL, json_array(shown.channel))
     FROM changes, shown
     WHERE staged.fate = '' AND changes.id = staged.expected AND shown.line = staged.line
         AND shown.channel IS NOT iif(changes.kind = 'unlink_device', NULL, changes.argument)
     """,
-    """
-    UPDATE staged SET fate = 'skipped', reason = 'no listing shows it now'
+    f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.NOT_LISTED}'
     WHERE staged.fate = '' AND staged.expected IS NOT NULL AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
     """,
 )
@@ -144,9 +150,10 @@ FORMERS: Final = """
     LEFT JOIN scans ON scans.app = staged.app
 """
 
-UNKNOWN: Final = """
-    staged.fate = '' AND staged.app IN (SELECT app FROM scans WHERE complete)
-    AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
+UNKNOWN_DEVICES: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.UNKNOWN_DEVICE}'
+    WHERE staged.fate = '' AND staged.app IN (SELECT app FROM scans WHERE complete)
+        AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
 """
 
 # The place of each row, as `census` counts them.

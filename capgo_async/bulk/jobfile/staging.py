@@ -17,6 +17,7 @@ from ..database import Database, Mode
 from ..inventory.exported import devices_exported
 from ..kinds import KINDS
 from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
+from ..reasons import Reason
 from ..stage import Block, Columns, Finding, Known, Moved, Pair, Staged
 from . import census, schema, staged
 from .census import Census, Place
@@ -72,10 +73,10 @@ class Staging:
         """Return the apps and changes that the staged rows ask for."""
         return await self._database.run(census.pairs, self._census)
 
-    async def reject(self, app_id: str, change: Change | None, reason: str) -> None:
+    async def reject(self, app_id: str, change: Change | None, reason: Reason) -> None:
         """Reject all rows of one app, or those that ask for one change in it."""
         number = None if change is None else self._changes[change]
-        await self._database.run(_execute_with, _REJECT, (reason, self._apps[app_id], number))
+        await self._database.run(_execute_with, _REJECT, (*schema.columns_of(reason), self._apps[app_id], number))
 
     async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
         """Note devices of the inventory, each with its channel."""
@@ -123,10 +124,9 @@ class Staging:
 
     async def skip_unknown(self) -> None:
         """Skip the devices that a complete listing did not show."""
-        statement = f"UPDATE staged SET fate = 'skipped', reason = 'not in the inventory' WHERE {staged.UNKNOWN}"
-        await self._database.run(_execute, statement)
+        await self._database.run(_execute, staged.UNKNOWN_DEVICES)
 
-    async def rejected(self, after: int, most: int) -> list[tuple[int, str]]:
+    async def rejected(self, after: int, most: int) -> list[tuple[int, Reason]]:
         """Return up to `most` rejected rows behind the line `after`, as line and reason."""
         return await self._database.run(_rejected, after, most)
 
@@ -149,10 +149,9 @@ class Staging:
         places: Counter[Place] = Counter()
         for columns in block.columns:
             self._add_columns(connection, columns, places)
-        bad = [(row.line, "rejected", row.reason) for row in block.rows if row.operation is None]
-        connection.executemany("INSERT INTO others (line, fate, reason) VALUES (?, ?, ?)", bad)
-        statement = "INSERT INTO staged (line, app, name, change, expected, fate, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        connection.executemany(statement, self._staged(connection, block.rows, places))
+        bad = [(row.line, "rejected", *schema.columns_of(row.reason)) for row in block.rows if row.operation is None]
+        connection.executemany("INSERT INTO others (line, fate, cause, details, places) VALUES (?, ?, ?, ?, ?)", bad)
+        connection.executemany(_ADD_ROW, self._staged(connection, block.rows, places))
         self._census.add(connection, places)
 
     def _add_columns(self, connection: sqlite3.Connection, columns: Columns, places: Counter[Place]) -> None:
@@ -184,11 +183,11 @@ class Staging:
                 continue
             target = operation.target
             expected = None if row.expected is None else self._change(connection, row.expected)
-            fate, reason = ("skipped", row.reason) if row.skipped else ("", "")
+            fate = "skipped" if row.skipped else ""
             app, change = self._app(connection, target.app_id), self._change(connection, operation)
             if not row.skipped:
                 places[app, change, int(expected is not None), 0, None] += 1
-            yield row.line, app, target.name, change, expected, fate, reason
+            yield row.line, app, target.name, change, expected, fate, *schema.columns_of(row.reason)
 
     def _compare_with_inventory(self, connection: sqlite3.Connection) -> None:
         kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
@@ -207,9 +206,18 @@ class Staging:
 
     def _settle(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> None:
         connection.executemany(
-            "UPDATE staged SET fate = ?, reason = ?, change = ?, former = ?, former_value = ? WHERE line = ?",
+            """
+            UPDATE staged SET fate = ?, cause = ?, details = ?, places = ?, change = ?, former = ?, former_value = ?
+            WHERE line = ?
+            """,
             (
-                (found.fate, found.reason, self._change(connection, found.operation), *_columns(found.former), found.line)
+                (
+                    found.fate,
+                    *schema.columns_of(found.reason),
+                    self._change(connection, found.operation),
+                    *_columns(found.former),
+                    found.line,
+                )
                 for found in findings
             ),
         )
@@ -259,7 +267,9 @@ def _execute_with(connection: sqlite3.Connection, statement: str, values: tuple[
 def _compare_rows(connection: sqlite3.Connection) -> None:
     found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
     target = KINDS[found[0]].target if found else "target"
-    _execute(connection, staged.BY_TARGET, staged.REPEATED, staged.CONTRADICTIONS.format(target=target), staged.DUPLICATES)
+    _execute(connection, staged.BY_TARGET, staged.REPEATED)
+    connection.execute(staged.CONTRADICTIONS, (target,))
+    connection.execute(staged.DUPLICATES)
 
 
 def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
@@ -300,6 +310,9 @@ def _columns(former: FormerState) -> tuple[str, str | None]:
 
 
 _ADD = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
+_ADD_ROW = """
+    INSERT INTO staged (line, app, name, change, expected, fate, cause, details, places) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _ADD_ALIKE = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
 # The app of each row is a character of four bytes, so that SQLite finds it without counting those before it.
 _FIRST_CHARACTER = 0x10000
@@ -309,7 +322,8 @@ _ADD_OF_APPS = f"""
     SELECT ?1 + key, value, unicode(substr(?2, 4 * key + 1, 4)) - {_FIRST_CHARACTER}, ?3 FROM json_each(?4)
 """
 _REJECT = """
-    UPDATE staged SET fate = 'rejected', reason = ?1 WHERE fate = '' AND app = ?2 AND (?3 IS NULL OR change = ?3)
+    UPDATE staged SET fate = 'rejected', cause = ?1, details = ?2, places = ?3
+    WHERE fate = '' AND app = ?4 AND (?5 IS NULL OR change = ?5)
 """
 
 
@@ -319,16 +333,16 @@ def _observe(connection: sqlite3.Connection, app: int, devices: Iterable[tuple[s
     )
 
 
-def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str]]:
+def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, Reason]]:
     rows = connection.execute(
         """
-        SELECT line, reason FROM staged WHERE fate = 'rejected' AND line > ?1 UNION ALL
-        SELECT line, reason FROM others WHERE fate = 'rejected' AND line > ?1
+        SELECT line, cause, details, places FROM staged WHERE fate = 'rejected' AND line > ?1 UNION ALL
+        SELECT line, cause, details, places FROM others WHERE fate = 'rejected' AND line > ?1
         ORDER BY line LIMIT ?2
         """,
         (after, most),
     )
-    return rows.fetchall()
+    return [(line, schema.reason_of(*columns)) for line, *columns in rows]
 
 
 def _by_app(connection: sqlite3.Connection, statements: Iterable[str], bound: tuple[bool, ...]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from ..jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
 from ..jobfile.staging import Staging
 from ..kinds import KINDS
 from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
+from ..reasons import Reason
 from ..report import counted
 from ..spreading import apps_at_once
 from ..stage import Known, Pair
@@ -26,8 +27,8 @@ KEPT_REASONS: Final = 100
 """Bad rows that an `InputError` holds; the others are heard of, but not kept."""
 _CHUNK: Final = 1000
 
-Hear = Callable[[Sequence[tuple[int, str]]], None]
-"""What is told of bad rows: their lines and reasons, some at a time."""
+Hear = Callable[[Sequence[tuple[int, Reason]]], None]
+"""Called with bad rows, some at a time, as line and reason."""
 
 
 class Draft(NamedTuple):
@@ -207,7 +208,8 @@ async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, hea
     if first:
         count = await _tell_bad_rows(stage, hear)
         message = f"{source.name}: {counted(count, 'bad row')}, nothing was sent"
-        raise InputError(message, rejected=first, count=count, good=sum(pair.rows for pair in await stage.pairs()))
+        rejected = [(line, reason.cause, str(reason)) for line, reason in first]
+        raise InputError(message, rejected=rejected, count=count, good=sum(pair.rows for pair in await stage.pairs()))
 
 
 async def _tell_bad_rows(stage: Staging, hear: Hear) -> int:

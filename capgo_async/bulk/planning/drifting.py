@@ -150,5 +150,5 @@ async def _others(journal: Journal, client: Caller, app_id: str, kinds: Collecti
             if sight.state is State.AS_WANTED:
                 tally.add(_Look.NEEDLESS, assumed, "")
             elif sight.state is State.IMPOSSIBLE or sight.former != assumed.former:
-                tally.add(_Look.CHANGED, assumed, f"now {sight.reason}")
+                tally.add(_Look.CHANGED, assumed, f"now {sight}")
     return (tally,), remarks

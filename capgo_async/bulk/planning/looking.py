@@ -12,6 +12,7 @@ from ..comparing import Shown, State, compare, displaces
 from ..jobfile.staging import Staging
 from ..kinds import KINDS
 from ..operations import RemoveMember, TargetKind, UpdateChannel
+from ..reasons import Cause, Reason
 from ..stage import Finding, Staged
 
 _CHUNK: Final = 1000
@@ -63,18 +64,17 @@ async def survey(stage: Staging, client: Caller, app_id: str, kinds: Collection[
 
 def _finding(row: Staged, shown: Shown) -> Finding:
     sight = compare(row.operation, shown)
-    fate, reason = _FATES[sight.state], sight.reason if sight.state in _TOLD else ""
+    fate, reason = _FATES[sight.state], sight.reason
     if not fate and row.expected is not None:
         expected = compare(row.expected, shown)
         if expected.state in {State.OTHERWISE, State.IMPOSSIBLE}:
-            fate, reason = "skipped", f"changed since: now {expected.reason}"
+            fate, reason = "skipped", Reason(Cause.CHANGED_SINCE, (str(expected),))
         elif isinstance(row.operation, UpdateChannel) and displaces(row.operation, shown):
-            fate, reason = "skipped", "changed since: another channel is public now"
+            fate, reason = "skipped", Reason(Cause.OTHER_PUBLIC_CHANNEL_SINCE)
     return Finding(row.line, fate, reason, sight.operation, sight.former)
 
 
 _FATES: Final = {State.AS_WANTED: "skipped", State.IMPOSSIBLE: "rejected", State.OTHERWISE: "", State.CANNOT_TELL: ""}
-_TOLD: Final = frozenset({State.AS_WANTED, State.IMPOSSIBLE})
 
 
 def _kept(bundle: Bundle) -> Bundle:

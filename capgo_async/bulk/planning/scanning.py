@@ -11,13 +11,14 @@ from ...fanning import fan_out, results_of
 from ...models import Device
 from ...models.device import stored_id
 from ...ring import Caller
+from ..comparing import NAMED_CHANNELS, no_channel
 from ..jobfile.staging import Staging
 from ..operations import Change
+from ..reasons import Cause, Reason
 from ..report import counted
 from ..spreading import apps_at_once, cursors_each, page_of
 from ..stage import Moved
 
-_NAMED_CHANNELS: Final = 10
 _NAMED_SHORTCUTS: Final = 5
 
 
@@ -33,34 +34,32 @@ async def check_channels(stage: Staging, client: Caller) -> None:
             try:
                 channel = await client.client_of(app_id).channels.get(app_id, change.argument)
             except ChannelNotFound:
-                await stage.reject(app_id, change, await no_channel(client, app_id, change.argument))
+                await stage.reject(app_id, change, await _no_channel(client, app_id, change.argument))
             except PermissionDenied as error:
                 await stage.reject(app_id, None, no_access(app_id, error))
                 return
             else:
                 if channel.public:
-                    reason = f"{channel.name!r} of {app_id} is public, and devices cannot be linked to it: use devices unlink"
-                    await stage.reject(app_id, change, reason)
+                    await stage.reject(app_id, change, Reason(Cause.LINK_TO_PUBLIC_CHANNEL, (channel.name, app_id)))
 
     await fan_out(asked, check, apps_at_once(client))
 
 
-async def no_channel(client: Caller, app_id: str, name: str) -> str:
-    """Say that an app has no such channel, and which it has instead, if that can be told."""
+async def _no_channel(client: Caller, app_id: str, name: str) -> Reason:
     names: list[str] = []
     try:
         async for channel in client.client_of(app_id).channels.list(app_id):
-            names.append(channel.name if len(names) < _NAMED_CHANNELS else "...")
-            if len(names) > _NAMED_CHANNELS:
+            names.append(channel.name)
+            if len(names) > NAMED_CHANNELS:
                 break
     except (ApiError, ListingError):
-        return f"{app_id} has no channel {name!r}"
-    return f"{app_id} has no channel {name!r}; it has {', '.join(names) or 'none'}"
+        return no_channel(app_id, name, None)
+    return no_channel(app_id, name, names)
 
 
-def no_access(app_id: str, error: PermissionDenied) -> str:
-    """Say that an app, or an organization, cannot be seen."""
-    return f"no access to {app_id}, or it does not exist ({error.code})"
+def no_access(app_id: str, error: PermissionDenied) -> Reason:
+    """Return the reason that an app, or an organization, cannot be seen."""
+    return Reason(Cause.NO_ACCESS, (app_id, error.code))
 
 
 class Scan(NamedTuple):

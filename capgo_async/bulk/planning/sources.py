@@ -6,6 +6,7 @@ Past 300 lines because what tells a good row from a bad one stands in one place:
 import csv
 import functools
 import hashlib
+import inspect
 import io
 import operator
 import os
@@ -13,7 +14,7 @@ import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager, suppress
-from itertools import islice, repeat
+from itertools import count, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -21,8 +22,9 @@ import msgspec
 from anyio import lowlevel, to_thread
 
 from capgo_async.bulk.forms import OF_DEVICES, Form, decoder_of, form_of
+from capgo_async.bulk.json_faults import fault_of
 from capgo_async.bulk.operations import LinkDevice, Operation, RenewDevice, Row, UnlinkDevice
-from capgo_async.bulk.reasons import in_words
+from capgo_async.bulk.reasons import Cause, Reason
 from capgo_async.bulk.report import storable
 from capgo_async.bulk.stage import Block, Columns
 from capgo_async.endpoints.call import APP_ID, LONGEST_NAME
@@ -43,8 +45,6 @@ _PIECES = 12
 """How many blocks of lines are handed over at once: some `BATCH` rows of a usual length."""
 _LIMIT = 65_536  # bytes of one row: so a file without line ends or closing quotes takes no more memory than others
 _READ = 32_768  # bytes read at once: half of `_LIMIT`, so that few blocks are longer and can hold too long a line
-_TOO_LONG = "longer than 64 KiB"
-_UNCLOSED = "unexpected end of data"  # what the csv module says of a quoted field that is open where its input ends
 _SHOWN = 80  # characters of a first line that a message shows
 _ORG_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -119,7 +119,7 @@ def read_rows(
         message = "the source has an empty name: name a file, or - for standard input."
         raise ConfigurationError(message)
     if app_id is not None and (fault := _malformed(form, app_id)):
-        raise ConfigurationError(fault)
+        raise ConfigurationError(str(fault))
     if argument is not None:
         if form.argument is None:
             message = f"{argument!r} has no meaning here: {form.kind} takes nothing beside its target."
@@ -127,7 +127,7 @@ def read_rows(
         try:
             argument = _text(form.argument, argument)
         except _RowError as error:
-            raise ConfigurationError(str(error)) from error
+            raise ConfigurationError(str(error.reason)) from error
         if not argument:
             message = f"{form.argument} is blank: name one, or leave it out when every row names its own."
             raise ConfigurationError(message)
@@ -143,7 +143,11 @@ def from_operations(operations: Iterable[Operation] | AsyncIterable[Operation], 
 
 
 class _RowError(Exception):
-    """Carry the reason why a row is bad; never leaves this module."""
+    """Raised when a row is bad; never leaves this module."""
+
+    def __init__(self, cause: Cause, *details: str | int) -> None:
+        super().__init__()
+        self.reason = Reason(cause, details)
 
 
 class _Asked(NamedTuple):
@@ -159,14 +163,14 @@ class _Asked(NamedTuple):
         try:
             name = _text(form.name, form.stored(name))
             if not name:
-                return Row(line, None, f"{form.name} is empty")
+                return Row(line, None, Reason(Cause.MISSING_VALUE, (form.name,)))
             app_id = _agreed(form.app, app_id, self.app_id)
             if fault := _malformed(form, app_id):
                 return Row(line, None, fault)
             if form.argument is not None:
                 argument = _agreed(form.argument, argument, self.argument)
         except _RowError as error:
-            return Row(line, None, str(error))
+            return Row(line, None, error.reason)
         return Row(line, form.make(app_id, name, argument))
 
     def block(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Block:
@@ -174,18 +178,21 @@ class _Asked(NamedTuple):
         try:
             columns = self._columns(lines, names, app_ids, arguments)
         except _RowError:
+            columns = None
+        if columns is None:
             return Block(rows=list(map(self.row, lines, names, app_ids, arguments)))
         return Block(columns=(columns,))
 
-    def _columns(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Columns:
+    def _columns(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Columns | None:
+        """Return the rows as columns, `None` where one may be bad; raises `_RowError` where one surely is."""
         form = self.form
         names = list(map(str.strip, map(form.stored, names)))
         # All at once; what this does not let pass may be good, and is looked at row by row.
         if not all(names) or not "".join(names).isprintable() or len(max(names, key=len, default="")) > LONGEST_NAME:
-            raise _RowError
+            return None
         apps = {app_id: _agreed(form.app, app_id, self.app_id) for app_id in set(app_ids)}
         if any(_malformed(form, app_id) for app_id in apps.values()):
-            raise _RowError
+            return None
         meant = {text: "" if form.argument is None else _agreed(form.argument, text, self.argument) for text in set(arguments)}
         return Columns(form, lines, names, list(map(apps.__getitem__, app_ids)), list(map(meant.__getitem__, arguments)))
 
@@ -193,11 +200,9 @@ class _Asked(NamedTuple):
 def _text(column: str, value: str) -> str:
     value = value.strip()
     if not value.isprintable() and (found := _UNPRINTABLE.search(value)):
-        message = f"{column} contains the control character U+{ord(found[0]):04X}"
-        raise _RowError(message)
+        raise _RowError(Cause.CONTROL_CHARACTER, column, f"U+{ord(found[0]):04X}")
     if len(value) > LONGEST_NAME:
-        message = f"{column} is longer than {LONGEST_NAME} characters"
-        raise _RowError(message)
+        raise _RowError(Cause.VALUE_TOO_LONG, column, LONGEST_NAME)
     return value
 
 
@@ -207,23 +212,19 @@ def _agreed(column: str, cell: str, given: str | None) -> str:
         return value
     if not value:
         if given is None:
-            message = f"no {column}: the row names none, and none was given for every row"
-            raise _RowError(message)
+            raise _RowError(Cause.MISSING_VALUE, column)
         return given
     if given is not None:
-        message = f"{column} {value!r} differs from {given!r}, which was given for every row"
-        raise _RowError(message)
+        raise _RowError(Cause.CONFLICTING_VALUE, column, value, given)
     return value
 
 
 @functools.lru_cache(maxsize=1024)
-def _malformed(form: Form, app_id: str) -> str:
-    """Return what is wrong with the id of an app or organization; nothing where it has the form of one."""
+def _malformed(form: Form, app_id: str) -> Reason | None:
+    """Return what is wrong with the id of an app or organization, `None` for a good one."""
     if form.app == "org_id":
-        return "" if _ORG_ID.fullmatch(app_id) else f"org_id {app_id!r} does not have the form of an organization id, a UUID"
-    if APP_ID.fullmatch(app_id):
-        return ""
-    return f"app_id {app_id!r} does not have the form of an app id, such as com.example.app"
+        return None if _ORG_ID.fullmatch(app_id) else Reason(Cause.MALFORMED_ORG_ID, (app_id,))
+    return None if APP_ID.fullmatch(app_id) else Reason(Cause.MALFORMED_APP_ID, (app_id,))
 
 
 class _File:
@@ -476,24 +477,20 @@ def _parsed(lines: _Lines, asked: _Asked) -> Iterator[Block]:
     return _table_rows(lines, asked, block, number)
 
 
-def _fault(line: bytes) -> str:
-    """Return what makes a line unreadable, whatever the format; nothing when it is readable."""
-    if len(line) > _LIMIT:
-        return _TOO_LONG
+def _fault(text: bytes, line: int) -> Reason | None:
+    """Return what makes a line unreadable in any format, `None` for a readable line."""
+    if len(text) > _LIMIT:
+        return Reason(Cause.LINE_TOO_LONG)
     try:
-        text = line.decode()
+        column = text.decode().find("\0") + 1
     except UnicodeDecodeError as error:
-        column = len(line[: error.start].decode()) + 1
-        return f"not UTF-8 (byte 0x{line[error.start]:02X} at column {column})"
-    column = text.find("\0") + 1
-    return f"a NUL byte at column {column}" if column else ""
+        column = len(text[: error.start].decode()) + 1
+        return Reason(Cause.NOT_UTF8, places=(f"{text[error.start]:02X}", line, column))
+    return Reason(Cause.NUL_BYTE, places=(line, column)) if column else None
 
 
-def _fault_in(lines: Sequence[bytes], line: int) -> str:
-    for number, text in enumerate(lines, line):
-        if fault := _fault(text):
-            return fault if number == line else f"{fault}, on line {number}"
-    return ""
+def _fault_in(lines: Sequence[bytes], line: int) -> Reason | None:
+    return next(filter(None, map(_fault, lines, count(line))), None)
 
 
 def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iterator[Block]:
@@ -501,22 +498,22 @@ def _json_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Itera
     decode = decoder_of(form.columns).decode
     texts_of = operator.attrgetter(*form.columns)
     while block:
-        clean = len(block) <= _LIMIT and not _fault(block)
+        clean = len(block) <= _LIMIT and not _fault(block, number)
         texts = block.splitlines(keepends=True)
         good: list[tuple[int, str, str, str]] = []
         bad: list[Row] = []
         for line, text in enumerate(texts, number):
             if text.isspace():
                 continue
-            if not clean and (fault := _fault(text)):
+            if not clean and (fault := _fault(text, line)):
                 bad.append(Row(line, None, fault))
                 continue
             try:
                 name, app_id, *argument = texts_of(decode(text))
             except msgspec.DecodeError as error:
-                bad.append(Row(line, None, in_words(error, text)))
+                bad.append(Row(line, None, fault_of(error, text)))
             except RecursionError:
-                bad.append(Row(line, None, "not JSON that can be read: nested too deeply"))
+                bad.append(Row(line, None, Reason(Cause.NOT_JSON, ("nested too deeply",))))
             else:
                 good.append((line, name, app_id or "", (argument and argument[0]) or ""))
         if good:
@@ -545,11 +542,12 @@ def _table_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iter
 def _header(where: str, lines: Sequence[bytes], form: Form) -> tuple[list[str], str, int]:
     """Return the columns, the delimiter that shows them, and how many lines they take."""
     if len(lines[0]) > _LIMIT or b"\0" in lines[0]:
-        message = f"{where}: {_fault(lines[0])}, so this is not a table. Save it as CSV in UTF-8."
+        fault = Reason(Cause.LINE_TOO_LONG if len(lines[0]) > _LIMIT else Cause.NUL_BYTE)
+        message = f"{where}: {fault}, so this is not a table. Save it as CSV in UTF-8."
         raise InputError(message)
     for delimiter in ",;\t":
         cells, span = _record(lines, 0, len(lines), delimiter)
-        columns = [] if isinstance(cells, str) else [cell.strip().lower() for cell in cells]
+        columns = [] if isinstance(cells, _Broken) else [cell.strip().lower() for cell in cells]
         if form.name not in columns:
             continue
         for name in form.columns:
@@ -648,13 +646,14 @@ class _Table:
             line = number + at
             alone = line < self._fence
             cells, span = _record(lines, at, at + 1 if alone else len(lines), self._delimiter)
-            if cells == _UNCLOSED and at + span == len(lines) and not alone and not self._lines.final:
+            unclosed = isinstance(cells, _Broken) and cells.unclosed
+            if unclosed and at + span == len(lines) and not alone and not self._lines.final:
                 self._lines.put_back(b"".join(lines[at:]))
                 return line
-            if isinstance(cells, str):
-                rows.append(Row(line, None, _fault(lines[at]) or self._misquoted(line, span, cells)))
+            if isinstance(cells, _Broken):
+                rows.append(Row(line, None, _fault(lines[at], line) or self._misquoted(line, span, cells)))
                 if not alone:
-                    self._opened, self._fence = line, line + span - (cells != _UNCLOSED)
+                    self._opened, self._fence = line, line + span - (not unclosed)
                 span = 1
             elif not _is_blank(cells):
                 fault = _fault_in(lines[at : at + span], line)
@@ -662,19 +661,19 @@ class _Table:
             at += span
         return number + at
 
-    def _misquoted(self, line: int, span: int, error: str) -> str:
+    def _misquoted(self, line: int, span: int, broken: "_Broken") -> Reason:
         if line < self._fence:
-            return f"a quotation mark without its pair, below the quoted field that begins on line {self._opened}"
-        if error == _UNCLOSED:
-            return f"the quoted field that begins on line {line} is never closed, or not within the 64 KiB of a row"
+            return Reason(Cause.UNPAIRED_QUOTE, places=(self._opened,))
+        if broken.unclosed:
+            return Reason(Cause.UNCLOSED_QUOTE)
         if span > 1:
-            return f"the quoted field that begins on line {line} ends on line {line + span - 1}, before other text"
-        return f"not CSV: {error}"
+            return Reason(Cause.MISPLACED_QUOTE, places=(line + span - 1,))
+        return Reason(Cause.NOT_CSV, (broken.error,))
 
     def _row(self, line: int, cells: list[str]) -> Row:
         if missing := self._width - len(cells):
             if missing < 0:
-                return Row(line, None, f"{len(cells)} cells, but the header names {self._width} columns")
+                return Row(line, None, Reason(Cause.CELL_COUNT, (len(cells), self._width)))
             cells += [""] * missing
         return self._asked.row(
             line,
@@ -688,18 +687,27 @@ def _is_blank(cells: list[str]) -> bool:
     return not cells or (len(cells) == 1 and not cells[0].strip())
 
 
-def _record(lines: Sequence[bytes], at: int, end: int, delimiter: str) -> tuple[list[str] | str, int]:
+class _Broken(NamedTuple):
+    """Why a record has no cells: the csv module's message, and whether the input ended within a quoted field."""
+
+    error: str
+    unclosed: bool = False
+
+
+def _record(lines: Sequence[bytes], at: int, end: int, delimiter: str) -> tuple[list[str] | _Broken, int]:
     """Return the cells of the record that begins at `at`, or why there are none, and how many lines it took."""
     if len(lines[at]) > _LIMIT:
-        return _TOO_LONG, 1
-    reader = csv.reader(_within_limit(lines, at, end), _Strict, delimiter=delimiter)
+        return _Broken("too long"), 1
+    texts = _within_limit(lines, at, end)
+    reader = csv.reader(texts, _Strict, delimiter=delimiter)
     try:
         return next(reader), reader.line_num
     except csv.Error as error:
-        return str(error), reader.line_num
+        # A reader that has asked for more than there is was within a quoted field.
+        return _Broken(str(error), unclosed=inspect.getgeneratorstate(texts) == inspect.GEN_CLOSED), reader.line_num
 
 
-def _within_limit(lines: Sequence[bytes], at: int, end: int) -> Iterator[str]:
+def _within_limit(lines: Sequence[bytes], at: int, end: int) -> Generator[str, None, None]:
     size = 0
     for index in range(at, end):
         size += len(lines[index])

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Final
 
 import msgspec
 
@@ -10,6 +9,7 @@ from ..jobfile.journal import Journal
 from ..jobfile.records import Touched
 from ..kinds import KINDS
 from ..operations import LinkDevice, RenewDevice, Row, UnlinkDevice, change_of, inverse
+from ..reasons import Cause, Reason
 from .sources import BATCH, known_digest
 
 
@@ -53,8 +53,5 @@ def _row(touched: Touched) -> Row:
     if back is not None:
         return Row(line, back, expected=operation)
     kind = KINDS[change_of(operation).kind]
-    reason = "what it was before is unknown, or cannot be set" if kind.inverse else _FINAL[kind.destroys]
-    return Row(line, operation, f"not undone: {reason}", skipped=True)
-
-
-_FINAL: Final = {True: "nothing brings it back", False: "a renewed link is the same link"}
+    cause = Cause.IRREVERSIBLE if kind.destroys else Cause.FORMER_UNKNOWN if kind.inverse else Cause.RENEWED
+    return Row(line, operation, Reason(cause), skipped=True)
