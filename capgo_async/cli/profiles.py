@@ -141,16 +141,37 @@ def read_protected() -> tuple[str, ...]:
     return _read(path).protected.channels
 
 
+class _Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in a profile where keys belong."""
+
+    api_key: object = None
+    organizations: dict[str, object] = {}
+    apps: dict[str, object] = {}
+
+
+def _holds_a_key(settings: bytes) -> bool:
+    """Tell whether a key itself is written where a profile names its place."""
+    with contextlib.suppress(msgspec.ValidationError):
+        profiles: object = msgspec.toml.decode(settings, type=dict[str, object]).get("profiles", {})
+        found = msgspec.convert(profiles, dict[str, _Keys]).values()
+        return any(
+            isinstance(key, str) for each in found for key in (each.api_key, *each.organizations.values(), *each.apps.values())
+        )
+    return False
+
+
 def _read(path: Path) -> _File:
+    settings = b""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=_File)
+        settings = path.read_bytes()
+        return msgspec.toml.decode(settings, type=_File)
     except OSError as error:
         message = f"{path}, where profiles stand, cannot be read: {error.strerror}"
         raise ConfigurationError(message) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # A key that was written into the file must not be shown.
         reason = str(error) if isinstance(error, msgspec.ValidationError) else "it is not TOML"
-        if "got `str`" in reason:
-            reason += "; a key is {env = NAME} or {file = PATH} there, never the key itself"
+        if isinstance(error, msgspec.ValidationError) and _holds_a_key(settings):
+            reason = "give a key as {env = NAME} or {file = PATH}, never the key itself"
         message = f"{path}: {reason}"
         raise ConfigurationError(message) from None

@@ -79,6 +79,8 @@ def test_keys_of_organizations_and_apps_make_a_ring(
         (None, "cannot be read: No such file"),
         ("[profiles", "it is not TOML"),
         ('[profiles.here]\napi_key = "5ec2e7aa-in-the-clear"', "never the key itself"),
+        ('[profiles.here.apps]\n"com.example.app" = "5ec2e7aa-in-the-clear"', "never the key itself"),
+        ('[profiles.here]\nconcurrency = "3"', "Expected `int | null`, got `str` - at `$.profiles[...].concurrency`\n"),
         ("[profiles.other]", "has no profile 'here'; it has other"),
         ("[profiles.here]\napi_kay = {}", "unknown field `api_kay`"),
         ("[profiles.here]\napi_key = {}", "either {env = NAME} or {file = PATH}"),
