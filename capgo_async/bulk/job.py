@@ -18,12 +18,17 @@ from ..errors import AuthenticationError, DiskFull, JobError
 from ..limits import Limit
 from ..ring import Caller
 from .clock import Clock, wall_clock
-from .jobfile.contents import JobRow, Rows
-from .jobfile.facts import JobBinding, JobFacts, Options
+from .jobfile import assumptions, records
+from .jobfile.contents import JobRow, Rows, plan_of, rows_of
+from .jobfile.course import course_of
+from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
+from .jobfile.history import was_begun
 from .jobfile.journal import Journal
-from .jobfile.outcomes import OperationRow
+from .jobfile.outcomes import OperationRow, operations_of
+from .jobfile.reaches import count_open, reopen_failed
+from .jobfile.records import last_usage
 from .jobfile.schema import Which
-from .jobfile.seen import Seen
+from .jobfile.seen import Seen, copy, seen_of
 from .jobfile.staging import Staging
 from .naming import give_name, locked
 from .operations import FormerState
@@ -70,6 +75,7 @@ class Job:
         self.begun = begun
         """Whether it was run before it was opened: what it does was confirmed then."""
         self._journal = journal
+        self._database = journal.database
         self._facts = facts
         self._course = course
         self._clock = clock
@@ -137,15 +143,16 @@ class Job:
 
     @classmethod
     async def _opened(cls, path: Path, journal: Journal, client: Caller | None, clock: Clock) -> Self:
+        database = journal.database
         try:
-            facts = await journal.facts()
-            course = await journal.course(facts, clock(), PAGE if client is None else page_of(client))
-            plan = await journal.plan(facts, course)
+            facts = await database.run(read_facts)
+            course = await database.run(course_of, facts, clock(), Which.OPEN, PAGE if client is None else page_of(client))
+            plan = await database.run(plan_of, facts, course)
             if client is not None:
-                carried = carried_over(client, facts.binding.key_salt, await journal.last_usage(), clock)
+                carried = carried_over(client, facts.binding.key_salt, await database.run(last_usage), clock)
                 outlook = outlook_of(client, course, latency_of(facts), carried)
                 plan = msgspec.structs.replace(plan, seconds=seconds_of(course, outlook))
-            begun = await journal.begun()
+            begun = await database.run(was_begun)
         except BaseException:
             await journal.aclose()
             raise
@@ -198,11 +205,11 @@ class Job:
             await prepare(client, deadline)
             await self._seed(client)
             if which is Which.FAILED:
-                await self._journal.reopen_failed()
+                await self._database.run(reopen_failed)
             page = page_of(client)
             if which is Which.FAILED or self._runner is not None or page < PAGE:
-                self._course = await self._journal.course(self._facts, self._clock(), page, which)
-            executor = Executor(client, await self._journal.in_doubt())
+                self._course = await self._database.run(course_of, self._facts, self._clock(), which, page)
+            executor = Executor(client, await self._database.run(records.in_doubt))
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(
                 self._journal,
@@ -236,7 +243,7 @@ class Job:
 
     async def touching(self, channels: Sequence[str], which: Which = Which.OPEN) -> list[tuple[str, str]]:
         """Return which of these channels, named as in `Options.protected`, a run would change, as app and name."""
-        return await self._journal.still_protected(channels, which) if channels else []
+        return await self._database.run(assumptions.still_protected, channels, which) if channels else []
 
     async def drift(self, client: Caller, *, rebind: bool = False) -> Drift:
         """Compare what is pending with what the plan saw; only reads are sent, and nothing is left out of the run for it."""
@@ -246,8 +253,8 @@ class Job:
             meter = self._meter(client)
             await client.prepare()
             await self._seed(client)
-            found = await find_drift(self._journal, client)
-            await self._journal.note_look(meter())
+            found = await find_drift(self._database, client)
+            await self._database.run(assumptions.note_look, meter())
         return found
 
     async def verify(self, client: Caller, *, on_contradiction: Callable[[float], None] = lambda _: None) -> Report:
@@ -265,7 +272,7 @@ class Job:
             await self._seed(client)
             async with self._journal.recorded(self._meter(client)) as ending:
                 remarks = await verify(self._journal, client, pause)
-                await self._journal.add_remarks(remarks)
+                await self._database.run(add_remarks, remarks)
                 ending.how = "verified"
         return await self.report()
 
@@ -285,7 +292,7 @@ class Job:
         if JobBinding.of(client, self._salt) != self._facts.binding:
             raise self._bound_elsewhere(client)
         await self._seed(client)
-        source = Undoing(self._journal, self._name, self._facts.created_at.isoformat())
+        source = Undoing(self._database, self._name, self._facts.created_at.isoformat())
         return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
 
     @property
@@ -300,7 +307,7 @@ class Job:
 
     async def to_send(self, which: Which = Which.OPEN) -> int:
         """Return how many operations a run would send."""
-        return await self._journal.count_open(which)
+        return await self._database.run(count_open, which)
 
     @property
     def baking_until(self) -> datetime | None:
@@ -326,30 +333,30 @@ class Job:
 
     async def report(self) -> Report:
         """Count everything that is known of the job."""
-        return await self._journal.report(self._name)
+        return await self._database.run(records.report_of, self._name)
 
     async def others(self) -> list[tuple[int, str, Reason]]:
         """Return the rows that need no request, as line, fate and reason."""
-        return await self._journal.others()
+        return await self._database.run(records.others)
 
     async def rows(self, wanted: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
         """Yield rows of one fate, some at a time."""
         last = 0
-        while chunk := await self._journal.rows(wanted, last, 1000):
+        while chunk := await self._database.run(rows_of, wanted, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
     async def operations(self) -> AsyncIterator[tuple[OperationRow, ...]]:
         """Yield every planned operation with what came of it, some at a time."""
         last = 0
-        while chunk := await self._journal.operations(last, 1000):
+        while chunk := await self._database.run(operations_of, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
     async def formers(self) -> AsyncIterator[tuple[str, FormerState]]:
         """Yield each planned device and what was known of its link before the job touched it."""
         last = 0
-        while chunk := await self._journal.formers(last, 1000):
+        while chunk := await self._database.run(records.formers, last, 1000):
             for number, device, former in chunk:
                 last = number
                 yield device, former
@@ -357,13 +364,13 @@ class Job:
     async def seen(self) -> AsyncIterator[Sequence[Seen]]:
         """Yield each planned operation with what the plan saw of its target, and whether it is done, some at a time."""
         last = 0
-        while chunk := await self._journal.seen(last, 10_000):
+        while chunk := await self._database.run(seen_of, last, 10_000):
             last = chunk[-1].id
             yield chunk
 
     async def copy_to(self, path: Path) -> None:
         """Copy the job as it is at this moment to a new file, also while another process runs it."""
-        await self._journal.copy_to(path)
+        await self._database.run(copy, path)
 
     async def aclose(self) -> None:
         """Close the file."""
@@ -387,7 +394,7 @@ class Job:
         return Meter(client, self._salt, self._clock)
 
     async def _seed(self, client: Caller) -> None:
-        client.pacer.seed(carried_over(client, self._salt, await self._journal.last_usage(), self._clock))
+        client.pacer.seed(carried_over(client, self._salt, await self._database.run(last_usage), self._clock))
 
     async def _refusing(self, former: JobBinding | None) -> None:
         """Run, and stay bound as before where the new key is refused."""
@@ -410,7 +417,7 @@ class Job:
         return former
 
     async def _rebind(self, binding: JobBinding) -> None:
-        await self._journal.bind(binding)
+        await self._database.run(bind, binding)
         self._facts = msgspec.structs.replace(self._facts, binding=binding)
 
     def _bound_elsewhere(self, client: Caller) -> JobError:

@@ -11,6 +11,7 @@ from ..fanning import fan_out
 from ..models.device import stored_id
 from ..ring import Caller
 from .comparing import State, compare
+from .jobfile import verdicts
 from .jobfile.journal import Journal
 from .jobfile.schema import Verdict
 from .kinds import KINDS
@@ -33,10 +34,10 @@ async def verify(journal: Journal, client: Caller, pause: Pause, apps: Collectio
     With `apps` only what was done in these is looked at.
     """
     await client.prepare()
-    done = _by_app(await journal.done_by_app(), apps)
+    done = _by_app(await journal.database.run(verdicts.done_by_app, contradicted=False), apps)
     first = _Look(journal, client, done)
     await fan_out(done, first.take, apps_at_once(client))
-    contradicted = _by_app(await journal.contradicted_by_app(), apps)
+    contradicted = _by_app(await journal.database.run(verdicts.done_by_app, contradicted=True), apps)
     if contradicted:
         await pause(SECOND_LOOK_SECONDS)
         second = _Look(journal, client, contradicted)
@@ -51,13 +52,14 @@ class _Look:
         self.remarks: dict[str, list[str]] = {}
         self.pages: dict[str, int] = {}
         self._journal = journal
+        self._database = journal.database
         self._client = client
         self._apps = apps
 
     async def take(self, app_id: str) -> None:
         """Look at an app: at as many pages of it as there are operations, then at each of those that are left."""
         kinds = self._apps[app_id]
-        await self._journal.begin_verdicts(app_id)
+        await self._database.run(verdicts.begin, app_id)
         if not _are_devices(kinds):
             await self._compare(app_id, kinds, Verdict.UNCHECKED)
         else:
@@ -86,9 +88,9 @@ class _Look:
         async for page in listing.pages(budget):
             pages += 1
             saw_override = saw_override or any(device.channel is not None for device in page)
-            await self._journal.judge(app_id, [(stored_id(device.device_id), device.channel) for device in page])
+            await self._database.run(verdicts.judge, app_id, [(stored_id(device.device_id), device.channel) for device in page])
         self.pages[app_id] = pages
-        await self._journal.close_listing(app_id, saw_override=saw_override)
+        await self._database.run(verdicts.close, app_id, saw_override=saw_override)
         self.remarks[app_id] = [f"{app_id}: {caveat}" for caveat in listing.caveats]
         if pages and not saw_override:
             self.remarks[app_id].append(f"{app_id} shows no link of any device: what that means for one alone cannot be told")
@@ -96,7 +98,7 @@ class _Look:
 
     async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
         last = 0
-        while planned := await self._journal.with_verdict(app_id, verdict, last, _CHUNK):
+        while planned := await self._database.run(verdicts.with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             for each in planned:
                 await self._journal.settle_verdicts([(each.id, await self._look_at(each))])
@@ -115,7 +117,7 @@ class _Look:
         shown, remarks = await look(self._client, app_id, tuple(kinds))
         self.remarks[app_id] = remarks
         last = 0
-        while planned := await self._journal.with_verdict(app_id, verdict, last, _CHUNK):
+        while planned := await self._database.run(verdicts.with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             states = ((each.id, compare(each.operation, shown).state) for each in planned)
             await self._journal.settle_verdicts([(number, _VERDICTS[state]) for number, state in states])

@@ -17,9 +17,9 @@ import anyio.lowlevel
 import msgspec
 
 from ..bulk.clock import Clock, wall_clock
+from ..bulk.database import Database
 from ..bulk.job import Job
-from ..bulk.jobfile.facts import JobBinding, JobFacts, LastUsage
-from ..bulk.jobfile.journal import Journal
+from ..bulk.jobfile.facts import JobBinding, JobFacts, LastUsage, bind, read_usage, write_usage
 from ..bulk.report import Report, Wave
 from ..bulk.runner import Done, Failed
 from ..bulk.running.bounds import Bounds
@@ -208,14 +208,14 @@ async def _bind(copy: Path, facts: JobFacts, client: CapgoClient, latency: float
     """Bind a copy to the key of the rehearsal, with what was used of the job's own; return what that leaves out."""
     salt, keys = facts.binding.key_salt, facts.binding.keys
     binding = JobBinding.of(client, salt)
-    journal = await Journal.open_copy(copy)
+    database = Database(copy)
     try:
-        await journal.bind(binding)
-        last = await journal.last_usage()
+        await database.run(bind, binding)
+        last = await database.run(read_usage)
         if last is not None:
-            await journal.write_usage(_of_one_key(last, binding.key_fingerprint), latency)
+            await database.run(write_usage, _of_one_key(last, binding.key_fingerprint), latency)
     finally:
-        await journal.aclose()
+        await database.aclose()
     several = f"the job was made with {keys} keys and is rehearsed with one: with all of them it may be faster"
     return (several,) if keys > 1 else ()
 

@@ -13,6 +13,7 @@ from virtual_time import in_virtual_time
 from capgo_async import KeyRing, errors
 from capgo_async.budget import Budget
 from capgo_async.bulk import Bounds, Job, Report, Which, read_operations
+from capgo_async.bulk.jobfile.records import last_usage
 from capgo_async.bulk.running.bounds import in_words
 from capgo_async.gates import Fate
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow, SlidingWindow
@@ -79,7 +80,7 @@ async def test_what_was_sent_before_its_request_was_the_last_stays_in_doubt(tmp_
     assert "(--max-requests)" in why
     assert report.done == 0
     async with await Job.open(path, read_only=True) as job:
-        last = await job._journal.last_usage()
+        last = await job._journal.database.run(last_usage)
     assert last is not None
     assert len(last.uncounted) == 1
 

@@ -15,8 +15,10 @@ from virtual_time import in_virtual_time
 from capgo_async.bulk import Job, Options, Which, read_operations
 from capgo_async.bulk.jobfile.facts import LastUsage
 from capgo_async.bulk.jobfile.journal import Journal
-from capgo_async.bulk.jobfile.records import Measures
+from capgo_async.bulk.jobfile.reaches import reopen_failed
+from capgo_async.bulk.jobfile.records import Measures, open_by_app
 from capgo_async.bulk.jobfile.schema import Outcome
+from capgo_async.bulk.jobfile.waves import stored_waves
 from capgo_async.bulk.operations import Planned
 from capgo_async.bulk.runner import Done, Failed, Settled
 from capgo_async.sandbox import Sandbox, Settings, fleet, thresholds
@@ -182,7 +184,7 @@ async def test_of_a_run_of_what_failed_nothing_else_is_handed_out(tmp_path: Path
         await journal.advance(settled, [each.id for each in found[2::3]], {})
     failed = {each.id for each in settled if isinstance(each.result, Failed)}
     async with run_of(path, Which.FAILED) as journal:
-        await journal.reopen_failed()
+        await journal.database.run(reopen_failed)
         assert sum(share.operations for share in await journal.shares()) == len(failed) == 6
     async with run_of(path, Which.FAILED) as journal:
         assert {each.id for each in await handed_out(journal, most=1)} == failed
@@ -194,7 +196,7 @@ async def test_a_wave_is_handed_out_alone_and_then_the_next(tmp_path: Path) -> N
     path = await a_job(tmp_path, options=Options(waves=(Fraction(1, 10), Fraction(1, 2), Fraction(1))))
     seen: set[int] = set()
     async with run_of(path) as journal:
-        spans = await journal.spans()
+        spans = await journal.database.run(stored_waves)
         assert len(spans) == 3
         for span in spans:
             journal.confine(span.last)
@@ -215,7 +217,7 @@ async def test_a_job_of_an_earlier_version_runs_all_the_same_and_completely(tmp_
     set_outcomes(path, f"UPDATE operations SET outcome = {Outcome.DONE}, run = 1 WHERE id % 10 = 0")
     set_outcomes(path, f"UPDATE operations SET outcome = {Outcome.SENT} WHERE id % 10 = 1")
     async with client_of(sandbox, concurrency=3) as capgo, await Job.open(path) as job:
-        assert sum(count for _, _, count in await job._journal.open_by_app()) == sum(COUNTS) - 4
+        assert sum(count for _, _, count in await job._journal.database.run(open_by_app)) == sum(COUNTS) - 4
         report = await job.run(capgo)
     assert (report.done, report.failed, report.pending) == (sum(COUNTS), 0, 0)
     links = [line.target for line in sandbox.log if line.method == "POST" and line.status == 200]

@@ -311,7 +311,7 @@ async def test_a_full_disk_stops_the_run_and_it_goes_on_once_there_is_room(tmp_p
 
 async def sent(job: Job) -> int:
     """Return how many operations are marked as sent."""
-    found = await job._journal._database.run(
+    found = await job._journal.database.run(
         lambda connection: connection.execute("SELECT count(*) FROM operations WHERE outcome = 1").fetchone()
     )
     return int(found[0])
@@ -319,7 +319,7 @@ async def sent(job: Job) -> int:
 
 async def _pragma(job: Job, statement: str) -> tuple[int, ...]:
     journal: Journal = job._journal
-    return await journal._database.run(lambda connection: tuple(connection.execute(statement).fetchone()))
+    return await journal.database.run(lambda connection: tuple(connection.execute(statement).fetchone()))
 
 
 @in_virtual_time

@@ -9,7 +9,9 @@ from virtual_time import in_virtual_time
 from capgo_async import CapgoClient, errors
 from capgo_async.bulk import Job, read_operations
 from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.jobfile.facts import read_facts
 from capgo_async.bulk.jobfile.journal import Journal
+from capgo_async.bulk.jobfile.records import last_usage
 from capgo_async.bulk.running.metering import carried_over
 from capgo_async.ring import KeyRing
 from capgo_async.sandbox import Binding, Sandbox, Settings, World, fleet, thresholds
@@ -108,7 +110,7 @@ async def test_a_resumed_job_knows_what_each_key_has_used(tmp_path: Path) -> Non
     async with client_of(sandbox, rate="server") as capgo:
         ring = ring_of(capgo)
         journal = await Journal.open(path, read_only=True)
-        facts, last = await journal.facts(), await journal.last_usage()
+        facts, last = await journal.database.run(read_facts), await journal.database.run(last_usage)
         await journal.aclose()
         ring.pacer.seed(carried_over(ring, facts.binding.key_salt, last, wall_clock))
     counted = {entry.scope: entry.used for entry in ring.pacer.usage() if entry.scope[0] == "key"}

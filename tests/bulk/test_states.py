@@ -527,7 +527,7 @@ class Jobs(RuleBasedStateMachine):
         assert report.rows == tracked.rows == report.rejected + report.skipped + report.planned
         assert report.planned == report.done + report.failed + report.pending
         assert report.done == report.unchecked + report.verified + report.contradicted + report.cannot_tell
-        former, tracked.entries = tracked.entries, await job._journal._database.run(entries_of)
+        former, tracked.entries = tracked.entries, await job._journal.database.run(entries_of)
         assert len(tracked.entries) == report.planned
         assert len(tracked.done) == report.done
         assert not former or former.keys() == tracked.entries.keys(), "operations came or went"

@@ -14,7 +14,7 @@ from ..reasons import ALREADY_SO
 from ..scheduling.forecast import Leg
 from .facts import JobFacts
 from .schema import Outcome, Verdict, reason_of
-from .shares import waves_of
+from .waves import report_waves
 
 _NAMED_REASONS: Final = 5
 
@@ -76,7 +76,7 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
         remarks=facts.remarks,
         changes=changes,
         reasons=(*_reasons(connection, Rows.SKIPPED, skipped), *_reasons(connection, Rows.REJECTED, rejected)),
-        waves=waves_of(connection),
+        waves=report_waves(connection),
         bake_seconds=facts.options.bake_seconds,
         planning_requests=_planning_requests(connection),
         saved=_saved(connection),

@@ -9,10 +9,10 @@ from ..operations import TargetKind
 from ..scheduling.forecast import Leg, share_of
 from ..scheduling.line import Share
 from .facts import JobFacts, Survey
-from .history import begun
+from .history import was_begun
 from .reaches import reaches
 from .schema import Which
-from .shares import Span, spans_of
+from .waves import StoredWave, stored_waves
 
 
 def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, which: Which, page: int) -> list[Leg]:
@@ -20,19 +20,19 @@ def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, wh
 
     Waves are verified by listings of `page` devices a page.
     """
-    spans = spans_of(connection)
-    if not spans:
+    waves = stored_waves(connection)
+    if not waves:
         # Nothing is settled before a run: what was counted when the plan was made need not be counted again.
-        if which is Which.OPEN and not begun(connection):
+        if which is Which.OPEN and not was_begun(connection):
             return [Leg([share_of(pair.app_id, pair.change.kind, pair.rows) for pair in facts.survey.planned])]
         return [Leg(shares_between(connection, 0, None, which))]
     bake = facts.options.bake_seconds
     legs: list[Leg] = []
-    for span in spans:
-        shares = shares_between(connection, span.after, span.last, which)
+    for wave in waves:
+        shares = shares_between(connection, wave.after, wave.last, which)
         if shares:
-            legs.append(Leg(shares, _looks(connection, span, facts.survey, page), bake))
-        elif span.bake_until is not None and (left := (datetime.fromisoformat(span.bake_until) - now).total_seconds()) > 0:
+            legs.append(Leg(shares, _looks(connection, wave, facts.survey, page), bake))
+        elif wave.bake_until is not None and (left := (datetime.fromisoformat(wave.bake_until) - now).total_seconds()) > 0:
             legs.append(Leg((), (), min(left, bake)))
     # Nothing is behind the last wave that a bake could wait for.
     return [*legs[:-1], *(leg._replace(rest=0.0) for leg in legs[-1:] if leg.shares)]
@@ -43,14 +43,14 @@ def shares_between(connection: sqlite3.Connection, after: int, last: int | None,
     return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in reaches(connection, after, last, which)]
 
 
-def _looks(connection: sqlite3.Connection, span: Span, survey: Survey, page: int) -> list[Share]:
+def _looks(connection: sqlite3.Connection, wave: StoredWave, survey: Survey, page: int) -> list[Share]:
     """Return the requests that verify a wave: pages of listings, one by one where a listing would take more."""
     found = connection.execute(
         """
         SELECT app_id, min(kind), count(*) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         WHERE operations.id <= ?2 AND app IN (SELECT app FROM operations WHERE id > ?1 AND id <= ?2) GROUP BY app
         """,
-        (span.after, span.last),
+        (wave.after, wave.last),
     )
     return [_look(app_id, kind, operations, survey, page) for app_id, kind, operations in found]
 

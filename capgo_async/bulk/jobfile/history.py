@@ -11,7 +11,7 @@ _LIMITS = msgspec.json.Decoder(dict[str, int])
 _SERVERS = msgspec.json.Decoder(tuple[str, ...])
 
 
-def begun(connection: sqlite3.Connection) -> bool:
+def was_begun(connection: sqlite3.Connection) -> bool:
     """Tell whether a run was begun that sends, so that what it does was confirmed."""
     return connection.execute("SELECT 1 FROM runs WHERE sends LIMIT 1").fetchone() is not None
 

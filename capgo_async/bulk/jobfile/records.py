@@ -11,7 +11,7 @@ from ...errors import JobError
 from ...version import __version__
 from ..advice import what_to_do
 from ..kinds import KINDS, InDoubt
-from ..operations import Change, Former, FormerState, Operation, operation_of
+from ..operations import Change, Former, FormerState, Operation, Target, operation_of
 from ..reasons import Reason
 from ..report import Failures, Report, server_changes
 from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
@@ -20,7 +20,7 @@ from .facts import LastUsage, read_usage, write_usage
 from .history import runs_of
 from .reaches import planned_of
 from .schema import Outcome, Verdict
-from .shares import waves_of
+from .waves import report_waves
 
 
 class Measures(msgspec.Struct, frozen=True):
@@ -77,8 +77,8 @@ UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if k
 """The kinds of operations that are not just repeated when they may have happened, for a statement."""
 
 
-def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerState]]:
-    """Return the operations that may have happened and are not just repeated, with what the plan saw."""
+def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:
+    """Return the targets of operations that may have happened and are not just repeated, with what the plan saw."""
     found = connection.execute(
         f"""
         SELECT app_id, name, kind, argument, former, former_value
@@ -87,10 +87,10 @@ def in_doubt(connection: sqlite3.Connection) -> list[tuple[Operation, FormerStat
         """,
         (Outcome.SENT,),
     )
-    return [
-        (operation_of(Change(kind, argument), app_id, name), FormerState(Former(known), value))
+    return {
+        operation_of(Change(kind, argument), app_id, name).target: FormerState(Former(known), value)
         for app_id, name, kind, argument, known, value in found
-    ]
+    }
 
 
 class Touched(NamedTuple):
@@ -204,7 +204,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
         consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
         failures=_failures(connection),
-        waves=waves_of(connection),
+        waves=report_waves(connection),
         runs=runs,
         warnings=server_changes(runs),
     )

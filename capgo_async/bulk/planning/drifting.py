@@ -12,8 +12,9 @@ from ...fanning import fan_out
 from ...models.device import stored_id
 from ...ring import Caller
 from ..comparing import State, compare
-from ..jobfile.assumptions import Assumed
-from ..jobfile.journal import Journal
+from ..database import Database
+from ..jobfile.assumptions import Assumed, assumed_among, assumed_of, find_by_name
+from ..jobfile.records import open_by_app
 from ..kinds import KINDS
 from ..operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
 from ..report import counted
@@ -73,27 +74,27 @@ class _Tally:
 _Found = tuple[Iterable[_Tally], Sequence[str]]
 
 
-async def find_drift(journal: Journal, client: Caller) -> Drift:
+async def find_drift(database: Database, client: Caller) -> Drift:
     """Compare every pending operation with what listings show now; nothing but reads is sent.
 
     An app is listed no further than it has pending operations. What no listing shows is as the plan assumed.
     """
     kinds: dict[str, set[str]] = {}
     pending: dict[str, int] = {}
-    for app_id, kind, operations in await journal.open_by_app():
+    for app_id, kind, operations in await database.run(open_by_app):
         kinds.setdefault(app_id, set()).add(kind)
         pending[app_id] = pending.get(app_id, 0) + operations
     found: dict[str, _Found] = dict.fromkeys(kinds, ((), ()))
     cursors = cursors_each(client, len(kinds))
-    await journal.find_by_name()
+    await database.run(find_by_name)
 
     async def compare_app(app_id: str) -> None:
         asked = kinds[app_id]
         try:
             if any(KINDS[kind].target is TargetKind.DEVICE for kind in asked):
-                found[app_id] = await _devices(journal, client, app_id, pending[app_id], cursors)
+                found[app_id] = await _devices(database, client, app_id, pending[app_id], cursors)
             else:
-                found[app_id] = await _others(journal, client, app_id, asked)
+                found[app_id] = await _others(database, client, app_id, asked)
         except (PermissionDenied, ListingError) as error:
             found[app_id] = (), (f"{app_id} could not be compared with the plan: {error}",)
 
@@ -108,7 +109,7 @@ async def find_drift(journal: Journal, client: Caller) -> Drift:
     )
 
 
-async def _devices(journal: Journal, client: Caller, app_id: str, budget: int, cursors: int) -> _Found:
+async def _devices(database: Database, client: Caller, app_id: str, budget: int, cursors: int) -> _Found:
     linked, unlinked = _Tally(), _Tally()
     saw_override = False
     pages = 0
@@ -118,7 +119,7 @@ async def _devices(journal: Journal, client: Caller, app_id: str, budget: int, c
         pages += 1
         shown = {stored_id(device.device_id): device.channel for device in page}
         saw_override = saw_override or any(channel is not None for channel in shown.values())
-        for assumed in await journal.assumed_among(app_id, list(shown)):
+        for assumed in await database.run(assumed_among, app_id, list(shown)):
             channel = shown[assumed.operation.target.name]
             now = f"now {'without a link' if channel is None else f'linked to {channel}'}"
             (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
@@ -139,11 +140,11 @@ def _device(operation: Operation, former: FormerState, channel: str | None) -> _
     return _Look.CHANGED if known and former.value != channel else _Look.AS_ASSUMED
 
 
-async def _others(journal: Journal, client: Caller, app_id: str, kinds: Collection[str]) -> _Found:
+async def _others(database: Database, client: Caller, app_id: str, kinds: Collection[str]) -> _Found:
     tally = _Tally()
     shown, remarks = await look(client, app_id, kinds)
     last = 0
-    while chunk := await journal.assumed_of(app_id, last, _CHUNK):
+    while chunk := await database.run(assumed_of, app_id, last, _CHUNK):
         last = chunk[-1].id
         for assumed in chunk:
             sight = compare(assumed.operation, shown)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from ..jobfile.journal import Journal
-from ..jobfile.records import Touched
+from ..database import Database
+from ..jobfile.records import Touched, touched
 from ..kinds import KINDS
 from ..operations import LinkDevice, RenewDevice, Row, UnlinkDevice, change_of, inverse
 from ..reasons import Cause, Reason
@@ -20,10 +20,10 @@ class Undoing:
     ambiguous failure may have changed, unless it did.
     """
 
-    def __init__(self, journal: Journal, name: str, made_at: str) -> None:
+    def __init__(self, database: Database, name: str, made_at: str) -> None:
         self.name = f"the way back from {name}"
         self.asked: dict[str, str | None] = {"undo": made_at}
-        self._journal = journal
+        self._database = database
         self._digest: str | None = None
 
     @property
@@ -35,21 +35,21 @@ class Undoing:
         """Read the rows, at most `size` at a time."""
         sha256 = hashlib.sha256()
         last = 0
-        while touched := await self._journal.touched(last, size):
-            rows = [_row(each) for each in touched]
+        while found := await self._database.run(touched, last, size):
+            rows = [_row(each) for each in found]
             sha256.update(msgspec.json.encode(rows))
-            last = touched[-1].id
+            last = found[-1].id
             yield rows
         self._digest = sha256.hexdigest()
 
 
-def _row(touched: Touched) -> Row:
-    line, operation = touched.line, touched.operation
-    if isinstance(operation, RenewDevice) and not touched.done:
+def _row(each: Touched) -> Row:
+    line, operation = each.line, each.operation
+    if isinstance(operation, RenewDevice) and not each.done:
         # It may have ended between its two writes.
         device = {"app_id": operation.app_id, "device_id": operation.device_id}
         return Row(line, LinkDevice(**device, channel=operation.channel), expected=UnlinkDevice(**device))
-    back = inverse(operation, touched.former)
+    back = inverse(operation, each.former)
     if back is not None:
         return Row(line, back, expected=operation)
     kind = KINDS[change_of(operation).kind]

@@ -11,8 +11,10 @@ from ...errors import SafetyStop
 from ...fanning import fan_out
 from ...ring import Caller
 from ..clock import Clock
+from ..jobfile import waves
+from ..jobfile.facts import add_remarks
 from ..jobfile.journal import Journal
-from ..jobfile.shares import Findings, Span
+from ..jobfile.waves import StoredWave, WaveTotals
 from ..report import counted
 from ..runner import Runner
 from ..verification import verify
@@ -31,6 +33,7 @@ class Waves:
 
     def __init__(self, journal: Journal, runner: Runner, client: Caller, pace: Pace) -> None:
         self._journal = journal
+        self._database = journal.database
         self._runner = runner
         self._client = client
         self._pace = pace
@@ -43,62 +46,62 @@ class Waves:
         Raises `SafetyStop` where a fresh listing contradicts what a wave did, or too many of its operations failed, however few
         they are. The next run goes on from there unless there is more to tell.
         """
-        spans = await self._journal.spans()
-        if not spans:
+        found = await self._database.run(waves.stored_waves)
+        if not found:
             await self._runner.run()
             return
-        for span in spans:
-            if span.last == span.after:
+        for wave in found:
+            if wave.last == wave.after:
                 continue
             # What failed may have been opened again, in a wave that was verified without it.
-            if span.verified_at is None or (await self._journal.findings(span)).open:
-                await self._perform(span)
+            if wave.verified_at is None or (await self._database.run(waves.totals_of, wave)).open:
+                await self._perform(wave)
                 if self._runner.drained:
                     return
                 # A run of what failed leaves the rest of a wave to another.
-                if (await self._journal.findings(span)).open:
+                if (await self._database.run(waves.totals_of, wave)).open:
                     continue
-                if (judged := await self._judge(span)) is None:
+                if (judged := await self._judge(wave)) is None:
                     return
-                span = judged  # noqa: PLW2901 - the same, with its times
-            if not await self._baked(span):
+                wave = judged  # noqa: PLW2901 - the same, with its times
+            if not await self._baked(wave):
                 return
 
-    async def _perform(self, span: Span) -> None:
-        self._journal.confine(span.last)
+    async def _perform(self, wave: StoredWave) -> None:
+        self._journal.confine(wave.last)
         try:
             await self._runner.run()
         except SafetyStop as error:
-            await self._journal.tell(span)
-            message = f"{error}, in {span.name}"
+            await self._database.run(waves.note_stop, wave)
+            message = f"{error}, in {wave.name}"
             raise SafetyStop(message) from error
 
-    async def _judge(self, span: Span) -> Span | None:
+    async def _judge(self, wave: StoredWave) -> StoredWave | None:
         """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin.
 
         `None` where the run is drained before: the next one begins to verify anew.
         """
-        remarks = await self._verified(span)
+        remarks = await self._verified(wave)
         if remarks is None:
             return None
-        await self._journal.add_remarks(remarks)
-        found = await self._journal.findings(span)
+        await self._database.run(add_remarks, remarks)
+        found = await self._database.run(waves.totals_of, wave)
         reason = self._too_bad(found)
         if reason is not None and found.behind:
-            await self._journal.tell(span)
-            message = f"the run stopped itself after {span.name}: {reason}"
+            await self._database.run(waves.note_stop, wave)
+            message = f"the run stopped itself after {wave.name}: {reason}"
             raise SafetyStop(message)
         now = self._pace.clock()
         bakes = found.behind and self._pace.bake_seconds > 0
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
-        span = span._replace(verified_at=_written(now), bake_until=until)
-        await self._journal.close_wave(span, span.verified_at or "", span.bake_until)
-        return span
+        wave = wave._replace(verified_at=_written(now), bake_until=until)
+        await self._database.run(waves.close_wave, wave, wave.verified_at or "", wave.bake_until)
+        return wave
 
-    async def _verified(self, span: Span) -> tuple[str, ...] | None:
+    async def _verified(self, wave: StoredWave) -> tuple[str, ...] | None:
         """Verify, and return what could not be proven; `None` where the run was drained, raise where its time was over."""
         found: list[tuple[str, ...]] = []
-        apps = await self._journal.apps_of(span)
+        apps = await self._database.run(waves.apps_in, wave)
         with anyio.CancelScope() as scope:
 
             async def look() -> None:
@@ -112,7 +115,7 @@ class Waves:
             await fan_out((look, wait_for_end), lambda work: work(), 2)
         return found[0] if found else None
 
-    def _too_bad(self, found: Findings) -> str | None:
+    def _too_bad(self, found: WaveTotals) -> str | None:
         if found.contradicted > found.told_contradicted:
             verb = "is" if found.contradicted == 1 else "are"
             return f"{counted(found.contradicted, 'operation')} that succeeded {verb} contradicted by a fresh listing"
@@ -121,11 +124,11 @@ class Waves:
             return f"{found.failed:,} of {counted(found.settled, 'operation')} failed"
         return None
 
-    async def _baked(self, span: Span) -> bool:
+    async def _baked(self, wave: StoredWave) -> bool:
         """Wait for the end of a bake, which may have begun in another process; tell whether to go on."""
-        if span.bake_until is None:
+        if wave.bake_until is None:
             return True
-        self.baking_until = datetime.fromisoformat(span.bake_until)
+        self.baking_until = datetime.fromisoformat(wave.bake_until)
         # A clock that was set back must not make a bake longer than it was to be.
         left = min((self.baking_until - self._pace.clock()).total_seconds(), self._pace.bake_seconds)
         try:

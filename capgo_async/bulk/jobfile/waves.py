@@ -8,7 +8,7 @@ from ..report import Wave
 from .schema import Outcome, Verdict
 
 
-class Span(NamedTuple):
+class StoredWave(NamedTuple):
     """One wave in the file: its operations are those behind `after` up to `last`."""
 
     number: int
@@ -24,7 +24,7 @@ class Span(NamedTuple):
         return f"wave {self.number} ({in_percent(self.share)})"
 
 
-class Findings(NamedTuple):
+class WaveTotals(NamedTuple):
     """What came of a wave, `contradicted` of all waves so far, and how much of that an earlier run stopped for.
 
     `behind`: something is open behind the wave.
@@ -44,98 +44,98 @@ def in_percent(share: Fraction) -> str:
     return f"{float(share * 100):g}%"
 
 
-def spans_of(connection: sqlite3.Connection) -> list[Span]:
+def stored_waves(connection: sqlite3.Connection) -> list[StoredWave]:
     """Return the waves in their order; none where the job has no waves."""
     found = connection.execute("""
         SELECT number, numerator, denominator, lag(last_id, 1, 0) OVER (ORDER BY number), last_id, verified_at, bake_until
         FROM waves ORDER BY number
     """)
-    return [Span(number, Fraction(over, under), *rest) for number, over, under, *rest in found]
+    return [StoredWave(number, Fraction(over, under), *rest) for number, over, under, *rest in found]
 
 
-def apps_of(connection: sqlite3.Connection, span: Span) -> list[str]:
+def apps_in(connection: sqlite3.Connection, wave: StoredWave) -> list[str]:
     """Return the apps in which operations of a wave are done."""
     found = connection.execute(
         """
         SELECT DISTINCT app_id FROM operations JOIN apps ON apps.id = app
         WHERE operations.id > ? AND operations.id <= ? AND outcome = ? ORDER BY 1
         """,
-        (span.after, span.last, Outcome.DONE),
+        (wave.after, wave.last, Outcome.DONE),
     )
     return [app_id for (app_id,) in found]
 
 
-def findings_of(connection: sqlite3.Connection, span: Span) -> Findings:
+def totals_of(connection: sqlite3.Connection, wave: StoredWave) -> WaveTotals:
     """Count what came of a wave."""
     settled, failed = connection.execute(
         "SELECT count(*), coalesce(sum(outcome = ?), 0) FROM operations WHERE id > ? AND id <= ? AND outcome >= ?",
-        (Outcome.FAILED, span.after, span.last, Outcome.DONE),
+        (Outcome.FAILED, wave.after, wave.last, Outcome.DONE),
     ).fetchone()
     behind = connection.execute(
-        "SELECT 1 FROM operations WHERE id > ? AND outcome <= ? LIMIT 1", (span.last, Outcome.SENT)
+        "SELECT 1 FROM operations WHERE id > ? AND outcome <= ? LIMIT 1", (wave.last, Outcome.SENT)
     ).fetchone()
     (contradicted,) = connection.execute(
         "SELECT count(*) FROM operations WHERE id <= ? AND outcome = ? AND verdict = ?",
-        (span.last, Outcome.DONE, Verdict.CONTRADICTED),
+        (wave.last, Outcome.DONE, Verdict.CONTRADICTED),
     ).fetchone()
     told_failed, told_contradicted = connection.execute(
-        "SELECT (SELECT told_failed FROM waves WHERE number = ?), (SELECT max(told_contradicted) FROM waves)", (span.number,)
+        "SELECT (SELECT told_failed FROM waves WHERE number = ?), (SELECT max(told_contradicted) FROM waves)", (wave.number,)
     ).fetchone()
-    still_open = span.last - span.after - settled
-    return Findings(still_open, behind is not None, settled, failed, contradicted, told_failed, told_contradicted)
+    still_open = wave.last - wave.after - settled
+    return WaveTotals(still_open, behind is not None, settled, failed, contradicted, told_failed, told_contradicted)
 
 
-def tell(connection: sqlite3.Connection, span: Span) -> None:
+def note_stop(connection: sqlite3.Connection, wave: StoredWave) -> None:
     """Write down that a run stopped for what came of a wave: the next one stops only for more."""
-    found = findings_of(connection, span)
+    found = totals_of(connection, wave)
     connection.execute(
         "UPDATE waves SET told_failed = ?, told_contradicted = ? WHERE number = ?",
-        (found.failed, found.contradicted, span.number),
+        (found.failed, found.contradicted, wave.number),
     )
 
 
-def close(connection: sqlite3.Connection, span: Span, verified_at: str, bake_until: str | None) -> None:
+def close_wave(connection: sqlite3.Connection, wave: StoredWave, verified_at: str, bake_until: str | None) -> None:
     """Write down that a wave is verified, and when what follows may begin."""
     connection.execute(
-        "UPDATE waves SET verified_at = ?, bake_until = ? WHERE number = ?", (verified_at, bake_until, span.number)
+        "UPDATE waves SET verified_at = ?, bake_until = ? WHERE number = ?", (verified_at, bake_until, wave.number)
     )
 
 
-def waves_of(connection: sqlite3.Connection) -> tuple[Wave, ...]:
+def report_waves(connection: sqlite3.Connection) -> tuple[Wave, ...]:
     """Return the waves for people, each with how far it is."""
-    return tuple(_wave(connection, span) for span in spans_of(connection))
+    return tuple(_wave(connection, wave) for wave in stored_waves(connection))
 
 
-def _is_shown(connection: sqlite3.Connection, span: Span) -> bool:
+def _is_shown(connection: sqlite3.Connection, wave: StoredWave) -> bool:
     """Tell whether the server showed anything of what was done in a wave, or nothing was."""
     (told, untold) = connection.execute(
         """
         SELECT coalesce(sum(verdict IN (?1, ?2)), 0), coalesce(sum(verdict = ?3), 0) FROM operations
         WHERE id > ?4 AND id <= ?5 AND outcome = ?6
         """,
-        (Verdict.VERIFIED, Verdict.CONTRADICTED, Verdict.CANNOT_TELL, span.after, span.last, Outcome.DONE),
+        (Verdict.VERIFIED, Verdict.CONTRADICTED, Verdict.CANNOT_TELL, wave.after, wave.last, Outcome.DONE),
     ).fetchone()
     return bool(told) or not untold
 
 
-def _wave(connection: sqlite3.Connection, span: Span) -> Wave:
-    found = findings_of(connection, span)
+def _wave(connection: sqlite3.Connection, wave: StoredWave) -> Wave:
+    found = totals_of(connection, wave)
     stopped = found.told_failed or connection.execute(
-        "SELECT told_contradicted FROM waves WHERE number = ?", (span.number,)
+        "SELECT told_contradicted FROM waves WHERE number = ?", (wave.number,)
     ).fetchone() != (0,)
-    if span.verified_at is not None:
-        state = "verified" if _is_shown(connection, span) else "cannot_tell"
+    if wave.verified_at is not None:
+        state = "verified" if _is_shown(connection, wave) else "cannot_tell"
     elif stopped:
         state = "stopped"
     else:
         state = "begun" if found.settled else "pending"
     return Wave(
-        number=span.number,
-        share=in_percent(span.share),
-        operations=span.last - span.after,
+        number=wave.number,
+        share=in_percent(wave.share),
+        operations=wave.last - wave.after,
         settled=found.settled,
         failed=found.failed,
         state=state,
-        verified_at=span.verified_at,
-        bake_until=span.bake_until,
+        verified_at=wave.verified_at,
+        bake_until=wave.bake_until,
     )
