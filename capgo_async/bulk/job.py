@@ -31,13 +31,11 @@ from .jobfile.schema import Which
 from .jobfile.seen import Seen, copy, seen_of
 from .jobfile.staging import Staging
 from .naming import give_name, locked
-from .operations import FormerState
 from .plan import Plan
 from .planning.drafting import Hear, draw_up, facts_of
 from .planning.drifting import Drift, find_drift
 from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
-from .reasons import Reason
 from .report import Report, storable
 from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted
@@ -335,10 +333,6 @@ class Job:
         """Count everything that is known of the job."""
         return await self._database.run(records.report_of, self._name)
 
-    async def others(self) -> list[tuple[int, str, Reason]]:
-        """Return the rows that need no request, as line, fate and reason."""
-        return await self._database.run(records.others)
-
     async def rows(self, wanted: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
         """Yield rows of one fate, some at a time."""
         last = 0
@@ -352,14 +346,6 @@ class Job:
         while chunk := await self._database.run(operations_of, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
-
-    async def formers(self) -> AsyncIterator[tuple[str, FormerState]]:
-        """Yield each planned device and what was known of its link before the job touched it."""
-        last = 0
-        while chunk := await self._database.run(records.formers, last, 1000):
-            for number, device, former in chunk:
-                last = number
-                yield device, former
 
     async def seen(self) -> AsyncIterator[Sequence[Seen]]:
         """Yield each planned operation with what the plan saw of its target, and whether it is done, some at a time."""

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
-from capgo_async.bulk import Cause, Job, Operation, Options, Plan, Report, read_operations
-from capgo_async.bulk.operations import FormerState, PromoteBundle
+from capgo_async.bulk import Cause, Job, Operation, Options, Plan, Report, Rows, read_operations
+from capgo_async.bulk.operations import PromoteBundle
 from capgo_async.bulk.planning.everywhere import Pruning, in_every_app, old_bundles
 from capgo_async.errors import ListingError
 from capgo_async.sandbox import Sandbox
@@ -27,7 +27,7 @@ class Course(NamedTuple):
     """What came of planning, running and verifying everything, and what it took."""
 
     plan: Plan
-    planned: list[tuple[str, FormerState]]
+    planned: list[tuple[str, str]]
     report: Report
     seconds: float
     requests: int
@@ -40,7 +40,7 @@ async def course(directory: Path, sandbox: Sandbox, *, concurrency: int, options
         began = anyio.current_time()
         async with await Job.create(directory / "a.capgo-job", source, client=capgo, options=options) as job:
             seconds, requests = anyio.current_time() - began, capgo.counters.requests
-            planned = [former async for former in job.formers()]
+            planned = [(row.target, row.former) async for rows in job.operations() for row in rows]
             await job.run(capgo)
             began = anyio.current_time()
             report = await job.verify(capgo)
@@ -94,8 +94,8 @@ async def test_an_app_without_access_rejects_its_own_rows_only(tmp_path: Path) -
     async with client_of(sandbox) as capgo:
         async with await Job.create(tmp_path / "a.capgo-job", read_operations(path), client=capgo, options=options) as job:
             assert (job.plan.rows, job.plan.rejected) == (603, 3)
-            causes = [(fate, reason.cause) for _, fate, reason in await job.others()]
-            assert causes.count(("rejected", Cause.NO_ACCESS)) == 3
+            causes = [row.cause async for rows in job.rows(Rows.REJECTED) for row in rows]
+            assert causes == [Cause.NO_ACCESS] * 3
 
 
 class Stuck(InProcessTransport):

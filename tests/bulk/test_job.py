@@ -234,7 +234,7 @@ def test_files_that_are_no_jobs_are_refused(tmp_path: Path, content: bytes | Non
 
 
 @in_virtual_time
-async def test_another_database_and_a_newer_job_are_refused(tmp_path: Path) -> None:
+async def test_another_database_and_a_job_of_another_format_are_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.capgo-job"
     with sqlite3.connect(foreign) as connection:
         connection.execute("CREATE TABLE t (a)")

@@ -16,13 +16,14 @@ from capgo_async.bulk import (
     LinkDevice,
     Options,
     RenewDevice,
+    Rows,
     Unknown,
     UnlinkDevice,
     export,
     from_operations,
     read_operations,
 )
-from capgo_async.bulk.operations import Former, FormerState, PromoteBundle
+from capgo_async.bulk.operations import PromoteBundle
 from capgo_async.bulk.planning.sources import Kind as Asked
 from capgo_async.errors import CapgoError, ConfigurationError, InputError
 from capgo_async.sandbox import Sandbox
@@ -66,7 +67,8 @@ async def contents(job: Job) -> object:
         operations = [
             (row.line, row.app_id, row.target, row.what, row.former) async for rows in job.operations() for row in rows
         ]
-        return job.plan.planned, job.plan.skipped, job.plan.unknown, job.facts.survey.listed, operations, await job.others()
+        others = [(fate, row) for fate in (Rows.REJECTED, Rows.SKIPPED) async for rows in job.rows(fate) for row in rows]
+        return job.plan.planned, job.plan.skipped, job.plan.unknown, job.facts.survey.listed, operations, others
 
 
 @pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice, RenewDevice])
@@ -99,9 +101,9 @@ async def test_the_inventory_is_believed_and_its_age_told(tmp_path: Path) -> Non
         assert f"compared with the inventory {known}, begun {began}: 3 hours before this plan" in str(job.plan).splitlines()
         assert job.facts.observed_at == datetime.fromisoformat(began)
         assert job.plan.skipped == sum(channel == "beta" for channel in before.values())
-        found = {device: former async for device, former in job.formers()}
+        found = {row.target: row.former async for operations in job.operations() for row in operations}
     for device, former in found.items():
-        assert former == (FormerState(Former.CHANNEL, before[device]) if device in before else FormerState(Former.NONE))
+        assert former == (f"linked to {before[device]}" if device in before else "no link")
 
 
 @in_virtual_time

@@ -18,6 +18,7 @@ from capgo_async.bulk import (
     Options,
     Reason,
     Report,
+    Rows,
     Unknown,
     UnlinkDevice,
     from_operations,
@@ -41,7 +42,12 @@ async def plan(
 
 
 async def others(job: Job) -> dict[int, tuple[str, str]]:
-    return {line: (fate, str(reason)) for line, fate, reason in await job.others()}
+    return {
+        row.line: (str(fate), str(row.reason))
+        for fate in (Rows.REJECTED, Rows.SKIPPED)
+        async for rows in job.rows(fate)
+        for row in rows
+    }
 
 
 @in_virtual_time
@@ -66,11 +72,10 @@ async def test_former_states_are_channel_none_or_unknown(tmp_path: Path) -> None
     links = links_of(sandbox)
     rows = [device for device in ids_of(sandbox) if links.get(device) != "beta"]
     async with await plan(sandbox, tmp_path, [(device,) for device in [*rows, STRANGER]]) as job:
-        found = {device: former async for device, former in job.formers()}
-    assert found[STRANGER] == FormerState(Former.UNKNOWN)
+        found = {row.target: row.former async for operations in job.operations() for row in operations}
+    assert found[STRANGER] == "unknown"
     for device in rows:
-        expected = FormerState(Former.CHANNEL, links[device]) if device in links else FormerState(Former.NONE)
-        assert found[device] == expected
+        assert found[device] == (f"linked to {links[device]}" if device in links else "no link")
 
 
 @in_virtual_time
@@ -79,7 +84,7 @@ async def test_without_any_override_in_sight_nothing_is_taken_for_unlinked(tmp_p
     sandbox.world.apps[APP].overrides.clear()
     async with await plan(sandbox, tmp_path, [(device,) for device in ids_of(sandbox)], kind=UnlinkDevice) as job:
         assert (job.plan.planned, job.plan.skipped) == (120, 0)
-        assert {former.known async for _, former in job.formers()} == {Former.UNKNOWN}
+        assert {row.former async for rows in job.operations() for row in rows} == {"unknown"}
 
 
 @in_virtual_time

@@ -12,7 +12,6 @@ from ...version import __version__
 from ..advice import what_to_do
 from ..kinds import KINDS, InDoubt
 from ..operations import Change, Former, FormerState, Operation, Target, operation_of
-from ..reasons import Reason
 from ..report import Failures, Report, server_changes
 from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
 from . import schema
@@ -239,17 +238,3 @@ def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
         """,
         (Outcome.SENT,),
     ).fetchall()
-
-
-def formers(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, FormerState]]:
-    """Return operations after a number, with what was known of their targets."""
-    rows = connection.execute(
-        "SELECT id, name, former, former_value FROM operations WHERE id > ? ORDER BY id LIMIT ?", (after, most)
-    )
-    return [(number, name, FormerState(Former(known), value)) for number, name, known, value in rows]
-
-
-def others(connection: sqlite3.Connection) -> list[tuple[int, str, Reason]]:
-    """Return the rows that need no request, as line, fate and reason."""
-    found = connection.execute("SELECT line, fate, cause, details, places FROM others ORDER BY line")
-    return [(line, fate, schema.reason_of(*columns)) for line, fate, *columns in found]

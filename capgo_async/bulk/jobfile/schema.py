@@ -13,7 +13,7 @@ APPLICATION_ID: Final = 0x43617067
 """What tells a job file from other SQLite files: "Capg"."""
 
 FORMAT: Final = 2
-"""The format that this version writes, kept in `user_version`."""
+"""The format that this version writes and reads, kept in `user_version`."""
 
 
 class Outcome(enum.IntEnum):
