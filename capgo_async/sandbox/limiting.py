@@ -21,12 +21,11 @@ _LOCK_OUT: Final = 15 * _MINUTE
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """Number of requests that each limiter allows; `None` switches a limiter off.
 
-    As with the server's own variables (contract B2), `api_key` and `api_key_upload` are the number of the request that is
-    refused (2000: 1999 pass), the others the number of the last request that passes.
+    As with the server's own variables (contract B2), `api_key` is the number of the request that is refused (2000: 1999 pass).
+    The others are the number of the last request that passes.
     """
 
     api_key: int | None = None
-    api_key_upload: int | None = None
     channel_self_ip: int | None = None
     failed_auth: int | None = None
     burst: int | None = None
@@ -36,13 +35,12 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
 PRESETS: Final[Mapping[str, Thresholds]] = {
     "off": Thresholds(),
-    "server": Thresholds(api_key=2000, api_key_upload=20000, channel_self_ip=1000, failed_auth=20, burst=5, same_set=1),
+    "server": Thresholds(api_key=2000, channel_self_ip=1000, failed_auth=20, burst=5, same_set=1),
     "published": Thresholds(published=100),
 }
 
 VARIABLES: Final[Mapping[str, str]] = {
     "RATE_LIMIT_API_KEY": "api_key",
-    "RATE_LIMIT_API_KEY_UPLOAD": "api_key_upload",
     "RATE_LIMIT_CHANNEL_SELF_IP": "channel_self_ip",
     "RATE_LIMIT_FAILED_AUTH": "failed_auth",
 }
@@ -143,14 +141,13 @@ class Limiters:
         self._edge = Sliding(_scaled(_MINUTE, speed))
         self._failures = Counters(_scaled(_LOCK_OUT, speed))
         self._keys = Counters(_scaled(_MINUTE, speed))
-        self._uploads = Counters(_scaled(_MINUTE, speed))
         self._addresses = Counters(_scaled(_MINUTE, speed))
         self._bursts = Counters(_scaled(_SECOND, speed))
         self._same_sets = Counters(_scaled(_MINUTE, speed))
 
     def __len__(self) -> int:
         """Return the number of entries in memory of all limiters."""
-        counters = (self._failures, self._keys, self._uploads, self._addresses, self._bursts, self._same_sets)
+        counters = (self._failures, self._keys, self._addresses, self._bursts, self._same_sets)
         return len(self._edge) + sum(len(held) for held in counters)
 
     def pass_edge(self, secret: str | None, now: int) -> None:
@@ -175,12 +172,10 @@ class Limiters:
     def count_request(self, key_id: int, now: int) -> None:
         """Count a request of a key and refuse it if the limit is reached; refused ones count, too."""
         if self._limits.api_key is not None:
-            _knock(self._keys, key_id, now, self._limits.api_key, "api_key_rate_limit_exceeded")
-
-    def count_upload(self, key_id: int, now: int) -> None:
-        """Count an upload of a key in the same way."""
-        if self._limits.api_key_upload is not None:
-            _knock(self._uploads, key_id, now, self._limits.api_key_upload, "api_key_upload_rate_limit_exceeded")
+            self._keys.restart(key_id, now)
+            count, end = self._keys.look(key_id, now)
+            if count >= self._limits.api_key:
+                raise _too_many({"reason": "api_key_rate_limit_exceeded", "apikey_id": key_id}, end, now)
 
     def check_device(self, call: DeviceCall, now: int) -> None:
         """Refuse a `/device` request that comes too soon; counts nothing (contract B2.3)."""
@@ -212,13 +207,6 @@ class Limiters:
 
 def _scaled(window: int, speed: float) -> int:
     return max(1, round(window / speed))
-
-
-def _knock(counters: Counters, key_id: int, now: int, refused: int, reason: str) -> None:
-    counters.restart(key_id, now)
-    count, end = counters.look(key_id, now)
-    if count >= refused:
-        raise _too_many({"reason": reason, "apikey_id": key_id}, end, now)
 
 
 def _too_many(what: Mapping[str, object], end: int, now: int) -> Refusal:

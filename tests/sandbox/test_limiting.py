@@ -65,16 +65,6 @@ def test_the_key_limiter_counts_a_slow_drip_too() -> None:
     assert [answer is None for answer in answers] == [True] * 19 + [False]
 
 
-def test_uploads_are_counted_apart() -> None:
-    limiters = Limiters(thresholds("server", {"RATE_LIMIT_API_KEY_UPLOAD": 2}))
-    limiters.count_upload(1, START)
-    with pytest.raises(Refusal) as caught:
-        limiters.count_upload(1, START)
-    assert caught.value.more["reason"] == "api_key_upload_rate_limit_exceeded"
-    assert counted(limiters, START) is None
-    Limiters(thresholds("off")).count_upload(1, START)
-
-
 def test_app_and_address_1000_pass_in_a_fixed_minute_from_the_first() -> None:
     limiters = Limiters(SERVER)
     for number in range(1000):
