@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from benchmarks.loopback import CHANNEL, serving
 from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, Spent, environment, exit_code, spent, table, verdict
-from capgo_async.bulk.inventory.columns import Kind
-from capgo_async.bulk.inventory.shelf import Binding, Finding, InventoryFile
+from capgo_async.bulk.inventory.columns import InventoryKind
+from capgo_async.bulk.inventory.shelf import AppChecks, Binding, InventoryFile
 from capgo_async.models import Device
 
 _CHANNELS: Final = ("stable",) * 6 + (None,) * 3 + (CHANNEL,)
@@ -52,14 +52,14 @@ def devices_of(app: int, apps: int, devices: int) -> Iterator[tuple[str, str | N
 
 async def write_inventory(path: Path, base_url: str, apps: int, devices: int) -> None:
     """Write what an export of the fleet would."""
-    file = await InventoryFile.open(path.with_name("taking"), Binding(base_url=base_url, kind=Kind.DEVICES))
+    file = await InventoryFile.open(path.with_name("taking"), Binding(base_url=base_url, kind=InventoryKind.DEVICES))
     try:
         for index, app_id in enumerate(apps_of(apps)):
             await file.begin(app_id)
             found = [_device(app_id, *device) for device in devices_of(index, apps, devices)]
             for at in range(0, len(found), _CHUNK):
                 await file.add(app_id, found[at : at + _CHUNK])
-            await file.settle(Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=2))
+            await file.settle(AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=2))
         await file.copy_to(path)
     finally:
         await file.aclose()

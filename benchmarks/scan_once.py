@@ -11,7 +11,7 @@ from benchmarks.loopback import APP_ID
 from benchmarks.loops import LOOPS, runner
 from benchmarks.measuring import Spent, peak_bytes, spent
 from capgo_async import CapgoClient
-from capgo_async.bulk.inventory.columns import Kind
+from capgo_async.bulk.inventory.columns import InventoryKind
 from capgo_async.bulk.inventory.exporting import inventory
 
 
@@ -28,7 +28,10 @@ async def _take(base_url: str, cursors: int) -> tuple[Spent, list[str], int]:
     async with CapgoClient(api_key=key, base_url=base_url, rate="off", concurrency=cursors) as capgo:
         before = spent()
         with TemporaryDirectory(prefix="scan-") as directory:
-            async with inventory(Path(directory, "devices"), Kind.DEVICES, client=capgo, apps=[APP_ID]) as (file, summary):
+            async with inventory(Path(directory, "devices"), InventoryKind.DEVICES, client=capgo, apps=[APP_ID]) as (
+                file,
+                summary,
+            ):
                 took = spent().since(before)
                 if not summary.complete:
                     message = f"the inventory cannot be proven complete: {summary.checks}"

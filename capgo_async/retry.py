@@ -32,7 +32,7 @@ class Repeat(enum.Enum):
     """One attempt and no other, whatever it met: what else was done meanwhile would make another call of it."""
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """What one error means: `scope` and `seconds` say which gate closes and for how long."""
 
     disposition: Disposition
@@ -120,12 +120,12 @@ _SHORTEST_PAUSE: Final = 0.25
 _UNTOLD_PAUSE: Final = 60.0
 
 
-def judge(error: CapgoError) -> Verdict:
+def judge(error: CapgoError) -> Decision:
     """Return what `error` means, after the table."""
     for rule in TABLE:
         if rule.fits(error):
-            return Verdict(rule.disposition, rule.scope, _pause(error), rule.reason_known)
-    return Verdict(Disposition.FAIL)
+            return Decision(rule.disposition, rule.scope, _pause(error), rule.reason_known)
+    return Decision(Disposition.FAIL)
 
 
 def _pause(error: CapgoError) -> float:

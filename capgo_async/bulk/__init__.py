@@ -31,7 +31,7 @@ from .running.bounds import Bounds
 from .running.stopping import StopRules
 
 if TYPE_CHECKING:
-    from .inventory.columns import Kind
+    from .inventory.columns import InventoryKind
     from .inventory.exporting import Summary, export
     from .inventory.formats import Format
 
@@ -44,11 +44,11 @@ __all__ = [
     "Failures",
     "Format",
     "FormerState",
+    "InventoryKind",
     "Job",
     "JobBinding",
     "JobFacts",
     "JobRow",
-    "Kind",
     "LinkDevice",
     "Operation",
     "OperationRow",
@@ -84,7 +84,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load what only inventories need when it is asked for: a job starts without it."""
-    if name not in {"Format", "Kind", "Summary", "export"}:
+    if name not in {"Format", "InventoryKind", "Summary", "export"}:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     from .inventory import exporting  # noqa: PLC0415 - few programs export

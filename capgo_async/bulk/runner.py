@@ -103,7 +103,7 @@ class Progress(Protocol):
         ...
 
 
-class Deadline(NamedTuple):
+class RunDeadline(NamedTuple):
     """When a run has to end, on the clock of `anyio.current_time()`, and why."""
 
     at: float = math.inf
@@ -118,7 +118,7 @@ class Brakes(NamedTuple):
     """
 
     watch: Callable[[Settled], str | None] = lambda _: None
-    deadline: Deadline = Deadline()
+    deadline: RunDeadline = RunDeadline()
     give_up: Callable[[], None] = lambda: None
 
 

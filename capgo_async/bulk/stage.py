@@ -28,7 +28,7 @@ class Staged(NamedTuple):
     expected: Operation | None
 
 
-class Finding(NamedTuple):
+class Assessment(NamedTuple):
     """What came of looking at a row's target: an empty `fate` plans `operation`, which may say more than the row did."""
 
     line: int
@@ -74,7 +74,7 @@ class Block(NamedTuple):
         return sorted(rows, key=lambda row: row.line)
 
 
-class Known(NamedTuple):
+class KnownApp(NamedTuple):
     """What an inventory that is on disk knows of an app: since when, how many devices, and whether these are surely all.
 
     `began_at` is in UTC, ISO 8601; `caveats` say what its answers could not prove.

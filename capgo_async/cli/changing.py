@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from ..bulk import Job, Source
-from ..bulk.inventory.columns import Kind
+from ..bulk.inventory.columns import InventoryKind
 from ..bulk.naming import LOCK
 from ..bulk.report import ExitCode
 from ..fanning import alongside
@@ -49,7 +49,7 @@ async def change_many(
             rows = source(caller) if callable(source) else source
             return await Job.create(path, rows, client=caller, options=options, on_rejected=rejections)
         chosen = source.source(caller, planning.job)
-        reading = Reading(Kind.DEVICES, source.tally, caller, invocation.speech)
+        reading = Reading(InventoryKind.DEVICES, source.tally, caller, invocation.speech)
         job = await alongside(
             reading.follow, lambda: Job.create(path, chosen, client=caller, options=options, on_rejected=rejections)
         )

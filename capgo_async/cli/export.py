@@ -9,7 +9,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from ..bulk.inventory.columns import Kind
+from ..bulk.inventory.columns import InventoryKind
 from ..bulk.inventory.exporting import BUILDING, Summary, export, inventory
 from ..bulk.inventory.formats import Format, check_format, format_of, lines_of
 from ..bulk.inventory.taking import Tally
@@ -56,28 +56,28 @@ class Exporting(Group, frozen=True, kw_only=True):
 @command(commands, "devices", short="Write the devices of many apps.")
 async def export_devices(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Write the devices of many apps that were seen in the last 90 days. Complete or an error; can be repeated to go on."""
-    return await _export(Kind.DEVICES, exporting, connection, invocation)
+    return await _export(InventoryKind.DEVICES, exporting, connection, invocation)
 
 
 @command(commands, "channels", short="Write the channels of many apps.")
 async def export_channels(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Write the channels of many apps. Complete or an error; can be repeated to go on."""
-    return await _export(Kind.CHANNELS, exporting, connection, invocation)
+    return await _export(InventoryKind.CHANNELS, exporting, connection, invocation)
 
 
 @command(commands, "bundles", short="Write the bundles of many apps.")
 async def export_bundles(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Write the bundles of many apps that are not deleted. Complete or an error; can be repeated to go on."""
-    return await _export(Kind.BUNDLES, exporting, connection, invocation)
+    return await _export(InventoryKind.BUNDLES, exporting, connection, invocation)
 
 
 @command(commands, "apps", short="Write the apps that the keys can see.")
 async def export_apps(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Write the apps that the keys can see. Complete or an error; can be repeated to go on."""
-    return await _export(Kind.APPS, exporting, connection, invocation)
+    return await _export(InventoryKind.APPS, exporting, connection, invocation)
 
 
-async def _export(kind: Kind, exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
+async def _export(kind: InventoryKind, exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     chosen = exporting.chosen()
     speech = invocation.speech
     tally = Tally()
@@ -111,7 +111,7 @@ def _kept(output: Path, speech: Speech) -> Iterator[None]:
         raise
 
 
-async def _print(kind: Kind, exporting: Exporting, chosen: Format, means: tuple[Caller, Tally, Speech]) -> int:
+async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: tuple[Caller, Tally, Speech]) -> int:
     """Print an inventory, which begins when it is complete: until then it is in a temporary file."""
     client, tally, speech = means
     with tempfile.TemporaryDirectory(prefix="capgo-export-") as directory:

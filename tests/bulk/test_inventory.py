@@ -20,7 +20,7 @@ from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, DeviceFilter, KeyRing, models
-from capgo_async.bulk.inventory.columns import TABLES, Kind
+from capgo_async.bulk.inventory.columns import TABLES, InventoryKind
 from capgo_async.bulk.inventory.exporting import Summary, export, inventory
 from capgo_async.bulk.inventory.formats import Format
 from capgo_async.bulk.inventory.shelf import InventoryFile
@@ -63,7 +63,7 @@ def living(devices: int = 2000, apps: int = 1, **settings: object) -> Living:
 
 @asynccontextmanager
 async def taken(
-    sandbox: Sandbox, path: Path, kind: Kind = Kind.DEVICES, **options: object
+    sandbox: Sandbox, path: Path, kind: InventoryKind = InventoryKind.DEVICES, **options: object
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
     async with client_of(sandbox) as capgo, inventory(path, kind, client=capgo, **options) as found:  # type: ignore[arg-type]
         yield found
@@ -172,7 +172,7 @@ async def test_failing_answers_and_limits_cost_time_and_nothing_else(tmp_path: P
     sandbox = sandbox_of(apps=12, devices=24_000, limits="server", variables={"RATE_LIMIT_API_KEY": 101}, faults=faults)
     limits = (Limit(ScopeKind.KEY, SilenceWindow(requests=100, window=60.0)), *device_limits())
     async with client_of(sandbox, limits=limits) as capgo:
-        async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo) as (file, summary):
+        async with inventory(tmp_path / "working", InventoryKind.DEVICES, client=capgo) as (file, summary):
             assert await devices_of(file) == devices_in(sandbox)
     assert summary.complete
     assert anyio.current_time() > 60
@@ -230,7 +230,7 @@ async def test_a_large_app_is_read_at_several_places_and_costs_few_requests_more
         began, before = anyio.current_time(), sandbox.listings
         async with client_of(sandbox, rate="off", concurrency=concurrency) as capgo:
             path = tmp_path / f"{concurrency}"
-            async with inventory(path, Kind.DEVICES, client=capgo, apps=[APP]) as (file, summary):
+            async with inventory(path, InventoryKind.DEVICES, client=capgo, apps=[APP]) as (file, summary):
                 found[concurrency] = await rows_of(file)
         assert summary.complete
         took[concurrency] = (anyio.current_time() - began, sandbox.listings - before)
@@ -264,7 +264,7 @@ def test_cursors_see_all_that_one_sees_while_devices_change(tmp_path: Path, conc
         sandbox = living(devices=20_000)
         sandbox.happen = churn(sandbox, until=100)
         async with client_of(sandbox, concurrency=concurrency) as capgo:
-            async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo) as (file, summary):
+            async with inventory(tmp_path / "working", InventoryKind.DEVICES, client=capgo) as (file, summary):
                 assert await devices_of(file) == devices_in(sandbox)
         assert len(devices_in(sandbox)) >= 20_000 + 5 * 100
         assert summary.complete
@@ -365,10 +365,10 @@ async def test_a_server_with_another_order_is_read_by_one_cursor_that_goes_on_wh
                     scope.cancel()
 
             sandbox.happen = interrupt
-            async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo, apps=[APP]):
+            async with inventory(tmp_path / "working", InventoryKind.DEVICES, client=capgo, apps=[APP]):
                 pytest.fail("it was interrupted")
         sandbox.happen = listed
-        async with inventory(tmp_path / "working", Kind.DEVICES, client=capgo, apps=[APP]) as (file, summary):
+        async with inventory(tmp_path / "working", InventoryKind.DEVICES, client=capgo, apps=[APP]) as (file, summary):
             assert await devices_of(file) == devices_in(sandbox)
             assert summary.complete
     again = [query for query in asked[16:] if "updated_at" not in query]
@@ -422,7 +422,7 @@ async def test_of_an_app_that_is_gone_when_it_goes_on_nothing_is_kept(tmp_path: 
 @in_virtual_time
 async def test_apps_can_be_named_one_by_one(tmp_path: Path) -> None:
     sandbox = living(devices=3, apps=3)
-    async with taken(sandbox, tmp_path / "working", Kind.APPS, apps=[APP, "com.example.app03"]) as (file, summary):
+    async with taken(sandbox, tmp_path / "working", InventoryKind.APPS, apps=[APP, "com.example.app03"]) as (file, summary):
         assert [row["app_id"] for row in await rows_of(file)] == [APP, "com.example.app03"]
     assert (summary.complete, summary.apps) == (True, 2)
     assert [line.path for line in sandbox.log] == [f"/app/{APP}", "/app/com.example.app03"]
@@ -450,7 +450,7 @@ async def test_an_unfinished_inventory_of_something_else_is_not_gone_on_with(tmp
     sandbox = living(devices=10, apps=2)
     async with taken(sandbox, tmp_path / "working", apps=[APP]):
         pass
-    for options in ({"apps": ()}, {"apps": ["com.example.app02"]}, {"kind": Kind.APPS, "apps": [APP]}):
+    for options in ({"apps": ()}, {"apps": ["com.example.app02"]}, {"kind": InventoryKind.APPS, "apps": [APP]}):
         with pytest.raises(JobError, match="another export"):
             async with taken(sandbox, tmp_path / "working", **options):
                 pass
@@ -460,24 +460,26 @@ async def test_an_unfinished_inventory_of_something_else_is_not_gone_on_with(tmp
             pass
 
 
-@pytest.mark.parametrize(("kind", "key"), [(Kind.CHANNELS, "id"), (Kind.BUNDLES, "id"), (Kind.APPS, "app_id")])
-def test_lists_without_a_safe_order_are_read_until_two_agree(tmp_path: Path, kind: Kind, key: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "key"), [(InventoryKind.CHANNELS, "id"), (InventoryKind.BUNDLES, "id"), (InventoryKind.APPS, "app_id")]
+)
+def test_lists_without_a_safe_order_are_read_until_two_agree(tmp_path: Path, kind: InventoryKind, key: str) -> None:
     @in_virtual_time
     async def run() -> None:
-        world = fleet(apps=120 if kind is Kind.APPS else 2, devices=2, channels=130, bundles=70)
+        world = fleet(apps=120 if kind is InventoryKind.APPS else 2, devices=2, channels=130, bundles=70)
         sandbox = Living(world)
         async with taken(sandbox, tmp_path / "working", kind) as (file, summary):
             found = [row[key] for row in await rows_of(file)]
         expected: list[object] = list(world.apps)
-        if kind is not Kind.APPS:
+        if kind is not InventoryKind.APPS:
             expected = [
                 thing.id
                 for app in world.apps.values()
-                for thing in (app.channels if kind is Kind.CHANNELS else app.bundles).values()
+                for thing in (app.channels if kind is InventoryKind.CHANNELS else app.bundles).values()
             ]
         assert sorted(found, key=str) == sorted(expected, key=str)
         assert summary.complete
-        assert {check.passes for check in summary.checks if check.app_id or kind is Kind.APPS} == {2}
+        assert {check.passes for check in summary.checks if check.app_id or kind is InventoryKind.APPS} == {2}
 
     run()
 
@@ -499,7 +501,7 @@ class Moving(Sandbox):
 @in_virtual_time
 async def test_a_list_that_keeps_changing_is_said_to_be_unstable(tmp_path: Path) -> None:
     sandbox = Moving(fleet(bundles=70))
-    async with taken(sandbox, tmp_path / "working", Kind.BUNDLES) as (_, summary):
+    async with taken(sandbox, tmp_path / "working", InventoryKind.BUNDLES) as (_, summary):
         assert not summary.complete
         assert any(UNSTABLE in check.caveats for check in summary.checks)
 
@@ -508,7 +510,7 @@ async def test_a_list_that_keeps_changing_is_said_to_be_unstable(tmp_path: Path)
 async def test_what_is_gone_when_two_readings_agree_is_not_in_the_inventory(tmp_path: Path) -> None:
     sandbox = Moving(fleet(bundles=70))
     sandbox.times = 2
-    async with taken(sandbox, tmp_path / "working", Kind.BUNDLES) as (file, summary):
+    async with taken(sandbox, tmp_path / "working", InventoryKind.BUNDLES) as (file, summary):
         assert {row["id"] for row in await rows_of(file)} == set(sandbox.world.apps[APP].bundles)
         assert summary.complete
 
@@ -518,7 +520,7 @@ async def test_a_ring_sees_each_app_once_and_each_with_its_key(tmp_path: Path) -
     sandbox = living(devices=600, apps=3)
     async with client_of(sandbox) as capgo:
         ring = KeyRing(capgo, {APP: READER_KEY, "com.example.app02": DEVELOPER_KEY})
-        async with inventory(tmp_path / "working", Kind.DEVICES, client=ring) as (file, summary):
+        async with inventory(tmp_path / "working", InventoryKind.DEVICES, client=ring) as (file, summary):
             assert await devices_of(file) == devices_in(sandbox)
     assert summary.apps == 3
     keys = {line.key for line in sandbox.log if line.path == "/device"}
@@ -535,14 +537,14 @@ async def test_an_app_without_access_is_an_error_that_names_it(tmp_path: Path) -
             pass
 
 
-async def exported(directory: Path, kind: Kind, suffix: str) -> tuple[Sandbox, Path, Summary]:
+async def exported(directory: Path, kind: InventoryKind, suffix: str) -> tuple[Sandbox, Path, Summary]:
     sandbox = sandbox_of(apps=2, devices=700)
     path = directory / f"out{suffix}"
     async with client_of(sandbox) as capgo:
         return sandbox, path, await export(path, kind, client=capgo)
 
 
-def read_back(path: Path, kind: Kind) -> list[dict[str, Any]]:
+def read_back(path: Path, kind: InventoryKind) -> list[dict[str, Any]]:
     """Open an export with the tool of its format, and return its rows with text for what CSV cannot tell from it."""
     if path.suffix == ".csv":
         with path.open(newline="") as file:
@@ -557,15 +559,15 @@ def read_back(path: Path, kind: Kind) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(f"SELECT * FROM {kind}")]
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(InventoryKind))
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".sqlite", ".parquet"])
-def test_every_format_holds_every_row_and_column(tmp_path: Path, kind: Kind, suffix: str) -> None:
+def test_every_format_holds_every_row_and_column(tmp_path: Path, kind: InventoryKind, suffix: str) -> None:
     sandbox, path, summary = run_in_virtual_time(exported(tmp_path, kind, suffix))
     rows = read_back(path, kind)
     assert len(rows) == summary.rows > 0
     assert tuple(rows[0]) == TABLES[kind].names
     assert [name.name for name in tmp_path.iterdir()] == [path.name], "nothing else is left"
-    if kind is not Kind.DEVICES:
+    if kind is not InventoryKind.DEVICES:
         return
     assert {(row["app_id"], row["device_id"]) for row in rows} == devices_in(sandbox)
     found = {str(row["device_id"]): row for row in rows if row["app_id"] == APP}
@@ -580,7 +582,7 @@ def test_every_format_holds_every_row_and_column(tmp_path: Path, kind: Kind, suf
 
 
 def test_databases_say_when_which_server_and_which_checks_held(tmp_path: Path) -> None:
-    _, path, summary = run_in_virtual_time(exported(tmp_path, Kind.DEVICES, ".db"))
+    _, path, summary = run_in_virtual_time(exported(tmp_path, InventoryKind.DEVICES, ".db"))
     with closing(sqlite3.connect(path)) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
@@ -593,7 +595,7 @@ def test_databases_say_when_which_server_and_which_checks_held(tmp_path: Path) -
 
 
 def test_parquet_says_so_in_its_metadata(tmp_path: Path) -> None:
-    _, path, summary = run_in_virtual_time(exported(tmp_path, Kind.CHANNELS, ".parquet"))
+    _, path, summary = run_in_virtual_time(exported(tmp_path, InventoryKind.CHANNELS, ".parquet"))
     metadata = pyarrow.parquet.ParquetFile(path).schema_arrow.metadata
     assert msgspec.json.decode(metadata[b"capgo_async"], type=Summary) == summary
     assert summary.format is Format.PARQUET
@@ -601,8 +603,8 @@ def test_parquet_says_so_in_its_metadata(tmp_path: Path) -> None:
 
 def test_what_is_nested_is_nested_in_json_lines_and_text_elsewhere(tmp_path: Path) -> None:
     for suffix in (".jsonl", ".csv", ".sqlite", ".parquet"):
-        _, path, _ = run_in_virtual_time(exported(tmp_path, Kind.APPS, suffix))
-        assert read_back(path, Kind.APPS)[0]["transfer_history"] == ([] if suffix == ".jsonl" else "[]")
+        _, path, _ = run_in_virtual_time(exported(tmp_path, InventoryKind.APPS, suffix))
+        assert read_back(path, InventoryKind.APPS)[0]["transfer_history"] == ([] if suffix == ".jsonl" else "[]")
 
 
 @in_virtual_time
@@ -613,7 +615,7 @@ async def test_an_export_that_fails_leaves_the_former_output_as_it_was(tmp_path:
     transport = InProcessTransport(sandbox, chance=random.Random(1))
     async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport) as capgo:
         with pytest.raises(Exception, match="500"):
-            await export(path, Kind.DEVICES, client=capgo)
+            await export(path, InventoryKind.DEVICES, client=capgo)
     assert path.read_text() == "former"
     assert {found.name for found in tmp_path.iterdir()} >= {"out.csv", "out.csv.building"}
 
@@ -621,7 +623,7 @@ async def test_an_export_that_fails_leaves_the_former_output_as_it_was(tmp_path:
 def test_a_job_does_not_load_what_only_inventories_need() -> None:
     code = (
         "import sys, capgo_async.bulk as bulk; assert not any('exporting' in name for name in sys.modules);"
-        "from capgo_async.bulk import Format, Kind, Summary, export; assert not hasattr(bulk, 'nothing');"
+        "from capgo_async.bulk import Format, InventoryKind, Summary, export; assert not hasattr(bulk, 'nothing');"
         "assert 'pyarrow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])

@@ -11,8 +11,8 @@ from fleet import APP, client_of, ids_of, links_of, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import (
+    InventoryKind,
     Job,
-    Kind,
     LinkDevice,
     Options,
     RenewDevice,
@@ -24,7 +24,7 @@ from capgo_async.bulk import (
     read_operations,
 )
 from capgo_async.bulk.operations import PromoteBundle
-from capgo_async.bulk.planning.sources import Kind as Asked
+from capgo_async.bulk.planning.sources import DeviceChange
 from capgo_async.errors import CapgoError, ConfigurationError, InputError
 from capgo_async.sandbox import Sandbox
 
@@ -34,12 +34,17 @@ STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
 
 async def inventory_of(sandbox: Sandbox, directory: Path, *apps: str, name: str = "devices.sqlite") -> Path:
     async with client_of(sandbox) as capgo:
-        await export(directory / name, Kind.DEVICES, client=capgo, apps=apps)
+        await export(directory / name, InventoryKind.DEVICES, client=capgo, apps=apps)
     return directory / name
 
 
 async def plan(
-    sandbox: Sandbox, directory: Path, rows: list[tuple[str, str]], *, kind: Asked = LinkDevice, options: Options | None = None
+    sandbox: Sandbox,
+    directory: Path,
+    rows: list[tuple[str, str]],
+    *,
+    kind: DeviceChange = LinkDevice,
+    options: Options | None = None,
 ) -> Job:
     """Plan with a client that starts a fresh access log."""
     source = read_operations(
@@ -72,7 +77,7 @@ async def contents(job: Job) -> object:
 
 
 @pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice, RenewDevice])
-def test_a_plan_is_the_same_whether_it_lists_or_knows(tmp_path: Path, kind: Asked) -> None:
+def test_a_plan_is_the_same_whether_it_lists_or_knows(tmp_path: Path, kind: DeviceChange) -> None:
     @in_virtual_time
     async def run() -> None:
         sandbox = sandbox_of(apps=2, devices=600)
@@ -184,7 +189,7 @@ async def test_the_way_back_looks_at_what_is_there_now(tmp_path: Path) -> None:
 
 async def of_channels(sandbox: Sandbox, path: Path) -> None:
     async with client_of(sandbox) as capgo:
-        await export(path, Kind.CHANNELS, client=capgo)
+        await export(path, InventoryKind.CHANNELS, client=capgo)
 
 
 @pytest.mark.parametrize(

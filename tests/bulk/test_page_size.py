@@ -13,7 +13,7 @@ from forgetful import Forgetful
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, KeyRing
-from capgo_async.bulk import Job, Kind, Options, Source, export, read_operations, spreading
+from capgo_async.bulk import InventoryKind, Job, Options, Source, export, read_operations, spreading
 from capgo_async.bulk.scheduling import forecast
 from capgo_async.known import Known
 from capgo_async.ring import Caller
@@ -50,7 +50,7 @@ async def test_existing_links_are_seen_by_plan_and_inventory(tmp_path: Path, *, 
     caller: Caller = KeyRing(capgo, {APP: SUPER_ADMIN_KEY}) if of_a_ring else capgo
     async with await Job.create(tmp_path / "a.capgo-job", as_they_are(tmp_path, sandbox), client=caller) as job:
         assert (job.plan.planned, job.plan.skipped) == (0, len(links_of(sandbox)))
-    await export(tmp_path / "devices.sqlite", Kind.DEVICES, client=caller)
+    await export(tmp_path / "devices.sqlite", InventoryKind.DEVICES, client=caller)
     with closing(sqlite3.connect(tmp_path / "devices.sqlite")) as connection:
         shown = connection.execute("SELECT count(*) FROM devices WHERE channel IS NOT NULL").fetchone()
     assert shown == (len(links_of(sandbox)),)
@@ -89,7 +89,7 @@ async def test_no_page_is_larger_than_ever_and_what_is_a_week_old_binds_nobody(
     sandbox = sandbox_of(devices=500)
     server = Forgetful(sandbox)
     capgo = client_of(server, known)
-    await export(tmp_path / "devices.sqlite", Kind.DEVICES, client=capgo)
+    await export(tmp_path / "devices.sqlite", InventoryKind.DEVICES, client=capgo)
     source = read_operations(relink_everything(tmp_path / "rows.csv", sandbox))
     async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo) as job:
         await job.drift(capgo)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
-from capgo_async.bulk.planning.sources import Kind, Source, blocks_of, from_operations, read_operations
+from capgo_async.bulk.planning.sources import DeviceChange, Source, blocks_of, from_operations, read_operations
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
 APP = "com.example.app"
@@ -55,7 +55,9 @@ async def rows_of(source: Source, size: int = 1000) -> list[Row]:
     return rows
 
 
-async def read(data: bytes, *, app_id: str | None = APP, channel: str | None = "beta", kind: Kind = LinkDevice) -> list[Row]:
+async def read(
+    data: bytes, *, app_id: str | None = APP, channel: str | None = "beta", kind: DeviceChange = LinkDevice
+) -> list[Row]:
     return await rows_of(read_operations(io.BytesIO(data), app_id=app_id, channel=channel, kind=kind))
 
 
@@ -434,7 +436,7 @@ def test_a_name_is_text_that_can_be_stored() -> None:
         (None, "beta", UnlinkDevice, "'beta' has no meaning here: UnlinkDevice takes nothing beside its target."),
     ],
 )
-def test_arguments_that_are_refused(app_id: str | None, channel: str | None, kind: Kind, message: str) -> None:
+def test_arguments_that_are_refused(app_id: str | None, channel: str | None, kind: DeviceChange, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read_operations("devices.csv", app_id=app_id, channel=channel, kind=kind)
     assert str(caught.value) == message

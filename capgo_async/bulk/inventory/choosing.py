@@ -19,12 +19,12 @@ from ..database import Database, Mode
 from ..operations import LinkDevice, Operation, Row, UnlinkDevice
 from ..planning.sources import BATCH, from_operations
 from ..report import counted
-from .columns import TABLES, Kind
+from .columns import TABLES, InventoryKind
 from .exporting import Summary, inventory
 from .shelf import BATCH as READ
 from .taking import Tally
 
-_TABLE: Final = TABLES[Kind.DEVICES]
+_TABLE: Final = TABLES[InventoryKind.DEVICES]
 _COLUMNS: Final = f"The columns are {', '.join(_TABLE.names)}."
 _TEXTS: Final = re.compile(r"'(?:[^']|'')*'")
 _NAMES: Final = re.compile(r'"((?:[^"]|"")*)"')
@@ -134,7 +134,7 @@ class ChosenDevices:
         chosen = False
         with tempfile.TemporaryDirectory(prefix="capgo-choice-") as directory:
             path = Path(directory, "inventory")
-            taking = inventory(path, Kind.DEVICES, client=self._client, apps=self._choice.apps, tally=self._tally)
+            taking = inventory(path, InventoryKind.DEVICES, client=self._client, apps=self._choice.apps, tally=self._tally)
             async with taking as (_, self.summary), aclosing(self._operations(path)) as operations:
                 async for rows in from_operations(operations).batches(size):
                     chosen = True

@@ -12,7 +12,7 @@ from ...models import App, Bundle, BundleReference, Channel, Device
 from ...models.device import stored_id
 
 
-class Kind(enum.StrEnum):
+class InventoryKind(enum.StrEnum):
     """What an inventory is of; also the name of its table."""
 
     DEVICES = "devices"
@@ -21,7 +21,7 @@ class Kind(enum.StrEnum):
     APPS = "apps"
 
 
-class Form(enum.StrEnum):
+class ColumnType(enum.StrEnum):
     """What the values of a column are; `JSON` is text that holds what is nested."""
 
     TEXT = "TEXT"
@@ -35,7 +35,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One column, and how its value is taken from a row."""
 
     name: str
-    form: Form
+    type: ColumnType
     read: Callable[[Any], Any]
 
 
@@ -59,7 +59,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     def told(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return stored values as what they mean: truth values are stored as numbers."""
         return tuple(
-            bool(value) if column.form is Form.BOOLEAN and value is not None else value
+            bool(value) if column.type is ColumnType.BOOLEAN and value is not None else value
             for column, value in zip(self.columns, values, strict=True)
         )
 
@@ -74,39 +74,40 @@ def _columns_of(name: str, annotation: object) -> Iterator[Column]:
     found = set(typing.get_args(annotation)) if isinstance(annotation, types.UnionType) else {annotation}
     found.discard(types.NoneType)
     if found == {BundleReference}:
-        for part, form in (("id", Form.INTEGER), ("name", Form.TEXT)):
-            yield Column(name=f"{name}_{part}", form=form, read=_part(name, part))
+        for part, kind in (("id", ColumnType.INTEGER), ("name", ColumnType.TEXT)):
+            yield Column(name=f"{name}_{part}", type=kind, read=_part(name, part))
         return
-    forms = {bool: Form.BOOLEAN, int: Form.INTEGER, float: Form.REAL, str: Form.TEXT}
-    form = next((form for type_, form in forms.items() if found == {type_}), Form.TEXT if str in found else Form.JSON)
-    yield Column(name=name, form=form, read=_field(name, form, mixed=len(found) > 1))
+    of_python = {bool: ColumnType.BOOLEAN, int: ColumnType.INTEGER, float: ColumnType.REAL, str: ColumnType.TEXT}
+    mixed = ColumnType.TEXT if str in found else ColumnType.JSON
+    chosen = next((column for type_, column in of_python.items() if found == {type_}), mixed)
+    yield Column(name=name, type=chosen, read=_field(name, chosen, mixed=len(found) > 1))
 
 
 def _part(name: str, part: str) -> Callable[[Any], Any]:
     return lambda row: getattr(getattr(row, name), part, None)
 
 
-def _field(name: str, form: Form, *, mixed: bool) -> Callable[[Any], Any]:
+def _field(name: str, chosen: ColumnType, *, mixed: bool) -> Callable[[Any], Any]:
     def as_json(row: Any) -> str | None:
         value = getattr(row, name)
         return value if value is None or (mixed and isinstance(value, str)) else msgspec.json.encode(value).decode()
 
-    return as_json if form is Form.JSON or mixed else lambda row: getattr(row, name)
+    return as_json if chosen is ColumnType.JSON or mixed else lambda row: getattr(row, name)
 
 
-_DEVICE_ID: Final = Column(name="device_id", form=Form.TEXT, read=lambda row: stored_id(row.device_id))
-_LOWEST_VERSION: Final = Column(name="min_update_version", form=Form.TEXT, read=lambda row: row.min_update_version)
+_DEVICE_ID: Final = Column(name="device_id", type=ColumnType.TEXT, read=lambda row: stored_id(row.device_id))
+_LOWEST_VERSION: Final = Column(name="min_update_version", type=ColumnType.TEXT, read=lambda row: row.min_update_version)
 _SPELLINGS: Final = ("min_update_version_modern", "min_update_version_seed")
 
 _APP, *_OTHERS_OF_DEVICE = _columns(Device, ("app_id",), left_out=("device_id",))
 
 TABLES: Final = {
-    Kind.DEVICES: Table(name="devices", key=("app_id", "device_id"), columns=(_APP, _DEVICE_ID, *_OTHERS_OF_DEVICE)),
-    Kind.CHANNELS: Table(name="channels", key=("app_id", "id"), columns=_columns(Channel, ("app_id", "id", "name"))),
-    Kind.BUNDLES: Table(
+    InventoryKind.DEVICES: Table(name="devices", key=("app_id", "device_id"), columns=(_APP, _DEVICE_ID, *_OTHERS_OF_DEVICE)),
+    InventoryKind.CHANNELS: Table(name="channels", key=("app_id", "id"), columns=_columns(Channel, ("app_id", "id", "name"))),
+    InventoryKind.BUNDLES: Table(
         name="bundles",
         key=("app_id", "id"),
         columns=(*_columns(Bundle, ("app_id", "id", "name"), left_out=_SPELLINGS), _LOWEST_VERSION),
     ),
-    Kind.APPS: Table(name="apps", key=("app_id",), columns=_columns(App, ("app_id",))),
+    InventoryKind.APPS: Table(name="apps", key=("app_id",), columns=_columns(App, ("app_id",))),
 }

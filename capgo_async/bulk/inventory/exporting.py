@@ -12,7 +12,7 @@ from ...endpoints.call import checked_app_id
 from ...ring import Caller
 from ..naming import give_name, locked
 from ..report import counted, storable
-from .columns import Kind
+from .columns import InventoryKind
 from .exported import Exported
 from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
 from .shelf import BATCH, Binding, InventoryFile
@@ -28,7 +28,7 @@ _GROUP: Final = 20_000
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What an export came to; `complete` tells whether all checks held in all apps."""
 
-    kind: Kind
+    kind: InventoryKind
     base_url: str
     began_at: str
     ended_at: str
@@ -41,7 +41,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         apps = counted(self.apps, "app")
-        found = f"{self.rows:,} {self.kind}" if self.kind is Kind.APPS else f"{self.rows:,} {self.kind} of {apps}"
+        found = f"{self.rows:,} {self.kind}" if self.kind is InventoryKind.APPS else f"{self.rows:,} {self.kind} of {apps}"
         return f"{found}: {self._checks()}"
 
     def _checks(self) -> str:
@@ -53,7 +53,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def inventory(
-    building: Path, kind: Kind, *, client: Caller, apps: Sequence[str] = (), tally: Tally | None = None
+    building: Path, kind: InventoryKind, *, client: Caller, apps: Sequence[str] = (), tally: Tally | None = None
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
     """Take an inventory into the file `building`, or go on with the one that is there, and have it in this block.
 
@@ -72,7 +72,7 @@ async def inventory(
 
 async def export(  # noqa: PLR0913 - what, from where, to where and as what
     output: str | Path,
-    kind: Kind,
+    kind: InventoryKind,
     *,
     client: Caller,
     apps: Sequence[str] = (),

@@ -12,9 +12,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ...errors import ConfigurationError, DiskFull, JobError
-from .columns import Form, Table
+from .columns import ColumnType, Table
 
-Rows = Sequence[tuple[Any, ...]]
+Batch = Sequence[tuple[Any, ...]]
 
 
 class Format(enum.StrEnum):
@@ -54,7 +54,7 @@ def check_format(chosen: Format) -> None:
 class Writer(Protocol):
     """What takes rows; nothing is complete before `close`."""
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: Batch) -> None:
         """Write some rows."""
         ...
 
@@ -75,10 +75,10 @@ class JsonLines:
 
     def __init__(self, table: Table) -> None:
         self._names = table.names
-        self._nested = [place for place, column in enumerate(table.columns) if column.form is Form.JSON]
+        self._nested = [place for place, column in enumerate(table.columns) if column.type is ColumnType.JSON]
         self._encode = msgspec.json.Encoder().encode
 
-    def __call__(self, rows: Rows) -> Iterator[str]:
+    def __call__(self, rows: Batch) -> Iterator[str]:
         """Yield a line for each row."""
         for row in rows:
             values = list(row)
@@ -93,7 +93,7 @@ class CsvLines:
     def __init__(self, table: Table) -> None:
         self.head = (",".join(table.names),)
 
-    def __call__(self, rows: Rows) -> Iterator[str]:
+    def __call__(self, rows: Batch) -> Iterator[str]:
         """Yield a record for each row."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="")
@@ -112,7 +112,7 @@ class TextWriter:
         self._file = path.open("w", encoding="utf-8", newline="")
         self._put(lines.head)
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: Batch) -> None:
         """Write some rows."""
         self._put(self._lines(rows))
 
@@ -131,14 +131,14 @@ class ParquetWriter:
         import pyarrow as pa  # noqa: PLC0415 - large, and of an extra
         from pyarrow import parquet  # noqa: PLC0415 - optional, and slow to import
 
-        forms = {Form.INTEGER: pa.int64(), Form.REAL: pa.float64(), Form.BOOLEAN: pa.bool_()}
-        columns = [(column.name, forms.get(column.form, pa.string())) for column in table.columns]
+        types = {ColumnType.INTEGER: pa.int64(), ColumnType.REAL: pa.float64(), ColumnType.BOOLEAN: pa.bool_()}
+        columns = [(column.name, types.get(column.type, pa.string())) for column in table.columns]
         self._schema: pa.Schema = pa.schema(columns, metadata={"capgo_async": metadata})
         self._table = pa.Table
         self._array = pa.array
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: Batch) -> None:
         """Write some rows as one group."""
         arrays = [self._array(values, type_) for values, type_ in zip(zip(*rows, strict=True), self._schema.types, strict=True)]
         self._writer.write_table(self._table.from_arrays(arrays, schema=self._schema))

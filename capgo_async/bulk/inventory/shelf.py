@@ -12,17 +12,17 @@ from ...errors import JobError
 from ...ranges import Stretch
 from ..clock import wall_clock
 from ..database import Database, Mode
-from .columns import TABLES, Form, Kind, Table
+from .columns import TABLES, ColumnType, InventoryKind, Table
 from .exported import APPLICATION_ID, Exported, exported_of
 
 BATCH: Final = 2000
 """Rows that are read back at once."""
 
 _FORMAT: Final = 1
-_TYPES: Final = {Form.JSON: "TEXT"}
+_TYPES: Final = {ColumnType.JSON: "TEXT"}
 _TABLES: Final = (
     "CREATE TABLE binding (format INTEGER, base_url TEXT, kind TEXT, apps TEXT)",
-    "CREATE TABLE standings (app_id TEXT PRIMARY KEY, began_at TEXT, standing TEXT)",
+    "CREATE TABLE scans (app_id TEXT PRIMARY KEY, began_at TEXT, progress TEXT)",
     """
     CREATE TABLE export (
         app_id TEXT PRIMARY KEY, base_url TEXT, began_at TEXT, ended_at TEXT, rows INTEGER,
@@ -36,11 +36,11 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """What an inventory is of: it goes on for the same only. No `apps` are all that the keys can see."""
 
     base_url: str
-    kind: Kind
+    kind: InventoryKind
     apps: tuple[str, ...] = ()
 
 
-class Standing(msgspec.Struct, frozen=True):
+class ScanProgress(msgspec.Struct, frozen=True):
     """How far the scan of an app's devices is, so that it can go on.
 
     `since` is from when on it may have missed changes, `None` where nobody knows; `walked` is what was read, in parts that do
@@ -56,7 +56,7 @@ class Standing(msgspec.Struct, frozen=True):
         return tuple(each.before_last or None for each in self.walked if each.at_end) or (None,)
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class AppChecks(msgspec.Struct, frozen=True, kw_only=True):
     """What was done to see all of an app: three checks, how often it was read, and what the answers cannot prove.
 
     `rows` is how many there were, where they are not on the shelf.
@@ -95,13 +95,13 @@ class InventoryFile:
         """Return the apps that are done."""
         return await self._database.run(_settled)
 
-    async def begin(self, app_id: str) -> Standing | None:
+    async def begin(self, app_id: str) -> ScanProgress | None:
         """Note that an app is begun, or return how far its scan is."""
         return await self._database.run(_begin, app_id)
 
-    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
+    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], progress: ScanProgress | None = None) -> int:
         """Keep rows in place of older ones, and how far the scan is; return how many nobody had seen."""
-        return await self._database.run(_add, self.table, app_id, rows, standing)
+        return await self._database.run(_add, self.table, app_id, rows, progress)
 
     async def keep_only(self, app_id: str, keys: set[Any]) -> None:
         """Forget the other rows of an app, or with an empty id of all."""
@@ -111,9 +111,9 @@ class InventoryFile:
         """Forget all other apps, and what was done in them."""
         await self._database.run(_keep_apps, self.table, apps)
 
-    async def settle(self, finding: Finding) -> None:
+    async def settle(self, checks: AppChecks) -> None:
         """Note that an app is done."""
-        await self._database.run(_settle, self.table, self._binding, finding)
+        await self._database.run(_settle, self.table, self._binding, checks)
 
     async def count(self) -> int:
         """Return how many rows there are."""
@@ -135,7 +135,7 @@ class InventoryFile:
         await self._database.configure(f"VACUUM INTO {_quoted(path)}")
         copy = Database(path)
         try:
-            await copy.configure("DROP TABLE binding", "DROP TABLE standings", "PRAGMA journal_mode = DELETE")
+            await copy.configure("DROP TABLE binding", "DROP TABLE scans", "PRAGMA journal_mode = DELETE")
         finally:
             await copy.aclose()
 
@@ -154,7 +154,7 @@ def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: Bin
     wanted = (_FORMAT, binding.base_url, str(binding.kind), msgspec.json.encode(binding.apps).decode())
     if not known:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        columns = ", ".join(f"{column.name} {_TYPES.get(column.form, str(column.form))}" for column in table.columns)
+        columns = ", ".join(f"{column.name} {_TYPES.get(column.type, str(column.type))}" for column in table.columns)
         for statement in _TABLES:
             connection.execute(statement)
         connection.execute(f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({', '.join(table.key)})) WITHOUT ROWID")
@@ -170,23 +170,23 @@ def _settled(connection: sqlite3.Connection) -> set[str]:
     return {app_id for (app_id,) in connection.execute("SELECT app_id FROM export")}
 
 
-def _begin(connection: sqlite3.Connection, app_id: str) -> Standing | None:
-    connection.execute("INSERT OR IGNORE INTO standings VALUES (?, ?, NULL)", (app_id, _now()))
-    (found,) = connection.execute("SELECT standing FROM standings WHERE app_id = ?", (app_id,)).fetchone()
-    return None if found is None else msgspec.json.decode(found, type=Standing)
+def _begin(connection: sqlite3.Connection, app_id: str) -> ScanProgress | None:
+    connection.execute("INSERT OR IGNORE INTO scans VALUES (?, ?, NULL)", (app_id, _now()))
+    (found,) = connection.execute("SELECT progress FROM scans WHERE app_id = ?", (app_id,)).fetchone()
+    return None if found is None else msgspec.json.decode(found, type=ScanProgress)
 
 
 def _add(
-    connection: sqlite3.Connection, table: Table, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None
+    connection: sqlite3.Connection, table: Table, app_id: str, rows: Sequence[msgspec.Struct], progress: ScanProgress | None
 ) -> int:
     values = [table.values(app_id, row) for row in rows]
     places = ", ".join("?" * len(table.columns))
     unseen = connection.executemany(f"INSERT OR IGNORE INTO {table.name} VALUES ({places})", values).rowcount
     if unseen < len(values):
         connection.executemany(f"INSERT OR REPLACE INTO {table.name} VALUES ({places})", values)
-    if standing is not None:
-        told = msgspec.json.encode(standing).decode()
-        connection.execute("UPDATE standings SET standing = ? WHERE app_id = ?", (told, app_id))
+    if progress is not None:
+        told = msgspec.json.encode(progress).decode()
+        connection.execute("UPDATE scans SET progress = ? WHERE app_id = ?", (told, app_id))
     return unseen
 
 
@@ -198,23 +198,23 @@ def _keep_only(connection: sqlite3.Connection, table: Table, app_id: str, keys: 
 
 
 def _keep_apps(connection: sqlite3.Connection, table: Table, apps: set[str]) -> None:
-    known = connection.execute("SELECT app_id FROM standings").fetchall()
-    for name in (table.name, "standings", "export"):
+    known = connection.execute("SELECT app_id FROM scans").fetchall()
+    for name in (table.name, "scans", "export"):
         connection.executemany(f"DELETE FROM {name} WHERE app_id = ?", [app for app in known if app[0] not in apps])
 
 
-def _settle(connection: sqlite3.Connection, table: Table, binding: Binding, finding: Finding) -> None:
-    found = connection.execute("SELECT began_at FROM standings WHERE app_id = ?", (finding.app_id,)).fetchone()
+def _settle(connection: sqlite3.Connection, table: Table, binding: Binding, checks: AppChecks) -> None:
+    found = connection.execute("SELECT began_at FROM scans WHERE app_id = ?", (checks.app_id,)).fetchone()
     now = _now()
-    rows = finding.rows
+    rows = checks.rows
     if rows is None:
         counting = f"SELECT count(*) FROM {table.name} WHERE ?1 IN ('', app_id)"
-        (rows,) = connection.execute(counting, (finding.app_id,)).fetchone()
-    checks = (finding.scanned, finding.changes_passed, finding.end_checked, finding.passes)
-    caveats = msgspec.json.encode(finding.caveats).decode()
+        (rows,) = connection.execute(counting, (checks.app_id,)).fetchone()
+    passed = (checks.scanned, checks.changes_passed, checks.end_checked, checks.passes)
+    caveats = msgspec.json.encode(checks.caveats).decode()
     connection.execute(
         "INSERT OR REPLACE INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (finding.app_id, binding.base_url, found[0] if found else now, now, rows, *checks, caveats),
+        (checks.app_id, binding.base_url, found[0] if found else now, now, rows, *passed, caveats),
     )
 
 

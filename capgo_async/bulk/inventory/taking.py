@@ -19,8 +19,8 @@ from ...requester import raw_responses
 from ...resources.devices import list_in_parts
 from ...ring import Caller
 from ..spreading import PAGE, apps_at_once, cursors_each, page_of
-from .columns import TABLES, Kind
-from .shelf import Finding, InventoryFile, Standing
+from .columns import TABLES, InventoryKind
+from .shelf import AppChecks, InventoryFile, ScanProgress
 
 LIST_OF_APPS: Final = ""
 """What stands for the app where the apps themselves are listed."""
@@ -48,27 +48,27 @@ class Tally:
 class _Taking(NamedTuple):
     shelf: InventoryFile
     client: Caller
-    kind: Kind
+    kind: InventoryKind
     tally: Tally
     cursors: int = 1
     page: int = PAGE
 
-    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], standing: Standing | None = None) -> int:
-        unseen = await self.shelf.add(app_id, rows, standing)
+    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], progress: ScanProgress | None = None) -> int:
+        unseen = await self.shelf.add(app_id, rows, progress)
         self.tally.rows += unseen
         return unseen
 
 
-async def take_inventory(shelf: InventoryFile, client: Caller, kind: Kind, apps: Sequence[str], tally: Tally) -> None:
+async def take_inventory(shelf: InventoryFile, client: Caller, kind: InventoryKind, apps: Sequence[str], tally: Tally) -> None:
     """Put everything of `kind` in `apps`, or in all that the keys can see, on the shelf; what is there already stays.
 
-    Complete as far as answers can show, or an error; what was done to that end is a `Finding` for each app. Several apps are
+    Complete as far as answers can show, or an error; what was done to that end is an `AppChecks` for each app. Several apps are
     read at once, and large ones at several places; the pacer keeps the limits.
     """
     taking = _Taking(shelf, client, kind, tally)
     await client.prepare()
     settled = await shelf.settled()
-    if kind is Kind.APPS and not apps:
+    if kind is InventoryKind.APPS and not apps:
         tally.apps = (LIST_OF_APPS,)
     else:
         tally.apps = tuple(dict.fromkeys(apps)) or await _all_apps(taking)
@@ -81,51 +81,54 @@ async def take_inventory(shelf: InventoryFile, client: Caller, kind: Kind, apps:
 async def _take(taking: _Taking, app_id: str) -> None:
     begun = await taking.shelf.begin(app_id)
     try:
-        if taking.kind is Kind.DEVICES:
-            finding = await _take_devices(taking, app_id, begun)
-        elif taking.kind is Kind.APPS and app_id:
-            finding = await _take_app(taking, app_id)
+        if taking.kind is InventoryKind.DEVICES:
+            checks = await _take_devices(taking, app_id, begun)
+        elif taking.kind is InventoryKind.APPS and app_id:
+            checks = await _take_app(taking, app_id)
         else:
-            finding = await _take_list(taking, app_id)
+            checks = await _take_list(taking, app_id)
     except ListingError as error:
         message = f"{taking.kind} of {app_id}: {error}" if app_id else f"{taking.kind}: {error}"
         raise ListingError(message) from error
-    await taking.shelf.settle(finding)
+    await taking.shelf.settle(checks)
     taking.tally.settled += 1
 
 
 async def _all_apps(taking: _Taking) -> tuple[str, ...]:
     """Return the apps that the keys can see; of others that were begun when they still could, nothing is kept."""
     await taking.shelf.begin(LIST_OF_APPS)
-    finding, apps = await _agreeing(_lists(taking, Kind.APPS, LIST_OF_APPS), Kind.APPS, LIST_OF_APPS)
-    await taking.shelf.settle(msgspec.structs.replace(finding, rows=len(apps)))
-    if finding.changes_passed:
+    checks, apps = await _agreeing(_lists(taking, InventoryKind.APPS, LIST_OF_APPS), InventoryKind.APPS, LIST_OF_APPS)
+    await taking.shelf.settle(msgspec.structs.replace(checks, rows=len(apps)))
+    if checks.changes_passed:
         await taking.shelf.keep_apps({LIST_OF_APPS, *apps})
     return tuple(sorted(apps))
 
 
-async def _take_app(taking: _Taking, app_id: str) -> Finding:
+async def _take_app(taking: _Taking, app_id: str) -> AppChecks:
     await taking.add(app_id, [await taking.client.client_of(app_id).apps.get(app_id)])
-    return Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=1)
+    return AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=1)
 
 
-async def _take_list(taking: _Taking, app_id: str) -> Finding:
-    finding, keys = await _agreeing(_lists(taking, taking.kind, app_id), taking.kind, app_id, partial(taking.add, app_id))
-    if finding.changes_passed:
+async def _take_list(taking: _Taking, app_id: str) -> AppChecks:
+    checks, keys = await _agreeing(_lists(taking, taking.kind, app_id), taking.kind, app_id, partial(taking.add, app_id))
+    if checks.changes_passed:
         await taking.shelf.keep_only(app_id, keys)
-    return finding
+    return checks
 
 
-def _lists(taking: _Taking, kind: Kind, app_id: str) -> tuple[Listing[Any], ...]:
-    if kind is Kind.APPS:
+def _lists(taking: _Taking, kind: InventoryKind, app_id: str) -> tuple[Listing[Any], ...]:
+    if kind is InventoryKind.APPS:
         return tuple(client.apps.list() for client in taking.client.clients)
     client = taking.client.client_of(app_id)
-    return (client.channels.list(app_id) if kind is Kind.CHANNELS else client.bundles.list(app_id),)
+    return (client.channels.list(app_id) if kind is InventoryKind.CHANNELS else client.bundles.list(app_id),)
 
 
 async def _agreeing(
-    lists: Sequence[Listing[Any]], kind: Kind, app_id: str, take: Callable[[Sequence[Any]], Awaitable[object]] | None = None
-) -> tuple[Finding, set[Any]]:
+    lists: Sequence[Listing[Any]],
+    kind: InventoryKind,
+    app_id: str,
+    take: Callable[[Sequence[Any]], Awaitable[object]] | None = None,
+) -> tuple[AppChecks, set[Any]]:
     """Read lists whose rows have no safe order until two readings in a row show the same (contract G3).
 
     What came in one answer was so at one moment: it needs no second reading. Returns the keys of the last reading; of all
@@ -148,41 +151,43 @@ async def _agreeing(
             caveats.update(dict.fromkeys(listing.caveats))
             longest = max(longest, count)
         if keys == former or (number == 1 and longest < PAGE_ROWS):
-            finding = Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=number, caveats=tuple(caveats))
-            return finding, keys
+            checks = AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=number, caveats=tuple(caveats))
+            return checks, keys
         former = keys
         every |= keys
     caveats[UNSTABLE] = None
-    return Finding(app_id=app_id, changes_passed=False, end_checked=False, passes=_PASSES, caveats=tuple(caveats)), every
+    return AppChecks(app_id=app_id, changes_passed=False, end_checked=False, passes=_PASSES, caveats=tuple(caveats)), every
 
 
-async def _take_devices(taking: _Taking, app_id: str, begun: Standing | None) -> Finding:
+async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None) -> AppChecks:
     """Scan an app by device id, then look at what changed since and at the end, until nobody unseen is there (contract C7)."""
     devices = taking.client.client_of(app_id).devices
-    standing, listing, pages = await _scan(taking, app_id, begun)
+    progress, listing, pages = await _scan(taking, app_id, begun)
     if begun is None and pages <= 1 and NO_ORDER not in listing.caveats:
         # What came in one answer was so at one moment: nothing can have changed behind it.
-        return Finding(app_id=app_id, changes_passed=True, end_checked=True, passes=1, caveats=listing.caveats)
+        return AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=1, caveats=listing.caveats)
     caveats = dict.fromkeys(listing.caveats)
     changes_passed = end_checked = False
     passes = 1
     while passes <= _ROUNDS and not (changes_passed and end_checked):
         passes += 1
-        changed = devices.list(app_id, DeviceFilter(limit=taking.page, changed_since=standing.since))
+        changed = devices.list(app_id, DeviceFilter(limit=taking.page, changed_since=progress.since))
         changes_passed = end_checked = await _shows_nobody_unseen(taking, app_id, changed)
         caveats.update(dict.fromkeys(changed.caveats))
-        if standing.since is not None:
+        if progress.since is not None:
             end_checked = True
-            for after in standing.ends:
+            for after in progress.ends:
                 end = devices.list(app_id, DeviceFilter(limit=taking.page, after=after))
                 end_checked &= await _shows_nobody_unseen(taking, app_id, end)
                 caveats.update(dict.fromkeys(end.caveats))
     if not (changes_passed and end_checked) and MASKED_EMPTY not in caveats:
         caveats[UNSETTLED] = None
-    return Finding(app_id=app_id, changes_passed=changes_passed, end_checked=end_checked, passes=passes, caveats=tuple(caveats))
+    return AppChecks(
+        app_id=app_id, changes_passed=changes_passed, end_checked=end_checked, passes=passes, caveats=tuple(caveats)
+    )
 
 
-async def _scan(taking: _Taking, app_id: str, begun: Standing | None) -> tuple[Standing, Listing[Device], int]:
+async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tuple[ScanProgress, Listing[Device], int]:
     """Read an app from where it was left; return how far that is, and in how many pages.
 
     What appears where it was read already, in whichever part, is among what changed since.
@@ -190,20 +195,20 @@ async def _scan(taking: _Taking, app_id: str, begun: Standing | None) -> tuple[S
     walked = begun.walked if begun else ()
     requester = taking.client.client_of(app_id).requester
     listing = list_in_parts(requester, app_id, DeviceFilter(limit=taking.page), taking.cursors, walked)
-    standing, pages = begun, 0
+    progress, pages = begun, 0
     with raw_responses() as answers:
 
         async def take(page: tuple[Device, ...], walked: tuple[Stretch, ...]) -> None:
-            nonlocal standing, pages
+            nonlocal progress, pages
             # No other page is asked for before the first one is here.
-            since = standing.since if standing else _moment_before(page, answers[-1].headers.get("date", ""))
+            since = progress.since if progress else _moment_before(page, answers[-1].headers.get("date", ""))
             answers.clear()
-            standing = Standing(since, walked)
+            progress = ScanProgress(since, walked)
             pages += 1
-            await taking.add(app_id, page, standing)
+            await taking.add(app_id, page, progress)
 
         walked = await listing.hand_over(take)
-    return Standing(standing.since if standing else None, walked), listing, pages
+    return ScanProgress(progress.since if progress else None, walked), listing, pages
 
 
 async def _shows_nobody_unseen(taking: _Taking, app_id: str, look: Listing[Device]) -> bool:

@@ -18,7 +18,7 @@ from ..inventory.exported import devices_exported
 from ..kinds import KINDS
 from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
 from ..reasons import Reason
-from ..stage import Block, Columns, Finding, Known, Moved, Pair, Staged
+from ..stage import Assessment, Block, Columns, KnownApp, Moved, Pair, Staged
 from . import census, schema, staged
 from .census import Census, Place
 from .facts import JobFacts, Survey, write_facts
@@ -87,7 +87,7 @@ class Staging:
         statement = "INSERT INTO scans (app, complete, saw_override) VALUES (?, ?, ?)"
         await self._database.run(_execute_with, statement, (self._apps[app_id], complete, saw_override))
 
-    async def know(self, inventory: str, base_url: str) -> Mapping[str, Known]:
+    async def know(self, inventory: str, base_url: str) -> Mapping[str, KnownApp]:
         """Have an inventory of devices that is on disk at hand, and return what it knows of which app.
 
         Raises `InputError` for a file that is none, or that is of another server.
@@ -96,7 +96,7 @@ class Staging:
         found = await devices_exported(path, base_url)
         await self._database.attach(path, "known")
         self._knows = True
-        return {app.app_id: Known(app.began_at, app.rows, app.held, app.caveats) for app in found}
+        return {app.app_id: KnownApp(app.began_at, app.rows, app.held, app.caveats) for app in found}
 
     async def use_known(self, app_id: str, *, complete: bool) -> None:
         """Compare the rows of an app with the inventory that is known."""
@@ -110,9 +110,9 @@ class Staging:
         """Return up to `most` rows of an app behind the line `after` that are still to be planned."""
         return await self._database.run(_staged, app_id, after, most)
 
-    async def settle(self, findings: Sequence[Finding]) -> None:
+    async def settle(self, assessments: Sequence[Assessment]) -> None:
         """Note what looking at targets brought."""
-        await self._database.run(self._settle, findings)
+        await self._database.run(self._settle, assessments)
 
     async def moved_together(self, most: int) -> list[Moved]:
         """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
@@ -204,7 +204,7 @@ class Staging:
         if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
             _execute(connection, *staged.CHANGED_SINCE)
 
-    def _settle(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> None:
+    def _settle(self, connection: sqlite3.Connection, assessments: Sequence[Assessment]) -> None:
         connection.executemany(
             """
             UPDATE staged SET fate = ?, cause = ?, details = ?, places = ?, change = ?, former = ?, former_value = ?
@@ -218,7 +218,7 @@ class Staging:
                     *_columns(found.former),
                     found.line,
                 )
-                for found in findings
+                for found in assessments
             ),
         )
 

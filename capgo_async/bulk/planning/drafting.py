@@ -18,7 +18,7 @@ from ..operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
 from ..reasons import Reason
 from ..report import counted
 from ..spreading import apps_at_once
-from ..stage import Known, Pair
+from ..stage import KnownApp, Pair
 from . import looking, scanning
 from .scanning import no_access
 from .sources import Source, blocks_of
@@ -118,7 +118,7 @@ def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
 
 
 async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made of
-    stage: Staging, source: Source, client: Caller, options: Options, hear: Hear, known: Mapping[str, Known]
+    stage: Staging, source: Source, client: Caller, options: Options, hear: Hear, known: Mapping[str, KnownApp]
 ) -> tuple[str | None, list[str]]:
     await scanning.check_channels(stage, client)
     await _refuse_bad_rows(stage, source, options, hear)
@@ -145,7 +145,7 @@ async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made o
     return min((found.began_at for found in used.values()), default=None), remarks
 
 
-async def _use_known(stage: Staging, used: Mapping[str, Known], options: Options) -> list[str]:
+async def _use_known(stage: Staging, used: Mapping[str, KnownApp], options: Options) -> list[str]:
     """Compare the rows of these apps with what is known of them, as with a listing."""
     remarks: list[str] = []
     for app_id, found in used.items():

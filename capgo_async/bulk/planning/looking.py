@@ -13,7 +13,7 @@ from ..jobfile.staging import Staging
 from ..kinds import KINDS
 from ..operations import RemoveMember, TargetKind, UpdateChannel
 from ..reasons import Cause, Reason
-from ..stage import Finding, Staged
+from ..stage import Assessment, Staged
 
 _CHUNK: Final = 1000
 
@@ -44,16 +44,16 @@ async def survey(stage: Staging, client: Caller, app_id: str, kinds: Collection[
     made_public = 0
     last = 0
     while rows := await stage.staged(app_id, last, _CHUNK):
-        findings: list[Finding] = []
+        assessments: list[Assessment] = []
         for row in rows:
-            finding = _finding(row, shown)
-            operation = finding.operation
-            if not finding.fate and isinstance(operation, RemoveMember):
+            assessment = _assessed(row, shown)
+            operation = assessment.operation
+            if not assessment.fate and isinstance(operation, RemoveMember):
                 left = {email: member for email, member in shown.members.items() if email != operation.email}
                 shown = shown._replace(members=left)
-            made_public += not finding.fate and isinstance(operation, UpdateChannel) and operation.settings.public is True
-            findings.append(finding)
-        await stage.settle(findings)
+            made_public += not assessment.fate and isinstance(operation, UpdateChannel) and operation.settings.public is True
+            assessments.append(assessment)
+        await stage.settle(assessments)
         last = rows[-1].line
     if made_public > 1:
         remarks.append(
@@ -62,7 +62,7 @@ async def survey(stage: Staging, client: Caller, app_id: str, kinds: Collection[
     return remarks
 
 
-def _finding(row: Staged, shown: Shown) -> Finding:
+def _assessed(row: Staged, shown: Shown) -> Assessment:
     sight = compare(row.operation, shown)
     fate, reason = _FATES[sight.state], sight.reason
     if not fate and row.expected is not None:
@@ -71,7 +71,7 @@ def _finding(row: Staged, shown: Shown) -> Finding:
             fate, reason = "skipped", Reason(Cause.CHANGED_SINCE, (str(expected),))
         elif isinstance(row.operation, UpdateChannel) and displaces(row.operation, shown):
             fate, reason = "skipped", Reason(Cause.OTHER_PUBLIC_CHANNEL_SINCE)
-    return Finding(row.line, fate, reason, sight.operation, sight.former)
+    return Assessment(row.line, fate, reason, sight.operation, sight.former)
 
 
 _FATES: Final = {State.AS_WANTED: "skipped", State.IMPOSSIBLE: "rejected", State.OTHERWISE: "", State.CANNOT_TELL: ""}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 BATCH = 10_000
 """How many rows a batch has at most, unless the reader asks for another number."""
 
-Kind = type[LinkDevice] | type[UnlinkDevice] | type[RenewDevice]
+DeviceChange = type[LinkDevice] | type[UnlinkDevice] | type[RenewDevice]
 """What the rows of a list of devices ask for; the list itself only says of which."""
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def read_operations(
     *,
     app_id: str | None = None,
     channel: str | None = None,
-    kind: Kind = LinkDevice,
+    kind: DeviceChange = LinkDevice,
 ) -> Source:
     """Read operations on devices from a CSV or JSON Lines file in UTF-8, by path, as a binary stream, or "-" for stdin.
 

@@ -11,7 +11,7 @@ import msgspec
 from ...budget import Budget
 from ...errors import ConfigurationError
 from ...pacing import Pacer
-from ..runner import Deadline
+from ..runner import RunDeadline
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -40,14 +40,14 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             return
         raise ConfigurationError(message)
 
-    def deadline(self, now: float, clock: datetime) -> Deadline:
+    def deadline(self, now: float, clock: datetime) -> RunDeadline:
         """Return when a run that starts `now` has to end and why; `clock` is the same moment on the wall."""
-        ends = [Deadline()]
+        ends = [RunDeadline()]
         if self.max_seconds is not None:
-            ends.append(Deadline(now + self.max_seconds, f"its {in_words(self.max_seconds)} are over (--max-duration)"))
+            ends.append(RunDeadline(now + self.max_seconds, f"its {in_words(self.max_seconds)} are over (--max-duration)"))
         if self.until is not None:
             left = (self.until - clock).total_seconds()
-            ends.append(Deadline(now + left, f"it is {moment(self.until)} (--until)"))
+            ends.append(RunDeadline(now + left, f"it is {moment(self.until)} (--until)"))
         return min(ends)
 
 

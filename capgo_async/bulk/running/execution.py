@@ -44,7 +44,7 @@ from ..operations import (
     change_of,
     inverse,
 )
-from ..runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Deadline, Done, Failed, Later, NotSent, Result, Stopped, stop
+from ..runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Done, Failed, Later, NotSent, Result, RunDeadline, Stopped, stop
 
 
 class _Course(NamedTuple):
@@ -239,7 +239,7 @@ class Executor:
         return Done()
 
 
-async def prepare(caller: Caller, deadline: Deadline) -> None:
+async def prepare(caller: Caller, deadline: RunDeadline) -> None:
     """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
     with anyio.CancelScope(deadline=deadline.at) as scope:
         await caller.prepare()
