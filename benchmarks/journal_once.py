@@ -13,7 +13,7 @@ from typing import Final
 from benchmarks.job_of_size import AtOnce, write_source
 from benchmarks.measuring import Spent, spent
 from capgo_async import CapgoClient
-from capgo_async.bulk import Job, Which, read_operations
+from capgo_async.bulk import Ended, Job, Which, read_operations
 from capgo_async.bulk.jobfile.facts import LastUsage
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import Measures
@@ -46,7 +46,7 @@ async def record(path: Path, operations: int) -> Spent:
             settled = [Settled(one.id, Done(_REQUEST_ID), one.operation.target.app_id) for one in taken]
         await journal.advance(settled, (), {})
         took = spent().since(began)
-        await journal.end_run("finished")
+        await journal.end_run(Ended.FINISHED)
     finally:
         await journal.aclose()
     return took

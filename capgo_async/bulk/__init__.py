@@ -26,7 +26,7 @@ from .plan import Part, Plan, ReasonCount, Thresholds
 from .planning.drifting import Drift
 from .planning.sources import Source, from_operations, read_operations
 from .reasons import Cause, Reason
-from .report import Failures, Report, Run, Wave
+from .report import Ended, Failures, Report, Run, Wave
 from .running.bounds import Bounds
 from .running.stopping import StopRules
 
@@ -41,6 +41,7 @@ __all__ = [
     "DeleteBundle",
     "DeleteChannel",
     "Drift",
+    "Ended",
     "Failures",
     "Format",
     "FormerState",

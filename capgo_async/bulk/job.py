@@ -36,7 +36,7 @@ from .planning.drafting import Hear, draw_up, facts_of
 from .planning.drifting import Drift, find_drift
 from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
-from .report import Report, storable
+from .report import Ended, Report, storable
 from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted
 from .running.execution import Executor, prepare
@@ -224,7 +224,8 @@ class Job:
                     self.drain()
                 with anyio.CancelScope() as self._scope:
                     await self._refusing(former)
-                ending.how = "drained" if self._runner.drained or self._scope.cancel_called else "finished"
+                cut_short = self._runner.drained or self._scope.cancel_called
+                ending.how = Ended.INTERRUPTED if cut_short else Ended.FINISHED
         return await self.report()
 
     def drain(self) -> None:
@@ -271,7 +272,7 @@ class Job:
             async with self._journal.recorded(self._meter(client)) as ending:
                 remarks = await verify(self._journal, client, pause)
                 await self._database.run(add_remarks, remarks)
-                ending.how = "verified"
+                ending.how = Ended.VERIFIED
         return await self.report()
 
     async def undo(

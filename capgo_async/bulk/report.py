@@ -1,5 +1,6 @@
 """What a job came to: totals that add up, failures by cause, and the exit code."""
 
+import enum
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
@@ -45,17 +46,30 @@ class Failures(msgspec.Struct, frozen=True):
     what_to_do: str = ""
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a job; the planning is one, and so is each verification.
+class Ended(enum.StrEnum):
+    """How a run of a job ended. The values are stored in job files and printed as JSON."""
 
-    `ended` is `planned`, `finished`, `drained`, `stopped` for `reason`, or `verified`; `None` of a run that was killed or still
-    runs. `done` and `failed` count what came to its present end in this run. `limits_met` counts the refusals by each kind of
-    limit; `program` is the version of this package and `servers` are those of the server, as it told them.
+    PLANNED = "planned"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+    """By an error or a stop rule: the run has a reason."""
+    VERIFIED = "verified"
+    COMPARED = "compared"
+    """With the plan, before a run; nothing was sent."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a job. Planning is a run, and so is each verification or comparison with the plan.
+
+    `ended` is `None` for a run that was killed or is still running, and `reason` says why a run stopped. `done` and `failed`
+    count the operations that ended in this run. `limits_met` counts refused requests by the kind of limit. `program` is the
+    version of this package, and `servers` are the versions that the server named.
     """
 
     number: int
     started_at: str
-    ended: str | None
+    ended: Ended | None
     reason: str | None
     elapsed_seconds: float
     done: int

@@ -585,7 +585,7 @@ async def test_a_drain_ends_what_waits_for_a_limit_between_its_requests(kind: st
         assert anyio.current_time() == pytest.approx(began + 30.0)
     assert len(sandbox.log) == before + 3
     assert report.pending > 0
-    assert report.runs[-1].ended == "drained"
+    assert report.runs[-1].ended == "interrupted"
     async with client_of(sandbox) as capgo, await Job.open(path) as job:
         report = await job.run(capgo)
     assert (report.done, report.failed, report.pending) == (report.planned, 0, 0)

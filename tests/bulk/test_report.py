@@ -83,7 +83,7 @@ async def test_a_run_that_was_killed_or_drained_says_so(tmp_path: Path) -> None:
                 job.drain()
 
         await job.run(capgo, progress=kill)
-        assert [run.ended for run in (await job.report()).runs] == ["planned", "drained"]
+        assert [run.ended for run in (await job.report()).runs] == ["planned", "interrupted"]
     async with await Job.open(killed) as job:
         assert [run.ended for run in (await job.report()).runs] == ["planned", None]
 

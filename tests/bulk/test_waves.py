@@ -303,7 +303,7 @@ def test_a_verification_is_ended_at_once_and_begun_anew_by_the_next_run(tmp_path
                 report = await job.run(capgo)
                 assert anyio.current_time() == pytest.approx(200.0, abs=1.0)
             assert (report.done, report.unchecked, report.waves[0].state) == (20, 20, "begun")
-            assert report.runs[-1].ended == "drained"
+            assert report.runs[-1].ended == "interrupted"
             async with client_of(sandbox) as capgo:
                 report = await job.run(capgo)
             assert [wave.state for wave in report.waves] == ["verified", "verified"]

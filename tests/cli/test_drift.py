@@ -32,7 +32,7 @@ def plan_long_ago(server: Served, capgo: Command, here: Path, minutes: float) ->
 def begin(path: Path) -> None:
     """Let the job look as if it was run for a moment."""
     connection = sqlite3.connect(path)
-    connection.execute("INSERT INTO runs (started_at, sends, ended) VALUES ('2026-01-01T00:00:00+00:00', 1, 'drained')")
+    connection.execute("INSERT INTO runs (started_at, sends, ended) VALUES ('2026-01-01T00:00:00+00:00', 1, 'interrupted')")
     connection.commit()
     connection.close()
 

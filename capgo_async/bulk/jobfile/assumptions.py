@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..operations import Change, Former, FormerState, Operation, operation_of
+from ..report import Ended
 from . import schema
 from .records import Measures, begin_run, end_run
 from .schema import Outcome, Which
@@ -62,7 +63,7 @@ def still_protected(connection: sqlite3.Connection, channels: Sequence[str], whi
 
 def note_look(connection: sqlite3.Connection, measures: Measures) -> None:
     """Write down what a look at the targets took: at its end, for a look begins no run."""
-    end_run(connection, begin_run(connection, measures), "compared", measures)
+    end_run(connection, begin_run(connection, measures), Ended.COMPARED, measures)
 
 
 def _assumed(app_id: str, number: int, kind: str, argument: str, name: str, *former: str) -> Assumed:

@@ -11,6 +11,7 @@ from ..kinds import KINDS, object_of, said
 from ..operations import Change
 from ..plan import Part, Plan, ReasonCount, reach
 from ..reasons import ALREADY_SO
+from ..report import Ended
 from ..scheduling.forecast import Leg
 from .facts import JobFacts
 from .schema import Outcome, Verdict, reason_of
@@ -85,7 +86,8 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
 
 
 def _planning_requests(connection: sqlite3.Connection) -> int:
-    (requests,) = connection.execute("SELECT coalesce(sum(requests), 0) FROM runs WHERE ended = 'planned'").fetchone()
+    statement = "SELECT coalesce(sum(requests), 0) FROM runs WHERE ended = ?"
+    (requests,) = connection.execute(statement, (Ended.PLANNED,)).fetchone()
     return int(requests)
 
 

@@ -4,7 +4,7 @@ import sqlite3
 
 import msgspec
 
-from ..report import Run
+from ..report import Ended, Run
 from .schema import Outcome
 
 _LIMITS = msgspec.json.Decoder(dict[str, int])
@@ -32,7 +32,7 @@ def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
         Run(
             number=number,
             started_at=started_at,
-            ended=ended,
+            ended=msgspec.convert(ended, Ended | None),
             reason=reason,
             elapsed_seconds=round(elapsed, 3),
             done=settled.get((number, Outcome.DONE), 0),

@@ -14,6 +14,7 @@ import anyio
 from ...errors import CapgoError, JobError
 from ..database import Database, Mode
 from ..operations import Planned
+from ..report import Ended
 from ..runner import Settled
 from ..scheduling.forecast import share_of
 from ..scheduling.line import Share
@@ -27,7 +28,7 @@ class Ending:
     """How a run ends, as far as the one who runs it knows."""
 
     def __init__(self) -> None:
-        self.how = "stopped"
+        self.how = Ended.STOPPED
 
 
 class Journal:
@@ -48,7 +49,7 @@ class Journal:
 
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open the job file at `path`; migrate an older format, refuse a newer one."""
+        """Open the job file at `path`. Raises `JobError` for a file of another format."""
         if read_only:
             return await cls._opened(Database(path, Mode.READ_ONLY))
         return await cls._opened(Database(path), "PRAGMA synchronous = FULL")
@@ -97,7 +98,7 @@ class Journal:
         """Record outcomes, take back what never left, and hand out up to so many of each app, marked as sent; one commit."""
         return await self.database.run(self._advance, settled, returned, take, self._measures())
 
-    async def end_run(self, how: str, reason: str | None = None) -> None:
+    async def end_run(self, how: Ended, reason: str | None = None) -> None:
         """Close the record of this run."""
         await self.database.run(records.end_run, self._run, how, self._measures(), reason)
 
@@ -110,7 +111,7 @@ class Journal:
         try:
             yield ending
         except CapgoError as error:
-            ending.how, reason = "stopped", str(error)
+            ending.how, reason = Ended.STOPPED, str(error)
             raise
         finally:
             with anyio.CancelScope(shield=True), contextlib.suppress(JobError):

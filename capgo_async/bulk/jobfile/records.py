@@ -12,7 +12,7 @@ from ...version import __version__
 from ..advice import what_to_do
 from ..kinds import KINDS, InDoubt
 from ..operations import Change, Former, FormerState, Operation, Target, operation_of
-from ..report import Failures, Report, server_changes
+from ..report import Ended, Failures, Report, server_changes
 from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
 from . import schema
 from .facts import LastUsage, read_usage, write_usage
@@ -168,7 +168,7 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
     return msgspec.structs.replace(last, uncounted=tuple(sent))
 
 
-def end_run(connection: sqlite3.Connection, run: int, how: str, measures: Measures, reason: str | None = None) -> None:
+def end_run(connection: sqlite3.Connection, run: int, how: Ended, measures: Measures, reason: str | None = None) -> None:
     """Complete the record of a run."""
     write_measures(connection, run, measures)
     connection.execute("UPDATE runs SET ended = ?, reason = ? WHERE id = ?", (how, reason, run))

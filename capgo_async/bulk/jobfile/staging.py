@@ -18,6 +18,7 @@ from ..inventory.exported import devices_exported
 from ..kinds import KINDS
 from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
 from ..reasons import Reason
+from ..report import Ended
 from ..stage import Assessment, Block, Columns, KnownApp, Moved, Pair, Staged
 from . import census, schema, staged
 from .census import Census, Place
@@ -302,7 +303,7 @@ def _finish(connection: sqlite3.Connection, facts: JobFacts, measures: Measures)
     _execute(connection, *(staged.QUEUE_IN_WAVES if waves else staged.QUEUE))
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
     write_facts(connection, facts)
-    end_run(connection, begin_run(connection, measures), "planned", measures)
+    end_run(connection, begin_run(connection, measures), Ended.PLANNED, measures)
 
 
 def _columns(former: FormerState) -> tuple[str, str | None]:
