@@ -21,7 +21,7 @@ from typing import Any, Final
 from benchmarks.loopback import CHANNEL, serving
 from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, Spent, environment, exit_code, spent, table, verdict
 from capgo_async.bulk.inventory.columns import InventoryKind
-from capgo_async.bulk.inventory.shelf import AppChecks, Binding, InventoryFile
+from capgo_async.bulk.inventory.shelf import AppChecks, InventoryBinding, InventoryFile
 from capgo_async.models import Device
 
 _CHANNELS: Final = ("stable",) * 6 + (None,) * 3 + (CHANNEL,)
@@ -52,7 +52,7 @@ def devices_of(app: int, apps: int, devices: int) -> Iterator[tuple[str, str | N
 
 async def write_inventory(path: Path, base_url: str, apps: int, devices: int) -> None:
     """Write what an export of the fleet would."""
-    file = await InventoryFile.open(path.with_name("taking"), Binding(base_url=base_url, kind=InventoryKind.DEVICES))
+    file = await InventoryFile.open(path.with_name("taking"), InventoryBinding(base_url=base_url, kind=InventoryKind.DEVICES))
     try:
         for index, app_id in enumerate(apps_of(apps)):
             await file.begin(app_id)

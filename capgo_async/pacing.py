@@ -24,7 +24,7 @@ _EDGE_LIMITER = SlidingWindow(requests=100)
 """What `auto` falls back to when the refusal's reason is unknown: the published limit (contract B1)."""
 
 
-class Usage(msgspec.Struct, frozen=True):
+class ScopeUsage(msgspec.Struct, frozen=True):
     """How many requests counted against the limiters of one scope, and how many seconds ago the last one was."""
 
     scope: Scope
@@ -166,18 +166,18 @@ class Pacer:
             ticket.error = error
             ticket.wake()
 
-    def usage(self) -> list[Usage]:
+    def usage(self) -> list[ScopeUsage]:
         """Return what counts against the limiters now, targets excepted."""
         now = anyio.current_time()
         found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
-        return [Usage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
+        return [ScopeUsage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
 
     def counting(self) -> dict[Scope, tuple[list[tuple[float, int]], ...]]:
         """Return what counts against each limiter of each scope now, targets excepted, as `Gate.counting` does."""
         now = anyio.current_time()
         return {scope: gate.counting(now) for scope, gate in self._gates.items()}
 
-    def seed(self, usage: Iterable[Usage]) -> None:
+    def seed(self, usage: Iterable[ScopeUsage]) -> None:
         """Take over what an earlier process counted."""
         now = anyio.current_time()
         for entry in usage:

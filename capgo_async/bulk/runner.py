@@ -95,12 +95,8 @@ class RunJournal(Protocol):
         ...
 
 
-class Progress(Protocol):
-    """Hears of each operation that is settled."""
-
-    def __call__(self, result: Done | Failed, /) -> None:
-        """Note one result."""
-        ...
+Progress = Callable[[Done | Failed], None]
+"""Hears of each operation that is settled."""
 
 
 class RunDeadline(NamedTuple):

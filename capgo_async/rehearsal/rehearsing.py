@@ -28,7 +28,7 @@ from ..bulk.running.stopping import StopRules
 from ..client import CapgoClient
 from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..limits import ScopeKind
-from ..pacing import Usage
+from ..pacing import ScopeUsage
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
@@ -226,7 +226,7 @@ def _of_one_key(last: LastUsage, fingerprint: str) -> LastUsage:
     usage = [used for used in last.usage if used not in of_keys]
     if of_keys:
         scope = (ScopeKind.KEY, fingerprint[:16])
-        usage.insert(0, Usage(scope, max(used.used for used in of_keys), min(used.age for used in of_keys)))
+        usage.insert(0, ScopeUsage(scope, max(used.used for used in of_keys), min(used.age for used in of_keys)))
     return LastUsage(last.at, last.client, tuple(usage))
 
 

@@ -15,7 +15,7 @@ from ..report import counted, storable
 from .columns import InventoryKind
 from .exported import Exported
 from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
-from .shelf import BATCH, Binding, InventoryFile
+from .shelf import BATCH, InventoryBinding, InventoryFile
 from .taking import LIST_OF_APPS, Tally, take_inventory
 
 BUILDING: Final = ".building"
@@ -60,7 +60,9 @@ async def inventory(
     No `apps` are all that the keys can see. Raises `ListingError` for a list that cannot be completed, `JobError` where another
     process is at it.
     """
-    binding = Binding(base_url=client.base_url, kind=kind, apps=tuple(sorted({checked_app_id(app_id) for app_id in apps})))
+    binding = InventoryBinding(
+        base_url=client.base_url, kind=kind, apps=tuple(sorted({checked_app_id(app_id) for app_id in apps}))
+    )
     with locked(building):
         file = await InventoryFile.open(building, binding)
         try:
@@ -106,7 +108,7 @@ async def export(  # noqa: PLR0913 - what, from where, to where and as what
     return summary
 
 
-async def _summed_up(file: InventoryFile, binding: Binding) -> Summary:
+async def _summed_up(file: InventoryFile, binding: InventoryBinding) -> Summary:
     checks = await file.exported()
     return Summary(
         kind=binding.kind,

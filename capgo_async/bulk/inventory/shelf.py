@@ -32,7 +32,7 @@ _TABLES: Final = (
 )
 
 
-class Binding(msgspec.Struct, frozen=True, kw_only=True):
+class InventoryBinding(msgspec.Struct, frozen=True, kw_only=True):
     """What an inventory is of: it goes on for the same only. No `apps` are all that the keys can see."""
 
     base_url: str
@@ -74,13 +74,13 @@ class AppChecks(msgspec.Struct, frozen=True, kw_only=True):
 class InventoryFile:
     """An inventory on disk. Each batch of rows is kept together with how far the scan is, or not at all."""
 
-    def __init__(self, database: Database, binding: Binding) -> None:
+    def __init__(self, database: Database, binding: InventoryBinding) -> None:
         self._database = database
         self._binding = binding
         self.table: Table = TABLES[binding.kind]
 
     @classmethod
-    async def open(cls, path: Path, binding: Binding) -> Self:
+    async def open(cls, path: Path, binding: InventoryBinding) -> Self:
         """Begin an inventory at `path`, or go on with the one that is there; raises `JobError` for one of something else."""
         database = Database(path, Mode.CREATE, called="working file of an export")
         try:
@@ -149,7 +149,7 @@ def _quoted(path: Path) -> str:
     return f"'{text}'"
 
 
-def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: Binding) -> None:
+def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: InventoryBinding) -> None:
     (known,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     wanted = (_FORMAT, binding.base_url, str(binding.kind), msgspec.json.encode(binding.apps).decode())
     if not known:
@@ -203,7 +203,7 @@ def _keep_apps(connection: sqlite3.Connection, table: Table, apps: set[str]) -> 
         connection.executemany(f"DELETE FROM {name} WHERE app_id = ?", [app for app in known if app[0] not in apps])
 
 
-def _settle(connection: sqlite3.Connection, table: Table, binding: Binding, checks: AppChecks) -> None:
+def _settle(connection: sqlite3.Connection, table: Table, binding: InventoryBinding, checks: AppChecks) -> None:
     found = connection.execute("SELECT began_at FROM scans WHERE app_id = ?", (checks.app_id,)).fetchone()
     now = _now()
     rows = checks.rows

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from ...errors import ConfigurationError
-from ...pacing import Usage
+from ...pacing import ScopeUsage
 from ...ring import Caller
 from ..operations import Planned
 from ..plan import Thresholds
@@ -133,7 +133,7 @@ class LastUsage(msgspec.Struct, frozen=True):
 
     at: str
     client: str
-    usage: tuple[Usage, ...]
+    usage: tuple[ScopeUsage, ...]
     uncounted: tuple[Planned, ...] = ()
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import anyio
 
 from ...limits import Scope, ScopeKind
-from ...pacing import Usage
+from ...pacing import ScopeUsage
 from ...ring import Caller
 from ...wire import server_version
 from ..clock import Clock
@@ -42,7 +42,9 @@ class Meter:
             now - then for now, then in zip(_count(self._client), self._before, strict=True)
         )
         now = self._clock().isoformat()
-        usage = tuple(Usage(self._keys.get(used.scope, used.scope), used.used, used.age) for used in self._client.pacer.usage())
+        usage = tuple(
+            ScopeUsage(self._keys.get(used.scope, used.scope), used.used, used.age) for used in self._client.pacer.usage()
+        )
         return Measures(
             at=now,
             elapsed_seconds=anyio.current_time() - self._started,
@@ -62,7 +64,7 @@ class Meter:
         return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
 
 
-def carried_over(client: Caller, salt: bytes, last: LastUsage | None, clock: Clock) -> list[Usage]:
+def carried_over(client: Caller, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
     """Return what the process before this one counted, at its worst where that process was killed."""
     if last is None or last.client == client.name:
         return []
@@ -75,11 +77,11 @@ def _stored_keys(client: Caller, salt: bytes) -> dict[Scope, Scope]:
     return {each.requester.key_scope: (ScopeKind.KEY, each.fingerprint(salt)[:16]) for each in client.clients}
 
 
-def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]) -> list[Usage]:
+def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]) -> list[ScopeUsage]:
     present = {stored: scope for scope, stored in keys.items()}
     usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
     if not last.uncounted:
-        return [Usage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
+        return [ScopeUsage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
     # Killed: what was marked as sent may have left just now, each as often as it may be tried.
     uncounted: dict[tuple[str, ...], int] = {}
     for planned in last.uncounted:
@@ -87,7 +89,7 @@ def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]
         for scope, times in _worst(planned.operation, key).items():
             uncounted[scope] = uncounted.get(scope, 0) + times * (1 + client.policy.retries)
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
-    return [Usage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
+    return [ScopeUsage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
 
 
 def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:

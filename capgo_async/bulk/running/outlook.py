@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...limits import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
-from ...pacing import Usage
+from ...pacing import ScopeUsage
 from ...ring import Caller
 from ..jobfile.facts import JobFacts
 from ..scheduling.forecast import DEFAULT_LATENCY, Leg
@@ -16,7 +16,7 @@ def latency_of(facts: JobFacts) -> float:
     return facts.latency or DEFAULT_LATENCY
 
 
-def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[Usage] = ()) -> Outlook:
+def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[ScopeUsage] = ()) -> Outlook:
     """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where."""
     apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
     keys = {app_id: client.client_of(app_id).requester.key_scope for app_id in apps}
@@ -34,7 +34,7 @@ def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Seq
     )
 
 
-def _holding(limits: Iterable[Limit], carried: Iterable[Usage]) -> Iterator[float]:
+def _holding(limits: Iterable[Limit], carried: Iterable[ScopeUsage]) -> Iterator[float]:
     """Yield in how many seconds what was carried over counts no longer against a target."""
     limiters = {limit.scope: limit.limiter for limit in limits if limit.scope in TARGET_KINDS}
     for usage in carried:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ...limits import Limit, Limiter, Scope, ScopeKind
-from ...pacing import Usage
+from ...pacing import ScopeUsage
 from .bursts import FEW, Burst, Model, Sliding, model_of
 from .lanes import Key, Lane, may_rest_early
 from .resting import Standing, first_of, levelled, rests_early
@@ -53,7 +53,7 @@ class Outlook(NamedTuple):
     latency: float
     keys: Mapping[str, str] = {}
     counting: Mapping[Scope, Sequence[Sequence[tuple[float, int]]]] = {}
-    used: Sequence[Usage] = ()
+    used: Sequence[ScopeUsage] = ()
     kept: Mapping[Scope, Sequence[Limiter]] = {}
     held_up_for: float = -math.inf
     resting: Mapping[str, float] = {}
