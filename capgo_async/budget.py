@@ -1,6 +1,6 @@
 """How many requests may leave: counted where every attempt passes, so that not one more does."""
 
-from .errors import SafetyStop
+from .errors import Problem, SafetyStop
 
 
 class Budget:
@@ -19,8 +19,8 @@ class Budget:
         """Raise `SafetyStop` where nothing more may leave."""
         if self.spent:
             noun = "request" if self.requests == 1 else "requests"
-            message = f"the run stopped itself: it sent its {self.requests:,} {noun} (--max-requests)"
-            raise SafetyStop(message)
+            message = f"stopped: the limit of {self.requests:,} {noun} is reached"
+            raise SafetyStop(message, problem=Problem.REQUESTS_SPENT)
 
     def spend(self) -> None:
         """Count one attempt that leaves."""

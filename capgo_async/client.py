@@ -14,7 +14,7 @@ import msgspec
 from . import wire
 from .dialect import Dialect, Generation
 from .endpoints.server import ok
-from .errors import ConfigurationError
+from .errors import ConfigurationError, Problem
 from .known import Known, lasting, with_lessons, with_version
 from .learning import Learner
 from .limits import Limit, ScopeKind, parse_rate
@@ -228,8 +228,8 @@ def _fingerprinter(key: str) -> Callable[[bytes], str]:
 
 def _checked_key(key: str) -> str:
     if not key:
-        message = "no API key: set CAPGO_API_KEY, or pass api_key (--api-key)"
-        raise ConfigurationError(message)
+        message = "no API key: set CAPGO_API_KEY, or pass api_key"
+        raise ConfigurationError(message, problem=Problem.NO_API_KEY)
     if not key.isprintable() or not key.isascii() or " " in key:
         message = "the API key has characters that no key has, such as a line end or a space; it is sent bare, without `Bearer`"
         raise ConfigurationError(message)

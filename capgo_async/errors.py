@@ -34,6 +34,7 @@
 No exception carries the API key. Past 300 lines because the tree is read in one place, with what each error advises.
 """
 
+import enum
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -42,8 +43,40 @@ _NO_ROUTE: Final = 404
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 
 
+class Problem(enum.StrEnum):
+    """What stands in the way, where the caller may want to change an argument and go on."""
+
+    NO_API_KEY = "no_api_key"
+    UNENCRYPTED = "unencrypted"
+    """The base URL is plain http and leads beyond this machine."""
+    FORMAT_UNKNOWN = "format_unknown"
+    INVENTORY_UNRELATED = "inventory_unrelated"
+    """An inventory of devices was given for a plan that changes none."""
+    DEVICES_UNKNOWN = "devices_unknown"
+    MAY_LOSE_BUNDLE = "may_lose_bundle"
+    """The server may take a channel's bundle away when settings change (contract C6)."""
+    OTHER_SERVER_OR_KEY = "other_server_or_key"
+    """A job was made with another base URL or API key."""
+    REQUESTS_SPENT = "requests_spent"
+    TIME_SPENT = "time_spent"
+    END_TIME_REACHED = "end_time_reached"
+    TOO_MANY_FAILED = "too_many_failed"
+    FAILED_IN_A_ROW = "failed_in_a_row"
+    ACCESS_LOST = "access_lost"
+    SERVER_FAILING = "server_failing"
+    CONTRADICTED = "contradicted"
+    """A fresh listing does not show what operations have done."""
+
+
 class CapgoError(Exception):
-    """Stand for everything this package raises on purpose."""
+    """Base class of every exception that this package raises.
+
+    `problem` is what stands in the way, where an argument of the caller's decides on it.
+    """
+
+    def __init__(self, *args: object, problem: Problem | None = None) -> None:
+        super().__init__(*args)
+        self.problem = problem
 
 
 class ConfigurationError(CapgoError):
@@ -56,9 +89,9 @@ class DangerousCall(ConfigurationError):
     `confirm` is what the caller repeats to say so, `None` where that is not the way to go on.
     """
 
-    def __init__(self, danger: str, *, confirm: str | None = None) -> None:
+    def __init__(self, danger: str, *, confirm: str | None = None, problem: Problem | None = None) -> None:
         way = "" if confirm is None else f" If that is meant, say so with confirm={confirm!r}."
-        super().__init__(danger + way)
+        super().__init__(danger + way, problem=problem)
         self.danger = danger
         self.confirm = confirm
 
@@ -252,7 +285,7 @@ class InvalidRequest(ApiError):
 class PublicChannelOverride(InvalidRequest):
     """Say that a public channel cannot be linked to a device (contract C7)."""
 
-    _advice = "To put a device on the public channel, remove its override: devices unlink."
+    _advice = "To put a device on the public channel, remove its link."
 
 
 class SubscriptionRequired(ApiError):
@@ -300,8 +333,16 @@ class InputError(JobError):
     `count` is the number of all bad rows, and `good` that of the others.
     """
 
-    def __init__(self, message: str, *, rejected: Sequence[tuple[int, str, str]] = (), count: int = 0, good: int = 0) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        rejected: Sequence[tuple[int, str, str]] = (),
+        count: int = 0,
+        good: int = 0,
+        problem: Problem | None = None,
+    ) -> None:
+        super().__init__(message, problem=problem)
         self.rejected = tuple(rejected)
         self.count = count
         self.good = good

@@ -12,7 +12,7 @@ from yarl import URL
 
 from .deadlines import Deadline, Deadlines
 from .direct import Direct, may_pass
-from .errors import ConfigurationError, ConnectionLost, NotConnected, TimedOut
+from .errors import ConfigurationError, ConnectionLost, NotConnected, Problem, TimedOut
 from .wire import Request, Response
 
 _CONNECT_SECONDS: Final = 10.0
@@ -75,8 +75,8 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
         message = "a base URL has no user, query or fragment"
         raise ConfigurationError(message)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
-        message = f"base URL {base_url!r} sends the API key unencrypted: use https, or allow_plain_http (--allow-plain-http)"
-        raise ConfigurationError(message)
+        message = f"base URL {base_url!r} sends the API key unencrypted: use https, or pass allow_plain_http"
+        raise ConfigurationError(message, problem=Problem.UNENCRYPTED)
     return base_url.rstrip("/")
 
 

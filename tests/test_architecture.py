@@ -1,6 +1,7 @@
 """The walls of the house and the grades of its rooms, read from the imports and the calls in the source."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,13 +58,13 @@ BULK_ORDER = [
     "stage",
     "jobfile.staged",
     "jobfile.schema",
+    "runner",
+    "advice",
     "report",
     "spreading",
     "plan",
     "jobfile.waves",
     "json_faults",
-    "runner",
-    "advice",
     "running.stopping",
     "running.bounds",
     "database",
@@ -372,6 +373,13 @@ def test_imports_run_one_way_within_the_engine(path: Path) -> None:
         return
     found = {name.removeprefix("bulk.") for name in own_rooms(path) if name.startswith("bulk.")}
     assert found <= set(BULK_ORDER[: BULK_ORDER.index(mine)])
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in sources() if not room(path).startswith("cli/") and room(path) != "__main__.py"], ids=ids
+)
+def test_nothing_below_the_command_line_names_a_flag_a_command_or_an_exit_code(path: Path) -> None:
+    assert re.findall(r"(?<![\w-])--[a-z][\w-]*|capgo-async \w+|exit code", path.read_text()) == []
 
 
 def test_the_runner_knows_neither_http_nor_files() -> None:

@@ -14,7 +14,7 @@ from typing import Final, Self
 import anyio
 import msgspec
 
-from ..errors import AuthenticationError, DiskFull, JobError
+from ..errors import AuthenticationError, DiskFull, JobError, Problem
 from ..limits import Limit
 from ..ring import Caller
 from .clock import Clock, wall_clock
@@ -411,6 +411,5 @@ class Job:
         what = [] if client.base_url == self._facts.binding.base_url else ["base URL"]
         if client.fingerprint(self._salt) != self._facts.binding.key_fingerprint:
             what.append("API key")
-        return JobError(
-            f"{self.path} was made with another {' and '.join(what)}: use the same, or --rebind to go on with this one"
-        )
+        message = f"{self.path} was made with another {' and '.join(what)}"
+        return JobError(message, problem=Problem.OTHER_SERVER_OR_KEY)

@@ -1,4 +1,4 @@
-"""What a job came to: totals that add up, failures by cause, and the exit code."""
+"""What a job came to: totals that add up, and failures by cause."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,8 @@ from itertools import pairwise
 from typing import Final
 
 import msgspec
+
+from .advice import Remedy
 
 _IN_SECONDS: Final = 100
 _IN_MINUTES: Final = 100
@@ -37,13 +39,14 @@ def about(seconds: float) -> str:
 
 
 class Failures(msgspec.Struct, frozen=True):
-    """Failed operations of one cause: how many, one message, the first devices as `app/device`, and what to do about them."""
+    """Failed operations of one cause: how many, one message, the first targets as `app/name`, and what to do about them."""
 
     cause: str
     count: int
     message: str
     first: tuple[str, ...]
-    what_to_do: str = ""
+    what_to_do: str
+    remedy: Remedy
 
 
 class Ended(enum.StrEnum):
@@ -137,19 +140,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class ExitCode:
-    """The exit codes of the command."""
-
-    OK: Final = 0
-    FAULT: Final = 1
-    USAGE: Final = 2
-    INCOMPLETE: Final = 3
-    STOPPED: Final = 4
-    KEY_REFUSED: Final = 5
-    UNREACHABLE: Final = 6
-    INTERRUPTED: Final = 130
-
-
 def server_changes(runs: Sequence[Run]) -> tuple[str, ...]:
     """Say where the version of the server changed, during runs or between them (contract G5)."""
     told = [run for run in runs if run.servers]
@@ -164,12 +154,3 @@ def server_changes(runs: Sequence[Run]) -> tuple[str, ...]:
         if not set(one.servers) & set(other.servers)
     ]
     return (*during, *between)
-
-
-def exit_code(report: Report) -> int:
-    """Return 0 when all is as intended, 3 when something failed, was rejected or is contradicted, 130 when some is open."""
-    if report.pending:
-        return ExitCode.INTERRUPTED
-    if report.failed or report.rejected or report.contradicted:
-        return ExitCode.INCOMPLETE
-    return ExitCode.OK

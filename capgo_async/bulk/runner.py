@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 import anyio
 import anyio.lowlevel
 
-from ..errors import CapgoError, SafetyStop
+from ..errors import CapgoError, Problem, SafetyStop
 from .operations import Operation, Planned
 from .scheduling.line import Share
 from .scheduling.schedule import Schedule, Waiting
@@ -99,11 +99,18 @@ Progress = Callable[[Done | Failed], None]
 """Hears of each operation that is settled."""
 
 
+class StopReason(NamedTuple):
+    """Why a run stopped itself: a sentence with the numbers, and a code."""
+
+    text: str = ""
+    problem: Problem | None = None
+
+
 class RunDeadline(NamedTuple):
     """When a run has to end, on the clock of `anyio.current_time()`, and why."""
 
     at: float = math.inf
-    reason: str = ""
+    reason: StopReason = StopReason()
 
 
 class Brakes(NamedTuple):
@@ -113,7 +120,7 @@ class Brakes(NamedTuple):
     the `deadline`. `give_up` is called once nothing new is to be sent, so that what waits in `execute` waits no more.
     """
 
-    watch: Callable[[Settled], str | None] = lambda _: None
+    watch: Callable[[Settled], StopReason | None] = lambda _: None
     deadline: RunDeadline = RunDeadline()
     give_up: Callable[[], None] = lambda: None
 
@@ -361,6 +368,6 @@ class Runner:
         self._changed = anyio.Event()
 
 
-def stop(reason: str) -> SafetyStop:
-    """Return what says that a run ended itself, and why."""
-    return SafetyStop(f"the run stopped itself: {reason}")
+def stop(reason: StopReason) -> SafetyStop:
+    """Return the exception that stops a run for this reason."""
+    return SafetyStop(f"stopped: {reason.text}", problem=reason.problem)

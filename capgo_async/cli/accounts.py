@@ -10,9 +10,11 @@ import anyio
 import msgspec
 
 from ..bulk import Job, OperationRow, Run
-from ..bulk.report import ExitCode, counted
+from ..bulk.report import counted
 from ..errors import ConfigurationError
 from ..limits import ScopeKind
+from .advice import next_steps
+from .exit_codes import ExitCode
 from .listing import print_items
 from .reporting import origin_of, text_of
 from .speech import Speech
@@ -53,6 +55,8 @@ async def print_account(job: Job, speech: Speech) -> int:
     for run in report.runs:
         if run.reason:
             speech.show(f"run {run.number}: {run.reason}")
+    for line in next_steps(report, job.path):
+        speech.note(line)
     return await print_items([_row(run) for run in report.runs], _RunRow.__struct_fields__, speech)
 
 

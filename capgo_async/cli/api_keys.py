@@ -5,12 +5,12 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ..bulk.report import ExitCode
 from ..endpoints.api_keys import ApiKeySettings, NewApiKey
 from ..errors import ConfigurationError
 from ..models import ApiKey
 from .asking import ask_before
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_item, print_items
 from .options import Connection, Yes
 from .settings import Settings, SomeSettings, names_of, read_settings

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from ..bulk.report import ExitCode
 from ..endpoints.apps import AppSettings, NewApp
 from .asking import ask_before
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_item, print_listing
 from .options import AppId, Connection, Yes
 from .settings import Settings, SomeSettings, names_of, read_settings

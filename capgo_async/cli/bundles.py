@@ -9,7 +9,7 @@ from ..bulk import from_operations
 from ..bulk.forms import DELETING_BUNDLES, PROMOTING, describing
 from ..bulk.operations import DeleteBundle, PromoteBundle, SetBundleMetadata
 from ..bulk.planning.everywhere import Pruning, old_bundles
-from ..bulk.report import ExitCode, counted
+from ..bulk.report import counted
 from ..client import CapgoClient
 from ..endpoints.bundles import BundleMetadata, NewBundle
 from ..errors import ConfigurationError
@@ -18,6 +18,7 @@ from .aiming import Aim, aimed, nothing_more, only_one
 from .asking import ask_before
 from .changing import change_many
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_item, print_listing
 from .moments import read_duration
 from .options import AppId, Connection, Planning

@@ -8,12 +8,13 @@ import msgspec
 import typer
 from typer import Argument, Option
 
-from ..bulk.report import ExitCode, counted
+from ..bulk.report import counted
 from ..bulk.running.bounds import budgeted
 from ..calibration import WINDOW, Findings, Refused, calibrate
 from ..known import Known, Latency, with_refusal
 from ..limits import DEFAULT_SILENCE, ScopeKind
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .limits import in_words
 from .options import Connection
 from .speech import Speech

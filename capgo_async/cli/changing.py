@@ -12,15 +12,16 @@ import anyio
 from ..bulk import Job, Source
 from ..bulk.inventory.columns import InventoryKind
 from ..bulk.naming import LOCK
-from ..bulk.report import ExitCode
 from ..fanning import alongside
 from ..ring import Caller
+from .advice import to_go_on
 from .choosing import Drawing
 from .commands import Invocation
+from .exit_codes import ExitCode
 from .options import Connection, Planning, Undertaking
 from .progress import Reading
 from .rejections import Rejections
-from .reporting import print_plan, resume_line, tell_checks, tell_plan
+from .reporting import print_plan, tell_checks, tell_plan
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
@@ -71,7 +72,7 @@ async def carry_out(
             caller = connection.caller(client)
             async with await _planned(plan, verb, undertaking.job, caller, invocation) as job:
                 if undertaking.plan_only:
-                    return _stop_after_plan(job, connection, invocation)
+                    return await _stop_after_plan(job, connection, invocation)
                 return await _go_on(job, Terms(caller, connection, manner, question, invocation))
     finally:
         if question is not None:
@@ -93,13 +94,16 @@ async def _go_on(job: Job, terms: Terms) -> int:
     try:
         return await confirm_and_run(job, terms)
     except anyio.get_cancelled_exc_class():
-        terms.invocation.speech.say(resume_line(job.path, terms.connection))
+        with anyio.CancelScope(shield=True):
+            if await job.to_send():
+                terms.invocation.speech.say(to_go_on(job.path, terms.connection.server()))
         raise
 
 
-def _stop_after_plan(job: Job, connection: Connection, invocation: Invocation) -> int:
+async def _stop_after_plan(job: Job, connection: Connection, invocation: Invocation) -> int:
     print_plan(job, invocation.speech)
-    invocation.speech.note(resume_line(job.path, connection))
+    if await job.to_send():
+        invocation.speech.note(to_go_on(job.path, connection.server()))
     return ExitCode.INCOMPLETE if job.plan.rejected else ExitCode.OK
 
 

@@ -6,7 +6,6 @@ import typer
 
 from ..bulk.forms import DELETING_CHANNELS, updating
 from ..bulk.operations import DeleteChannel, UpdateChannel
-from ..bulk.report import ExitCode
 from ..endpoints.channels import METADATA_AS, ChannelSettings
 from ..errors import ConfigurationError
 from ..models import Channel
@@ -14,6 +13,7 @@ from .aiming import Aim, aimed, nothing_more, only_one
 from .asking import ask_before
 from .changing import change_many
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_item, print_listing
 from .options import AppId, Connection, Planning, SettingsPlanning
 from .settings import SomeSettings, names_of, read_settings

@@ -18,8 +18,8 @@ import anyio
 import msgspec
 import typer
 
-from ..bulk.report import ExitCode
 from ..fanning import alongside
+from .exit_codes import ExitCode
 from .failing import code_of, explain
 from .group import Group
 from .options import Output

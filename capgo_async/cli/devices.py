@@ -6,12 +6,12 @@ import typer
 
 from ..bulk import LinkDevice, RenewDevice, UnlinkDevice, read_operations
 from ..bulk.inventory.taking import Tally
-from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from ..models.device import stored_id
 from .changing import change_many
 from .choosing import Choosing, Drawing
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_item, print_listing
 from .options import AppId, Connection, DeviceId, DevicePlanning, InventoryPlanning
 from .speech import Speech

@@ -13,11 +13,11 @@ from ..bulk.inventory.columns import InventoryKind
 from ..bulk.inventory.exporting import BUILDING, Summary, export, inventory
 from ..bulk.inventory.formats import Format, check_format, format_of, lines_of
 from ..bulk.inventory.taking import Tally
-from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from ..fanning import alongside
 from ..ring import Caller
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .group import Group
 from .options import Connection
 from .progress import Reading

@@ -7,14 +7,16 @@ import anyio.to_thread
 import typer
 
 from ..bulk import Job, Options, Rows, Which
-from ..bulk.report import ExitCode
+from ..bulk.report import counted
 from ..errors import ConfigurationError
 from ..fanning import alongside
 from ..rehearsal import Rehearsal
 from ..ring import Caller
 from .accounts import print_account, write_operations
+from .advice import next_steps
 from .changing import carry_out
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .options import Connection, JobFile, OldServers, Output, Running, Undertaking
 from .profiles import path_of_profiles
 from .progress import Watching
@@ -48,7 +50,10 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
     async with await Job.open(path, read_only=True) as job:
         if rows is not None:
             return await print_rows(job, rows, invocation.speech)
-        print_job(job, await job.report(), invocation.speech)
+        report = await job.report()
+        print_job(job, report, invocation.speech)
+        for line in next_steps(report, path):
+            invocation.speech.note(line)
     return ExitCode.OK
 
 
@@ -93,7 +98,13 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
             invocation.speech.note(f"something is not as it was left: looking again in {seconds:.0f} s")
 
         report = await job.verify(connection.caller(client), on_contradiction=tell)
-    return print_report(report, invocation.speech)
+    code = print_report(report, invocation.speech)
+    if report.pending:
+        pending = f"{counted(report.pending, 'operation')} {'is' if report.pending == 1 else 'are'} still pending"
+        invocation.speech.say(f"the job is not finished: {pending}")
+    for line in next_steps(report, path, connection.server()):
+        invocation.speech.say(line)
+    return code
 
 
 @command(commands, "undo", short="Plan and go the way back from what a job did.")

@@ -7,10 +7,11 @@ import msgspec
 import typer
 from typer import Option
 
-from ..bulk.report import ExitCode, counted
+from ..bulk.report import counted
 from ..known import Known, KnownLimit, Latency, lasting
 from ..limits import ScopeKind
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_items
 from .options import Output
 from .remembering import Record, memory

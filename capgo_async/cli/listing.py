@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import msgspec
 
-from ..bulk.report import ExitCode
 from ..paging import Listing
+from .exit_codes import ExitCode
 from .speech import Speech, is_terminal, printable
 from .tables import Tables
 

@@ -8,12 +8,12 @@ from ..bulk import from_operations
 from ..bulk.forms import REMOVING_MEMBERS
 from ..bulk.planning.everywhere import in_every_organization
 from ..bulk.planning.sources import read_rows
-from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from .aiming import Aim, nothing_more
 from .asking import ask_before
 from .changing import Intended, change_many
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_listing
 from .options import Connection, OrgId, Planning, Yes
 from .stopping import Stopping

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ..bulk.report import ExitCode
 from ..endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings
 from .asking import ask_before
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .listing import print_item, print_listing
 from .options import Connection, OrgId, Yes
 from .settings import Settings, SomeSettings, names_of, read_settings

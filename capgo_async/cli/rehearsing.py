@@ -8,12 +8,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from typer import Option
 
-from ..bulk.report import about, counted, exit_code
+from ..bulk.report import about, counted
 from ..errors import ConfigurationError
 from ..limits import ScopeKind
 from ..rehearsal import Conditions, Rehearsed, RehearsedWave
 from ..sandbox import PRESETS, Thresholds, parse_faults
 from ..sandbox.faults import read_time
+from .exit_codes import exit_code
 from .failing import code_of, explain
 from .group import Group
 from .options import Headroom, read_headroom

@@ -1,9 +1,7 @@
 """Says what a plan or a job came to."""
 
-import shlex
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -11,11 +9,11 @@ import msgspec
 from ..bulk import Job, Plan, Report, Rows
 from ..bulk.clock import wall_clock
 from ..bulk.inventory.exporting import Summary
-from ..bulk.report import about, counted, exit_code
+from ..bulk.report import about, counted
 from ..limits import server_limits
+from .exit_codes import exit_code
 from .listing import print_pages
 from .moments import ending_at
-from .options import Connection
 from .speech import Speech
 
 _NOTED: Final = 10
@@ -40,14 +38,19 @@ def _outcomes(report: Report) -> list[str]:
             f" {report.cannot_tell:,} that no inventory shows, {report.unchecked:,} unchecked"
         )
     lines.append(
-        f"{counted(report.requests, 'request')}, {report.retries:,} of them retries,"
-        f" {report.rate_limited:,} refused by a rate limit; took {report.elapsed_seconds:,.1f} s"
+        f"{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
+        f" {report.rate_limited:,} refused by a rate limit; {_last_run(report)} took {report.elapsed_seconds:,.1f} s"
     )
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
         lines.append(f"  what to do: {failure.what_to_do}")
     return [*lines, *(f"note: {warning}" for warning in report.warnings)]
+
+
+def _last_run(report: Report) -> str:
+    ended = report.runs[-1].ended if report.runs else None
+    return {"planned": "planning", "verified": "the verification"}.get(ended or "", "the last run")
 
 
 def print_report(report: Report, speech: Speech) -> int:
@@ -127,11 +130,6 @@ def tell_checks(summary: Summary, speech: Speech) -> None:
         speech.note(f"note: {remark}")
     if len(remarks) > _NOTED:
         speech.note(f"and {len(remarks) - _NOTED:,} notes more")
-
-
-def resume_line(path: Path, connection: Connection) -> str:
-    """Say how to go on with a job."""
-    return f"to go on: {shlex.join(['capgo-async', 'job', 'run', str(path), *connection.server()])}"
 
 
 class _PlanOf(Plan, frozen=True, kw_only=True):

@@ -6,16 +6,18 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..bulk import Job, Report, Which
-from ..bulk.report import ExitCode, counted
+from ..bulk.report import counted
 from ..errors import ConfigurationError, DiskFull, JobError, SafetyStop
 from ..fanning import alongside
 from ..ring import Caller
+from .advice import next_steps, to_go_on
 from .asking import Question
 from .commands import Invocation
+from .exit_codes import ExitCode
 from .options import Connection, Running
 from .profiles import path_of_profiles
 from .progress import Follower
-from .reporting import print_report, resume_line
+from .reporting import print_report
 from .speech import printable
 from .stopping import Limits
 
@@ -64,7 +66,7 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
     await _refuse_protected(job, terms)
     await _show_drift(job, terms)
     if not await _confirmed(job, terms):
-        speech.say(f"declined: no change was sent\n{resume_line(job.path, terms.connection)}")
+        speech.say(f"declined: no change was sent\n{to_go_on(job.path, terms.connection.server())}")
         return ExitCode.INTERRUPTED
     try:
         report = await followed(job, terms.client, terms.invocation, terms.manner)
@@ -79,8 +81,8 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
     if terms.client.pacer.others_noticed():
         report = msgspec.structs.replace(report, warnings=(*report.warnings, _OTHERS))
     code = print_report(report, terms.invocation.speech)
-    if report.pending:
-        terms.invocation.speech.say(resume_line(job.path, terms.connection))
+    for line in next_steps(report, job.path, terms.connection.server()):
+        terms.invocation.speech.say(line)
     return code
 
 
@@ -142,5 +144,5 @@ async def _confirmed(job: Job, terms: Terms) -> bool:
 
 def _unconfirmed(job: Job, terms: Terms, why: str) -> ConfigurationError:
     number = job.plan.planned
-    terms.invocation.speech.say(f"{resume_line(job.path, terms.connection)} --confirm {number}")
+    terms.invocation.speech.say(f"{to_go_on(job.path, terms.connection.server())} --confirm {number}")
     return ConfigurationError(f"this plan has {counted(number, 'operation')}: {why}; nothing was sent; say --confirm {number}")

@@ -11,12 +11,12 @@ from typing import Annotated
 import anyio
 import typer
 
-from ..bulk.report import ExitCode
 from ..errors import ConfigurationError
 from ..fanning import alongside
 from ..sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from ..sandbox.seeding import SUPER_ADMIN_KEY
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .group import Group
 from .options import Output
 from .speech import is_terminal

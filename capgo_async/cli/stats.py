@@ -9,11 +9,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ..bulk.report import ExitCode
 from ..endpoints.statistics import Graph, Totals
 from ..errors import ConfigurationError
 from ..models import AppStatPoint, StatPoint, Usage
 from .commands import Invocation, command
+from .exit_codes import ExitCode
 from .group import Group
 from .listing import print_items
 from .options import AppId, Connection, OrgId

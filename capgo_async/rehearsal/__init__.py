@@ -1,4 +1,4 @@
-"""Rehearsals: a job run against a sandbox in virtual time, to know beforehand what comes of it and when it ends."""
+"""Rehearsals: a copy of a job runs against a sandbox in virtual time, to show its outcome and duration beforehand."""
 
 from .rehearsing import Conditions, Rehearsal, Rehearsed, RehearsedWave
 

@@ -14,6 +14,7 @@ from capgo_async import KeyRing, errors
 from capgo_async.budget import Budget
 from capgo_async.bulk import Bounds, Job, Report, Which, read_operations
 from capgo_async.bulk.jobfile.records import last_usage
+from capgo_async.bulk.runner import StopReason
 from capgo_async.bulk.running.bounds import in_words
 from capgo_async.gates import Fate
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow, SlidingWindow
@@ -50,7 +51,7 @@ async def test_not_one_request_more_leaves(tmp_path: Path, most: int, faults: st
     sandbox = sandbox_of(devices=1500, limits="server", faults=faults)
     report, why = await run_until_bound(path, sandbox, Bounds(max_requests=most), concurrency=16)
     assert len(sandbox.log) == most
-    assert why == f"the run stopped itself: it sent its {most} request{'s' if most > 1 else ''} (--max-requests)"
+    assert why == f"stopped: the limit of {most} request{'s' if most > 1 else ''} is reached"
     assert report.done + report.failed + report.pending == report.planned
     assert report.done <= sum(count for status, count in statuses(sandbox).items() if status == 200)
     sandbox._faults = Faults(())
@@ -77,7 +78,7 @@ async def test_what_was_sent_before_its_request_was_the_last_stays_in_doubt(tmp_
     sandbox = sandbox_of(devices=10, limits="server", faults="POST /device:drop-after=#1")
     path = await made(tmp_path / "x.capgo-job", sandbox)
     report, why = await run_until_bound(path, sandbox, Bounds(max_requests=1), concurrency=1)
-    assert "(--max-requests)" in why
+    assert "the limit of 1 request is reached" in why
     assert report.done == 0
     async with await Job.open(path, read_only=True) as job:
         last = await job._journal.database.run(last_usage)
@@ -95,10 +96,10 @@ async def test_the_reads_of_a_ring_count_and_all_its_keys_share_the_bound(tmp_pa
         await (await Job.create(tmp_path / "x.capgo-job", source, client=KeyRing(capgo, {first: OTHER_KEY}))).aclose()
     before = len(sandbox.log)
     async with client_of(sandbox) as capgo, await Job.open(tmp_path / "x.capgo-job") as job:
-        with pytest.raises(errors.SafetyStop, match="it sent its 1 request "):
+        with pytest.raises(errors.SafetyStop, match="the limit of 1 request is reached"):
             await job.run(KeyRing(capgo, {ORG_ID: OTHER_KEY}), bounds=Bounds(max_requests=1), rebind=True)
         assert sandbox.log[before].method == "GET"
-        with pytest.raises(errors.SafetyStop, match="it sent its 110 requests "):
+        with pytest.raises(errors.SafetyStop, match="the limit of 110 requests is reached"):
             await job.run(KeyRing(capgo, {first: OTHER_KEY}), bounds=Bounds(max_requests=110), rebind=True)
         assert capgo.pacer.budget is None
     sent = list(sandbox.log)[before:]
@@ -166,8 +167,8 @@ async def test_attempts_that_find_no_server_use_nothing_up() -> None:
 @pytest.mark.parametrize(
     ("bounds", "why"),
     [
-        (lambda: Bounds(max_seconds=1.0), "the run stopped itself: its 1s are over (--max-duration)"),
-        (lambda: Bounds(until=datetime.now(UTC) + timedelta(seconds=1.0)), " UTC (--until)"),
+        (lambda: Bounds(max_seconds=1.0), "stopped: the time limit of 1s is reached"),
+        (lambda: Bounds(until=datetime.now(UTC) + timedelta(seconds=1.0)), " UTC is reached"),
     ],
 )
 @in_virtual_time
@@ -193,7 +194,7 @@ async def test_who_waits_for_a_limit_waits_no_longer_than_the_run(tmp_path: Path
     before, began = len(sandbox.log), anyio.current_time()
     limits = [Limit(ScopeKind.KEY, SilenceWindow(requests=100, window=3600.0))]
     report, said = await run_until_bound(path, sandbox, Bounds(max_seconds=90.0), limits=limits)
-    assert "1m30s are over" in said
+    assert "the time limit of 1m30s is reached" in said
     assert anyio.current_time() - began <= 91.0
     assert 90 < report.done == len(sandbox.log) - before <= 100
 
@@ -212,7 +213,7 @@ async def test_a_moment_that_passed_while_somebody_thought_sends_nothing(tmp_pat
     path = await made(tmp_path / "x.capgo-job", sandbox)
     before = len(sandbox.log)
     report, said = await run_until_bound(path, sandbox, Bounds(until=NOW - timedelta(days=4000)))
-    assert "(--until)" in said
+    assert " UTC is reached" in said
     assert (report.pending, len(sandbox.log)) == (report.planned, before)
 
 
@@ -222,7 +223,7 @@ async def test_the_reads_of_a_ring_end_with_the_run(tmp_path: Path) -> None:
     path = await made(tmp_path / "x.capgo-job", sandbox)
     async with client_of(sandbox, delay=50.0) as capgo, await Job.open(path) as job:
         began = anyio.current_time()
-        with pytest.raises(errors.SafetyStop, match="1m are over"):
+        with pytest.raises(errors.SafetyStop, match="the time limit of 1m is reached"):
             await job.run(KeyRing(capgo, {ORG_ID: OTHER_KEY}), bounds=Bounds(max_seconds=60.0), rebind=True)
         assert anyio.current_time() - began == 60.0
         assert (await job.report()).done == 0
@@ -230,12 +231,17 @@ async def test_the_reads_of_a_ring_end_with_the_run(tmp_path: Path) -> None:
 
 def test_the_earlier_end_counts() -> None:
     both = Bounds(max_seconds=60.0, until=NOW + timedelta(seconds=30))
-    assert both.deadline(100.0, NOW) == (130.0, "it is 2026-11-25 20:00:30 UTC (--until)")
-    assert both.deadline(100.0, NOW - timedelta(hours=1)) == (160.0, "its 1m are over (--max-duration)")
-    there = timezone(timedelta(hours=-5))
-    assert (
-        Bounds(until=datetime(2026, 11, 26, tzinfo=there)).deadline(0.0, NOW).reason == "it is 2026-11-26 05:00 UTC (--until)"
+    assert both.deadline(100.0, NOW) == (
+        130.0,
+        StopReason("the end time 2026-11-25 20:00:30 UTC is reached", errors.Problem.END_TIME_REACHED),
     )
+    assert both.deadline(100.0, NOW - timedelta(hours=1)) == (
+        160.0,
+        StopReason("the time limit of 1m is reached", errors.Problem.TIME_SPENT),
+    )
+    there = timezone(timedelta(hours=-5))
+    until = Bounds(until=datetime(2026, 11, 26, tzinfo=there))
+    assert until.deadline(0.0, NOW).reason.text == "the end time 2026-11-26 05:00 UTC is reached"
     assert Bounds().deadline(0.0, NOW).at == math.inf
 
 

@@ -145,9 +145,9 @@ def test_an_inventory_that_may_miss_devices_makes_none_unknown(tmp_path: Path, u
         options = Options(inventory=str(known), unknown=Unknown.SKIP)
         async with await plan(sandbox, tmp_path, rows, options=options) as job:
             assert (job.plan.planned, job.plan.unknown, job.facts.survey.listed) == (1, 0, {})
-            assert f"the inventory of {APP} may miss devices" in str(job.plan)
+            assert f"the inventory of {APP} may be incomplete" in str(job.plan)
         (tmp_path / "job.capgo-job").unlink()
-        with pytest.raises(InputError, match="may miss devices"):
+        with pytest.raises(InputError, match="may be incomplete"):
             await plan(sandbox, tmp_path, rows, options=Options(inventory=str(known), unknown=Unknown.REFUSE))
 
     run()
@@ -195,9 +195,9 @@ async def of_channels(sandbox: Sandbox, path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoiled", "said"),
     [
-        ("missing", "there is no database of an inventory"),
-        ("text", "is not a database of an inventory"),
-        ("database", "is not a database of an inventory"),
+        ("missing", "there is no database that an export of devices wrote"),
+        ("text", "is not a database that an export of devices wrote"),
+        ("database", "is not a database that an export of devices wrote"),
         ("directory", "is a directory, not a database"),
         ("channels", "is an inventory of channels, not of devices"),
         ("unfinished", "is the working file of an export that did not end"),
@@ -253,7 +253,7 @@ async def test_it_says_nothing_of_other_targets(tmp_path: Path) -> None:
     options = Options(inventory=str(await inventory_of(sandbox, tmp_path)))
     source = from_operations([PromoteBundle(app_id=APP, channel="beta", bundle="1.0.0")])
     async with client_of(sandbox) as capgo:
-        with pytest.raises(ConfigurationError, match="says nothing of a channel"):
+        with pytest.raises(ConfigurationError, match="cannot be compared with a list of channels"):
             await Job.create(tmp_path / "job.capgo-job", source, client=capgo, options=options)
 
 

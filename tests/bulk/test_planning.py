@@ -122,7 +122,7 @@ def test_unknown_devices_are_sent_or_skipped(tmp_path: Path, policy: Unknown, pl
 
 @in_virtual_time
 async def test_unknown_devices_can_refuse_the_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="1 device is in no inventory"):
+    with pytest.raises(InputError, match="1 device is unknown to the server"):
         await plan(sandbox_of(), tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.REFUSE))
     assert [path.name for path in tmp_path.iterdir() if "capgo-job" in path.name and not path.name.endswith(".lock")] == []
 
@@ -130,7 +130,7 @@ async def test_unknown_devices_can_refuse_the_input(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_nobody_is_known_to_be_unknown_where_no_device_is_shown_at_all(tmp_path: Path) -> None:
     empty = sandbox_of(devices=0)
-    with pytest.raises(InputError, match="shows no device at all"):
+    with pytest.raises(InputError, match="the server lists no device of"):
         await plan(empty, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.REFUSE))
     async with await plan(empty, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.SKIP)) as job:
         assert (job.plan.planned, job.plan.unknown) == (1, 0)

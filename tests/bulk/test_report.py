@@ -10,7 +10,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async import KeyRing, errors
 from capgo_async.bulk import Bounds, Job, OperationRow, Report, Run, Which, read_operations
-from capgo_async.bulk.advice import ADVICE, what_to_do
+from capgo_async.bulk.advice import ADVICE, Remedy, advice_on
 from capgo_async.bulk.report import server_changes
 from capgo_async.dialect import Generation
 from capgo_async.sandbox import Binding, Sandbox
@@ -58,9 +58,7 @@ async def test_the_runs_of_a_job_are_told_apart(tmp_path: Path) -> None:
         report = await job.verify(capgo)
     assert adds_up(report, sandbox)
     assert [run.ended for run in report.runs] == ["planned", "stopped", "finished", "finished", "verified"]
-    assert [run.reason for run in report.runs if run.reason] == [
-        "the run stopped itself: it sent its 100 requests (--max-requests)"
-    ]
+    assert [run.reason for run in report.runs if run.reason] == ["stopped: the limit of 100 requests is reached"]
     # What failed first is counted where it was done in the end.
     assert [(run.done, run.failed) for run in report.runs] == [(0, 0), (98, 0), (report.planned - 100, 0), (2, 0), (0, 0)]
     assert {run.program for run in report.runs} == {__version__}
@@ -185,7 +183,7 @@ async def test_every_failure_says_what_to_do_and_every_operation_what_came_of_it
             await job.run(capgo, bounds=Bounds(max_requests=1500))
         report = await job.report()
         rows = await every_row(job)
-    assert report.failures[0].what_to_do == ADVICE["on_premise_app"]
+    assert (report.failures[0].remedy, report.failures[0].what_to_do) == ADVICE["on_premise_app"]
     found = Counter(row.outcome for row in rows)
     assert found == {"done": report.done, "failed": report.failed, "pending": report.pending}
     assert [row.line for row in rows if row.outcome == "failed"] == sorted(row.line for row in rows if row.cause)
@@ -197,15 +195,18 @@ async def test_every_failure_says_what_to_do_and_every_operation_what_came_of_it
 
 
 @pytest.mark.parametrize(
-    ("cause", "status", "said"),
+    ("cause", "status", "remedy", "said"),
     [
-        ("ambiguous", 502, "may have happened all the same"),
-        ("channel_not_found", 404, "Make the channel"),
-        ("brand_new", 503, "The server failed"),
-        ("brand_new", 429, "fewer requests"),
-        ("brand_new", 400, "Mend what the message names"),
-        ("brand_new", None, "Mend what the message names"),
+        ("ambiguous", 502, Remedy.RETRY, "may have taken effect"),
+        ("channel_not_found", 404, Remedy.RETRY, "Create the channel"),
+        ("changed_since", None, Remedy.NEW_JOB, "Plan again"),
+        ("brand_new", 503, Remedy.RETRY, "The server failed"),
+        ("brand_new", 429, Remedy.RETRY_SLOWER, "fewer requests"),
+        ("brand_new", 400, Remedy.RETRY, "Fix what the message names"),
+        ("brand_new", None, Remedy.RETRY, "Fix what the message names"),
     ],
 )
-def test_there_is_advice_for_every_cause(cause: str, status: int | None, said: str) -> None:
-    assert said in what_to_do(cause, status)
+def test_there_is_advice_for_every_cause(cause: str, status: int | None, remedy: Remedy, said: str) -> None:
+    advice = advice_on(cause, status)
+    assert advice.remedy is remedy
+    assert said in advice.text

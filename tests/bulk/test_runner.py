@@ -20,11 +20,12 @@ from capgo_async.bulk.runner import (
     Result,
     Runner,
     Settled,
+    StopReason,
 )
 from capgo_async.bulk.scheduling.gauge import Boundless
 from capgo_async.bulk.scheduling.line import Share
 from capgo_async.bulk.scheduling.schedule import Schedule
-from capgo_async.errors import DiskFull, NotConnected, SafetyStop
+from capgo_async.errors import DiskFull, NotConnected, Problem, SafetyStop
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 APP = "com.example.app"
@@ -297,13 +298,14 @@ async def test_a_rule_stops_the_run_at_the_outcome_that_it_names_and_leaves_the_
     journal = MemoryJournal(5000)
     seen: list[int] = []
 
-    def watch(settled: Settled) -> str | None:
+    def watch(settled: Settled) -> StopReason | None:
         seen.append(settled.id)
-        return "enough is enough" if len(seen) == 100 else None
+        return StopReason("enough is enough", Problem.TOO_MANY_FAILED) if len(seen) == 100 else None
 
     runner = Runner(journal, taking(0.1), workers=8, brakes=Brakes(watch=watch))
-    with pytest.raises(SafetyStop, match="the run stopped itself: enough is enough"):
+    with pytest.raises(SafetyStop, match="stopped: enough is enough") as stopped:
         await runner.run()
+    assert stopped.value.problem is Problem.TOO_MANY_FAILED
     assert seen == list(journal.settled)[:100]
     assert len(journal.settled) < 5000
     assert journal.sent == set(journal.settled) | journal.returned

@@ -7,17 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgo_async.bulk.runner import Done, Failed, Settled
+from capgo_async.bulk.runner import Done, Failed, Settled, StopReason
 from capgo_async.bulk.running.stopping import StopRules, Watch, read_share
+from capgo_async.errors import Problem
 
 OFF = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
 GOOD = Done()
 BAD = Failed("invalid_request", status=400)
 BROKEN = Failed("unknown_error", status=502)
 DENIED = Failed("cannot_access_app", status=400)
+OF_THE_SERVER = StopReason("11 of the last 50 operations failed with an error of the server", Problem.SERVER_FAILING)
+NO_ACCESS = StopReason("3 operations in a row had no access to a, although the plan had", Problem.ACCESS_LOST)
 
 
-def first_stop(rules: StopRules, results: Sequence[Done | Failed], app_ids: str = "a") -> tuple[int, str] | None:
+def too_many(share: str) -> StopReason:
+    return StopReason(f"{share} operations failed", Problem.TOO_MANY_FAILED)
+
+
+def first_stop(rules: StopRules, results: Sequence[Done | Failed], app_ids: str = "a") -> tuple[int, StopReason] | None:
     """Return after how many outcomes the rules stop, and why; the apps take turns."""
     watch = Watch(rules)
     for place, result in enumerate(results):
@@ -32,29 +39,37 @@ def first_stop(rules: StopRules, results: Sequence[Done | Failed], app_ids: str 
     [
         (StopRules(), [GOOD] * 10_000, None),
         (StopRules(), ([GOOD] * 99 + [BAD]) * 100, None),
-        (StopRules(), [BAD] * 50, (50, "50 operations in a row failed")),
+        (StopRules(), [BAD] * 50, (50, StopReason("50 operations in a row failed", Problem.FAILED_IN_A_ROW))),
         (StopRules(consecutive=None), [BAD] * 99, None),
-        (StopRules(consecutive=None), [BAD] * 100, (100, "100 of 100 operations failed")),
-        (StopRules(), ([BAD] * 49 + [GOOD]) * 3, (100, "98 of 100 operations failed")),
+        (StopRules(consecutive=None), [BAD] * 100, (100, too_many("100 of 100"))),
+        (StopRules(), ([BAD] * 49 + [GOOD]) * 3, (100, too_many("98 of 100"))),
         # Exactly a tenth is not more than a tenth; one more is.
         (StopRules(), [*([GOOD] * 9 + [BAD]) * 20], None),
-        (StopRules(), [*([GOOD] * 9 + [BAD]) * 20, BAD], (201, "21 of 201 operations failed")),
-        (StopRules(), [DENIED] * 3, (3, "3 operations in a row had no access to a, which the plan had")),
+        (
+            StopRules(),
+            [*([GOOD] * 9 + [BAD]) * 20, BAD],
+            (201, too_many("21 of 201")),
+        ),
+        (StopRules(), [DENIED] * 3, (3, NO_ACCESS)),
         (StopRules(), [DENIED, DENIED, GOOD] * 5, None),
         (StopRules(failures=None), [*[GOOD] * 40, *[BROKEN] * 10], None),
-        (StopRules(failures=None), [*[GOOD] * 39, *[BROKEN] * 11], (50, "the server failed 11 of the last 50 operations")),
+        (
+            StopRules(failures=None),
+            [*[GOOD] * 39, *[BROKEN] * 11],
+            (50, OF_THE_SERVER),
+        ),
         (StopRules(failures=None), [*[BROKEN] * 10, *[GOOD] * 40, *[BROKEN] * 10], None),
         (OFF, [BROKEN, DENIED, BAD] * 1000, None),
     ],
 )
-def test_rules(rules: StopRules, results: list[Done | Failed], stops: tuple[int, str] | None) -> None:
+def test_rules(rules: StopRules, results: list[Done | Failed], stops: tuple[int, StopReason] | None) -> None:
     assert first_stop(rules, results) == stops
 
 
 def test_lost_access_counts_in_each_app_by_itself() -> None:
     assert first_stop(StopRules(), [DENIED, GOOD] * 3, "ab") == (
         5,
-        "3 operations in a row had no access to a, which the plan had",
+        NO_ACCESS,
     )
     assert first_stop(OFF, [DENIED, GOOD] * 3, "ab") is None
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Bounds, Job, Options, Report, Unknown, Which, read_operations
-from capgo_async.bulk.report import ExitCode, exit_code
 from capgo_async.bulk.running.stopping import StopRules
+from capgo_async.cli.exit_codes import ExitCode, exit_code
 from capgo_async.errors import ConfigurationError, SafetyStop
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
@@ -317,7 +317,7 @@ async def test_a_bound_ends_a_verification_too(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=40)
     async with await half_linked(tmp_path, sandbox) as job, client_of(sandbox, delay=30.0) as capgo:
         began = anyio.current_time()
-        with pytest.raises(SafetyStop, match="max-duration"):
+        with pytest.raises(SafetyStop, match="the time limit"):
             await job.run(capgo, bounds=Bounds(max_seconds=200.0))
         assert anyio.current_time() - began == pytest.approx(200.0, abs=1.0)
         assert (await job.report()).unchecked == 20
@@ -468,7 +468,7 @@ async def test_a_bound_ends_a_bake_too(tmp_path: Path) -> None:
     job = await make(sandbox, tmp_path, apps={APP: 200})
     began = anyio.current_time()
     async with job, client_of(sandbox) as capgo:
-        with pytest.raises(SafetyStop, match="max-duration"):
+        with pytest.raises(SafetyStop, match="the time limit"):
             await job.run(capgo, bounds=Bounds(max_seconds=60.0))
         assert anyio.current_time() - began == pytest.approx(60.0, abs=1.0)
         assert (await job.report()).done == 2

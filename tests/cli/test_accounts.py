@@ -35,7 +35,7 @@ def test_a_report_tells_each_run(ran: dict[str, str], unaimed: Command) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("m.capgo-job: from devices.csv, made ")
-    assert "run 2: the run stopped itself: it sent its 20 requests (--max-requests)" in lines
+    assert "run 2: stopped: the limit of 20 requests is reached" in lines
     assert any(line.startswith("  what to do: ") for line in lines)
     header = next(place for place, line in enumerate(lines) if line.startswith("run\t"))
     names = lines[header].split("\t")

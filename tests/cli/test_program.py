@@ -149,7 +149,7 @@ def test_every_error_has_its_exit_code_and_a_sentence(error: Exception, code: in
 def test_a_refused_input_says_how_to_go_on() -> None:
     message = "x.csv: 3 bad rows, nothing was sent"
     refused = errors.InputError(message, rejected=[(7, "missing_value", "no app_id")], count=3, good=1)
-    assert explain(refused).splitlines() == [message, "Mend them, or leave them out with --reject-bad-rows."]
+    assert explain(refused).splitlines() == [message, "Fix the rows listed above, or leave them out with --reject-bad-rows."]
     refused = errors.InputError(message, rejected=[(7, "missing_value", "no app_id")], count=3)
     assert explain(refused) == message, "nothing would be left"
 

@@ -93,7 +93,7 @@ def test_faults_are_survived_or_end_it_with_the_code_of_the_run(unaimed: Command
     assert json.loads(other.stdout)["makespan_seconds"] != found["makespan_seconds"]
     failing = unaimed("job", "rehearse", JOB, "--faults", "POST /device:500=100%")
     assert failing.exit_code == 4
-    assert "it would end with an error: the run stopped itself" in failing.stderr
+    assert "it would end with an error: stopped: " in failing.stderr
     assert "failed: " in failing.stdout
     some = unaimed("job", "rehearse", JOB, "--faults", "POST /device:429-permanent=#3", "--json")
     assert (some.exit_code, json.loads(some.stdout)["failed"]) == (3, 1)

@@ -67,7 +67,7 @@ def test_each_rule_can_be_set_and_switched_off(
         result = unaimed(*arguments, env=aimed)
     report = json.loads(result.stdout)
     assert result.exit_code == code
-    assert f"the run stopped itself: {why}" in result.stderr if why else "stopped itself" not in result.stderr
+    assert f"stopped: {why}" in result.stderr if why else "stopped: " not in result.stderr
     assert report["failed"] + report["pending"] == report["planned"]
     assert report["pending"] == 0 or code == 4
 
@@ -75,7 +75,7 @@ def test_each_rule_can_be_set_and_switched_off(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ((), "the server failed 50 of the last 50 operations"),
+        ((), "50 of the last 50 operations failed with an error of the server"),
         (("--stop-server-errors", "100%"), "50 operations in a row failed"),
         (("--stop-server-errors", "off"), "50 operations in a row failed"),
     ],
@@ -85,7 +85,7 @@ def test_a_server_that_fails_stops_the_run(here: Path, unaimed: Command, options
     with served(Settings(faults=parse_faults("POST /device:502=100%")), devices=400) as server:
         result = unaimed(*RELINK, *options, env=server.environment)
     assert result.exit_code == 4
-    assert f"the run stopped itself: {why}" in result.stderr
+    assert f"stopped: {why}" in result.stderr
 
 
 @pytest.mark.parametrize(("devices", "code"), [(9, 3), (400, 4)])
@@ -118,7 +118,7 @@ def test_a_bound_on_requests_ends_the_run_with_4_and_it_can_be_gone_on_with(
     result = capgo(*command, "--max-requests", "7")
     assert result.exit_code == 4
     assert sum(server.sent().values()) == 7
-    assert "the run stopped itself: it sent its 7 requests (--max-requests)" in result.stderr
+    assert "error: stopped: the limit of 7 requests is reached. --max-requests sets it." in result.stderr
     assert "to go on: capgo-async job run m.capgo-job" in result.stderr
     assert capgo("job", "run", "m.capgo-job", "--json").exit_code == 0
     assert set(server.sent().values()) == {1}
@@ -142,7 +142,7 @@ def test_a_bound_on_time_is_told_with_its_moment(here: Path, unaimed: Command, m
         result = unaimed(*RELINK, "--until", "2026-01-02T05:00+01:00", env=aimed)
         assert (result.exit_code, server.sent()) == (4, {})
         assert result.stderr.splitlines()[0] == "until 2026-01-02 04:00 UTC"
-        assert "the run stopped itself: it is 2026-01-02 04:00 UTC (--until)" in result.stderr
+        assert "stopped: the end time 2026-01-02 04:00 UTC is reached. --until sets it." in result.stderr
         assert unaimed("job", "run", "m.capgo-job", "--max-duration", "1h", env=aimed).exit_code == 0
 
 

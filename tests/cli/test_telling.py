@@ -112,7 +112,7 @@ def test_a_mistyped_channel_is_one_line_that_names_the_others(capgo: Command, he
     ]
     (here / "devices.csv").write_text("device_id,channel\na,nope\nb,beta\n")
     result = capgo("devices", "relink", "devices.csv", "--app", APP, "--yes", "--quiet")
-    assert result.stderr.splitlines()[-1] == "Mend them, or leave them out with --reject-bad-rows."
+    assert result.stderr.splitlines()[-1] == "Fix the rows listed above, or leave them out with --reject-bad-rows."
 
 
 def told_of(*rejected: tuple[int, Reason]) -> list[str]:

@@ -14,7 +14,7 @@ APPLICATION_ID: Final = 0x43704976
 WORKING_TABLE: Final = "binding"
 """What only the working file of an export has, not its output."""
 
-_CALLED: Final = "database of an inventory, such as capgo-async export devices -o FILE.sqlite writes"
+_CALLED: Final = "database that an export of devices wrote"
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):

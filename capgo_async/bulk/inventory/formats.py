@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...errors import ConfigurationError, DiskFull, JobError
+from ...errors import ConfigurationError, DiskFull, JobError, Problem
 from .columns import ColumnType, Table
 
 Batch = Sequence[tuple[Any, ...]]
@@ -39,8 +39,8 @@ def format_of(path: Path) -> Format:
     """Return the format that the name of a file asks for; raises `ConfigurationError` for a name that asks for none."""
     found = _SUFFIXES.get(path.suffix.lower())
     if found is None:
-        message = f"{path}: the name ends with none of {', '.join(_SUFFIXES)}; name the --format"
-        raise ConfigurationError(message)
+        message = f"{path} does not end with {', '.join([*_SUFFIXES][:-1])} or {[*_SUFFIXES][-1]}, so its format is unknown"
+        raise ConfigurationError(message, problem=Problem.FORMAT_UNKNOWN)
     return found
 
 
@@ -151,5 +151,5 @@ class ParquetWriter:
 def refused_by_disk(path: Path, error: OSError) -> JobError:
     """Return what to raise where a file cannot be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull(f"no room for {path}: free some, then repeat the command")
+        return DiskFull(f"no room for {path}: free some, then export again")
     return JobError(f"cannot write {path}: {error.strerror or error}")

@@ -9,7 +9,7 @@ import msgspec
 
 from ...errors import JobError
 from ...version import __version__
-from ..advice import what_to_do
+from ..advice import advice_on
 from ..kinds import KINDS, InDoubt
 from ..operations import Change, Former, FormerState, Operation, Target, operation_of
 from ..report import Ended, Failures, Report, server_changes
@@ -215,8 +215,9 @@ def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
         (Outcome.FAILED,),
     ).fetchall()
     return tuple(
-        Failures(cause, count, message or "", _first_targets(connection, cause), what_to_do(cause, status))
+        Failures(cause, count, message or "", _first_targets(connection, cause), advice.text, advice.remedy)
         for cause, count, message, status in groups
+        for advice in (advice_on(cause, status),)
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ...dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
-from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied
+from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied, Problem
 from ...fanning import fan_out
 from ...ring import Caller
 from ..jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
@@ -55,8 +55,8 @@ async def draw_up(stage: Staging, source: Source, client: Caller, options: Optio
     pairs = await stage.pairs()
     target = _target(pairs, source)
     if known and target is not TargetKind.DEVICE:
-        message = f"an inventory of devices says nothing of a {target}: leave it out (--inventory)"
-        raise ConfigurationError(message)
+        message = f"an inventory of devices cannot be compared with a list of {target}s"
+        raise ConfigurationError(message, problem=Problem.INVENTORY_UNRELATED)
     await stage.compare_rows()
     if options.protected:
         await stage.protect(options.protected, options.protected_by)
@@ -135,8 +135,8 @@ async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made o
 
     def check(app_id: str, found: scanning.Scan) -> None:
         if options.unknown is Unknown.REFUSE and not found.complete:
-            message = f"{app_id} shows no device at all, so nobody can tell which are unknown; send or skip them (--unknown)"
-            raise InputError(message)
+            message = f"the server lists no device of {app_id}, so it cannot be told which devices are unknown"
+            raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
 
     used = {app_id: known[app_id] for app_id in budgets if app_id in known}
     remarks = await _use_known(stage, used, options)
@@ -153,10 +153,9 @@ async def _use_known(stage: Staging, used: Mapping[str, KnownApp], options: Opti
         # As with a listing, an empty app and a store that could not be read look the same.
         complete = found.held and found.devices > 0
         if not complete:
-            remarks.append(f"the inventory of {app_id} may miss devices: which of its devices are unknown cannot be told")
+            remarks.append(f"the inventory of {app_id} may be incomplete, so it cannot be told which devices are unknown")
             if options.unknown is Unknown.REFUSE:
-                message = f"{remarks[-1]}; send or skip them (--unknown)"
-                raise InputError(message)
+                raise InputError(remarks[-1], problem=Problem.DEVICES_UNKNOWN)
         await stage.use_known(app_id, complete=complete)
     return remarks
 
@@ -194,11 +193,11 @@ async def _survey_others(stage: Staging, client: Caller, options: Options) -> li
 def _refuse_old_server(generation: Generation) -> None:
     if not generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
         message = (
-            "servers before 12.198 may take the bundle of a channel away when its settings change, and this may be such a one:"
-            " the present bundle would be sent along, which undoes a promotion made in the same moment; if that is acceptable,"
-            " say so (--old-servers)"
+            "this server may be older than 12.198, where changing the settings of a channel can remove its bundle."
+            " To keep the bundle, its name would be sent with the settings;"
+            " a promotion made at the same moment would be undone."
         )
-        raise DangerousCall(message)
+        raise DangerousCall(message, problem=Problem.MAY_LOSE_BUNDLE)
 
 
 async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, hear: Hear) -> None:
@@ -227,5 +226,5 @@ async def _treat_unknown(stage: Staging, source: Source, options: Options) -> No
         await stage.skip_unknown()
     elif options.unknown is Unknown.REFUSE and (count := await stage.unknown()):
         devices = f"{counted(count, 'device')} {'is' if count == 1 else 'are'}"
-        message = f"{source.name}: {devices} in no inventory; send or skip them (--unknown send, --unknown skip)"
-        raise InputError(message, count=count)
+        message = f"{source.name}: {devices} unknown to the server"
+        raise InputError(message, count=count, problem=Problem.DEVICES_UNKNOWN)

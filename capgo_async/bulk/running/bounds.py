@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from ...budget import Budget
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, Problem
 from ...pacing import Pacer
-from ..runner import RunDeadline
+from ..runner import RunDeadline, StopReason
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -44,10 +44,12 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """Return when a run that starts `now` has to end and why; `clock` is the same moment on the wall."""
         ends = [RunDeadline()]
         if self.max_seconds is not None:
-            ends.append(RunDeadline(now + self.max_seconds, f"its {in_words(self.max_seconds)} are over (--max-duration)"))
+            reason = f"the time limit of {in_words(self.max_seconds)} is reached"
+            ends.append(RunDeadline(now + self.max_seconds, StopReason(reason, Problem.TIME_SPENT)))
         if self.until is not None:
             left = (self.until - clock).total_seconds()
-            ends.append(RunDeadline(now + left, f"it is {moment(self.until)} (--until)"))
+            reason = f"the end time {moment(self.until)} is reached"
+            ends.append(RunDeadline(now + left, StopReason(reason, Problem.END_TIME_REACHED)))
         return min(ends)
 
 
@@ -68,7 +70,7 @@ def budgeted(pacer: Pacer, requests: int | None) -> Iterator[None]:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as `--max-duration` takes it, such as `1h30m`."""
+    """Return a duration for people, such as `1h30m`."""
     hours, rest = divmod(seconds, _HOUR)
     minutes, rest = divmod(rest, _MINUTE)
     parts = ((int(hours), "h"), (int(minutes), "m"))

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from ...codes import NO_ACCESS
-from ..runner import Done, Failed, Settled
+from ...errors import Problem
+from ..runner import Done, Failed, Settled, StopReason
 
 _SERVER_FAILED: Final = 500
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
@@ -45,7 +46,7 @@ class StopRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """Look at the outcomes of one run, and say once why it should stop."""
+    """Watches the outcomes of one run and decides when it should stop."""
 
     def __init__(self, rules: StopRules) -> None:
         self._rules = rules
@@ -55,7 +56,7 @@ class Watch:
         self._refused: dict[str, int] = {}
         self._recent: deque[bool] = deque(maxlen=rules.window)
 
-    def note(self, settled: Settled) -> str | None:
+    def note(self, settled: Settled) -> StopReason | None:
         """Take one outcome; return the reason to stop, `None` to go on."""
         result = settled.result
         failed = isinstance(result, Failed)
@@ -66,29 +67,31 @@ class Watch:
         self._refused[settled.app_id] = self._refused.get(settled.app_id, 0) + 1 if _is_no_access(result) else 0
         return self._no_access(settled.app_id) or self._server_errors() or self._consecutive() or self._share()
 
-    def _no_access(self, app_id: str) -> str | None:
+    def _no_access(self, app_id: str) -> StopReason | None:
         refused, rule = self._refused[app_id], self._rules.no_access
         if rule is None or refused < rule:
             return None
-        return f"{refused} operations in a row had no access to {app_id}, which the plan had"
+        text = f"{refused} operations in a row had no access to {app_id}, although the plan had"
+        return StopReason(text, Problem.ACCESS_LOST)
 
-    def _server_errors(self) -> str | None:
+    def _server_errors(self) -> StopReason | None:
         rule, count = self._rules.server_errors, self._recent.count(True)
         if rule is None or len(self._recent) < self._rules.window or not _exceeds(count, rule, self._rules.window):
             return None
-        return f"the server failed {count} of the last {self._rules.window} operations"
+        text = f"{count} of the last {self._rules.window} operations failed with an error of the server"
+        return StopReason(text, Problem.SERVER_FAILING)
 
-    def _consecutive(self) -> str | None:
+    def _consecutive(self) -> StopReason | None:
         rule = self._rules.consecutive
         if rule is None or self._in_a_row < rule:
             return None
-        return f"{self._in_a_row} operations in a row failed"
+        return StopReason(f"{self._in_a_row} operations in a row failed", Problem.FAILED_IN_A_ROW)
 
-    def _share(self) -> str | None:
+    def _share(self) -> StopReason | None:
         rule = self._rules.failures
         if rule is None or self._settled < self._rules.minimum or not _exceeds(self._failed, rule, self._settled):
             return None
-        return f"{self._failed} of {self._settled} operations failed"
+        return StopReason(f"{self._failed} of {self._settled} operations failed", Problem.TOO_MANY_FAILED)
 
 
 def _exceeds(count: int, share: Fraction, whole: int) -> bool:

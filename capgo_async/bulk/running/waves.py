@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import anyio
 
-from ...errors import SafetyStop
+from ...errors import Problem, SafetyStop
 from ...fanning import fan_out
 from ...ring import Caller
 from ..clock import Clock
@@ -16,7 +16,7 @@ from ..jobfile.facts import add_remarks
 from ..jobfile.journal import Journal
 from ..jobfile.waves import StoredWave, WaveTotals
 from ..report import counted
-from ..runner import Runner
+from ..runner import Runner, StopReason
 from ..verification import verify
 
 
@@ -74,7 +74,7 @@ class Waves:
         except SafetyStop as error:
             await self._database.run(waves.note_stop, wave)
             message = f"{error}, in {wave.name}"
-            raise SafetyStop(message) from error
+            raise SafetyStop(message, problem=error.problem) from error
 
     async def _judge(self, wave: StoredWave) -> StoredWave | None:
         """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin.
@@ -89,8 +89,8 @@ class Waves:
         reason = self._too_bad(found)
         if reason is not None and found.behind:
             await self._database.run(waves.note_stop, wave)
-            message = f"the run stopped itself after {wave.name}: {reason}"
-            raise SafetyStop(message)
+            message = f"stopped after {wave.name}: {reason.text}"
+            raise SafetyStop(message, problem=reason.problem)
         now = self._pace.clock()
         bakes = found.behind and self._pace.bake_seconds > 0
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
@@ -115,13 +115,15 @@ class Waves:
             await fan_out((look, wait_for_end), lambda work: work(), 2)
         return found[0] if found else None
 
-    def _too_bad(self, found: WaveTotals) -> str | None:
+    def _too_bad(self, found: WaveTotals) -> StopReason | None:
         if found.contradicted > found.told_contradicted:
             verb = "is" if found.contradicted == 1 else "are"
-            return f"{counted(found.contradicted, 'operation')} that succeeded {verb} contradicted by a fresh listing"
+            text = f"{counted(found.contradicted, 'operation')} that succeeded {verb} contradicted by a fresh listing"
+            return StopReason(text, Problem.CONTRADICTED)
         share = self._pace.failures
         if share is not None and found.failed > found.told_failed and found.failed > share * found.settled:
-            return f"{found.failed:,} of {counted(found.settled, 'operation')} failed"
+            text = f"{found.failed:,} of {counted(found.settled, 'operation')} failed"
+            return StopReason(text, Problem.TOO_MANY_FAILED)
         return None
 
     async def _baked(self, wave: StoredWave) -> bool:

@@ -1,0 +1,87 @@
+"""What the command says to type next: the library says what happened, and names no command."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from cli.conftest import Command
+from cli.served import APP, Served, csv_of, is_group, subcommands
+
+import capgo_async
+from capgo_async import errors
+from capgo_async.bulk import Report
+from capgo_async.bulk.advice import Remedy
+from capgo_async.cli.advice import advice_on, next_steps
+from capgo_async.cli.failing import explain
+
+RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")
+RUN = "capgo-async job run m.capgo-job"
+
+
+def report(*remedies: Remedy, pending: int = 0) -> Report:
+    nothing = dict.fromkeys(set(Report.__struct_fields__) - {"job", "consistent", "failures", "runs", "waves", "warnings"}, 0)
+    failure = {"cause": "cause", "count": 1, "message": "message", "first": ["a/x"], "what_to_do": "what to do"}
+    found = {**nothing, "job": "m.capgo-job", "pending": pending, "consistent": True}
+    return msgspec.convert({**found, "failures": [{**failure, "remedy": remedy} for remedy in remedies]}, Report)
+
+
+@pytest.mark.parametrize(
+    ("found", "steps"),
+    [
+        (report(), []),
+        (report(Remedy.NEW_JOB), []),
+        (report(pending=1), [f"to go on: {RUN} --rate 1/s"]),
+        (report(Remedy.RETRY, Remedy.NEW_JOB), [f"to send the failed operations again: {RUN} --failed --rate 1/s"]),
+        (
+            report(Remedy.RETRY_SLOWER),
+            [f"to send the failed operations again: {RUN} --failed --rate 1/s; a lower --rate sends fewer requests"],
+        ),
+        (
+            report(Remedy.RETRY_OR_UNDO, pending=1),
+            [
+                f"to go on: {RUN} --rate 1/s",
+                f"to send the failed operations again: {RUN} --failed --rate 1/s",
+                "to restore what it changed: capgo-async job undo m.capgo-job --rate 1/s",
+            ],
+        ),
+    ],
+)
+def test_each_way_to_go_on_is_a_command(found: Report, steps: Sequence[str]) -> None:
+    assert [*next_steps(found, Path("m.capgo-job"), ["--rate", "1/s"])] == steps
+
+
+@pytest.mark.parametrize("problem", errors.Problem)
+def test_every_problem_has_advice_with_an_option_or_a_command(problem: errors.Problem) -> None:
+    error = errors.ConfigurationError("something is wrong", problem=problem)
+    assert re.search(r"--[a-z]|`[a-z]+ [a-z]+", advice_on(error))
+    assert explain(error) == f"something is wrong. {advice_on(error)}"
+
+
+def test_nothing_below_the_command_line_names_a_command() -> None:
+    package = Path(capgo_async.__file__).parent
+    commands = [" ".join(names) for names, found in subcommands() if len(names) > 1 and not is_group(found)]
+    assert "job run" in commands
+    named = re.compile(rf"\b(?:{'|'.join(commands)})\b")
+    below = [path for path in package.rglob("*.py") if package / "cli" not in path.parents]
+    assert {path.name: found for path in below if (found := named.findall(path.read_text()))} == {}
+
+
+def test_verifying_an_unfinished_job_says_so(server: Served, here: Path, capgo: Command) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK, "--yes", "--max-requests", "7").exit_code == 4
+    result = capgo("job", "verify", "m.capgo-job")
+    assert result.exit_code == 130
+    assert "; the verification took " in result.stdout
+    said = result.stderr.splitlines()
+    assert "the job is not finished: 12 operations are still pending" in said
+    assert f"to go on: {RUN} --base-url {server.base_url}" in said
+
+
+def test_a_plan_without_requests_is_not_to_be_gone_on_with(here: Path, capgo: Command) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK, "--yes").exit_code == 0
+    result = capgo(*RELINK[:-1], "again.capgo-job", "--plan-only")
+    assert result.exit_code == 0
+    assert "to go on" not in result.stderr
