@@ -1,6 +1,6 @@
 """Operations that no list names: the same change in every app that has its target, and old bundles (contract C8)."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -45,14 +45,9 @@ async def in_every_app(
         shown, _ = await look(caller, app_id, (change_of(operation).kind,))
         return operation if _has(shown, operation) else None
 
-    found = False
-    async for operation in results(apps_of(caller, chosen), look_in, apps_at_once(caller)):
-        if operation is not None:
-            found = True
-            yield operation
-    if not found:
-        message = f"no app that the key sees has what is to be changed: {_needed(make(''))}"
-        raise InputError(message)
+    nowhere = f"no app that the key sees has what is to be changed: {_needed(make(''))}"
+    async for operation in _found(results(apps_of(caller, chosen), look_in, apps_at_once(caller)), nowhere):
+        yield operation
 
 
 def _needed(operation: Operation) -> str:
@@ -73,14 +68,20 @@ async def in_every_organization(caller: Caller, email: str) -> AsyncIterator[Ope
             return operation
         return operation if operation.email in shown.members else None
 
+    nowhere = f"no organization that the keys see has a member {email}"
+    async for operation in _found(results(_organizations_of(caller), look_in, apps_at_once(caller)), nowhere):
+        yield operation
+
+
+async def _found(operations: AsyncIterable[Operation | None], nowhere: str) -> AsyncIterator[Operation]:
+    """Yield the operations without the gaps; raises `InputError` with the message `nowhere` if there are only gaps."""
     found = False
-    async for operation in results(_organizations_of(caller), look_in, apps_at_once(caller)):
+    async for operation in operations:
         if operation is not None:
             found = True
             yield operation
     if not found:
-        message = f"no organization that the keys see has a member {email}"
-        raise InputError(message)
+        raise InputError(nowhere)
 
 
 async def _organizations_of(caller: Caller) -> AsyncIterator[str]:

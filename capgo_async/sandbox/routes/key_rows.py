@@ -1,5 +1,7 @@
 """An API key in the form of each server generation (contract C4)."""
 
+from collections.abc import Callable
+
 from ..state.access import Key
 from ..timestamps import micros, row_format, text_format
 from .call import Call
@@ -19,16 +21,7 @@ def changed_row(call: Call, key: Key) -> dict[str, object]:
     """Return a key as updates show it, without its global permissions."""
     if call.settings.dialect == "docs":
         return _docs_row(key, None)
-    return {
-        "created_at": row_format(key.created_at),
-        "expires_at": None if key.expires_at is None else row_format(micros(key.expires_at)),
-        "id": key.key_id,
-        "name": key.name,
-        "rbac_id": key.rbac_id,
-        "updated_at": row_format(key.updated_at),
-        "user_id": key.user_id,
-        "is_hashed_key": key.hashed,
-    }
+    return {**_row(key, row_format), "is_hashed_key": key.hashed}
 
 
 def created_row(call: Call, key: Key, secret: str) -> dict[str, object]:
@@ -37,34 +30,28 @@ def created_row(call: Call, key: Key, secret: str) -> dict[str, object]:
         return _seed_row(key, secret)
     if call.settings.dialect == "docs":
         return _docs_row(key, secret)
-    return {
-        "id": key.key_id,
-        "created_at": text_format(key.created_at),
-        "user_id": key.user_id,
-        "key": secret,
-        "updated_at": text_format(key.updated_at),
-        "name": key.name,
-        "key_hash": key.secret if key.hashed else None,
-        "expires_at": None if key.expires_at is None else text_format(micros(key.expires_at)),
-        "rbac_id": key.rbac_id,
-        "global_permissions": list(key.global_permissions),
-    }
+    return {**_row(key, text_format), **_secret(key, secret), "global_permissions": list(key.global_permissions)}
 
 
 def minted_row(key: Key, secret: str) -> dict[str, object]:
     """Return a key with its new secret."""
+    return {**_row(key, row_format), **_secret(key, secret), "is_hashed_key": key.hashed}
+
+
+def _row(key: Key, told: Callable[[int], str]) -> dict[str, object]:
     return {
         "id": key.key_id,
-        "created_at": row_format(key.created_at),
+        "created_at": told(key.created_at),
         "user_id": key.user_id,
-        "key": secret,
-        "updated_at": row_format(key.updated_at),
+        "updated_at": told(key.updated_at),
         "name": key.name,
-        "key_hash": key.secret if key.hashed else None,
-        "expires_at": None if key.expires_at is None else row_format(micros(key.expires_at)),
+        "expires_at": None if key.expires_at is None else told(micros(key.expires_at)),
         "rbac_id": key.rbac_id,
-        "is_hashed_key": key.hashed,
     }
+
+
+def _secret(key: Key, secret: str) -> dict[str, object]:
+    return {"key": secret, "key_hash": key.secret if key.hashed else None}
 
 
 def _seed_row(key: Key, secret: str) -> dict[str, object]:
