@@ -22,6 +22,9 @@ SECTION = r"(?:[A-Z]\d*(?:\.\d+)?|0\.\d)\b"
 # A reference may be wrapped, also inside a comment: "(contract C6,\n    # C7)".
 REFERENCE = re.compile(rf"\b[Cc]ontract\s+(?:#\s*)?({SECTION}(?:(?:,|,? and|,? or| to|-)\s*(?:#\s*)?{SECTION})*)")
 
+# "contract B2, fact 1" is another way to write "contract B2.1".
+ITEM = re.compile(rf"\b[Cc]ontract\s+({SECTION}),\s+(?:fact|steps?) (\d+)")
+
 
 def sections(text: str) -> list[str]:
     """Return what a reference can lead to: headings, rows of a table that begin with their number, and numbered items."""
@@ -40,6 +43,8 @@ def sections(text: str) -> list[str]:
 def references(text: str) -> Iterator[str]:
     for reference in REFERENCE.finditer(text):
         yield from re.findall(SECTION, reference[1])
+    for section, item in ITEM.findall(text):
+        yield f"{section}.{item}"
 
 
 TEXT = CONTRACT.read_text(encoding="utf-8")
@@ -55,6 +60,12 @@ def test_every_reference_leads_to_a_section() -> None:
     texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in FILES}
     assert sum(len(list(references(text))) for text in texts.values()) > 300, "the references are still recognised"
     assert {name: nowhere for name, text in texts.items() if (nowhere := leading_nowhere(text))} == {}
+
+
+def test_a_reference_to_an_invented_item_is_noticed() -> None:
+    fact = "(contract B2, fact"
+    assert leading_nowhere(f"{fact} 7)") == set()
+    assert leading_nowhere(f"{fact} 8)") == {"B2.8"}
 
 
 @pytest.mark.parametrize("invented", ["C99", "D61", "B2.8", "L", "0.4", "A1, C99", "C1 to C99", "A2,\n    # C99"])

@@ -147,7 +147,7 @@ class Organizations:
         except ApiError as error:
             if dialect is not Dialect.AUTO or error.code != "invalid_body":
                 raise
-            # A body without orgId changes nothing under the wrong verb: it may be tried under the other (contract C1, 4).
+            # A body without orgId changes nothing under the wrong verb: it may be tried under the other (contract C1.4).
             return await self._requester.call(endpoints.create_organization(new, Dialect.SEED), _CREATED)
 
     async def _update(self, org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Organization:
