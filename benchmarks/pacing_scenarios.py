@@ -12,7 +12,7 @@ from benchmarks.optimum import Bounds, Loads, Pipe, least, least_with_repeats
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, LinkDevice, from_operations
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow
-from capgo_async.ring import Caller, KeyRing
+from capgo_async.ring import KeyRing
 from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, World, fleet, parse_faults, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID, device_id
@@ -155,7 +155,7 @@ async def plan(path: Path, scenario: Scenario) -> None:
     """Plan the job in a new file, at a server without limits."""
     operations = (LinkDevice(app_id=app, device_id=device, channel=CHANNEL) for app, device, _ in scenario.devices())
     async with _client(InProcessTransport(Sandbox(scenario.world())), "off", None) as client:
-        await (await Job.create(path, from_operations(operations), client=_caller(client, scenario))).aclose()
+        await (await Job.create(path, from_operations(operations), client=_ring(client, scenario))).aclose()
 
 
 async def run(path: Path, scenario: Scenario, latency: float) -> Ran:
@@ -164,7 +164,7 @@ async def run(path: Path, scenario: Scenario, latency: float) -> Ran:
     transport = transport_to(sandbox, latency)
     async with _client(transport, scenario.rate, scenario.limits) as client, await Job.open(path) as job:
         with anyio.fail_after(_LOCKED_OUT):
-            report = await job.run(_caller(client, scenario))
+            report = await job.run(_ring(client, scenario))
     if (
         report.done != report.planned
         or report.planned != sum(scenario.operations)
@@ -208,8 +208,8 @@ def _client(transport: InProcessTransport, rate: str, limits: tuple[Limit, ...] 
     )
 
 
-def _caller(client: CapgoClient, scenario: Scenario) -> Caller:
-    """Return the client, or a ring of it and the other keys."""
+def _ring(client: CapgoClient, scenario: Scenario) -> KeyRing:
+    """Return a ring of the client and the other keys."""
     keys = {app_id: scenario.key_of(app) for app, app_id in enumerate(app_ids(len(scenario.operations)))}
     others = {app_id: key for app_id, key in keys.items() if key != KEYS[0]}
-    return KeyRing(client, others) if others else client
+    return KeyRing(client, others)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 import anyio
 import msgspec
 
-from .client import CapgoClient
+from .client import CapgoClient, requester_of
 from .efforts import Effort, Parked, gathered
 from .endpoints.apps import list_apps
 from .endpoints.call import Call
@@ -116,24 +116,24 @@ class _Reader:
     """Reads, and counts what passed by what counts it; raises `_Refusal` once a limit refused one."""
 
     def __init__(self, client: CapgoClient) -> None:
-        self._client = client
+        self._requester = requester_of(client)
         self._before = client.counters.requests, client.counters.rate_limited
         self._of_apps: Counter[str] = Counter()
         self._answered: list[_Span] = []
 
     @property
     def _sent(self) -> int:
-        return self._client.counters.requests - self._before[0]
+        return self._requester.counters.requests - self._before[0]
 
     @property
     def _passed(self) -> int:
         """Return how many no limit refused: what the server failed counts, too."""
-        return self._sent - (self._client.counters.rate_limited - self._before[1])
+        return self._sent - (self._requester.counters.rate_limited - self._before[1])
 
     @property
     def _at_known_limit(self) -> bool:
         """Tell whether the next read would wait for a limit that was learned before."""
-        learned = self._client.pacer.lessons(self._client.requester.key_scope).values()
+        learned = self._requester.pacer.lessons(self._requester.key_scope).values()
         return self._sent >= min(filter(None, learned), default=math.inf)
 
     async def apps(self, limit: int) -> list[str]:
@@ -184,7 +184,7 @@ class _Reader:
         return max((len(window) - _unseen(window) for window in _windows(reads)), default=0)
 
     def _at_once(self) -> int:
-        counters, pacer = self._client.counters, self._client.pacer
+        counters, pacer = self._requester.counters, self._requester.pacer
         left = pacer.budget.requests - self._sent if pacer.budget is not None else 1
         needed = math.ceil(left * counters.seconds / max(1, counters.answers) / _SPENT_WITHIN)
         return max(1, min(needed, pacer.concurrency, _MOST_AT_ONCE))
@@ -199,7 +199,7 @@ class _Reader:
     async def _send(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
         # A refusal ends the call: to wait for its end is what calibration must not do.
         effort = Effort(impatient=True)
-        answer = await self._client.requester.call(call, decode, effort)
+        answer = await self._requester.call(call, decode, effort)
         self._answered.append(_Span(effort.began_at, anyio.current_time(), app_id))
         return answer
 

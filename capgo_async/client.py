@@ -1,7 +1,6 @@
 """The client: puts the parts together and owns their lifetime."""
 
 import hashlib
-import itertools
 import os
 import random
 import secrets
@@ -33,9 +32,10 @@ _AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
 _PROCESS_SALT: Final = secrets.token_bytes(16)
 
 
-class _Open(NamedTuple):
-    """What clients of one server share, whatever their keys."""
+class _Shared(NamedTuple):
+    """The parts that clients of one server share, whatever their keys."""
 
+    base_url: str
     transport: "Transport"
     pacer: Pacer
     generation: Generation
@@ -44,6 +44,20 @@ class _Open(NamedTuple):
     user_agent: str
     on_attempt: Callable[[Attempt], None] | None
     chance: Callable[[], float]
+
+    def requester_for(self, key: str) -> Requester:
+        """Return a requester that makes calls with `key`."""
+        fingerprint = _fingerprinter(key)
+        identity = Identity(
+            name=secrets.token_hex(6),
+            headers={self.auth_header: key, "User-Agent": self.user_agent},
+            scope=(ScopeKind.KEY, fingerprint(_PROCESS_SALT)[:16]),
+            fingerprint=fingerprint,
+            chance=self.chance,
+        )
+        return Requester(
+            self.transport, self.pacer, identity, policy=self.policy, on_attempt=self.on_attempt, generation=self.generation
+        )
 
 
 class CapgoClient:
@@ -58,8 +72,7 @@ class CapgoClient:
 
     `auth_header` is `authorization` or `capgkey`; the latter is for keys that are no UUIDs and for the oldest servers (contract
     A2). `session` is an aiohttp session of the caller's, which is never closed here. `on_attempt` receives a frozen record of
-    each attempt. `transport` and `pacer` replace what would be made otherwise, for doubles and for clients that share a pace;
-    `chance`, from 0 to 1, what spreads retries.
+    each attempt. `transport` replaces aiohttp, for doubles; `chance`, from 0 to 1, what spreads retries.
 
     Raises `ConfigurationError` for a missing key, a base URL that would leak it, or an option that means nothing.
     """
@@ -83,54 +96,31 @@ class CapgoClient:
         trust_env: bool = False,
         allow_plain_http: bool = False,
         transport: "Transport | None" = None,
-        pacer: Pacer | None = None,
         chance: Callable[[], float] | None = None,
+        _shared: _Shared | None = None,
     ) -> None:
-        _check_options(concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom)
-        _check_headers(auth_header, user_agent)
-        self.base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
-        self._open = _Open(
-            transport=transport or _transport(self.base_url, session, timeout, trust_env=trust_env),
-            pacer=pacer or _pacer(rate, limits, concurrency, headroom),
-            generation=Generation(_checked_dialect(dialect)),
-            policy=RetryPolicy(retries=retries),
-            auth_header=auth_header,
-            user_agent=user_agent,
-            on_attempt=on_attempt,
-            chance=chance or random.Random().random,  # noqa: S311 - jitter is no secret
-        )
-        self._owns_transport = True
-        self._assemble(_checked_key(api_key if api_key is not None else os.environ.get("CAPGO_API_KEY", "")))
-
-    def with_key(self, api_key: str) -> "CapgoClient":
-        """Return a client of another key for the same server: it shares connections, pace and what was learned.
-
-        It works as long as this client is open; closing it closes nothing. Raises `ConfigurationError`.
-        """
-        sibling = CapgoClient.__new__(CapgoClient)
-        sibling.base_url = self.base_url
-        sibling._open = self._open  # noqa: SLF001 - of the same class
-        sibling._owns_transport = False  # noqa: SLF001 - one of its own kind
-        sibling._assemble(_checked_key(api_key))  # noqa: SLF001 - one of its own kind
-        return sibling
-
-    def _assemble(self, key: str) -> None:
-        self.name = secrets.token_hex(6)
+        if _shared is None:
+            _check_options(concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom)
+            _check_headers(auth_header, user_agent)
+            base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
+            _shared = _Shared(
+                base_url=base_url,
+                transport=transport or _transport(base_url, session, timeout, trust_env=trust_env),
+                pacer=_pacer(rate, limits, concurrency, headroom),
+                generation=Generation(_checked_dialect(dialect)),
+                policy=RetryPolicy(retries=retries),
+                auth_header=auth_header,
+                user_agent=user_agent,
+                on_attempt=on_attempt,
+                chance=chance or random.Random().random,  # noqa: S311 - jitter is no secret
+            )
+            self._closes: Transport | None = _shared.transport
+        else:
+            self._closes = None
+        self.base_url = _shared.base_url
+        self._shared = _shared
         self._recalled = Known()
-        self._fingerprint_of_key = _fingerprinter(key)
-        self._requester = Requester(
-            self._open.transport,
-            self._open.pacer,
-            Identity(
-                headers={self._open.auth_header: key, "User-Agent": self._open.user_agent},
-                scope=(ScopeKind.KEY, self.fingerprint(_PROCESS_SALT)[:16]),
-                request_ids=_request_ids(self.name),
-                chance=self._open.chance,
-            ),
-            policy=self._open.policy,
-            on_attempt=self._open.on_attempt,
-            generation=self._open.generation,
-        )
+        self._requester = _shared.requester_for(_checked_key(api_key))
         learner = Learner(self._requester)
         self.api_keys = ApiKeys(self._requester)
         self.apps = Apps(self._requester)
@@ -141,32 +131,12 @@ class CapgoClient:
         self.organizations = Organizations(self._requester, learner)
         self.statistics = Statistics(self._requester)
 
-    @property
-    def requester(self) -> Requester:
-        """Return what makes the calls, for engines that make their own."""
-        return self._requester
+    def with_key(self, api_key: str) -> "CapgoClient":
+        """Return a client of another key for the same server: it shares connections, pace and what was learned.
 
-    @property
-    def pacer(self) -> Pacer:
-        """Return what paces the calls."""
-        return self._requester.pacer
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """Return how often calls are tried again."""
-        return self._requester.policy
-
-    @property
-    def clients(self) -> "tuple[CapgoClient, ...]":
-        """Return this client: alone, it is a ring of one key."""
-        return (self,)
-
-    def client_of(self, _app_id: str) -> "CapgoClient":
-        """Return this client, whatever the app."""
-        return self
-
-    async def prepare(self) -> None:
-        """Do nothing: there is one key for all apps."""
+        It works as long as this client is open; closing it closes nothing. Raises `ConfigurationError`.
+        """
+        return CapgoClient(api_key=api_key, _shared=self._shared)
 
     @property
     def counters(self) -> Counters:
@@ -189,18 +159,14 @@ class CapgoClient:
         What was learned more than a week ago is left out, and a rate that learns nothing takes no limits.
         """
         self._recalled = lasting(known, datetime.now(UTC))
-        self.pacer.recall(self._recalled.limits, self._requester.key_scope)
+        self._shared.pacer.recall(self._recalled.limits, self._requester.key_scope)
 
     def known(self) -> Known:
         """Return what is known of the server and the key by now, for the next client to `recall`."""
-        now, key = datetime.now(UTC), self._requester.key_scope
-        known = with_lessons(with_version(self._recalled, self.server_version, now), self.pacer.lessons(key), now)
-        noticed = now if self.pacer.others_noticed(key) else known.others_noticed_at
+        now, key, pacer = datetime.now(UTC), self._requester.key_scope, self._shared.pacer
+        known = with_lessons(with_version(self._recalled, self.server_version, now), pacer.lessons(key), now)
+        noticed = now if pacer.others_noticed(key) else known.others_noticed_at
         return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
-
-    def fingerprint(self, salt: bytes) -> str:
-        """Return a digest by which one key can be told from another, and from which nobody gets the key."""
-        return self._fingerprint_of_key(salt)
 
     async def check(self) -> None:
         """Ask the server for its health and learn its version; takes no quota and no key (contract C10)."""
@@ -208,8 +174,8 @@ class CapgoClient:
 
     async def aclose(self) -> None:
         """Close the connections that this client opened."""
-        if self._owns_transport:
-            await self._open.transport.aclose()
+        if self._closes is not None:
+            await self._closes.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -221,12 +187,18 @@ class CapgoClient:
         return f"CapgoClient(base_url={self.base_url!r})"
 
 
+def requester_of(client: CapgoClient) -> Requester:
+    """Return what makes the calls of `client`, for engines that make calls of their own."""
+    return client._requester  # noqa: SLF001 - kept out of the public face, not of the package
+
+
 def _fingerprinter(key: str) -> Callable[[bytes], str]:
     encoded = key.encode()
     return lambda salt: hashlib.scrypt(encoded, salt=salt, n=2, r=8, p=1, dklen=32).hex()
 
 
-def _checked_key(key: str) -> str:
+def _checked_key(api_key: str | None) -> str:
+    key = os.environ.get("CAPGO_API_KEY", "") if api_key is None else api_key
     if not key:
         message = "no API key: set CAPGO_API_KEY, or pass api_key"
         raise ConfigurationError(message, problem=Problem.NO_API_KEY)
@@ -288,9 +260,3 @@ def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: 
     from .transport import AiohttpTransport  # noqa: PLC0415 - keeps aiohttp out of the import of this package
 
     return AiohttpTransport(base_url, session=session, timeout=timeout, trust_env=trust_env)
-
-
-def _request_ids(client: str) -> Callable[[], str]:
-    """Return what makes ids for attempts, in the form that the server echoes (contract A5)."""
-    serial = itertools.count(1)
-    return lambda: f"{client}-{next(serial):06d}"

@@ -5,6 +5,7 @@ and uses up neither an attempt nor the time for retries. Past 300 lines because 
 attempt is decided here, in one class.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -101,15 +102,19 @@ class Counters:
 
 
 class Identity(NamedTuple):
-    """What a requester says of itself: the headers with the key, the scope of that key, and the ids of its requests."""
+    """Who a requester is: its `name` begins the ids of its requests, its `headers` carry the key, and `scope` counts it.
 
+    `fingerprint` makes, with a salt, a digest by which one key can be told from another, and from which nobody gets the key.
+    """
+
+    name: str
     headers: dict[str, str]
     scope: Scope
-    request_ids: Callable[[], str]
+    fingerprint: Callable[[bytes], str]
     chance: Callable[[], float]
 
     def __repr__(self) -> str:
-        return f"Identity(scope={self.scope!r})"
+        return f"Identity(name={self.name!r}, scope={self.scope!r})"
 
 
 class Requester:
@@ -129,11 +134,12 @@ class Requester:
         self.policy = policy
         self.counters = Counters()
         self.generation = generation or Generation()
+        self.identity = identity
         self.key_scope = identity.scope
         self.answered_at = -math.inf
         """When the server answered last, anything at all, on the clock of `anyio.current_time()`."""
         self._transport = transport
-        self._identity = identity
+        self._serial = itertools.count(1)
         self._on_attempt = on_attempt
 
     async def call(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
@@ -202,7 +208,7 @@ class Requester:
     def _pause(self, effort: Effort, error: BaseException | None) -> float:
         """Return the seconds before the next attempt: a backoff, or longer where the server asks for it."""
         asked = error.retry_after if isinstance(error, ApiError) else None
-        return max(asked or 0.0, backoff(effort.attempts, self._identity.chance()))
+        return max(asked or 0.0, backoff(effort.attempts, self.identity.chance()))
 
     async def _sleep(self, seconds: float, effort: Effort, *, park: bool) -> None:
         effort.seconds += seconds
@@ -266,8 +272,9 @@ class Requester:
 
         Past 40 lines because each end of an attempt leaves the same books in order, and a call more costs every request.
         """
-        effort.request_id = request_id = self._identity.request_ids()
-        headers = {**self._identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
+        # In the form that the server echoes (contract A5).
+        effort.request_id = request_id = f"{self.identity.name}-{next(self._serial):06d}"
+        headers = {**self.identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
         effort.began_at = min(effort.began_at, permit.at)
         effort.attempts += 1
         self.counters.requests += 1

@@ -2,59 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Protocol
 from uuid import UUID
 
-from .client import CapgoClient
+from .client import CapgoClient, requester_of
 from .errors import ConfigurationError
 from .pacing import Pacer
-from .requester import Counters, RetryPolicy
-
-
-class Caller(Protocol):
-    """What a job needs of a client or of a ring: who speaks for an app, and how much all of them sent."""
-
-    @property
-    def base_url(self) -> str:
-        """Return the server."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Return what tells this caller from others."""
-        ...
-
-    @property
-    def pacer(self) -> Pacer:
-        """Return what paces all calls."""
-        ...
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """Return how often calls are tried again."""
-        ...
-
-    @property
-    def counters(self) -> Counters:
-        """Return how many requests, retries and refusals there were so far."""
-        ...
-
-    @property
-    def clients(self) -> tuple[CapgoClient, ...]:
-        """Return the clients, one for each key."""
-        ...
-
-    def fingerprint(self, salt: bytes) -> str:
-        """Return a digest of all keys."""
-        ...
-
-    async def prepare(self) -> None:
-        """Find out which key is for which app."""
-        ...
-
-    def client_of(self, app_id: str) -> CapgoClient:
-        """Return the client whose key is for this app; `prepare` comes first."""
-        ...
+from .requester import Counters
 
 
 class KeyRing:
@@ -70,9 +23,6 @@ class KeyRing:
     def __init__(self, client: CapgoClient, keys: Mapping[str, str]) -> None:
         siblings = {key: client.with_key(key) for key in dict.fromkeys(keys.values())}
         self.base_url = client.base_url
-        self.name = client.name
-        self.pacer = client.pacer
-        self.policy = client.policy
         self.clients = (client, *siblings.values())
         self._default = client
         self._by_app = {name: siblings[key] for name, key in keys.items() if not _is_organization(name)}
@@ -94,7 +44,7 @@ class KeyRing:
 
     def fingerprint(self, salt: bytes) -> str:
         """Return a digest by which one set of keys can be told from another, and from which nobody gets a key."""
-        prints = sorted({client.fingerprint(salt) for client in self.clients})
+        prints = sorted({requester_of(client).identity.fingerprint(salt) for client in self.clients})
         return hashlib.sha256("".join(prints).encode()).hexdigest()
 
     async def prepare(self) -> None:
@@ -112,6 +62,16 @@ class KeyRing:
 
     def __repr__(self) -> str:
         return f"KeyRing(base_url={self.base_url!r}, {len(self.clients)} keys)"
+
+
+def ring_of(client: CapgoClient | KeyRing) -> KeyRing:
+    """Return `client` as a ring: alone, it is one of one key."""
+    return client if isinstance(client, KeyRing) else KeyRing(client, {})
+
+
+def pacer_of(client: CapgoClient | KeyRing) -> Pacer:
+    """Return what paces the calls of all keys."""
+    return requester_of(ring_of(client).clients[0]).pacer
 
 
 def _is_organization(name: str) -> bool:

@@ -14,9 +14,10 @@ from typing import Final, Self
 import anyio
 import msgspec
 
+from ..client import CapgoClient
 from ..errors import AuthenticationError, DiskFull, JobError, Problem
 from ..limits import Limit
-from ..ring import Caller
+from ..ring import KeyRing, pacer_of, ring_of
 from .clock import Clock, wall_clock
 from .jobfile import assumptions, records
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
@@ -88,7 +89,7 @@ class Job:
         path: str | Path,
         source: Source,
         *,
-        client: Caller,
+        client: CapgoClient | KeyRing,
         options: Options | None = None,
         on_rejected: Hear = lambda _: None,
     ) -> Self:
@@ -98,12 +99,12 @@ class Job:
         every bad row, as line and reason, some at a time. Raises `InputError` for bad rows, `JobError` for a file of another
         source.
         """
-        path, options = Path(path), options or Options()
+        path, options, ring = Path(path), options or Options(), ring_of(client)
         if path.exists():
-            return await cls._same(path, source, client, options)
+            return await cls._same(path, source, ring, options)
         building = path.with_name(path.name + _BUILDING)
         salt = secrets.token_bytes(16)
-        meter = Meter(client, salt, wall_clock)
+        meter = Meter(ring, salt, wall_clock)
         with locked(path):
             if path.exists():
                 message = f"another process made {path} in this moment: run it as it is, or choose another file"
@@ -112,8 +113,8 @@ class Job:
             try:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
-                draft = await draw_up(staging, source, client, options, on_rejected)
-                binding, created_at = JobBinding.of(client, salt), wall_clock().replace(microsecond=0)
+                draft = await draw_up(staging, source, ring, options, on_rejected)
+                binding, created_at = JobBinding.of(ring, salt), wall_clock().replace(microsecond=0)
                 await staging.finish(facts_of(draft, source, options, binding, created_at), meter())
                 give_name(building, path)
             except DiskFull as error:
@@ -123,32 +124,33 @@ class Job:
                 if staging is not None:
                     await staging.aclose()
                 building.unlink(missing_ok=True)
-        return await cls.open(path, client=client)
+        return await cls.open(path, client=ring)
 
     @classmethod
-    async def open(cls, path: str | Path, *, read_only: bool = False, client: Caller | None = None) -> Self:
+    async def open(cls, path: str | Path, *, read_only: bool = False, client: CapgoClient | KeyRing | None = None) -> Self:
         """Open a job file; `client` lets its plan say how long it takes. With `read_only` another process may be running it."""
         path = Path(path)
         if path.is_dir():
             message = f"{path} is a directory, not a job file"
             raise JobError(message)
-        return await cls._opened(path, await Journal.open(path, read_only=read_only), client, wall_clock)
+        ring = None if client is None else ring_of(client)
+        return await cls._opened(path, await Journal.open(path, read_only=read_only), ring, wall_clock)
 
     @classmethod
-    async def open_copy(cls, path: str | Path, *, client: Caller, clock: Clock) -> Self:
+    async def open_copy(cls, path: str | Path, *, client: CapgoClient, clock: Clock) -> Self:
         """Open a copy of a job that nobody needs after a crash, to run it by another `clock`, without waiting for the disk."""
-        return await cls._opened(Path(path), await Journal.open_copy(Path(path)), client, clock)
+        return await cls._opened(Path(path), await Journal.open_copy(Path(path)), ring_of(client), clock)
 
     @classmethod
-    async def _opened(cls, path: Path, journal: Journal, client: Caller | None, clock: Clock) -> Self:
+    async def _opened(cls, path: Path, journal: Journal, ring: KeyRing | None, clock: Clock) -> Self:
         database = journal.database
         try:
             facts = await database.run(read_facts)
-            course = await database.run(course_of, facts, clock(), Which.OPEN, PAGE if client is None else page_of(client))
+            course = await database.run(course_of, facts, clock(), Which.OPEN, PAGE if ring is None else page_of(ring))
             plan = await database.run(plan_of, facts, course)
-            if client is not None:
-                carried = carried_over(client, facts.binding.key_salt, await database.run(last_usage), clock)
-                outlook = outlook_of(client, course, latency_of(facts), carried)
+            if ring is not None:
+                carried = carried_over(ring, facts.binding.key_salt, await database.run(last_usage), clock)
+                outlook = outlook_of(ring, course, latency_of(facts), carried)
                 plan = msgspec.structs.replace(plan, seconds=seconds_of(course, outlook))
             begun = await database.run(was_begun)
         except BaseException:
@@ -157,11 +159,11 @@ class Job:
         return cls(path, journal, facts, plan, course, begun=begun, clock=clock)
 
     @classmethod
-    async def _same(cls, path: Path, source: Source, client: Caller, options: Options) -> Self:
+    async def _same(cls, path: Path, source: Source, ring: KeyRing, options: Options) -> Self:
         async for _ in blocks_of(source):
             pass
-        await client.prepare()
-        job = await cls.open(path, client=client)
+        await ring.prepare()
+        job = await cls.open(path, client=ring)
         facts = job.facts
         same = msgspec.structs.replace(options.kept(), thresholds=facts.options.thresholds) == facts.options
         if not same or (source.digest, source.asked) != (facts.source_digest, facts.asked):
@@ -177,7 +179,7 @@ class Job:
 
     async def run(  # noqa: PLR0913 - how it is run, keyword only
         self,
-        client: Caller,
+        client: CapgoClient | KeyRing,
         *,
         rebind: bool = False,
         progress: Progress | None = None,
@@ -196,29 +198,30 @@ class Job:
         made with and `rebind` is not set.
         """
         self._asked_to_drain = False
-        deadline = bounds.deadline(anyio.current_time(), self._clock())
-        with locked(self.path), budgeted(client.pacer, bounds.max_requests):
-            former = await self._bind(client, rebind=rebind)
-            meter = self._meter(client)
-            await prepare(client, deadline)
-            await self._seed(client)
+        ring, deadline = ring_of(client), bounds.deadline(anyio.current_time(), self._clock())
+        pacer = pacer_of(ring)
+        with locked(self.path), budgeted(pacer, bounds.max_requests):
+            former = await self._bind(ring, rebind=rebind)
+            meter = self._meter(ring)
+            await prepare(ring, deadline)
+            await self._seed(ring)
             if which is Which.FAILED:
                 await self._database.run(reopen_failed)
-            page = page_of(client)
+            page = page_of(ring)
             if which is Which.FAILED or self._runner is not None or page < PAGE:
                 self._course = await self._database.run(course_of, self._facts, self._clock(), which, page)
-            executor = Executor(client, await self._database.run(records.in_doubt))
+            executor = Executor(ring, await self._database.run(records.in_doubt))
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(
                 self._journal,
                 executor,
-                workers=client.pacer.concurrency,
-                schedule=partial(Schedule, gauge=ClientGauge(client, latency_of(self._facts))),
+                workers=pacer.concurrency,
+                schedule=partial(Schedule, gauge=ClientGauge(ring, latency_of(self._facts))),
                 progress=progress,
                 brakes=brakes,
             )
             pace = Pace(self._facts.options.bake_seconds, rules.failures, self._clock)
-            self._waves = Waves(self._journal, self._runner, client, pace)
+            self._waves = Waves(self._journal, self._runner, ring, pace)
             async with self._journal.recorded(meter, which) as ending:
                 if self._asked_to_drain:
                     self.drain()
@@ -244,19 +247,22 @@ class Job:
         """Return which of these channels, named as in `Options.protected`, a run would change, as app and name."""
         return await self._database.run(assumptions.still_protected, channels, which) if channels else []
 
-    async def drift(self, client: Caller, *, rebind: bool = False) -> Drift:
+    async def drift(self, client: CapgoClient | KeyRing, *, rebind: bool = False) -> Drift:
         """Compare what is pending with what the plan saw; only reads are sent, and nothing is left out of the run for it."""
+        ring = ring_of(client)
         with locked(self.path):
             if not rebind:
-                await self._bind(client, rebind=False)
-            meter = self._meter(client)
-            await client.prepare()
-            await self._seed(client)
-            found = await find_drift(self._database, client)
+                await self._bind(ring, rebind=False)
+            meter = self._meter(ring)
+            await ring.prepare()
+            await self._seed(ring)
+            found = await find_drift(self._database, ring)
             await self._database.run(assumptions.note_look, meter())
         return found
 
-    async def verify(self, client: Caller, *, on_contradiction: Callable[[float], None] = lambda _: None) -> Report:
+    async def verify(
+        self, client: CapgoClient | KeyRing, *, on_contradiction: Callable[[float], None] = lambda _: None
+    ) -> Report:
         """Compare everything done with fresh listings and return the report with its verdicts (contract G4).
 
         `on_contradiction` hears in how many seconds what contradicts is looked at again.
@@ -266,11 +272,12 @@ class Job:
             on_contradiction(seconds)
             await anyio.sleep(seconds)
 
+        ring = ring_of(client)
         with locked(self.path):
-            await self._bind(client, rebind=False)
-            await self._seed(client)
-            async with self._journal.recorded(self._meter(client)) as ending:
-                remarks = await verify(self._journal, client, pause)
+            await self._bind(ring, rebind=False)
+            await self._seed(ring)
+            async with self._journal.recorded(self._meter(ring)) as ending:
+                remarks = await verify(self._journal, ring, pause)
                 await self._database.run(add_remarks, remarks)
                 ending.how = Ended.VERIFIED
         return await self.report()
@@ -279,7 +286,7 @@ class Job:
         self,
         path: str | Path,
         *,
-        client: Caller,
+        client: CapgoClient | KeyRing,
         options: Options = Options(reject_bad_rows=True),  # noqa: B008 - immutable
         on_rejected: Hear = lambda _: None,
     ) -> Self:
@@ -288,11 +295,12 @@ class Job:
         Nothing is undone whose former state is unknown, and what others have changed since is left alone: such rows are
         skipped, with the reason. Raises `JobError` for a client of another server or key than the job's.
         """
-        if JobBinding.of(client, self._salt) != self._facts.binding:
-            raise self._bound_elsewhere(client)
-        await self._seed(client)
+        ring = ring_of(client)
+        if JobBinding.of(ring, self._salt) != self._facts.binding:
+            raise self._bound_elsewhere(ring)
+        await self._seed(ring)
         source = Undoing(self._database, self._name, self._facts.created_at.isoformat())
-        return await self.create(path, source, client=client, options=options, on_rejected=on_rejected)
+        return await self.create(path, source, client=ring, options=options, on_rejected=on_rejected)
 
     @property
     def parked(self) -> int:
@@ -317,14 +325,14 @@ class Job:
         """Return how many seconds what was left when it was opened takes, where nothing of `limits` is used yet."""
         return seconds_of(self._course, Outlook(limits, concurrency, latency_of(self._facts)))
 
-    def remaining(self, client: Caller, settled: int, latency: float | None = None) -> float:
+    def remaining(self, client: CapgoClient | KeyRing, settled: int, latency: float | None = None) -> float:
         """Return how many seconds the run under way still takes, once so many operations are settled and all goes well.
 
         `latency` is what this run saw of it, in seconds.
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.waiting() if self._runner else None)
-        outlook = outlook_of(client, left, latency or latency_of(self._facts))
+        outlook = outlook_of(ring_of(client), left, latency or latency_of(self._facts))
         if self._runner is not None:
             held_up_for = self._runner.parked_until - anyio.current_time()
             outlook = outlook._replace(resting=self._runner.resting(), held_up_for=held_up_for)
@@ -377,11 +385,11 @@ class Job:
     def _salt(self) -> bytes:
         return self._facts.binding.key_salt
 
-    def _meter(self, client: Caller) -> Meter:
-        return Meter(client, self._salt, self._clock)
+    def _meter(self, ring: KeyRing) -> Meter:
+        return Meter(ring, self._salt, self._clock)
 
-    async def _seed(self, client: Caller) -> None:
-        client.pacer.seed(carried_over(client, self._salt, await self._database.run(last_usage), self._clock))
+    async def _seed(self, ring: KeyRing) -> None:
+        pacer_of(ring).seed(carried_over(ring, self._salt, await self._database.run(last_usage), self._clock))
 
     async def _refusing(self, former: JobBinding | None) -> None:
         """Run, and stay bound as before where the new key is refused."""
@@ -393,13 +401,13 @@ class Job:
                 await self._rebind(former)
             raise
 
-    async def _bind(self, client: Caller, *, rebind: bool) -> JobBinding | None:
-        """Bind the job to the client's server and keys, and return what it was bound to before where that differs."""
-        former, binding = self._facts.binding, JobBinding.of(client, self._salt)
+    async def _bind(self, ring: KeyRing, *, rebind: bool) -> JobBinding | None:
+        """Bind the job to the ring's server and keys, and return what it was bound to before where that differs."""
+        former, binding = self._facts.binding, JobBinding.of(ring, self._salt)
         if binding == former:
             return None
         if not rebind:
-            raise self._bound_elsewhere(client)
+            raise self._bound_elsewhere(ring)
         await self._rebind(binding)
         return former
 
@@ -407,9 +415,9 @@ class Job:
         await self._database.run(bind, binding)
         self._facts = msgspec.structs.replace(self._facts, binding=binding)
 
-    def _bound_elsewhere(self, client: Caller) -> JobError:
-        what = [] if client.base_url == self._facts.binding.base_url else ["base URL"]
-        if client.fingerprint(self._salt) != self._facts.binding.key_fingerprint:
+    def _bound_elsewhere(self, ring: KeyRing) -> JobError:
+        what = [] if ring.base_url == self._facts.binding.base_url else ["base URL"]
+        if ring.fingerprint(self._salt) != self._facts.binding.key_fingerprint:
             what.append("API key")
         message = f"{self.path} was made with another {' and '.join(what)}"
         return JobError(message, problem=Problem.OTHER_SERVER_OR_KEY)

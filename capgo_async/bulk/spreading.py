@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ..ring import Caller
+from ..ring import KeyRing, pacer_of
 
 PAGE: Final = 200
 """Devices a page at most, when apps are listed (contract C7)."""
@@ -12,18 +12,19 @@ _CURSORS_OF_MANY: Final = 4
 """Cursors of an app beside others: apps are seldom of one size, and the largest is looked at longest."""
 
 
-def apps_at_once(client: Caller) -> int:
+def apps_at_once(client: KeyRing) -> int:
     """Return how many apps are looked at at once."""
-    return min(APPS_AT_ONCE, client.pacer.concurrency)
+    return min(APPS_AT_ONCE, pacer_of(client).concurrency)
 
 
-def cursors_each(client: Caller, apps: int) -> int:
+def cursors_each(client: KeyRing, apps: int) -> int:
     """Return with how many cursors the devices of each of so many apps are listed."""
-    share = client.pacer.concurrency // max(1, apps)
-    return min(_CURSORS, client.pacer.concurrency, max(share, _CURSORS_OF_MANY))
+    concurrency = pacer_of(client).concurrency
+    share = concurrency // max(1, apps)
+    return min(_CURSORS, concurrency, max(share, _CURSORS_OF_MANY))
 
 
-def page_of(client: Caller) -> int:
+def page_of(client: KeyRing) -> int:
     """Return how many devices a page has: no more than keep their channel there, where larger pages were seen to lose it.
 
     It is the server that loses them, whichever key asks: an existing link that is missed is planned again.

@@ -9,7 +9,7 @@ from ..endpoints.devices import DeviceFilter
 from ..errors import DeviceNotFound
 from ..fanning import fan_out
 from ..models.device import stored_id
-from ..ring import Caller
+from ..ring import KeyRing
 from .comparing import State, compare
 from .jobfile import verdicts
 from .jobfile.journal import Journal
@@ -26,7 +26,7 @@ _CHUNK: Final = 1000
 Pause = Callable[[float], Awaitable[None]]
 
 
-async def verify(journal: Journal, client: Caller, pause: Pause, apps: Collection[str] | None = None) -> tuple[str, ...]:
+async def verify(journal: Journal, client: KeyRing, pause: Pause, apps: Collection[str] | None = None) -> tuple[str, ...]:
     """Give every done operation a verdict from fresh looks; return what those could not prove.
 
     What contradicts is looked at a second time after `pause`. A device that no listing shows is `cannot_tell`: the inventory
@@ -48,7 +48,7 @@ async def verify(journal: Journal, client: Caller, pause: Pause, apps: Collectio
 class _Look:
     """One pass over apps with operations, so many of each kind."""
 
-    def __init__(self, journal: Journal, client: Caller, apps: Mapping[str, Mapping[str, int]]) -> None:
+    def __init__(self, journal: Journal, client: KeyRing, apps: Mapping[str, Mapping[str, int]]) -> None:
         self.remarks: dict[str, list[str]] = {}
         self.pages: dict[str, int] = {}
         self._journal = journal

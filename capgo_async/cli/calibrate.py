@@ -13,6 +13,7 @@ from ..bulk.running.bounds import budgeted
 from ..calibration import WINDOW, Findings, Refused, calibrate
 from ..known import Known, Latency, with_refusal
 from ..limits import DEFAULT_SILENCE, ScopeKind
+from ..ring import pacer_of
 from .commands import Invocation, command
 from .exit_codes import ExitCode
 from .limits import in_words
@@ -49,17 +50,19 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
 
     The first refusal by a limit ends it. What was found out is kept for later commands: see `capgo-async limits`.
     """
-    async with connection.client() as client:
-        with budgeted(client.pacer, reads):
+    opened = connection.client()
+    async with opened as client:
+        pacer = pacer_of(client)
+        with budgeted(pacer, reads):
             found = await calibrate(client, app_id)
-        now, known = datetime.now(UTC), client.known()
+        now, known = datetime.now(UTC), opened.known()
         if found.page is not None and _tells_more(found, known):
             known = msgspec.structs.replace(known, page=found.page, page_loses=found.page_loses, page_found_at=now)
         if found.refused is not None and found.refused.named:
             known = with_refusal(known, found.refused.scope, found.refused.passed, now)
         client.recall(known)
         requests = client.counters.requests
-    kept_to = known.limits if client.pacer.adaptive else ()
+    kept_to = known.limits if pacer.adaptive else ()
     certain = [f"{limit.requests:,} for the {_WHAT.get(limit.scope, limit.scope)}" for limit in kept_to if limit.certain]
     _print(
         _Told(

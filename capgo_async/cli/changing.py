@@ -13,7 +13,7 @@ from ..bulk import Job, Source
 from ..bulk.inventory.columns import InventoryKind
 from ..bulk.naming import LOCK
 from ..fanning import alongside
-from ..ring import Caller
+from ..ring import KeyRing
 from .advice import to_go_on
 from .choosing import Drawing
 from .commands import Invocation
@@ -25,10 +25,10 @@ from .reporting import print_plan, tell_checks, tell_plan
 from .running import Manner, Terms, confirm_and_run, open_question
 from .stopping import Stopping
 
-Intended = Source | Drawing | Callable[[Caller], Source]
+Intended = Source | Drawing | Callable[[KeyRing], Source]
 """What is to be changed: a list, devices drawn from an inventory, or what the server is asked for first."""
 
-Plan = Callable[[Path, Caller, Rejections], Awaitable[Job]]
+Plan = Callable[[Path, KeyRing, Rejections], Awaitable[Job]]
 """What makes the job in a file of this name, and tells of bad rows."""
 
 _SUFFIX: Final = ".capgo-job"
@@ -44,7 +44,7 @@ async def change_many(
 ) -> int:
     """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
 
-    async def plan(path: Path, caller: Caller, rejections: Rejections) -> Job:
+    async def plan(path: Path, caller: KeyRing, rejections: Rejections) -> Job:
         options = planning.options(connection)
         if not isinstance(source, Drawing):
             rows = source(caller) if callable(source) else source
@@ -68,18 +68,16 @@ async def carry_out(
     manner = Manner(undertaking, stopping.limits(invocation.speech))
     question = None if undertaking.plan_only else open_question(undertaking)
     try:
-        async with connection.client() as client:
-            caller = connection.caller(client)
-            async with await _planned(plan, verb, undertaking.job, caller, invocation) as job:
-                if undertaking.plan_only:
-                    return await _stop_after_plan(job, connection, invocation)
-                return await _go_on(job, Terms(caller, connection, manner, question, invocation))
+        async with connection.ring() as caller, await _planned(plan, verb, undertaking.job, caller, invocation) as job:
+            if undertaking.plan_only:
+                return await _stop_after_plan(job, connection, invocation)
+            return await _go_on(job, Terms(caller, connection, manner, question, invocation))
     finally:
         if question is not None:
             question.close()
 
 
-async def _planned(plan: Plan, verb: str, named: Path | None, caller: Caller, invocation: Invocation) -> Job:
+async def _planned(plan: Plan, verb: str, named: Path | None, caller: KeyRing, invocation: Invocation) -> Job:
     rejections = Rejections(invocation.speech.say)
     with contextlib.nullcontext(named) if named else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
         invocation.speech.note(f"job file: {path}")

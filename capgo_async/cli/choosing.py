@@ -9,7 +9,7 @@ from ..bulk.inventory.choosing import Choice, ChosenDevices, check_clause
 from ..bulk.inventory.taking import Tally
 from ..bulk.running.stopping import read_share
 from ..errors import ConfigurationError
-from ..ring import Caller
+from ..ring import KeyRing
 from .group import Group
 from .options import InventoryPlanning
 
@@ -61,7 +61,7 @@ class Drawing(NamedTuple):
     channel: str | None
     tally: Tally
 
-    def source(self, client: Caller, job: Path | None) -> ChosenDevices:
+    def source(self, client: KeyRing, job: Path | None) -> ChosenDevices:
         """Return the source; of a job that is there already no inventory is taken again."""
         there = job is not None and job.exists()
         return ChosenDevices(self.choice, self.channel, None if there else client, self.tally)

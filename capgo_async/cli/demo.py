@@ -19,6 +19,7 @@ from ..bulk import Job, Report, read_operations
 from ..client import CapgoClient
 from ..errors import CapgoError
 from ..limits import server_limits
+from ..ring import ring_of
 from ..sandbox.seeding import device_id
 from .commands import Invocation, command
 from .group import Group
@@ -89,7 +90,7 @@ async def _relink(source: Path, address: Address, size: Size, invocation: Invoca
         path = source.with_name("demo.capgo-job")
         async with await Job.create(path, read_operations(str(source), channel=_CHANNEL), client=client) as job:
             note(f"plan:\n{job.plan}")
-            report = await followed(job, client, invocation)
+            report = await followed(job, ring_of(client), invocation)
             if report.pending:
                 return report
             note("run: done; now every device is listed again, to see whether it is so")

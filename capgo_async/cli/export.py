@@ -15,7 +15,7 @@ from ..bulk.inventory.formats import Format, check_format, format_of, lines_of
 from ..bulk.inventory.taking import Tally
 from ..errors import ConfigurationError
 from ..fanning import alongside
-from ..ring import Caller
+from ..ring import KeyRing
 from .commands import Invocation, command
 from .exit_codes import ExitCode
 from .group import Group
@@ -81,8 +81,7 @@ async def _export(kind: InventoryKind, exporting: Exporting, connection: Connect
     chosen = exporting.chosen()
     speech = invocation.speech
     tally = Tally()
-    async with connection.client() as client:
-        caller = connection.caller(client)
+    async with connection.ring() as caller:
         reading = Reading(kind, tally, caller, speech)
         if exporting.output is None:
             return await alongside(reading.follow, lambda: _print(kind, exporting, chosen, (caller, tally, speech)))
@@ -111,7 +110,7 @@ def _kept(output: Path, speech: Speech) -> Iterator[None]:
         raise
 
 
-async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: tuple[Caller, Tally, Speech]) -> int:
+async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: tuple[KeyRing, Tally, Speech]) -> int:
     """Print an inventory, which begins when it is complete: until then it is in a temporary file."""
     client, tally, speech = means
     with tempfile.TemporaryDirectory(prefix="capgo-export-") as directory:

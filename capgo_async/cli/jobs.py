@@ -11,7 +11,7 @@ from ..bulk.report import counted
 from ..errors import ConfigurationError
 from ..fanning import alongside
 from ..rehearsal import Rehearsal
-from ..ring import Caller
+from ..ring import KeyRing
 from .accounts import print_account, write_operations
 from .advice import next_steps
 from .changing import carry_out
@@ -92,12 +92,12 @@ async def rehearse_job(
 @command(commands, "verify", short="Compare what a job did with what the server shows.")
 async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
     """Compare what a job did with what the server shows; what contradicts is looked at again after a minute."""
-    async with connection.client() as client, await Job.open(path) as job:
+    async with connection.ring() as caller, await Job.open(path) as job:
 
         def tell(seconds: float) -> None:
             invocation.speech.note(f"something is not as it was left: looking again in {seconds:.0f} s")
 
-        report = await job.verify(connection.caller(client), on_contradiction=tell)
+        report = await job.verify(caller, on_contradiction=tell)
     code = print_report(report, invocation.speech)
     if report.pending:
         pending = f"{counted(report.pending, 'operation')} {'is' if report.pending == 1 else 'are'} still pending"
@@ -129,7 +129,7 @@ async def undo_job(
         protected_by=str(path_of_profiles()),
     )
 
-    async def plan(to: Path, caller: Caller, rejections: Rejections) -> Job:
+    async def plan(to: Path, caller: KeyRing, rejections: Rejections) -> Job:
         async with await Job.open(path, read_only=True) as job:
             return await job.undo(to, client=caller, options=options, on_rejected=rejections)
 
@@ -148,21 +148,19 @@ async def run_job(
 ) -> int:
     """Send what is open of a job, and ask before unless it was run before."""
     manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
-    async with connection.client() as client:
-        caller = connection.caller(client)
-        async with await _opened(path, caller, manner) as job:
-            fresh = _is_fresh(job, manner)
-            question = open_question(running) if fresh and not running.yes else None
-            try:
-                if fresh:
-                    tell_plan(job, invocation.speech)
-                return await confirm_and_run(job, Terms(caller, connection, manner, question, invocation))
-            finally:
-                if question is not None:
-                    question.close()
+    async with connection.ring() as caller, await _opened(path, caller, manner) as job:
+        fresh = _is_fresh(job, manner)
+        question = open_question(running) if fresh and not running.yes else None
+        try:
+            if fresh:
+                tell_plan(job, invocation.speech)
+            return await confirm_and_run(job, Terms(caller, connection, manner, question, invocation))
+        finally:
+            if question is not None:
+                question.close()
 
 
-async def _opened(path: Path, caller: Caller, manner: Manner) -> Job:
+async def _opened(path: Path, caller: KeyRing, manner: Manner) -> Job:
     """Open a job, with how long it takes unless it was run before: whose key speaks where is known then."""
     job = await Job.open(path)
     if not _is_fresh(job, manner):

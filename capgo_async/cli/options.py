@@ -19,11 +19,11 @@ from ..client import CapgoClient
 from ..dialect import Dialect
 from ..errors import ConfigurationError
 from ..known import Latencies
-from ..ring import Caller, KeyRing
+from ..ring import KeyRing
 from .group import Group
 from .moments import read_duration
 from .profiles import Profile, path_of_profiles, read_profile, read_protected
-from .remembering import RememberingClient, hearing, memory
+from .remembering import Remembering, hearing, memory
 from .speech import Speech
 
 AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.example.app.", show_default=False)]
@@ -133,11 +133,19 @@ class Connection(Output, frozen=True, kw_only=True):
             secrets += self._profile().secrets()
         return Speech(json=self.json, quiet=self.quiet, secrets=secrets)
 
-    def client(self) -> CapgoClient:
-        """Return a client of these options, which begins with what earlier commands learned; raises `ConfigurationError`."""
-        profile = self._profile()
+    def client(self) -> Remembering[CapgoClient]:
+        """Return what opens a client of these options; raises `ConfigurationError`."""
         latencies = Latencies()
-        client = RememberingClient(
+        return Remembering(self._client(latencies), memory(), latencies)
+
+    def ring(self) -> Remembering[KeyRing]:
+        """Return what opens such a client as a ring with the profile's keys of organizations and apps, if it has any."""
+        latencies = Latencies()
+        return Remembering(KeyRing(self._client(latencies), self._profile().keys()), memory(), latencies)
+
+    def _client(self, latencies: Latencies) -> CapgoClient:
+        profile = self._profile()
+        return CapgoClient(
             api_key=self._key(profile),
             base_url=self.base_url or profile.base_url,
             rate=self.rate or profile.rate or "auto",
@@ -151,13 +159,6 @@ class Connection(Output, frozen=True, kw_only=True):
             trust_env=True,
             on_attempt=hearing(latencies),
         )
-        client.remember(memory(), latencies)
-        return client
-
-    def caller(self, client: CapgoClient) -> Caller:
-        """Return `client`, or the ring around it where the profile has keys of organizations or apps."""
-        keys = self._profile().keys()
-        return KeyRing(client, keys) if keys else client
 
     def server(self) -> list[str]:
         """Return the options that lead to the same server again, in the same way; the key is not among them."""

@@ -13,9 +13,10 @@ from ..bulk import Job
 from ..bulk.inventory.taking import Tally
 from ..bulk.report import counted
 from ..bulk.runner import Done, Failed
+from ..client import requester_of
 from ..limits import ScopeKind
 from ..rehearsal import Rehearsal
-from ..ring import Caller
+from ..ring import KeyRing, pacer_of
 from .moments import ending_at
 from .speech import Speech, is_terminal
 
@@ -41,7 +42,7 @@ _LONG: Final = 8.0
 class Follower:
     """Counts what is settled, and tells of it while `follow` runs."""
 
-    def __init__(self, job: Job, client: Caller, speech: Speech, total: int | None = None) -> None:
+    def __init__(self, job: Job, client: KeyRing, speech: Speech, total: int | None = None) -> None:
         self.total = job.plan.requests if total is None else total
         self.settled = 0
         self.failed = 0
@@ -127,13 +128,13 @@ class Follower:
         return f"{self.failed:,} failed"
 
     def _relieved(self) -> tuple[str, ...]:
-        congestion = self._client.pacer.congestion
+        congestion = pacer_of(self._client).congestion
         if congestion.limit == congestion.most:
             return ()
         return (f"{congestion.limit:,} in flight at most: the server is in trouble",)
 
     def _shared(self) -> tuple[str, ...]:
-        return ("somebody else uses the API key",) if self._client.pacer.others_noticed() else ()
+        return ("somebody else uses the API key",) if pacer_of(self._client).others_noticed() else ()
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked
@@ -162,7 +163,7 @@ class Watching:
 class Reading:
     """Tells how far an inventory is while `follow` runs."""
 
-    def __init__(self, what: str, tally: Tally, client: Caller, speech: Speech) -> None:
+    def __init__(self, what: str, tally: Tally, client: KeyRing, speech: Speech) -> None:
         self._what = what
         self._tally = tally
         self._client = client
@@ -187,10 +188,10 @@ class Reading:
         return ", ".join([*told, _until(seconds, limit)] if limit else told)
 
 
-def _rest(client: Caller, apps: Sequence[str]) -> tuple[float, str]:
+def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     """Return for how many seconds nothing may leave, as far as the limits tell, and which limit asks for it."""
-    pacer, now = client.pacer, anyio.current_time()
-    until = min(pacer.waiting_until(each.requester.key_scope) for each in client.clients)
+    pacer, now = pacer_of(client), anyio.current_time()
+    until = min(pacer.waiting_until(requester_of(each).key_scope) for each in client.clients)
     limit = "limit of the API key" if len(client.clients) == 1 else "limits of all API keys"
     if apps and (free := min(pacer.waiting_until((ScopeKind.APP_ADDRESS, app)) for app in apps)) > until:
         until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"

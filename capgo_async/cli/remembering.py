@@ -11,15 +11,18 @@ import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 import platformdirs
 
-from ..client import CapgoClient
+from ..client import CapgoClient, requester_of
 from ..errors import ConfigurationError
 from ..known import Known, Latencies, with_latency, with_newer
 from ..requester import Attempt
+from ..ring import KeyRing, ring_of
+
+C = TypeVar("C", bound=CapgoClient | KeyRing)
 
 FILE_VARIABLE: Final = "CAPGO_CACHE"
 """The environment variable that names another file; where it is empty, nothing is kept."""
@@ -108,43 +111,39 @@ class Memory:
         return file
 
 
-class RememberingClient(CapgoClient):
-    """A client that leaves what it learned to the next one when it is closed; its siblings with other keys do, too."""
+class Remembering(Generic[C]):
+    """Open a client, or a ring of keys, with what earlier commands learned; keep what it learned once it is closed.
 
-    _memory: Memory | None = None
-    _latencies: Latencies | None = None
-    _siblings: tuple[CapgoClient, ...] = ()
+    Nothing is kept of a server that gave no good answer. `latencies` notes how long good answers took.
+    """
 
-    def remember(self, memory: Memory, latencies: Latencies) -> None:
-        """Begin with what is in `memory`, and leave there what is learned and how long answers took by `latencies`."""
-        self._memory, self._latencies = memory, latencies
-        memory.recall(self)
+    def __init__(self, opened: C, memory: Memory, latencies: Latencies) -> None:
+        self._opened = opened
+        self._clients = ring_of(opened).clients
+        self._memory = memory
+        self._latencies = latencies
 
-    def with_key(self, api_key: str) -> CapgoClient:
-        """Return a client of another key for the same server, as `CapgoClient` does."""
-        sibling = super().with_key(api_key)
-        self._siblings = (*self._siblings, sibling)
-        if self._memory is not None:
-            self._memory.recall(sibling)
-        return sibling
+    async def __aenter__(self) -> C:
+        for client in self._clients:
+            self._memory.recall(client)
+        return self._opened
+
+    async def __aexit__(self, *_exception: object) -> None:
+        try:
+            await self._clients[0].aclose()
+        finally:
+            if self._latencies.estimate() is not None:
+                # The first one last: the file begins with what was used last.
+                for client in reversed(self._clients):
+                    if client.counters.answers or client is self._clients[0]:
+                        self._memory.keep(client, self._known(client))
 
     def known(self) -> Known:
-        """Return what is known of the server and the key by now, how long answers take included."""
-        return self._with_latency(super().known())
+        """Return what is known of the server and the first key by now, how long answers take included."""
+        return self._known(self._clients[0])
 
-    async def aclose(self) -> None:
-        """Close the connections that this client opened, and keep what it learned if the server answered it well."""
-        try:
-            await super().aclose()
-        finally:
-            if self._memory is not None and self._latencies is not None and self._latencies.estimate() is not None:
-                for sibling in self._siblings:
-                    if sibling.counters.answers:
-                        self._memory.keep(sibling, self._with_latency(sibling.known()))
-                self._memory.keep(self, self.known())
-
-    def _with_latency(self, known: Known) -> Known:
-        return with_latency(known, self._latencies.estimate() if self._latencies else None, datetime.now(UTC))
+    def _known(self, client: CapgoClient) -> Known:
+        return with_latency(client.known(), self._latencies.estimate(), datetime.now(UTC))
 
 
 def memory() -> Memory:
@@ -166,7 +165,7 @@ def hearing(latencies: Latencies) -> Callable[[Attempt], None]:
 
 
 def _digest(client: CapgoClient, salt: str) -> str:
-    return client.fingerprint(bytes.fromhex(salt))[:32]
+    return requester_of(client).identity.fingerprint(bytes.fromhex(salt))[:32]
 
 
 def _is_salt(text: str) -> bool:

@@ -9,7 +9,7 @@ from ..bulk import Job, Report, Which
 from ..bulk.report import counted
 from ..errors import ConfigurationError, DiskFull, JobError, SafetyStop
 from ..fanning import alongside
-from ..ring import Caller
+from ..ring import KeyRing, pacer_of
 from .advice import next_steps, to_go_on
 from .asking import Question
 from .commands import Invocation
@@ -43,7 +43,7 @@ _OTHERS: Final = (
 class Terms(NamedTuple):
     """What a job is run with; without a `question` nothing is asked."""
 
-    client: Caller
+    client: KeyRing
     connection: Connection
     manner: Manner
     question: Question | None
@@ -78,7 +78,7 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
 
 
 def _tell(job: Job, report: Report, terms: Terms) -> int:
-    if terms.client.pacer.others_noticed():
+    if pacer_of(terms.client).others_noticed():
         report = msgspec.structs.replace(report, warnings=(*report.warnings, _OTHERS))
     code = print_report(report, terms.invocation.speech)
     for line in next_steps(report, job.path, terms.connection.server()):
@@ -86,7 +86,7 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
     return code
 
 
-async def followed(job: Job, client: Caller, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008 - immutable
+async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008 - immutable
     """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
     follower = Follower(job, client, invocation.speech, await job.to_send(manner.which))
 

@@ -25,10 +25,11 @@ from ..bulk.runner import Done, Failed
 from ..bulk.running.bounds import Bounds
 from ..bulk.running.outlook import latency_of
 from ..bulk.running.stopping import StopRules
-from ..client import CapgoClient
+from ..client import CapgoClient, requester_of
 from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..limits import ScopeKind
 from ..pacing import ScopeUsage
+from ..ring import ring_of
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
@@ -207,13 +208,12 @@ class Rehearsal:
 async def _bind(copy: Path, facts: JobFacts, client: CapgoClient, latency: float) -> tuple[str, ...]:
     """Bind a copy to the key of the rehearsal, with what was used of the job's own; return what that leaves out."""
     salt, keys = facts.binding.key_salt, facts.binding.keys
-    binding = JobBinding.of(client, salt)
     database = Database(copy)
     try:
-        await database.run(bind, binding)
+        await database.run(bind, JobBinding.of(ring_of(client), salt))
         last = await database.run(read_usage)
         if last is not None:
-            await database.run(write_usage, _of_one_key(last, binding.key_fingerprint), latency)
+            await database.run(write_usage, _of_one_key(last, requester_of(client).identity.fingerprint(salt)), latency)
     finally:
         await database.aclose()
     several = f"the job was made with {keys} keys and is rehearsed with one: with all of them it may be faster"

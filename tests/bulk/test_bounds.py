@@ -19,6 +19,7 @@ from capgo_async.bulk.running.bounds import in_words
 from capgo_async.gates import Fate
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.pacing import Pacer
+from capgo_async.ring import pacer_of
 from capgo_async.sandbox import Binding, Sandbox
 from capgo_async.sandbox.faults import Faults
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
@@ -101,7 +102,7 @@ async def test_the_reads_of_a_ring_count_and_all_its_keys_share_the_bound(tmp_pa
         assert sandbox.log[before].method == "GET"
         with pytest.raises(errors.SafetyStop, match="the limit of 110 requests is reached"):
             await job.run(KeyRing(capgo, {first: OTHER_KEY}), bounds=Bounds(max_requests=110), rebind=True)
-        assert capgo.pacer.budget is None
+        assert pacer_of(capgo).budget is None
     sent = list(sandbox.log)[before:]
     assert len(sent) == 111
     assert len({line.key for line in sent}) == 2
@@ -112,7 +113,7 @@ async def test_a_client_has_one_such_bound_at_a_time(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=10)
     path = await made(tmp_path / "x.capgo-job", sandbox)
     async with client_of(sandbox) as capgo, await Job.open(path) as job:
-        capgo.pacer.budget = Budget(5)
+        pacer_of(capgo).budget = Budget(5)
         with pytest.raises(errors.ConfigurationError, match="another run"):
             await job.run(capgo, bounds=Bounds(max_requests=5))
 

@@ -16,6 +16,7 @@ from capgo_async.bulk import Cause, Job, Operation, Options, Plan, Report, Rows,
 from capgo_async.bulk.operations import PromoteBundle
 from capgo_async.bulk.planning.everywhere import Pruning, in_every_app, old_bundles
 from capgo_async.errors import ListingError
+from capgo_async.ring import ring_of
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
@@ -137,8 +138,8 @@ async def test_operations_in_every_app_come_in_the_order_of_apps() -> None:
     for concurrency in (1, 16):
         async with client_of(sandbox, concurrency=concurrency) as capgo:
             began = anyio.current_time()
-            promotions = [operation async for operation in in_every_app(capgo, promotion)]
-            deletions = [operation async for operation in old_bundles(capgo, Pruning(keep=1))]
+            promotions = [operation async for operation in in_every_app(ring_of(capgo), promotion)]
+            deletions = [operation async for operation in old_bundles(ring_of(capgo), Pruning(keep=1))]
             found.append([*promotions, *deletions])
             seconds.append(anyio.current_time() - began)
 

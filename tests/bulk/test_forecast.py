@@ -33,7 +33,7 @@ from capgo_async.limits import (
     parse_rate,
     server_limits,
 )
-from capgo_async.ring import Caller, KeyRing
+from capgo_async.ring import KeyRing
 from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, fleet, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
@@ -42,7 +42,7 @@ WITHIN = 0.02
 
 
 async def planned(
-    sandbox: Sandbox, directory: Path, capgo: Caller, targets: Mapping[str, int], options: Options | None = None
+    sandbox: Sandbox, directory: Path, capgo: CapgoClient | KeyRing, targets: Mapping[str, int], options: Options | None = None
 ) -> Job:
     """Plan to link so many devices of some apps."""
     rows = [(app_id, device) for app_id, count in targets.items() for device in ids_of(sandbox, app_id)[:count]]

@@ -12,9 +12,11 @@ from capgo_async.bulk import Job, read_operations
 from capgo_async.bulk.running.gauging import ClientGauge
 from capgo_async.bulk.running.outlook import outlook_of
 from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of
+from capgo_async.client import requester_of
 from capgo_async.gates import Fate, Gate
 from capgo_async.limits import FixedWindow, ScopeKind, SilenceWindow, SlidingWindow, parse_rate
 from capgo_async.pacing import Pacer
+from capgo_async.ring import pacer_of, ring_of
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 
 LEGS = [Leg([share_of(APP, "link_device", 10_000)])]
@@ -64,20 +66,20 @@ async def test_after_a_refusal_without_a_reason_what_is_left_is_foreseen_at_the_
 @in_virtual_time
 async def test_what_is_left_after_a_fallback_takes_what_it_takes_at_the_standard_rate() -> None:
     capgo = client()
-    capgo.pacer.close(capgo.requester.key_scope, 5.0, reason_known=False)
+    pacer_of(capgo).close(requester_of(capgo).key_scope, 5.0, reason_known=False)
     await anyio.sleep(100.0)
-    fallen = seconds_of(LEGS, outlook_of(capgo, LEGS, 0.04))
+    fallen = seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS, 0.04))
     standard = client_of(Sandbox(fleet(1, 1)), rate="standard")
-    assert fallen == pytest.approx(seconds_of(LEGS, outlook_of(standard, LEGS, 0.04)), rel=0.02)
+    assert fallen == pytest.approx(seconds_of(LEGS, outlook_of(ring_of(standard), LEGS, 0.04)), rel=0.02)
     assert fallen > 6000
 
 
 @in_virtual_time
 async def test_the_limit_of_the_silence_is_not_taken_for_that_of_the_fallback() -> None:
     capgo = client()
-    gauge = ClientGauge(capgo, 0.1)
+    gauge = ClientGauge(ring_of(capgo), 0.1)
     key = gauge.key_of(APP)
-    capgo.pacer.close(capgo.requester.key_scope, 5.0, reason_known=False)
+    pacer_of(capgo).close(requester_of(capgo).key_scope, 5.0, reason_known=False)
     rules = gauge.rules(key, APP)
     assert rules is not None
     assert (rules.key, rules.app) == (1999, 1000)
@@ -86,11 +88,11 @@ async def test_the_limit_of_the_silence_is_not_taken_for_that_of_the_fallback() 
 @in_virtual_time
 async def test_who_shares_the_places_with_others_may_queue_for_one() -> None:
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
-    gauge = ClientGauge(capgo, 0.1)
-    capgo.pacer.congestion.limit = 2
+    gauge = ClientGauge(ring_of(capgo), 0.1)
+    pacer_of(capgo).congestion.limit = 2
     assert not gauge.is_full(2), "nothing is in flight: all of it sleeps between attempts"
     for _ in range(2):
-        capgo.pacer.take(())
+        pacer_of(capgo).take(())
     assert [gauge.is_full(own) for own in (0, 1, 2, 3)] == [False, False, True, True]
 
 
@@ -99,18 +101,18 @@ async def test_who_has_no_limits_gets_no_gates_by_looking_ahead() -> None:
     """Each request would pass through them from then on."""
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
     app = (ScopeKind.APP_ADDRESS, APP)
-    outlook = outlook_of(capgo, LEGS, 0.1)
+    outlook = outlook_of(ring_of(capgo), LEGS, 0.1)
     assert outlook.kept[app] == ()
-    assert app not in capgo.pacer._gates
+    assert app not in pacer_of(capgo)._gates
 
 
 @in_virtual_time
 async def test_a_server_in_trouble_is_foreseen_as_one_that_recovers() -> None:
     """Good answers raise what may be in flight by one each time that all of it is answered: soon it is all again."""
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
-    calm = seconds_of(LEGS, outlook_of(capgo, LEGS, 0.1))
-    capgo.pacer.congestion.limit = 4
-    assert seconds_of(LEGS, outlook_of(capgo, LEGS, 0.1)) == calm
+    calm = seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS, 0.1))
+    pacer_of(capgo).congestion.limit = 4
+    assert seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS, 0.1)) == calm
 
 
 @in_virtual_time

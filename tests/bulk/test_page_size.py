@@ -16,7 +16,6 @@ from capgo_async import CapgoClient, KeyRing
 from capgo_async.bulk import InventoryKind, Job, Options, Source, export, read_operations, spreading
 from capgo_async.bulk.scheduling import forecast
 from capgo_async.known import Known
-from capgo_async.ring import Caller
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
@@ -47,7 +46,7 @@ def as_they_are(directory: Path, sandbox: Sandbox) -> Source:
 async def test_existing_links_are_seen_by_plan_and_inventory(tmp_path: Path, *, of_a_ring: bool) -> None:
     sandbox = sandbox_of(devices=500)
     capgo = client_of(Forgetful(sandbox, KEEPS), found())
-    caller: Caller = KeyRing(capgo, {APP: SUPER_ADMIN_KEY}) if of_a_ring else capgo
+    caller = KeyRing(capgo, {APP: SUPER_ADMIN_KEY}) if of_a_ring else capgo
     async with await Job.create(tmp_path / "a.capgo-job", as_they_are(tmp_path, sandbox), client=caller) as job:
         assert (job.plan.planned, job.plan.skipped) == (0, len(links_of(sandbox)))
     await export(tmp_path / "devices.sqlite", InventoryKind.DEVICES, client=caller)

@@ -13,7 +13,8 @@ from capgo_async.bulk.jobfile.facts import read_facts
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import last_usage
 from capgo_async.bulk.running.metering import carried_over
-from capgo_async.ring import KeyRing
+from capgo_async.client import requester_of
+from capgo_async.ring import KeyRing, pacer_of
 from capgo_async.sandbox import Binding, Sandbox, Settings, World, fleet, thresholds
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
@@ -92,8 +93,8 @@ async def test_two_keys_share_the_limit_of_an_app_and_not_that_of_the_key() -> N
         for each in (capgo, ring.client_of(app_id)):
             for device in (row[0] for row in rows[:200]):
                 await each.devices.unlink(app_id, device)
-        seen = {entry.scope[0]: 0 for entry in capgo.pacer.usage()}
-        for entry in capgo.pacer.usage():
+        seen = {entry.scope[0]: 0 for entry in pacer_of(capgo).usage()}
+        for entry in pacer_of(capgo).usage():
             seen[entry.scope[0]] = max(seen[entry.scope[0]], entry.used)
     assert seen["key"] == 200
     assert seen["app_address"] == 400
@@ -112,9 +113,9 @@ async def test_a_resumed_job_knows_what_each_key_has_used(tmp_path: Path) -> Non
         journal = await Journal.open(path, read_only=True)
         facts, last = await journal.database.run(read_facts), await journal.database.run(last_usage)
         await journal.aclose()
-        ring.pacer.seed(carried_over(ring, facts.binding.key_salt, last, wall_clock))
-    counted = {entry.scope: entry.used for entry in ring.pacer.usage() if entry.scope[0] == "key"}
-    assert set(counted) == {each.requester.key_scope for each in ring.clients}
+        pacer_of(ring).seed(carried_over(ring, facts.binding.key_salt, last, wall_clock))
+    counted = {entry.scope: entry.used for entry in pacer_of(ring).usage() if entry.scope[0] == "key"}
+    assert set(counted) == {requester_of(each).key_scope for each in ring.clients}
     assert min(counted.values()) > 0
 
 

@@ -5,8 +5,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from types import SimpleNamespace
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import anyio
 import pytest
@@ -19,11 +18,10 @@ from capgo_async.bulk.running.gauging import ClientGauge
 from capgo_async.bulk.scheduling.line import Share
 from capgo_async.bulk.scheduling.resting import Rules
 from capgo_async.bulk.scheduling.schedule import Schedule, Waiting
+from capgo_async.client import CapgoClient, requester_of
 from capgo_async.gates import Fate, Period
 from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow
-from capgo_async.pacing import Pacer
-from capgo_async.requester import Counters
-from capgo_async.ring import Caller
+from capgo_async.ring import KeyRing, pacer_of
 from capgo_async.sandbox.limiting import DeviceCall, Limiters, Thresholds
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
@@ -576,7 +574,12 @@ class World:
             models.append(Limit(ScopeKind.KEY, SlidingWindow(requests=case.sliding)))
         if case.app is not None:
             models.append(Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=case.app)))
-        self.pacer = Pacer(models, concurrency=case.workers)
+        client = CapgoClient(api_key="0", rate="off", limits=models, concurrency=case.workers)
+        self.ring = KeyRing(client, {each.app_id: self.key_of(each.app_id) for each in case.shares})
+        for each in case.shares:
+            requester_of(self.ring.client_of(each.app_id)).key_scope = (ScopeKind.KEY, self.key_of(each.app_id))
+        self.pacer = pacer_of(self.ring)
+        self.counters = requester_of(client).counters
         self.journal = AppsJournal(case.shares)
         self.kinds = {each.app_id: each for each in case.shares}
         self.chance = random.Random(case.workers)
@@ -588,18 +591,13 @@ class World:
         self.in_flight: Counter[str] = Counter()
         self.further: Counter[str] = Counter()
         """How many operations of each key are at a request that is not their first: what the one before told wakes nobody."""
-        self.counters = Counters()
         self.schedule: Schedule | None = None
 
     def key_of(self, app_id: str) -> str:
         return app_id.partition(".")[0]
 
-    def client_of(self, app_id: str) -> object:
-        return SimpleNamespace(requester=SimpleNamespace(key_scope=(ScopeKind.KEY, self.key_of(app_id))))
-
     def scheduled(self, shares: Sequence[Share]) -> Schedule:
-        caller = cast("Caller", SimpleNamespace(client_of=self.client_of, pacer=self.pacer, counters=self.counters))
-        self.schedule = Schedule(shares, ClientGauge(caller, 0.1))
+        self.schedule = Schedule(shares, ClientGauge(self.ring, 0.1))
         return self.schedule
 
     async def execute(self, operation: Operation) -> Result:
@@ -623,7 +621,7 @@ class World:
         return Done()
 
     async def _request(self, app_id: str) -> None:
-        scopes = [(ScopeKind.KEY, self.key_of(app_id))]
+        scopes = [requester_of(self.ring.client_of(app_id)).key_scope]
         if ScopeKind.APP_ADDRESS in self.kinds[app_id].limits:
             scopes.append((ScopeKind.APP_ADDRESS, app_id))
         permit = await self.pacer.acquire(tuple(scopes))

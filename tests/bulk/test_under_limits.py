@@ -13,8 +13,10 @@ from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, Report, read_operations
 from capgo_async.bulk.clock import wall_clock
+from capgo_async.client import requester_of
 from capgo_async.endpoints.bundles import list_bundles
 from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
+from capgo_async.ring import pacer_of
 from capgo_async.sandbox import AccessLine, Sandbox
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
@@ -91,7 +93,7 @@ async def test_earlier_traffic_on_the_key_teaches_nothing(tmp_path: Path) -> Non
         source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
         async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
             report = await job.run(capgo)
-        assert max(capgo.pacer.limits_of(capgo.requester.key_scope)) == 1999
+        assert max(pacer_of(capgo).limits_of(requester_of(capgo).key_scope)) == 1999
     assert report.done == report.planned
     assert len(refused(sandbox)) <= 64
 
@@ -129,7 +131,7 @@ def test_a_resume_right_after_a_kill_learns_no_false_limit_and_breaks_no_gate(tm
         await anyio.sleep(killed_at + 1.0)
         async with client_of(sandbox, concurrency=64) as capgo, await Job.open(left_by_kill) as job:
             report = await job.run(capgo)
-            assert max(capgo.pacer.limits_of(capgo.requester.key_scope)) == 1999
+            assert max(pacer_of(capgo).limits_of(requester_of(capgo).key_scope)) == 1999
             return report
 
     report = run_in_virtual_time(resumed(run_in_virtual_time(killed())))
@@ -162,7 +164,7 @@ def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_res
             await Job.open_copy(path, client=capgo, clock=lambda: wall_clock() + timedelta(seconds=11.5)) as job,
         ):
             report = await job.run(capgo)
-            assert capgo.pacer.limits_of((ScopeKind.APP_ADDRESS, APP)) == (1000,)
+            assert pacer_of(capgo).limits_of((ScopeKind.APP_ADDRESS, APP)) == (1000,)
             return report
 
     report = run_in_virtual_time(resumed(run_in_virtual_time(drained())))
@@ -176,9 +178,9 @@ async def test_somebody_who_knocks_with_the_same_key_for_minutes_teaches_no_limi
     source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
 
     async def knock() -> None:
-        other = client_of(sandbox).requester
+        other = requester_of(client_of(sandbox))
         while anyio.current_time() < 600.0:
-            await other._transport.send(list_bundles(APP, 0).request, other._identity.headers)
+            await other._transport.send(list_bundles(APP, 0).request, other.identity.headers)
             await anyio.sleep(20.0)
 
     path = tmp_path / "job.capgo-job"
@@ -187,7 +189,7 @@ async def test_somebody_who_knocks_with_the_same_key_for_minutes_teaches_no_limi
             group.start_soon(knock)
             with anyio.fail_after(3600.0):
                 report = await job.run(capgo)
-        assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+        assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
     assert (report.done, report.pending) == (report.planned, 0)
     assert anyio.current_time() < 900.0
 
@@ -209,7 +211,7 @@ async def test_a_link_that_somebody_else_sends_meanwhile_parks_nothing_for_ever(
     source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
     async with client_of(sandbox) as capgo, await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
         slow = client_of(sandbox, delay=20.0)
-        slow.requester.pacer = capgo.pacer
+        requester_of(slow).pacer = pacer_of(capgo)
         async with anyio.create_task_group() as group:
             for device in ids_of(sandbox):
                 group.start_soon(partial(slow.devices.link, APP, device, channel="beta"))

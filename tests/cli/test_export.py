@@ -22,6 +22,7 @@ from capgo_async.bulk.inventory.taking import Tally
 from capgo_async.cli.progress import Reading
 from capgo_async.cli.speech import Speech
 from capgo_async.limits import ScopeKind
+from capgo_async.ring import pacer_of, ring_of
 from capgo_async.sandbox import Settings, parse_faults
 
 
@@ -126,13 +127,13 @@ async def test_progress_is_a_line_when_something_changed(monkeypatch: pytest.Mon
     said: list[str] = []
     monkeypatch.setattr(speech, "note", said.append)
     async with client_of(sandbox_of()) as client:
-        reading = Reading("devices", tally, client, speech)
+        reading = Reading("devices", tally, ring_of(client), speech)
         async with anyio.create_task_group() as group:
             group.start_soon(reading.follow)
             await anyio.sleep(21)
             tally.apps, tally.settled, tally.rows = ("", APP), 1, 1234
             await anyio.sleep(5)
-            client.pacer.close((ScopeKind.APP_ADDRESS, APP), 100.0)
+            pacer_of(client).close((ScopeKind.APP_ADDRESS, APP), 100.0)
             await anyio.sleep(5)
             group.cancel_scope.cancel()
     assert said[:2] == [

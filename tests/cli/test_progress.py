@@ -14,6 +14,7 @@ from capgo_async.bulk import Job, Options, StopRules, Which, read_operations
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.cli.progress import Follower
 from capgo_async.cli.speech import Speech
+from capgo_async.ring import pacer_of, ring_of
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 
 WAVES = Options(waves=(Fraction(1, 10), Fraction(1)), bake_seconds=1800.0)
@@ -48,12 +49,12 @@ async def test_what_is_said_to_be_left_is_left(tmp_path: Path, options: Options,
         await Job.open_copy(path, client=capgo, clock=lambda: start + timedelta(seconds=anyio.current_time())) as job,
     ):
         assert job.plan.seconds is not None
-        follower = Follower(job, capgo, Speech(quiet=True))
+        follower = Follower(job, ring_of(capgo), Speech(quiet=True))
         began = anyio.current_time()
         said: list[tuple[float, float]] = []
 
         async def look() -> None:
-            await anyio.sleep(part * job.lasts(capgo.pacer.limits))
+            await anyio.sleep(part * job.lasts(pacer_of(capgo).limits))
             said.append((anyio.current_time(), left_in(follower.line())))
 
         async with anyio.create_task_group() as group:

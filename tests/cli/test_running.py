@@ -23,7 +23,9 @@ from capgo_async.bulk.runner import Done, Failed
 from capgo_async.cli import commands, progress
 from capgo_async.cli.progress import Follower
 from capgo_async.cli.speech import Speech
+from capgo_async.client import requester_of
 from capgo_async.errors import DiskFull
+from capgo_async.ring import pacer_of, ring_of
 
 Command = Callable[..., Result]
 
@@ -311,12 +313,12 @@ async def test_a_follower_says_how_it_goes_and_when_all_rest(
         CapgoClient(api_key=KEY, base_url=server.base_url) as client,
         await Job.create(here / "m.capgo-job", operations, client=client) as job,
     ):
-        follower = Follower(job, client, Speech())
+        follower = Follower(job, ring_of(client), Speech())
         follower(Done())
         follower(Failed("channel_not_found"))
         async with anyio.create_task_group() as group:
             group.start_soon(follower.follow)
-            client.pacer.close(client.requester.key_scope, 90.0)
+            pacer_of(client).close(requester_of(client).key_scope, 90.0)
             for _ in range(5):
                 await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()

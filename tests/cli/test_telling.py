@@ -24,8 +24,10 @@ from capgo_async.cli.options import Connection
 from capgo_async.cli.progress import Follower
 from capgo_async.cli.rejections import Rejections
 from capgo_async.cli.speech import Speech
+from capgo_async.client import requester_of
 from capgo_async.limits import ScopeKind
 from capgo_async.pacing import Pacer
+from capgo_async.ring import pacer_of, ring_of
 from capgo_async.sandbox import Settings
 from capgo_async.sandbox.seeding import device_id
 
@@ -295,7 +297,7 @@ async def followed(
         CapgoClient(api_key=server.environment["CAPGO_API_KEY"], base_url=server.base_url) as client,
         await Job.create(here / "m.capgo-job", operations, client=client) as job,
     ):
-        follower = Follower(job, client, speech)
+        follower = Follower(job, ring_of(client), speech)
         async with anyio.create_task_group() as group:
             group.start_soon(follower.follow)
             for _ in steps(follower, client):
@@ -306,7 +308,7 @@ async def followed(
 
 async def test_the_same_line_is_not_said_again_and_again(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def rest(_follower: Follower, client: CapgoClient) -> Iterator[None]:
-        client.pacer.close(client.requester.key_scope, 90.0)
+        pacer_of(client).close(requester_of(client).key_scope, 90.0)
         for _ in range(30):
             yield
 
@@ -317,7 +319,7 @@ async def test_the_same_line_is_not_said_again_and_again(server: Served, here: P
 
 async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def rest(_follower: Follower, client: CapgoClient) -> Iterator[None]:
-        client.pacer.close((ScopeKind.APP_ADDRESS, APP), 90.0)
+        pacer_of(client).close((ScopeKind.APP_ADDRESS, APP), 90.0)
         for _ in range(5):
             yield
 
@@ -332,7 +334,7 @@ async def test_a_server_in_trouble_is_told_of_with_what_is_done_about_it(
     def fail(_follower: Follower, client: CapgoClient) -> Iterator[None]:
         yield
         for _ in range(4):
-            client.pacer.congestion.failed(0.0, 0.0)
+            pacer_of(client).congestion.failed(0.0, 0.0)
         for _ in range(5):
             yield
 

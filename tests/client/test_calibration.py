@@ -13,6 +13,7 @@ from capgo_async.bulk.running.bounds import budgeted
 from capgo_async.calibration import Findings, Refused, calibrate
 from capgo_async.errors import PermissionDenied
 from capgo_async.known import Known, KnownLimit
+from capgo_async.ring import pacer_of
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
@@ -33,7 +34,7 @@ async def found(
     if known is not None:
         capgo.recall(known)
     before = len(sandbox.log)
-    with budgeted(capgo.pacer, reads):
+    with budgeted(pacer_of(capgo), reads):
         result = await calibrate(capgo, app_id)
     lines = list(sandbox.log)[before:]
     assert {line.method for line in lines} <= {"GET"}

@@ -8,17 +8,21 @@ import pytest
 from scripted import ScriptedTransport, answer
 
 from capgo_async import Attempt, CapgoClient, Dialect, SlidingWindow, errors
-from capgo_async.client import DEFAULT_BASE_URL
+from capgo_async.client import DEFAULT_BASE_URL, requester_of
 from capgo_async.errors import ConfigurationError
 from capgo_async.limits import Limit, ScopeKind
-from capgo_async.pacing import Pacer
 from capgo_async.requester import Requester
+from capgo_async.ring import pacer_of
 from capgo_async.version import __version__
 
 APP = "com.example.app"
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
 SERVERS_FORM_OF_AN_ID = re.compile(r"[A-Za-z0-9_=-]{1,255}")
 EMPTY_APP = answer(body={"app_id": APP})
+
+
+def fingerprint_of(capgo: CapgoClient, salt: bytes) -> str:
+    return requester_of(capgo).identity.fingerprint(salt)
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +65,7 @@ async def test_the_health_check_needs_no_key() -> None:
 async def test_each_attempt_has_an_id_of_its_own() -> None:
     transport = ScriptedTransport(errors.NotConnected("no"), answer(502, {}), last=EMPTY_APP)
     first, second = client_of(transport, retries=2), client_of(transport)
-    first.requester._identity = first.requester._identity._replace(chance=lambda: 1.0)
-    first.requester._sleep = _no_wait  # type: ignore[method-assign]  # the waits are not what this shows
+    requester_of(first)._sleep = _no_wait  # type: ignore[method-assign]  # the waits are not what this shows
 
     await first.apps.get(APP)
     await first.apps.get(APP)
@@ -123,9 +126,9 @@ async def test_each_attempt_is_told_once_and_cannot_be_changed() -> None:
 async def test_a_fingerprint_tells_keys_apart_and_gives_none_away() -> None:
     one, other = client_of(), client_of(api_key="another-key")
 
-    assert one.fingerprint(b"salt") == client_of().fingerprint(b"salt")
-    assert len({one.fingerprint(b"salt"), one.fingerprint(b"sugar"), other.fingerprint(b"salt")}) == 3
-    assert KEY not in one.fingerprint(b"salt")
+    assert fingerprint_of(one, b"salt") == fingerprint_of(client_of(), b"salt")
+    assert len({fingerprint_of(one, b"salt"), fingerprint_of(one, b"sugar"), fingerprint_of(other, b"salt")}) == 3
+    assert KEY not in fingerprint_of(one, b"salt")
 
 
 # The key stays secret
@@ -133,8 +136,8 @@ async def test_a_fingerprint_tells_keys_apart_and_gives_none_away() -> None:
 
 async def test_no_repr_shows_the_key() -> None:
     capgo = CapgoClient(api_key=KEY, base_url="http://127.0.0.1:9")
-    transport = capgo._open.transport
-    for thing in (capgo, capgo.requester, capgo.pacer, capgo.requester._identity, transport, capgo.devices):
+    requester = requester_of(capgo)
+    for thing in (capgo, requester, requester.pacer, requester.identity, requester._transport, capgo.devices):
         for shown in (repr(thing), str(thing), f"{thing}", repr(getattr(thing, "__dict__", ""))):
             assert KEY not in shown
     await capgo.aclose()
@@ -206,8 +209,8 @@ def test_the_environment_gives_what_the_caller_does_not(monkeypatch: pytest.Monk
 
     assert client_of().base_url == "https://self.test/functions/v1"
     assert client_of(base_url="https://other.test").base_url == "https://other.test"
-    assert client_of(api_key=None).fingerprint(b"s") == client_of(api_key="key-of-the-environment").fingerprint(b"s")
-    assert client_of().fingerprint(b"s") != client_of(api_key=None).fingerprint(b"s")
+    assert fingerprint_of(client_of(api_key=None), b"s") == fingerprint_of(client_of(api_key="key-of-the-environment"), b"s")
+    assert fingerprint_of(client_of(), b"s") != fingerprint_of(client_of(api_key=None), b"s")
     with pytest.raises(ConfigurationError, match="no API key"):
         client_of(api_key="")
 
@@ -224,17 +227,17 @@ def test_options_reach_their_places() -> None:
     limit = Limit(ScopeKind.KEY, SlidingWindow(requests=3))
     capgo = client_of(limits=[limit], rate="auto", concurrency=3, retries=7, dialect="seed")
 
-    assert (capgo.pacer.limits, capgo.pacer.concurrency, capgo.pacer.adaptive) == ((limit,), 3, True)
-    assert capgo.requester.policy.retries == 7
+    assert (pacer_of(capgo).limits, pacer_of(capgo).concurrency, pacer_of(capgo).adaptive) == ((limit,), 3, True)
+    assert requester_of(capgo).policy.retries == 7
     assert capgo.dialect is Dialect.SEED
     assert repr(capgo) == "CapgoClient(base_url='https://api.capgo.app')"
-    assert not client_of(rate="standard").pacer.adaptive
-    assert isinstance(capgo.requester, Requester)
+    assert not pacer_of(client_of(rate="standard")).adaptive
+    assert isinstance(requester_of(capgo), Requester)
 
 
-def test_two_clients_can_share_a_pace() -> None:
-    pacer = Pacer()
-
-    assert client_of(pacer=pacer).pacer is client_of(pacer=pacer).pacer is pacer
-    assert client_of().requester.key_scope == client_of().requester.key_scope
-    assert client_of().requester.key_scope != client_of(api_key="other").requester.key_scope
+def test_clients_of_two_keys_share_a_pace() -> None:
+    capgo = client_of()
+    assert pacer_of(capgo.with_key("other")) is pacer_of(capgo)
+    assert pacer_of(client_of()) is not pacer_of(capgo)
+    assert requester_of(client_of()).key_scope == requester_of(client_of()).key_scope
+    assert requester_of(client_of()).key_scope != requester_of(client_of(api_key="other")).key_scope

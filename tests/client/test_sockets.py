@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from capgo_async import CapgoClient, direct, errors
+from capgo_async.client import requester_of
 from capgo_async.transport import AiohttpTransport
 from capgo_async.wire import Request
 
@@ -226,7 +227,7 @@ async def test_our_session_is_closed_and_the_caller_s_is_not() -> None:
     async with serving(always(OK)) as server:
         async with CapgoClient(api_key=KEY, base_url=server.url, rate="off") as capgo:
             await capgo.check()
-            transport = capgo._open.transport
+            transport = requester_of(capgo)._transport
             assert isinstance(transport, AiohttpTransport)
             ours = transport._owned
         assert ours is not None

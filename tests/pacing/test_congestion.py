@@ -13,6 +13,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async import Attempt, CapgoClient, errors
 from capgo_async.congestion import Congestion
+from capgo_async.ring import pacer_of
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
@@ -164,7 +165,7 @@ async def test_a_server_in_trouble_sees_fewer_requests_in_flight_and_all_of_them
     await unlink_for(capgo, 40.0)
     assert in_flight(troubled, 0.0, 10.0) == 16
     assert in_flight(troubled, 30.0, 45.0) <= 6
-    assert attempts[-1].allowed == capgo.pacer.congestion.limit <= 6
+    assert attempts[-1].allowed == pacer_of(capgo).congestion.limit <= 6
     assert {attempt.allowed for attempt in attempts} >= {16, 8, 4}
     transport.sandbox = recovered
     await unlink_for(capgo, 60.0)
@@ -195,7 +196,7 @@ async def test_what_the_server_refuses_for_good_is_no_trouble(last: object) -> N
     transport = ScriptedTransport(answer(), last=last, latency=1.0)  # type: ignore[arg-type]  # answers all
     capgo = CapgoClient(api_key="secret-key", transport=transport, rate="off")
     await unlink_for(capgo, 20.0)
-    assert capgo.pacer.congestion.limit == 16
+    assert pacer_of(capgo).congestion.limit == 16
 
 
 @in_virtual_time
@@ -207,4 +208,4 @@ async def test_refusals_by_a_limit_and_calls_that_nobody_waits_for_are_no_troubl
         for _ in range(5):
             with anyio.move_on_after(0.5):
                 await unlink_for(capgo, 10.0)
-        assert capgo.pacer.congestion.limit == 16
+        assert pacer_of(capgo).congestion.limit == 16

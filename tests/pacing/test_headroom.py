@@ -13,6 +13,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, read_operations
+from capgo_async.client import requester_of
 from capgo_async.errors import ConfigurationError
 from capgo_async.gates import Fate, Gate
 from capgo_async.known import KnownLimit
@@ -29,6 +30,7 @@ from capgo_async.limits import (
     without_headroom,
 )
 from capgo_async.pacing import Pacer
+from capgo_async.ring import pacer_of
 from capgo_async.sandbox import Binding, Sandbox, Settings, fleet, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID
@@ -136,15 +138,15 @@ def test_a_share_that_leaves_nothing_or_is_none_is_refused(headroom: float) -> N
 def test_a_share_of_no_limits_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="rate off has none"):
         client_with(rate="off", headroom=0.2)
-    assert client_with(rate="off", headroom=0.0).pacer.limits == ()
+    assert pacer_of(client_with(rate="off", headroom=0.0)).limits == ()
 
 
 @pytest.mark.parametrize(("rate", "ours"), [("standard", 80), ("auto", 1599), ("server", 1599), ("300/min", 240)])
 def test_each_rate_can_be_shared(rate: str, ours: int) -> None:
     capgo = client_with(rate=rate, headroom=0.2)
-    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (ours,)
+    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (ours,)
     limits = (Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=50)),)
-    assert client_with(limits=limits, headroom=0.2).pacer.limits_of(APP_SCOPE) == (40,)
+    assert pacer_of(client_with(limits=limits, headroom=0.2)).limits_of(APP_SCOPE) == (40,)
 
 
 async def reading(client: CapgoClient, device_ids: list[str]) -> None:

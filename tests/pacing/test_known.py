@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, ScopeKind
+from capgo_async.client import requester_of
 from capgo_async.known import Known, KnownLimit, Latencies, Latency, lasting, with_latency, with_lessons, with_refusal
+from capgo_async.ring import pacer_of
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import DEVELOPER_KEY
 
@@ -203,7 +205,7 @@ async def test_a_known_limit_above_the_model_is_kept_and_not_used() -> None:
     larger = known(limit(2500, at=datetime.now(UTC)))
     capgo.recall(larger)
     await read(capgo, 100)
-    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
     assert capgo.known().limits == larger.limits
 
 
@@ -211,7 +213,7 @@ async def test_a_known_limit_above_the_model_is_kept_and_not_used() -> None:
 async def test_a_rate_that_the_user_set_recalls_nothing() -> None:
     capgo = client_of(sandbox_of(limits="server"), rate="server")
     capgo.recall(known(limit(30, at=datetime.now(UTC))))
-    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
 
 
 @in_virtual_time
@@ -219,7 +221,7 @@ async def test_a_limit_of_one_key_is_not_that_of_another() -> None:
     capgo = client_of(sandbox_of())
     capgo.recall(known(limit(30, at=datetime.now(UTC))))
     other = capgo.with_key("another-key")
-    assert other.pacer.limits_of(other.requester.key_scope) == (1999,)
+    assert pacer_of(other).limits_of(requester_of(other).key_scope) == (1999,)
     assert other.known().limits == ()
 
 
@@ -254,5 +256,5 @@ async def test_what_nobody_tells_anew_keeps_its_age_however_often_it_is_handed_o
 async def test_a_limit_of_more_than_a_week_ago_is_not_recalled() -> None:
     capgo = client_of(sandbox_of())
     capgo.recall(known(limit(30, at=datetime.now(UTC) - timedelta(days=8))))
-    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
     assert capgo.known().limits == ()

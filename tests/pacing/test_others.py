@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
+from capgo_async.client import requester_of
 from capgo_async.endpoints.bundles import list_bundles
 from capgo_async.gates import Fate, Gate
 from capgo_async.limits import DEFAULT_SILENCE, SilenceWindow, SlidingWindow
 from capgo_async.others import BOUNDLESS, Others, patience
+from capgo_async.ring import pacer_of
 from capgo_async.sandbox import AccessLine, Sandbox
 from capgo_async.sandbox.seeding import EPOCH
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
@@ -107,7 +109,7 @@ def refused(sandbox: Sandbox) -> list[AccessLine]:
 
 
 def of(capgo: CapgoClient, sandbox: Sandbox) -> list[AccessLine]:
-    return [line for line in sandbox.log if line.request_id.startswith(capgo.name)]
+    return [line for line in sandbox.log if line.request_id.startswith(requester_of(capgo).identity.name)]
 
 
 def nobody_knocks(capgo: CapgoClient, sandbox: Sandbox) -> None:
@@ -131,7 +133,7 @@ async def test_two_clients_that_probe_in_turn_both_get_in() -> None:
             group.start_soon(read, two, 200)
     for capgo in (one, two):
         nobody_knocks(capgo, sandbox)
-    assert one.pacer.others_noticed() or two.pacer.others_noticed()
+    assert pacer_of(one).others_noticed() or pacer_of(two).others_noticed()
 
 
 async def share(sandbox: Sandbox) -> tuple[CapgoClient, int]:
@@ -155,10 +157,10 @@ def test_another_user_is_noticed_and_given_way_to(monkeypatch: pytest.MonkeyPatc
     sandbox = sandbox_of(limits="server")
     ours, given = run_in_virtual_time(share(sandbox))
     nobody_knocks(ours, sandbox)
-    assert ours.pacer.others_noticed()
+    assert pacer_of(ours).others_noticed()
     assert ours.known().others_noticed_at is not None
     assert ours.with_key("another-key").known().others_noticed_at is None, "of a key of its own nobody knows others"
-    assert ours.pacer.limits_of(ours.requester.key_scope) == (1999,), "they teach no smaller limit"
+    assert pacer_of(ours).limits_of(requester_of(ours).key_scope) == (1999,), "they teach no smaller limit"
     monkeypatch.setattr(Others, "begin", lambda _others, _passed: BOUNDLESS)
     _, taken = run_in_virtual_time(share(sandbox_of(limits="server")))
     assert given > 2 * taken
@@ -170,7 +172,7 @@ async def test_nobody_else_is_seen_where_there_is_nobody() -> None:
         sandbox = sandbox_of(limits="server", variables=variables, faults="*:drop-after=1%,500=1%")
         capgo = client_of(sandbox)
         await read(capgo, 4000)
-        assert not capgo.pacer.others_noticed()
+        assert not pacer_of(capgo).others_noticed()
 
 
 @in_virtual_time
@@ -179,9 +181,9 @@ async def test_a_key_that_somebody_never_leaves_alone_is_asked_for_less_and_less
     ours = client_of(sandbox)
 
     async def knock() -> None:
-        other = client_of(sandbox, rate="off").requester
+        other = requester_of(client_of(sandbox, rate="off"))
         while True:
-            await other._transport.send(list_bundles(APP, 0).request, other._identity.headers)
+            await other._transport.send(list_bundles(APP, 0).request, other.identity.headers)
             await anyio.sleep(20.0)
 
     with anyio.move_on_after(3600.0):
@@ -194,4 +196,4 @@ async def test_a_key_that_somebody_never_leaves_alone_is_asked_for_less_and_less
     assert len(times) <= 15, "once a minute would be 42"
     assert gaps == sorted(gaps)
     assert gaps[0] >= 61.0
-    assert ours.pacer.others_noticed()
+    assert pacer_of(ours).others_noticed()

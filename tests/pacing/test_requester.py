@@ -10,11 +10,13 @@ from virtual_time import in_virtual_time
 from capgo_async import CapgoClient, Limit, ScopeKind, SilenceWindow, SlidingWindow, errors
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.running.metering import Meter
+from capgo_async.client import requester_of
 from capgo_async.efforts import Effort, Parked
 from capgo_async.endpoints.call import Call
 from capgo_async.endpoints.devices import link_device
 from capgo_async.requester import Attempt
 from capgo_async.retry import Repeat
+from capgo_async.ring import pacer_of, ring_of
 from capgo_async.wire import Request, acknowledge
 
 APP = "com.example.app"
@@ -141,10 +143,10 @@ async def test_a_call_that_must_not_be_repeated_is_not_after_an_ambiguous_failur
     for failure in (answer(500), answer(502), errors.ConnectionLost("gone"), errors.TimedOut("late")):
         transport = ScriptedTransport(failure)
         with pytest.raises(errors.CapgoError):
-            await client(transport).requester.call(call, acknowledge)
+            await requester_of(client(transport)).call(call, acknowledge)
         assert transport.fresh == [True], "a kept-alive connection that is dead would leave it in doubt for nothing"
     transport = ScriptedTransport(errors.NotConnected("refused"))
-    await client(transport).requester.call(call, acknowledge)
+    await requester_of(client(transport)).call(call, acknowledge)
     assert len(transport.requests) == 2, "without a connection nothing can have happened"
 
 
@@ -230,14 +232,14 @@ async def test_a_call_that_parks_frees_its_caller_and_goes_on_with_its_effort() 
     capgo = client(transport, retries=1)
     call, effort = link_device(APP, "a", "beta"), Effort()
     with pytest.raises(Parked) as first:
-        await capgo.requester.call_or_park(call, acknowledge, effort)
+        await requester_of(capgo).call_or_park(call, acknowledge, effort)
     assert (effort.attempts, anyio.current_time()) == (1, 0.0)
     await anyio.sleep_until(first.value.until) if hasattr(anyio, "sleep_until") else await anyio.sleep(first.value.until)
     with pytest.raises(Parked) as second:
-        await capgo.requester.call_or_park(call, acknowledge, effort)
+        await requester_of(capgo).call_or_park(call, acknowledge, effort)
     assert second.value.until == pytest.approx(anyio.current_time() + 60.0)
     await anyio.sleep(60.0)
-    await capgo.requester.call_or_park(call, acknowledge, effort)
+    await requester_of(capgo).call_or_park(call, acknowledge, effort)
     assert effort.attempts == 2
 
 
@@ -247,7 +249,7 @@ async def test_a_refusal_without_a_known_reason_drops_auto_to_the_published_limi
     transport = ScriptedTransport(edge)
     capgo = client(transport, "auto", concurrency=300)
     await unlink_many(capgo, 250)
-    assert 100 in capgo.pacer.limits_of(capgo.requester.key_scope)
+    assert 100 in pacer_of(capgo).limits_of(requester_of(capgo).key_scope)
     times = [time for time in transport.times if time > 0]
     assert max(sum(1 for other in times if time <= other < time + 60.0) for time in times) == 100
 
@@ -317,7 +319,7 @@ async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_t
 
     async def call() -> None:
         try:
-            await capgo.requester.call_or_park(link_device(APP, "a", "beta"), acknowledge, effort)
+            await requester_of(capgo).call_or_park(link_device(APP, "a", "beta"), acknowledge, effort)
         except errors.CapgoError as error:
             ends.append(error)
 
@@ -333,14 +335,14 @@ async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_t
 async def test_a_rate_that_the_user_set_is_not_changed_by_a_refusal_without_a_known_reason() -> None:
     capgo = client(ScriptedTransport(answer(429, "error code: 1015", retry_after="5")), "server")
     await unlink_many(capgo, 250)
-    assert capgo.pacer.limits_of(capgo.requester.key_scope) == (1999,)
+    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
 
 
 @in_virtual_time
 async def test_how_long_answers_take_is_told_by_those_that_came() -> None:
     transport = ScriptedTransport(errors.NotConnected("nobody there"), errors.ConnectionLost("gone"), latency=10.0)
     capgo = client(transport)
-    meter = Meter(capgo, b"salt", wall_clock)
+    meter = Meter(ring_of(capgo), b"salt", wall_clock)
     assert meter().latency is None
     await capgo.devices.unlink(APP, "a")
     assert (capgo.counters.requests, capgo.counters.answers, capgo.counters.seconds) == (2, 1, 10.0)

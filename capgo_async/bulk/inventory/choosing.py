@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
+from ...client import CapgoClient
 from ...errors import ConfigurationError, InputError
-from ...ring import Caller
+from ...ring import KeyRing
 from ..database import Database, Mode
 from ..operations import LinkDevice, Operation, Row, UnlinkDevice
 from ..planning.sources import BATCH, from_operations
@@ -100,7 +101,9 @@ class ChosenDevices:
     job that was made of it. `summary` is what the inventory came to, once it was taken.
     """
 
-    def __init__(self, choice: Choice, channel: str | None, client: Caller | None, tally: Tally | None = None) -> None:
+    def __init__(
+        self, choice: Choice, channel: str | None, client: CapgoClient | KeyRing | None, tally: Tally | None = None
+    ) -> None:
         if choice.where is not None:
             check_clause(choice.where)
         self.name = str(choice)

@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
+from ...client import CapgoClient
 from ...endpoints.call import checked_app_id
-from ...ring import Caller
+from ...ring import KeyRing, ring_of
 from ..naming import give_name, locked
 from ..report import counted, storable
 from .columns import InventoryKind
@@ -53,7 +54,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def inventory(
-    building: Path, kind: InventoryKind, *, client: Caller, apps: Sequence[str] = (), tally: Tally | None = None
+    building: Path, kind: InventoryKind, *, client: CapgoClient | KeyRing, apps: Sequence[str] = (), tally: Tally | None = None
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
     """Take an inventory into the file `building`, or go on with the one that is there, and have it in this block.
 
@@ -66,7 +67,7 @@ async def inventory(
     with locked(building):
         file = await InventoryFile.open(building, binding)
         try:
-            await take_inventory(file, client, kind, binding.apps, tally or Tally())
+            await take_inventory(file, ring_of(client), kind, binding.apps, tally or Tally())
             yield file, await _summed_up(file, binding)
         finally:
             await file.aclose()
@@ -76,7 +77,7 @@ async def export(  # noqa: PLR0913 - what, from where, to where and as what
     output: str | Path,
     kind: InventoryKind,
     *,
-    client: Caller,
+    client: CapgoClient | KeyRing,
     apps: Sequence[str] = (),
     chosen: Format | None = None,
     tally: Tally | None = None,

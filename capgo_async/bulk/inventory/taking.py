@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ...client import requester_of
 from ...endpoints.devices import DeviceFilter
 from ...errors import ListingError
 from ...fanning import fan_out
@@ -17,7 +18,7 @@ from ...paging import MASKED_EMPTY, NO_ORDER, PAGE_ROWS, Listing
 from ...ranges import Stretch
 from ...requester import raw_responses
 from ...resources.devices import list_in_parts
-from ...ring import Caller
+from ...ring import KeyRing
 from ..spreading import PAGE, apps_at_once, cursors_each, page_of
 from .columns import TABLES, InventoryKind
 from .shelf import AppChecks, InventoryFile, ScanProgress
@@ -47,7 +48,7 @@ class Tally:
 
 class _Taking(NamedTuple):
     shelf: InventoryFile
-    client: Caller
+    client: KeyRing
     kind: InventoryKind
     tally: Tally
     cursors: int = 1
@@ -59,7 +60,7 @@ class _Taking(NamedTuple):
         return unseen
 
 
-async def take_inventory(shelf: InventoryFile, client: Caller, kind: InventoryKind, apps: Sequence[str], tally: Tally) -> None:
+async def take_inventory(shelf: InventoryFile, client: KeyRing, kind: InventoryKind, apps: Sequence[str], tally: Tally) -> None:
     """Put everything of `kind` in `apps`, or in all that the keys can see, on the shelf; what is there already stays.
 
     Complete as far as answers can show, or an error; what was done to that end is an `AppChecks` for each app. Several apps are
@@ -193,7 +194,7 @@ async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tup
     What appears where it was read already, in whichever part, is among what changed since.
     """
     walked = begun.walked if begun else ()
-    requester = taking.client.client_of(app_id).requester
+    requester = requester_of(taking.client.client_of(app_id))
     listing = list_in_parts(requester, app_id, DeviceFilter(limit=taking.page), taking.cursors, walked)
     progress, pages = begun, 0
     with raw_responses() as answers:

@@ -11,9 +11,10 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from ...client import requester_of
 from ...errors import ConfigurationError
 from ...pacing import ScopeUsage
-from ...ring import Caller
+from ...ring import KeyRing
 from ..operations import Planned
 from ..plan import Thresholds
 from ..report import storable
@@ -82,13 +83,13 @@ class JobBinding(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
 
     @classmethod
-    def of(cls, client: Caller, salt: bytes) -> Self:
-        """Return the binding to the server and the keys of a client."""
+    def of(cls, ring: KeyRing, salt: bytes) -> Self:
+        """Return the binding to the server and the keys of a ring."""
         return cls(
-            base_url=client.base_url,
+            base_url=ring.base_url,
             key_salt=salt,
-            key_fingerprint=client.fingerprint(salt),
-            keys=len({each.fingerprint(salt) for each in client.clients}),
+            key_fingerprint=ring.fingerprint(salt),
+            keys=len({requester_of(each).identity.fingerprint(salt) for each in ring.clients}),
         )
 
 

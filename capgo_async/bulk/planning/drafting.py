@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ...client import requester_of
 from ...dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
 from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied, Problem
 from ...fanning import fan_out
-from ...ring import Caller
+from ...ring import KeyRing
 from ..jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
 from ..jobfile.staging import Staging
 from ..kinds import KINDS
@@ -42,7 +43,7 @@ class Draft(NamedTuple):
     observed_at: str | None
 
 
-async def draw_up(stage: Staging, source: Source, client: Caller, options: Options, hear: Hear) -> Draft:
+async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Options, hear: Hear) -> Draft:
     """Stage the rows of `source` and settle which need a request.
 
     Nothing but reads is sent. `hear` hears of all bad rows, some at a time. Raises `InputError` when rows are bad and `options`
@@ -118,7 +119,7 @@ def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
 
 
 async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made of
-    stage: Staging, source: Source, client: Caller, options: Options, hear: Hear, known: Mapping[str, KnownApp]
+    stage: Staging, source: Source, client: KeyRing, options: Options, hear: Hear, known: Mapping[str, KnownApp]
 ) -> tuple[str | None, list[str]]:
     await scanning.check_channels(stage, client)
     await _refuse_bad_rows(stage, source, options, hear)
@@ -160,7 +161,7 @@ async def _use_known(stage: Staging, used: Mapping[str, KnownApp], options: Opti
     return remarks
 
 
-async def _survey_others(stage: Staging, client: Caller, options: Options) -> list[str]:
+async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> list[str]:
     kinds: dict[str, set[str]] = {}
     settings_alone = promotes = False
     for pair in await stage.pairs():
@@ -182,11 +183,12 @@ async def _survey_others(stage: Staging, client: Caller, options: Options) -> li
 
     await fan_out(kinds, survey, apps_at_once(client))
     for each in client.clients:
-        if promotes and each.requester.generation.dialect is Dialect.SEED:
+        generation = requester_of(each).generation
+        if promotes and generation.dialect is Dialect.SEED:
             message = "a server of the seed era knows no promotion: update the channels with bundle=NAME instead"
             raise ConfigurationError(message)
         if settings_alone and not options.old_servers:
-            _refuse_old_server(each.requester.generation)
+            _refuse_old_server(generation)
     return [remark for found in remarks.values() for remark in found]
 
 

@@ -10,7 +10,7 @@ from ...endpoints.devices import DeviceFilter
 from ...errors import ListingError, PermissionDenied
 from ...fanning import fan_out
 from ...models.device import stored_id
-from ...ring import Caller
+from ...ring import KeyRing
 from ..comparing import State, compare
 from ..database import Database
 from ..jobfile.assumptions import Assumed, assumed_among, assumed_of, find_by_name
@@ -74,7 +74,7 @@ class _Tally:
 _Found = tuple[Iterable[_Tally], Sequence[str]]
 
 
-async def find_drift(database: Database, client: Caller) -> Drift:
+async def find_drift(database: Database, client: KeyRing) -> Drift:
     """Compare every pending operation with what listings show now; nothing but reads is sent.
 
     An app is listed no further than it has pending operations. What no listing shows is as the plan assumed.
@@ -109,7 +109,7 @@ async def find_drift(database: Database, client: Caller) -> Drift:
     )
 
 
-async def _devices(database: Database, client: Caller, app_id: str, budget: int, cursors: int) -> _Found:
+async def _devices(database: Database, client: KeyRing, app_id: str, budget: int, cursors: int) -> _Found:
     linked, unlinked = _Tally(), _Tally()
     saw_override = False
     pages = 0
@@ -140,7 +140,7 @@ def _device(operation: Operation, former: FormerState, channel: str | None) -> _
     return _Look.CHANGED if known and former.value != channel else _Look.AS_ASSUMED
 
 
-async def _others(database: Database, client: Caller, app_id: str, kinds: Collection[str]) -> _Found:
+async def _others(database: Database, client: KeyRing, app_id: str, kinds: Collection[str]) -> _Found:
     tally = _Tally()
     shown, remarks = await look(client, app_id, kinds)
     last = 0

@@ -9,7 +9,7 @@ from ...errors import InputError, PermissionDenied
 from ...fanning import results
 from ...models import Bundle, parse_timestamp
 from ...models.member import stored_email
-from ...ring import Caller
+from ...ring import KeyRing
 from ..comparing import Shown, users_of
 from ..kinds import KINDS
 from ..operations import DeleteBundle, Operation, PromoteBundle, RemoveMember, TargetKind, change_of
@@ -17,7 +17,7 @@ from ..spreading import apps_at_once
 from .looking import look
 
 
-async def apps_of(caller: Caller, chosen: Sequence[str] = ()) -> AsyncIterator[str]:
+async def apps_of(caller: KeyRing, chosen: Sequence[str] = ()) -> AsyncIterator[str]:
     """Yield the chosen apps, or all that the keys can see, each once."""
     await caller.prepare()
     seen: set[str] = set()
@@ -33,7 +33,7 @@ async def apps_of(caller: Caller, chosen: Sequence[str] = ()) -> AsyncIterator[s
 
 
 async def in_every_app(
-    caller: Caller, make: Callable[[str], Operation], chosen: Sequence[str] = ()
+    caller: KeyRing, make: Callable[[str], Operation], chosen: Sequence[str] = ()
 ) -> AsyncIterator[Operation]:
     """Yield the operation that `make` makes of each app that has what it needs; others are passed over.
 
@@ -56,7 +56,7 @@ def _needed(operation: Operation) -> str:
     return f"a {target.kind} {target.name}{beside}"
 
 
-async def in_every_organization(caller: Caller, email: str) -> AsyncIterator[Operation]:
+async def in_every_organization(caller: KeyRing, email: str) -> AsyncIterator[Operation]:
     """Yield the removal of a member from each organization that the keys can see and that has it."""
 
     async def look_in(org_id: str) -> Operation | None:
@@ -84,7 +84,7 @@ async def _found(operations: AsyncIterable[Operation | None], nowhere: str) -> A
         raise InputError(nowhere)
 
 
-async def _organizations_of(caller: Caller) -> AsyncIterator[str]:
+async def _organizations_of(caller: KeyRing) -> AsyncIterator[str]:
     await caller.prepare()
     seen: set[str] = set()
     for client in caller.clients:
@@ -101,7 +101,7 @@ class Pruning(msgspec.Struct, frozen=True, kw_only=True):
     before: datetime | None = None
 
 
-async def old_bundles(caller: Caller, pruning: Pruning, chosen: Sequence[str] = ()) -> AsyncIterator[Operation]:
+async def old_bundles(caller: KeyRing, pruning: Pruning, chosen: Sequence[str] = ()) -> AsyncIterator[Operation]:
     """Yield the deletion of each old bundle, the oldest first; never of one that a channel or a rollout uses."""
 
     async def look_in(app_id: str) -> list[Operation]:

@@ -7,7 +7,7 @@ import msgspec
 
 from ...models import Bundle
 from ...models.member import stored_email
-from ...ring import Caller
+from ...ring import KeyRing
 from ..comparing import Shown, State, compare, displaces
 from ..jobfile.staging import Staging
 from ..kinds import KINDS
@@ -18,7 +18,7 @@ from ..stage import Assessment, Staged
 _CHUNK: Final = 1000
 
 
-async def look(client: Caller, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:
+async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:
     """Return what operations of these kinds need to know of an app or an organization, and what could not be proven."""
     targets = {KINDS[kind].target for kind in kinds}
     capgo = client.client_of(app_id)
@@ -35,7 +35,7 @@ async def look(client: Caller, app_id: str, kinds: Collection[str]) -> tuple[Sho
     return shown, [f"{app_id}: {caveat}" for caveat in caveats]
 
 
-async def survey(stage: Staging, client: Caller, app_id: str, kinds: Collection[str]) -> list[str]:
+async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str]) -> list[str]:
     """Compare the staged rows of an app with what the server shows; return what could not be proven.
 
     A member is compared with those whom the rows before leave, so that the last super admin stays whatever their order.

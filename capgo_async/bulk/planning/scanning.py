@@ -10,7 +10,7 @@ from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
 from ...fanning import fan_out, results_of
 from ...models import Device
 from ...models.device import stored_id
-from ...ring import Caller
+from ...ring import KeyRing
 from ..comparing import NAMED_CHANNELS, no_channel
 from ..jobfile.staging import Staging
 from ..operations import Change
@@ -22,7 +22,7 @@ from ..stage import Moved
 _NAMED_SHORTCUTS: Final = 5
 
 
-async def check_channels(stage: Staging, client: Caller) -> None:
+async def check_channels(stage: Staging, client: KeyRing) -> None:
     """Reject rows whose channel does not exist or is public, and those of an app that cannot be accessed."""
     asked: dict[str, list[Change]] = {}
     for pair in await stage.pairs():
@@ -45,7 +45,7 @@ async def check_channels(stage: Staging, client: Caller) -> None:
     await fan_out(asked, check, apps_at_once(client))
 
 
-async def _no_channel(client: Caller, app_id: str, name: str) -> Reason:
+async def _no_channel(client: KeyRing, app_id: str, name: str) -> Reason:
     names: list[str] = []
     try:
         async for channel in client.client_of(app_id).channels.list(app_id):
@@ -70,7 +70,7 @@ class Scan(NamedTuple):
 
 
 async def scan_apps(
-    stage: Staging, client: Caller, budgets: Mapping[str, float], check: Callable[[str, Scan], None]
+    stage: Staging, client: KeyRing, budgets: Mapping[str, float], check: Callable[[str, Scan], None]
 ) -> list[str]:
     """List the devices of apps into the stage, each with as many requests as it has a budget, and return remarks.
 
@@ -92,7 +92,7 @@ async def scan_apps(
     return [remark for found in remarks.values() for remark in found]
 
 
-async def _scan(stage: Staging, client: Caller, app_id: str, budget: float, cursors: int) -> Scan:
+async def _scan(stage: Staging, client: KeyRing, app_id: str, budget: float, cursors: int) -> Scan:
     size = page_of(client)
     listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
     saw_override = False
@@ -111,7 +111,7 @@ async def _scan(stage: Staging, client: Caller, app_id: str, budget: float, curs
     return Scan(complete, remarks)
 
 
-async def shortcuts(stage: Staging, client: Caller, protected: AbstractSet[str]) -> list[str]:
+async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:
     """Say where one request would bring devices what the plan brings them with many: where all of a channel go to another."""
 
     async def look(moved: Moved) -> str | None:

@@ -1,4 +1,4 @@
-"""Executes one operation with a client or a ring: the bridge between the engine and the wire."""
+"""Executes one operation with a ring of keys: the bridge between the engine and the wire."""
 
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -8,7 +8,7 @@ import anyio
 import msgspec
 
 from ... import wire
-from ...client import CapgoClient
+from ...client import CapgoClient, requester_of
 from ...efforts import Effort, Efforts, Parked, gathered
 from ...endpoints import devices as endpoints
 from ...endpoints.call import Call
@@ -26,7 +26,7 @@ from ...errors import (
 )
 from ...requester import Requester
 from ...retry import is_ambiguous
-from ...ring import Caller
+from ...ring import KeyRing
 from ..kinds import KINDS
 from ..operations import (
     DeleteBundle,
@@ -68,8 +68,8 @@ class Executor:
     is finished. `in_doubt` are operations that an earlier run left so, each with what the plan saw.
     """
 
-    def __init__(self, caller: Caller, in_doubt: Mapping[Target, FormerState] | None = None) -> None:
-        self._caller = caller
+    def __init__(self, ring: KeyRing, in_doubt: Mapping[Target, FormerState] | None = None) -> None:
+        self._ring = ring
         self._in_doubt = in_doubt or {}
         self._courses: dict[Target, _Course] = {}
         self._active: set[Effort] = set()
@@ -120,7 +120,7 @@ class Executor:
 
     async def _otherwise(self, operation: RenewDevice) -> Failed | NotSent | Stopped | None:
         """Return why a link is not renewed: it is not as the plan saw it, nor away because an earlier run took it away."""
-        client = self._caller.client_of(operation.app_id)
+        client = self._ring.client_of(operation.app_id)
         in_doubt = operation.target in self._in_doubt
         began_at = anyio.current_time()
         try:
@@ -131,7 +131,7 @@ class Executor:
         except DeviceNotFound as error:
             return Failed(CHANGED_SINCE, f"no inventory shows the device any more: {error}")
         except CapgoError as error:
-            ending = _ending(error, client.requester, began_at)
+            ending = _ending(error, requester_of(client), began_at)
             return failure_of(error) if ending is None else Stopped(ending, in_doubt)
         if channel == operation.channel or (in_doubt and channel is None):
             return None
@@ -141,7 +141,7 @@ class Executor:
     async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
         effort = course.effort
         self._active.add(effort)
-        requester = self._caller.client_of(operation.app_id).requester
+        requester = requester_of(self._ring.client_of(operation.app_id))
         try:
             await requester.call_or_park(call, wire.acknowledge, effort)
         except Parked as parked:
@@ -170,7 +170,7 @@ class Executor:
         """Execute an operation that is several calls with looks between them."""
         if self._draining:
             return NotSent()
-        client = self._caller.client_of(operation.app_id)
+        client = self._ring.client_of(operation.app_id)
         began_at = anyio.current_time()
         try:
             with self._abandonable() as efforts:
@@ -178,7 +178,7 @@ class Executor:
         except Parked as parked:
             return Later(parked.until) if efforts.in_doubt else NotSent()
         except CapgoError as error:
-            ending = _ending(error, client.requester, began_at)
+            ending = _ending(error, requester_of(client), began_at)
             if ending is not None:
                 return Stopped(ending)
             gone = KINDS[change_of(operation).kind].gone
@@ -239,10 +239,10 @@ class Executor:
         return Done()
 
 
-async def prepare(caller: Caller, deadline: RunDeadline) -> None:
+async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
     """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
     with anyio.CancelScope(deadline=deadline.at) as scope:
-        await caller.prepare()
+        await ring.prepare()
     if scope.cancelled_caught:
         raise stop(deadline.reason)
 

@@ -4,18 +4,19 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from ...client import requester_of
 from ...gates import Period
 from ...limits import FixedWindow, Limiter, Scope, ScopeKind, SilenceWindow, held_for
-from ...ring import Caller
+from ...ring import KeyRing, pacer_of
 from ..scheduling.resting import Rules
 
 
 class ClientGauge:
     """The limits as the pacer of `client` knows them; `latency` is what an answer takes, in seconds, before one was seen."""
 
-    def __init__(self, client: Caller, latency: float) -> None:
+    def __init__(self, client: KeyRing, latency: float) -> None:
         self._client = client
-        self._pacer = client.pacer
+        self._pacer = pacer_of(client)
         self._latency = latency
         self._keys: dict[str, Scope] = {}
         self._apps: dict[str, Scope] = {}
@@ -27,7 +28,7 @@ class ClientGauge:
 
     def key_of(self, app_id: str) -> str:
         """Return which key speaks for an app."""
-        scope = self._client.client_of(app_id).requester.key_scope
+        scope = requester_of(self._client.client_of(app_id)).key_scope
         self._keys[scope[1]] = scope
         return scope[1]
 

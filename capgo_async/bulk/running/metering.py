@@ -7,9 +7,10 @@ from typing import Final
 
 import anyio
 
+from ...client import requester_of
 from ...limits import Scope, ScopeKind
 from ...pacing import ScopeUsage
-from ...ring import Caller
+from ...ring import KeyRing, pacer_of
 from ...wire import server_version
 from ..clock import Clock
 from ..jobfile.facts import LastUsage
@@ -27,7 +28,7 @@ _LOOKS: Final = 2
 class Meter:
     """Counts what `client` uses from now on, under the names that a job's file with this `salt` has for the keys."""
 
-    def __init__(self, client: Caller, salt: bytes, clock: Clock) -> None:
+    def __init__(self, client: KeyRing, salt: bytes, clock: Clock) -> None:
         self._client = client
         self._clock = clock
         self._started = anyio.current_time()
@@ -41,10 +42,8 @@ class Meter:
         requests, retries, rate_limited, answers, seconds = (
             now - then for now, then in zip(_count(self._client), self._before, strict=True)
         )
-        now = self._clock().isoformat()
-        usage = tuple(
-            ScopeUsage(self._keys.get(used.scope, used.scope), used.used, used.age) for used in self._client.pacer.usage()
-        )
+        now, used = self._clock().isoformat(), pacer_of(self._client).usage()
+        usage = tuple(ScopeUsage(self._keys.get(each.scope, each.scope), each.used, each.age) for each in used)
         return Measures(
             at=now,
             elapsed_seconds=anyio.current_time() - self._started,
@@ -52,7 +51,7 @@ class Meter:
             retries=int(retries),
             rate_limited=int(rate_limited),
             latency=seconds / answers if answers else None,
-            last=LastUsage(now, self._client.name, usage),
+            last=LastUsage(now, _name_of(self._client), usage),
             limits_met=dict(self._client.counters.limits_met - self._limits_before),
             servers=self._servers(),
         )
@@ -64,20 +63,20 @@ class Meter:
         return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
 
 
-def carried_over(client: Caller, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
+def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
     """Return what the process before this one counted, at its worst where that process was killed."""
-    if last is None or last.client == client.name:
+    if last is None or last.client == _name_of(client):
         return []
     age = max(0.0, (clock() - datetime.fromisoformat(last.at)).total_seconds())
     return _seeds(last, age, client, _stored_keys(client, salt))
 
 
-def _stored_keys(client: Caller, salt: bytes) -> dict[Scope, Scope]:
+def _stored_keys(client: KeyRing, salt: bytes) -> dict[Scope, Scope]:
     """Return the scope of each key and how the file names it: processes name keys anew."""
-    return {each.requester.key_scope: (ScopeKind.KEY, each.fingerprint(salt)[:16]) for each in client.clients}
+    return {each.key_scope: (ScopeKind.KEY, each.identity.fingerprint(salt)[:16]) for each in map(requester_of, client.clients)}
 
 
-def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]) -> list[ScopeUsage]:
+def _seeds(last: LastUsage, age: float, client: KeyRing, keys: dict[Scope, Scope]) -> list[ScopeUsage]:
     present = {stored: scope for scope, stored in keys.items()}
     usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
     if not last.uncounted:
@@ -85,9 +84,9 @@ def _seeds(last: LastUsage, age: float, client: Caller, keys: dict[Scope, Scope]
     # Killed: what was marked as sent may have left just now, each as often as it may be tried.
     uncounted: dict[tuple[str, ...], int] = {}
     for planned in last.uncounted:
-        key = client.client_of(planned.operation.app_id).requester.key_scope
-        for scope, times in _worst(planned.operation, key).items():
-            uncounted[scope] = uncounted.get(scope, 0) + times * (1 + client.policy.retries)
+        requester = requester_of(client.client_of(planned.operation.app_id))
+        for scope, times in _worst(planned.operation, requester.key_scope).items():
+            uncounted[scope] = uncounted.get(scope, 0) + times * (1 + requester.policy.retries)
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
     return [ScopeUsage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
 
@@ -102,10 +101,15 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
     return dict(counted)
 
 
-def _count(client: Caller) -> tuple[float, ...]:
+def _count(client: KeyRing) -> tuple[float, ...]:
     counters = client.counters
     return counters.requests, counters.retries, counters.rate_limited, counters.answers, counters.seconds
 
 
-def _heard(client: Caller) -> Mapping[str, int]:
-    return client.clients[0].requester.generation.heard
+def _heard(client: KeyRing) -> Mapping[str, int]:
+    return requester_of(client.clients[0]).generation.heard
+
+
+def _name_of(client: KeyRing) -> str:
+    """Return what tells this client from those of other processes."""
+    return requester_of(client.clients[0]).identity.name

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from ...client import requester_of
 from ...limits import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
 from ...pacing import ScopeUsage
-from ...ring import Caller
+from ...ring import KeyRing, pacer_of
 from ..jobfile.facts import JobFacts
 from ..scheduling.forecast import DEFAULT_LATENCY, Leg
 from ..scheduling.line import Outlook
@@ -16,11 +17,11 @@ def latency_of(facts: JobFacts) -> float:
     return facts.latency or DEFAULT_LATENCY
 
 
-def outlook_of(client: Caller, legs: Iterable[Leg], latency: float, carried: Sequence[ScopeUsage] = ()) -> Outlook:
+def outlook_of(client: KeyRing, legs: Iterable[Leg], latency: float, carried: Sequence[ScopeUsage] = ()) -> Outlook:
     """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where."""
     apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
-    keys = {app_id: client.client_of(app_id).requester.key_scope for app_id in apps}
-    pacer = client.pacer
+    keys = {app_id: requester_of(client.client_of(app_id)).key_scope for app_id in apps}
+    pacer = pacer_of(client)
     scopes: set[Scope] = {*keys.values(), *((ScopeKind.APP_ADDRESS, app_id) for app_id in apps)}
     return Outlook(
         limits=pacer.limits,

@@ -9,7 +9,7 @@ import anyio
 
 from ...errors import Problem, SafetyStop
 from ...fanning import fan_out
-from ...ring import Caller
+from ...ring import KeyRing
 from ..clock import Clock
 from ..jobfile import waves
 from ..jobfile.facts import add_remarks
@@ -31,7 +31,7 @@ class Pace(NamedTuple):
 class Waves:
     """The waves of one run; a job without waves is run at once."""
 
-    def __init__(self, journal: Journal, runner: Runner, client: Caller, pace: Pace) -> None:
+    def __init__(self, journal: Journal, runner: Runner, client: KeyRing, pace: Pace) -> None:
         self._journal = journal
         self._database = journal.database
         self._runner = runner
