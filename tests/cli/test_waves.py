@@ -75,10 +75,10 @@ def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path,
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--waves", "10%,5%,100%"), "rising shares"),
+        (("--waves", "10%,5%,100%"), "waves must rise from above 0% to 100%"),
         (("--waves", "10,100%"), "--waves: '10' is no share"),
         (("--waves", "10%,100%", "--bake", "10"), "--bake 10 is no time"),
-        (("--bake", "10m"), "give waves with it"),
+        (("--bake", "10m"), "a bake time needs waves"),
     ],
 )
 def test_what_are_no_waves_is_wrong_usage(

@@ -1,1 +1,1 @@
-"""The job file: what is in it, and all that is read from it and written to it."""
+"""The job file: its tables, and every statement that reads or writes it."""

@@ -1,4 +1,7 @@
-"""What pending operations assume of their targets, in the job file: functions of a connection, as in `records`."""
+"""What the plan saw of the targets of pending operations.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from .schema import Outcome, Which
 
 
 class Assumed(NamedTuple):
-    """One pending operation, its number, and what the plan saw of its target."""
+    """A pending operation, its id, and what the plan saw of its target."""
 
     id: int
     operation: Operation
@@ -22,7 +25,7 @@ class Assumed(NamedTuple):
 
 
 def assumed_of(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Assumed]:
-    """Return up to `most` pending operations of an app behind the one with the number `after`."""
+    """Return up to `most` pending operations of an app with ids above `after`."""
     found = connection.execute(
         """
         SELECT operations.id, kind, argument, name, former, former_value
@@ -36,7 +39,7 @@ def assumed_of(connection: sqlite3.Connection, app_id: str, after: int, most: in
 
 
 def find_by_name(connection: sqlite3.Connection) -> None:
-    """Make ready to find operations by the names of their targets."""
+    """Create the index that finds operations by the name of their target."""
     connection.execute(schema.BY_NAME)
 
 
@@ -56,13 +59,13 @@ def assumed_among(connection: sqlite3.Connection, app_id: str, names: Sequence[s
 
 
 def still_protected(connection: sqlite3.Connection, channels: Sequence[str], which: Which) -> list[tuple[str, str]]:
-    """Return the apps and names of those of `channels` that operations yet to be sent change or link devices to."""
+    """Return those of `channels` that unsent operations change or link devices to, each as app and name."""
     also = Outcome.FAILED if which is Which.FAILED else Outcome.PENDING
     return connection.execute(schema.STILL_PROTECTED, (Outcome.SENT, msgspec.json.encode(channels).decode(), also)).fetchall()
 
 
 def note_look(connection: sqlite3.Connection, measures: Measures) -> None:
-    """Write down what a look at the targets took: at its end, for a look begins no run."""
+    """Record the requests of a drift check. It is recorded when it ends, because it is not a run."""
     end_run(connection, begin_run(connection, measures), Ended.COMPARED, measures)
 
 

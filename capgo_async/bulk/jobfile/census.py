@@ -1,6 +1,7 @@
-"""What is still to be planned, counted: functions of a connection to the stage, as in `records`.
+"""Counts of the staged rows that are still to be planned.
 
-SQLite sorts all rows for a GROUP BY; counting what one pass over them yields takes a third of that.
+Each function takes a connection to the staging tables, as in `records`. SQLite sorts all rows for a GROUP BY; counting the rows
+of one pass in Python takes a third of that time.
 """
 
 import sqlite3
@@ -11,11 +12,15 @@ from ..stage import Moved, Pair
 from . import staged
 
 Place = tuple[int, int, int, int, str | None]
-"""Of a row: its app, its change, whether it expects something, whether the inventory shows its device, and on which channel."""
+"""The key that rows are counted by.
+
+The numbers of the app and the change, whether the row expects a former state, whether the inventory shows the device, and on
+which channel.
+"""
 
 
 class Census:
-    """How many rows are to be planned, by their place; counted anew only when the stage has changed."""
+    """The number of rows to plan for each `Place`, recounted only after the staging tables have changed."""
 
     def __init__(self) -> None:
         self._rows: Counter[Place] = Counter()
@@ -27,7 +32,7 @@ class Census:
         self._changes = connection.total_changes
 
     def rows(self, connection: sqlite3.Connection) -> Counter[Place]:
-        """Return the numbers, in the order of the first line of each place."""
+        """Return the counts, in the order of the first line of each place."""
         if self._changes != connection.total_changes:
             self._rows = Counter(connection.execute(staged.CENSUS))
             self._changes = connection.total_changes
@@ -35,7 +40,7 @@ class Census:
 
 
 def pairs(connection: sqlite3.Connection, census: Census) -> list[Pair]:
-    """Return the apps and changes that are asked for."""
+    """Return every combination of an app and a change that rows ask for."""
     apps, changes = _apps(connection), _changes(connection)
     counts: Counter[tuple[int, int, bool]] = Counter()
     for (app, change, expecting, *_), rows in census.rows(connection).items():
@@ -44,13 +49,13 @@ def pairs(connection: sqlite3.Connection, census: Census) -> list[Pair]:
 
 
 def unknown(connection: sqlite3.Connection, census: Census) -> int:
-    """Return how many devices an inventory does not show that is complete."""
+    """Return how many rows name a device that a complete inventory does not show."""
     complete = {app for (app,) in connection.execute("SELECT app FROM scans WHERE complete")}
     return sum(rows for (app, _, _, shown, _), rows in census.rows(connection).items() if app in complete and not shown)
 
 
 def moved_together(connection: sqlite3.Connection, census: Census, most: int) -> list[Moved]:
-    """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
+    """Return up to `most` channels whose devices all move to one other channel, the largest first."""
     apps, changes = _apps(connection), _changes(connection)
     goals: dict[tuple[int, str], Counter[str]] = {}
     for (app, change, _, _, channel), rows in census.rows(connection).items():

@@ -1,4 +1,7 @@
-"""What a job file holds, for people: the plan, and rows by their fate. Functions of a connection, as in `records`."""
+"""The plan of a job and its rows by fate, for display.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import enum
 import sqlite3
@@ -21,7 +24,7 @@ _NAMED_REASONS: Final = 5
 
 
 class Rows(enum.StrEnum):
-    """Which rows of a job: those that need no request, or operations by what came of them."""
+    """The rows of a job to list: by fate, or, for operations, by outcome."""
 
     REJECTED = "rejected"
     SKIPPED = "skipped"
@@ -31,11 +34,11 @@ class Rows(enum.StrEnum):
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a job and what came of it; what a bad row cannot tell, and what no server said, is `None`.
+    """One row of a job and what came of it.
 
-    `cause` is a code: a `Cause` for a rejected or skipped row, and for a failure often the server's. `reason` is a sentence.
-    `target` is a device id, or the name of a channel or bundle, or an address; `what` is what is done to it, such as "link to
-    beta"; `app_id` is the organization of a member.
+    `target` is a device id, an email address, or the name of a channel or bundle. `what` is the change, such as "link to beta".
+    For a member, `app_id` is the organization. `cause` is a code: a `Cause` for a rejected or skipped row, and often the
+    server's code for a failure. `reason` is a sentence. Fields that a bad row lacks, or that no response gave, are `None`.
     """
 
     line: int
@@ -49,7 +52,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Leg]) -> Plan:
-    """Return the plan of a job of which `course` is left; how long that takes is for others to say."""
+    """Return the plan of a job without its duration. `course` is what is left of the job."""
     changes = tuple(
         Part(
             kind=pair.change.kind,
@@ -92,7 +95,7 @@ def _planning_requests(connection: sqlite3.Connection) -> int:
 
 
 def _saved(connection: sqlite3.Connection) -> int:
-    """Return how many requests the rows would have taken that are so already."""
+    """Return how many requests are saved by skipping rows that are already so."""
     found = connection.execute(
         """
         SELECT kind, count(*) FROM others JOIN changes ON changes.id = change
@@ -125,7 +128,7 @@ _CONDITIONS: Final = {
 
 
 def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
-    """Return up to `most` rows behind the place `after`, each with its place."""
+    """Return up to `most` rows whose place is above `after`, each with its place."""
     condition = _CONDITIONS.get(wanted)
     return _others(connection, wanted, after, most) if condition is None else _operations(connection, condition, after, most)
 

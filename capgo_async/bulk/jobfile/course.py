@@ -1,4 +1,7 @@
-"""What is left of a job, in the order in which it will be sent, for a forecast: functions of a connection."""
+"""The part of a job that is left, in the order in which it will be sent, for a forecast.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import sqlite3
 from datetime import datetime
@@ -16,13 +19,14 @@ from .waves import StoredWave, stored_waves
 
 
 def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, which: Which, page: int) -> list[Leg]:
-    """Return the legs that a run of `which` operations has before it; a bake under way ends at its time, and `now` it is.
+    """Return the legs that a run of `which` operations has ahead of it.
 
-    Waves are verified by listings of `page` devices a page.
+    A bake that is under way at `now` counts with the time that is left of it. Waves are verified by listings of `page` devices
+    a page.
     """
     waves = stored_waves(connection)
     if not waves:
-        # Nothing is settled before a run: what was counted when the plan was made need not be counted again.
+        # Before the first run nothing is settled, so the counts taken while planning still hold.
         if which is Which.OPEN and not was_begun(connection):
             return [Leg([share_of(pair.app_id, pair.change.kind, pair.rows) for pair in facts.survey.planned])]
         return [Leg(shares_between(connection, 0, None, which))]
@@ -34,17 +38,17 @@ def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, wh
             legs.append(Leg(shares, _looks(connection, wave, facts.survey, page), bake))
         elif wave.bake_until is not None and (left := (datetime.fromisoformat(wave.bake_until) - now).total_seconds()) > 0:
             legs.append(Leg((), (), min(left, bake)))
-    # Nothing is behind the last wave that a bake could wait for.
+    # The last wave has no bake: nothing follows it.
     return [*legs[:-1], *(leg._replace(rest=0.0) for leg in legs[-1:] if leg.shares)]
 
 
 def shares_between(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[Share]:
-    """Return how many operations of each app and kind are not settled in a part of the file."""
+    """Return how many operations of each app and kind are not settled in a range of the file."""
     return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in reaches(connection, after, last, which)]
 
 
 def _looks(connection: sqlite3.Connection, wave: StoredWave, survey: Survey, page: int) -> list[Share]:
-    """Return the requests that verify a wave: pages of listings, one by one where a listing would take more."""
+    """Return the requests that verify a wave: pages of listings, or single look-ups where these are fewer."""
     found = connection.execute(
         """
         SELECT app_id, min(kind), count(*) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change

@@ -1,4 +1,4 @@
-"""What a job says of itself in its file: how it was planned, what planning saw, and where it runs."""
+"""The facts of a job: how it was planned, what planning saw, and its server and keys."""
 
 import enum
 import math
@@ -21,11 +21,11 @@ from ..report import storable
 from ..stage import Pair
 
 _FINEST: Final = 10**8
-"""A share of so small a part times all operations is still a whole number for SQLite."""
+"""Greatest denominator of a wave's share. Times the number of operations, it fits SQLite's integers."""
 
 
 class Unknown(enum.StrEnum):
-    """What to do with devices that the inventory does not know: the server links them all the same (contract C7)."""
+    """What to do with devices that the inventory does not show. The server links them, too (contract C7)."""
 
     SEND = "send"
     SKIP = "skip"
@@ -35,14 +35,15 @@ class Unknown(enum.StrEnum):
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a plan is made.
 
-    - `reject_bad_rows`: leave bad rows out, instead of refusing the input.
-    - `old_servers`: change the settings of channels even where the server may take away their bundles (contract C6).
-    - `waves`: rising shares of each app, the last of them 1. Each wave is verified before the next one, which begins
-      `bake_seconds` later.
-    - `thresholds`: above them, the plan asks for its exact number of operations.
-    - `protected`: channels, each a name or an app, a slash and a name. Rows that change one, or link devices to it, are bad
-      rows; `protected_by` says where that is set.
-    - `inventory`: the name of a database that an export of devices wrote. The apps in it are not listed again.
+    - `reject_bad_rows`: leave bad rows out instead of refusing the input.
+    - `unknown`: what to do with devices that the inventory does not show.
+    - `old_servers`: change channel settings even on servers that may clear the channel's bundle (contract C6).
+    - `waves`: rising shares of each app, the last of them 1. Each wave is verified before the next one begins.
+    - `bake_seconds`: the pause between a verified wave and the next one.
+    - `thresholds`: a plan above them needs its exact number of operations as confirmation.
+    - `protected`: channels, each as `NAME` or `APP/NAME`. Rows that change one, or link devices to it, are rejected.
+    - `protected_by`: where `protected` is set, for the reason that such a row is given.
+    - `inventory`: path of a database that an export of devices wrote. The apps in it are not listed again.
     """
 
     reject_bad_rows: bool = False
@@ -56,26 +57,29 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     inventory: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ConfigurationError` for waves that are none."""
+        """Raise `ConfigurationError` for waves or a bake time that make no sense."""
         rising = all(first < second for first, second in pairwise((Fraction(0), *self.waves)))
         if self.waves and (not rising or self.waves[-1] != 1):
-            message = "waves are rising shares above 0%, and the last is 100%: 1%,10%,100%"
+            message = "waves must rise from above 0% to 100%, for example 1%,10%,100%"
             raise ConfigurationError(message)
         if any(share.denominator > _FINEST for share in self.waves):
-            message = "a wave is finer than a millionth of a percent"
+            message = "a wave cannot be finer than a millionth of a percent"
             raise ConfigurationError(message)
         if not 0 <= self.bake_seconds < math.inf or (self.bake_seconds and not self.waves):
-            message = "a bake is a time between waves: give waves with it"
+            message = "a bake time needs waves, and must be finite and not negative"
             raise ConfigurationError(message)
 
     def kept(self) -> Self:
-        """Return what a job file keeps of them; which channels are protected is looked up again for each run."""
+        """Return the options as the job file stores them.
+
+        Protected channels are left out, because each run looks them up again.
+        """
         inventory = None if self.inventory is None else storable(self.inventory)
         return msgspec.structs.replace(self, protected=(), protected_by="", inventory=inventory)
 
 
 class JobBinding(msgspec.Struct, frozen=True, kw_only=True):
-    """The server and the API keys that a job may run with. The keys cannot be read from their salted fingerprint."""
+    """The server and the API keys that a job may run with. Of the keys, only a salted hash is stored."""
 
     base_url: str
     key_salt: bytes
@@ -94,9 +98,11 @@ class JobBinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """What planning saw and counted: by app, how many devices listings showed to their end or in part, and how many linked.
+    """What planning saw and counted.
 
-    `unknown` devices are in no inventory. `planned` counts the operations of each app and change.
+    For each app, `listed` is the number of devices in a complete listing, `listed_in_part` in an incomplete one, and `linked`
+    is the number of devices with a link. `unknown` is the number of devices that no complete inventory shows. `planned` counts
+    the operations of each app and change.
     """
 
     unknown: int
@@ -107,11 +113,11 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job says of itself.
+    """What the job file stores about the job as a whole.
 
-    `asked` is what the source asked for every row. `observed_at` is when the oldest look was taken that the plan rests on:
-    `created_at`, or the age of an inventory. `remarks` are sentences for people. `latency` is how many seconds a request and
-    its response took in the last run that sent some.
+    `asked` holds the values that the source sets for every row. `observed_at` is the time of the oldest observation that the
+    plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `latency` is the average
+    time from request to response, in seconds, in the last run that sent requests.
     """
 
     source: str
@@ -127,9 +133,9 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastUsage(msgspec.Struct, frozen=True):
-    """What a client counted against the limits, when it said so, and which operations may have left since.
+    """What a client had counted against each limit, and the operations that it may have sent since.
 
-    `at` is in UTC, ISO 8601; `client` tells one client from another.
+    `at` is the time of the count, in UTC, ISO 8601. `client` identifies the client.
     """
 
     at: str
@@ -160,13 +166,13 @@ def add_remarks(connection: sqlite3.Connection, remarks: Sequence[str]) -> None:
 
 
 def read_usage(connection: sqlite3.Connection) -> LastUsage | None:
-    """Return what the last client counted, `None` before the first."""
+    """Return what the last client counted, or `None` before the first one."""
     row = connection.execute("SELECT value FROM job WHERE name = 'usage'").fetchone()
     return None if row is None else msgspec.json.decode(row[0], type=LastUsage)
 
 
 def write_usage(connection: sqlite3.Connection, usage: LastUsage, latency: float | None) -> None:
-    """Write down what a client counted. A run that has sent nothing knows no latency, and keeps that of the run before."""
+    """Store what a client counted. A run that has sent nothing keeps the latency of the run before it."""
     _write(connection, usage=usage, **({"latency": latency} if latency else {}))
 
 

@@ -1,4 +1,7 @@
-"""The runs of a job as its file tells them: functions of a connection, as in `records`."""
+"""The runs of a job.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import sqlite3
 
@@ -12,12 +15,12 @@ _SERVERS = msgspec.json.Decoder(tuple[str, ...])
 
 
 def was_begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether a run was begun that sends, so that what it does was confirmed."""
+    """Return whether a run that sends operations was ever begun, so that the job was confirmed."""
     return connection.execute("SELECT 1 FROM runs WHERE sends LIMIT 1").fetchone() is not None
 
 
 def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
-    """Return all runs, the first one first."""
+    """Return all runs, oldest first."""
     settled: dict[tuple[int, int], int] = {
         (run, outcome): count
         for run, outcome, count in connection.execute(

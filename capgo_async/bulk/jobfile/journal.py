@@ -1,6 +1,6 @@
-"""The job file while it runs: what is to be done, what may have left, what came of it.
+"""The journal of a running job: it hands out operations and records their outcomes.
 
-An operation is marked as sent, durably, before it is handed out; so after a crash nothing that left is forgotten.
+An operation is durably marked as sent before it is handed out. So a crash never loses track of a request that was sent.
 """
 
 import contextlib
@@ -25,22 +25,22 @@ from .schema import Outcome, Verdict, Which
 
 
 class Ending:
-    """How a run ends, as far as the one who runs it knows."""
+    """How a run ends, set by the code that runs it."""
 
     def __init__(self) -> None:
         self.how = Ended.STOPPED
 
 
 class Journal:
-    """One job file, open for running or, read only, for looking at.
+    """A job file that is open for a run, or read-only.
 
-    Whoever only reads, or writes what has no part in the run, runs a function of a connection in the `database`.
+    Code that only reads, or writes what is not part of a run, calls functions of a connection through `database`.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self._reaches: dict[str, Reach] = {}
-        self._behind = 0
+        self._after = 0
         self._last: int | None = None
         self._in_doubt: set[int] = set()
         self._run = 0
@@ -56,7 +56,7 @@ class Journal:
 
     @classmethod
     async def open_copy(cls, path: Path) -> Self:
-        """Open a copy of a job file that nobody needs after a crash."""
+        """Open a copy of a job file that need not survive a crash."""
         return await cls._opened(Database(path), "PRAGMA synchronous = OFF")
 
     @classmethod
@@ -74,28 +74,34 @@ class Journal:
         await self.database.aclose()
 
     async def begin_run(self, measure: Callable[[], Measures], which: Which | None = None) -> None:
-        """Open the record of a new run of `which` operations, none where it only looks.
+        """Begin the record of a new run of `which` operations; `None` for a run that only reads.
 
-        `measure` is asked what it has used at each commit.
+        `measure` is called at each commit and returns what the run has used so far.
         """
-        self._behind = 0
+        self._after = 0
         self._which = which or Which.OPEN
         self._measure = measure
         self._run = await self.database.run(records.begin_run, measure(), sends=which is not None)
 
     async def shares(self) -> list[Share]:
-        """Return how many operations of which apps this run has yet to take, as far as it is confined, and hand these out."""
-        found = await self.database.run(reaches.reaches, self._behind, self._last, self._which)
+        """Return the operations that this run has yet to hand out, counted by app and kind.
+
+        `advance` then hands out just these. `confine` limits them.
+        """
+        found = await self.database.run(reaches.reaches, self._after, self._last, self._which)
         self._reaches = {}
         for app_id, _, _, reach in found:
             before = self._reaches.get(app_id, reach)
             self._reaches[app_id] = Reach(reach.app, min(reach.after, before.after), max(reach.last, before.last))
-        # What this run hands out now it does not hand out again, whatever becomes of it.
-        self._behind = max((self._behind, *(reach.last for reach in self._reaches.values())))
+        # The run never hands out an operation twice, whatever its outcome.
+        self._after = max((self._after, *(reach.last for reach in self._reaches.values())))
         return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in found]
 
     async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]) -> Sequence[Planned]:
-        """Record outcomes, take back what never left, and hand out up to so many of each app, marked as sent; one commit."""
+        """Record outcomes, take back operations that were not sent, and hand out new ones, in one commit.
+
+        `take` is the greatest number of operations to hand out for each app. They are marked as sent.
+        """
         return await self.database.run(self._advance, settled, returned, take, self._measures())
 
     async def end_run(self, how: Ended, reason: str | None = None) -> None:
@@ -104,7 +110,7 @@ class Journal:
 
     @contextlib.asynccontextmanager
     async def recorded(self, measure: Callable[[], Measures], which: Which | None = None) -> AsyncIterator["Ending"]:
-        """Keep the record of a run around a block that says how it ended; an exception is the reason why it stopped."""
+        """Record a run around a block, which sets how it ended. An exception is recorded as the reason."""
         await self.begin_run(measure, which)
         ending = Ending()
         reason: str | None = None
@@ -118,15 +124,15 @@ class Journal:
                 await self.end_run(ending.how, reason)
 
     def confine(self, last: int) -> None:
-        """Hand out nothing behind the operation with the number `last`."""
+        """Hand out only operations up to the id `last`."""
         self._last = last
 
     async def settle_verdicts(self, judged: Sequence[tuple[int, Verdict]]) -> None:
-        """Write verdicts down, and what the run has used so far."""
+        """Record verdicts, and what the run has used so far."""
         await self.database.run(self._settle_verdicts, judged, self._measures())
 
     async def end_verdicts(self, app_id: str) -> None:
-        """Say of what nothing showed that nobody can tell."""
+        """Set the verdict of operations that are still unchecked to "cannot tell"."""
         await self.database.run(self._end_verdicts, app_id, self._measures())
 
     def _measures(self) -> Measures:
@@ -152,7 +158,7 @@ class Journal:
         measures: Measures,
     ) -> list[Planned]:
         records.record(connection, settled, self._run)
-        # What an earlier run left in doubt stays so, though this one did not send it.
+        # An operation that an earlier run left in doubt stays in doubt, although this run did not send it.
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)

@@ -1,4 +1,7 @@
-"""Every operation of a job with what came of it, for tables and spreadsheets: a function of a connection, as in `records`."""
+"""Every operation of a job with its outcome, for tables and spreadsheets.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import sqlite3
 from collections.abc import Mapping
@@ -21,8 +24,8 @@ _OUTCOMES: Final[Mapping[int, str]] = {
 class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
     """One planned operation and what came of it.
 
-    `outcome` is `pending`, `done` or `failed`; `verdict` is of what is done; `run` is the number of the run that it came to its
-    end in. What was not said is `None`.
+    `outcome` is `pending`, `done` or `failed`. `run` is the number of the run that settled the operation. Only done operations
+    have a `verdict`. Fields without a value are `None`.
     """
 
     line: int
@@ -40,7 +43,7 @@ class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, OperationRow]]:
-    """Return up to `most` operations behind a number, each with its number."""
+    """Return up to `most` operations with ids above `after`, each with its id."""
     rows = connection.execute(
         """
         SELECT operations.id, line, app_id, name, kind, argument, outcome, cause, status, message, request_id, run, verdict,
@@ -79,7 +82,7 @@ def _row(  # noqa: PLR0913, PLR0917 - a row of the table
         status=status,
         message=message,
         request_id=request_id,
-        # What is open again keeps the number of the run that it failed in.
+        # A reopened operation still has the number of the run that it failed in.
         run=run if outcome >= Outcome.DONE else None,
         verdict=Verdict(verdict).name.lower() if outcome == Outcome.DONE else None,
         former=_former(former, former_value),

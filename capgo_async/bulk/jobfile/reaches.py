@@ -1,4 +1,7 @@
-"""Which operations a run takes of a job file, app by app: functions of a connection, as in `records`."""
+"""The operations that a run takes from a job file, app by app.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -12,18 +15,21 @@ from .schema import TAKEN, Outcome, Which
 
 _ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int]])
 _MOST_PARTS: Final = 100
-"""Apps that one statement takes operations of; SQLite allows some more."""
+"""Number of apps that one statement takes operations of. SQLite allows a few more."""
 
 
 def planned_of(rows: Iterable[tuple[int, str, str, str, str, int]]) -> list[Planned]:
-    """Return operations of rows with the columns number, app, target, kind, argument and outcome."""
+    """Return operations from rows of id, app, target, kind, argument and outcome."""
     return [
         Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument, _ in rows
     ]
 
 
 class Reach(NamedTuple):
-    """The operations of one app, by its number in the file, that a run has yet to take: those behind `after` up to `last`."""
+    """The operations of one app that a run has yet to take: ids above `after`, up to `last`.
+
+    `app` is the number of the app in the file.
+    """
 
     app: int
     after: int
@@ -31,7 +37,7 @@ class Reach(NamedTuple):
 
 
 def reaches(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[tuple[str, str, int, Reach]]:
-    """Return how many operations of each app and kind are not settled, and where they stand, in a part of the file."""
+    """Count the unsettled operations of each app and kind in a range of the file, and return their ids."""
     found = connection.execute(
         f"""
         SELECT app_id, kind, operations, app, first, last
@@ -48,19 +54,22 @@ def reaches(connection: sqlite3.Connection, after: int, last: int | None, which:
 
 
 class Taken(NamedTuple):
-    """Operations that a run takes, and the numbers of those that an earlier process marked as sent and did not settle."""
+    """The operations that a run takes.
+
+    `sent_before` are the ids of those that an earlier process marked as sent and did not settle.
+    """
 
     planned: list[Planned]
     sent_before: list[int]
 
 
 def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], which: Which) -> Taken:
-    """Return the next operations of apps that are not settled, so many of each, as far as this run sends them.
+    """Mark the next unsettled operations of each reach as sent, up to its number, and return them.
 
-    They are marked as sent. What was marked before comes again: whoever executes it knows what to do about that.
+    Operations that an earlier process marked as sent are returned again. The caller decides what to do with them.
     """
     taken = Taken([], [])
-    # All in one statement, and all in another: each is a switch between this thread and that of the event loop.
+    # One statement reads and one writes, because each statement costs a switch to the thread of the event loop.
     part = f"""
         SELECT * FROM (
             SELECT operations.id AS id, apps.app_id AS app_id, name, kind, argument, outcome
@@ -87,7 +96,7 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
 
 
 def count_open(connection: sqlite3.Connection, which: Which) -> int:
-    """Return how many operations a run would send; what failed counts where it is to be sent again."""
+    """Return how many operations a run would send. Failed ones count if the run sends them again."""
     settled = Outcome.FAILED if which is Which.FAILED else None
     (count,) = connection.execute(
         f"SELECT count(*) FROM operations WHERE outcome <= ? {TAKEN[which]} OR outcome IS ?", (Outcome.SENT, settled)
@@ -96,9 +105,9 @@ def count_open(connection: sqlite3.Connection, which: Which) -> int:
 
 
 def reopen_failed(connection: sqlite3.Connection) -> None:
-    """Make failed operations open again; one that may have happened, or met what others did, is in doubt then.
+    """Reopen failed operations. Those that may have happened, or met a change by others, become in doubt.
 
-    They keep the number of the run that they failed in: by it a run finds them among all that is open.
+    They keep the number of the run that they failed in: it tells them from other open operations.
     """
     connection.execute(
         f"""

@@ -1,4 +1,7 @@
-"""What stands in a job file, read and written: functions of a connection, each a part of a transaction."""
+"""The records of a job file: outcomes, runs and totals.
+
+Each function takes a connection and is part of a transaction.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -23,9 +26,10 @@ from .waves import report_waves
 
 
 class Measures(msgspec.Struct, frozen=True):
-    """What a run has used so far, to be stored with each commit; `at` is the time in UTC, ISO 8601.
+    """What a run has used so far, stored with each commit.
 
-    `latency` is what a request and its answer took on average, in seconds; `None` before the first.
+    `at` is the time in UTC, ISO 8601. `latency` is the average time from request to response, in seconds; `None` before the
+    first response.
     """
 
     at: str
@@ -40,7 +44,7 @@ class Measures(msgspec.Struct, frozen=True):
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `JobError` for a file that is no job, or a job of another format."""
+    """Raise `JobError` for a file that is not a job, or a job of another format."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if application != schema.APPLICATION_ID:
@@ -52,8 +56,8 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def record(connection: sqlite3.Connection, settled: Sequence[Settled], run: int) -> None:
-    """Write outcomes down."""
-    # What is done, nearly all, in one statement: each is a switch between this thread and that of the event loop.
+    """Record outcomes."""
+    # Nearly all are done, and one statement writes these: each statement costs a switch to the thread of the event loop.
     done = {entry.id: entry.result.request_id for entry in settled if not isinstance(entry.result, Failed)}
     connection.execute(_DONE, (Outcome.DONE, run, msgspec.json.encode(done).decode()))
     connection.executemany(
@@ -73,11 +77,11 @@ _DONE = """
 
 
 UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
-"""The kinds of operations that are not just repeated when they may have happened, for a statement."""
+"""Kinds of operations that are not simply repeated when they are in doubt, as an SQL list."""
 
 
 def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:
-    """Return the targets of operations that may have happened and are not just repeated, with what the plan saw."""
+    """Return what the plan saw of the targets of operations that are in doubt and not simply repeated."""
     found = connection.execute(
         f"""
         SELECT app_id, name, kind, argument, former, former_value
@@ -93,7 +97,7 @@ def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:
 
 
 class Touched(NamedTuple):
-    """One operation that may have changed something, with what the plan saw; `done` ones surely have."""
+    """An operation that may have changed its target, with what the plan saw; if `done`, it surely has."""
 
     id: int
     line: int
@@ -103,7 +107,7 @@ class Touched(NamedTuple):
 
 
 def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touched]:
-    """Return up to `most` operations behind a number that may have changed something."""
+    """Return up to `most` operations with ids above `after` that may have changed their targets."""
     found = connection.execute(
         """
         SELECT operations.id, line, app_id, name, kind, argument, former, former_value, outcome
@@ -126,7 +130,7 @@ def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touch
 
 
 def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool = False) -> int:
-    """Insert the record of a run, which sends operations or only looks, and return its number."""
+    """Insert the record of a run and return its number. `sends` is false for a run that only reads."""
     statement = "INSERT INTO runs (started_at, program, sends) VALUES (?, ?, ?)"
     cursor = connection.execute(statement, (measures.at, __version__, sends))
     run = cursor.lastrowid or 0
@@ -135,7 +139,7 @@ def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool
 
 
 def write_measures(connection: sqlite3.Connection, run: int, measures: Measures) -> None:
-    """Write down what a run has used so far."""
+    """Store what a run has used so far."""
     connection.execute(
         "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ?, limits = ?, servers = ? WHERE id = ?",
         (
@@ -152,7 +156,7 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
 
 
 def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
-    """Return what the last client counted, and what it may have sent since."""
+    """Return what the last client counted, and the operations that it may have sent since."""
     last = read_usage(connection)
     if last is None:
         return None
@@ -175,7 +179,7 @@ def end_run(connection: sqlite3.Connection, run: int, how: Ended, measures: Meas
 
 
 def report_of(connection: sqlite3.Connection, name: str) -> Report:
-    """Count everything into a report."""
+    """Return the report of the job, with every count."""
     fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
     outcomes: dict[int, int] = dict(connection.execute("SELECT outcome, count(*) FROM operations GROUP BY outcome"))
     verdicts: dict[int, int] = dict(

@@ -1,4 +1,4 @@
-"""The job file: its tables, its format version, and the codes that stand in them."""
+"""The job file: its tables, its format version, and the codes in its columns."""
 
 import enum
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from ..reasons import Cause, Reason
 from .staged import FORMERS
 
 APPLICATION_ID: Final = 0x43617067
-"""What tells a job file from other SQLite files: "Capg"."""
+"""Marks an SQLite file as a job: "Capg" in `application_id`."""
 
 FORMAT: Final = 2
-"""The format that this version writes and reads, kept in `user_version`."""
+"""Format version that this code reads and writes, stored in `user_version`."""
 
 
 class Outcome(enum.IntEnum):
@@ -26,25 +26,25 @@ class Outcome(enum.IntEnum):
 
 
 class Verdict(enum.IntEnum):
-    """What a fresh listing says of an operation that is done."""
+    """What a fresh listing shows about an operation that is done."""
 
     UNCHECKED = 0
     VERIFIED = 1
     CONTRADICTED = 2
     CANNOT_TELL = 3
     SHOWN_UNLINKED = 4
-    """While a listing is read: what that means is known at its end."""
+    """Only while a listing is read; its end settles what this means."""
 
 
 class Which(enum.StrEnum):
-    """Which operations a run sends: all that are open, or those that failed before."""
+    """The operations that a run sends: all open ones, or those that failed before."""
 
     OPEN = "open"
     FAILED = "failed"
 
 
 TAKEN: Final[Mapping[Which, str]] = {Which.OPEN: "", Which.FAILED: "AND run IS NOT NULL"}
-"""What failed before and is open again keeps the number of the run that it failed in."""
+"""SQL condition for the operations that a run takes. Reopened ones keep the number of an earlier run."""
 
 
 _VALUES: Final = msgspec.json.Decoder(tuple[str | int, ...])
@@ -58,7 +58,7 @@ def columns_of(reason: Reason | None) -> tuple[str | None, str | None, str | Non
 
 
 def reason_of(cause: str, details: str | None, places: str | None = None) -> Reason:
-    """Return the reason that stands in such columns."""
+    """Return the reason stored in these columns."""
     return Reason(msgspec.convert(cause, Cause), _VALUES.decode(details or "[]"), _VALUES.decode(places or "[]"))
 
 
@@ -69,9 +69,9 @@ def _text(values: tuple[str | int, ...]) -> str | None:
 TABLES: Final = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_id TEXT NOT NULL UNIQUE) STRICT",
-    # Of a member the app is the organization.
+    # For a member, the app is the organization.
     "CREATE TABLE changes (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, argument TEXT NOT NULL, UNIQUE (kind, argument)) STRICT",
-    # id is the order of a run within an app; a wave is a range of it.
+    # The id is the order of sending within an app. A wave is a range of ids.
     """CREATE TABLE operations (
         id INTEGER PRIMARY KEY,
         line INTEGER NOT NULL,
@@ -98,7 +98,7 @@ TABLES: Final = (
         name TEXT,
         change INTEGER REFERENCES changes
     ) STRICT""",
-    # last_id is that of the last operation of the wave; what a stop told of is not told again.
+    # last_id is the id of the wave's last operation. told_failed and told_contradicted are what a run has stopped for already.
     """CREATE TABLE waves (
         number INTEGER PRIMARY KEY,
         numerator INTEGER NOT NULL,
@@ -126,13 +126,13 @@ TABLES: Final = (
 )
 
 BY_NAME: Final = "CREATE INDEX IF NOT EXISTS operations_name ON operations (app, name)"
-"""Made when a job is verified: the run itself does not need it."""
+"""Created when a job is verified; a run does not need it."""
 
 _CHANGED_CHANNEL: Final = """
     CASE WHEN kind = 'link_device' THEN argument
         WHEN kind IN ('update_channel', 'promote_bundle', 'delete_channel') THEN name END
 """
-# Unlinking a device, moving it away or renewing its link changes nothing for whoever protects a channel.
+# Unlinking a device, moving it to another channel or renewing its link does not change the protected channel.
 PROTECTED: Final = f"""
     UPDATE staged SET fate = 'rejected', cause = '{Cause.PROTECTED}', details = json_array(found.channel, found.app_id, ?2)
     FROM (
@@ -153,14 +153,14 @@ STILL_PROTECTED: Final = f"""
     ORDER BY app_id, channel
 """
 
-# App after app, in the order of the input within an app: a run takes of each what the limits let pass.
+# Operations of one app have consecutive ids, in the order of the input. A run takes from each app what the limits allow.
 PLAN: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)
     SELECT line, app, name, change, former, former_value
     FROM ({FORMERS})
     ORDER BY app, turn
 """
-# The first shares of all apps before the rest of any. A share of an app is rounded up: also the smallest app is in each wave.
+# The first wave of all apps comes before the second of any. Shares are rounded up, so each wave has operations of every app.
 PLAN_IN_WAVES: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)
     SELECT line, app, name, change, former, former_value

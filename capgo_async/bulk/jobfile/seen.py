@@ -1,4 +1,7 @@
-"""What the plan saw of every target, and what was done since, for who plays it through: functions of a connection."""
+"""What the plan saw of every target, and what was done since, for a rehearsal.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import contextlib
 import sqlite3
@@ -10,7 +13,7 @@ from .schema import Outcome
 
 
 class Seen(NamedTuple):
-    """One planned operation, its number, what the plan saw of its target, and whether it is done."""
+    """A planned operation, its id, what the plan saw of its target, and whether it is done."""
 
     id: int
     operation: Operation
@@ -19,7 +22,7 @@ class Seen(NamedTuple):
 
 
 def seen_of(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]:
-    """Return up to `most` operations behind a number."""
+    """Return up to `most` operations with ids above `after`."""
     found = connection.execute(
         """
         SELECT operations.id, app_id, name, kind, argument, former, former_value, outcome
@@ -40,6 +43,6 @@ def seen_of(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]
 
 
 def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the file as it is at this moment, whoever writes to it."""
+    """Copy the file as it is now. Other processes may write to it meanwhile."""
     with contextlib.closing(sqlite3.connect(path)) as target:
         connection.backup(target)

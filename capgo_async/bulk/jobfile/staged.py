@@ -1,13 +1,13 @@
-"""Rows while they are compared, with each other and with what the server shows: their tables and the statements."""
+"""Tables and statements that compare staged rows with each other and with what the server shows."""
 
 from typing import Final
 
 from ..reasons import Cause
 
 TABLES: Final = (
-    # A row is staged until its fate is known; `fate` is empty for those that stay to be planned. Cause, details and places are
-    # its reason. Where `former` is empty, the inventory tells. What is not as the change `expected` leaves it was changed by
-    # others.
+    # Rows whose fate is still open; `fate` is empty for those still to be planned. `cause`, `details` and `places` are the
+    # reason for the fate. `expected` is the change whose result the target must still show; otherwise others have changed it
+    # since. `former` is empty where the inventory supplies it.
     """CREATE TEMP TABLE staged (
         line INTEGER PRIMARY KEY,
         app INTEGER NOT NULL,
@@ -22,20 +22,20 @@ TABLES: Final = (
         former_value TEXT
     ) STRICT""",
     "CREATE INDEX temp.staged_rejected ON staged (line) WHERE fate = 'rejected'",
-    # What was listed for this plan; what was known before stands in a file of its own.
+    # Devices listed for this plan. Those of an inventory are in an attached database, `known`.
     """CREATE TEMP TABLE inventory (
         app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
     ) STRICT, WITHOUT ROWID""",
-    # How far a listing of an app went; `known` is the id of the app where it was known before instead.
+    # How far the listing of each app went. For an app of the attached inventory, `known` is its id there.
     """CREATE TEMP TABLE scans (
         app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, saw_override INTEGER NOT NULL, known TEXT
     ) STRICT""",
-    # The devices of rows that either of them shows.
+    # Rows whose device the listing or the inventory shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
 )
-"""Where rows stand until they are planned: in a file without a name, so that the job's own never has room to give back."""
+"""The staging tables. They are temporary, so that the job file itself never holds free pages."""
 
-# The name first: names nearly always differ, and numbers nearly never.
+# The name comes first because names nearly always differ, and app numbers nearly never.
 BY_TARGET: Final = "CREATE INDEX staged_target ON staged (name, app)"
 
 REPEATED: Final = """
@@ -44,7 +44,7 @@ REPEATED: Final = """
     FROM (SELECT name, app FROM staged GROUP BY name, app HAVING count(*) > 1) CROSS JOIN staged USING (name, app)
     GROUP BY name, app
 """
-# Every row of a target whose rows do not agree is bad; a later row that says the same again is a duplicate.
+# If the rows of a target contradict each other, all are bad. If they agree, the later ones are duplicates.
 CONTRADICTIONS: Final = f"""
     UPDATE staged SET fate = 'rejected', cause = '{Cause.CONTRADICTION}', details = json_array(?),
         places = json_array(first, last)
@@ -59,7 +59,7 @@ DUPLICATES: Final = f"""
     WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
 """
 
-# Rows and devices in one order, that of their ids; then back to the order of lines.
+# Rows and devices are both read in the order of device ids, then sorted by line.
 SHOWN_LISTED: Final = """
     INSERT INTO shown (line, channel)
     SELECT staged.line, i.channel
@@ -80,7 +80,7 @@ SCAN_OF_KNOWN: Final = """
     FROM apps WHERE app_id = ?1
 """
 
-# What devices to renew are linked to is known only now; nothing is renewed that no listing shows.
+# Only the inventory shows which channel a link to renew leads to. Devices that it does not show are not renewed.
 RENEWALS: Final = (
     """
     INSERT OR IGNORE INTO changes (kind, argument)
@@ -112,7 +112,7 @@ ALREADY_UNLINKED: Final = f"""
     WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'unlink_device'
         AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND scans.saw_override
 """
-# What shows no link may have one that the listing does not tell: the way back from a link is not gone then, either.
+# A device shown without a link may still have one that the listing omits, so undoing a link remains possible.
 CHANGED_SINCE: Final = (
     f"""
     UPDATE staged SET fate = 'skipped',
@@ -128,16 +128,17 @@ CHANGED_SINCE: Final = (
     """,
 )
 
-# The place of each row that is planned among those of its app. The lines are turns enough: they rise with them.
+# The turn of each planned row among the rows of its app. Line numbers serve, since they rise.
 QUEUE: Final = ("CREATE TEMP VIEW queue AS SELECT line, line AS turn FROM staged WHERE fate = ''",)
-# Waves are shares of an app, for which the places are counted from 1. By a function of ours, row by row: for a window SQLite
-# would sort all rows, and keep them twice.
+# Waves are shares of an app, so turns are counted from 1. A Python function counts them row by row: for a window function
+# SQLite would sort all rows and store them twice.
 QUEUE_IN_WAVES: Final = (
     "CREATE TEMP TABLE queue (line INTEGER PRIMARY KEY, turn INTEGER NOT NULL) STRICT",
     "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line",
 )
 
-# Former states count as known only from a scan that showed overrides at all: a look-up of overrides may fail silently.
+# A device without a link counts as known only if the scan showed any link at all: the server's look-up of links can fail
+# silently.
 FORMERS: Final = """
     SELECT staged.line, staged.app, staged.name, staged.change, queue.turn,
         CASE WHEN staged.former <> '' THEN staged.former
@@ -156,18 +157,18 @@ UNKNOWN_DEVICES: Final = f"""
         AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
 """
 
-# The place of each row, as `census` counts them.
+# The `Place` of each row, for `census`.
 CENSUS: Final = """
     SELECT app, change, expected IS NOT NULL, shown.line IS NOT NULL, channel
     FROM staged LEFT JOIN shown ON shown.line = staged.line WHERE fate = ''
 """
-# How many devices of an app are linked to a channel.
+# Number of devices of an app that are linked to a channel.
 LINKED: Final = "SELECT count(*) FROM inventory WHERE app = ? AND channel = ?"
 LINKED_KNOWN: Final = """
     SELECT count(*) FROM known.devices WHERE app_id = (SELECT known FROM scans WHERE app = ?) AND channel = ?
 """
 
-# How many devices each app has, where a listing showed all of them, and where it did not.
+# Number of devices of each app, for complete or for incomplete listings.
 LISTED: Final = """
     SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app
     WHERE complete = ? GROUP BY inventory.app
@@ -175,7 +176,7 @@ LISTED: Final = """
 LISTED_KNOWN: Final = """
     SELECT known, (SELECT count(*) FROM known.devices WHERE app_id = known) FROM scans WHERE complete = ? AND known IS NOT NULL
 """
-# How many devices of each app have a link.
+# Number of devices of each app that have a link.
 WITH_A_LINK: Final = """
     SELECT app_id, count(channel) FROM inventory JOIN apps ON apps.id = inventory.app GROUP BY inventory.app
 """

@@ -1,6 +1,6 @@
-"""Building a job file: rows are staged, compared with each other and with the inventory, and then planned, all in SQL.
+"""Staging of a new job: rows are compared with each other and the inventory, then planned, in SQL.
 
-Past 300 lines because rows come as columns and one by one, and both ways count in the same census.
+Past 300 lines because rows arrive both as columns and one by one, and both share the census.
 """
 
 import sqlite3
@@ -27,9 +27,9 @@ from .records import Measures, begin_run, end_run
 
 
 class Staging:
-    """The rows of a job that is not planned yet, in the job's own file under its temporary name.
+    """The rows of a job that is not planned yet, in the job's file under a temporary name.
 
-    Nothing of it needs to survive a crash: a job exists once the file has its name.
+    Nothing here needs to survive a crash: the job exists once the file has its final name.
     """
 
     def __init__(self, database: Database) -> None:
@@ -41,7 +41,7 @@ class Staging:
 
     @classmethod
     async def create(cls, path: Path) -> Self:
-        """Begin a new file at `path`."""
+        """Create the file at `path`."""
         database = Database(path, Mode.CREATE)
         try:
             await database.configure(
@@ -58,40 +58,43 @@ class Staging:
         return cls(database)
 
     async def add(self, block: Block) -> None:
-        """Stage rows, the bad ones with their reasons."""
+        """Stage rows. Bad rows carry their reasons."""
         await self._database.run(self._add, block)
 
     async def compare_rows(self) -> None:
-        """Reject rows that contradict each other, and skip those that repeat another."""
+        """Reject rows that contradict each other, and skip duplicates."""
         await self._database.run(_compare_rows)
 
     async def protect(self, channels: Sequence[str], by: str) -> None:
-        """Reject the rows that change one of `channels`, each a name or an app and a name, or link devices to it."""
+        """Reject rows that change a protected channel or link devices to it.
+
+        Each of `channels` is `NAME` or `APP/NAME`; `by` is where they are set.
+        """
         names = msgspec.json.encode(channels).decode()
         await self._database.run(_execute_with, schema.PROTECTED, (names, by))
 
     async def pairs(self) -> list[Pair]:
-        """Return the apps and changes that the staged rows ask for."""
+        """Return every combination of an app and a change that staged rows ask for."""
         return await self._database.run(census.pairs, self._census)
 
     async def reject(self, app_id: str, change: Change | None, reason: Reason) -> None:
-        """Reject all rows of one app, or those that ask for one change in it."""
+        """Reject all rows of an app, or only those that ask for `change`."""
         number = None if change is None else self._changes[change]
         await self._database.run(_execute_with, _REJECT, (*schema.columns_of(reason), self._apps[app_id], number))
 
     async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
-        """Note devices of the inventory, each with its channel."""
+        """Record devices that a listing of the app shows, each with its channel."""
         await self._database.run(_observe, self._apps[app_id], devices)
 
     async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
-        """Note how far the listing of an app went."""
+        """Record how far the listing of an app went."""
         statement = "INSERT INTO scans (app, complete, saw_override) VALUES (?, ?, ?)"
         await self._database.run(_execute_with, statement, (self._apps[app_id], complete, saw_override))
 
     async def know(self, inventory: str, base_url: str) -> Mapping[str, KnownApp]:
-        """Have an inventory of devices that is on disk at hand, and return what it knows of which app.
+        """Attach an inventory of devices on disk, and return what it holds for each app.
 
-        Raises `InputError` for a file that is none, or that is of another server.
+        Raises `InputError` if the file is not an inventory, or is one of another server.
         """
         path = Path(inventory)
         found = await devices_exported(path, base_url)
@@ -100,45 +103,45 @@ class Staging:
         return {app.app_id: KnownApp(app.began_at, app.rows, app.held, app.caveats) for app in found}
 
     async def use_known(self, app_id: str, *, complete: bool) -> None:
-        """Compare the rows of an app with the inventory that is known."""
+        """Compare the rows of an app with the attached inventory."""
         await self._database.run(_execute_with, staged.SCAN_OF_KNOWN, (app_id, complete))
 
     async def compare_with_inventory(self) -> None:
-        """Skip what the inventory shows to be so already, and what others have changed since it was to be."""
+        """Skip rows that the inventory shows to be already so, or changed by others since."""
         await self._database.run(self._compare_with_inventory)
 
     async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
-        """Return up to `most` rows of an app behind the line `after` that are still to be planned."""
+        """Return up to `most` rows of an app after the line `after` that are still to be planned."""
         return await self._database.run(_staged, app_id, after, most)
 
     async def settle(self, assessments: Sequence[Assessment]) -> None:
-        """Note what looking at targets brought."""
+        """Record what looking at the targets of rows found."""
         await self._database.run(self._settle, assessments)
 
     async def moved_together(self, most: int) -> list[Moved]:
-        """Return up to `most` channels all of whose devices go to one other, those of most devices first."""
+        """Return up to `most` channels whose devices all move to one other channel, the largest first."""
         return await self._database.run(census.moved_together, self._census, most)
 
     async def unknown(self) -> int:
-        """Return how many staged devices a complete listing did not show."""
+        """Return how many staged devices no complete inventory shows."""
         return await self._database.run(census.unknown, self._census)
 
     async def skip_unknown(self) -> None:
-        """Skip the devices that a complete listing did not show."""
+        """Skip the devices that a complete inventory does not show."""
         await self._database.run(_execute, staged.UNKNOWN_DEVICES)
 
     async def rejected(self, after: int, most: int) -> list[tuple[int, Reason]]:
-        """Return up to `most` rejected rows behind the line `after`, as line and reason."""
+        """Return up to `most` rejected rows after the line `after`, each as line and reason."""
         return await self._database.run(_rejected, after, most)
 
     async def survey(self) -> Survey:
-        """Return what was seen, and what is left to plan."""
+        """Return what planning saw, and what is left to plan."""
         return await self._database.run(self._survey)
 
     async def finish(self, facts: JobFacts, measures: Measures) -> None:
-        """Plan what is left, write the job's `facts` and what planning it took, and close the file, durable."""
+        """Plan the rows that are left, store `facts` and `measures`, and close the file."""
         await self._database.run(_finish, facts, measures)
-        # Durable, and in the mode in which it will be run.
+        # Make the file durable, and set the journal mode that runs use.
         await self._database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
         await self._database.aclose()
 
@@ -157,12 +160,12 @@ class Staging:
 
     def _add_columns(self, connection: sqlite3.Connection, columns: Columns, places: Counter[Place]) -> None:
         form, lines, names, app_ids, arguments = columns
-        # Numbered in the order in which they come, which is that of their turns.
+        # Numbered in the order of their first rows, which is also the order of sending.
         apps = {app_id: self._app(connection, app_id) for app_id in dict.fromkeys(app_ids)}
-        # What is done does not depend on the target.
+        # A change is the same for every target.
         changes = {text: self._change(connection, form.make("", "", text)) for text in dict.fromkeys(arguments)}
         if isinstance(lines, range) and len(changes) == 1 and len(self._apps) < _MOST_AT_ONCE:
-            # In one statement: each row of many is a switch between this thread and others.
+            # One statement for all rows: each row of an `executemany` is a switch between threads.
             (change,) = changes.values()
             told = msgspec.json.encode(names).decode()
             if len(apps) == 1:
@@ -286,9 +289,9 @@ def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) 
         Staged(
             line,
             operation_of(Change(kind, argument), app_id, name),
-            None if expected is None else operation_of(Change(expected, beside), app_id, name),
+            None if expected is None else operation_of(Change(expected, text), app_id, name),
         )
-        for line, name, kind, argument, expected, beside in found
+        for line, name, kind, argument, expected, text in found
     ]
 
 
@@ -315,7 +318,7 @@ _ADD_ROW = """
     INSERT INTO staged (line, app, name, change, expected, fate, cause, details, places) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _ADD_ALIKE = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
-# The app of each row is a character of four bytes, so that SQLite finds it without counting those before it.
+# The app of each row is passed as one character of four bytes. SQLite finds it by position, without counting characters.
 _FIRST_CHARACTER = 0x10000
 _MOST_AT_ONCE = 0x100000
 _ADD_OF_APPS = f"""

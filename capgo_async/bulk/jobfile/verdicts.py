@@ -1,4 +1,7 @@
-"""What fresh looks say of operations that are done, in a job file: functions of a connection, each a part of a transaction."""
+"""Verdicts of fresh listings on operations that are done.
+
+Each function takes a connection and is part of a transaction.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ _OF_APP: Final = f"outcome = {Outcome.DONE} AND app = (SELECT id FROM apps WHERE
 
 
 def done_by_app(connection: sqlite3.Connection, *, contradicted: bool) -> list[tuple[str, str, int]]:
-    """Return how many operations of each app and kind are done, or of these the contradicted."""
+    """Return how many operations of each app and kind are done, or only the contradicted ones."""
     return connection.execute(
         f"""
         SELECT app_id, kind, count(*) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
@@ -23,13 +26,13 @@ def done_by_app(connection: sqlite3.Connection, *, contradicted: bool) -> list[t
 
 
 def begin(connection: sqlite3.Connection, app_id: str) -> None:
-    """Forget the verdicts on an app, and make ready to find its operations by name."""
+    """Reset the verdicts of an app, and create the index that finds its operations by name."""
     connection.execute(schema.BY_NAME)
     connection.execute(f"UPDATE operations SET verdict = {Verdict.UNCHECKED} WHERE {_OF_APP}", (app_id,))
 
 
 def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
-    """Compare done operations of an app with devices that a listing shows, each with its channel."""
+    """Compare done operations of an app with listed devices, each given with its channel."""
     connection.executemany(
         f"""
         UPDATE operations
@@ -45,7 +48,10 @@ def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str
 
 
 def close(connection: sqlite3.Connection, app_id: str, *, saw_override: bool) -> None:
-    """Say what devices without a link in a listing mean: nothing, where it shows no link at all (contract C7)."""
+    """Settle the verdict of devices that were listed without a link.
+
+    A listing that shows no link at all proves nothing about them (contract C7).
+    """
     unlinked = "SELECT id FROM changes WHERE kind = 'unlink_device'"
     meaning = str(int(Verdict.CANNOT_TELL))
     if saw_override:
@@ -56,7 +62,7 @@ def close(connection: sqlite3.Connection, app_id: str, *, saw_override: bool) ->
 
 
 def with_verdict(connection: sqlite3.Connection, app_id: str, verdict: Verdict, after: int, most: int) -> list[Planned]:
-    """Return up to `most` done operations of an app behind the number `after` that have this verdict."""
+    """Return up to `most` done operations of an app with this verdict and ids above `after`."""
     found = connection.execute(
         f"""
         SELECT operations.id, name, kind, argument FROM operations JOIN changes ON changes.id = change
@@ -68,12 +74,12 @@ def with_verdict(connection: sqlite3.Connection, app_id: str, verdict: Verdict, 
 
 
 def settle(connection: sqlite3.Connection, verdicts: Sequence[tuple[int, Verdict]]) -> None:
-    """Write verdicts down."""
+    """Record verdicts, each for the operation with that id."""
     connection.executemany("UPDATE operations SET verdict = ?2 WHERE id = ?1", verdicts)
 
 
 def end(connection: sqlite3.Connection, app_id: str) -> None:
-    """Say of what nothing showed that nobody can tell."""
+    """Set the verdict of operations that are still unchecked to "cannot tell"."""
     connection.execute(
         f"UPDATE operations SET verdict = {Verdict.CANNOT_TELL} WHERE {_OF_APP} AND verdict = {Verdict.UNCHECKED}", (app_id,)
     )

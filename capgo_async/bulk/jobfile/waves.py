@@ -1,4 +1,7 @@
-"""The waves of a job in its file: functions of a connection, each a part of a transaction, as in `records`."""
+"""The waves of a job.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
 
 import sqlite3
 from fractions import Fraction
@@ -9,7 +12,7 @@ from .schema import Outcome, Verdict
 
 
 class StoredWave(NamedTuple):
-    """One wave in the file: its operations are those behind `after` up to `last`."""
+    """One wave in the file. Its operations have ids above `after`, up to `last`."""
 
     number: int
     share: Fraction
@@ -20,18 +23,19 @@ class StoredWave(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return what people call it, such as "wave 2 (10%)"."""
+        """Return the name for display, such as "wave 2 (10%)"."""
         return f"wave {self.number} ({in_percent(self.share)})"
 
 
 class WaveTotals(NamedTuple):
-    """What came of a wave, `contradicted` of all waves so far, and how much of that an earlier run stopped for.
+    """What came of a wave, and how much of that an earlier run has already stopped for.
 
-    `behind`: something is open behind the wave.
+    `more_follow` is whether operations of later waves are open. `contradicted` counts all waves so far. `told_failed` and
+    `told_contradicted` are the counts at that earlier stop.
     """
 
     open: int
-    behind: bool
+    more_follow: bool
     settled: int
     failed: int
     contradicted: int
@@ -40,12 +44,12 @@ class WaveTotals(NamedTuple):
 
 
 def in_percent(share: Fraction) -> str:
-    """Return a share as people write it, such as "2.5%"."""
+    """Return a share as a percentage for display, such as "2.5%"."""
     return f"{float(share * 100):g}%"
 
 
 def stored_waves(connection: sqlite3.Connection) -> list[StoredWave]:
-    """Return the waves in their order; none where the job has no waves."""
+    """Return the waves in order; an empty list for a job without waves."""
     found = connection.execute("""
         SELECT number, numerator, denominator, lag(last_id, 1, 0) OVER (ORDER BY number), last_id, verified_at, bake_until
         FROM waves ORDER BY number
@@ -71,7 +75,7 @@ def totals_of(connection: sqlite3.Connection, wave: StoredWave) -> WaveTotals:
         "SELECT count(*), coalesce(sum(outcome = ?), 0) FROM operations WHERE id > ? AND id <= ? AND outcome >= ?",
         (Outcome.FAILED, wave.after, wave.last, Outcome.DONE),
     ).fetchone()
-    behind = connection.execute(
+    later = connection.execute(
         "SELECT 1 FROM operations WHERE id > ? AND outcome <= ? LIMIT 1", (wave.last, Outcome.SENT)
     ).fetchone()
     (contradicted,) = connection.execute(
@@ -82,11 +86,11 @@ def totals_of(connection: sqlite3.Connection, wave: StoredWave) -> WaveTotals:
         "SELECT (SELECT told_failed FROM waves WHERE number = ?), (SELECT max(told_contradicted) FROM waves)", (wave.number,)
     ).fetchone()
     still_open = wave.last - wave.after - settled
-    return WaveTotals(still_open, behind is not None, settled, failed, contradicted, told_failed, told_contradicted)
+    return WaveTotals(still_open, later is not None, settled, failed, contradicted, told_failed, told_contradicted)
 
 
 def note_stop(connection: sqlite3.Connection, wave: StoredWave) -> None:
-    """Write down that a run stopped for what came of a wave: the next one stops only for more."""
+    """Record what a run stopped for after a wave. The next run stops only for more than that."""
     found = totals_of(connection, wave)
     connection.execute(
         "UPDATE waves SET told_failed = ?, told_contradicted = ? WHERE number = ?",
@@ -95,19 +99,19 @@ def note_stop(connection: sqlite3.Connection, wave: StoredWave) -> None:
 
 
 def close_wave(connection: sqlite3.Connection, wave: StoredWave, verified_at: str, bake_until: str | None) -> None:
-    """Write down that a wave is verified, and when what follows may begin."""
+    """Record that a wave is verified, and when the next one may begin."""
     connection.execute(
         "UPDATE waves SET verified_at = ?, bake_until = ? WHERE number = ?", (verified_at, bake_until, wave.number)
     )
 
 
 def report_waves(connection: sqlite3.Connection) -> tuple[Wave, ...]:
-    """Return the waves for people, each with how far it is."""
+    """Return the waves for display, each with its state."""
     return tuple(_wave(connection, wave) for wave in stored_waves(connection))
 
 
 def _is_shown(connection: sqlite3.Connection, wave: StoredWave) -> bool:
-    """Tell whether the server showed anything of what was done in a wave, or nothing was."""
+    """Return whether the server showed any result of a wave; true if nothing of it was done."""
     (told, untold) = connection.execute(
         """
         SELECT coalesce(sum(verdict IN (?1, ?2)), 0), coalesce(sum(verdict = ?3), 0) FROM operations

@@ -87,12 +87,12 @@ class Waves:
         await self._database.run(add_remarks, remarks)
         found = await self._database.run(waves.totals_of, wave)
         reason = self._too_bad(found)
-        if reason is not None and found.behind:
+        if reason is not None and found.more_follow:
             await self._database.run(waves.note_stop, wave)
             message = f"stopped after {wave.name}: {reason.text}"
             raise SafetyStop(message, problem=reason.problem)
         now = self._pace.clock()
-        bakes = found.behind and self._pace.bake_seconds > 0
+        bakes = found.more_follow and self._pace.bake_seconds > 0
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
         wave = wave._replace(verified_at=_written(now), bake_until=until)
         await self._database.run(waves.close_wave, wave, wave.verified_at or "", wave.bake_until)
