@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks.measuring import ROOT, Benchmark, environment, table
+from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, environment, table
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
 from capgo_async.bulk import (
     DeleteBundle,
@@ -53,7 +53,6 @@ _MOST_KILLS: Final = 8
 _SLOW: Final = "latency=20ms..60ms"
 """So that a run lasts, and comes to be killed between its commits."""
 _LOST: Final = "drop-after=8%"
-_LONGEST_RUN: Final = 60.0
 _AT_ONCE: Final = 3
 """Kinds that are tried side by side: a run waits for most of its time."""
 _NONE: Final = 1 << 60
@@ -253,7 +252,7 @@ class Trial:
             self.hung = True
             kill()
 
-        timers = [loop.call_later(_LONGEST_RUN, lose_patience)]
+        timers = [loop.call_later(LONGEST_RUN, lose_patience)]
         if blow and blow.answers:
             self.sandbox.due = self.sandbox.answered + blow.answers
             self.sandbox.strike = lambda: timers.append(loop.call_later(blow.seconds, kill)) if blow.seconds else kill()
@@ -308,7 +307,7 @@ async def _killed(told: Told, directory: Path, calm: Calm, kills: int, draw: ran
             told.expect(set(rows) == targets, "operations came or went")
             forgotten = done - (done := {target for target, row in rows.items() if row.outcome == "done"})
             told.expect(not forgotten, f"no more done: {sorted(forgotten)}")
-            told.expect(not trial.hung, f"a run did not end within {_LONGEST_RUN:.0f} s")
+            told.expect(not trial.hung, f"a run did not end within {LONGEST_RUN:.0f} s")
             if code != -signal.SIGKILL or trial.hung:
                 break
             struck += 1

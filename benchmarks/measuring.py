@@ -89,7 +89,8 @@ def python(*arguments: str, timeout: float = LONGEST_RUN) -> subprocess.Complete
 
 def environment() -> dict[str, str]:
     """Return the environment for a process of a benchmark: nothing of the user's reaches it, and the other way."""
-    return {**{name: value for name, value in os.environ.items() if not name.startswith("CAPGO_")}, "CAPGO_CACHE": ""}
+    unwanted = ("CAPGO_", "PYTHONDONTWRITEBYTECODE")  # without byte code, imports measure the compiler
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(unwanted)}, "CAPGO_CACHE": ""}
 
 
 def child(module: str, **options: object) -> Any:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_kind_of_operation_survives_being_killed_at_random_moments() -> None:
     command = [sys.executable, "-m", "benchmarks.kills", "--points", "18", "--each", "12", "--seed", "7", "--json"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.stdout, ended.stderr
     found = json.loads(ended.stdout)
     assert (ended.returncode, found["problems"], found["passed"]) == (0, [], True)

@@ -44,7 +44,7 @@ class Terminal:
         while self._read():
             pass
         self.shown = _STYLES.sub("", self.shown)
-        return self.process.wait(60)
+        return self.process.wait()
 
     def lines(self) -> list[str]:
         return self.shown.replace("\r\n", "\n").split("\n")

@@ -176,7 +176,7 @@ def killed(server: Served, sign: signal.Signals, *, at: int) -> subprocess.Compl
         text=True,
     )
     server.sandbox.on_listing = lambda number: process.send_signal(sign) if number == at else None
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     server.sandbox.on_listing = None
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

@@ -50,7 +50,7 @@ def fill(disk: Path, left: int) -> Path:
 
 def capgo(server: Served, disk: Path, *arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
     aimed = {**environment(server), **more}
-    return subprocess.run(command(*arguments), cwd=disk, env=aimed, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command(*arguments), cwd=disk, env=aimed, capture_output=True, text=True, check=False)
 
 
 def shown(server: Served, disk: Path) -> Any:

@@ -137,7 +137,6 @@ def test_a_reader_that_goes_away_is_no_error(server: Served) -> None:
             stdout=writing,
             stderr=subprocess.PIPE,
             env=environment(server),
-            timeout=60,
             check=False,
         )
     finally:

@@ -153,8 +153,7 @@ def test_a_signal_ends_it_with_130(unaimed: Command, monkeypatch: pytest.MonkeyP
         count(rehearsal, result)
         if rehearsal.settled == 1:
             os.kill(os.getpid(), signal.SIGINT)
-            # The signal is heard in another thread.
-            assert heard.wait(60)
+            heard.wait()  # in another thread
 
     def stopped(rehearsal: Rehearsal) -> None:
         stop(rehearsal)

@@ -102,7 +102,7 @@ def test_the_second_signal_stops_at_once(server: Served, capgo: Command, here: P
         if change == 20:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
-            over.wait(60)  # the server answers nothing more: only stopping at once ends this
+            over.wait()  # the server answers nothing more: only stopping at once ends this
 
     server.sandbox.on_change = interrupt
     try:
@@ -233,9 +233,7 @@ def test_job_show_works_while_another_process_runs_the_job(server: Served, capgo
 
 
 def _completed(*arguments: str, cwd: Path, server: Served | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env=environment(server), cwd=cwd, timeout=60, check=False
-    )
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment(server), cwd=cwd, check=False)
 
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
@@ -246,7 +244,7 @@ def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served,
     def hold(change: int) -> None:
         if change == 50:
             reached.set()
-            over.wait(60)  # the server answers nothing more: only stopping at once ends this
+            over.wait()  # the server answers nothing more: only stopping at once ends this
 
     server.sandbox.on_change = hold
     with subprocess.Popen(
@@ -254,12 +252,12 @@ def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served,
     ) as process:
         try:
             assert process.stderr is not None
-            assert reached.wait(60)
+            reached.wait()
             process.send_signal(name)
             while not (line := process.stderr.readline()).startswith("stopping"):
                 assert line
             process.send_signal(name)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate()
         finally:
             over.set()
     assert process.returncode == 130
@@ -275,7 +273,7 @@ def test_a_job_that_was_killed_is_not_asked_about_again(server: Served, capgo: C
     csv_of(here / "devices.csv", devices=400)
     with subprocess.Popen(command(*RELINK, "--quiet"), stdout=subprocess.PIPE, env=environment(server), cwd=here) as process:
         server.sandbox.on_change = lambda change: process.kill() if change == 20 else None
-        process.communicate(timeout=60)
+        process.communicate()
     server.sandbox.on_change = None
     assert process.returncode == -signal.SIGKILL
     # What may have left just before would wait a minute for the limits of its devices: this server has none.

@@ -206,7 +206,7 @@ def test_a_secret_that_nobody_reads_is_no_success(server: Served, here: Path, mo
     read, write = os.pipe()
     os.close(read)
     arguments = ("api-keys", "regenerate", str(second_key(server)), "--yes", *more)
-    ended = run(command(*arguments), stdout=write, stderr=PIPE, env=environment(server), cwd=here, timeout=60, check=False)
+    ended = run(command(*arguments), stdout=write, stderr=PIPE, env=environment(server), cwd=here, check=False)
     os.close(write)
     assert ended.returncode == 4
     assert b"regenerate the key" in ended.stderr
@@ -214,7 +214,7 @@ def test_a_secret_that_nobody_reads_is_no_success(server: Served, here: Path, mo
 
 def test_nor_is_one_made_that_nobody_can_read(server: Served, here: Path) -> None:
     line = ["sh", "-c", 'exec "$@" >&-', "sh", *command("api-keys", "regenerate", str(second_key(server)), "--yes")]
-    ended = run(line, capture_output=True, env=environment(server), cwd=here, timeout=60, check=False)
+    ended = run(line, capture_output=True, env=environment(server), cwd=here, check=False)
     assert ended.returncode == 2
     assert b"stdout is closed" in ended.stderr
     assert server.requests() == 0

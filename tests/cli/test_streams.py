@@ -18,7 +18,7 @@ on_linux = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
 def run(redirection: str, *arguments: str, server: Served, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command as a shell with `redirection` does."""
     line = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command(*arguments)]
-    return subprocess.run(line, capture_output=True, text=True, env=environment(server), cwd=cwd, timeout=60, check=False)
+    return subprocess.run(line, capture_output=True, text=True, env=environment(server), cwd=cwd, check=False)
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "<&- 2>&-"])
@@ -96,7 +96,7 @@ def test_what_is_opened_later_does_not_take_the_place_of_a_closed_stream(here: P
         "sys.exit(os.open(os.devnull, os.O_RDONLY))"
     )
     line = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
-    assert subprocess.run(line, env=environment(), cwd=here, timeout=60, check=False).returncode > 2
+    assert subprocess.run(line, env=environment(), cwd=here, check=False).returncode > 2
 
 
 def test_an_error_before_the_first_page_leaves_stdout_empty(capgo: Command) -> None:
