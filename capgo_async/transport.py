@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from .deadlines import Deadline, Deadlines
-from .direct import Direct, may_pass
+from .direct import Direct, fits, is_known
 from .errors import ConfigurationError, ConnectionLost, NotConnected, Problem, TimedOut
 from .wire import Request, Response
 
@@ -119,7 +119,7 @@ class AiohttpTransport:
         session = self._session_for(headers)
         try:
             with Deadline(self._deadlines):
-                if self._direct is not None and not fresh and may_pass(session):
+                if self._direct is not None and not fresh and is_known():
                     return await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
                 return await self._ask(session, request, headers, fresh=fresh)
         except _NEVER_CONNECTED as error:
@@ -184,7 +184,7 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=self._proxy,
         )
-        if self._proxy is None and may_pass(self._owned):
+        if self._proxy is None and fits(self._owned):
             self._direct = Direct(self._owned, self._base_url, self._timeout)
         return self._owned
 

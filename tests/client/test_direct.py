@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
-from aiohttp import client_proto, http
 from client.test_sockets import KEY, METHODS, NEVER, OK, OURS, Received, always, request_of, serving, transport_of
 
-from capgo_async import direct, errors
+from capgo_async import errors
+from capgo_async.direct import release_fits
 from capgo_async.transport import AiohttpTransport
 from capgo_async.wire import Request, Response
 
@@ -160,7 +160,9 @@ async def passed_by() -> bool:
 
 
 async def test_it_is_taken() -> None:
-    assert await passed_by()
+    assert await passed_by(), (
+        f"with aiohttp {aiohttp.__version__} every request costs a third more: see release_fits in direct.py"
+    )
 
 
 async def test_a_proxy_gets_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,31 +214,14 @@ async def test_who_stands_in_for_the_session_sees_every_request(when: str, monke
     assert seen == ["POST"]
 
 
-def nothing(*_: object) -> None:
-    """Stand for what takes other arguments than we know."""
-
-
-def wrapped(*arguments: Any, **options: Any) -> Any:
-    return aiohttp.ClientSession.request(*arguments, **options)
-
-
 @pytest.mark.parametrize(
-    ("place", "name", "other"),
-    [
-        (client_proto.ResponseHandler, "set_response_params", nothing),
-        (aiohttp.BaseConnector, "connect", nothing),
-        (http, "StreamWriter", None),
-        (aiohttp.ClientSession, "_request", wrapped),
-    ],
+    ("version", "fit"), [("3.11.18", False), ("3.12.0", True), ("3.14.5", True), ("3.15.0", False), ("4.0.0a1", False)]
 )
-def test_another_aiohttp_is_not_taken_for_the_known_one(
-    place: object, name: str, other: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert direct._known() is aiohttp.ClientSession._request
-    monkeypatch.setattr(place, name, other)
-    assert direct._known() is None
+def test_releases_of_aiohttp_that_nobody_tried_are_not_trusted(version: str, *, fit: bool) -> None:
+    """Another one may work all the same: add it once all tests of this file pass with it."""
+    assert release_fits(version) is fit
 
 
-async def test_without_what_is_known_of_aiohttp_its_session_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "_KNOWN", None)
+async def test_without_an_aiohttp_that_fits_its_session_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capgo_async.transport.fits", lambda _session: False)
     assert not await passed_by()

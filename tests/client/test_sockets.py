@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from capgo_async import CapgoClient, direct, errors
+from capgo_async import CapgoClient, errors
 from capgo_async.client import requester_of
 from capgo_async.transport import AiohttpTransport
 from capgo_async.wire import Request
@@ -116,7 +116,7 @@ async def transport_of(kind: str, url: str, **options: Any) -> AsyncIterator[Aio
     if kind in OURS:
         with pytest.MonkeyPatch.context() as patched:
             if kind != "ours":
-                patched.setattr(direct, "_KNOWN", None)
+                patched.setattr("capgo_async.transport.fits", lambda _session: False)
             transport = AiohttpTransport(url, **options)
             yield transport
             await transport.aclose()
