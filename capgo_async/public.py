@@ -9,7 +9,7 @@ from .endpoints.channels import ChannelSettings
 from .endpoints.devices import DeviceFilter
 from .endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings, PasswordPolicy
 from .errors import CapgoError
-from .known import Known
+from .known import Known, KnownLimit, Latency
 from .limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, server_limits
 from .models import (
     ApiKey,
@@ -30,9 +30,10 @@ from .models import (
     parse_timestamp,
 )
 from .paging import Listing
-from .requester import Attempt, raw_responses
+from .requester import Attempt, Counters, raw_responses
 from .resources.bundles import Deleted
 from .ring import KeyRing
+from .wire import Request, Response, Transport
 
 __all__ = [
     "ApiKey",
@@ -52,6 +53,7 @@ __all__ = [
     "CapgoError",
     "Channel",
     "ChannelSettings",
+    "Counters",
     "Dataset",
     "Deleted",
     "Device",
@@ -60,6 +62,8 @@ __all__ = [
     "FixedWindow",
     "KeyRing",
     "Known",
+    "KnownLimit",
+    "Latency",
     "LatestVersion",
     "Limit",
     "Listing",
@@ -71,10 +75,13 @@ __all__ = [
     "Organization",
     "OrganizationSettings",
     "PasswordPolicy",
+    "Request",
+    "Response",
     "ScopeKind",
     "SilenceWindow",
     "SlidingWindow",
     "StatPoint",
+    "Transport",
     "Usage",
     "parse_timestamp",
     "raw_responses",

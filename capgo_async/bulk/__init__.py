@@ -2,14 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .advice import Remedy
 from .job import Job
 from .jobfile.contents import JobRow, Rows
 from .jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
+from .jobfile.seen import Seen
 from .operations import (
+    Change,
     DeleteBundle,
     DeleteChannel,
+    Former,
     FormerState,
     LinkDevice,
     Operation,
@@ -19,6 +23,7 @@ from .operations import (
     Row,
     SetBundleMetadata,
     Target,
+    TargetKind,
     UnlinkDevice,
     UpdateChannel,
 )
@@ -27,23 +32,32 @@ from .planning.drifting import Drift
 from .planning.sources import Source, from_operations, read_operations
 from .reasons import Cause, Reason
 from .report import Ended, Failures, Report, Run, Wave
+from .runner import Done, Failed
 from .running.bounds import Bounds
 from .running.stopping import StopRules
+from .stage import Pair
 
 if TYPE_CHECKING:
     from .inventory.columns import InventoryKind
+    from .inventory.exported import Exported
     from .inventory.exporting import Summary, export
     from .inventory.formats import Format
+    from .inventory.taking import Tally
 
 __all__ = [
     "Bounds",
     "Cause",
+    "Change",
     "DeleteBundle",
     "DeleteChannel",
+    "Done",
     "Drift",
     "Ended",
+    "Exported",
+    "Failed",
     "Failures",
     "Format",
+    "Former",
     "FormerState",
     "InventoryKind",
     "Job",
@@ -54,23 +68,28 @@ __all__ = [
     "Operation",
     "OperationRow",
     "Options",
+    "Pair",
     "Part",
     "Plan",
     "PromoteBundle",
     "Reason",
     "ReasonCount",
+    "Remedy",
     "RemoveMember",
     "RenewDevice",
     "Report",
     "Row",
     "Rows",
     "Run",
+    "Seen",
     "SetBundleMetadata",
     "Source",
     "StopRules",
     "Summary",
     "Survey",
+    "Tally",
     "Target",
+    "TargetKind",
     "Thresholds",
     "Unknown",
     "UnlinkDevice",
@@ -85,7 +104,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load what only inventories need when it is asked for: a job starts without it."""
-    if name not in {"Format", "InventoryKind", "Summary", "export"}:
+    if name not in {"Exported", "Format", "InventoryKind", "Summary", "Tally", "export"}:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     from .inventory import exporting  # noqa: PLC0415 - few programs export

@@ -39,7 +39,7 @@ from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
 from .report import Ended, Report, storable
 from .runner import Brakes, Progress, Runner
-from .running.bounds import Bounds, budgeted
+from .running.bounds import Bounds, budgeted, deadline_of
 from .running.execution import Executor, prepare
 from .running.gauging import ClientGauge
 from .running.metering import Meter, carried_over
@@ -198,7 +198,7 @@ class Job:
         made with and `rebind` is not set.
         """
         self._asked_to_drain = False
-        ring, deadline = ring_of(client), bounds.deadline(anyio.current_time(), self._clock())
+        ring, deadline = ring_of(client), deadline_of(bounds, anyio.current_time(), self._clock())
         pacer = pacer_of(ring)
         with locked(self.path), budgeted(pacer, bounds.max_requests):
             former = await self._bind(ring, rebind=rebind)

@@ -3,36 +3,58 @@
 It implements the contract on its own and shares no code with the client. Otherwise a misreading could hide in both.
 """
 
-from .exchange import Dropped, Incoming, Reply
-from .faults import Rule
+from .exchange import Dropped, Incoming, Refusal, Reply
+from .faults import Amount, Chance, Fault, Latency, Rule
 from .faults import parse as parse_faults
 from .inspection import AccessLine
-from .limiting import PRESETS, Thresholds, thresholds
+from .limiting import PRESETS, DeviceCall, Thresholds, thresholds
+from .routes.call import Call
+from .routes.table import Route
 from .sandbox import Arrival, Sandbox
 from .seeding import fleet
 from .settings import Settings
-from .state.access import ROLES, Binding, Key
+from .state.access import ROLES, Binding, Caller, Key, Session
+from .state.apps import Override
+from .state.channels import AutoPause, Rollout
+from .state.organizations import Invitation, Member, Organization, User
 from .state.world import App, Bundle, Channel, Device, Traits, World
 
 __all__ = [
     "PRESETS",
     "ROLES",
     "AccessLine",
+    "Amount",
     "App",
     "Arrival",
+    "AutoPause",
     "Binding",
     "Bundle",
+    "Call",
+    "Caller",
+    "Chance",
     "Channel",
     "Device",
+    "DeviceCall",
     "Dropped",
+    "Fault",
     "Incoming",
+    "Invitation",
     "Key",
+    "Latency",
+    "Member",
+    "Organization",
+    "Override",
+    "Refusal",
     "Reply",
+    "Rollout",
+    "Route",
     "Rule",
     "Sandbox",
+    "Session",
     "Settings",
     "Thresholds",
     "Traits",
+    "User",
     "World",
     "fleet",
     "parse_faults",

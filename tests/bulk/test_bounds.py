@@ -15,7 +15,7 @@ from capgo_async.budget import Budget
 from capgo_async.bulk import Bounds, Job, Report, Which, read_operations
 from capgo_async.bulk.jobfile.records import last_usage
 from capgo_async.bulk.runner import StopReason
-from capgo_async.bulk.running.bounds import in_words
+from capgo_async.bulk.running.bounds import deadline_of, in_words
 from capgo_async.gates import Fate
 from capgo_async.limits import Limit, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.pacing import Pacer
@@ -232,18 +232,18 @@ async def test_the_reads_of_a_ring_end_with_the_run(tmp_path: Path) -> None:
 
 def test_the_earlier_end_counts() -> None:
     both = Bounds(max_seconds=60.0, until=NOW + timedelta(seconds=30))
-    assert both.deadline(100.0, NOW) == (
+    assert deadline_of(both, 100.0, NOW) == (
         130.0,
         StopReason("the end time 2026-11-25 20:00:30 UTC is reached", errors.Problem.END_TIME_REACHED),
     )
-    assert both.deadline(100.0, NOW - timedelta(hours=1)) == (
+    assert deadline_of(both, 100.0, NOW - timedelta(hours=1)) == (
         160.0,
         StopReason("the time limit of 1m is reached", errors.Problem.TIME_SPENT),
     )
     there = timezone(timedelta(hours=-5))
     until = Bounds(until=datetime(2026, 11, 26, tzinfo=there))
-    assert until.deadline(0.0, NOW).reason.text == "the end time 2026-11-26 05:00 UTC is reached"
-    assert Bounds().deadline(0.0, NOW).at == math.inf
+    assert deadline_of(until, 0.0, NOW).reason.text == "the end time 2026-11-26 05:00 UTC is reached"
+    assert deadline_of(Bounds(), 0.0, NOW).at == math.inf
 
 
 @pytest.mark.parametrize(

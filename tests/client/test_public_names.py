@@ -1,8 +1,11 @@
 """The public surface: who changes it changes this."""
 
 import inspect
-from typing import get_type_hints
+from collections.abc import Iterable, Iterator
+from types import FunctionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import aiohttp
 import pytest
 
 import capgo_async
@@ -38,7 +41,13 @@ from capgo_async import (
     PasswordPolicy,
     StatPoint,
     Usage,
+    bulk,
+    errors,
+    limits,
+    models,
+    sandbox,
 )
+from capgo_async.bulk import Job
 
 NAMES = [
     "ApiKey",
@@ -58,6 +67,7 @@ NAMES = [
     "CapgoError",
     "Channel",
     "ChannelSettings",
+    "Counters",
     "Dataset",
     "Deleted",
     "Device",
@@ -66,6 +76,8 @@ NAMES = [
     "FixedWindow",
     "KeyRing",
     "Known",
+    "KnownLimit",
+    "Latency",
     "LatestVersion",
     "Limit",
     "Listing",
@@ -77,10 +89,13 @@ NAMES = [
     "Organization",
     "OrganizationSettings",
     "PasswordPolicy",
+    "Request",
+    "Response",
     "ScopeKind",
     "SilenceWindow",
     "SlidingWindow",
     "StatPoint",
+    "Transport",
     "Usage",
     "__version__",
     "errors",
@@ -371,3 +386,57 @@ def test_a_listing_has_these_members() -> None:
     assert isinstance(listing, Listing)
     assert public_names_of(listing) == {"all", "caveats", "complete", "pages"}
     assert hasattr(listing, "__aiter__")
+
+
+# Types
+
+
+MADE_BY_OTHERS = (Job, Listing, *(type(getattr(CapgoClient(api_key="key"), namespace)) for namespace in NAMESPACES))
+"""Classes whose constructors are no part of the public surface: methods of others make them."""
+
+
+def exported() -> Iterator[object]:
+    for module in (capgo_async, bulk, errors, limits, models, sandbox):
+        defined = (name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__)
+        names = getattr(module, "__all__", None) or (name for name in defined if not name.startswith("_"))
+        yield from (getattr(module, name) for name in names)
+
+
+def signatures_of(thing: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and the type hints of everything public that a class or a function has."""
+    if isinstance(thing, FunctionType):
+        yield thing.__qualname__, get_type_hints(thing, localns={"aiohttp": aiohttp, "Transport": capgo_async.Transport})
+    if not isinstance(thing, type):
+        return
+    yield thing.__qualname__, get_type_hints(thing)
+    for name, member in vars(thing).items():
+        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
+        if not name.startswith("_") or (name == "__init__" and thing not in MADE_BY_OTHERS):
+            yield from signatures_of(function) if isinstance(function, FunctionType) else ()
+
+
+def types_in(hint: Any) -> Iterator[type]:
+    if isinstance(hint, list | tuple):
+        parts: Iterable[Any] = hint
+    elif get_origin(hint) is Literal:
+        parts = ()
+    else:
+        parts = (get_origin(hint), *get_args(hint)) if get_args(hint) else ()
+    for part in parts:
+        yield from types_in(part)
+    if isinstance(hint, type):
+        yield hint
+
+
+def test_every_type_of_a_public_signature_can_be_imported() -> None:
+    public = {id(thing) for thing in exported()}
+    missing = {
+        (f"{found.__module__}.{found.__qualname__}", signature)
+        for thing in (*exported(), *MADE_BY_OTHERS)
+        for signature, hints in signatures_of(thing)
+        for name, hint in hints.items()
+        for found in types_in(hint)
+        if found.__module__.startswith("capgo_async") and id(found) not in public and not name.startswith("_")
+    }
+
+    assert missing == set()

@@ -40,17 +40,18 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             return
         raise ConfigurationError(message)
 
-    def deadline(self, now: float, clock: datetime) -> RunDeadline:
-        """Return when a run that starts `now` has to end and why; `clock` is the same moment on the wall."""
-        ends = [RunDeadline()]
-        if self.max_seconds is not None:
-            reason = f"the time limit of {in_words(self.max_seconds)} is reached"
-            ends.append(RunDeadline(now + self.max_seconds, StopReason(reason, Problem.TIME_SPENT)))
-        if self.until is not None:
-            left = (self.until - clock).total_seconds()
-            reason = f"the end time {moment(self.until)} is reached"
-            ends.append(RunDeadline(now + left, StopReason(reason, Problem.END_TIME_REACHED)))
-        return min(ends)
+
+def deadline_of(bounds: Bounds, now: float, clock: datetime) -> RunDeadline:
+    """Return when a run that starts `now` has to end and why; `clock` is the same moment on the wall."""
+    ends = [RunDeadline()]
+    if bounds.max_seconds is not None:
+        reason = f"the time limit of {in_words(bounds.max_seconds)} is reached"
+        ends.append(RunDeadline(now + bounds.max_seconds, StopReason(reason, Problem.TIME_SPENT)))
+    if bounds.until is not None:
+        left = (bounds.until - clock).total_seconds()
+        reason = f"the end time {moment(bounds.until)} is reached"
+        ends.append(RunDeadline(now + left, StopReason(reason, Problem.END_TIME_REACHED)))
+    return min(ends)
 
 
 @contextlib.contextmanager
