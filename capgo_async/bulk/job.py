@@ -33,7 +33,7 @@ from .jobfile.seen import Seen, copy, seen_of
 from .jobfile.staging import Staging
 from .naming import give_name, locked
 from .plan import Plan
-from .planning.drafting import Hear, draw_up, facts_of
+from .planning.drafting import OnRejected, draw_up, facts_of
 from .planning.drifting import Drift, find_drift
 from .planning.sources import Source, blocks_of
 from .planning.undoing import Undoing
@@ -91,7 +91,7 @@ class Job:
         *,
         client: CapgoClient | KeyRing,
         options: Options | None = None,
-        on_rejected: Hear = lambda _: None,
+        on_rejected: OnRejected = lambda _: None,
     ) -> Self:
         """Read `source`, compare it with the server, and write the plan to a new file at `path`; only reads are sent.
 
@@ -288,7 +288,7 @@ class Job:
         *,
         client: CapgoClient | KeyRing,
         options: Options = Options(reject_bad_rows=True),  # noqa: B008 - immutable
-        on_rejected: Hear = lambda _: None,
+        on_rejected: OnRejected = lambda _: None,
     ) -> Self:
         """Plan, in a new file at `path`, the way back from all that this job has changed; only reads are sent.
 

@@ -1,4 +1,4 @@
-"""What planning and the job file tell each other of rows while they are compared, with each other and with the server."""
+"""Values that planning and the job file exchange while rows are compared."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,9 +9,9 @@ from .reasons import Reason
 
 
 class Pair(NamedTuple):
-    """One app and one change that rows ask for, and how many they are.
+    """One app and one change that rows ask for, and the number of these rows.
 
-    `expecting`: some of them are only for targets that are as another operation left them.
+    `expecting` is whether they are meant only for targets that are still as another operation left them.
     """
 
     app_id: str
@@ -29,7 +29,10 @@ class Staged(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """What came of looking at a row's target: an empty `fate` plans `operation`, which may say more than the row did."""
+    """The result of looking at a row's target.
+
+    An empty `fate` plans `operation`, which may have more fields filled in than the row's.
+    """
 
     line: int
     fate: str
@@ -39,7 +42,7 @@ class Assessment(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """All `devices` that are linked to `channel` go to `goal`."""
+    """A channel whose linked devices, `devices` in number, all move to the channel `goal`."""
 
     app_id: str
     channel: str
@@ -48,7 +51,7 @@ class Moved(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Good rows of one form as columns, in which objects for each of a million rows need not be made."""
+    """Good rows of one form, as columns: a million rows then need no object each."""
 
     form: Form
     lines: Sequence[int]
@@ -58,7 +61,7 @@ class Columns(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows that were read together: as columns, and others one by one."""
+    """Rows that were read together, some as columns and some one by one."""
 
     columns: tuple[Columns, ...] = ()
     rows: Sequence[Row] = ()
@@ -67,7 +70,7 @@ class Block(NamedTuple):
         return any(columns.lines for columns in self.columns) or bool(self.rows)
 
     def in_order(self) -> list[Row]:
-        """Return all rows, in the order of their lines."""
+        """Return all rows, ordered by line."""
         rows = list(self.rows)
         for form, lines, *texts in self.columns:
             rows += (Row(line, form.make(app, name, text)) for line, name, app, text in zip(lines, *texts, strict=True))
@@ -75,9 +78,10 @@ class Block(NamedTuple):
 
 
 class KnownApp(NamedTuple):
-    """What an inventory that is on disk knows of an app: since when, how many devices, and whether these are surely all.
+    """What an inventory on disk holds for one app.
 
-    `began_at` is in UTC, ISO 8601; `caveats` say what its answers could not prove.
+    `began_at` is when it was taken, in UTC, ISO 8601. `held` is whether it is surely complete. `caveats` are sentences on what
+    its responses could not prove.
     """
 
     began_at: str

@@ -375,8 +375,9 @@ async def test_settings_are_not_changed_where_that_may_take_the_bundle_away(tmp_
     settings = ChannelSettings(allow_dev=False)
     operation = UpdateChannel(app_id=APPS[0], channel="beta", settings=settings)
     async with client_of(sandbox) as capgo:
-        with pytest.raises(errors.DangerousCall, match="old-servers"):
+        with pytest.raises(errors.DangerousCall, match="changing a channel's settings can remove its bundle") as caught:
             await planned(tmp_path / "a.capgo-job", capgo, [operation])
+        assert caught.value.problem is errors.Problem.MAY_LOSE_BUNDLE
         source = from_operations([operation])
         options = Options(old_servers=True)
         async with await Job.create(tmp_path / "b.capgo-job", source, client=capgo, options=options) as job:

@@ -103,7 +103,7 @@ async def test_the_inventory_is_believed_and_its_age_told(tmp_path: Path) -> Non
     sandbox.world.apps[APP].overrides.clear()
     rows = [(APP, device) for device in ids_of(sandbox)]
     async with await plan(sandbox, tmp_path, rows, options=Options(inventory=str(known))) as job:
-        assert f"compared with the inventory {known}, begun {began}: 3 hours before this plan" in str(job.plan).splitlines()
+        assert f"compared with the inventory {known}, taken at {began} (3 hours before this plan)" in str(job.plan).splitlines()
         assert job.facts.observed_at == datetime.fromisoformat(began)
         assert job.plan.skipped == sum(channel == "beta" for channel in before.values())
         found = {row.target: row.former async for operations in job.operations() for row in operations}

@@ -28,7 +28,7 @@ NO_APP = "no app_id in this row"
 NO_CHANNEL = "no channel in this row"
 NEVER_CLOSED = "a quoted field is not closed within 64 KiB"
 NO_PAIR = "unpaired quotation mark (below the quoted field of line {})"
-NO_HEADER = "the first line must name the columns, device_id among them, or be a JSON object as all others then; it is"
+NO_HEADER = "the first line must be a CSV header with a column device_id, or a JSON object; it is"
 TOO_LONG = "longer than 64 KiB"
 
 
@@ -308,11 +308,11 @@ async def test_a_row_of_exactly_64_kib_is_read() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "stream: there is nothing in it, so nothing would change."),
-        (b"\xef\xbb\xbf\n \n", "stream: there is nothing in it, so nothing would change."),
-        (b" " * 200_000 + b"\n" * 200_000, "stream: there is nothing in it, so nothing would change."),
-        (b"device_id\n\n", "stream: there are columns but no rows. Nothing would change."),
-        (b"device_id", "stream: there are columns but no rows. Nothing would change."),
+        (b"", "stream: it is empty, so nothing would change."),
+        (b"\xef\xbb\xbf\n \n", "stream: it is empty, so nothing would change."),
+        (b" " * 200_000 + b"\n" * 200_000, "stream: it is empty, so nothing would change."),
+        (b"device_id\n\n", "stream: there is a header but no rows, so nothing would change."),
+        (b"device_id", "stream: there is a header but no rows, so nothing would change."),
         (
             b"\nid,channel\nd1,beta\n",
             f"stream, line 2: {NO_HEADER} 'id,channel'.",
@@ -355,7 +355,7 @@ async def test_a_file_by_its_path_is_opened_late_and_can_be_read_again(tmp_path:
     path = tmp_path / "devices.csv"
     source = read_operations(path, app_id=APP, channel="beta")
     assert source.name == str(path)
-    with pytest.raises(JobError, match="no digest before the last batch was read"):
+    with pytest.raises(JobError, match="digest is known only once the last batch was read"):
         source.digest  # noqa: B018 - reading the property is the test
     data = b"device_id\nd1\nd2\nd3\n"
     path.write_bytes(data)
@@ -399,7 +399,9 @@ async def test_a_stream_that_fails() -> None:
     with pytest.raises(InputError, match=r"^pipe: Input/output error\.$"):
         await rows_of(read_operations(Failing(), app_id=APP, channel="beta"))
     text = io.StringIO("device_id\nd1\n")
-    with pytest.raises(InputError, match=r"^stream: it gives str, not bytes\. Open it in binary mode, and blocking\.$"):
+    with pytest.raises(
+        InputError, match=r"^stream: its read\(\) returned str, not bytes\. Open it in binary mode, and blocking\.$"
+    ):
         await rows_of(read_operations(text, app_id=APP, channel="beta"))  # type: ignore[arg-type]  # the mistake itself
 
 
@@ -418,7 +420,7 @@ async def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"device_id\nd1\n")))
     assert seen(await rows_of(source)) == [(2, "d1")]
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(InputError, match=r"^stdin: this process has no standard input of bytes\. Name a file\.$"):
+    with pytest.raises(InputError, match=r"^stdin: this process has no binary standard input\. Name a file\.$"):
         await rows_of(read_operations("-", app_id=APP, channel="beta"))
 
 
@@ -431,9 +433,9 @@ def test_a_name_is_text_that_can_be_stored() -> None:
     [
         ("example", None, LinkDevice, MALFORMED.format("example")),
         (" com.example.app", None, LinkDevice, MALFORMED.format(" com.example.app")),
-        (None, " ", LinkDevice, "channel is blank: name one, or leave it out when every row names its own."),
+        (None, " ", LinkDevice, "channel is blank: pass a name, or leave it out if every row has its own."),
         (None, "a\nb", LinkDevice, "channel contains the control character U+000A"),
-        (None, "beta", UnlinkDevice, "'beta' has no meaning here: UnlinkDevice takes nothing beside its target."),
+        (None, "beta", UnlinkDevice, "'beta' cannot be used: UnlinkDevice takes nothing but its target."),
     ],
 )
 def test_arguments_that_are_refused(app_id: str | None, channel: str | None, kind: DeviceChange, message: str) -> None:
@@ -444,7 +446,7 @@ def test_arguments_that_are_refused(app_id: str | None, channel: str | None, kin
 
 @pytest.mark.parametrize("source", [read_operations("devices.csv"), from_operations([])])
 async def test_a_batch_has_a_size(source: Source) -> None:
-    with pytest.raises(ConfigurationError, match=r"^size is 0: a batch has at least 1 row\.$"):
+    with pytest.raises(ConfigurationError, match=r"^size is 0: a batch must have at least 1 row\.$"):
         await rows_of(source, 0)
 
 

@@ -204,7 +204,7 @@ def test_a_terminal_that_goes_away_declines(
 
 
 BAD_SOURCES: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "nothing in it"),
+    "empty": (b"", "it is empty"),
     "no rows": (b"device_id\n", "no rows"),
     "missing column": (b"name,app_id\nx,y\n", "device_id"),
     "bad app id": (b"device_id,app_id\na,com.example.app01\nb,nonsense\n", "line 3: app_id 'nonsense'"),

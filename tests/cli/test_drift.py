@@ -37,7 +37,7 @@ def begin(path: Path) -> None:
     connection.close()
 
 
-SAID = "of 1 pending operation 1 would change what others changed"
+SAID = "of 1 pending operation, 1 met a change by others"
 
 
 @pytest.mark.parametrize(

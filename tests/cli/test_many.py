@@ -168,8 +168,8 @@ def test_what_is_not_clear_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("channels", "delete", "nosuch"), "no app that the key sees has what is to be changed: a channel nosuch"),
-        (("bundles", "promote", "9.9.9", "beta"), "a channel beta and the bundle 9.9.9"),
+        (("channels", "delete", "nosuch"), "no app that the key can access has a channel nosuch"),
+        (("bundles", "promote", "9.9.9", "beta"), "a channel beta and a bundle 9.9.9"),
         (("members", "remove-many", "who@example.com"), "has a member who@example.com"),
     ],
 )

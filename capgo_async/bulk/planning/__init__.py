@@ -1,1 +1,1 @@
-"""From a source to a plan: reading rows, looking at what the server shows, and drawing the plan up."""
+"""From rows to a plan: reading sources, looking at what the server shows, and drawing up the plan."""

@@ -1,4 +1,4 @@
-"""From rows and what the server says now to a plan: which requests are really needed."""
+"""Drawing up a plan: which of the rows need a request, given what the server shows now."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,17 +25,18 @@ from .scanning import no_access
 from .sources import Source, blocks_of
 
 KEPT_REASONS: Final = 100
-"""Bad rows that an `InputError` holds; the others are heard of, but not kept."""
+"""Number of bad rows that an `InputError` holds. `OnRejected` receives all of them."""
 _CHUNK: Final = 1000
 
-Hear = Callable[[Sequence[tuple[int, Reason]]], None]
-"""Called with bad rows, some at a time, as line and reason."""
+OnRejected = Callable[[Sequence[tuple[int, Reason]]], None]
+"""Called with chunks of bad rows, each as line and reason."""
 
 
 class Draft(NamedTuple):
-    """What came of drawing up a plan: what was seen, remarks on what could not be proven, and how old the oldest look is.
+    """What drawing up a plan found.
 
-    `observed_at` is in UTC, ISO 8601; `None` where everything was looked at just now.
+    `remarks` are sentences on what could not be proven. `observed_at` is the time of the oldest observation, in UTC, ISO 8601;
+    `None` if everything was read just now.
     """
 
     survey: Survey
@@ -43,12 +44,11 @@ class Draft(NamedTuple):
     observed_at: str | None
 
 
-async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Options, hear: Hear) -> Draft:
-    """Stage the rows of `source` and settle which need a request.
+async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Options, on_rejected: OnRejected) -> Draft:
+    """Stage the rows of `source` and decide which need a request. Only reads are sent.
 
-    Nothing but reads is sent. `hear` hears of all bad rows, some at a time. Raises `InputError` when rows are bad and `options`
-    do not say to leave them out, and when they have several kinds of targets; `DangerousCall` where `options` do not allow for
-    the server.
+    `on_rejected` is called with all bad rows, in chunks. Raises `InputError` if rows are bad and `options` do not leave them
+    out, or if they have several kinds of targets. Raises `DangerousCall` if `options` do not allow the changes on this server.
     """
     known = {} if options.inventory is None else await stage.know(options.inventory, client.base_url)
     async for block in blocks_of(source):
@@ -61,17 +61,17 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     await stage.compare_rows()
     if options.protected:
         await stage.protect(options.protected, options.protected_by)
-    await _refuse_bad_rows(stage, source, options, hear)
+    await _refuse_bad_rows(stage, source, options, on_rejected)
     await client.prepare()
     observed_at: str | None = None
     if target is TargetKind.DEVICE:
-        observed_at, remarks = await _survey_devices(stage, source, client, options, hear, known)
+        observed_at, remarks = await _survey_devices(stage, source, client, options, on_rejected, known)
     else:
         remarks = await _survey_others(stage, client, options)
         if options.waves:
-            remarks.append("waves are shares of each app: where an app has one target only, it belongs to the first wave")
-    await _refuse_bad_rows(stage, source, options, hear)
-    await _tell_bad_rows(stage, hear)
+            remarks.append("waves are shares of each app, so an app with a single target belongs to the first wave")
+    await _refuse_bad_rows(stage, source, options, on_rejected)
+    await _report_bad_rows(stage, on_rejected)
     if target is TargetKind.DEVICE:
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
@@ -80,12 +80,12 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
 
 
 def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding, created_at: datetime) -> JobFacts:
-    """Return what a new job says of itself."""
+    """Return the facts of a new job."""
     remarks, observed_at = draft.remarks, created_at
     if draft.observed_at is not None:
         observed_at = datetime.fromisoformat(draft.observed_at)
         age = _in_words(created_at - observed_at)
-        told = f"compared with the inventory {options.kept().inventory}, begun {draft.observed_at}: {age} before this plan"
+        told = f"compared with the inventory {options.kept().inventory}, taken at {draft.observed_at} ({age} before this plan)"
         remarks = (told, *remarks)
     return JobFacts(
         source=source.name,
@@ -113,21 +113,21 @@ _UNITS: Final = (("day", timedelta(days=1)), ("hour", timedelta(hours=1)))
 def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
     targets = {KINDS[pair.change.kind].target for pair in pairs} or {TargetKind.DEVICE}
     if len(targets) > 1:
-        message = f"{source.name}: {' and '.join(sorted(f'{target}s' for target in targets))} in one list; make a job of each"
+        message = f"{source.name}: {' and '.join(sorted(f'{target}s' for target in targets))} in one list; make a job for each"
         raise InputError(message)
     return targets.pop()
 
 
 async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made of
-    stage: Staging, source: Source, client: KeyRing, options: Options, hear: Hear, known: Mapping[str, KnownApp]
+    stage: Staging, source: Source, client: KeyRing, options: Options, on_rejected: OnRejected, known: Mapping[str, KnownApp]
 ) -> tuple[str | None, list[str]]:
     await scanning.check_channels(stage, client)
-    await _refuse_bad_rows(stage, source, options, hear)
-    # A listing must not cost more than it can save, unless only the whole of it tells what to do.
+    await _refuse_bad_rows(stage, source, options, on_rejected)
+    # A listing must not cost more requests than it can save, unless the plan needs all of it.
     whole = options.unknown is not Unknown.SEND
     budgets: dict[str, float] = {}
     pairs = await stage.pairs()
-    # What is only for devices that are as another operation left them needs a look that is younger than it.
+    # Rows that expect the result of another operation need a listing that is younger than that operation.
     expecting = {pair.app_id for pair in pairs if pair.expecting}
     known = {app_id: found for app_id, found in known.items() if app_id not in expecting}
     for pair in pairs:
@@ -136,7 +136,7 @@ async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made o
 
     def check(app_id: str, found: scanning.Scan) -> None:
         if options.unknown is Unknown.REFUSE and not found.complete:
-            message = f"the server lists no device of {app_id}, so it cannot be told which devices are unknown"
+            message = f"the server lists no device of {app_id}, so unknown devices cannot be found"
             raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
 
     used = {app_id: known[app_id] for app_id in budgets if app_id in known}
@@ -147,14 +147,14 @@ async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made o
 
 
 async def _use_known(stage: Staging, used: Mapping[str, KnownApp], options: Options) -> list[str]:
-    """Compare the rows of these apps with what is known of them, as with a listing."""
+    """Compare the rows of these apps with the attached inventory instead of a listing."""
     remarks: list[str] = []
     for app_id, found in used.items():
         remarks += (f"{app_id}: {caveat}" for caveat in found.caveats)
-        # As with a listing, an empty app and a store that could not be read look the same.
+        # As in a listing, an empty app cannot be told from a store that could not be read.
         complete = found.held and found.devices > 0
         if not complete:
-            remarks.append(f"the inventory of {app_id} may be incomplete, so it cannot be told which devices are unknown")
+            remarks.append(f"the inventory of {app_id} may be incomplete, so unknown devices cannot be found")
             if options.unknown is Unknown.REFUSE:
                 raise InputError(remarks[-1], problem=Problem.DEVICES_UNKNOWN)
         await stage.use_known(app_id, complete=complete)
@@ -171,7 +171,7 @@ async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> l
         if isinstance(operation, UpdateChannel):
             settings_alone |= operation.settings.bundle is msgspec.UNSET
             if isinstance(operation.settings.bundle, str):
-                # Another way to promote: the bundles are looked at, too.
+                # This is a promotion, too, so the bundles are listed as well.
                 kinds[pair.app_id].add("promote_bundle")
     remarks: dict[str, list[str]] = {app_id: [] for app_id in kinds}
 
@@ -185,7 +185,7 @@ async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> l
     for each in client.clients:
         generation = requester_of(each).generation
         if promotes and generation.dialect is Dialect.SEED:
-            message = "a server of the seed era knows no promotion: update the channels with bundle=NAME instead"
+            message = "this server is of the seed generation and cannot promote: update the channels with bundle=NAME instead"
             raise ConfigurationError(message)
         if settings_alone and not options.old_servers:
             _refuse_old_server(generation)
@@ -195,29 +195,29 @@ async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> l
 def _refuse_old_server(generation: Generation) -> None:
     if not generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
         message = (
-            "this server may be older than 12.198, where changing the settings of a channel can remove its bundle."
-            " To keep the bundle, its name would be sent with the settings;"
-            " a promotion made at the same moment would be undone."
+            "this server may be older than 12.198, and there changing a channel's settings can remove its bundle."
+            " To keep the bundle, its name would be sent with the settings."
+            " That would undo a promotion made at the same moment."
         )
         raise DangerousCall(message, problem=Problem.MAY_LOSE_BUNDLE)
 
 
-async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, hear: Hear) -> None:
+async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, on_rejected: OnRejected) -> None:
     if options.reject_bad_rows:
         return
     first = await stage.rejected(0, KEPT_REASONS)
     if first:
-        count = await _tell_bad_rows(stage, hear)
+        count = await _report_bad_rows(stage, on_rejected)
         message = f"{source.name}: {counted(count, 'bad row')}, nothing was sent"
         rejected = [(line, reason.cause, str(reason)) for line, reason in first]
         raise InputError(message, rejected=rejected, count=count, good=sum(pair.rows for pair in await stage.pairs()))
 
 
-async def _tell_bad_rows(stage: Staging, hear: Hear) -> int:
-    """Let `hear` hear of every bad row, however many they are, and return their number."""
+async def _report_bad_rows(stage: Staging, on_rejected: OnRejected) -> int:
+    """Call `on_rejected` with every bad row, in chunks, and return their number."""
     count = last = 0
     while chunk := await stage.rejected(last, _CHUNK):
-        hear(chunk)
+        on_rejected(chunk)
         count += len(chunk)
         last = chunk[-1][0]
     return count

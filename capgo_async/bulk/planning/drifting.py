@@ -1,4 +1,4 @@
-"""What others changed since a plan was made: its pending operations against fresh listings (contract C2, C6-C8)."""
+"""Drift: what others changed since the plan, for pending operations (contract C2, C6-C8)."""
 
 import enum
 from collections.abc import Collection, Iterable, Sequence
@@ -26,10 +26,10 @@ _NAMED: Final = 5
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """How pending operations look now: `changed` targets are neither as the plan saw them nor as they should become.
+    """How the targets of pending operations look now.
 
-    `needless` operations find their targets as they should become. `first` names some of the changed; `remarks` are sentences
-    on what could not be seen.
+    `changed` counts targets that differ both from what the plan saw and from what is wanted. `needless` counts targets that
+    already are as wanted. `first` names some of the changed ones. `remarks` are sentences on what could not be seen.
     """
 
     pending: int
@@ -41,10 +41,10 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         pending = counted(self.pending, "pending operation")
         if not self.changed and not self.needless:
-            told = f"since the plan: none of {pending} met a change, as far as listings show"
+            told = f"since the plan was made: none of {pending} met a change by others, as far as listings show"
         else:
-            told = f"since the plan: of {pending} {self.changed:,} would change what others changed"
-            told += f", {self.needless:,} would change nothing any more"
+            told = f"since the plan was made: of {pending}, {self.changed:,} met a change by others"
+            told += f", {self.needless:,} became needless"
         more = ["  ..."] if self.changed > len(self.first) > 0 else []
         return "\n".join((told, *(f"  {name}" for name in self.first), *more, *self.remarks))
 
@@ -56,7 +56,7 @@ class _Look(enum.Enum):
 
 
 class _Tally:
-    """Counts what was seen of one app."""
+    """Counts for one app, or for some of its devices."""
 
     def __init__(self) -> None:
         self.changed = self.needless = 0
@@ -75,9 +75,10 @@ _Found = tuple[Iterable[_Tally], Sequence[str]]
 
 
 async def find_drift(database: Database, client: KeyRing) -> Drift:
-    """Compare every pending operation with what listings show now; nothing but reads is sent.
+    """Compare every pending operation with fresh listings. Only reads are sent.
 
-    An app is listed no further than it has pending operations. What no listing shows is as the plan assumed.
+    Listing an app takes at most as many requests as it has pending operations. A target that no listing shows counts as
+    unchanged.
     """
     kinds: dict[str, set[str]] = {}
     pending: dict[str, int] = {}
@@ -126,7 +127,7 @@ async def _devices(database: Database, client: KeyRing, app_id: str, budget: int
     remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     if not listing.complete:
         remarks.append(f"{app_id} was listed in part ({counted(pages, 'page')} of {size}): the rest was not compared")
-    # A device that shows no link is believed to have none only where the listing shows links at all.
+    # A device shown without a link counts as unlinked only if the listing shows links at all.
     return (linked, unlinked) if saw_override else (linked,), remarks
 
 

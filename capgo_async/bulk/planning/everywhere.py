@@ -1,4 +1,4 @@
-"""Operations that no list names: the same change in every app that has its target, and old bundles (contract C8)."""
+"""Operations that need no list: one change in every app or organization, old bundles (contract C8)."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ from .looking import look
 
 
 async def apps_of(caller: KeyRing, chosen: Sequence[str] = ()) -> AsyncIterator[str]:
-    """Yield the chosen apps, or all that the keys can see, each once."""
+    """Yield the chosen apps, or all that the keys can access, each once."""
     await caller.prepare()
     seen: set[str] = set()
     for app_id in chosen:
@@ -35,46 +35,43 @@ async def apps_of(caller: KeyRing, chosen: Sequence[str] = ()) -> AsyncIterator[
 async def in_every_app(
     caller: KeyRing, make: Callable[[str], Operation], chosen: Sequence[str] = ()
 ) -> AsyncIterator[Operation]:
-    """Yield the operation that `make` makes of each app that has what it needs; others are passed over.
-
-    Raises `InputError` where no app has it.
-    """
+    """Yield `make(app_id)` for each app that has the target. Raises `InputError` if no app has it."""
 
     async def look_in(app_id: str) -> Operation | None:
         operation = make(app_id)
         shown, _ = await look(caller, app_id, (change_of(operation).kind,))
         return operation if _has(shown, operation) else None
 
-    nowhere = f"no app that the key sees has what is to be changed: {_needed(make(''))}"
+    nowhere = f"no app that the key can access has {_needed(make(''))}"
     async for operation in _found(results(apps_of(caller, chosen), look_in, apps_at_once(caller)), nowhere):
         yield operation
 
 
 def _needed(operation: Operation) -> str:
     target = operation.target
-    beside = f" and the bundle {operation.bundle}" if isinstance(operation, PromoteBundle) else ""
-    return f"a {target.kind} {target.name}{beside}"
+    bundle = f" and a bundle {operation.bundle}" if isinstance(operation, PromoteBundle) else ""
+    return f"a {target.kind} {target.name}{bundle}"
 
 
 async def in_every_organization(caller: KeyRing, email: str) -> AsyncIterator[Operation]:
-    """Yield the removal of a member from each organization that the keys can see and that has it."""
+    """Yield the removal of a member from each accessible organization that has this member."""
 
     async def look_in(org_id: str) -> Operation | None:
         operation = RemoveMember(org_id=org_id, email=stored_email(email))
         try:
             shown, _ = await look(caller, org_id, ("remove_member",))
         except PermissionDenied:
-            # The plan says so: who is a member there stays one.
+            # The plan will reject this row and name the organization.
             return operation
         return operation if operation.email in shown.members else None
 
-    nowhere = f"no organization that the keys see has a member {email}"
+    nowhere = f"no organization that the keys can access has a member {email}"
     async for operation in _found(results(_organizations_of(caller), look_in, apps_at_once(caller)), nowhere):
         yield operation
 
 
 async def _found(operations: AsyncIterable[Operation | None], nowhere: str) -> AsyncIterator[Operation]:
-    """Yield the operations without the gaps; raises `InputError` with the message `nowhere` if there are only gaps."""
+    """Yield the operations that are not `None`. Raises `InputError(nowhere)` if all are."""
     found = False
     async for operation in operations:
         if operation is not None:
@@ -95,14 +92,14 @@ async def _organizations_of(caller: KeyRing) -> AsyncIterator[str]:
 
 
 class Pruning(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bundles of an app are old: all but the newest `keep`, and of these only those made `before` a moment."""
+    """Which bundles of an app are old: all but the newest `keep`, if created before `before`."""
 
     keep: int = 0
     before: datetime | None = None
 
 
 async def old_bundles(caller: KeyRing, pruning: Pruning, chosen: Sequence[str] = ()) -> AsyncIterator[Operation]:
-    """Yield the deletion of each old bundle, the oldest first; never of one that a channel or a rollout uses."""
+    """Yield the deletion of each old bundle, oldest first, except those that a channel or a rollout uses."""
 
     async def look_in(app_id: str) -> list[Operation]:
         shown, _ = await look(caller, app_id, ("delete_bundle",))
@@ -119,7 +116,7 @@ async def old_bundles(caller: KeyRing, pruning: Pruning, chosen: Sequence[str] =
 
 
 def _oldest_first(bundles: Iterable[Bundle], keep: int) -> list[tuple[datetime, str]]:
-    """Return the bundles beside the newest ones, without those that do not say how old they are."""
+    """Return all but the newest `keep` bundles, oldest first. Bundles without a date are left out."""
     dated = ((parse_timestamp(bundle.created_at), bundle.id, bundle.name) for bundle in bundles)
     ordered = sorted((made_at, number, name) for made_at, number, name in dated if made_at is not None)
     return [(made_at, name) for made_at, _, name in ordered[: max(0, len(ordered) - keep)]]

@@ -1,4 +1,4 @@
-"""What the server shows of channels, bundles and members, for a plan and for its proof (contract C2, C6, C8)."""
+"""Reading channels, bundles and members, to plan and to verify changes of them (contract C2, C6, C8)."""
 
 from collections.abc import Collection
 from typing import Final
@@ -19,7 +19,7 @@ _CHUNK: Final = 1000
 
 
 async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:
-    """Return what operations of these kinds need to know of an app or an organization, and what could not be proven."""
+    """Return what operations of these kinds need to see of an app or organization, and the caveats."""
     targets = {KINDS[kind].target for kind in kinds}
     capgo = client.client_of(app_id)
     if TargetKind.MEMBER in targets:
@@ -36,9 +36,9 @@ async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Sh
 
 
 async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str]) -> list[str]:
-    """Compare the staged rows of an app with what the server shows; return what could not be proven.
+    """Compare the staged rows of an app with what the server shows, and return remarks.
 
-    A member is compared with those whom the rows before leave, so that the last super admin stays whatever their order.
+    Each removal of a member counts for the rows after it, so that the last super admin stays in any order of rows.
     """
     shown, remarks = await look(client, app_id, kinds)
     made_public = 0
@@ -57,7 +57,7 @@ async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection
         last = rows[-1].line
     if made_public > 1:
         remarks.append(
-            f"{made_public} channels of {app_id} become public: of those with a common platform only the last stays so"
+            f"{made_public} channels of {app_id} become public: of those that share a platform, only the last stays public"
         )
     return remarks
 
@@ -78,5 +78,5 @@ _FATES: Final = {State.AS_WANTED: "skipped", State.IMPOSSIBLE: "rejected", State
 
 
 def _kept(bundle: Bundle) -> Bundle:
-    """Leave out what is large and not compared."""
+    """Drop large fields that are not compared."""
     return msgspec.structs.replace(bundle, manifest=None, native_packages=None)

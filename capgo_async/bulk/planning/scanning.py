@@ -1,6 +1,5 @@
-"""What the server shows of devices, for a plan: their channels, and an inventory of each app (contract C7)."""
+"""Reading devices and their channels for a plan: an inventory of each app (contract C7)."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
@@ -23,7 +22,7 @@ _NAMED_SHORTCUTS: Final = 5
 
 
 async def check_channels(stage: Staging, client: KeyRing) -> None:
-    """Reject rows whose channel does not exist or is public, and those of an app that cannot be accessed."""
+    """Reject rows whose channel is missing or public, and rows of apps that cannot be accessed."""
     asked: dict[str, list[Change]] = {}
     for pair in await stage.pairs():
         if pair.change.kind == "link_device":
@@ -58,7 +57,7 @@ async def _no_channel(client: KeyRing, app_id: str, name: str) -> Reason:
 
 
 def no_access(app_id: str, error: PermissionDenied) -> Reason:
-    """Return the reason that an app, or an organization, cannot be seen."""
+    """Return the reason for rows of an app or organization that cannot be accessed."""
     return Reason(Cause.NO_ACCESS, (app_id, error.code))
 
 
@@ -72,9 +71,9 @@ class Scan(NamedTuple):
 async def scan_apps(
     stage: Staging, client: KeyRing, budgets: Mapping[str, float], check: Callable[[str, Scan], None]
 ) -> list[str]:
-    """List the devices of apps into the stage, each with as many requests as it has a budget, and return remarks.
+    """List the devices of apps into the stage, each within its budget of requests, and return remarks.
 
-    An app that cannot be accessed rejects its rows. `check` sees how far each listing went, and may raise.
+    The rows of an app that cannot be accessed are rejected. `check` is called with each scan, and may raise.
     """
     remarks: dict[str, list[str]] = {app_id: [] for app_id in budgets}
     cursors = cursors_each(client, len(budgets))
@@ -101,18 +100,18 @@ async def _scan(stage: Staging, client: KeyRing, app_id: str, budget: float, cur
         pages += 1
         saw_override = saw_override or any(device.channel is not None for device in page)
         await stage.observe(app_id, [_observation(device) for device in page])
-    # An empty app and a store that cannot be read look the same: then no device is known to be unknown.
+    # An empty app cannot be told from a store that could not be read, so none of its devices counts as unknown.
     complete = listing.complete and pages > 0
     await stage.close_scan(app_id, complete=complete, saw_override=saw_override)
     remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     if not listing.complete:
         part = f"{counted(pages, 'page')} of {size}"
-        remarks.append(f"{app_id} was listed in part ({part}): which of its devices are unknown cannot be told")
+        remarks.append(f"{app_id} was listed in part ({part}), so unknown devices cannot be found")
     return Scan(complete, remarks)
 
 
 async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:
-    """Say where one request would bring devices what the plan brings them with many: where all of a channel go to another."""
+    """Return remarks on channels whose devices all move to one other channel: promoting a bundle would do."""
 
     async def look(moved: Moved) -> str | None:
         app_id, name, goal, devices = moved
@@ -123,12 +122,11 @@ async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]
             channel, bundle = await channels.get(app_id, name), (await channels.get(app_id, goal)).bundle_name
         except (ChannelNotFound, PermissionDenied):
             return None
-        # Who has no link of its own follows a public channel: pointing it elsewhere would change more than the plan does.
+        # Devices without a link follow a public channel, so promoting to it would change more devices than the plan does.
         if channel.public or bundle is None:
             return None
-        command = shlex.join(["capgo-async", "bundles", "promote", app_id, bundle, name])
         moves = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
-        return f"{moves}: pointing {name} at the bundle of {goal} is one request ({command})"
+        return f"{moves}: promoting bundle {bundle} to {name} instead is one request"
 
     found = await results_of(await stage.moved_together(_NAMED_SHORTCUTS), look, apps_at_once(client))
     return [remark for remark in found if remark is not None]

@@ -1,6 +1,6 @@
-"""Sources: CSV, JSON Lines, standard input and iterables of operations become rows, in bounded memory.
+"""Sources of rows: CSV, JSON Lines, stdin and iterables of operations, read in bounded memory.
 
-Past 300 lines because what tells a good row from a bad one stands in one place: the two formats share all of it.
+Past 300 lines because both formats share the rules that tell a good row from a bad one.
 """
 
 import csv
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 BATCH = 10_000
-"""How many rows a batch has at most, unless the reader asks for another number."""
+"""Default number of rows in a batch."""
 
 DeviceChange = type[LinkDevice] | type[UnlinkDevice] | type[RenewDevice]
-"""What the rows of a list of devices ask for; the list itself only says of which."""
+"""The operations that a list of devices can be read as. The list itself only names devices."""
 
 T = TypeVar("T")
 
 _PIECES = 12
-"""How many blocks of lines are handed over at once: some `BATCH` rows of a usual length."""
-_LIMIT = 65_536  # bytes of one row: so a file without line ends or closing quotes takes no more memory than others
-_READ = 32_768  # bytes read at once: half of `_LIMIT`, so that few blocks are longer and can hold too long a line
-_SHOWN = 80  # characters of a first line that a message shows
+"""Number of blocks of lines handed over at once: about `BATCH` rows of usual length."""
+_LIMIT = 65_536  # Bytes of one row. Limits the memory that a file without line ends or closing quotes takes.
+_READ = 32_768  # Bytes read at once. Half of `_LIMIT`, so that few blocks are so long that a line may exceed it.
+_SHOWN = 80  # Characters of the first line that a message quotes
 _ORG_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ADVICE: dict[type[Exception], str] = {
@@ -56,37 +56,37 @@ _ADVICE: dict[type[Exception], str] = {
 
 
 class Source(Protocol):
-    """What a job is made from: the rows of a list of intended changes."""
+    """The rows of a list of intended changes, from which a job is made."""
 
     @property
     def name(self) -> str:
-        """Return what messages call it: the file as it was given, "stdin", "operations"."""
+        """Return the name used in messages: the file as it was given, "stdin", or "operations"."""
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256, in hexadecimal, of what was read; raise `JobError` before `batches` is exhausted."""
+        """Return the SHA-256 of what was read, in hexadecimal. Raises `JobError` until all of it was read."""
 
     @property
     def asked(self) -> dict[str, str | None]:
-        """Return what was asked for every row, by name: the same rows may ask for something else."""
+        """Return the values set for every row, by name. Equal rows with other values are another source."""
 
     def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
-        """Read the rows, at most `size` at a time; raise `InputError` for a source that has none or cannot be read.
+        """Read the rows, at most `size` at a time. Raises `InputError` if there are none, or on a read error.
 
-        A file named by its path and a collection can be read again; a stream and an iterator cannot.
+        A path and a collection can be read again; a stream and an iterator cannot.
         """
 
 
 @runtime_checkable
 class SourceOfBlocks(Protocol):
-    """A source that has its rows at hand as columns, too."""
+    """A source that can also yield its rows as columns."""
 
     def blocks(self) -> AsyncGenerator[Block, None]:
-        """Read the rows as `batches` does, in blocks."""
+        """Read the rows in blocks, otherwise as `batches` does."""
 
 
 async def blocks_of(source: Source) -> AsyncGenerator[Block, None]:
-    """Yield the rows of `source` as columns, as far as it has them at hand."""
+    """Yield the rows of `source`, as columns where it has them."""
     if isinstance(source, SourceOfBlocks):
         async with aclosing(source.blocks()) as blocks:
             async for block in blocks:
@@ -103,10 +103,10 @@ def read_operations(
     channel: str | None = None,
     kind: DeviceChange = LinkDevice,
 ) -> Source:
-    """Read operations on devices from a CSV or JSON Lines file in UTF-8, by path, as a binary stream, or "-" for stdin.
+    """Read operations on devices from CSV or JSON Lines: a path, a binary stream, or "-" for stdin.
 
-    Columns or keys: `device_id`, `app_id`, `channel`; the arguments fill the last two where a row leaves them empty.
-    Nothing is opened before the first batch is asked for; a stream is not closed.
+    The text is UTF-8. Columns or keys are `device_id`, `app_id` and `channel`. The arguments `app_id` and `channel` fill rows
+    that leave these empty. Nothing is opened before the first batch is read. A stream is not closed.
     """
     return read_rows(source, OF_DEVICES[kind], app_id=app_id, argument=channel)
 
@@ -114,36 +114,37 @@ def read_operations(
 def read_rows(
     source: str | os.PathLike[str] | BinaryIO, form: Form, *, app_id: str | None = None, argument: str | None = None
 ) -> Source:
-    """Read operations of any kind as `read_operations` does; `form` says which columns there are."""
+    """Read operations of any kind. `form` sets the columns; the rest is as in `read_operations`."""
     if source == "":
-        message = "the source has an empty name: name a file, or - for standard input."
+        message = "the source has an empty name: pass a path, or - for standard input."
         raise ConfigurationError(message)
     if app_id is not None and (fault := _malformed(form, app_id)):
         raise ConfigurationError(str(fault))
     if argument is not None:
         if form.argument is None:
-            message = f"{argument!r} has no meaning here: {form.kind} takes nothing beside its target."
+            message = f"{argument!r} cannot be used: {form.kind} takes nothing but its target."
             raise ConfigurationError(message)
         try:
             argument = _text(form.argument, argument)
         except _RowError as error:
             raise ConfigurationError(str(error.reason)) from error
         if not argument:
-            message = f"{form.argument} is blank: name one, or leave it out when every row names its own."
+            message = f"{form.argument} is blank: pass a name, or leave it out if every row has its own."
             raise ConfigurationError(message)
     return _File(source, _Asked(form=form, app_id=app_id, argument=argument))
 
 
 def from_operations(operations: Iterable[Operation] | AsyncIterable[Operation], *, name: str = "operations") -> Source:
-    """Take operations from memory, a generator or an asynchronous iterable; a row's line is its place, from 1.
+    """Return a source of operations from memory, a generator or an asynchronous iterable.
 
-    They are checked and normalised as the rows of a file are. None at all is no error. `name` is what messages call them.
+    They are checked and normalised like the rows of a file. The line of each is its position, from 1. An empty source is
+    allowed. `name` is used in messages.
     """
     return _Operations(operations, name)
 
 
 class _RowError(Exception):
-    """Raised when a row is bad; never leaves this module."""
+    """Raised when a row is bad. It never leaves this module."""
 
     def __init__(self, cause: Cause, *details: str | int) -> None:
         super().__init__()
@@ -151,14 +152,14 @@ class _RowError(Exception):
 
 
 class _Asked(NamedTuple):
-    """What the caller asked for every row: it fills empty cells, and no cell may say something else."""
+    """The values that the caller sets for every row. They fill empty cells; other values are errors."""
 
     form: Form
     app_id: str | None = None
     argument: str | None = None
 
     def row(self, line: int, name: str, app_id: str, argument: str) -> Row:
-        """Return the row that these texts make."""
+        """Return the row made of these texts."""
         form = self.form
         try:
             name = _text(form.name, form.stored(name))
@@ -174,7 +175,7 @@ class _Asked(NamedTuple):
         return Row(line, form.make(app_id, name, argument))
 
     def block(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Block:
-        """Return the rows that these texts make: as columns, unless one of them is bad."""
+        """Return the rows made of these texts, as columns unless one of them is bad."""
         try:
             columns = self._columns(lines, names, app_ids, arguments)
         except _RowError:
@@ -184,10 +185,10 @@ class _Asked(NamedTuple):
         return Block(columns=(columns,))
 
     def _columns(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Columns | None:
-        """Return the rows as columns, `None` where one may be bad; raises `_RowError` where one surely is."""
+        """Return the rows as columns, or `None` if one may be bad. Raises `_RowError` if one surely is."""
         form = self.form
         names = list(map(str.strip, map(form.stored, names)))
-        # All at once; what this does not let pass may be good, and is looked at row by row.
+        # This checks all names at once and is stricter than the check of single rows, which then decides.
         if not all(names) or not "".join(names).isprintable() or len(max(names, key=len, default="")) > LONGEST_NAME:
             return None
         apps = {app_id: _agreed(form.app, app_id, self.app_id) for app_id in set(app_ids)}
@@ -221,14 +222,14 @@ def _agreed(column: str, cell: str, given: str | None) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _malformed(form: Form, app_id: str) -> Reason | None:
-    """Return what is wrong with the id of an app or organization, `None` for a good one."""
+    """Return what is wrong with the id of an app or organization, or `None` if it is well-formed."""
     if form.app == "org_id":
         return None if _ORG_ID.fullmatch(app_id) else Reason(Cause.MALFORMED_ORG_ID, (app_id,))
     return None if APP_ID.fullmatch(app_id) else Reason(Cause.MALFORMED_APP_ID, (app_id,))
 
 
 class _File:
-    """A file or stream. Threads read it, one batch each, so that a slow disk or pipe holds up nobody else."""
+    """A file or stream, read in threads, so that a slow disk or pipe does not block the event loop."""
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO, asked: _Asked) -> None:
         self._source = source
@@ -279,7 +280,7 @@ class _File:
                     empty = False
                     yield block
         if empty:
-            message = f"{self.name}: there are columns but no rows. Nothing would change."
+            message = f"{self.name}: there is a header but no rows, so nothing would change."
             raise InputError(message)
         self._digest = sha256.hexdigest()
 
@@ -302,12 +303,12 @@ class _File:
         elif (stdin := getattr(sys.stdin, "buffer", None)) is not None:
             yield stdin
         else:
-            message = "stdin: this process has no standard input of bytes. Name a file."
+            message = "stdin: this process has no binary standard input. Name a file."
             raise InputError(message)
 
 
 class _Operations:
-    """Operations of the caller's own making, taken in the caller's own thread."""
+    """Operations from the caller. The iterable runs in the caller's thread."""
 
     def __init__(self, operations: Iterable[Operation] | AsyncIterable[Operation], name: str) -> None:
         self.name = name
@@ -364,12 +365,12 @@ async def _each(operations: Iterable[Operation] | AsyncIterable[Operation]) -> A
 
 
 async def _in_threads(items: Generator[T, None, None], size: int) -> AsyncGenerator[list[T], None]:
-    """Yield what a generator gives, up to `size` at a time, each time out of a thread."""
+    """Yield the items of a generator in lists of up to `size`, each produced in a thread."""
     try:
         while taken := await to_thread.run_sync(_take, items, size, abandon_on_cancel=True):
             yield taken
     finally:
-        # After a cancellation a thread may still be in it; the file is then closed when that thread lets go of it.
+        # After a cancellation a thread may still run the generator. The file is then closed when that thread ends.
         with suppress(ValueError):
             items.close()
 
@@ -380,20 +381,22 @@ def _take(items: Iterator[T], size: int) -> list[T]:
 
 def _check_size(size: int) -> None:
     if size < 1:
-        message = f"size is {size}: a batch has at least 1 row."
+        message = f"size is {size}: a batch must have at least 1 row."
         raise ConfigurationError(message)
 
 
 def known_digest(name: str, digest: str | None) -> str:
-    """Return the digest of a source; raises `JobError` before its last batch was read."""
+    """Return the digest of a source. Raises `JobError` until its last batch was read."""
     if digest is None:
-        message = f"{name}: there is no digest before the last batch was read."
+        message = f"{name}: the digest is known only once the last batch was read."
         raise JobError(message)
     return digest
 
 
 def _read_once(name: str) -> InputError:
-    return InputError(f"{name}: it was read already and cannot be read again. Save it to a file, or make a new source.")
+    return InputError(
+        f"{name}: this source was read already and cannot be read again. Save it to a file, or make a new source."
+    )
 
 
 def _cannot_read(name: str, error: Exception) -> InputError:
@@ -403,7 +406,8 @@ def _cannot_read(name: str, error: Exception) -> InputError:
 class _Lines:
     """The bytes of a stream, in blocks of whole lines.
 
-    A line ends with LF, CR LF or CR. One that is longer than `_LIMIT` is cut short, but not so short that this is lost.
+    A line ends with LF, CR LF or CR. A line longer than `_LIMIT` is cut, but stays longer than `_LIMIT`, so that it is
+    rejected.
     """
 
     def __init__(self, name: str, stream: BinaryIO, sha256: "_Hash") -> None:
@@ -414,12 +418,12 @@ class _Lines:
         self._rest = b""
 
     def block(self, at_least: int = 1) -> bytes:
-        """Return the next lines, `at_least` so many bytes unless the end is met; nothing at the end."""
+        """Return the next lines, at least `at_least` bytes unless the stream ends; empty at the end."""
         while not self.final:
             data = self._read()
             self.final = not data
             held = self._rest + data
-            # CR as the last byte may be half of CR LF.
+            # A CR as the last byte may be the first half of CR LF.
             end = len(held) if self.final else max(held.rfind(b"\n"), held.rfind(b"\r", 0, -1)) + 1
             self._rest = held[end:]
             if len(self._rest) > _LIMIT + 1:
@@ -430,11 +434,11 @@ class _Lines:
         return b""
 
     def put_back(self, lines: bytes) -> None:
-        """Take back the last lines of a block, to return them with more."""
+        """Take back the last lines of a block. The next block begins with them."""
         self._rest = lines + self._rest
 
     def _read(self) -> bytes:
-        """Return `_READ` bytes, fewer only at the end: a pipe may give them in small pieces."""
+        """Return `_READ` bytes, or fewer at the end only. A pipe may return them in small pieces."""
         pieces: list[bytes] = []
         missing = _READ
         while missing:
@@ -443,7 +447,9 @@ class _Lines:
             except (OSError, ValueError) as error:
                 raise _cannot_read(self.name, error) from error
             if not isinstance(piece, bytes):
-                message = f"{self.name}: it gives {type(piece).__name__}, not bytes. Open it in binary mode, and blocking."
+                message = (
+                    f"{self.name}: its read() returned {type(piece).__name__}, not bytes. Open it in binary mode, and blocking."
+                )
                 raise InputError(message)
             if not piece:
                 break
@@ -455,7 +461,7 @@ class _Lines:
 
 
 def _parsed(lines: _Lines, asked: _Asked) -> Iterator[Block]:
-    """Tell the format by the first character that is no white space, and parse it."""
+    """Detect the format by the first character that is not white space, and parse the lines."""
     block = lines.block(_LIMIT)
     if block.startswith((b"\xff\xfe", b"\xfe\xff")):
         message = f"{lines.name}: this is UTF-16 text. Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
@@ -466,7 +472,7 @@ def _parsed(lines: _Lines, asked: _Asked) -> Iterator[Block]:
         number += len(block.splitlines())
         block = lines.block(_LIMIT)
     if not block:
-        message = f"{lines.name}: there is nothing in it, so nothing would change."
+        message = f"{lines.name}: it is empty, so nothing would change."
         raise InputError(message)
     blank = block[: -len(block.lstrip())]
     blank = blank[: max(blank.rfind(b"\n"), blank.rfind(b"\r")) + 1]
@@ -478,7 +484,7 @@ def _parsed(lines: _Lines, asked: _Asked) -> Iterator[Block]:
 
 
 def _fault(text: bytes, line: int) -> Reason | None:
-    """Return what makes a line unreadable in any format, `None` for a readable line."""
+    """Return what makes a line unreadable in any format, or `None` if it is readable."""
     if len(text) > _LIMIT:
         return Reason(Cause.LINE_TOO_LONG)
     try:
@@ -540,7 +546,7 @@ def _table_rows(lines: _Lines, asked: _Asked, block: bytes, number: int) -> Iter
 
 
 def _header(where: str, lines: Sequence[bytes], form: Form) -> tuple[list[str], str, int]:
-    """Return the columns, the delimiter that shows them, and how many lines they take."""
+    """Return the columns, the delimiter, and the number of lines of the header."""
     if len(lines[0]) > _LIMIT or b"\0" in lines[0]:
         fault = Reason(Cause.LINE_TOO_LONG if len(lines[0]) > _LIMIT else Cause.NUL_BYTE)
         message = f"{where}: {fault}, so this is not a table. Save it as CSV in UTF-8."
@@ -557,10 +563,7 @@ def _header(where: str, lines: Sequence[bytes], form: Form) -> tuple[list[str], 
         return columns, delimiter, span
     found = lines[0].decode("utf-8", "replace").strip()
     found = repr(found[:_SHOWN]) + ("..." if len(found) > _SHOWN else "")
-    message = (
-        f"{where}: the first line must name the columns, {form.name} among them, or be a JSON object as all others then; "
-        f"it is {found}."
-    )
+    message = f"{where}: the first line must be a CSV header with a column {form.name}, or a JSON object; it is {found}."
     raise InputError(message)
 
 
@@ -572,8 +575,8 @@ class _Strict(csv.excel):
 class _Table:
     """The rows of a CSV file, below its header.
 
-    Where a quoted field goes wrong only the row that begins it is bad, and the next line begins the next row. The lines
-    that the field seemed to hold are read alone then, without a look at what follows them: so none is read often.
+    After a broken quoted field, only the row that begins it is bad; the next line begins the next row. The lines that the field
+    seemed to span are then read one by one, as single rows. So no line is read more than a few times.
     """
 
     def __init__(self, lines: _Lines, asked: _Asked, columns: list[str], delimiter: str) -> None:
@@ -586,10 +589,10 @@ class _Table:
         self._app = columns.index(form.app) if form.app in columns else None
         self._argument = columns.index(form.argument) if form.argument in columns else None
         self._opened = 0
-        self._fence = 0  # the first line below what the field that went wrong on line `_opened` seemed to hold
+        self._fence = 0  # The first line after those that the broken field on line `_opened` seemed to span
 
     def block(self, block: bytes, number: int) -> tuple[Block, int]:
-        """Return the rows of a block that begins with line `number`, and the number of the line after them."""
+        """Return the rows of a block that begins with line `number`, and the number of the next line."""
         if len(block) <= _LIMIT and number >= self._fence and b"\0" not in block:
             if columns := self._unquoted(block):
                 return self._of_columns(columns, number), number + len(columns[0])
@@ -598,14 +601,14 @@ class _Table:
                 records = list(reader)
             except (UnicodeDecodeError, csv.Error):
                 records = []
-            if records and reader.line_num == len(records):  # so each is one line
+            if records and reader.line_num == len(records):  # So each record is one line
                 return self._of_single_lines(records, number), number + len(records)
         rows: list[Row] = []
         number = self._one_by_one(block.splitlines(keepends=True), number, rows)
         return Block(rows=rows), number
 
     def _unquoted(self, block: bytes) -> list[list[str]] | None:
-        """Return the columns of a block in which nothing is quoted and each line has all cells; `None` for any other."""
+        """Return the columns of a block without quotes whose lines have all cells, or `None` for other blocks."""
         if b'"' in block or b"\r" in block:
             return None
         try:
@@ -623,7 +626,7 @@ class _Table:
     def _of_single_lines(self, records: Sequence[list[str]], number: int) -> Block:
         whole = not any(map(self._width.__ne__, map(len, records)))
         columns = list(map(list, zip(*records, strict=True))) if whole else []
-        # A row is blank that is a single cell, and that blank.
+        # A row with a single, blank cell is a blank line.
         if not whole or (self._width == 1 and not all(map(str.strip, columns[0]))):
             rows = (self._row(line, cells) for line, cells in enumerate(records, number) if not _is_blank(cells))
             return Block(rows=list(rows))
@@ -640,7 +643,7 @@ class _Table:
         )
 
     def _one_by_one(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> int:
-        """Add the rows of these lines, the first of which is `number`; return the number of the line after them."""
+        """Add the rows of these lines, which begin with line `number`, and return the number of the next line."""
         at = 0
         while at < len(lines):
             line = number + at
@@ -688,14 +691,17 @@ def _is_blank(cells: list[str]) -> bool:
 
 
 class _Broken(NamedTuple):
-    """Why a record has no cells: the csv module's message, and whether the input ended within a quoted field."""
+    """Why a record has no cells.
+
+    `error` is the message of the csv module. `unclosed` is whether the input ended within a quoted field.
+    """
 
     error: str
     unclosed: bool = False
 
 
 def _record(lines: Sequence[bytes], at: int, end: int, delimiter: str) -> tuple[list[str] | _Broken, int]:
-    """Return the cells of the record that begins at `at`, or why there are none, and how many lines it took."""
+    """Return the cells of the record that begins at `at`, or why it has none, and its number of lines."""
     if len(lines[at]) > _LIMIT:
         return _Broken("too long"), 1
     texts = _within_limit(lines, at, end)
@@ -703,7 +709,7 @@ def _record(lines: Sequence[bytes], at: int, end: int, delimiter: str) -> tuple[
     try:
         return next(reader), reader.line_num
     except csv.Error as error:
-        # A reader that has asked for more than there is was within a quoted field.
+        # If the reader asked for more lines than there are, it was within a quoted field.
         return _Broken(str(error), unclosed=inspect.getgeneratorstate(texts) == inspect.GEN_CLOSED), reader.line_num
 
 

@@ -1,4 +1,4 @@
-"""The way back: what a job has changed becomes the source of another (contract G4)."""
+"""Undo: what a job has changed becomes the source of another job (contract G4)."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -14,14 +14,14 @@ from .sources import BATCH, known_digest
 
 
 class Undoing:
-    """The operations that take back what a job did, each only for a target that is still as the job left it.
+    """The operations that undo a job, each only for a target that is still as the job left it.
 
-    What the job did not find out before, and what nothing takes back, is a row that is skipped, with the reason. So is what an
-    ambiguous failure may have changed, unless it did.
+    Rows that cannot be undone are skipped with a reason: the former state is unknown, or nothing restores it. An operation that
+    failed ambiguously is undone only if it did change its target.
     """
 
     def __init__(self, database: Database, name: str, made_at: str) -> None:
-        self.name = f"the way back from {name}"
+        self.name = f"the undo of {name}"
         self.asked: dict[str, str | None] = {"undo": made_at}
         self._database = database
         self._digest: str | None = None
@@ -46,7 +46,7 @@ class Undoing:
 def _row(each: Touched) -> Row:
     line, operation = each.line, each.operation
     if isinstance(operation, RenewDevice) and not each.done:
-        # It may have ended between its two writes.
+        # It may have ended between its two writes, the removal of the link and the new link.
         device = {"app_id": operation.app_id, "device_id": operation.device_id}
         return Row(line, LinkDevice(**device, channel=operation.channel), expected=UnlinkDevice(**device))
     back = inverse(operation, each.former)
