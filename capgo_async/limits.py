@@ -6,6 +6,7 @@
 import enum
 import math
 from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -27,6 +28,32 @@ TARGET_KINDS = frozenset({ScopeKind.DEVICE_OPERATION, ScopeKind.DEVICE_CHANNEL})
 
 DEFAULT_SILENCE = 61.0
 """Seconds without a request after which the server forgets a key's counter, margin included (contract B2)."""
+
+
+BOUNDLESS: Final = 1 << 62
+"""More requests than anybody sends."""
+
+
+class Fate(enum.Enum):
+    """How an attempt ended, as far as limits are concerned."""
+
+    PASSED = enum.auto()
+    FAILED = enum.auto()
+    """The server answered that it failed. This counts like a request that passed, and is a sign of trouble."""
+    REFUSED = enum.auto()
+    LOST = enum.auto()
+    """No response came."""
+    ABANDONED = enum.auto()
+    """Nobody waited for the response."""
+    UNSENT = enum.auto()
+
+
+class Period(NamedTuple):
+    """What a key has sent since its last silence: `used` of `limit`, forgotten at `fresh_at` if nothing more is sent."""
+
+    used: float
+    limit: int
+    fresh_at: float
 
 
 def safety_margin(window: float) -> float:

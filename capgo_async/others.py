@@ -6,14 +6,13 @@ refuses at the same number the next time, or of somebody who was not silent.
 
 from typing import Final
 
+from .limits import BOUNDLESS
+
 _STEP: Final = 4
 """A quarter of the model is added for each period in which nobody was in the way."""
 _FIRST_PROBES: Final = 2
 """So many refused probes in a row may be chance: somebody began just then."""
 _MOST_PATIENT: Final = 10.0
-
-BOUNDLESS: Final = 1 << 62
-"""More requests than anybody sends."""
 
 
 class Others:

@@ -7,7 +7,7 @@ the other. Past 300 lines because the queue, the gates that it waits for, and wh
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import anyio
@@ -16,9 +16,10 @@ import msgspec
 from .budget import Budget
 from .congestion import Congestion
 from .errors import ApiError, CapgoError
-from .gates import Fate, Gate, Period
+from .gates import Gate, LearningGate
 from .known import KnownLimit
-from .limits import TARGET_KINDS, Limit, Limiter, Scope, ScopeKind, SlidingWindow, with_headroom
+from .limits import TARGET_KINDS, Fate, Limit, Limiter, Period, Scope, ScopeKind, SlidingWindow, with_headroom
+from .windows import Window
 
 _EDGE_LIMITER = SlidingWindow(requests=100)
 """What `auto` falls back to when the refusal's reason is unknown: the published limit (contract B1)."""
@@ -87,7 +88,7 @@ class Pacer:
         self._models: dict[str, tuple[Limiter, ...]] = {}
         for limit in self.limits:
             self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
-        self._gates: dict[Scope, Gate] = {}
+        self._gates: dict[Scope, LearningGate] = {}
         self._recalled: dict[Scope, KnownLimit] = {}
         self._targets: OrderedDict[Scope, Gate] = OrderedDict()
         self._refused_keys: dict[Scope, ApiError] = {}
@@ -141,7 +142,7 @@ class Pacer:
 
     def prove(self, scope: Scope) -> None:
         """Let a key's requests go together: the server accepted it."""
-        self._gate(scope).prove()
+        self._learning_gate(scope).prove()
 
     def close(self, scope: Scope, seconds: float, *, reason_known: bool = True) -> None:
         """Close the gate of `scope` for `seconds`, or for the silence that a key's limit asks for.
@@ -150,13 +151,16 @@ class Pacer:
         reason an adaptive pacer falls back to the published limit (contract A8, B1).
         """
         now = anyio.current_time()
-        gate = self._gate(scope)
+        if scope[0] in TARGET_KINDS:
+            self._target_gate(scope).close(now, seconds)
+            return
+        gate = self._learning_gate(scope)
         if self.adaptive and not reason_known:
             gate.restrict(now, self._edge)
         if scope[0] == ScopeKind.KEY:
             gate.silence(now, seconds, learn=self.adaptive and reason_known)
         else:
-            gate.close(now, seconds, learn=self.adaptive and scope[0] not in TARGET_KINDS)
+            gate.close(now, seconds, learn=self.adaptive)
 
     def refuse_key(self, scope: Scope, error: ApiError) -> None:
         """Never let a request of this key leave again; whoever waits gets `error`."""
@@ -171,11 +175,6 @@ class Pacer:
         now = anyio.current_time()
         found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
         return [ScopeUsage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
-
-    def counting(self) -> dict[Scope, tuple[list[tuple[float, int]], ...]]:
-        """Return what counts against each limiter of each scope now, targets excepted, as `Gate.counting` does."""
-        now = anyio.current_time()
-        return {scope: gate.counting(now) for scope, gate in self._gates.items()}
 
     def seed(self, usage: Iterable[ScopeUsage]) -> None:
         """Take over what an earlier process counted."""
@@ -217,12 +216,12 @@ class Pacer:
         return self._in_flight >= self.congestion.limit
 
     def limits_of(self, scope: Scope) -> tuple[int, ...]:
-        """Return the requests that each limiter of `scope` allows now, learned ones included."""
+        """Return how many requests each limiter of `scope` allows, learned limits included."""
         return self._gate(scope).limits()
 
-    def kept(self, scope: Scope) -> tuple[Limiter, ...]:
-        """Return the limiters of `scope` as its gate keeps them now, as `Gate.kept` does."""
-        return self._gate(scope).kept() if self._matters(scope) else ()
+    def windows_of(self, scope: Scope) -> Sequence[Window]:
+        """Return the windows of `scope`, none where nothing holds it back. They are the pacer's own: look, and copy."""
+        return self._gate(scope).windows if self._matters(scope) else ()
 
     def waiting_until(self, scope: Scope) -> float:
         """Return when the next request of `scope` may go; infinity while only an answer can tell."""
@@ -241,21 +240,22 @@ class Pacer:
 
     def period(self, scope: Scope, now: float) -> Period | None:
         """Return what counts of a key since it was silent, `None` where no limit asks for that."""
-        return self._gate(scope).period(now)
+        return self._learning_gate(scope).period(now)
 
     def _gate(self, scope: Scope) -> Gate:
-        kind = scope[0]
-        if kind in TARGET_KINDS:
-            return self._target_gate(scope)
+        return self._target_gate(scope) if scope[0] in TARGET_KINDS else self._learning_gate(scope)
+
+    def _learning_gate(self, scope: Scope) -> LearningGate:
         gate = self._gates.get(scope)
         if gate is None:
-            gate = self._gates[scope] = Gate(self._models.get(kind, ()), alone=kind == ScopeKind.KEY)
+            kind = scope[0]
+            gate = self._gates[scope] = LearningGate(self._models.get(kind, ()), alone=kind == ScopeKind.KEY)
             self._remind(scope, gate)
             if kind == ScopeKind.KEY:
                 self._only_key = scope if self._only_key is None else ()
         return gate
 
-    def _remind(self, scope: Scope, gate: Gate) -> None:
+    def _remind(self, scope: Scope, gate: LearningGate) -> None:
         known = self._recalled.get(scope) or self._recalled.get(scope[:1])
         if known is not None:
             (gate.recall if known.certain else gate.suspect)(known.requests)

@@ -30,8 +30,7 @@ from .errors import (
     ServerError,
     TransportError,
 )
-from .gates import Fate
-from .limits import Scope, ScopeKind
+from .limits import Fate, Scope, ScopeKind
 from .pacing import Pacer, Permit, TargetBusy
 from .retry import Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
 from .wire import Response, Transport

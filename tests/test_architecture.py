@@ -17,6 +17,8 @@ ORDER = [
     "limits",
     "known",
     "others",
+    "windows",
+    "lesson",
     "gates",
     "budget",
     "congestion",
@@ -46,8 +48,9 @@ BULK_ORDER = [
     "reasons",
     "operations",
     "kinds",
-    "scheduling.bursts",
+    "spreading",
     "scheduling.resting",
+    "scheduling.keys",
     "scheduling.lanes",
     "scheduling.line",
     "scheduling.forecast",
@@ -61,7 +64,6 @@ BULK_ORDER = [
     "runner",
     "advice",
     "report",
-    "spreading",
     "plan",
     "jobfile.waves",
     "json_faults",
@@ -114,6 +116,8 @@ GRADE_A = [
     "dialect.py",
     "retry.py",
     "limits.py",
+    "windows.py",
+    "lesson.py",
     "gates.py",
     "ranges.py",
     "budget.py",
@@ -122,7 +126,7 @@ GRADE_A = [
     "congestion.py",
     "version.py",
     "bulk/comparing.py",
-    "bulk/scheduling/bursts.py",
+    "bulk/scheduling/keys.py",
     "bulk/scheduling/forecast.py",
     "bulk/scheduling/lanes.py",
     "bulk/scheduling/line.py",
@@ -385,7 +389,7 @@ def test_nothing_below_the_command_line_names_a_flag_a_command_or_an_exit_code(p
 def test_the_runner_knows_neither_http_nor_files() -> None:
     found = set(own_rooms(PACKAGE / "bulk" / "runner.py"))
     assert found == {"errors", "bulk.operations", "bulk.scheduling.line", "bulk.scheduling.schedule"}
-    rooms = {"operations", "scheduling.gauge", "scheduling.line", "scheduling.resting"}
+    rooms = {"operations", "scheduling.gauge", "scheduling.keys", "scheduling.line", "scheduling.resting"}
     found = set(own_rooms(PACKAGE / "bulk" / "scheduling" / "schedule.py"))
     assert found == {"limits", *(f"bulk.{name}" for name in rooms)}
 

@@ -19,7 +19,11 @@ def apps_at_once(client: KeyRing) -> int:
 
 def cursors_each(client: KeyRing, apps: int) -> int:
     """Return with how many cursors the devices of each of so many apps are listed."""
-    concurrency = pacer_of(client).concurrency
+    return cursors_among(pacer_of(client).concurrency, apps)
+
+
+def cursors_among(concurrency: int, apps: int) -> int:
+    """Return what `cursors_each` does for a client of that concurrency: forecasts have no client."""
     share = concurrency // max(1, apps)
     return min(_CURSORS, concurrency, max(share, _CURSORS_OF_MANY))
 

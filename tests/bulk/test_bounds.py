@@ -16,8 +16,7 @@ from capgo_async.bulk import Bounds, Job, Report, Which, read_operations
 from capgo_async.bulk.jobfile.records import last_usage
 from capgo_async.bulk.runner import StopReason
 from capgo_async.bulk.running.bounds import deadline_of, in_words
-from capgo_async.gates import Fate
-from capgo_async.limits import Limit, ScopeKind, SilenceWindow, SlidingWindow
+from capgo_async.limits import Fate, Limit, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.pacing import Pacer
 from capgo_async.ring import pacer_of
 from capgo_async.sandbox import Binding, Sandbox

@@ -19,7 +19,6 @@ from capgo_async.bulk import Job, Options, RenewDevice, from_operations, read_op
 from capgo_async.bulk.report import about
 from capgo_async.bulk.scheduling import line as lines
 from capgo_async.bulk.scheduling import resting
-from capgo_async.bulk.scheduling.bursts import Sliding
 from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of, without_first
 from capgo_async.bulk.scheduling.line import Line, Outlook, Share
 from capgo_async.bulk.scheduling.resting import Rules
@@ -37,6 +36,7 @@ from capgo_async.ring import KeyRing
 from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, fleet, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
+from capgo_async.windows import Sliding
 
 WITHIN = 0.02
 
@@ -446,14 +446,14 @@ def test_a_long_job_takes_as_many_times_longer_as_it_is_larger_and_a_look_at_few
 @pytest.mark.parametrize("rate", ["standard", "enterprise", "server", "7/s", "20/s"])
 def test_a_look_at_some_hundred_uneven_apps_takes_few_bursts_too(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
     counted = 0
-    add = Sliding._add
+    release = Sliding._release
 
     def count(model: Sliding, at: float, requests: float) -> None:
         nonlocal counted
         counted += 1
-        add(model, at, requests)
+        release(model, at, requests)
 
-    monkeypatch.setattr(Sliding, "_add", count)
+    monkeypatch.setattr(Sliding, "_release", count)
     shares = [link(f"com.example.a{number}", 500 + 17 * number) for number in range(300)]
     assert seconds(*shares, outlook=Outlook(parse_rate(rate), 16, 0.1)) > 3600
     assert counted < 20_000

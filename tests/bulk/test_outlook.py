@@ -13,14 +13,14 @@ from capgo_async.bulk.running.gauging import ClientGauge
 from capgo_async.bulk.running.outlook import outlook_of
 from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of
 from capgo_async.client import requester_of
-from capgo_async.gates import Fate, Gate
-from capgo_async.limits import FixedWindow, ScopeKind, SilenceWindow, SlidingWindow, parse_rate
+from capgo_async.gates import LearningGate
+from capgo_async.limits import Fate, FixedWindow, ScopeKind, SilenceWindow, parse_rate
 from capgo_async.pacing import Pacer
 from capgo_async.ring import pacer_of, ring_of
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
+from capgo_async.windows import Fixed, Silence, Sliding
 
 LEGS = [Leg([share_of(APP, "link_device", 10_000)])]
-PUBLISHED = SlidingWindow(requests=100)
 
 
 def client() -> CapgoClient:
@@ -102,7 +102,7 @@ async def test_who_has_no_limits_gets_no_gates_by_looking_ahead() -> None:
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
     app = (ScopeKind.APP_ADDRESS, APP)
     outlook = outlook_of(ring_of(capgo), LEGS, 0.1)
-    assert outlook.kept[app] == ()
+    assert list(outlook.windows[app]) == []
     assert app not in pacer_of(capgo)._gates
 
 
@@ -119,27 +119,27 @@ async def test_a_server_in_trouble_is_foreseen_as_one_that_recovers() -> None:
 async def test_the_limiters_that_a_gate_keeps_are_its_models_until_refusals_say_otherwise() -> None:
     key, app = (ScopeKind.KEY, "one"), (ScopeKind.APP_ADDRESS, APP)
     pacer = Pacer(parse_rate("auto"), adaptive=True)
-    assert [limiter.requests for limiter in pacer.kept(key)] == [1999]
+    assert pacer.limits_of(key) == (1999,)
     pacer.close(key, 5.0, reason_known=False)
-    assert pacer.kept(key)[1:] == (PUBLISHED,)
-    assert [limiter.requests for limiter in pacer.kept(app)] == [1000]
+    assert [(type(window), window.limit) for window in pacer.windows_of(key)] == [(Silence, 1999), (Sliding, 100)]
+    assert [(type(window), window.limit) for window in pacer.windows_of(app)] == [(Fixed, 1000)]
 
 
 def test_what_was_learned_is_kept_and_what_others_leave_is_not() -> None:
     """Their bound grows by a quarter of the limit in each period in which nothing is refused: it is gone after four."""
-    learned = Gate((FixedWindow(requests=1000, headroom=0.5),))
+    learned = LearningGate((FixedWindow(requests=1000, headroom=0.5),))
     learned.recall(400)
-    assert learned.kept() == (FixedWindow(requests=200),)
-    shared = Gate((SilenceWindow(requests=100),))
+    assert [window.seen_from(0.0).limit for window in learned.windows] == [200]
+    shared = LearningGate((SilenceWindow(requests=100),))
     now = 0.0
     for passed in (60, 40, 20):
         now = _period(shared, now, passed)
     assert shared.others_noticed()
     assert shared.limits() == (100,)
-    assert shared.kept() == (SilenceWindow(requests=100),)
+    assert [window.seen_from(now).room(0.0) for window in shared.windows] == [100]
 
 
-def _period(gate: Gate, now: float, passed: int) -> float:
+def _period(gate: LearningGate, now: float, passed: int) -> float:
     """Let so many pass, have the next one refused, and be silent; return when the next period has begun."""
     for _ in range(passed):
         gate.sent(now)

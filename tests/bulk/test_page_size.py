@@ -13,8 +13,7 @@ from forgetful import Forgetful
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, KeyRing
-from capgo_async.bulk import InventoryKind, Job, Options, Source, export, read_operations, spreading
-from capgo_async.bulk.scheduling import forecast
+from capgo_async.bulk import InventoryKind, Job, Options, Source, export, read_operations
 from capgo_async.known import Known
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
@@ -113,9 +112,3 @@ async def test_the_looks_of_waves_are_foreseen_by_the_same_pages(tmp_path: Path,
         assert looks_of(job) == [20, 20]
     assert before == ([20, 20] if opened_with else [5, 5])
     assert len(server.asked) == pytest.approx(40, abs=8)
-
-
-def test_what_is_foreseen_of_looks_is_spread_as_looks_are() -> None:
-    assert forecast._CURSORS == spreading._CURSORS
-    assert forecast._CURSORS // 2 == spreading._CURSORS_OF_MANY
-    assert forecast._APPS_AT_ONCE == spreading.APPS_AT_ONCE

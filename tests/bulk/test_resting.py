@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from schedules import Instance, least_of
 
-from capgo_async.bulk.scheduling.resting import Prospect, Rules, Standing, first_of, least_seconds, levelled, rests_early
+from capgo_async.bulk.scheduling.resting import BlockedKey, Prospect, Rules, first_of, least_seconds, levelled, rests_early
 
 SERVER = Rules(key=1999, app=1000, rest=61.0, window=61.0, pace=0.02 / 16)
 KEY_ALONE = SERVER._replace(app=math.inf, window=0.0)
@@ -162,7 +162,7 @@ def test_one_app_rests_early_exactly_where_that_is_sooner(total: int, latency: f
     reopens_in, left = max(0.0, 61.0 - sent), total - 1000
     exact = one_app(rules)
     sooner = rules.rest + exact(left, 1999) < reopens_in + exact(left, 999) - 1e-6
-    assert rests_early(Standing([left], 999, reopens_in, rules.rest), rules) is sooner
+    assert rests_early(BlockedKey([left], 999, reopens_in, rules.rest), rules) is sooner
 
 
 @pytest.mark.parametrize("seconds", [1.0, 20.0, 100.0])
@@ -172,7 +172,7 @@ def test_the_same_of_an_app_with_less_than_a_third_of_the_key(total: int, second
     reopens_in, left = max(0.0, 61.0 - seconds), total - 400
     exact = one_app(rules)
     sooner = rules.rest + exact(left, 1250) < reopens_in + exact(left, 850) - 1e-6
-    assert rests_early(Standing([left], 850, reopens_in, rules.rest), rules) is sooner
+    assert rests_early(BlockedKey([left], 850, reopens_in, rules.rest), rules) is sooner
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_same_of_an_app_with_less_than_a_third_of_the_key(total: int, second
 def test_a_key_with_one_app_of_which_a_thousand_are_sent(total: int, latency: float, *, early: bool) -> None:
     rules = SERVER._replace(pace=latency / 16)
     reopens_in = max(0.0, 61.0 - 1000 * rules.pace)
-    assert rests_early(Standing([total - 1000], 999, reopens_in, 61.0), rules) is early
+    assert rests_early(BlockedKey([total - 1000], 999, reopens_in, 61.0), rules) is early
 
 
 @given(
@@ -209,7 +209,7 @@ def test_what_is_decided_costs_at_most_a_tenth(rules: Rules, left: list[int], pa
     room = max(1, round(part * rules.key))
     best = every_schedule(rules)
     resting, going_on = fresh_in + best(left, int(rules.key)), reopens_in + best(left, room)
-    early = rests_early(Standing(left, room, reopens_in, fresh_in), rules)
+    early = rests_early(BlockedKey(left, room, reopens_in, fresh_in), rules)
     decided = resting if early else going_on
     assert decided <= 1.1 * min(resting, going_on) + 1e-6
     if len(left) == 1:
@@ -219,7 +219,7 @@ def test_what_is_decided_costs_at_most_a_tenth(rules: Rules, left: list[int], pa
 def test_a_third_of_a_request_of_three_apps_is_a_request() -> None:
     """Shared out evenly, 8 of 9 leave a third to each of three, and the sum of these is a little less than 1."""
     rules = Rules(9, 5, 61.0, 61.0, 0.25)
-    assert rests_early(Standing([2, 2, 5], 8, 37.0, 57.0), rules)
+    assert rests_early(BlockedKey([2, 2, 5], 8, 37.0, 57.0), rules)
 
 
 def test_full_periods_are_full_whatever_fractions_add_up_to() -> None:

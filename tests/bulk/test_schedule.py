@@ -19,8 +19,7 @@ from capgo_async.bulk.scheduling.line import Share
 from capgo_async.bulk.scheduling.resting import Rules
 from capgo_async.bulk.scheduling.schedule import Schedule, Waiting
 from capgo_async.client import CapgoClient, requester_of
-from capgo_async.gates import Fate, Period
-from capgo_async.limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow
+from capgo_async.limits import Fate, FixedWindow, Limit, Period, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.ring import KeyRing, pacer_of
 from capgo_async.sandbox.limiting import DeviceCall, Limiters, Thresholds
 from capgo_async.sandbox.virtual_time import run_in_virtual_time

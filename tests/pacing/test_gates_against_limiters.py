@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from capgo_async.gates import Fate, Gate
-from capgo_async.limits import FixedWindow, Limiter, SilenceWindow
+from capgo_async.gates import LearningGate
+from capgo_async.limits import Fate, FixedWindow, Limiter, SilenceWindow
 from capgo_async.sandbox.exchange import Refusal
 from capgo_async.sandbox.limiting import DeviceCall, Limiters, Thresholds
 
@@ -60,7 +60,7 @@ class KeyServer:
 class Run:
     """Send journeys as early as a gate allows; what happens in between is in `_agenda`, by time."""
 
-    def __init__(self, gate: Gate, server: AppServer | KeyServer) -> None:
+    def __init__(self, gate: LearningGate, server: AppServer | KeyServer) -> None:
         self.refused = 0
         self.sent = 0
         self._gate = gate
@@ -146,8 +146,8 @@ SERVERS: list[tuple[type[FixedWindow | SilenceWindow], type[AppServer | KeyServe
 servers = pytest.mark.parametrize(("model", "server"), SERVERS, ids=lambda value: value.__name__)
 
 
-def gate_of(model: Callable[..., Limiter], requests: int) -> Gate:
-    return Gate((model(requests=requests, window=WINDOW, margin=0.01),))
+def gate_of(model: Callable[..., Limiter], requests: int) -> LearningGate:
+    return LearningGate((model(requests=requests, window=WINDOW, margin=0.01),))
 
 
 # A late answer whose request counted in the window before must not name the end of the next one.

@@ -15,10 +15,11 @@ from capgo_async import CapgoClient
 from capgo_async.bulk import Job, read_operations
 from capgo_async.client import requester_of
 from capgo_async.errors import ConfigurationError
-from capgo_async.gates import Fate, Gate
+from capgo_async.gates import LearningGate
 from capgo_async.known import KnownLimit
 from capgo_async.limits import (
     TARGET_KINDS,
+    Fate,
     FixedWindow,
     Limit,
     ScopeKind,
@@ -41,7 +42,7 @@ Model = type[SlidingWindow | FixedWindow | SilenceWindow]
 models = pytest.mark.parametrize("model", [SlidingWindow, FixedWindow, SilenceWindow])
 
 
-def passing(gate: Gate, now: float = 0.0) -> int:
+def passing(gate: LearningGate, now: float = 0.0) -> int:
     """Return how many requests a gate lets pass at once."""
     count = 0
     while gate.earliest(now) <= now:
@@ -60,7 +61,7 @@ def passing(gate: Gate, now: float = 0.0) -> int:
 def test_a_gate_lets_what_is_ours_pass_and_the_same_again_later(
     model: Model, requests: int, headroom: float, ours: int
 ) -> None:
-    gate = Gate((model(requests=requests, headroom=headroom),))
+    gate = LearningGate((model(requests=requests, headroom=headroom),))
     assert passing(gate) == ours
     assert gate.limits() == (ours,)
     assert passing(gate, 60.9) == 0

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgo_async.gates import Fate, Gate
+from capgo_async.gates import LearningGate
 from capgo_async.limits import (
     DEFAULT_SILENCE,
+    Fate,
     FixedWindow,
     Limiter,
     ScopeKind,
@@ -32,7 +33,7 @@ class Planned(NamedTuple):
     back: float
 
 
-def schedule(gate: Gate, requests: Sequence[Planned]) -> list[tuple[float, float, float]]:
+def schedule(gate: LearningGate, requests: Sequence[Planned]) -> list[tuple[float, float, float]]:
     """Send as early as `gate` allows; return departures, arrivals and answers."""
     now = 0.0
     answers: list[float] = []
@@ -98,7 +99,7 @@ MODELS: list[tuple[Callable[..., Limiter], Callable[[Sequence[float], int, float
 def test_no_schedule_exceeds_the_limit_by_one_request(
     model: Callable[..., Limiter], refused: Callable[[Sequence[float], int, float], int], requests: int, plan: list[Planned]
 ) -> None:
-    sent = schedule(Gate((model(requests=requests, window=10.0, margin=0.01),)), plan)
+    sent = schedule(LearningGate((model(requests=requests, window=10.0, margin=0.01),)), plan)
     assert refused([arrival for _, arrival, _ in sent], requests, 10.0) == 0
 
 
@@ -106,7 +107,7 @@ def test_no_schedule_exceeds_the_limit_by_one_request(
 def test_the_limit_is_used_up_before_anybody_waits(
     model: Callable[..., Limiter], refused: Callable[[Sequence[float], int, float], int]
 ) -> None:
-    sent = schedule(Gate((model(requests=5, window=10.0, margin=1.0),)), [Planned(0, 0, 0)] * 12)
+    sent = schedule(LearningGate((model(requests=5, window=10.0, margin=1.0),)), [Planned(0, 0, 0)] * 12)
     assert [departure for departure, _, _ in sent] == [0.0] * 5 + [11.0] * 5 + [22.0] * 2
     assert refused([arrival for _, arrival, _ in sent], 4, 10.0) > 0, "the reference would notice one too many"
 
@@ -115,19 +116,19 @@ def test_the_key_is_refused_at_any_speed_without_a_silence_and_the_model_knows()
     # Contract B2, fact 1: with the threshold at 20 one request each 4 s is refused at the 20th.
     drip = [Planned(4.0, 0, 0)] * 40
     assert refused_by_silence([4.0 * i for i in range(40)], 19, 60.0) > 0
-    sent = schedule(Gate((SilenceWindow(requests=19),)), drip)
+    sent = schedule(LearningGate((SilenceWindow(requests=19),)), drip)
     assert refused_by_silence([arrival for _, arrival, _ in sent], 19, 60.0) == 0
     assert sent[19][0] - sent[18][0] == pytest.approx(61.0)
 
 
 def test_a_silence_in_between_resets_the_count() -> None:
     plan = [*[Planned(0, 0, 0)] * 15, Planned(61.5, 0, 0), *[Planned(0, 0, 0)] * 18]
-    sent = schedule(Gate((SilenceWindow(requests=19),)), plan)
+    sent = schedule(LearningGate((SilenceWindow(requests=19),)), plan)
     assert sent[-1][0] == pytest.approx(61.5)
 
 
 def test_what_was_never_sent_does_not_count() -> None:
-    gate = Gate((FixedWindow(requests=1), SlidingWindow(requests=1), SilenceWindow(requests=1)))
+    gate = LearningGate((FixedWindow(requests=1), SlidingWindow(requests=1), SilenceWindow(requests=1)))
     for _ in range(5):
         assert gate.earliest(0.0) <= 0.0
         gate.sent(0.0)
@@ -135,7 +136,7 @@ def test_what_was_never_sent_does_not_count() -> None:
     assert gate.used(0.0) == 0
 
 
-def fill(gate: Gate, now: float, passed: int, refused: int = 0) -> None:
+def fill(gate: LearningGate, now: float, passed: int, refused: int = 0) -> None:
     for _ in range(passed + refused):
         gate.sent(now)
     for _ in range(passed):
@@ -146,14 +147,14 @@ def fill(gate: Gate, now: float, passed: int, refused: int = 0) -> None:
 
 @pytest.mark.parametrize("model", [FixedWindow(requests=100), SilenceWindow(requests=100)])
 def test_an_early_refusal_first_means_earlier_traffic(model: Limiter) -> None:
-    gate = Gate((model,))
+    gate = LearningGate((model,))
     fill(gate, 0.0, passed=30, refused=1)
     gate.silence(0.0, 60.0, learn=True)
     assert gate.limits() == (100,)
     assert gate.earliest(0.0) >= 60.0
 
 
-def refuse(gate: Gate, now: float) -> None:
+def refuse(gate: LearningGate, now: float) -> None:
     gate.sent(now)
     gate.answered(now, Fate.REFUSED)
     gate.silence(now, 60.0, learn=True)
@@ -164,7 +165,7 @@ adaptive = pytest.mark.parametrize("model", [FixedWindow(requests=100), SilenceW
 
 @adaptive
 def test_two_periods_that_are_refused_at_the_same_number_teach_the_smaller_limit(model: Limiter) -> None:
-    gate = Gate((model,))
+    gate = LearningGate((model,))
     fill(gate, 0.0, passed=31)
     refuse(gate, 0.0)
     assert gate.limits() == (100,)
@@ -185,7 +186,7 @@ def test_two_periods_that_are_refused_at_the_same_number_teach_the_smaller_limit
 
 @adaptive
 def test_refusals_at_different_numbers_are_somebody_elses_traffic(model: Limiter) -> None:
-    gate = Gate((model,))
+    gate = LearningGate((model,))
     for number, passed in enumerate((30, 3, 60, 1, 45)):
         later = 100.0 * number
         gate.earliest(later)
@@ -197,7 +198,7 @@ def test_refusals_at_different_numbers_are_somebody_elses_traffic(model: Limiter
 
 @adaptive
 def test_a_probe_that_is_refused_teaches_nothing_however_often(model: Limiter) -> None:
-    gate = Gate((model,))
+    gate = LearningGate((model,))
     for number in range(10):
         later = 700.0 * number
         assert gate.earliest(later) <= later
@@ -207,7 +208,7 @@ def test_a_probe_that_is_refused_teaches_nothing_however_often(model: Limiter) -
 
 @adaptive
 def test_a_lesson_is_forgotten_after_it_was_kept_for_long_and_learned_again_by_one_request(model: Limiter) -> None:
-    gate = Gate((model,))
+    gate = LearningGate((model,))
     now, refused = 0.0, 0
     limits: list[int] = []
     for _ in range(16):
@@ -227,7 +228,7 @@ def test_a_lesson_is_forgotten_after_it_was_kept_for_long_and_learned_again_by_o
 
 
 def test_of_an_app_that_never_rested_only_the_last_window_teaches() -> None:
-    gate = Gate((FixedWindow(requests=100),))
+    gate = LearningGate((FixedWindow(requests=100),))
     for second in range(600):
         gate.sent(float(second))
         gate.answered(second + 0.9, Fate.PASSED)
@@ -239,7 +240,7 @@ def test_of_an_app_that_never_rested_only_the_last_window_teaches() -> None:
 
 
 def test_without_adaptation_nothing_is_learned() -> None:
-    gate = Gate((SilenceWindow(requests=100), SlidingWindow(requests=50)))
+    gate = LearningGate((SilenceWindow(requests=100), SlidingWindow(requests=50)))
     for now in (0.0, 200.0):
         gate.earliest(now)
         fill(gate, now, passed=3, refused=1)
@@ -248,7 +249,7 @@ def test_without_adaptation_nothing_is_learned() -> None:
 
 
 def test_near_a_suspected_limit_requests_go_one_by_one() -> None:
-    gate = Gate((SilenceWindow(requests=100),))
+    gate = LearningGate((SilenceWindow(requests=100),))
     fill(gate, 0.0, passed=30, refused=1)
     gate.silence(0.0, 60.0, learn=True)
     later = 100.0
@@ -263,7 +264,7 @@ def test_near_a_suspected_limit_requests_go_one_by_one() -> None:
 
 
 def test_after_a_refusal_of_the_key_one_probe_goes_once_all_have_been_silent() -> None:
-    gate = Gate()
+    gate = LearningGate()
     for _ in range(3):
         gate.sent(0.0)
     gate.answered(1.0, Fate.REFUSED)
@@ -281,7 +282,7 @@ def test_after_a_refusal_of_the_key_one_probe_goes_once_all_have_been_silent() -
 
 
 def test_the_pause_is_never_shorter_than_the_server_asks() -> None:
-    gate = Gate((SilenceWindow(requests=5, window=1.0),))
+    gate = LearningGate((SilenceWindow(requests=5, window=1.0),))
     fill(gate, 0.0, passed=0, refused=1)
     gate.silence(0.0, 3.0)
     assert gate.earliest(0.0) == 3.0
@@ -296,7 +297,7 @@ def test_what_an_earlier_process_used_counts(
     age: float,
     plan: list[Planned],
 ) -> None:
-    gate = Gate((model(requests=6, window=10.0, margin=0.01),))
+    gate = LearningGate((model(requests=6, window=10.0, margin=0.01),))
     gate.seed(min(used, 6), -age)
     sent = schedule(gate, plan)
     earlier = [-age] * min(used, 6)
@@ -305,7 +306,7 @@ def test_what_an_earlier_process_used_counts(
 
 def test_gates_are_idle_when_their_windows_are_over() -> None:
     for model in (SlidingWindow(requests=2), FixedWindow(requests=2), SilenceWindow(requests=2)):
-        gate = Gate((model,))
+        gate = LearningGate((model,))
         assert gate.idle(0.0)
         gate.sent(0.0)
         assert not gate.idle(0.0)

@@ -14,9 +14,9 @@ from virtual_time import in_virtual_time
 from capgo_async import CapgoClient
 from capgo_async.client import requester_of
 from capgo_async.endpoints.bundles import list_bundles
-from capgo_async.gates import Fate, Gate
-from capgo_async.limits import DEFAULT_SILENCE, SilenceWindow, SlidingWindow
-from capgo_async.others import BOUNDLESS, Others, patience
+from capgo_async.gates import LearningGate
+from capgo_async.limits import BOUNDLESS, DEFAULT_SILENCE, Fate, SilenceWindow, SlidingWindow
+from capgo_async.others import Others, patience
 from capgo_async.ring import pacer_of
 from capgo_async.sandbox import AccessLine, Sandbox
 from capgo_async.sandbox.seeding import EPOCH
@@ -73,7 +73,7 @@ def test_patience_grows_and_never_ends_before_a_silence() -> None:
 def test_each_refused_probe_is_followed_by_a_longer_silence_until_one_passes(
     model: SilenceWindow | SlidingWindow | None,
 ) -> None:
-    gate, now = Gate((model,) if model else ()), 0.0
+    gate, now = LearningGate((model,) if model else ()), 0.0
     waits: list[float] = []
     for _ in range(5):
         gate.sent(now)

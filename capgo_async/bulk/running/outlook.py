@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import anyio
+
 from ...client import requester_of
 from ...limits import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
 from ...pacing import ScopeUsage
@@ -22,15 +24,15 @@ def outlook_of(client: KeyRing, legs: Iterable[Leg], latency: float, carried: Se
     apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
     keys = {app_id: requester_of(client.client_of(app_id)).key_scope for app_id in apps}
     pacer = pacer_of(client)
+    now = anyio.current_time()
     scopes: set[Scope] = {*keys.values(), *((ScopeKind.APP_ADDRESS, app_id) for app_id in apps)}
     return Outlook(
         limits=pacer.limits,
         concurrency=pacer.concurrency,
         latency=latency,
         keys={app_id: scope[1] for app_id, scope in keys.items()},
-        counting=pacer.counting(),
+        windows={scope: [window.seen_from(now) for window in pacer.windows_of(scope)] for scope in scopes},
         used=carried,
-        kept={scope: pacer.kept(scope) for scope in scopes},
         held_up_for=max(_holding(pacer.limits, carried), default=-math.inf),
     )
 

@@ -9,14 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ..kinds import KINDS, Apart
+from ..spreading import APPS_AT_ONCE, cursors_among
 from .line import Line, Outlook, Share
 from .resting import levelled
 
 DEFAULT_LATENCY: Final = 0.1
 """Seconds from a request to its answer, where nobody saw one."""
-_APPS_AT_ONCE: Final = 8
-_CURSORS: Final = 8
-"""Places at which a large app is read, half of that beside others."""
 _IN_TURN: Final = 9
 """Pages of an app that are read one after the other, before and while it is divided."""
 
@@ -49,10 +47,10 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
 
 def _readers(looks: Sequence[Share], concurrency: int) -> int:
     """Return how many pages are read at once on average: apps side by side, a large one at several places (`spreading`)."""
-    cursors = min(_CURSORS, concurrency, max(concurrency // len(looks), _CURSORS // 2))
+    cursors = cursors_among(concurrency, len(looks))
     pages = [look.requests for look in looks]
     rounds = max(min(each, _IN_TURN) + math.ceil(max(0, each - _IN_TURN) / cursors) for each in pages)
-    return max(1, min(_APPS_AT_ONCE * cursors, concurrency, round(sum(pages) / max(1, rounds))))
+    return max(1, min(APPS_AT_ONCE * cursors, concurrency, round(sum(pages) / max(1, rounds))))
 
 
 def without_first(

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ...gates import Period
+from ...limits import Period
 from .resting import Rules
 
 

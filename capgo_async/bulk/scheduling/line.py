@@ -5,11 +5,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ...limits import Limit, Limiter, Scope, ScopeKind
+from ...limits import Limit, Scope, ScopeKind
 from ...pacing import ScopeUsage
-from .bursts import FEW, Burst, Model, Sliding, model_of
-from .lanes import Key, Lane, may_rest_early
-from .resting import Standing, first_of, levelled, rests_early
+from ...windows import FEW, Burst, Sliding, Window, window_of
+from .keys import first_to_send
+from .lanes import CountedKey, CountedLane
+from .resting import levelled
 
 _GRAIN: Final = 128
 """A burst is remembered in so many parts at most."""
@@ -41,20 +42,18 @@ class Share(NamedTuple):
 class Outlook(NamedTuple):
     """What the requests of a job meet.
 
-    `latency` is in seconds, and `keys` name the key of each app; apps without one share theirs. At the start `counting` counts
-    against the limits of each scope, in how many seconds it is forgotten and how much, and `used` what another process told.
-    `kept` are the limiters of a scope as they are kept by now, where that is not what `limits` say. Some operations wait
-    `held_up_for` seconds for their own targets, because of what was sent before, and `resting` keys send nothing for so
-    many seconds, whatever their limits say.
+    `latency` is in seconds. `keys` name the key of each app; apps without one share theirs. `windows` are those of each scope
+    at the start, their times relative to it; a scope without any has empty ones, as `limits` say. `used` is what another
+    process counted. Some operations wait `held_up_for` seconds for their own targets, because of what was sent before.
+    `resting` keys send nothing for so many seconds, whatever their limits say.
     """
 
     limits: Sequence[Limit]
     concurrency: int
     latency: float
     keys: Mapping[str, str] = {}
-    counting: Mapping[Scope, Sequence[Sequence[tuple[float, int]]]] = {}
+    windows: Mapping[Scope, Sequence[Window]] = {}
     used: Sequence[ScopeUsage] = ()
-    kept: Mapping[Scope, Sequence[Limiter]] = {}
     held_up_for: float = -math.inf
     resting: Mapping[str, float] = {}
 
@@ -65,7 +64,7 @@ class Line:
     def __init__(self, outlook: Outlook) -> None:
         self._outlook = outlook
         self._latency = outlook.latency
-        self._models: dict[Scope, list[Model]] = {}
+        self._windows: dict[Scope, list[Window]] = {}
         self._began = 0.0
         self._sent = 0
         self._places = outlook.concurrency
@@ -97,9 +96,9 @@ class Line:
             self._places = places
         keys = every = self._keys_of(shares)
         began = self._began + self._sent // places * self._latency
-        first: Key | None = None
+        first: CountedKey | None = None
         known: _Known = {}
-        while keys := [key for key in keys if key.left > FEW]:
+        while keys := [key for key in keys if key.requests > FEW]:
             now = self._began + self._sent // places * self._latency
             groups = [(key, group) for key in keys if (group := key.group(now)) is not None]
             first = self._first(keys, [key for key, _ in groups], first, now)
@@ -111,71 +110,60 @@ class Line:
         for lane in (lane for key in every for lane in key.aside):
             self._count(lane, began)
 
-    def _count(self, lane: Lane, began: float) -> None:
+    def _count(self, lane: CountedLane, began: float) -> None:
         """Count what an app sent since then, evenly, without having met its limit: what follows may meet it."""
         ends = self.now
-        for model in lane.models:
+        for window in lane.windows:
             # Of what took longer the last window counts.
-            since = max(began, ends - model.held) if isinstance(model, Sliding) else began
-            model.free(since)
+            since = max(began, ends - window.held) if isinstance(window, Sliding) else began
             share = (ends - since) / (ends - began) if ends > began else 1.0
-            model.sent(since, Burst([(since + self._latency, lane.left)], lane.left, share))
+            window.burst(since, Burst([(since + self._latency, lane.requests)], lane.requests, share))
 
-    def _first(self, keys: Sequence[Key], free: Sequence[Key], before: Key | None, now: float) -> Key | None:
+    def _first(
+        self, keys: Sequence[CountedKey], free: Sequence[CountedKey], before: CountedKey | None, now: float
+    ) -> CountedKey | None:
         """Return who of those that may send does: who did before, unless somebody came."""
-        came = any(not key.free_before for key in free)
+        came = any(not key.free for key in free)
         for key in keys:
-            key.free_before = key in free
+            key.free = key in free
         if not free:
             return None
-        if before in free and not came:
-            return before
-        prospects = [prospect for key in free if (prospect := key.prospect(now, self._pace)) is not None]
-        if len(free) == 1 or len(prospects) < len(free):
-            return max(free, key=lambda key: key.left)
-        index, quota = first_of(prospects)
-        free[index].quota = quota
-        return free[index]
+        return before if before in free and not came else first_to_send(free, (key.ahead(now, self._pace) for key in free))
 
     @property
     def _pace(self) -> float:
         return self._latency / self._places
 
-    def _burst(self, key: Key, group: Sequence[Lane], floor: float, now: float) -> None:
+    def _burst(self, key: CountedKey, group: Sequence[CountedLane], floor: float, now: float) -> None:
         """Send from lanes, evenly, until they are down at `floor` or a limit is full."""
         count = len(group)
-        level = min(lane.left for lane in group)
+        level = min(lane.requests for lane in group)
         # A lane that a model of its own holds back is brought down as far as the others, and no request is a fraction.
-        most = min(key.free(now), key.quota, count * min(lane.free(now) for lane in group), max(1.0, (level - floor) * count))
-        burst = max(1, min(int(most + FEW), math.ceil(key.left - FEW)))
+        most = min(key.room(now), key.quota, count * min(lane.room(now) for lane in group), max(1.0, (level - floor) * count))
+        burst = max(1, min(int(most + FEW), math.ceil(key.requests - FEW)))
         parts = self._parts(burst)
-        for model in key.models:
-            model.sent(now, Burst(parts, burst))
+        for window in key.windows:
+            window.burst(now, Burst(parts, burst))
         each = Burst(parts, burst, 1 / count)
         for lane in group:
-            for model in lane.models:
-                model.sent(now, each)
-            lane.left = max(0.0, lane.left - burst / count)
+            for window in lane.windows:
+                window.burst(now, each)
+            lane.requests = max(0.0, lane.requests - burst / count)
         self._sent += burst
         key.quota -= burst
         if key.quota < 1 - FEW and key.silence is not None:
-            key.quota, key.resting_until = math.inf, key.silence.frees_at()
+            key.rests_until(key.silence.fresh_at)
 
-    def _goes_on(self, key: Key, now: float) -> float:
+    def _goes_on(self, key: CountedKey, now: float) -> float:
         """Return when a key may send that may not now, unless it is silent instead."""
         if now < key.resting_until - FEW:
             return key.resting_until
-        if key.free(now) < 1 - FEW:
-            return max(model.frees_at() for model in key.models if model.free(now) < 1 - FEW)
-        lanes = [lane for lane in key.lanes if lane.left > FEW]
-        opens_at = min(lane.opens_at(now) for lane in lanes)
-        silence, rules = key.silence, key.rules(self._pace)
-        if silence is not None and rules is not None and rules.app < math.inf and opens_at > max(key.decided, self.now) + FEW:
-            key.decided = opens_at
-            left = [lane.left for lane in lanes]
-            standing = Standing(left, silence.free(now), opens_at - self.now, silence.frees_at() - self.now)
-            if may_rest_early(standing, rules) and rests_early(standing, rules):
-                key.resting_until = silence.frees_at()
+        if (opens_at := key.opens_at(now)) > now:
+            return opens_at
+        opens_at = min(lane.opens_at(now) for lane in key.lanes if lane.requests > FEW)
+        if opens_at > max(key.decided, self.now) + FEW:
+            silence, rules = key.silence, key.rules(self._pace)
+            if silence is not None and rules is not None and key.rests_early(opens_at, self.now, silence.period(now), rules):
                 return key.resting_until
         return opens_at
 
@@ -184,14 +172,14 @@ class Line:
         still_out = self._sent % self._places if self.now > until + FEW else 0
         self._began, self._sent = until, still_out
 
-    def _skip(self, known: _Known, keys: Sequence[Key]) -> None:
+    def _skip(self, known: _Known, keys: Sequence[CountedKey]) -> None:
         """Pass over what only repeats itself: the models are as they were, and the same was sent of each lane meanwhile."""
-        models = {id(model): model for key in keys for model in key.all_models()}.values()
-        for model in models:
+        windows = dict.fromkeys(window for key in keys for window in key.all_windows())
+        for window in windows:
             # What counts no longer, in lanes that are through above all, makes no difference.
-            model.free(self._began)
-        state = (self._sent, len(keys), *(model.since(self._began) for model in models))
-        left = [lane.left for key in keys for lane in key.lanes]
+            window.used(self._began + FEW)
+        state = (self._sent, len(keys), *(window.signature(self._began) for window in windows))
+        left = [lane.requests for key in keys for lane in key.lanes]
         began, before, last = known.get(state, (self._began, left, (0.0, 0.0)))
         sent = [earlier - now for earlier, now in zip(before, left, strict=True)] if len(before) == len(left) else []
         took = round(self._began - began, 3), round(sum(sent), 3)
@@ -201,10 +189,10 @@ class Line:
             known[state] = self._began, left, took
             return
         later = again * (self._began - began)
-        for model in models:
-            model.shift(later)
+        for window in windows:
+            window.shift(later)
         for lane, gone in zip((lane for key in keys for lane in key.lanes), sent, strict=True):
-            lane.left -= again * gone
+            lane.requests -= again * gone
         for key in keys:
             key.resting_until += later
             key.decided += later
@@ -225,7 +213,7 @@ class Line:
             done = until
         return parts
 
-    def _keys_of(self, shares: Sequence[Share]) -> list[Key]:
+    def _keys_of(self, shares: Sequence[Share]) -> list[CountedKey]:
         """Return the keys of shares, with a lane for each app whose own limits can slow it down, and one for the rest."""
         of_keys: dict[str, dict[str, float]] = {}
         windowed: set[str] = set()
@@ -237,37 +225,37 @@ class Line:
             windowed |= {share.app_id} if ScopeKind.APP_ADDRESS in share.limits else set()
         found = []
         for name, apps in of_keys.items():
-            models = self._of((ScopeKind.KEY, name))
+            windows = self._of((ScopeKind.KEY, name))
             lanes = [
-                Lane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else (), each[app])
+                CountedLane(left, self._of((ScopeKind.APP_ADDRESS, app)) if app in windowed else (), each[app])
                 for app, left in apps.items()
             ]
             resting_until = self._outlook.resting.get(name, -math.inf)
-            if self._matter(lanes, models):
-                found.append(Key(models, lanes, resting_until))
+            if self._matter(lanes, windows):
+                found.append(CountedKey(windows, lanes, resting_until))
             else:
-                found.append(Key(models, [Lane(sum(apps.values()), ())], resting_until, lanes))
+                found.append(CountedKey(windows, [CountedLane(sum(apps.values()), ())], resting_until, lanes))
         return found
 
-    def _matter(self, lanes: Sequence[Lane], of_key: Sequence[Model]) -> bool:
+    def _matter(self, lanes: Sequence[CountedLane], of_key: Sequence[Window]) -> bool:
         """Tell whether limits of apps are met, however fast the key's let them go: at first, when few apps have most left."""
         most = 0.0
-        for model in (model for lane in lanes for model in lane.models if isinstance(model, Sliding)):
-            fastest = self._places * (model.held / self._latency + 2) if self._latency else math.inf
-            most = max(most, min([fastest, *(each.most_within(model.held) for each in of_key)]))
-        after = levelled([lane.left for lane in lanes], most)
-        return any(lane.left - level > lane.free(self.now) for lane, level in zip(lanes, after, strict=True))
+        for window in (window for lane in lanes for window in lane.windows if isinstance(window, Sliding)):
+            fastest = self._places * (window.held / self._latency + 2) if self._latency else math.inf
+            most = max(most, min([fastest, *(each.most_within(window.held) for each in of_key)]))
+        after = levelled([lane.requests for lane in lanes], most)
+        return any(lane.requests - level > lane.room(self.now) for lane, level in zip(lanes, after, strict=True))
 
-    def _of(self, scope: Scope) -> list[Model]:
-        """Return the models of a scope, with what was used of it before."""
-        found = self._models.get(scope)
+    def _of(self, scope: Scope) -> list[Window]:
+        """Return the windows of a scope, with what was used of it before."""
+        found = self._windows.get(scope)
         if found is None:
+            now = self._outlook.windows.get(scope)
             limiters = [limit.limiter for limit in self._outlook.limits if limit.scope == scope[0]]
-            found = self._models[scope] = [model_of(limiter) for limiter in self._outlook.kept.get(scope, limiters)]
-            for model, counting in zip(found, self._outlook.counting.get(scope, ()), strict=False):
-                model.take(counting)
-            for model, used in itertools.product(found, (used for used in self._outlook.used if used.scope == scope)):
-                model.seed(used.used, -used.age)
+            found = [window_of(limiter) for limiter in limiters] if now is None else [window.seen_from(0.0) for window in now]
+            self._windows[scope] = found
+            for window, used in itertools.product(found, (used for used in self._outlook.used if used.scope == scope)):
+                window.seed(used.used, -used.age)
         return found
 
 

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from ...windows import FEW
+
 _MOST_WINDOWS: Final = 8
 """Windows in a period that are thought through: so many more requests does a key allow than an app."""
 _SOONER: Final = 1e-6
-_FEW: Final = 1e-6
-"""Less than this is no request: what apps have left is shared out in fractions, whose sums are not exact."""
+_FULL_WINDOWS: Final = 2
+"""One would do, if the fewest seconds were known exactly."""
 
 
 class Rules(NamedTuple):
@@ -37,10 +39,10 @@ def in_wholes(rules: Rules, each: int) -> Rules:
     return rules._replace(app=rules.app // each * each) if each <= rules.app < math.inf else rules
 
 
-class Standing(NamedTuple):
-    """Where a key stands whose apps all wait: what each has `left`, `room` in the period, and the seconds to wait.
+class BlockedKey(NamedTuple):
+    """A key whose apps all wait: the requests `left` of each, `room` in the period, and the seconds to wait.
 
-    `reopens_in` is when the apps may go on, `fresh_in` when the key has been silent if they do not.
+    `reopens_in` is when the first app may go on, `fresh_in` when the key has been silent if none does.
     """
 
     left: Sequence[float]
@@ -49,10 +51,14 @@ class Standing(NamedTuple):
     fresh_in: float
 
 
-def rests_early(standing: Standing, rules: Rules) -> bool:
-    """Tell whether all ends sooner where the key is silent now, and begins a period instead of going on with this one."""
-    resting = standing.fresh_in + least_seconds(standing.left, rules)
-    return resting < min(_going_on(standing, rules)) - _SOONER
+def rests_early(key: BlockedKey, rules: Rules) -> bool:
+    """Tell whether all ends sooner if the key is silent now, and starts a period instead of going on with this one."""
+    # If two more windows fit whole, and none is waited for longer than a silence, the next one may as well leave before it.
+    window = sum(min(left, rules.app) for left in key.left)
+    if rules.rest >= rules.window and window * _FULL_WINDOWS <= key.room + FEW:
+        return False
+    resting = key.fresh_in + least_seconds(key.left, rules)
+    return resting < min(_going_on(key, rules)) - _SOONER
 
 
 class Prospect(NamedTuple):
@@ -130,18 +136,18 @@ def _level(falling: Sequence[float], amount: float) -> float:
     return 0.0
 
 
-def _going_on(standing: Standing, rules: Rules) -> Iterator[float]:
+def _going_on(key: BlockedKey, rules: Rules) -> Iterator[float]:
     """Yield how long all takes with each number of further windows in this period."""
-    left, room, at = list(standing.left), standing.room, standing.reopens_in
+    left, room, at = list(key.left), key.room, key.reopens_in
     for _ in range(_MOST_WINDOWS):
         sent = min(room, sum(min(each, rules.app) for each in left))
         left, room = levelled(left, sent, rules.app), room - sent
         ends = at + sent * rules.pace
-        if sum(left) < 1 - _FEW:
+        if sum(left) < 1 - FEW:
             yield ends
             return
         yield ends + rules.rest + least_seconds(left, rules)
-        if room < 1 - _FEW:
+        if room < 1 - FEW:
             return
         at = max(at + rules.window, ends)
 
@@ -149,7 +155,7 @@ def _going_on(standing: Standing, rules: Rules) -> Iterator[float]:
 def least_seconds(left: Sequence[float], rules: Rules) -> float:
     """Return how long so many requests of each app take a key that was silent, in the best mixture of periods."""
     total, largest = sum(left), max(left, default=0.0)
-    if total < 1 - _FEW:
+    if total < 1 - FEW:
         return 0.0
     most = max(1, min(_MOST_WINDOWS, _times(rules.key, rules.app), _times(largest, rules.app)))
     kinds = range(1, most + 1)
@@ -193,4 +199,4 @@ def _seconds(
 
 def _times(requests: float, most: float) -> int:
     """Return how often `most` may be sent until all `requests` are."""
-    return math.ceil((requests - _FEW) / most)
+    return math.ceil((requests - FEW) / most)

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 from ...limits import ScopeKind
 from ..operations import Planned
 from .gauge import Boundless, Gauge
+from .keys import Key, first_to_send
 from .line import Share
-from .resting import Prospect, Rules, Standing, first_of, in_wholes, levelled, rests_early
+from .resting import Prospect, Rules, in_wholes, levelled
 
 _FIRST: Final = 1 << 60
 """More than any app needs."""
@@ -76,49 +77,36 @@ class _Lane:
         return self.left + self.at_hand + self.parked
 
     @property
+    def requests(self) -> int:
+        """How many requests have yet to leave."""
+        return self.waits * self.each
+
+    @property
     def need(self) -> int:
-        """Return by how many requests it goes before others: those that its limit has to let pass, if it has one.
+        """By how many requests it goes before others: those that its limit has to let pass, if it has one.
 
         What has waited goes first, so that it does not become ever more.
         """
-        return _FIRST if self.again else self.waits * self.each if self.windowed else 0
+        return _FIRST if self.again else self.requests if self.windowed else 0
 
 
-class _Key:
-    """The lanes of one key: `queue` are those that may go, by need and turn, `closed` those whose apps wait, by time."""
+class _Key(Key["_Lane"]):
+    """A key with the order of its lanes: `queue` are those that may go, by need and turn, `closed` those that wait, by time."""
 
-    __slots__ = (
-        "at_hand",
-        "closed",
-        "decided",
-        "free",
-        "in_flight",
-        "lanes",
-        "left",
-        "name",
-        "queue",
-        "quota",
-        "resting_until",
-        "unsure",
-    )
+    __slots__ = ("at_hand", "closed", "in_flight", "left_in_journal", "name", "queue", "unsure")
 
     def __init__(self, name: str) -> None:
+        super().__init__([])
         self.name = name
-        self.lanes: list[_Lane] = []
         self.queue: list[tuple[int, int, _Lane]] = []
         self.closed: list[tuple[float, int, _Lane]] = []
         self.unsure: list[_Lane] = []
-        self.left = 0
+        """Lanes that wait for a response, because only that can tell when their apps are free."""
+        self.left_in_journal = 0
+        """How many operations the journal has."""
         self.at_hand = 0
         """How many operations are at hand of lanes that are not closed."""
         self.in_flight = 0
-        self.free = False
-        """Whether it could send when the keys were last put in order."""
-        self.quota = math.inf
-        """How many operations may leave before it rests, whatever its limit."""
-        self.resting_until = -math.inf
-        self.decided = -math.inf
-        """For which opening of a window it was last thought about whether to wait for it."""
 
 
 class Schedule:
@@ -143,7 +131,7 @@ class Schedule:
     def _add(self, share: Share) -> None:
         name = self._gauge.key_of(share.app_id)
         key = self._keys.setdefault(name, _Key(name))
-        key.left += share.operations
+        key.left_in_journal += share.operations
         lane = self._lanes.get(share.app_id)
         if lane is None:
             lane = self._lanes[share.app_id] = _Lane(share, key)
@@ -158,7 +146,7 @@ class Schedule:
     @property
     def exhausted(self) -> bool:
         """Tell whether the journal has nothing more."""
-        return not any(key.left for key in self._keys.values())
+        return not any(key.left_in_journal for key in self._keys.values())
 
     @property
     def empty(self) -> bool:
@@ -196,7 +184,7 @@ class Schedule:
             key = lane.key
             key.at_hand += 0 if lane.closed else count
             left = max(0, lane.left - count) if count == asked[app_id] else 0
-            key.left += left - lane.left
+            key.left_in_journal += left - lane.left
             lane.left = left
             self._line_up(key, lane)
 
@@ -278,7 +266,7 @@ class Schedule:
         if not self._order:
             return False
         first = self._order[0]
-        return first.left > 0 and first.at_hand <= most // 2
+        return first.left_in_journal > 0 and first.at_hand <= most // 2
 
     def _in_order(self, now: float) -> list[_Key]:
         """Return the keys, who sends first; another goes first only when one has been silent, or the first has to be."""
@@ -298,23 +286,16 @@ class Schedule:
 
     def _put_in_order(self, now: float) -> None:
         free = [key for key in self._keys.values() if key.free]
-        self._order = sorted(self._keys.values(), key=lambda key: (not key.free, -sum(lane.waits for lane in key.lanes)))
-        prospects = [self._prospect(key, now) for key in free]
-        known = [prospect for prospect in prospects if prospect is not None]
-        if len(free) > 1 and len(known) == len(free):
-            index, quota = first_of(known)
-            first = free[index]
-            first.quota = math.ceil(quota / max(lane.each for lane in first.lanes)) if quota < math.inf else math.inf
+        self._order = sorted(self._keys.values(), key=lambda key: (not key.free, -key.requests))
+        if len(free) > 1:
+            first = first_to_send(free, (self._prospect(key, now) for key in free))
             self._order.remove(first)
             self._order.insert(0, first)
 
     def _prospect(self, key: _Key, now: float) -> Prospect | None:
         period = self._gauge.period(key.name, now)
         rules = self._rules(key, next((lane for lane in key.lanes if lane.windowed), None))
-        if period is None or rules is None:
-            return None
-        left = [float(lane.waits * lane.each) for lane in key.lanes if lane.waits]
-        return Prospect(left, max(1, period.limit - period.used), rules)
+        return None if period is None or rules is None else key.prospect(period.limit - period.used, rules)
 
     def _rules(self, key: _Key, windowed: _Lane | None) -> Rules | None:
         rules = self._gauge.rules(key.name, None if windowed is None else windowed.app_id)
@@ -329,7 +310,7 @@ class Schedule:
             if key.in_flight:
                 return math.inf
             period = self._gauge.period(key.name, now)
-            key.quota, key.resting_until = math.inf, period.fresh_at if period is not None else now
+            key.rests_until(period.fresh_at if period is not None else now)
         if now < key.resting_until:
             return key.resting_until
         free_at = self._gauge.key_free_at(key.name, now)
@@ -384,20 +365,14 @@ class Schedule:
         self._look_again(opens_at)
         unthought = key.decided < opens_at and not key.unsure and not key.in_flight
         if unthought and all(lane.closed or not (lane.left or lane.at_hand) for lane in key.lanes):
-            key.decided = opens_at
             period, rules = self._gauge.period(key.name, now), self._rules(key, key.closed[0][2])
-            if period is None or rules is None or rules.app == math.inf:
-                return
-            left = [float(lane.waits * lane.each) for lane in key.lanes if lane.waits]
-            standing = Standing(left, period.limit - period.used, opens_at - now, period.fresh_at - now)
-            if rests_early(standing, rules):
-                key.resting_until = period.fresh_at
+            if period is not None and rules is not None and key.rests_early(opens_at, now, period, rules):
                 self._look_again(period.fresh_at)
 
     def _leave(self, key: _Key, lane: _Lane) -> Planned:
         found = lane.again.popleft().planned if lane.again else lane.ready.popleft()
         key.at_hand -= 1
-        key.quota -= 1
+        key.quota -= lane.each
         key.in_flight += 1
         self._in_flight += 1
         lane.in_flight += 1
