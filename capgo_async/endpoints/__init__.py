@@ -1,1 +1,4 @@
-"""One function per endpoint: arguments to a `Call`, with its scopes and whether it may be repeated (contract C, G1)."""
+"""One function per endpoint: arguments in, a `Call` out (contract C).
+
+A `Call` says which limits count it and whether it may be repeated (contract G1).
+"""

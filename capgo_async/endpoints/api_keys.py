@@ -14,11 +14,14 @@ from ..wire import Request, encode
 from .call import Call, Name, checked, named
 
 _SECRET: Final = re.compile(r"[A-Za-z0-9._:-]{8,256}", re.ASCII)
-"""A key as a path may hold it (contract A4); digits alone are a key's number to the server."""
+"""The form of a key in a path (contract A4). The server reads digits alone as the number of a key."""
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A role that a key holds: `scope_type` is `org`, `app` or `channel`; `app_id` is the app's internal UUID (contract C4)."""
+    """A role that an API key holds (contract C4).
+
+    `scope_type` is `org`, `app` or `channel`; `app_id` is the app's internal UUID.
+    """
 
     role_name: str
     scope_type: str
@@ -29,9 +32,10 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A new key, for every generation: modern servers read `bindings`, older ones `mode` and `org_id` (contract C4, D34).
+    """The settings of a new API key (contract C4, D34).
 
-    `expires_at` is ISO 8601 in the future. Of a `hashed` key the server keeps only a digest.
+    Modern servers read `bindings`, older ones read `mode` and `org_id`. `expires_at` is an ISO 8601 time in the future. The
+    server stores only a digest of a `hashed` key.
     """
 
     name: Name
@@ -46,7 +50,10 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What changes in a key; `expires_at=None` lets it live for ever. The last two need a user session (contract C4)."""
+    """Changes to an API key; fields that are left out stay as they are (contract C4).
+
+    With `expires_at=None` the key never expires. `bindings` and `global_permissions` need a user session.
+    """
 
     name: Name | UnsetType = UNSET
     expires_at: str | UnsetType | None = UNSET
@@ -55,19 +62,19 @@ class ApiKeySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_api_keys() -> Call:
-    """Ask for the keys of the caller's user; not paged (contract C4)."""
+    """List the keys of the caller's user, all in one response (contract C4)."""
     return Call("list API keys", Request(method="GET", path="/apikey"))
 
 
 def get_api_key(key_id: int) -> Call:
-    """Ask for one key by its number (contract C4)."""
+    """Get one key by its number (contract C4)."""
     return Call(f"get API key {key_id}", Request(method="GET", path=_path(key_id)))
 
 
 def create_api_key(new: NewApiKey) -> Call:
-    """Create a key, never twice: the secret is shown once (contract C4, G1).
+    """Create a key (contract C4). It is never retried, because the secret is shown only once (contract G1).
 
-    The seed era reads the query, everything since the body, and neither looks at the other.
+    Servers of the seed era read the query and ignore the body; later ones read the body and ignore the query.
     """
     named(new.name, "name")
     seed = (("org_id", new.org_id), ("mode", new.mode))
@@ -77,27 +84,27 @@ def create_api_key(new: NewApiKey) -> Call:
 
 
 def update_api_key(key_id: int, settings: ApiKeySettings) -> Call:
-    """Change a key; no key can change itself (contract C4)."""
+    """Change a key (contract C4). A key cannot change itself."""
     request = Request(method="PUT", path=_path(key_id), body=encode(checked(settings)))
     return Call(f"update API key {key_id}", request)
 
 
 def regenerate_api_key(key_id: int) -> Call:
-    """Give a key another secret, never twice (contract C4, G1)."""
+    """Give a key a new secret (contract C4). It is never retried (contract G1)."""
     request = Request(method="PUT", path=_path(key_id), body=encode({"regenerate": True}))
     return Call(f"regenerate API key {key_id}", request, repeat=Repeat.NEVER)
 
 
 def delete_api_key(key_id: int) -> Call:
-    """Delete a key by its number; no key can delete itself (contract C4, D35)."""
+    """Delete a key by its number (contract C4, D35). A key cannot delete itself."""
     return Call(f"delete API key {key_id}", Request(method="DELETE", path=_path(key_id)), settled_by=(NotFound,))
 
 
 def delete_api_key_by_secret(secret: str) -> Call:
-    """Delete a key by the key itself, as the seed era wants it; the path is shown nowhere (contract C4)."""
+    """Delete a key by its secret, as servers of the seed era require (contract C4). The path is never shown."""
     if not _SECRET.fullmatch(secret) or secret.isdecimal():
-        # What is wrong with it is not said: it may be a key.
-        message = "a key is 8 to 256 letters, digits or ._:-, and a number would name another one: delete that by its number"
+        # The value may be a real key, so the message does not show it.
+        message = "not an API key: expected 8 to 256 letters, digits or ._:-, and not digits alone, which are a key's number"
         raise ConfigurationError(message)
     request = Request(method="DELETE", path=f"/apikey/{quote(secret, safe='')}", shown_path="/apikey/[API key]")
     return Call("delete API key", request, settled_by=(NotFound,))
@@ -105,6 +112,6 @@ def delete_api_key_by_secret(secret: str) -> Call:
 
 def _path(key_id: int) -> str:
     if type(key_id) is not int or key_id < 1:
-        message = "an API key is named by its number, a positive integer"
+        message = "the number of an API key must be a positive integer"
         raise ConfigurationError(message)
     return f"/apikey/{key_id}"

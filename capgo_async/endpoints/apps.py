@@ -14,7 +14,10 @@ _DAY: Final = 86_400
 
 
 class NewApp(msgspec.Struct, frozen=True, kw_only=True):
-    """A new app of the organization `owner_org`; app ids are unique among all customers (contract C5)."""
+    """The settings of a new app in the organization `owner_org` (contract C5).
+
+    App ids are unique across all customers.
+    """
 
     app_id: str
     name: Name
@@ -27,10 +30,10 @@ class NewApp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AppSettings(msgspec.Struct, frozen=True, kw_only=True, rename={"retention_seconds": "retention"}):
-    """What changes in an app; what is not given stays as it is.
+    """Changes to an app; fields that are left out stay as they are (contract C5).
 
-    `retention_seconds` is how long a bundle lives that no channel uses: seconds, though the vendor's samples look like days
-    (contract C5, D45).
+    `retention_seconds` is how long the server keeps a bundle that no channel uses. It is in seconds, although the vendor's
+    examples look like days (contract D45).
     """
 
     name: Name | UnsetType = UNSET
@@ -46,7 +49,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, rename={"retention_
 
 
 def list_apps(page: int, limit: int, org_id: str | None = None) -> Call:
-    """Ask for one page of apps; pages count from 0 (contract C5)."""
+    """List one page of apps; the first page is 0 (contract C5)."""
     query = [("page", str(page)), ("limit", str(limit))]
     if org_id is not None:
         query.append(("org_id", named(org_id, "organization id")))
@@ -54,12 +57,12 @@ def list_apps(page: int, limit: int, org_id: str | None = None) -> Call:
 
 
 def get_app(app_id: str) -> Call:
-    """Ask for one app (contract C5)."""
+    """Get one app (contract C5)."""
     return Call(f"get app {app_id}", Request(method="GET", path=_path(app_id)))
 
 
 def create_app(new: NewApp) -> Call:
-    """Create an app; a repeat is refused because the id is taken (contract C5, G1)."""
+    """Create an app (contract C5). A second attempt is refused because the id is taken (contract G1)."""
     checked_app_id(new.app_id)
     named(new.name, "name")
     named(new.owner_org, "organization id")
@@ -68,11 +71,11 @@ def create_app(new: NewApp) -> Call:
 
 
 def update_app(app_id: str, settings: AppSettings, confirm: str | None = None) -> Call:
-    """Change an app; a retention below a day needs the app id as `confirm` (contract C5, D45)."""
+    """Change an app (contract C5). A retention below one day needs the app id as `confirm` (contract D45)."""
     retention = checked(settings).retention_seconds
     if isinstance(retention, int) and retention < _DAY:
         danger = (
-            f"A retention of {retention} seconds deletes nearly every bundle of {app_id} that no channel uses, within hours."
+            f"A retention of {retention} seconds deletes, within hours, nearly every bundle of {app_id} that no channel uses."
         )
         confirmed(confirm, app_id, danger)
     request = Request(method="PUT", path=_path(app_id), body=body_of({}, settings))
@@ -80,7 +83,10 @@ def update_app(app_id: str, settings: AppSettings, confirm: str | None = None) -
 
 
 def delete_app(app_id: str) -> Call:
-    """Delete an app with everything in it; a repeat is refused like a missing right (contract C5, G1)."""
+    """Delete an app and everything in it (contract C5).
+
+    A second attempt is refused as if the key had no permission (contract G1).
+    """
     return Call(f"delete app {checked_app_id(app_id)}", Request(method="DELETE", path=_path(app_id)))
 
 

@@ -16,13 +16,13 @@ _SEMVER: Final = re.compile(
     r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?",
     re.ASCII,
 )
-"""SemVer 2.0, as the server takes it for new bundles (contract A4)."""
+"""SemVer 2.0, which the server requires for the names of new bundles (contract A4)."""
 
 
 class NewBundle(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that lies elsewhere: `version` is its name, `external_url` begins with `https://` (contract C8).
+    """A new bundle that is stored outside Capgo (contract C8).
 
-    `session_key` and `key_id` belong to encrypted bundles.
+    `version` is its name. `external_url` starts with `https://`. `session_key` and `key_id` are for encrypted bundles.
     """
 
     version: Name
@@ -33,26 +33,26 @@ class NewBundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BundleMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told about a bundle; what is not given stays as it is."""
+    """The link and the comment of a bundle; fields that are left out stay as they are."""
 
     link: Url | UnsetType = UNSET
     comment: Comment | UnsetType = UNSET
 
 
 def list_bundles(app_id: str, page: int) -> Call:
-    """Ask for one page of bundles; pages count from 0 (contract C8)."""
+    """List one page of bundles; the first page is 0 (contract C8)."""
     query = (("app_id", checked_app_id(app_id)), ("page", str(page)))
     return Call(f"list bundles of {app_id}", Request(method="GET", path="/bundle", query=query))
 
 
 def create_bundle(app_id: str, new: NewBundle) -> Call:
-    """Register a bundle; a repeat is refused because the name is taken (contract C8, G1)."""
+    """Register a bundle (contract C8). A second attempt is refused because the name is taken (contract G1)."""
     checked(new)
     if not _SEMVER.fullmatch(new.version):
-        message = f"bundle version {new.version!r} is not SemVer, such as 1.2.3 or 1.2.3-beta.1"
+        message = f"bundle version {new.version!r} is not a semantic version, such as 1.2.3 or 1.2.3-beta.1"
         raise ConfigurationError(message)
     if not new.external_url.startswith("https://"):
-        message = f"external_url {new.external_url!r} does not begin with https://"
+        message = f"external_url {new.external_url!r} does not start with https://"
         raise ConfigurationError(message)
     named(new.checksum, "checksum")
     request = Request(method="POST", path="/bundle", body=body_of({"app_id": checked_app_id(app_id)}, new))
@@ -60,7 +60,7 @@ def create_bundle(app_id: str, new: NewBundle) -> Call:
 
 
 def promote_bundle(app_id: str, version_id: int, channel_id: int) -> Call:
-    """Give a channel a bundle; the same again changes nothing (contract C8, G1)."""
+    """Make a bundle the current one of a channel (contract C8). Repeating it changes nothing (contract G1)."""
     identity = {"app_id": checked_app_id(app_id), "version_id": _number(version_id), "channel_id": _number(channel_id)}
     request = Request(method="PUT", path="/bundle", body=encode(identity))
     return Call(f"promote bundle {version_id} of {app_id} to channel {channel_id}", request)
@@ -74,9 +74,12 @@ def set_bundle_metadata(app_id: str, version_id: int, metadata: BundleMetadata) 
 
 
 def delete_bundle(app_id: str, version: str) -> Call:
-    """Delete one bundle by name; without a name the server would delete all, so that an empty one is refused (contract C8)."""
+    """Delete one bundle by name (contract C8).
+
+    Raises `ConfigurationError` for an empty name: without one, the server deletes all bundles.
+    """
     if not isinstance(version, str):
-        message = f"a bundle is deleted by its name, not by {version!r}"
+        message = f"a bundle is deleted by its name, which is text, not by {version!r}"
         raise ConfigurationError(message)
     query = (("app_id", checked_app_id(app_id)), ("version", named(version, "bundle version")))
     request = Request(method="DELETE", path="/bundle", query=query)
@@ -85,6 +88,6 @@ def delete_bundle(app_id: str, version: str) -> Call:
 
 def _number(value: int) -> int:
     if type(value) is not int or value < 1:
-        message = f"{value!r} is no number of a bundle or a channel"
+        message = f"{value!r} is not the number of a bundle or channel: expected a positive integer"
         raise ConfigurationError(message)
     return value

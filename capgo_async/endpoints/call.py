@@ -1,4 +1,4 @@
-"""What a call is, and the checks that every endpoint makes of its arguments before any I/O."""
+"""`Call`, and the checks of arguments that endpoints share; all run before any I/O."""
 
 import re
 import warnings
@@ -21,16 +21,16 @@ LONGEST_NAME: Final = 255
 Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
 Url = Annotated[str, Meta(max_length=2048)]
 Comment = Annotated[str, Meta(max_length=10_000)]
-"""How long texts may be: the server has no bounds of its own, requests have (contract F)."""
+"""Greatest lengths of texts: the server sets none, but a request cannot grow without limit (contract F)."""
 
 APP_ID: Final = re.compile(r"[a-z0-9]+(\.[a-z0-9_-]+)+", re.IGNORECASE | re.ASCII)
-"""The form of an app id that the server enforces (contract A4); use with `fullmatch`."""
+"""The form that the server requires of app ids (contract A4); use with `fullmatch`."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """A request that knows its name, what limits count it, and whether repeating it is harmless.
+    """A request with its name, the limits that count it, and whether it may be repeated.
 
-    `settled_by` are errors that mean success when an earlier attempt of the same call may have been processed (contract G1).
+    `settled_by` lists errors that mean success if an earlier attempt of the same call may have been processed (contract G1).
     """
 
     name: str
@@ -42,13 +42,16 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnusualAppId(str):
-    """An app id in a form that only servers of the seed era take; what it means elsewhere is left to them (contract D44)."""
+    """An app id in a form that only servers of the seed era accept (contract D44)."""
 
     __slots__ = ()
 
 
 def app_id_of(app_id: str, chosen: Dialect) -> str:
-    """Return `app_id` as a server of the dialect that the user set takes it; warns of a form that newer ones refuse."""
+    """Return `app_id` for the dialect that the user chose.
+
+    With the dialect `seed`, any form is accepted; a form that newer servers refuse causes a warning.
+    """
     if chosen is not Dialect.SEED or isinstance(app_id, UnusualAppId) or not app_id.strip() or APP_ID.fullmatch(app_id):
         return app_id
     message = f"app id {app_id!r} is not in reverse-domain form: servers newer than the seed era refuse it"
@@ -58,7 +61,7 @@ def app_id_of(app_id: str, chosen: Dialect) -> str:
 
 @lru_cache(maxsize=256, typed=True)
 def checked_app_id(app_id: str) -> str:
-    """Return `app_id` if the server would take its form, else raise `ConfigurationError` before any I/O (contract A4)."""
+    """Return `app_id` if its form is valid, else raise `ConfigurationError` (contract A4)."""
     if isinstance(app_id, UnusualAppId):
         return str(named(app_id, "app id"))
     if not APP_ID.fullmatch(app_id):
@@ -68,25 +71,28 @@ def checked_app_id(app_id: str) -> str:
 
 
 def named(value: str, what: str) -> str:
-    """Return a non-blank `value`: an empty parameter means something else to the server (contract C6, C7, F)."""
+    """Return `value` if it can be sent as a name, else raise `ConfigurationError` (contract F).
+
+    An empty parameter means something else to the server: "all", for example (contract C6, C7).
+    """
     if not value.strip():
         message = f"the {what} cannot be empty"
         raise ConfigurationError(message)
     if len(value) > LONGEST_NAME:
-        message = f"the {what} has {len(value)} characters, more than {LONGEST_NAME}"
+        message = f"the {what} has {len(value)} characters; at most {LONGEST_NAME} are allowed"
         raise ConfigurationError(message)
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        message = f"{what} {value!r} is not text that can be sent: {error.reason}"
+        message = f"the {what} {value!r} cannot be sent as text: {error.reason}"
         raise ConfigurationError(message) from None
     return value
 
 
 def checked(settings: S) -> S:
-    """Return `settings` if every field has the type and the range that the server takes, else raise `ConfigurationError`.
+    """Return `settings` if the type and range of every field are valid, else raise `ConfigurationError`.
 
-    The server checks few of them: a boolean sent as text counts as true, a number out of range is a 500 (contract C6).
+    The server checks few of them: it takes any text for true, and answers 500 to a number out of range (contract C6).
     """
     try:
         msgspec.convert(msgspec.to_builtins(settings), type(settings))
@@ -94,17 +100,17 @@ def checked(settings: S) -> S:
         message = f"{type(settings).__name__}: {error}"
         raise ConfigurationError(message) from None
     if not any(value is not msgspec.UNSET for value in msgspec.structs.asdict(settings).values()):
-        message = f"{type(settings).__name__}: nothing to change was given"
+        message = f"{type(settings).__name__}: no field is set, so nothing would change"
         raise ConfigurationError(message)
     return settings
 
 
 def body_of(identity: Mapping[str, str | int], settings: msgspec.Struct) -> bytes:
-    """Return a body of what is changed and the settings that were given."""
+    """Return a JSON body with the identity of the target and the fields of `settings` that are set."""
     return encode({**identity, **msgspec.to_builtins(settings)})
 
 
 def confirmed(confirm: str | None, what: str, danger: str) -> None:
-    """Raise `DangerousCall` unless the caller repeated the id of `what` is destroyed."""
+    """Raise `DangerousCall` unless `confirm` repeats `what`, the id of what would be destroyed."""
     if confirm != what:
         raise DangerousCall(danger, confirm=what)

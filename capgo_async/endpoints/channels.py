@@ -14,7 +14,7 @@ _Bps = Annotated[int, Meta(ge=0, le=10_000)]
 _Count = Annotated[int, Meta(ge=0)]
 
 METADATA_AS: Final = "version_number"
-"""What the database calls the vendor's `metadata` (contract D14)."""
+"""The database's name for the update policy that the vendor calls `metadata` (contract D14)."""
 _RESERVED: Final = frozenset({"builtin", "unknown"})
 _WIRE: Final = {
     "bundle": "version",
@@ -39,13 +39,16 @@ _WIRE: Final = {
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
-    """What changes in a channel; what is not given stays as it is (contract C6).
+    """Changes to a channel; fields that are left out stay as they are (contract C6).
 
-    `bundle` is a bundle's name, `None` takes the channel's bundle away; an empty name or a reserved one, which the server takes
-    for the same, is refused. `public=True` makes other public channels of the same
-    platforms private. `disable_auto_update` is `major`, `minor`, `patch`, `metadata`, `version_number` or `none`.
-    `rollout_bundle` is a bundle's name or number, percentages are in hundredths (`rollout_percentage_bps`, up to 10000),
-    `rollout_cache_ttl_seconds` is 60 to 31536000. `ios`, `android` and `electron` cannot be read back.
+    - `bundle`: the name of a bundle. `None` removes the channel's bundle; so would an empty or reserved name on the server,
+      which is refused here.
+    - `public`: `True` makes the other public channels of the same platforms private.
+    - `disable_auto_update`: `major`, `minor`, `patch`, `metadata`, `version_number` or `none`.
+    - `rollout_bundle`: the name or the number of a bundle.
+    - `rollout_percentage_bps`: hundredths of a percent, up to 10000.
+    - `rollout_cache_ttl_seconds`: 60 to 31536000.
+    - `ios`, `android`, `electron`: can be set, but not read back.
     """
 
     bundle: Name | UnsetType | None = UNSET
@@ -78,38 +81,39 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
 
 
 def list_channels(app_id: str, page: int) -> Call:
-    """Ask for one page of channels; pages count from 0 (contract C6)."""
+    """List one page of channels; the first page is 0 (contract C6)."""
     query = (("app_id", checked_app_id(app_id)), ("page", str(page)))
     return Call(f"list channels of {app_id}", Request(method="GET", path="/channel", query=query))
 
 
 def get_channel(app_id: str, name: str) -> Call:
-    """Ask for one channel by its exact name (contract C6)."""
+    """Get one channel by its exact name (contract C6)."""
     query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
     return Call(f"get channel {name} of {app_id}", Request(method="GET", path="/channel", query=query))
 
 
 def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = METADATA_AS) -> Call:
-    """Create a channel, or change it where it exists: the server has one call for both (contract C6).
+    """Create a channel, or change it if it exists; the server has one call for both (contract C6).
 
-    The server's word for the vendor's `metadata` is sent in its place (contract D14). A failure of the server is tried once
-    more, no oftener: unknown bundles and words are answered with 500.
+    `metadata_as` is sent in place of the update policy `metadata` (contract D14). A server error is retried once only, because
+    the server also answers 500 to an unknown bundle or word.
     """
     checked_settings(settings)
     if settings.disable_auto_update == "metadata":
         settings = msgspec.structs.replace(settings, disable_auto_update=metadata_as)
-    # A pause stores the moment: it is not the same a second time (contract G1).
+    # A pause stores its time, so pausing twice is not the same as pausing once (contract G1).
     repeat = Repeat.NEVER if settings.rollout_paused is True else Repeat.ONCE
     return _write(f"write channel {name} of {app_id}", _body(app_id, name, settings), repeat)
 
 
 def checked_settings(settings: ChannelSettings) -> ChannelSettings:
-    """Return `settings` that the server takes and that mean what they say, else raise `ConfigurationError` (contract C6)."""
+    """Return `settings` if the server accepts them as they are meant (contract C6).
+
+    Raises `ConfigurationError` otherwise.
+    """
     for field, bundle in (("bundle", settings.bundle), ("rollout_bundle", settings.rollout_bundle)):
         if isinstance(bundle, str) and named(bundle, field).strip().lower() in _RESERVED:
-            message = (
-                f"{field} {bundle!r} is no bundle, but the server's word for none: to take the bundle away, give None (null)"
-            )
+            message = f"{field} {bundle!r} means 'no bundle' to the server; to remove the bundle, set it to None (null)"
             raise ConfigurationError(message)
     return checked(settings)
 
@@ -121,14 +125,14 @@ def create_channel(app_id: str, name: str) -> Call:
 
 
 def end_rollout(app_id: str, name: str, action: Literal["rollback", "promoteToStable"]) -> Call:
-    """End a rollout, one way or the other; a promotion is refused a second time (contract C6, G1)."""
+    """End a rollout (contract C6). A second promotion is refused (contract G1)."""
     body = encode({"app_id": checked_app_id(app_id), "channel": named(name, "channel"), action: True})
     repeat = Repeat.ONCE if action == "rollback" else Repeat.NEVER
     return _write(f"end the rollout of channel {name} of {app_id}", body, repeat)
 
 
 def delete_channel(app_id: str, name: str) -> Call:
-    """Delete a channel with all links of devices to it; its bundles stay (contract C6)."""
+    """Delete a channel and the links of all devices to it; its bundles stay (contract C6)."""
     query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
     request = Request(method="DELETE", path="/channel", query=query)
     return Call(f"delete channel {name} of {app_id}", request, settled_by=(ChannelNotFound,))

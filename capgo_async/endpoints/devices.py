@@ -12,21 +12,22 @@ from ..wire import Request, encode
 from .call import Call, checked_app_id, named
 
 LARGEST_DEVICE_PAGE: Final = 500
-"""Devices a page at most: backends cap their rows and then end a listing silently (contract C7, D20)."""
-
+"""Most devices per page. Backends cap their rows and then end a longer listing silently (contract C7, D20)."""
 
 _ORDERS: Final = frozenset({None, "asc", "desc"})
 _CHANGED_SINCE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z| \d\d:\d\d:\d\d)", re.ASCII)
-"""The forms that the server takes (contract C7)."""
+"""The formats that the server accepts (contract C7)."""
 _ANY_MOMENT: Final = "1970-01-01 00:00:00"
-"""The half of a cursor that counts only where the list has an order (contract C7)."""
+"""The first half of a cursor, which the server reads only if the listing has an order (contract C7)."""
 
 
 class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device listing shows: `changed_since` is ISO 8601 in UTC ending in `Z`; `order` is `asc` or `desc` by change.
+    """Which devices a listing shows, and in what order (contract C7).
 
-    `after` is the device id behind which the list begins, for those without an `order` (contract G3); servers before 12.56.16
-    begin at the first all the same.
+    - `limit`: devices per page.
+    - `changed_since`: an ISO 8601 time in UTC that ends in `Z`.
+    - `order`: `asc` or `desc` by the time of the last change. Without it, devices are listed by id.
+    - `after`: start after this device id; only without an `order` (contract G3). Servers before 12.56.16 ignore it.
     """
 
     limit: int = 200
@@ -37,21 +38,21 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= LARGEST_DEVICE_PAGE:
-            message = f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: larger pages end silently"
+            message = f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: the server may cut larger pages short"
             raise ConfigurationError(message)
         if self.order not in _ORDERS:
-            message = f"order {self.order!r} is neither asc nor desc"
+            message = f"order {self.order!r} is neither 'asc' nor 'desc'"
             raise ConfigurationError(message)
         if self.changed_since is not None and not _CHANGED_SINCE.fullmatch(self.changed_since):
-            message = f"changed_since {self.changed_since!r} is not ISO 8601 in UTC ending in Z, such as 2026-07-01T10:20:30Z"
+            message = f"changed_since {self.changed_since!r} is not a time in UTC such as 2026-07-01T10:20:30Z"
             raise ConfigurationError(message)
         if self.after is not None and (self.order is not None or not self.after):
-            message = f"after {self.after!r} is not a device id, or the list has an order: only by id it can begin behind one"
+            message = f"after {self.after!r} must be a device id, and works only without an order"
             raise ConfigurationError(message)
 
 
 def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, str], ...]) -> Call:
-    """Ask for one page of devices; `position` is the cursor or the page that comes next (contract C7)."""
+    """List one page of devices; `position` is the cursor or the number of the page (contract C7)."""
     query = [("app_id", checked_app_id(app_id)), ("limit", str(chosen.limit))]
     if chosen.custom_ids_only:
         query.append(("customIdMode", "true"))
@@ -66,12 +67,15 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
 
 
 def behind(device_id: str) -> tuple[tuple[str, str], ...]:
-    """Return the position behind a device id, seen or not, in a list without an order (contract C7, G3)."""
+    """Return the position right after a device id in a listing by id (contract C7, G3).
+
+    The device need not exist.
+    """
     return (("cursor", f"{_ANY_MOMENT}|{device_id}"),)
 
 
 def get_device(app_id: str, device_id: str) -> Call:
-    """Ask for one device (contract C7)."""
+    """Get one device (contract C7)."""
     device_id = stored_id(named(device_id, "device id"))
     query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "get"))
@@ -85,7 +89,10 @@ class _Link(msgspec.Struct, frozen=True, gc=False):
 
 
 def link_device(app_id: str, device_id: str, channel: str) -> Call:
-    """Put a device on a channel; harmless to repeat, but the server refuses that for 60 s (contract C7, G1)."""
+    """Link a device to a channel (contract C7).
+
+    Repeating it is harmless, but the server refuses the same link for 60 s (contract G1).
+    """
     device_id = stored_id(named(device_id, "device id"))
     body = encode(_Link(checked_app_id(app_id), device_id, named(channel, "channel")))
     scopes: tuple[Scope, ...] = (
@@ -103,7 +110,7 @@ class _SeedLink(msgspec.Struct, frozen=True, gc=False):
 
 
 def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
-    """Put a device on a bundle of its own, as servers until 2024-12-24 took it; newer ones refuse it (contract C7, D18)."""
+    """Link a device to a bundle, which only servers until 2024-12-24 accept (contract C7, D18)."""
     device_id = stored_id(named(device_id, "device id"))
     body = encode(_SeedLink(checked_app_id(app_id), device_id, named(version_id, "version id")))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "set"))
@@ -111,7 +118,7 @@ def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
 
 
 def unlink_device(app_id: str, device_id: str) -> Call:
-    """Remove a device's override; harmless to repeat (contract C7, G1)."""
+    """Remove the link of a device (contract C7). Repeating it is harmless (contract G1)."""
     device_id = stored_id(named(device_id, "device id"))
     query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "delete"))

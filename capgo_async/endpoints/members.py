@@ -8,13 +8,16 @@ from .call import Call, named
 
 
 def list_members(org_id: str) -> Call:
-    """Ask for the members and the open invitations of an organization; not paged (contract C2)."""
+    """List the members and the open invitations of an organization, all in one response (contract C2)."""
     query = (("orgId", named(org_id, "organization id")),)
     return Call(f"list members of {org_id}", Request(method="GET", path="/organization/members", query=query))
 
 
 def invite_member(org_id: str, email: str, role: str) -> Call:
-    """Invite somebody; the role goes out under both names that generations read (contract C2, D28)."""
+    """Invite somebody to an organization (contract C2).
+
+    The role is sent under both names, because generations of the server read different ones (contract D28).
+    """
     email = address(email)
     role = named(role, "role")
     body = encode({"orgId": named(org_id, "organization id"), "email": email, "invite_type": role, "role": role})
@@ -23,9 +26,10 @@ def invite_member(org_id: str, email: str, role: str) -> Call:
 
 
 def remove_member(org_id: str, email: str) -> Call:
-    """Remove a member or an open invitation; the last super admin takes the organization along (contract C2, D50).
+    """Remove a member or an open invitation (contract C2).
 
-    One attempt: the other super admins may be gone before the next.
+    Removing the last super admin deletes the organization (contract D50). The call is sent once only: before a second attempt,
+    the other super admins may be gone.
     """
     email = address(email)
     query = (("orgId", named(org_id, "organization id")), ("email", email))
@@ -34,5 +38,5 @@ def remove_member(org_id: str, email: str) -> Call:
 
 
 def address(email: str) -> str:
-    """Return an e-mail address as the server stores it, unless it is blank."""
+    """Return an e-mail address as the server stores it; raises `ConfigurationError` if it is blank."""
     return stored_email(named(email, "e-mail address"))

@@ -12,11 +12,11 @@ from ..wire import Request, encode
 from .call import LONGEST_NAME, Call, Name, Url, body_of, checked, named
 
 LARGEST_AUDIT_PAGE: Final = 100
-"""Entries a page at most (contract C3)."""
+"""Most entries per page (contract C3)."""
 
 
 class PasswordPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a password must have in an organization (contract C1)."""
+    """The password policy of an organization (contract C1)."""
 
     enabled: bool
     min_length: Annotated[int, Meta(ge=6, le=72)] = 10
@@ -26,9 +26,9 @@ class PasswordPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrganizationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What changes in an organization; what is not given stays as it is (contract C1).
+    """Changes to an organization; fields that are left out stay as they are (contract C1).
 
-    Servers of the seed era know `name`, `logo` and `management_email` only and drop the rest silently.
+    Servers of the seed era know only `name`, `logo` and `management_email`, and silently ignore the rest.
     """
 
     name: Name | UnsetType = UNSET
@@ -45,7 +45,10 @@ class OrganizationSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, rename={"estimated_mau": "estimatedMau"}):
-    """A new organization: `email` is the user's own unless given; `website` gets `https://` where it has no scheme."""
+    """The settings of a new organization (contract C1).
+
+    Without `email`, the server uses the user's own. It adds `https://` to a `website` without a scheme.
+    """
 
     name: Annotated[str, Meta(min_length=3, max_length=LONGEST_NAME)]
     email: Name | UnsetType = UNSET
@@ -55,7 +58,10 @@ class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, rename={"estima
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which entries of an audit log: `table` is `orgs`, `apps`, `channels`, `app_versions` or `org_users` (contract C3)."""
+    """Which entries of an audit log are listed (contract C3).
+
+    `table` is `orgs`, `apps`, `channels`, `app_versions` or `org_users`. `operation` is `INSERT`, `UPDATE` or `DELETE`.
+    """
 
     table: str | None = None
     operation: str | None = None
@@ -68,32 +74,42 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_organizations() -> Call:
-    """Ask for the organizations: the first 50, for `page` is refused in a query (contract C1, D6)."""
+    """List the organizations (contract C1).
+
+    The server shows only the first 50, and refuses the parameter `page` (contract D6).
+    """
     return Call("list organizations", Request(method="GET", path="/organization"))
 
 
 def get_organization(org_id: str) -> Call:
-    """Ask for one organization (contract C1)."""
+    """Get one organization (contract C1)."""
     query = (("orgId", named(org_id, "organization id")),)
     return Call(f"get organization {org_id}", Request(method="GET", path="/organization", query=query))
 
 
 def probe_organizations() -> Call:
-    """Ask which verb updates: a body that no generation takes, so that nothing changes (contract C1)."""
+    """Send an update that every generation of the server refuses, to learn the generation (contract C1).
+
+    It changes nothing.
+    """
     return Call("probe the dialect", Request(method="PUT", path="/organization", body=encode({"probe": True})))
 
 
 def create_organization(new: NewOrganization, dialect: Dialect) -> Call:
-    """Create an organization, never twice: its body has no `orgId`, so that it can update none (contract C1, D1)."""
+    """Create an organization (contract C1). It is never retried.
+
+    The body has no `orgId`, so that it cannot update an existing organization by mistake (contract D1).
+    """
     verb = "PUT" if dialect is Dialect.SEED else "POST"
     request = Request(method=verb, path="/organization", body=encode(checked(new)))
     return Call(f"create organization {new.name}", request, repeat=Repeat.NEVER)
 
 
 def update_organization(org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Call:
-    """Update an organization with the verb of this dialect: the other one would create another (contract C1, D1).
+    """Change an organization (contract C1).
 
-    One attempt: the server may have been renewed before the next.
+    The HTTP method depends on the dialect: with the wrong one, the server creates an organization (contract D1). The call is
+    sent once only: before a second attempt, the server may have been updated.
     """
     verb = "POST" if dialect is Dialect.SEED else "PUT"
     body = body_of({"orgId": named(org_id, "organization id")}, checked(settings))
@@ -102,13 +118,13 @@ def update_organization(org_id: str, settings: OrganizationSettings, dialect: Di
 
 
 def delete_organization(org_id: str) -> Call:
-    """Delete an organization with everything in it (contract C1)."""
+    """Delete an organization and everything in it (contract C1)."""
     query = (("orgId", named(org_id, "organization id")),)
     return Call(f"delete organization {org_id}", Request(method="DELETE", path="/organization", query=query))
 
 
 def list_audit(org_id: str, chosen: AuditFilter, page: int) -> Call:
-    """Ask for one page of the audit log, newest first; pages count from 0 (contract C3)."""
+    """List one page of an audit log, newest entries first; the first page is 0 (contract C3)."""
     query = [("orgId", named(org_id, "organization id")), ("page", str(page)), ("limit", str(chosen.limit))]
     if chosen.table is not None:
         query.append(("tableName", named(chosen.table, "table")))

@@ -1,4 +1,4 @@
-"""What the API says, normalised: one module per resource."""
+"""What the API returns, as structs: one module per resource."""
 
 from .api_key import ApiKey, CreatedApiKey
 from .app import App

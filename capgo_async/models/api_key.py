@@ -4,10 +4,10 @@ import msgspec
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """One API key (contract C4, D33).
+    """An API key (contract C4, D33).
 
-    `key` is the secret: modern servers tell it once, to who creates or regenerates it; no repr shows it. `mode` is a word of
-    the seed era.
+    `key` is the secret. Modern servers return it only when the key is created or regenerated. It never appears in a repr.
+    `mode` is set by servers of the seed era.
     """
 
     id: int
@@ -29,6 +29,6 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreatedApiKey(msgspec.Struct, frozen=True, kw_only=True, rename={"key": "apikey"}):
-    """A new key in the envelope of the seed era (contract C4, D34)."""
+    """A new key as servers of the seed era return it (contract C4, D34)."""
 
     key: ApiKey

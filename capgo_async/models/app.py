@@ -6,7 +6,10 @@ import msgspec
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True):
-    """One app. `retention_seconds` is how long an unlinked bundle is kept (contract D45); `icon_url` changes on every read."""
+    """An app (contract C5).
+
+    `retention_seconds` is how long a bundle is kept that no channel uses (contract D45). `icon_url` changes on every read.
+    """
 
     app_id: str
     id: str | None = None

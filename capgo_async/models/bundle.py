@@ -6,7 +6,7 @@ import msgspec
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """One bundle of an app; its `name` is what devices call the version."""
+    """A bundle of an app (contract C8). Devices call its `name` the version."""
 
     id: int
     name: str
@@ -36,5 +36,5 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def min_update_version(self) -> str | None:
-        """Return the lowest native version that may take this bundle, in either spelling of the server (contract D22)."""
+        """Return the lowest native version that may install this bundle, under either name of the field (contract D22)."""
         return self.min_update_version_modern or self.min_update_version_seed

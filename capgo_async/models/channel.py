@@ -4,16 +4,16 @@ import msgspec
 
 
 class BundleReference(msgspec.Struct, frozen=True):
-    """A bundle by id and name."""
+    """The id and the name of a bundle."""
 
     id: int | None = None
     name: str | None = None
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
-    """One channel of an app, with its bundle, its rollout and its auto-pause settings.
+    """A channel of an app, with its bundle, its rollout and its auto-pause settings (contract C6).
 
-    `disable_auto_update` is what the server sent, a word of contract E or, on the oldest servers, a boolean (contract D13).
+    `disable_auto_update` is one of the words in contract E. The oldest servers return a boolean instead (contract D13).
     """
 
     id: int
@@ -53,6 +53,9 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bundle_name(self) -> str | None:
-        """Return the name of the linked bundle; `None` also for the placeholders of older servers (contract C6)."""
+        """Return the name of the channel's bundle, `None` if it has none.
+
+        Older servers show a placeholder in that case (contract C6).
+        """
         name = self.version.name if self.version else None
         return None if name in {None, "unknown", "builtin"} else name

@@ -7,14 +7,14 @@ import msgspec
 from .channel import BundleReference
 
 stored_id: Final = str.lower
-"""Spells a device id as the server stores it: in lower case (contract A4)."""
+"""Turns a device id into the form that the server stores: lower case (contract A4)."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One device of the inventory.
+    """A device of an app (contract C7).
 
-    `channel` is the device's override; `None` when the server showed none. `version_id` and `version_name` are those of the
-    bundle that it runs, in whichever way the server tells them (contract D17).
+    `channel` is the channel that the device is linked to, `None` if the server shows no link. `version_id` and `version_name`
+    identify the bundle that the device runs (contract D17).
     """
 
     device_id: str
@@ -36,7 +36,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SeedDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """A device as servers before 12.33.5 show it: `version` is an object."""
+    """A device as servers before 12.33.5 return it: `version` is an object."""
 
     device_id: str
     version: BundleReference | None = None
@@ -52,14 +52,14 @@ class SeedDevice(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str | None = None
 
     def normalised(self) -> Device:
-        """Return the device in today's form."""
+        """Return the device in its current form."""
         told = msgspec.structs.asdict(self)
         bundle = told.pop("version")
         return Device(**told, version_id=bundle and bundle.id, version_name=bundle and bundle.name)
 
 
 class DevicePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One page of devices since server 12.56.16; `next_cursor` is absent on the last one."""
+    """A page of devices from server 12.56.16 or later; the last page has no `next_cursor`."""
 
     data: list[Device]
     has_more: bool | None = None
@@ -67,5 +67,5 @@ class DevicePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def goes_on(self) -> bool:
-        """Tell whether the server announces more rows, be it only by a cursor."""
+        """Whether more pages follow; a cursor alone says so, too."""
         return bool(self.next_cursor) if self.has_more is None else self.has_more

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 SUPER_ADMIN_ROLES: Final = frozenset({"org_super_admin", "super_admin"})
-"""Today's word and the seed era's; with `invite_` before it, the latter is an open invitation (contract E)."""
+"""The current name of the role and that of the seed era (contract E)."""
 
 LESSER_ROLES: Final = frozenset(
     {
@@ -14,18 +14,19 @@ LESSER_ROLES: Final = frozenset(
         *("invite_read", "invite_upload", "invite_write", "invite_admin", "invite_super_admin"),
     }
 )
-"""Every other role that is known, and the seed era's open invitations; a word that is in neither may mean anything."""
+"""Every other known role, and the open invitations of the seed era. Any other word may mean anything."""
 
 
 def stored_email(email: str) -> str:
-    """Return an e-mail address as the server stores it: in lower case (contract C2)."""
+    """Return an e-mail address in the form that the server stores: lower case (contract C2)."""
     return email.strip().lower()
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A member, or somebody who was invited: then `is_tmp` is true and `role` is the one offered (contract C2).
+    """A member of an organization, or an open invitation (contract C2).
 
-    `role` is a word of contract E, or one that a later server has. `image_url` changes on every read (contract D32).
+    For an invitation, `is_tmp` is true and `role` is the role offered. `role` is one of the words in contract E, or a word that
+    only a later server knows. `image_url` changes on every read (contract D32).
     """
 
     uid: str
@@ -36,10 +37,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_super_admin(self) -> bool:
-        """Tell whether this member is a super admin, the invitation accepted."""
+        """Whether this is a super admin who has accepted the invitation."""
         return self.role in SUPER_ADMIN_ROLES and not self.is_tmp
 
     @property
     def is_no_super_admin(self) -> bool:
-        """Tell whether this member is known not to be one: neither is true of a role that nobody knows."""
+        """Whether this is surely no super admin; both properties are false for an unknown role."""
         return self.is_tmp or self.role in LESSER_ROLES

@@ -6,10 +6,10 @@ import msgspec
 
 
 class Organization(msgspec.Struct, frozen=True, kw_only=True):
-    """One organization (contract C1).
+    """An organization (contract C1).
 
-    `logo` is a signed URL that changes on every read (contract D32). Only the answer to an update shows what stands below
-    `website`; what a later server adds stays in the raw response.
+    `logo` is a signed URL that changes on every read (contract D32). The fields after `website` are set only in the response to
+    an update.
     """
 
     id: str
@@ -32,10 +32,10 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of an audit log (contract C3).
+    """An entry of an audit log (contract C3).
 
-    `operation` is `INSERT`, `UPDATE` or `DELETE`; `actor_type` is `user`, `apikey`, `system` or `unknown`. Whatever cascades
-    is written as `system` without an actor. Entries live for 90 days.
+    `operation` is `INSERT`, `UPDATE` or `DELETE`. `actor_type` is `user`, `apikey`, `system` or `unknown`; it is `system` for
+    changes that follow from another. The server keeps entries for 90 days.
     """
 
     id: int
@@ -56,7 +56,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of an audit log; `total` counts all entries that the filter lets through (contract C3)."""
+    """A page of an audit log; `total` counts all entries that match the filter (contract C3)."""
 
     data: list[AuditEntry]
     total: int

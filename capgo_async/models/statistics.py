@@ -6,9 +6,9 @@ import msgspec
 
 
 class StatPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The usage of one day, or of all days so far where running totals were asked for (contract C9, D42).
+    """The usage of one day, or the running total up to that day (contract C9, D42).
 
-    `storage` and `bandwidth` are in bytes. The first `storage` of a span is an offset, never that day's value.
+    `storage` and `bandwidth` are in bytes. The first `storage` of a range is an offset, not the value of that day.
     """
 
     date: str
@@ -21,25 +21,28 @@ class StatPoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def day(self) -> dt.date:
-        """Return the day in UTC, from either form of the date (contract D41); raises `ValueError` for what is none."""
+        """Return the day in UTC, from either format of the date (contract D41); raises `ValueError` for any other text."""
         return dt.date.fromisoformat(self.date[:10])
 
 
 class AppStatPoint(StatPoint, frozen=True, kw_only=True):
-    """The usage of one app on one day, beside that of its organization."""
+    """The usage of one app on one day, as part of a `Breakdown`."""
 
     app_id: str
 
 
 class Breakdown(msgspec.Struct, frozen=True, kw_only=True, rename={"total": "global", "by_app": "byApp"}):
-    """An organization's usage and that of each of its apps; the storages do not add up (contract C9)."""
+    """The usage of an organization and of each of its apps (contract C9).
+
+    The storage of the apps does not add up to that of the organization.
+    """
 
     total: list[StatPoint]
     by_app: list[AppStatPoint]
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, rename={"counts": "metaCounts"}):
-    """The share of one version: percents, one for each label, and the devices behind them."""
+    """The share of one version: a percentage for each label, and the numbers of devices."""
 
     label: str
     data: list[float]
@@ -47,14 +50,17 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, rename={"counts": "meta
 
 
 class LatestVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """The version that most devices of the last day have; `percentage` is text such as `12.3`."""
+    """The version that most devices had on the last day; `percentage` is text such as `12.3`."""
 
     name: str = ""
     percentage: str = "0.0"
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, rename={"latest_version": "latestVersion"}):
-    """How devices spread over versions, day by day; `labels` are days, both ends included (contract C9)."""
+    """The share of each version among devices, by day (contract C9).
+
+    `labels` are the days; both ends of the range are included.
+    """
 
     labels: list[str]
     datasets: list[Dataset]
@@ -62,6 +68,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, rename={"latest_version":
 
 
 class SeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope of servers before 12.4 (contract D39)."""
+    """Statistics as servers before 12.4 return them (contract D39)."""
 
     statistics: list[StatPoint]

@@ -1,4 +1,4 @@
-"""The three formats of a timestamp (contract A4)."""
+"""The three formats of timestamps (contract A4)."""
 
 import re
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ _SHORT_ZONE = re.compile(r"[+-]\d\d$")
 
 
 def parse_timestamp(text: str | None) -> datetime | None:
-    """Return a timestamp of any of the API's formats as an aware UTC time; `None` for what cannot be read."""
+    """Parse a timestamp in any of the API's formats and return it in UTC; `None` if it cannot be parsed."""
     if not text:
         return None
     if _SHORT_ZONE.search(text[10:]):

@@ -1,4 +1,4 @@
-"""The namespaces of the client: thin names over endpoints and paging."""
+"""The namespaces of the client, such as `client.devices`."""
 
 from .api_keys import ApiKeys
 from .apps import Apps

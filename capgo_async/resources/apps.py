@@ -26,7 +26,7 @@ class Apps:
     def list(self, *, org_id: str | None = None) -> Listing[App]:
         """List the apps that the key can see, or those of one organization (contract C5).
 
-        The server names no order: with more than one page the listing's `caveats` say so.
+        The server promises no order. If there is more than one page, the `caveats` of the listing say so.
         """
 
         async def fetch(position: Position) -> Page[App]:
@@ -36,12 +36,12 @@ class Apps:
         return Listing(lambda: PageWalk(lambda app: app.app_id, last=last_below_smallest, caveat=NO_ORDER), fetch)
 
     async def get(self, app_id: str) -> App:
-        """Get one app. Raises `PermissionDenied` also for one that does not exist (contract A7, C5)."""
+        """Get one app (contract C5). Raises `PermissionDenied`, also if the app does not exist (contract A7)."""
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_app(app_id), _ONE)
 
     async def create(self, new: NewApp) -> App:
-        """Create an app, and return it (contract C5). Raises `Conflict` for an id that somebody has, of any customer."""
+        """Create an app and return it (contract C5). Raises `Conflict` if any customer has an app of this id."""
         effort = Effort()
         try:
             return await self._requester.call(endpoints.create_app(new), _ONE, effort)
@@ -52,18 +52,18 @@ class Apps:
             return found
 
     async def update(self, app_id: str, settings: AppSettings, *, confirm: str | None = None) -> App:
-        """Change an app, and return it as it is then (contract C5).
+        """Change an app and return it (contract C5).
 
-        A retention below a day deletes nearly every unused bundle: that needs the app id as `confirm`, or `DangerousCall` is
-        raised before any I/O (contract D45).
+        A retention below one day deletes nearly every unused bundle (contract D45). Raises `DangerousCall` for it, before any
+        I/O, unless `confirm` is the app id.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.update_app(app_id, settings, confirm), _ONE)
 
     async def delete(self, app_id: str) -> None:
-        """Delete an app with its channels, bundles and devices; nothing brings them back (contract C5).
+        """Delete an app with its channels, bundles and devices, which cannot be undone (contract C5).
 
-        Raises `PermissionDenied` also for one that does not exist.
+        Raises `PermissionDenied`, also if the app does not exist.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()

@@ -24,7 +24,7 @@ class _Created(msgspec.Struct):
 
 
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the bundles of an app: names, those `kept` because a channel or a rollout uses them."""
+    """The names of the bundles that were deleted, and of those `kept` because a channel or a rollout uses them."""
 
     deleted: tuple[str, ...]
     kept: tuple[str, ...]
@@ -33,7 +33,7 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 _MANY: Final = reads_many(Bundle)
 _CREATED: Final = reads_first(
     reads(_Created, lambda answer: answer.bundle),
-    # The vendor's documentation promises no more than that.
+    # The vendor's documentation promises no more than an acknowledgement.
     reads(Acknowledgement, lambda _: None),
 )
 
@@ -46,7 +46,7 @@ class Bundles:
         self._learner = learner
 
     def list(self, app_id: str) -> Listing[Bundle]:
-        """List the bundles of an app that are not deleted, newest first (contract C8)."""
+        """List the bundles of an app, newest first, without deleted ones (contract C8)."""
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
 
@@ -61,16 +61,19 @@ class Bundles:
         return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
 
     async def find(self, app_id: str, name: str) -> Bundle | None:
-        """Return the bundle of this name, `None` where there is none; lists from the newest on, as far as needed."""
+        """Return the bundle with this name, `None` if there is none.
+
+        Bundles are listed, newest first, until it is found.
+        """
         async for bundle in self.list(app_id):
             if bundle.name == name:
                 return bundle
         return None
 
     async def create(self, app_id: str, new: NewBundle) -> Bundle:
-        """Register a bundle that lies elsewhere, and return it (contract C8).
+        """Register a bundle that is stored outside Capgo, and return it (contract C8).
 
-        Raises `Conflict` for a name that is taken, or was until less than 90 days ago (contract D49).
+        Raises `Conflict` if the name is taken, or belonged to a bundle deleted less than 90 days ago (contract D49).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()
@@ -83,14 +86,14 @@ class Bundles:
             return found
         found = created or await self.find(app_id, new.version)
         if found is None:
-            message = f"app {app_id}: the server said ok, but shows no bundle {new.version}"
+            message = f"app {app_id}: the server reported success, but shows no bundle {new.version}"
             raise NotApplied(message)
         return found
 
     async def promote(self, app_id: str, *, version_id: int, channel_id: int) -> None:
-        """Give a channel a bundle, both by their numbers; the same again changes nothing (contract C8).
+        """Make a bundle the current one of a channel, both given by their numbers (contract C8).
 
-        Raises `BundleNotFound`, `ChannelNotFound` or `PermissionDenied`.
+        Repeating it changes nothing. Raises `BundleNotFound`, `ChannelNotFound` or `PermissionDenied`.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.promote_bundle(app_id, version_id, channel_id), acknowledge)
@@ -101,11 +104,11 @@ class Bundles:
         await self._requester.call(endpoints.set_bundle_metadata(app_id, version_id, metadata), acknowledge)
 
     async def delete(self, app_id: str, version: str) -> None:
-        """Delete one bundle by its name; never more than one: an empty name is refused before any I/O (contract C8).
+        """Delete one bundle by its name (contract C8).
 
-        Raises `BundleNotFound`, and for one that a channel uses `BundleLinked`. Servers before 12.188.1 would delete that, and
-        leave devices without a target: there, and where the version is unknown, the channels are looked at first and
-        `DangerousCall` is raised (contract D27).
+        Raises `BundleNotFound`, `BundleLinked` if a channel uses the bundle, and `ConfigurationError` for an empty name, for
+        which the server would delete all bundles. Servers before 12.188.1 also delete a bundle that is in use. On these, and if
+        the version of the server is unknown, the channels are read first, and `DangerousCall` is raised (contract D27).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.delete_bundle(app_id, version)
@@ -113,12 +116,15 @@ class Bundles:
         if not self._requester.generation.is_since(LINKED_BUNDLES_ARE_SAFE):
             user = (await self._linked(app_id)).get(version)
             if user is not None:
-                message = f"bundle {version} of {app_id} is used by channel {user}: give that another bundle first"
+                message = f"bundle {version} of {app_id} is used by channel {user}: give the channel another bundle first"
                 raise DangerousCall(message)
         await self._requester.settle(call)
 
     async def delete_all(self, app_id: str, *, confirm: str | None = None) -> Deleted:
-        """Delete every bundle of an app that no channel uses, one by one; needs the app id as `confirm` (contract C8, D26)."""
+        """Delete every bundle of an app that no channel uses, one by one (contract C8, D26).
+
+        Raises `DangerousCall` unless `confirm` is the app id.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         confirmed(confirm, checked_app_id(app_id), f"Every bundle of {app_id} that no channel uses would be deleted.")
         linked = await self._linked(app_id)
@@ -135,7 +141,7 @@ class Bundles:
         return Deleted(deleted=tuple(name for name in names if name not in kept), kept=tuple(kept))
 
     async def _linked(self, app_id: str) -> Mapping[str, str]:
-        """Return the names of the bundles that channels and rollouts use, each with a channel that does."""
+        """Return the names of the bundles in use, each with a channel that uses it."""
         linked: dict[str, str] = {}
         async for channel in Channels(self._requester).list(app_id):
             for used in (channel.version, channel.rollout_version_info):
@@ -145,10 +151,10 @@ class Bundles:
 
 
 def is_empty_page(error: ApiError) -> bool:
-    """Tell the answer that means "no bundles" from the two real failures of the same code (contract C8, D9)."""
+    """Whether the error means "no bundles", and not one of two failures with the same code (contract C8, D9)."""
     nothing_failed = error.details.get("supabaseError") is None and error.details.get("error") is None
     return _is_refusal(error) and error.message == "Cannot get bundle" and nothing_failed
 
 
 def _is_refusal(error: ApiError) -> bool:
-    return error.status == 400 and error.code == "cannot_get_bundle"  # noqa: PLR2004 - a failing server says nothing of the list
+    return error.status == 400 and error.code == "cannot_get_bundle"  # noqa: PLR2004 - another status says nothing about the list

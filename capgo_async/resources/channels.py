@@ -41,7 +41,7 @@ class Channels:
         return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
 
     async def get(self, app_id: str, name: str) -> Channel:
-        """Get one channel by its exact name. Raises `ChannelNotFound` (contract C6, D12)."""
+        """Get one channel by its exact name (contract C6, D12). Raises `ChannelNotFound`."""
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return (await self._get(app_id, name))[0]
 
@@ -53,10 +53,10 @@ class Channels:
         *,
         metadata_as: str = "version_number",
     ) -> Channel:
-        """Create a channel, and return it as it is then.
+        """Create a channel and return it (contract C6).
 
-        The server would change one of this name instead, so that it is looked for first: raises `ConfigurationError` where it
-        exists (contract C6). For `metadata_as` see `update`.
+        Raises `ConfigurationError` if a channel of this name exists. That is checked first, because the server would change the
+        existing channel. For `metadata_as`, see `update`.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         if settings is None:
@@ -64,13 +64,13 @@ class Channels:
         else:
             call = endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as)
         if await self._find(app_id, name) is not None:
-            message = f"app {app_id} has a channel {name} already: nothing was changed; to change it, update it"
+            message = f"app {app_id} already has a channel {name}; nothing was changed. Use update to change it."
             raise ConfigurationError(message)
         effort = Effort()
         try:
             await self._write(call, settings, effort)
         except PermissionDenied:
-            # The repeat of a creation is an update, which the key may not be allowed (contract G1).
+            # The retry of a creation is an update, for which the key may lack the permission (contract G1).
             if not effort.in_doubt or (created := await self._find(app_id, name)) is None:
                 raise
         else:
@@ -79,17 +79,17 @@ class Channels:
         return created
 
     async def update(self, app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = "version_number") -> None:
-        """Change settings of a channel that exists, and leave its bundle alone unless `settings` names one.
+        """Change settings of an existing channel; its bundle stays unless `settings` names one (contract C6).
 
-        It is looked at first, because the server would create a missing one; raises `ChannelNotFound`. Servers before 12.198
-        take the bundle away from a channel whose settings change: to these, and to one that does not tell its version, the
-        present bundle is sent along (contract C6, D15). `metadata_as` is what `disable_auto_update="metadata"` is called there
-        (contract D14). Raises `NotApplied` where an `update_package` was not stored (contract D48).
+        Raises `ChannelNotFound`; that is checked first, because the server would create a missing channel. Servers before
+        12.198 remove the bundle of a channel when its settings change. On these, and if the version is unknown, the current
+        bundle is sent along (contract D15). `metadata_as` is the server's word for `disable_auto_update="metadata"`
+        (contract D14). Raises `NotApplied` if the server did not store an `update_package` (contract D48).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         endpoints.checked_settings(settings)
         present, version = await self._get(app_id, name)
-        # What an earlier answer told may be of another server: this one answered just now.
+        # An earlier response may have come from a server of another version; this response is from just now.
         if settings.bundle is msgspec.UNSET and not is_since(version, SETTINGS_KEEP_THE_BUNDLE):
             settings = msgspec.structs.replace(settings, bundle=present.bundle_name or msgspec.UNSET)
         await self._write(endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as), settings, Effort())
@@ -97,20 +97,20 @@ class Channels:
             _check_package(await self.get(app_id, name), settings)
 
     async def roll_back(self, app_id: str, name: str) -> None:
-        """End the rollout of a channel: all devices stay on its stable bundle (contract C6).
+        """End the rollout of a channel; its stable bundle stays (contract C6).
 
-        Raises `ChannelNotFound`, and `ConfigurationError` where there is no rollout: servers that know none would take the
-        channel's bundle away instead (contract D15).
+        Raises `ChannelNotFound`, and `ConfigurationError` if the channel has no rollout: a server without rollouts would remove
+        the channel's bundle (contract D15).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._rolling_out(app_id, name)
         await self._requester.call(endpoints.end_rollout(app_id, name, "rollback"), acknowledge)
 
     async def promote_rollout(self, app_id: str, name: str) -> None:
-        """Make the bundle of the rollout the channel's stable one (contract C6).
+        """Make the bundle of a channel's rollout its stable bundle (contract C6).
 
-        A repeat is refused; after an answer that leaves it open the channel is looked at instead (contract G1). Raises as
-        `roll_back` does.
+        Raises the same errors as `roll_back`. The call is not retried, because a second attempt is refused (contract G1).
+        If the outcome is unclear, the channel is read instead.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         present = await self._rolling_out(app_id, name)
@@ -121,29 +121,30 @@ class Channels:
                 raise
 
     async def delete(self, app_id: str, name: str) -> None:
-        """Delete a channel and the links of all devices to it; its bundles stay. Raises `ChannelNotFound`.
+        """Delete a channel and the links of all devices to it; its bundles stay (contract C6).
 
-        Servers before 12.199.4 may say ok without deleting, where devices are linked to it: there, and where the version is
-        unknown, it is looked for afterwards. Raises `NotApplied` (contract C6).
+        Raises `ChannelNotFound`. Servers before 12.199.4 may report success without deleting a channel that devices are linked
+        to. On these, and if the version is unknown, the channel is looked up afterwards, and `NotApplied` is raised if it is
+        still there.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.settle(endpoints.delete_channel(app_id, name))
         if not self._generation.is_since(DELETION_OF_CHANNELS_IS_TOLD) and await self._find(app_id, name) is not None:
-            message = f"channel {name} of {app_id}: the server said ok, but it is still there: unlink its devices first"
+            message = f"channel {name} of {app_id}: the server reported success, but it still exists; unlink its devices first"
             raise NotApplied(message)
 
     async def _get(self, app_id: str, name: str) -> tuple[Channel, Version | None]:
-        """Get a channel, and the version that this very answer tells."""
+        """Get a channel, and the version of the server from the same response."""
         try:
             return await self._requester.call(endpoints.get_channel(app_id, name), _read_with_version)
         except BundleNotFound as error:
-            # The server's code for this is misnamed, and its seed-era sentence makes the same code.
+            # The server's error code names the bundle, although the channel is missing; so does its message in the seed era.
             raise error.as_kind(ChannelNotFound) from error
 
     async def _rolling_out(self, app_id: str, name: str) -> Channel:
         present = await self.get(app_id, name)
         if present.rollout_version is None:
-            message = f"channel {name} of {app_id} has no rollout: nothing was changed"
+            message = f"channel {name} of {app_id} has no rollout; nothing was changed"
             raise ConfigurationError(message)
         return present
 
@@ -167,11 +168,11 @@ def _read_with_version(response: Response, operation: str) -> tuple[Channel, Ver
 
 
 def _check_package(channel: Channel, settings: ChannelSettings | None) -> None:
-    """Raise `NotApplied` where a package was asked for and is not stored: servers drop what they do not know (contract D48)."""
+    """Raise `NotApplied` if `update_package` was set but not stored: servers drop unknown fields (contract D48)."""
     asked = settings.update_package if settings is not None else msgspec.UNSET
     if asked is not msgspec.UNSET and channel.update_package != asked:
         stored = channel.update_package
-        message = f"channel {channel.name} of {channel.app_id}: the server said ok, but its update_package is {stored}"
+        message = f"channel {channel.name} of {channel.app_id}: the server reported success, but update_package is {stored}"
         raise NotApplied(message)
 
 
@@ -180,10 +181,10 @@ def _is_promoted(before: Channel, now: Channel) -> bool:
 
 
 def _hint(settings: ChannelSettings) -> str:
-    """Say which inputs this server answers with a failure of its own (contract C6)."""
+    """Name the settings that may have caused the server's error 500 (contract C6)."""
     suspects = []
     if isinstance(settings.bundle, str):
-        suspects.append(f"whether the app has a bundle {settings.bundle}")
+        suspects.append(f"that the app has a bundle {settings.bundle}")
     if isinstance(settings.disable_auto_update, str):
-        suspects.append(f"whether this server knows disable_auto_update {settings.disable_auto_update!r}")
-    return f"Check {' and '.join(suspects)}: the server answers so to what it does not know." if suspects else ""
+        suspects.append(f"that this server knows disable_auto_update {settings.disable_auto_update!r}")
+    return f"Check {' and '.join(suspects)}: this server also answers 500 to unknown values." if suspects else ""

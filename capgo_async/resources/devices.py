@@ -21,7 +21,7 @@ from ..wire import Response, reads_one
 
 _PAGE: Final = wire.decoder_of(list[Device] | DevicePage)
 _SEED_PAGE: Final = wire.decoder_of(list[SeedDevice])
-"""Bare only: what stands in an envelope has a cursor, and a seed-era server has none."""
+"""Without an envelope: an envelope holds a cursor, and servers of the seed era have none."""
 _ONE: Final = reads_one(Device)
 _SEED_ONE: Final = reads_one(SeedDevice)
 _ID: Final = attrgetter("device_id")
@@ -40,17 +40,18 @@ class Devices:
         *,
         cursors: int = 1,
     ) -> Listing[Device]:
-        """List the devices of an app that were seen in the last 90 days, by device id unless `chosen` names an order.
+        """List the devices of an app that were active in the last 90 days (contract C7).
 
-        Several `cursors` read a large app at several places at once: the same devices, in an order by parts. Where `chosen`
-        names an order, or the server does not let its list be begun anywhere, one of them reads alone.
+        Devices are listed by id unless `chosen` names an order. With several `cursors`, a large app is read in parts at the
+        same time: the devices are the same, but sorted only within each part. A single cursor reads if `chosen` names an order,
+        or if the server cannot start a listing in the middle.
 
-        What cannot be proven stands in the listing's `caveats`: a server that cannot read its devices answers like an empty
-        app (contract C7).
+        The `caveats` of the listing say what the responses cannot prove: a server that fails to read its devices responds as if
+        the app had none.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         if cursors < 1:
-            message = f"a list is not read with {cursors} cursors"
+            message = f"cursors must be at least 1, not {cursors}"
             raise ConfigurationError(message)
         expected = self._requester.generation.chosen
         if cursors > 1 and chosen.order is None and expected is not Dialect.SEED:
@@ -59,34 +60,41 @@ class Devices:
         return Listing(lambda: DeviceWalk(_ID, unordered=chosen.order is not None, expected=expected), fetch)
 
     async def get(self, app_id: str, device_id: str) -> Device:
-        """Get one device. Raises `DeviceNotFound` where the inventory does not know it, override or not (contract C7)."""
+        """Get one device (contract C7).
+
+        Raises `DeviceNotFound` if the server has never seen the device, even if it is linked to a channel.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_device(app_id, device_id), read_device)
 
     async def link(self, app_id: str, device_id: str, *, channel: str) -> None:
-        """Put a device on a channel that is not public, also a device that nobody has seen yet (contract C7).
+        """Link a device to a channel that is not public (contract C7).
 
-        The link expires after 30 days on self-hosted servers, after 90 on the cloud; an identical link does not renew it.
-        A repeat within 60 s waits for the server's limit. Raises `ChannelNotFound`, `PublicChannelOverride` or
-        `PermissionDenied`.
+        The device need not have been seen before. The link expires after 30 days on self-hosted servers and after 90 days on
+        the cloud; linking again to the same channel does not renew it. A repeat within 60 s waits for the server's limit.
+
+        Raises `ChannelNotFound`, `PublicChannelOverride` or `PermissionDenied`.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.link_device(app_id, device_id, channel), wire.acknowledge)
 
     async def link_to_bundle(self, app_id: str, device_id: str, *, version_id: str) -> None:
-        """Put a device on a bundle of its own, which servers took until 2024-12-24 (contract C7, D18).
+        """Link a device to a bundle, which only servers until 2024-12-24 accept (contract C7, D18).
 
-        Raises `ConfigurationError` unless the client was made with `dialect="seed"`: newer servers refuse it.
+        Raises `ConfigurationError` unless the client was created with `dialect="seed"`.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.link_device_to_bundle(app_id, device_id, version_id)
         if self._requester.generation.chosen is not Dialect.SEED:
-            message = "servers since 2024-12-24 link devices to channels only; for an older one set dialect='seed'"
+            message = "servers since 2024-12-24 link devices to channels only; for an older server, set dialect='seed'"
             raise ConfigurationError(message)
         await self._requester.call(call, wire.acknowledge)
 
     async def unlink(self, app_id: str, device_id: str) -> None:
-        """Remove a device's override, if it has one; the server says ok in any case (contract C7)."""
+        """Remove the link of a device, if it has one (contract C7).
+
+        The server reports success in either case.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
 
@@ -94,11 +102,11 @@ class Devices:
 def list_in_parts(
     requester: Requester, app_id: str, chosen: DeviceFilter, cursors: int, walked: Sequence[Stretch] = ()
 ) -> SplitListing[Device]:
-    """List devices by id with several cursors; where parts of the list were `walked` before, it goes on behind each of them."""
+    """List devices by id with several cursors; continues after each part that was `walked` before."""
     expected = requester.generation.chosen
     app_id = app_id_of(app_id, expected)
     if len(walked) == 1:
-        # A walk asks for the first page again where that was empty: it begins there, too.
+        # A walk requests the first page again if that was empty, so it has to start there, too.
         chosen = msgspec.structs.replace(chosen, after=walked[0].before_last or None)
     fetch = _pages_of(requester, app_id, chosen)
     return SplitListing(lambda: SplitWalk(_ID, endpoints.behind, cursors, expected=expected, walked=walked), fetch, cursors)
@@ -114,7 +122,10 @@ def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callab
 
 
 def read_page(response: Response, operation: str) -> Page[Device]:
-    """Decode one page of devices of any generation; `has_more` is `None` where the server has no cursor (contract C7)."""
+    """Decode a page of devices from any generation of the server (contract C7).
+
+    `has_more` is `None` if the server has no cursors.
+    """
     try:
         found = wire.read(response, _PAGE, operation)
     except UnreadableAnswer:
@@ -125,7 +136,7 @@ def read_page(response: Response, operation: str) -> Page[Device]:
 
 
 def read_device(response: Response, operation: str) -> Device:
-    """Decode one device of any generation (contract C7, D17)."""
+    """Decode a device from any generation of the server (contract C7, D17)."""
     try:
         return _ONE(response, operation)
     except UnreadableAnswer as error:

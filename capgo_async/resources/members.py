@@ -37,20 +37,20 @@ class Members:
         return Listing(WholeWalk, fetch)
 
     async def invite(self, org_id: str, email: str, role: str) -> None:
-        """Invite somebody with an account, with a role such as `org_member` (contract C2, E).
+        """Invite a user to an organization, with a role such as `org_member` (contract C2, E).
 
-        Raises `Conflict` for a member or an open invitation, whose role this does not change (contract D29), `NotFound` for an
-        address without an account.
+        Raises `NotFound` if no account has this address. Raises `Conflict` for a member or an open invitation; the role is then
+        not changed (contract D29).
         """
         await self._requester.settle(endpoints.invite_member(org_id, email, role))
 
     async def remove(self, org_id: str, email: str, *, confirm: str | None = None) -> None:
-        """Remove a member, or an open invitation.
+        """Remove a member or an open invitation (contract C2). Raises `NotFound`.
 
-        Removing the last super admin deletes the whole organization: that needs the organization's id as `confirm`, or
-        `DangerousCall` is raised; so does a member whose role nobody knows, unless a super admin with another address stays.
-        Members are looked at before each attempt, and removed one at a time in the whole event loop (contract C2, D50). Keys
-        of the removed member stop working here. Raises `NotFound`.
+        Removing the last super admin deletes the whole organization (contract D50). Raises `DangerousCall` for it, unless
+        `confirm` is the id of the organization; also for a member with an unknown role, unless another super admin stays. The
+        members are read before each attempt, and removed one at a time in the whole event loop. API keys of the removed member
+        stop working for this organization.
         """
         call = endpoints.remove_member(org_id, email)
         async with _turn_of(self._base_url, org_id):
@@ -61,19 +61,19 @@ class Members:
             except CapgoError as error:
                 if not passes(error):
                     raise
-                # Others may have removed the other admins meanwhile: never again without another look (contract G1).
+                # The other admins may be gone by now, so the members are read again before a retry (contract G1).
                 if await self._look_again(error, org_id, email, confirm) or not effort.in_doubt:
                     await self._requester.settle(call, effort)
 
     async def _look_again(self, error: CapgoError, org_id: str, email: str, confirm: str | None) -> bool:
-        """Look as before the removal that ended with `error`, which is raised where nothing can be seen."""
+        """Check again after a removal that ended with `error`, which is raised if the members cannot be read."""
         try:
             return await self._look(org_id, email, confirm)
         except (ApiError, TransportError, UnreadableAnswer) as unseen:
             raise error from unseen
 
     async def _look(self, org_id: str, email: str, confirm: str | None) -> bool:
-        """Return whether the member is there; raise `DangerousCall` for who is, or may be, the last super admin."""
+        """Return whether the member exists; raise `DangerousCall` for one who is, or may be, the last super admin."""
         email = endpoints.address(email)
         members = await self.list(org_id).all()
         meant = [member for member in members if _is_of(member, email)]
@@ -91,11 +91,11 @@ def _is_of(member: Member, email: str) -> bool:
 
 
 _TURNS: Final = RunVar[WeakValueDictionary[tuple[str, str], anyio.Lock]]("turns")
-"""Clients do not know of each other; what they must not do at once belongs to the organization."""
+"""Locks by organization, shared by all clients, which do not know of each other."""
 
 
 def _turn_of(base_url: str, org_id: str) -> anyio.Lock:
-    """Return the lock of an organization, the same for every client of its server that runs in this event loop."""
+    """Return the lock of an organization, the same for every client of its server in this event loop."""
     turns = _TURNS.get(None)
     if turns is None:
         turns = WeakValueDictionary()

@@ -50,10 +50,10 @@ class Organizations:
         self._learner = learner
 
     def list(self) -> Listing[Organization]:
-        """List the organizations that the key can see.
+        """List the organizations that the key can see (contract C1).
 
-        The server shows 50 and no more; then the owners of the key's apps are added, those that it may not read excepted, and
-        `caveats` say so (contract D6).
+        The server shows at most 50. If it shows 50, the owners of the key's apps are added, as far as the key may read them;
+        the `caveats` of the listing say so (contract D6).
         """
 
         async def fetch(position: Position) -> Page[Organization]:
@@ -64,32 +64,33 @@ class Organizations:
         return Listing(lambda: CompletedWalk(lambda row: row.id), fetch)
 
     async def get(self, org_id: str) -> Organization:
-        """Get one organization. Raises `PermissionDenied` also for one that does not exist (contract A7)."""
+        """Get one organization (contract C1). Raises `PermissionDenied`, also if it does not exist (contract A7)."""
         return await self._requester.call(endpoints.get_organization(org_id), _ONE)
 
     async def create(self, new: NewOrganization) -> Organization:
-        """Create an organization, and look at it; never tried twice, for names are not unique (contract C1, G1).
+        """Create an organization and return it (contract C1).
 
-        Raises `NotApplied` where the answer names no new organization.
+        The call is never retried, because names are not unique (contract G1). Raises `NotApplied` if no new organization is
+        found afterwards.
         """
         before = {organization.id for organization in await self.list().all()}
         dialect = await self._learner.dialect()
         created = await self._create(new, dialect)
         if dialect is Dialect.MODERN and created and created not in before:
             return await self.get(created)
-        # The seed era may answer with the user's id, others without any: look for what was not there (contract D2).
+        # Some servers respond with the user's id, or with none: look for an organization that was not there (contract D2).
         found = [row for row in await self.list().all() if row.id not in before and row.name == new.name]
         if len(found) != 1:
-            message = f"the server says that it created {new.name!r}, but shows {len(found)} new organizations of that name"
+            message = f"the server reported that it created {new.name!r}, but shows {len(found)} new organizations of that name"
             raise NotApplied(message)
         return found[0]
 
     async def update(self, org_id: str, settings: OrganizationSettings) -> Organization:
-        """Change an organization, and return it as it is then.
+        """Change an organization and return it (contract C1).
 
-        With the verb of another generation this would create an organization, so that the server's is made sure of before
-        each attempt, also where a dialect is set (contract C1, D1). Raises `DangerousCall` where neither shows it or one
-        contradicts the other, `NotApplied` where the answer is of another organization or of none.
+        With the HTTP method of another generation, the server would create an organization (contract D1). So the generation is
+        checked before each attempt, even if a dialect was set. Raises `DangerousCall` if the generation cannot be learned, or
+        contradicts the dialect. Raises `NotApplied` if the response shows another organization, or none.
         """
         endpoints.update_organization(org_id, settings, Dialect.MODERN)
         dialect = await self._learner.proven_dialect()
@@ -102,7 +103,7 @@ class Organizations:
         return await self._update(org_id, settings, dialect)
 
     async def delete(self, org_id: str) -> None:
-        """Delete an organization with all its apps, bundles, channels and members; nothing brings them back (contract C1)."""
+        """Delete an organization with its apps and members, which cannot be undone (contract C1)."""
         effort = Effort()
         try:
             await self._requester.call(endpoints.delete_organization(org_id), _acknowledge_deletion, effort)
@@ -111,7 +112,7 @@ class Organizations:
                 raise
 
     def audit_log(self, org_id: str, chosen: AuditFilter = AuditFilter()) -> Listing[AuditEntry]:  # noqa: B008 - immutable
-        """List what was changed in an organization in the last 90 days, newest first (contract C3)."""
+        """List the changes in an organization in the last 90 days, newest first (contract C3)."""
         endpoints.list_audit(org_id, chosen, 0)
 
         async def fetch(position: Position) -> Page[AuditEntry]:
@@ -119,7 +120,7 @@ class Organizations:
             try:
                 found = await self._requester.call(endpoints.list_audit(org_id, chosen, page), _AUDIT)
             except InvalidRequest as error:
-                # A REST layer that refuses an offset beyond the end says so in this way (contract D11).
+                # A REST layer that refuses an offset beyond the end responds with this code (contract D11).
                 if page == 0 or error.code != "cannot_get_audit_logs":
                     raise
                 return Page((), has_more=False)
@@ -128,7 +129,7 @@ class Organizations:
         return Listing(lambda: CountedWalk(lambda row: row.id), fetch)
 
     async def _owners(self, seen: Container[str]) -> Page[Organization]:
-        """Get the organizations of the key's apps, those that were `seen` excepted."""
+        """Get the organizations of the key's apps, without those that were `seen`."""
         owners = {app.owner_org: None async for app in Apps(self._requester).list()}
         found: list[Organization] = []
         caveats: tuple[str, ...] = ()
@@ -147,23 +148,23 @@ class Organizations:
         except ApiError as error:
             if dialect is not Dialect.AUTO or error.code != "invalid_body":
                 raise
-            # A body without orgId changes nothing under the wrong verb: it may be tried under the other (contract C1.4).
+            # Without orgId, the wrong method changes nothing, so the other method may be tried (contract C1.4).
             return await self._requester.call(endpoints.create_organization(new, Dialect.SEED), _CREATED)
 
     async def _update(self, org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Organization:
         try:
             updated = await self._requester.call(endpoints.update_organization(org_id, settings, dialect), _UPDATED)
         except UnreadableAnswer as error:
-            # A creation is answered in this way: the same again would be another.
-            message = f"{error}: look whether organization {org_id} was updated, or another was created"
+            # This may be the response to a creation; another attempt would create a second organization.
+            message = f"{error}: check whether organization {org_id} was updated, or a new one was created"
             raise NotApplied(message) from error
         if len(updated) != 1 or updated[0].id != org_id:
-            message = f"organization {org_id} was to be updated, but the server answered with {[row.id for row in updated]}"
+            message = f"organization {org_id} was to be updated, but the response shows {[row.id for row in updated]}"
             raise NotApplied(message)
         return updated[0]
 
     async def _prove_again(self, error: CapgoError) -> Dialect:
-        """Return the dialect anew after the update that ended with `error`, which is raised where nothing can be asked."""
+        """Learn the dialect again after an update that ended with `error`, which is raised if that fails."""
         try:
             return await self._learner.proven_anew()
         except (ApiError, TransportError, UnreadableAnswer) as unseen:
@@ -178,7 +179,7 @@ class Organizations:
 
 
 def _acknowledge_deletion(response: wire.Response, operation: str) -> None:
-    """Take also the sentence that servers before 12.100 answered with (contract C1)."""
+    """Accept the acknowledgement of a deletion, also the sentence of servers before 12.100 (contract C1)."""
     if wire.read(response, _DELETION, operation).status != "Organization deleted":
         wire.acknowledge(response, operation)
 

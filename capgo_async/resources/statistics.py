@@ -22,11 +22,11 @@ _USAGE: Final = reads_one(Usage)
 
 
 class Statistics:
-    """Read what apps used: days count from `start` up to and without `end`, in UTC.
+    """Read usage statistics, by day in UTC, from `start` up to but not including `end` (contract C9).
 
-    `totals` are `running` (day n is the sum of all days so far, the server's own way) or `daily` (contract D42). With `graph`
-    the server's picture comes back, as SVG; raises `GraphNotSupported` where it draws none any more (contract D40). Raises
-    `SubscriptionRequired` for an organization that is unpaid.
+    `totals` are `running`, the server's own way, where a day shows the sum of all days so far, or `daily` (contract D42). With
+    `graph`, the server's chart is returned as SVG; raises `GraphNotSupported` if the server no longer draws charts
+    (contract D40). Raises `SubscriptionRequired` if the organization has no paid plan.
     """
 
     def __init__(self, requester: Requester) -> None:
@@ -59,19 +59,22 @@ class Statistics:
     async def user(
         self, start: date, end: date, *, totals: Totals = "running", graph: Graph | None = None
     ) -> Sequence[StatPoint] | bytes:
-        """Return the usage of all apps that the key sees; `storage_byte_hours` are the first app's alone (contract C9)."""
+        """Return the usage of all apps that the key can see (contract C9).
+
+        `storage_byte_hours` is that of the first app only.
+        """
         return await self._points(endpoints.user_statistics(Span(start, end), totals, graph), graph)
 
     async def breakdown(self, org_id: str, start: date, end: date, *, totals: Totals = "running") -> Breakdown:
-        """Return the usage of an organization and that of each of its apps (contract C9)."""
+        """Return the usage of an organization and of each of its apps (contract C9)."""
         return await self._requester.call(endpoints.organization_breakdown(org_id, Span(start, end), totals), _BREAKDOWN)
 
     async def bundle_usage(self, app_id: str, start: date, end: date) -> Usage:
-        """Return how the devices of an app spread over its bundles, `end` included (contract C9)."""
+        """Return the share of each bundle among the devices of an app, `end` included (contract C9)."""
         return await self._requester.call(endpoints.bundle_usage(app_id, Span(start, end)), _USAGE)
 
     async def native_usage(self, app_id: str, start: date, end: date) -> Usage:
-        """Return how the devices of an app spread over its native versions, `end` included (contract C9)."""
+        """Return the share of each native version among the devices of an app, `end` included (contract C9)."""
         return await self._requester.call(endpoints.native_usage(app_id, Span(start, end)), _USAGE)
 
     async def _points(self, call: Call, graph: Graph | None) -> Sequence[StatPoint] | bytes:
@@ -79,13 +82,13 @@ class Statistics:
             return await self._requester.call(call, _POINTS)
         picture = await self._requester.call(call, _read_picture)
         if picture is None:
-            message = f"{call.name}: this server draws no graphs, it answers with numbers: ask without graph"
+            message = f"{call.name}: this server draws no charts; leave graph out to get the numbers"
             raise GraphNotSupported(message)
         return picture
 
 
 def _read_picture(response: Response, operation: str) -> bytes | None:
-    """Return the picture, `None` where numbers came in its place."""
+    """Return the chart, `None` if the response holds numbers instead."""
     if response.status == 200 and response.headers.get("content-type", "").startswith("image/svg+xml"):  # noqa: PLR2004 - an HTTP status
         return response.body
     _POINTS(response, operation)

@@ -205,7 +205,7 @@ async def test_what_may_have_created_an_organization_is_not_repeated(created: Re
     server = Organizations("PUT", probe=answer(404, {}))
     transport = ScriptedTransport(last=lambda request: created if request.method == "POST" else server(request))
     async with client_of(transport, dialect="seed") as capgo:
-        with pytest.raises(NotApplied, match="or another was created"):
+        with pytest.raises(NotApplied, match="or a new one was created"):
             await capgo.organizations.update(ORG, NAMED)
 
     assert sent(transport).count("POST /organization") == 1
@@ -362,7 +362,7 @@ async def test_a_name_that_the_server_takes_for_none_never_leaves(field: str, na
     settings: dict[str, Any] = {field: name}
     transport = ScriptedTransport(last=OneChannel("12.201.7"))
     async with client_of(transport) as capgo:
-        with pytest.raises(ConfigurationError, match=f"{field}.* (is no bundle|cannot be empty)"):
+        with pytest.raises(ConfigurationError, match=f"{field}.* (means 'no bundle'|cannot be empty)"):
             await getattr(capgo.channels, call)(APP, "beta", ChannelSettings(**settings))
 
     assert transport.requests == []

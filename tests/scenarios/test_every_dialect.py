@@ -73,7 +73,7 @@ async def test_devices_are_listed_linked_and_unlinked(scene: Scene, capgo: Capgo
 async def test_a_channel_lives_from_its_creation_to_its_deletion(scene: Scene, capgo: CapgoClient) -> None:
     made = await capgo.channels.create(APP, "gamma", ChannelSettings(bundle="1.5.0", allow_emulator=False))
     assert (made.name, made.bundle_name, made.allow_emulator, made.public) == ("gamma", "1.5.0", False, False)
-    with pytest.raises(errors.ConfigurationError, match="has a channel gamma already"):
+    with pytest.raises(errors.ConfigurationError, match="already has a channel gamma"):
         await capgo.channels.create(APP, "gamma")
     await capgo.channels.update(APP, "gamma", ChannelSettings(disable_auto_update="minor", allow_dev=False))
     changed = await capgo.channels.get(APP, "gamma")
@@ -164,7 +164,7 @@ async def test_a_graph_is_a_picture_or_a_typed_no(scene: Scene, capgo: CapgoClie
     if scene.is_seed:
         assert (await capgo.statistics.app(APP, START, END, graph="mau")).lstrip().startswith(b"<svg")
         return
-    with pytest.raises(errors.GraphNotSupported, match="draws no graphs"):
+    with pytest.raises(errors.GraphNotSupported, match="draws no charts"):
         await capgo.statistics.app(APP, START, END, graph="mau")
 
 
