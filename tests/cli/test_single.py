@@ -107,9 +107,9 @@ def test_metadata_is_called_what_the_user_says(server: Served, capgo: Command, c
 @pytest.mark.parametrize(
     ("arguments", "advice"),
     [
-        (("apps", "update", APP, "retention_seconds=5"), f"say so with --confirm {APP}."),
-        (("bundles", "delete-all", APP), f"say so with --confirm {APP}."),
-        (("members", "remove", ORG_ID, USER_EMAIL, "--yes"), f"say so with --confirm {ORG_ID}."),
+        (("apps", "update", APP, "retention_seconds=5"), f"If you mean it, add --confirm {APP}."),
+        (("bundles", "delete-all", APP), f"If you mean it, add --confirm {APP}."),
+        (("members", "remove", ORG_ID, USER_EMAIL, "--yes"), f"If you mean it, add --confirm {ORG_ID}."),
     ],
 )
 def test_a_dangerous_call_names_the_option(capgo: Command, arguments: tuple[str, ...], advice: str) -> None:
