@@ -1,6 +1,6 @@
 """Compares what an operation wants with what the server shows of its target (contract C2, C6, C8).
 
-One answer serves the plan (is a request needed, and what was there before), verification and undo.
+Planning uses the result to decide whether a request is needed and what the former state was. Verification and undo use it, too.
 """
 
 import enum
@@ -28,7 +28,7 @@ from .reasons import Cause, Reason
 
 
 class Shown(NamedTuple):
-    """What the server shows of one app, or of one organization, by name."""
+    """What the server shows of one app or organization, by name."""
 
     channels: Mapping[str, Channel] = {}
     bundles: Mapping[str, Bundle] = {}
@@ -36,7 +36,7 @@ class Shown(NamedTuple):
 
 
 class State(enum.Enum):
-    """What a target is like, seen from an operation on it."""
+    """The state of a target, as seen from an operation on it."""
 
     AS_WANTED = enum.auto()
     OTHERWISE = enum.auto()
@@ -47,9 +47,10 @@ class State(enum.Enum):
 
 
 class Sight(NamedTuple):
-    """What was seen: the operation with what was looked up for it, and how to get back.
+    """The result of comparing an operation with its target.
 
-    `reason` says why an operation is `AS_WANTED` or `IMPOSSIBLE`, and `look` how its target looks otherwise, for people.
+    `operation` has the server's ids filled in, and `former` is the state to restore. `reason` explains `AS_WANTED` and
+    `IMPOSSIBLE`. `look` describes the target in other states, for people.
     """
 
     state: State
@@ -63,15 +64,15 @@ class Sight(NamedTuple):
 
 
 _HIDDEN: Final = frozenset({"ios", "android", "electron"})
-"""Settings that can be written and not read (contract C6)."""
+"""Settings that can be written but not read (contract C6)."""
 NAMED_CHANNELS: Final = 10
-"""Channels that a reason names."""
+"""Greatest number of channels that a reason names."""
 _SAME_WORD: Final[Mapping[object, str]] = {"metadata": "version_number"}
-"""The vendor's word and the server's for one strategy (contract D14)."""
+"""Two names of one update strategy: the vendor's and the server's (contract D14)."""
 
 
 def compare(operation: Operation, shown: Shown) -> Sight:
-    """Return how the target of an operation on a channel, a bundle or a member looks now."""
+    """Compare an operation on a channel, a bundle or a member with its target as shown."""
     match operation:
         case UpdateChannel():
             return _update(operation, shown)
@@ -103,22 +104,22 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
         return Sight(State.CANNOT_TELL, operation, look=f"the server does not show {hidden}")
     if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
         return _as_wanted(operation, Cause.ALREADY_SET)
-    # A channel that becomes public makes others private, and which they are cannot be read (contract C6).
-    # Another rollout ends a pause, whose moment nobody can set again.
+    # Making a channel public makes others private, and the server does not show which (contract C6). Another rollout ends a
+    # pause, whose start time cannot be set again.
     lossy = displaces(operation, shown) or ("rollout_bundle" in wanted and channel.rollout_paused_at is not None)
     former = msgspec.structs.replace(ChannelSettings(), **present)
     back = None if lossy else msgspec.structs.replace(operation, settings=former)
-    return Sight(State.OTHERWISE, operation, former_of(back), look=_said(present))
+    return Sight(State.OTHERWISE, operation, former_of(back), look=_values(present))
 
 
 def displaces(operation: UpdateChannel, shown: Shown) -> bool:
-    """Tell whether a channel would become public beside others that are, and may be no longer then (contract C6)."""
+    """Return whether a channel would become public while others are, which may end that (contract C6)."""
     others = (other for other in shown.channels.values() if other.name != operation.channel)
     return operation.settings.public is True and any(other.public for other in others)
 
 
 def _present(channel: Channel, name: str, wanted: object) -> object:
-    """Return what a channel has for a setting, `UNSET` where the server does not show it."""
+    """Return a channel's value of a setting, or `UNSET` if the server does not show it."""
     if name in _HIDDEN:
         return UNSET
     if name == "bundle":
@@ -129,7 +130,7 @@ def _present(channel: Channel, name: str, wanted: object) -> object:
         info = channel.rollout_version_info
         return info.name if info is not None and not isinstance(wanted, int) else channel.rollout_version
     value = getattr(channel, name)
-    # The oldest servers tell a boolean that nobody can write (contract D13).
+    # The oldest servers return a boolean here, which cannot be written (contract D13).
     shown = value is not None or name in _NULLABLE
     return value if shown and not (name == "disable_auto_update" and isinstance(value, bool)) else UNSET
 
@@ -177,7 +178,7 @@ def _deletion_of_bundle(operation: DeleteBundle, shown: Shown) -> Sight:
 
 
 def users_of(shown: Shown) -> dict[str, str]:
-    """Return the bundles that channels and rollouts use, each with a channel that does."""
+    """Return the bundles in use by a channel or its rollout, each with the name of one such channel."""
     used: dict[str, str] = {}
     for channel in shown.channels.values():
         for bundle in (channel.version, channel.rollout_version_info):
@@ -194,11 +195,11 @@ def _description(operation: SetBundleMetadata, bundle: Bundle | None) -> Sight:
     present = {name: getattr(bundle, name) for name in wanted}
     if present == wanted:
         return _as_wanted(operation, Cause.ALREADY_SET)
-    # What was never set cannot be set back: the server takes text only.
+    # A value that was never set cannot be restored, because the server accepts text only.
     back = None
     if None not in present.values():
         back = msgspec.structs.replace(operation, metadata=BundleMetadata(**present))
-    return Sight(State.OTHERWISE, operation, former_of(back), look=_said(present))
+    return Sight(State.OTHERWISE, operation, former_of(back), look=_values(present))
 
 
 def _removal(operation: RemoveMember, shown: Shown) -> Sight:
@@ -218,7 +219,7 @@ def _no_channel(operation: UpdateChannel | PromoteBundle, shown: Shown) -> Sight
 
 
 def no_channel(app_id: str, name: str, others: Sequence[str] | None) -> Reason:
-    """Return the reason that an app has no such channel; `others` are its channels, `None` where they cannot be listed."""
+    """Return the reason that an app has no such channel. `others` are its channels; `None` if unknown."""
     named = ", ".join([*others[:NAMED_CHANNELS], *(["..."] if len(others) > NAMED_CHANNELS else [])]) if others else "none"
     return Reason(Cause.NO_CHANNEL, (app_id, name, "unknown" if others is None else named))
 
@@ -235,5 +236,5 @@ def _impossible(operation: Operation, cause: Cause, *details: str) -> Sight:
     return Sight(State.IMPOSSIBLE, operation, reason=Reason(cause, details))
 
 
-def _said(present: Mapping[str, object]) -> str:
+def _values(present: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in present.items())

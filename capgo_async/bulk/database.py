@@ -1,4 +1,4 @@
-"""One SQLite file and the one thread that speaks to it."""
+"""An SQLite file with a thread of its own."""
 
 import asyncio
 import enum
@@ -28,11 +28,11 @@ _NO_ROOM: Final = frozenset(
         sqlite3.SQLITE_IOERR_SHMMAP,
     }
 )
-"""What a full disk is called, wherever it is met: the file, its log, or the memory that processes share for it."""
+"""Error codes of a full disk, for the file, its write-ahead log, and the memory that processes share."""
 
 
 class Mode(enum.StrEnum):
-    """How a file is opened; only `CREATE` makes one."""
+    """How a file is opened. Only `CREATE` creates it."""
 
     READ_ONLY = "ro"
     READ_WRITE = "rw"
@@ -40,9 +40,9 @@ class Mode(enum.StrEnum):
 
 
 class Database:
-    """Run functions of a connection in a thread of its own, each in a transaction: all of it is kept, or none.
+    """Runs functions of a connection in a thread of its own, each in a transaction.
 
-    Raises `DiskFull` and `JobError` instead of the errors of SQLite; `called` is what they say that the file should be.
+    Raises `DiskFull` and `JobError` instead of SQLite's errors. Their messages call the file `called`.
     """
 
     def __init__(self, path: Path, mode: Mode = Mode.READ_WRITE, *, called: str = "job file") -> None:
@@ -55,7 +55,7 @@ class Database:
         self._closed = False
 
     async def run(self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function(connection, ...)` in the thread, in a transaction; a cancelled caller waits for its end."""
+        """Call `function(connection, ...)` in the thread, in a transaction. Cancelling waits for its end."""
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, lambda: self._transact(lambda c: function(c, *args, **kwargs)))
         with anyio.CancelScope(shield=True):
@@ -63,17 +63,17 @@ class Database:
         return future.result()
 
     async def configure(self, *statements: str) -> None:
-        """Execute statements that stand outside transactions, such as pragmas."""
+        """Execute statements outside a transaction, such as pragmas."""
         loop = asyncio.get_running_loop()
         with anyio.CancelScope(shield=True):
             await loop.run_in_executor(self._thread, self._execute, statements)
 
     async def attach(self, path: Path, name: str) -> None:
-        """Have another file at hand under `name`, to read it only."""
+        """Attach another file under `name`, read-only."""
         await self.configure(f"ATTACH '{_uri_of(path, Mode.READ_ONLY)}' AS {name}")
 
     async def aclose(self) -> None:
-        """Close the connection and end the thread; a second time does nothing."""
+        """Close the connection and end the thread. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -97,7 +97,8 @@ class Database:
             connection.close()
             if self.path.with_name(f"{self.path.name}-wal").exists() or not self.path.is_file():
                 raise
-            # Where nothing can be written, SQLite cannot share memory for the log; there is none, and nobody can add one.
+            # In a read-only directory SQLite cannot create the shared memory of the log. There is no log, and none can be
+            # added.
             connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
         return connection
 
@@ -129,7 +130,7 @@ class Database:
     def _explain(self, error: sqlite3.Error) -> JobError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _NO_ROOM:
-            return DiskFull(f"no room for {self.path}: free some, then go on")
+            return DiskFull(f"no disk space left for {self.path}: free some, then go on")
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
             return JobError(f"there is no {self._called} {self.path}, or it cannot be opened")
         if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
@@ -143,5 +144,5 @@ class Database:
 
 
 def _uri_of(path: Path, mode: Mode) -> str:
-    """Return how SQLite finds `path`; no quotation mark is in it."""
+    """Return the URI by which SQLite opens `path`. It contains no quotation mark."""
     return f"{path.absolute().as_uri()}?mode={mode}"

@@ -1,4 +1,4 @@
-"""Forms: which columns a list of changes has, and what operation a row of it makes."""
+"""Forms: the columns of each kind of list, and the operation that a row becomes."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -26,10 +26,11 @@ from .operations import (
 
 
 class Form(NamedTuple):
-    """How rows become operations: `make` gets the app, the name of the target and the argument.
+    """How the rows of a list become operations.
 
-    `name`, `app` and `argument` are columns; without an argument column the argument is empty. `settings` is what all rows ask
-    for beside, as text; `stored` spells a name as the server stores it.
+    `name`, `app` and `argument` are names of columns. `make` is called with the app, the name of the target and the argument,
+    which is empty without an argument column. `settings` are values that apply to all rows, as text, for the record. `stored`
+    converts a name to the spelling that the server stores.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Form(NamedTuple):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns that mean something."""
+        """Return the names of the columns that are read."""
         return (self.name, self.app) if self.argument is None else (self.name, self.app, self.argument)
 
 
@@ -71,11 +72,11 @@ REMOVING_MEMBERS: Final = Form(
     "RemoveMember", "email", lambda org_id, name, _: RemoveMember(org_id=org_id, email=name), app="org_id", stored=stored_email
 )
 OF_DEVICES: Final[Mapping[type[Operation], Form]] = {LinkDevice: LINKING, UnlinkDevice: UNLINKING, RenewDevice: RENEWING}
-"""What lists of devices may ask for."""
+"""Forms for lists of devices."""
 
 
 def updating(settings: ChannelSettings) -> Form:
-    """Return the form of a list of channels that get these settings. Raises `ConfigurationError` for what cannot be."""
+    """Return the form for a list of channels to update. Raises `ConfigurationError` for invalid settings."""
     checked_settings(settings)
     return Form(
         "UpdateChannel",
@@ -86,7 +87,7 @@ def updating(settings: ChannelSettings) -> Form:
 
 
 def describing(metadata: BundleMetadata) -> Form:
-    """Return the form of a list of bundles that get this link or comment. Raises `ConfigurationError` for what cannot be."""
+    """Return the form for a list of bundles to describe. Raises `ConfigurationError` for invalid metadata."""
     checked(metadata)
     return Form(
         "SetBundleMetadata",
@@ -97,7 +98,7 @@ def describing(metadata: BundleMetadata) -> Form:
 
 
 def form_of(operation: Operation) -> tuple[Form, str]:
-    """Return the form and the argument of the row that would make `operation`."""
+    """Return the form and the argument that make `operation`."""
     match operation:
         case LinkDevice(channel=channel):
             return LINKING, channel
@@ -122,7 +123,7 @@ _BARE: Final[Mapping[type[Operation], Form]] = {
 
 @functools.cache
 def decoder_of(columns: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
-    """Return what decodes a line of JSON with these columns, of which only the first must be there."""
+    """Return the decoder of a JSON line with these columns. Only the first one is required."""
     first, *others = columns
     fields: list[Any] = [(first, str), *((name, str | None, None) for name in others)]
     return msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False))

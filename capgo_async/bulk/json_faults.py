@@ -1,4 +1,4 @@
-"""Why a line of JSON is no row. msgspec tells its faults apart by text alone, so this text is read here and nowhere else."""
+"""Why a line of JSON is not a row. Only the text of msgspec's errors tells, so it is read here."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _WRONG_TYPE: Final = re.compile(r"Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>
 _MISSING: Final = re.compile(r"Object missing required field `(?P<column>\w+)`")
 _MALFORMED: Final = re.compile(r"JSON is malformed: (?P<what>.*) \(byte (?P<place>\d+)\)")
 _CLEARER: Final[Mapping[str, str]] = {
-    "object keys must be strings": "a name without double quotation marks",
+    "object keys must be strings": "a key without double quotes",
     "trailing comma in object": "a comma after the last value",
     "trailing comma in array": "a comma after the last value",
     "invalid character": "unexpected character",
@@ -30,7 +30,7 @@ _CLEARER: Final[Mapping[str, str]] = {
 
 
 def fault_of(error: msgspec.DecodeError, line: bytes) -> Reason:
-    """Return what is wrong with a line of JSON, in msgspec's words where they are clear."""
+    """Return what is wrong with a line of JSON, in msgspec's words if they are clear."""
     text = str(error)
     if found := _MISSING.fullmatch(text):
         return Reason(Cause.MISSING_VALUE, (found["column"],))
@@ -40,4 +40,4 @@ def fault_of(error: msgspec.DecodeError, line: bytes) -> Reason:
     if found := _MALFORMED.fullmatch(text):
         column = len(line[: int(found["place"])].decode("utf-8", "replace")) + 1
         return Reason(Cause.NOT_JSON, (_CLEARER.get(found["what"], found["what"]),), (column,))
-    return Reason(Cause.NOT_JSON, ("the line ends too early" if "truncated" in text else text,))
+    return Reason(Cause.NOT_JSON, ("the line is cut off" if "truncated" in text else text,))

@@ -1,4 +1,4 @@
-"""What holds for all operations of a kind, as one table (contract B2, G1, G2), and what a change is called."""
+"""The properties of each kind of operation, as one table (contract B2, G1, G2), and texts for changes."""
 
 import enum
 from collections.abc import Mapping
@@ -21,34 +21,35 @@ from .operations import (
 
 
 class InDoubt(enum.Enum):
-    """What to do about an operation that may have been processed, when a later process comes to it (contract G1)."""
+    """What to do about an operation that an earlier process may have completed (contract G1)."""
 
     REPEAT = enum.auto()
     """Repeating is harmless."""
     REPEAT_UNTIL_GONE = enum.auto()
-    """Repeating is harmless, and that the target is gone then means success."""
+    """Repeating is harmless. If the target is gone then, the operation succeeded."""
     LOOK_FIRST = enum.auto()
-    """Others may have changed the target since: look at it, and repeat only what is still as the plan saw it."""
+    """Others may have changed the target since. Look, and repeat only if it still is as the plan saw it."""
 
 
 class Apart(enum.Enum):
-    """What an operation must not run beside, other than operations on the same target (contract G2)."""
+    """Operations on other targets that must not run at the same time (contract G2)."""
 
     DELETIONS_OF_BUNDLES = enum.auto()
-    """Those of the same app. A job has one kind of targets, so that promotions and deletions are never in one."""
+    """Deletions of bundles of the same app. A job has one kind of targets, so it never has both."""
     PROMOTIONS = enum.auto()
-    """Those of the same app."""
+    """Promotions in the same app."""
     PUBLIC_CHANNELS = enum.auto()
-    """Other changes of `public` in the same app: done one after the other."""
+    """Other changes of `public` in the same app. They run one at a time."""
     REMOVALS = enum.auto()
-    """Those from the same organization: done one after the other, each after a look at the members."""
+    """Other removals from the same organization. They run one at a time, each after reading the members."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for all operations of one kind.
+    """The properties of all operations of one kind.
 
-    `requests` are sent in this order, as method and path; `limits` count them. `gone` is how the server says that the target is
-    not there. `inverse`: whether there is an operation that takes it back, from a former state that is known.
+    `requests` are sent in this order, each as method and path. `limits` are the scopes that count them. `gone` is the error by
+    which the server reports a missing target. `inverse` is whether an operation can undo it when the former state is known.
+    `destroys` is whether it deletes something for good.
     """
 
     target: TargetKind
@@ -117,31 +118,31 @@ KINDS: Final[Mapping[str, Kind]] = {
         destroys=True,
     ),
 }
-"""By the tag of the operations."""
+"""Kinds by the tag of their operations."""
 
 
-def said(change: Change) -> str:
-    """Return what a change does, such as "link to beta"."""
+def describe(change: Change) -> str:
+    """Return a phrase for a change, such as "link to beta"."""
     return f"{KINDS[change.kind].verb} {object_of(change)}".rstrip()
 
 
 def object_of(change: Change) -> str:
-    """Return what a change does without its verb, such as "to beta"; often nothing."""
+    """Return the phrase for a change without its verb, such as "to beta"; often an empty string."""
     match operation_of(change, "", ""):
         case LinkDevice(channel=channel):
             return f"to {channel}"
         case RenewDevice(channel=channel) if channel:
             return f"on {channel}"
         case UpdateChannel(settings=settings):
-            return f"({_said(settings)})"
+            return f"({_values(settings)})"
         case PromoteBundle(bundle=bundle):
             return f"to bundle {bundle}"
         case SetBundleMetadata(metadata=metadata):
-            return f"({_said(metadata)})"
+            return f"({_values(metadata)})"
         case _:
             return ""
 
 
-def _said(settings: msgspec.Struct) -> str:
+def _values(settings: msgspec.Struct) -> str:
     given = ((name, value) for name, value in msgspec.structs.asdict(settings).items() if value is not msgspec.UNSET)
     return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in given)

@@ -1,4 +1,4 @@
-"""The names of a job's files, and the lock by which one process at a time has the job."""
+"""The names of a job's files, and the lock that lets only one process use a job."""
 
 import contextlib
 import os
@@ -11,14 +11,17 @@ import filelock
 from ..errors import JobError
 
 LOCK: Final = ".lock"
-"""What the name of a job's lock file has more than that of the job; one that is there belongs to somebody."""
+"""Suffix of a job's lock file. It outlives the run; a name that has one counts as taken."""
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Have the job at `path` alone; raises `JobError` where another process has it or nothing can be written."""
-    # Under one name for all: a link to the job is the job.
+    """Hold the lock of the job at `path`.
+
+    Raises `JobError` if another process holds it, or if the lock file cannot be created.
+    """
+    # A symbolic link to a job is the same job, so both must use the same lock file.
     path = path.resolve()
     if not path.parent.is_dir():
         message = f"cannot write {path}: there is no directory {path.parent}"
@@ -30,19 +33,22 @@ def locked(path: Path) -> Iterator[None]:
         message = f"another process is running {path}"
         raise JobError(message) from None
     except OSError as error:
-        message = f"cannot write beside {path}: {error.strerror}"
+        message = f"cannot create the lock file of {path}: {error.strerror}"
         raise JobError(message) from error
     try:
         yield
     finally:
         if not path.exists():
-            # Nothing came of it: leave nothing behind.
+            # No job was made, so no lock file is left behind.
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
 def give_name(building: Path, path: Path) -> None:
-    """Make a planned job out of `building`, durably; logs of a job that had this name before would be replayed onto it."""
+    """Durably rename the planned job `building` to `path`.
+
+    Logs of an earlier job of that name are deleted first, because SQLite would replay them onto the new one.
+    """
     for suffix in _LOGS:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     building.rename(path)

@@ -11,7 +11,7 @@ from .reasons import Reason
 
 
 class TargetKind(enum.StrEnum):
-    """What an operation changes."""
+    """The kind of thing that an operation changes."""
 
     DEVICE = "device"
     CHANNEL = "channel"
@@ -20,7 +20,10 @@ class TargetKind(enum.StrEnum):
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
-    """What an operation changes. One target appears at most once in a plan; `app_id` is the organization of a member."""
+    """What an operation changes. A plan has at most one operation on a target.
+
+    For a member, `app_id` is the organization.
+    """
 
     kind: TargetKind
     app_id: str
@@ -33,25 +36,25 @@ class _OfDevice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def target(self) -> Target:
-        """Return the device that this changes."""
+        """Return the device that this operation changes."""
         return Target(TargetKind.DEVICE, self.app_id, self.device_id)
 
 
 class LinkDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="link_device"):
-    """Put one device on one channel (contract C7)."""
+    """Link one device to one channel (contract C7)."""
 
     channel: str
 
 
 class UnlinkDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="unlink_device"):
-    """Remove the override of one device (contract C7)."""
+    """Remove the link of one device (contract C7)."""
 
 
 class RenewDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="renew_device"):
-    """Remove the override of one device and set the same again, so that it expires later.
+    """Remove the link of one device and set it again, so that it expires later.
 
-    An empty `channel` is the present one; a link that others changed since the plan is left alone. The same link alone renews
-    nothing (contract C7). Between the two writes the device is without an override.
+    An empty `channel` stands for the present one. If others changed the link after the plan, it is left alone. Setting the same
+    link without removing it renews nothing (contract C7). Between the two writes, the device has no link.
     """
 
     channel: str = ""
@@ -63,18 +66,21 @@ class _OfChannel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def target(self) -> Target:
-        """Return the channel that this changes."""
+        """Return the channel that this operation changes."""
         return Target(TargetKind.CHANNEL, self.app_id, self.channel)
 
 
 class UpdateChannel(_OfChannel, frozen=True, kw_only=True, gc=False, tag="update_channel"):
-    """Change settings of one channel that exists, and leave its bundle alone unless they name one (contract C6)."""
+    """Change settings of one existing channel. Its bundle stays unless they name one (contract C6)."""
 
     settings: ChannelSettings
 
 
 class PromoteBundle(_OfChannel, frozen=True, kw_only=True, gc=False, tag="promote_bundle"):
-    """Give one channel a bundle (contract C8). The numbers are the server's for both; 0 before the plan has looked them up."""
+    """Set the bundle of one channel (contract C8).
+
+    The plan looks up both ids of the server; before that they are 0.
+    """
 
     bundle: str
     version_id: int = 0
@@ -82,7 +88,7 @@ class PromoteBundle(_OfChannel, frozen=True, kw_only=True, gc=False, tag="promot
 
 
 class DeleteChannel(_OfChannel, frozen=True, kw_only=True, gc=False, tag="delete_channel"):
-    """Delete one channel with the links of all devices to it (contract C6)."""
+    """Delete one channel, together with the links of all devices to it (contract C6)."""
 
 
 class _OfBundle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -91,7 +97,7 @@ class _OfBundle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def target(self) -> Target:
-        """Return the bundle that this changes."""
+        """Return the bundle that this operation changes."""
         return Target(TargetKind.BUNDLE, self.app_id, self.bundle)
 
 
@@ -100,26 +106,29 @@ class DeleteBundle(_OfBundle, frozen=True, kw_only=True, gc=False, tag="delete_b
 
 
 class SetBundleMetadata(_OfBundle, frozen=True, kw_only=True, gc=False, tag="set_bundle_metadata"):
-    """Set the link or the comment of one bundle (contract C8). The number is the server's; 0 before the plan looked it up."""
+    """Set the link or the comment of one bundle (contract C8).
+
+    The plan looks up the server's id; before that it is 0.
+    """
 
     metadata: BundleMetadata
     version_id: int = 0
 
 
 class RemoveMember(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="remove_member"):
-    """Remove one member, or one open invitation, from one organization; never its last super admin (contract C2)."""
+    """Remove a member or open invitation from an organization; never the last super admin (contract C2)."""
 
     org_id: str
     email: str
 
     @property
     def app_id(self) -> str:
-        """Return the organization: whose key speaks for it is looked up as for apps."""
+        """Return the organization, so that its API key is found as for apps."""
         return self.org_id
 
     @property
     def target(self) -> Target:
-        """Return the member that this changes."""
+        """Return the member that this operation changes."""
         return Target(TargetKind.MEMBER, self.org_id, self.email)
 
 
@@ -137,14 +146,17 @@ Operation = (
 
 
 class Planned(NamedTuple):
-    """One operation of the plan and its number there."""
+    """One operation of the plan, with its id in the job file."""
 
     id: int
     operation: Operation
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What an operation does, whatever its target: its kind and the rest as text, so that many operations share one."""
+    """What an operation does, without its target. Many operations share one change.
+
+    `argument` is everything but the kind, as text.
+    """
 
     kind: str
     argument: str = ""
@@ -179,7 +191,7 @@ def change_of(operation: Operation) -> Change:  # noqa: PLR0911 - one for each k
 
 
 def operation_of(change: Change, app_id: str, name: str) -> Operation:  # noqa: PLR0911 - one for each kind
-    """Return the operation that does `change` to a target. Raises `ValueError` for a kind that is none."""
+    """Return the operation that applies `change` to a target. Raises `ValueError` for an unknown kind."""
     argument = change.argument
     match change.kind:
         case "link_device":
@@ -203,26 +215,26 @@ def operation_of(change: Change, app_id: str, name: str) -> Operation:  # noqa: 
         case "remove_member":
             return RemoveMember(org_id=app_id, email=name)
         case kind:
-            message = f"{kind!r} is no kind of operation"
+            message = f"unknown kind of operation: {kind!r}"
             raise ValueError(message)
 
 
 class Former(enum.StrEnum):
-    """What is known of a target before the job touched it."""
+    """What is known of the state of a target before the job."""
 
     CHANNEL = "channel"
     """A device was linked to a channel."""
     NONE = "none"
-    """A device had no override."""
+    """A device had no link."""
     STATE = "state"
-    """What an operation changes had other values."""
+    """The target had other values, which a change can restore."""
     UNKNOWN = "unknown"
 
 
 class FormerState(msgspec.Struct, frozen=True, gc=False):
-    """What a target was like when the plan was made.
+    """The state of a target when the plan was made.
 
-    `value` is the channel's name when `known` is `CHANNEL`, and the change that would bring it back when it is `STATE`.
+    `value` is the channel's name if `known` is `CHANNEL`, and the change that restores the state if it is `STATE`.
     """
 
     known: Former = Former.UNKNOWN
@@ -233,19 +245,19 @@ _CHANGE: Final = msgspec.json.Decoder(Change)
 
 
 def former_of(inverse: Operation | None) -> FormerState:
-    """Return the former state that `inverse` would bring back; unknown without one."""
+    """Return the former state that `inverse` restores; an unknown one for `None`."""
     if inverse is None:
         return FormerState()
     return FormerState(Former.STATE, msgspec.json.encode(change_of(inverse)).decode())
 
 
 def restoring(former: FormerState) -> Change:
-    """Return the change that would bring a former state of the kind `STATE` back."""
+    """Return the change that restores a former state of the kind `STATE`."""
     return _CHANGE.decode(former.value or "")
 
 
 def inverse(operation: Operation, former: FormerState) -> Operation | None:
-    """Return what takes `operation` back, or `None` when the former state is unknown or nothing can."""
+    """Return the operation that undoes `operation`; `None` if there is none or the state is unknown."""
     target = operation.target
     match former:
         case FormerState(Former.CHANNEL, str(channel)) if not isinstance(operation, RenewDevice):
@@ -259,10 +271,10 @@ def inverse(operation: Operation, former: FormerState) -> Operation | None:
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One line of the input: an operation, or the reason why there is none. `line` counts from 1.
+    """One line of the input: an operation, or the reason why there is none.
 
-    With `expected` the operation is only for a target that is as this other operation leaves it. `skipped` says that the
-    operation needs no request, for that `reason`.
+    `line` counts from 1. With `expected`, the operation is meant only for a target that is as this other operation leaves it.
+    If `skipped`, the operation needs no request, for that `reason`.
     """
 
     line: int

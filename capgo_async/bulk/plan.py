@@ -1,4 +1,4 @@
-"""What a job will do, what it will not and why, and what that costs: as data, and in sentences for people."""
+"""Plans: what a job will do, what it will not do and why, and what it costs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -11,8 +11,11 @@ from .operations import TargetKind
 from .reasons import Cause
 from .report import Wave, about, counted
 
-EXPIRY: Final = "links expire after 30 days on self-hosted servers, 90 on the cloud; the same link again does not renew one"
-"""What a plan says of the life of a link (contract C7)."""
+EXPIRY: Final = (
+    "links expire after 30 days on self-hosted servers and 90 days on the cloud;"
+    " linking a device to the same channel again does not renew its link"
+)
+"""Remark of a plan that links devices (contract C7)."""
 _EXPIRING: Final = frozenset({"link_device", "renew_device"})
 _NAMED_APPS: Final = 5
 _NAMED_GROUPS: Final = 10
@@ -20,9 +23,9 @@ _ASKED_GROUPS: Final = 2
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to how many targets of one app.
+    """One change in one app, and its number of targets.
 
-    `kind` is the tag of the operations, `what` a phrase such as "link to beta", and `object` the phrase without its verb.
+    `kind` is the tag of the operations. `what` is a phrase such as "link to beta", and `object` is the phrase without its verb.
     """
 
     kind: str
@@ -33,9 +36,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of rows that are `skipped` or `rejected`, their `fate`, for one reason.
+    """The number of rows that are skipped or rejected for one reason.
 
-    `cause` is its code, `None` for the sum of all less common reasons; `reason` is a sentence.
+    `fate` is `skipped` or `rejected`. `cause` is the code of the reason, or `None` for the sum of less common reasons. `reason`
+    is a sentence.
     """
 
     fate: str
@@ -45,14 +49,18 @@ class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job will do, what it will not and why, and what that costs.
+    """What a job will do, what it will not do and why, and what it costs.
 
-    `changes` are all that is planned, done or not; `requests` are those still to be sent, `apps` where, and how many. `reasons`
-    say why rows need none, the commonest by name. `seconds` is how long they take when all goes well, with what the client has
-    used of its limits and the latency that the plan saw, verification and bakes of waves included; `None` without a client.
-    `unknown` devices are in no inventory. `remarks` are sentences for people. A run with `waves` rests `bake_seconds` after
-    each. `needs_confirmation` says why the number of operations has to be said before this is sent. Planning took
-    `planning_requests` and saved `saved` others, of rows that are so already.
+    - `changes`: everything planned, whether done yet or not.
+    - `reasons`: why rows need no request; the most common reasons first.
+    - `unknown`: number of planned devices that no inventory shows.
+    - `requests`: number of requests still to be sent; `apps` has the number for each app.
+    - `seconds`: expected duration of the rest, verification and bakes of waves included, given the client's remaining limits
+      and the measured latency; `None` without a client.
+    - `waves`, `bake_seconds`: after each verified wave, the run waits for `bake_seconds`.
+    - `needs_confirmation`: why the exact number of operations must be confirmed before the job is sent, if so.
+    - `planning_requests`, `saved`: requests that planning took, and those saved by skipping rows that are already so.
+    - `remarks`: further sentences for people.
     """
 
     rows: int
@@ -77,16 +85,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join((rows, *self.contents(), *map(str, self.waves), *self._cost(), *self.remarks))
 
     def contents(self) -> list[str]:
-        """Say what is done to which devices, and why rows need nothing: a line each."""
+        """Return the changes and the reasons why rows need none, one line each."""
         groups = _groups(self.changes)
         lines = [f"{group.what}: {group.counted} of {group.named_apps}" for group in groups]
         if len(lines) > _NAMED_GROUPS:
             rest = counted(sum(group.targets for group in groups[_NAMED_GROUPS:]), self.noun)
-            lines[_NAMED_GROUPS:] = [f"and {counted(len(lines) - _NAMED_GROUPS, 'further change')} of {rest}"]
+            lines[_NAMED_GROUPS:] = [f"and {counted(len(lines) - _NAMED_GROUPS, 'more change')} of {rest}"]
         return [*lines, *(f"{reason.rows:,} {reason.fate}: {reason.reason}" for reason in self.reasons)]
 
     def question(self, base_url: str) -> str:
-        """Return what to ask before anything is sent."""
+        """Return the question to ask before anything is sent."""
         groups = _groups(self.changes)
         if len(groups) > _ASKED_GROUPS:
             verbs = " and ".join(sorted({group.kind.verb for group in groups}))
@@ -100,7 +108,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def noun(self) -> str:
-        """Return what is changed, such as "device"; a job has one kind of targets."""
+        """Return the noun for what the job changes, such as "device". A job has one kind of targets."""
         return KINDS[self.changes[0].kind].target if self.changes else TargetKind.DEVICE
 
     def _cost(self) -> list[str]:
@@ -111,18 +119,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if self.seconds:
             lines[0] += f", {about(self.seconds)}"
         if baking := self.bake_seconds * (sum(wave.operations > 0 for wave in self.waves) - 1):
-            lines[0] += f", {baking:,.0f} s of bakes{' among them' if self.seconds else ''}"
+            lines[0] += f", {'including' if self.seconds else 'and'} {baking:,.0f} s of bakes between waves"
         if self.unknown:
-            lines.append(f"{counted(self.unknown, 'device')} in no inventory: sent all the same")
+            lines.append(f"{counted(self.unknown, 'device')} not in the inventory; requests for them are sent anyway")
         if self.needs_confirmation is not None:
-            lines.append(f"this reaches far, and is sent once its exact number is said: {self.needs_confirmation}")
+            lines.append(f"a large plan, to be confirmed by its exact number of operations: {self.needs_confirmation}")
         if any(part.kind in _EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines
 
 
 class _Group(NamedTuple):
-    """The same change, in all apps."""
+    """One change in all apps that it is planned for."""
 
     kind: Kind
     what: str
@@ -156,7 +164,7 @@ class _Group(NamedTuple):
 
 
 def _groups(parts: Iterable[Part]) -> list[_Group]:
-    """Return the changes, those of most targets first."""
+    """Return the changes, those with the most targets first."""
     apps: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
     for part in parts:
         apps.setdefault((part.kind, part.what, part.object), []).append((part.app_id, part.targets))
@@ -172,10 +180,10 @@ def _number(apps: Sequence[tuple[str, int]]) -> str:
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """Up to what a plan needs no more than a yes.
+    """Limits above which a plan needs its exact number of operations as confirmation.
 
-    `operations` in all; `share` of the devices that an app shows, once `share_from` operations fall in it; `destroying`
-    operations, which nothing takes back.
+    `operations` is the number in all. `destroying` is the number of operations that cannot be undone. `share` is the part of an
+    app's devices; it applies to apps with at least `share_from` operations.
     """
 
     operations: int = 100_000
@@ -185,14 +193,17 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reach(parts: Sequence[Part], devices: Mapping[str, int], thresholds: Thresholds) -> str | None:
-    """Say why a plan needs its exact number to be said, `None` where it does not; `devices` are those that apps show."""
+    """Return why a plan needs its exact number as confirmation, or `None` if it does not.
+
+    `devices` is the number of devices that each app shows.
+    """
     reasons: list[str] = []
     planned = sum(part.targets for part in parts)
     if planned > thresholds.operations:
         reasons.append(f"{counted(planned, 'operation')}, more than {thresholds.operations:,}")
     destroying = sum(part.targets for part in parts if KINDS[part.kind].destroys)
     if destroying > thresholds.destroying:
-        reasons.append(f"{counted(destroying, 'operation')} that nothing takes back, more than {thresholds.destroying:,}")
+        reasons.append(f"{counted(destroying, 'operation')} that cannot be undone, more than {thresholds.destroying:,}")
     by_app: dict[str, int] = {}
     for part in parts:
         by_app[part.app_id] = by_app.get(part.app_id, 0) + part.targets
@@ -203,7 +214,7 @@ def reach(parts: Sequence[Part], devices: Mapping[str, int], thresholds: Thresho
     ]
     if wide:
         app_id = max(wide, key=by_app.__getitem__)
-        more = f" (and of {counted(len(wide) - 1, 'further app')})" if len(wide) > 1 else ""
+        more = f" (and of {counted(len(wide) - 1, 'more app')})" if len(wide) > 1 else ""
         share = f"more than {float(thresholds.share * 100):g}%"
         reasons.append(f"{by_app[app_id]:,} of the {devices[app_id]:,} devices of {app_id}{more}, {share}")
     return "; ".join(reasons) or None

@@ -1,6 +1,6 @@
-"""Why a row of the input is rejected or skipped: a code, the values that go with it, and a sentence for each code.
+"""Reasons why a row of the input is rejected or skipped: a code, its values, and a sentence.
 
-Code decides by a `Cause`, never by a sentence. The job file stores causes and values; sentences are made where they are shown.
+Code acts on the `Cause`, never on the sentence. The job file stores causes and values; sentences are made for display.
 """
 
 import enum
@@ -52,7 +52,7 @@ class Cause(enum.StrEnum):
     ALREADY_GONE = "already_gone"
     NOT_A_MEMBER = "not_a_member"
 
-    # Leaving the target alone was asked for, or is the only safe thing to do.
+    # The target is left alone, because that was asked for or is the only safe choice.
     UNKNOWN_DEVICE = "unknown_device"
     NO_LINK_TO_RENEW = "no_link_to_renew"
     NOT_LISTED = "not_listed"
@@ -75,7 +75,7 @@ ALREADY_SO: Final = frozenset(
         Cause.NOT_A_MEMBER,
     }
 )
-"""The causes of rows whose target is as wanted: each saves the requests of its operation."""
+"""Causes of rows whose target already is as wanted. Each such row saves the requests of its operation."""
 
 SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.MISSING_VALUE: "no {} in this row",
@@ -92,7 +92,7 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.NOT_CSV: "not CSV: {}",
     Cause.CELL_COUNT: "{} cells, but the header has {} columns",
     Cause.UNCLOSED_QUOTE: "a quoted field is not closed within 64 KiB",
-    Cause.MISPLACED_QUOTE: "a quoted field ends before other text",
+    Cause.MISPLACED_QUOTE: "text follows the closing quote of a field",
     Cause.UNPAIRED_QUOTE: "unpaired quotation mark",
     Cause.CONTRADICTION: "contradicts another row for the same {}",
     Cause.PROTECTED: "{} of {} is protected by {}",
@@ -113,31 +113,31 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.NOT_A_MEMBER: "not a member of {}",
     Cause.UNKNOWN_DEVICE: "not in the inventory",
     Cause.NO_LINK_TO_RENEW: "no link to renew in the inventory",
-    Cause.NOT_LISTED: "not in the inventory any more",
+    Cause.NOT_LISTED: "no longer in the inventory",
     Cause.CHANGED_SINCE: "changed since the job ran: now {}",
     Cause.RELINKED_SINCE: "changed since the job ran: now linked to {}",
     Cause.UNLINKED_SINCE: "changed since the job ran: now without a link",
     Cause.OTHER_PUBLIC_CHANNEL_SINCE: "changed since the job ran: another channel is public now",
-    Cause.FORMER_UNKNOWN: "cannot be undone: its former state is unknown, or cannot be set",
-    Cause.IRREVERSIBLE: "cannot be undone: nothing restores what was deleted",
-    Cause.RENEWED: "cannot be undone: a renewed link is the same link",
+    Cause.FORMER_UNKNOWN: "cannot be undone: its former state is unknown or cannot be set",
+    Cause.IRREVERSIBLE: "cannot be undone: what was deleted or removed cannot be restored",
+    Cause.RENEWED: "cannot be undone: a renewed link leads to the same channel as before",
 }
 PLACES: Final[Mapping[Cause, str]] = {
     Cause.NOT_UTF8: " (byte 0x{} at line {}, column {})",
     Cause.NUL_BYTE: " (at line {}, column {})",
     Cause.NOT_JSON: " (at column {})",
     Cause.MISPLACED_QUOTE: " (on line {})",
-    Cause.UNPAIRED_QUOTE: " (below the quoted field of line {})",
+    Cause.UNPAIRED_QUOTE: " (after the broken quoted field on line {})",
     Cause.CONTRADICTION: " (lines {} and {})",
     Cause.DUPLICATE: " (line {})",
 }
-"""What is said of one row beyond what holds for all rows with the same cause and details."""
+"""Additions to the sentence about one row, beyond what all rows with this cause and details share."""
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """A cause with what its sentence names; `str()` makes the sentence.
+    """A cause and the values for its sentence. `str()` returns the sentence.
 
-    Rows with the same cause and `details` are one group. `places` are of one row alone, such as the other line that it repeats.
+    Rows with the same `cause` and `details` form a group. `places` belong to one row only, such as the line that it duplicates.
     """
 
     cause: Cause
@@ -150,5 +150,5 @@ class Reason(msgspec.Struct, frozen=True):
 
     @property
     def of_all(self) -> "Reason":
-        """Return the reason without what is of one row alone."""
+        """Return the reason without `places`."""
         return Reason(self.cause, self.details)

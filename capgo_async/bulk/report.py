@@ -1,4 +1,4 @@
-"""What a job came to: totals that add up, and failures by cause."""
+"""Reports: the totals of a job, its runs and waves, and failures by cause."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ _IN_HOURS: Final = 48
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and what it counts, such as "1 app" and "1,200 apps"."""
+    """Return a number with its noun, such as "1 app" or "1,200 apps"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def storable(file_name: str) -> str:
-    """Return a file name as text that JSON and SQLite can hold: bytes that are no text become "?"."""
+    """Return a file name as text that JSON and SQLite can store. Bytes that are not text become "?"."""
     return file_name.encode("utf-8", "replace").decode()
 
 
 def about(seconds: float) -> str:
-    """Return a time that is not known to the second, for people, such as "about 40 s" and "about 3 h 20 min"."""
+    """Return a duration rounded for people, such as "about 40 s" or "about 3 h 20 min"."""
     if seconds < _IN_SECONDS:
         return f"about {max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -39,7 +39,10 @@ def about(seconds: float) -> str:
 
 
 class Failures(msgspec.Struct, frozen=True):
-    """Failed operations of one cause: how many, one message, the first targets as `app/name`, and what to do about them."""
+    """The failed operations of one cause.
+
+    `message` is the message of one of them. `first` are some targets, as `app/name`. `what_to_do` is advice for people.
+    """
 
     cause: str
     count: int
@@ -56,18 +59,18 @@ class Ended(enum.StrEnum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"
-    """By an error or a stop rule: the run has a reason."""
+    """Ended by an error or a stop rule; the run has a reason."""
     VERIFIED = "verified"
     COMPARED = "compared"
-    """With the plan, before a run; nothing was sent."""
+    """Compared the pending operations with fresh listings. Only reads were sent."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a job. Planning is a run, and so is each verification or comparison with the plan.
+    """One run of a job. Planning, each verification and each check for drift are runs, too.
 
-    `ended` is `None` for a run that was killed or is still running, and `reason` says why a run stopped. `done` and `failed`
-    count the operations that ended in this run. `limits_met` counts refused requests by the kind of limit. `program` is the
-    version of this package, and `servers` are the versions that the server named.
+    `ended` is `None` for a run that was killed or is still running. `reason` says why a run stopped. `done` and `failed` count
+    the operations that this run settled. `limits_met` counts rate-limited requests by the kind of limit. `program` is the
+    version of this package. `servers` are the versions that the server reported.
     """
 
     number: int
@@ -86,10 +89,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
-    """One wave: with those before it `share` of each app, its own operations, and how far it is.
+    """One wave of a job, and its state.
 
-    `state` is `pending`, `begun`, `stopped`, `verified`, or `cannot_tell` where the server shows nothing of it. The last two
-    are so since `verified_at`, and `bake_until` is when the next may begin, both in UTC.
+    `share` is the part of each app that this wave and those before it cover. `state` is `pending`, `begun`, `stopped`,
+    `verified`, or `cannot_tell` if the server shows nothing of it. `verified_at` is the time of the last two. The next wave may
+    begin at `bake_until`. Both times are in UTC.
     """
 
     number: int
@@ -102,19 +106,19 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     bake_until: str | None = None
 
     def __str__(self) -> str:
-        told = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
+        text = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
         if self.settled:
-            told += f", {self.settled:,} settled, {self.failed:,} failed"
-        until = f", its bake ends {self.bake_until}" if self.bake_until else ""
-        return f"{told}, {self.state.replace('_', ' ')}{until}"
+            text += f", {self.settled:,} finished, {self.failed:,} failed"
+        until = f", bake until {self.bake_until}" if self.bake_until else ""
+        return f"{text}, {self.state.replace('_', ' ')}{until}"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The totals of a job: `rows = rejected + skipped + planned`, `planned = done + failed + pending`.
 
-    `requests`, `retries` and `rate_limited` are over all runs, reads included; `elapsed_seconds` is of the last. The verdicts
-    `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `consistent`: nothing done is contradicted.
-    `warnings` say when the server changed meanwhile (contract G5).
+    `requests`, `retries` and `rate_limited` count all runs, reads included. `elapsed_seconds` is the duration of the last run.
+    The verdicts `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `consistent` is whether no
+    operation is contradicted. `warnings` tell of changes of the server's version (contract G5).
     """
 
     job: str
@@ -141,16 +145,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def server_changes(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Say where the version of the server changed, during runs or between them (contract G5)."""
-    told = [run for run in runs if run.servers]
+    """Return a sentence for each change of the server's version, during or between runs (contract G5)."""
+    named = [run for run in runs if run.servers]
     during = [
-        f"the server changed during run {run.number}: it said to be {', '.join(run.servers)}"
-        for run in told
+        f"the server's version changed during run {run.number}: {', '.join(run.servers)}"
+        for run in named
         if len(run.servers) > 1
     ]
     between = [
-        f"the server changed between run {one.number} and run {other.number}: from {one.servers[-1]} to {other.servers[0]}"
-        for one, other in pairwise(told)
+        f"the server's version changed between run {one.number} and run {other.number}:"
+        f" from {one.servers[-1]} to {other.servers[0]}"
+        for one, other in pairwise(named)
         if not set(one.servers) & set(other.servers)
     ]
     return (*during, *between)

@@ -57,7 +57,7 @@ async def test_devices_are_as_assumed_changed_or_need_nothing_any_more(tmp_path:
             f"{APP}/{ids[4]}: now without a link",
             f"{APP}/{ids[6]}: now linked to beta",
         ]
-        assert "of 8 pending operations, 3 met a change by others, 2 became needless" in str(drift)
+        assert "of 8 pending operations: 3 with a target changed by others, 2 no longer needed" in str(drift)
         report = await job.report()
         assert report.pending == 8, "nothing is dropped"
         assert report.requests == len(sandbox.log)

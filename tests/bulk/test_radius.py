@@ -28,7 +28,7 @@ def part(app_id: str, targets: int, kind: str = "link_device") -> Part:
         (
             [part(A, 50, "delete_bundle"), part(A, 1, "delete_channel")],
             {},
-            "51 operations that nothing takes back, more than 50",
+            "51 operations that cannot be undone, more than 50",
         ),
         ([part(A, 51, "set_bundle_metadata")], {}, None),
         # Half is not more than half; few operations are not many, whatever their share; nobody knows a share of the unknown.
@@ -44,7 +44,7 @@ def part(app_id: str, targets: int, kind: str = "link_device") -> Part:
         (
             [part(A, 11_000), part(B, 12_000), part(C, 10_000)],
             {A: 11_000, B: 12_000, C: 90_000},
-            "12,000 of the 12,000 devices of com.b (and of 1 further app), more than 50%",
+            "12,000 of the 12,000 devices of com.b (and of 1 more app), more than 50%",
         ),
     ],
 )
@@ -91,4 +91,4 @@ async def test_deletions_count_by_themselves(tmp_path: Path) -> None:
         source = from_operations(operations)
         async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo, options=options) as job:
             assert job.plan.planned > 0
-            assert "that nothing takes back, more than 0" in (job.plan.needs_confirmation or "")
+            assert "that cannot be undone, more than 0" in (job.plan.needs_confirmation or "")

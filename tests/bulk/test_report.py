@@ -140,8 +140,8 @@ async def test_a_server_that_becomes_another_is_told(tmp_path: Path) -> None:
         report = await job.verify(capgo)
     assert [run.servers for run in report.runs] == [("12.201.7",), ("12.201.7",), ("12.202.0", "12.203.1"), ("12.203.1",)]
     assert report.warnings == (
-        "the server changed during run 3: it said to be 12.202.0, 12.203.1",
-        "the server changed between run 2 and run 3: from 12.201.7 to 12.202.0",
+        "the server's version changed during run 3: 12.202.0, 12.203.1",
+        "the server's version changed between run 2 and run 3: from 12.201.7 to 12.202.0",
     )
 
 
@@ -161,7 +161,9 @@ def test_runs_that_heard_nothing_show_no_change() -> None:
         )
 
     assert server_changes([run(1, "1"), run(2), run(3, "1")]) == ()
-    assert server_changes([run(1, "1"), run(2), run(3, "2")]) == ("the server changed between run 1 and run 3: from 1 to 2",)
+    assert server_changes([run(1, "1"), run(2), run(3, "2")]) == (
+        "the server's version changed between run 1 and run 3: from 1 to 2",
+    )
     assert server_changes([]) == ()
 
 

@@ -27,7 +27,7 @@ MALFORMED = "app_id {!r} is not an app id such as com.example.app"
 NO_APP = "no app_id in this row"
 NO_CHANNEL = "no channel in this row"
 NEVER_CLOSED = "a quoted field is not closed within 64 KiB"
-NO_PAIR = "unpaired quotation mark (below the quoted field of line {})"
+NO_PAIR = "unpaired quotation mark (after the broken quoted field on line {})"
 NO_HEADER = "the first line must be a CSV header with a column device_id, or a JSON object; it is"
 TOO_LONG = "longer than 64 KiB"
 
@@ -213,10 +213,10 @@ async def test_bad_cells_spoil_their_row_only(cells: bytes, reason: str) -> None
         (b'{"device_id":"d1","channel":7}', "channel is a number, not text"),
         (b'{"device_id":"d1","channel":["beta"]}', "channel is a list, not text"),
         (b'{"device_id":true}', "device_id is true or false, not text"),
-        (b"{'device_id':1}", "not JSON: a name without double quotation marks (at column 2)"),
+        (b"{'device_id':1}", "not JSON: a key without double quotes (at column 2)"),
         (b'{"device_id":"d1",}', "not JSON: a comma after the last value (at column 19)"),
         (b'{"device_id":"\xc3\xa9\xc3\xa9" "x"}', "not JSON: expected ',' or '}' (at column 19)"),
-        (b'{"device_id":"d1"', "not JSON: the line ends too early"),
+        (b'{"device_id":"d1"', "not JSON: the line is cut off"),
         (b'{"device_id":"d1"} x', "not JSON: text after the object (at column 21)"),
         (b"device_id", "not JSON: unexpected character (at column 1)"),
         (b'{"x":' + b"[" * 30_000, "not JSON: nested too deeply"),
@@ -252,7 +252,7 @@ async def test_lines_are_counted_as_an_editor_does() -> None:
         pytest.param(
             b'"d1,x\nd2,x\n"d3",x\n"d4",x\n',
             [
-                (2, "a quoted field ends before other text (on line 4)"),
+                (2, "text follows the closing quote of a field (on line 4)"),
                 (3, "d2"),
                 (4, "d3"),
                 (5, "d4"),
@@ -267,8 +267,8 @@ async def test_lines_are_counted_as_an_editor_does() -> None:
         pytest.param(
             b'd1,"x\n' * 3 + b'd2","\n' * 20_000,
             [
-                (2, "a quoted field ends before other text (on line 3)"),
-                (3, "a quoted field ends before other text (on line 4)"),
+                (2, "text follows the closing quote of a field (on line 3)"),
+                (3, "text follows the closing quote of a field (on line 4)"),
                 (4, NEVER_CLOSED),
                 *[(5 + n, NO_PAIR.format(4)) for n in range(1000)],
             ],

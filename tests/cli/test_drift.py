@@ -37,7 +37,7 @@ def begin(path: Path) -> None:
     connection.close()
 
 
-SAID = "of 1 pending operation, 1 met a change by others"
+SAID = "of 1 pending operation: 1 with a target changed by others"
 
 
 @pytest.mark.parametrize(

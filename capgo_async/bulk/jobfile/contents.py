@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ..kinds import KINDS, object_of, said
+from ..kinds import KINDS, describe, object_of
 from ..operations import Change
 from ..plan import Part, Plan, ReasonCount, reach
 from ..reasons import ALREADY_SO
@@ -56,7 +56,7 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
     changes = tuple(
         Part(
             kind=pair.change.kind,
-            what=said(pair.change),
+            what=describe(pair.change),
             object=object_of(pair.change),
             app_id=pair.app_id,
             targets=pair.rows,
@@ -149,7 +149,7 @@ def _operations(connection: sqlite3.Connection, condition: str, after: int, most
                 line=line,
                 app_id=app_id,
                 target=name,
-                what=said(Change(kind, argument)),
+                what=describe(Change(kind, argument)),
                 reason=message,
                 cause=cause,
                 status=status,
@@ -175,7 +175,7 @@ def _others(connection: sqlite3.Connection, fate: Rows, after: int, most: int) -
                 line=line,
                 app_id=app_id,
                 target=name,
-                what=None if kind is None else said(Change(kind, argument)),
+                what=None if kind is None else describe(Change(kind, argument)),
                 reason=str(reason_of(cause, details, places)),
                 cause=cause,
             ),

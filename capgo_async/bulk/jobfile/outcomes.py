@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ..kinds import said
+from ..kinds import describe
 from ..operations import Change, Former, FormerState, restoring
 from .schema import Outcome, Verdict
 
@@ -76,7 +76,7 @@ def _row(  # noqa: PLR0913, PLR0917 - a row of the table
         line=line,
         app_id=app_id,
         target=name,
-        what=said(Change(kind, argument)),
+        what=describe(Change(kind, argument)),
         outcome=_OUTCOMES[outcome],
         cause=cause,
         status=status,
@@ -97,6 +97,6 @@ def _former(known: str, value: str | None) -> str:
         case Former.NONE:
             return "no link"
         case Former.STATE:
-            return f"undone by: {said(restoring(former))}"
+            return f"undone by: {describe(restoring(former))}"
         case _:
             return "unknown"

@@ -41,12 +41,12 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         pending = counted(self.pending, "pending operation")
         if not self.changed and not self.needless:
-            told = f"since the plan was made: none of {pending} met a change by others, as far as listings show"
+            text = f"since the plan was made: no change by others in the targets of {pending}, as far as listings show"
         else:
-            told = f"since the plan was made: of {pending}, {self.changed:,} met a change by others"
-            told += f", {self.needless:,} became needless"
+            text = f"since the plan was made, of {pending}: {self.changed:,} with a target changed by others"
+            text += f", {self.needless:,} no longer needed"
         more = ["  ..."] if self.changed > len(self.first) > 0 else []
-        return "\n".join((told, *(f"  {name}" for name in self.first), *more, *self.remarks))
+        return "\n".join((text, *(f"  {name}" for name in self.first), *more, *self.remarks))
 
 
 class _Look(enum.Enum):
