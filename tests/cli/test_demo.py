@@ -29,13 +29,14 @@ def answers(base_url: str) -> bool:
 
 
 def test_the_demo_shows_the_main_job_end_to_end() -> None:
-    ended = subprocess.run(command("demo", "--json"), capture_output=True, text=True, env=environment(), check=False)
+    small = command("demo", "--json", "--devices", "3000")
+    ended = subprocess.run(small, capture_output=True, text=True, env=environment(), check=False)
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
-    assert report["rows"] == 20_012 == report["rejected"] + report["skipped"] + report["planned"]
+    assert report["rows"] == 3012 == report["rejected"] + report["skipped"] + report["planned"]
     assert report["planned"] == report["done"] == report["verified"] + report["cannot_tell"]
     assert (report["rejected"], report["failed"], report["pending"]) == (0, 0, 0)
-    assert report["skipped"] == pytest.approx(20_000 / 3, rel=0.02)
+    assert report["skipped"] == pytest.approx(3000 / 3, rel=0.1)
     assert report["requests"] > report["planned"]
     assert report["retries"] > 0
     assert report["rate_limited"] >= 0

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cli.conftest import Command
 from cli.served import APP, Served, command, csv_of, environment, served
 
 DEVICES = 3000
@@ -48,15 +48,10 @@ def fill(disk: Path, left: int) -> Path:
     return ballast
 
 
-def capgo(server: Served, disk: Path, *arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
+def squeezed(server: Served, cwd: Path, *arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command that finds the disk full: in a process of its own, for SQLite may end that."""
     aimed = {**environment(server), **more}
-    return subprocess.run(command(*arguments), cwd=disk, env=aimed, capture_output=True, text=True, check=False)
-
-
-def shown(server: Served, disk: Path) -> Any:
-    ended = capgo(server, disk, "job", "report", "m.capgo-job", "--json")
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+    return subprocess.run(command(*arguments), cwd=cwd, env=aimed, capture_output=True, text=True, check=False)
 
 
 def relink(tmp_path: Path) -> tuple[str, ...]:
@@ -67,12 +62,13 @@ def relink(tmp_path: Path) -> tuple[str, ...]:
 # Nothing left, not even for what SQLite shares between processes; room for the log to begin; room for a part of the run.
 @pytest.mark.parametrize("left", [0, 4, 12, 80])
 def test_a_full_disk_stops_the_run_with_4_and_it_goes_on_once_there_is_room(
-    left: int, disk: Path, server: Served, tmp_path: Path
+    left: int, disk: Path, server: Served, capgo: Command, tmp_path: Path
 ) -> None:
-    assert capgo(server, disk, *relink(tmp_path), "--plan-only").returncode == 0
+    os.chdir(disk)
+    assert capgo(*relink(tmp_path), "--plan-only").exit_code == 0
     planned = sorted(disk.iterdir())
     ballast = fill(disk, left)
-    stopped = capgo(server, disk, *RUN)
+    stopped = squeezed(server, disk, *RUN)
     assert stopped.returncode == 4, stopped.stderr
     assert "no disk space left for m.capgo-job: free some, then go on" in stopped.stderr
     assert "fault of ours" not in stopped.stderr
@@ -81,12 +77,12 @@ def test_a_full_disk_stops_the_run_with_4_and_it_goes_on_once_there_is_room(
     assert bool(sent) is (left > 12), "an operation that is not marked as sent does not leave"
 
     ballast.unlink()
-    before = shown(server, disk)
+    before = json.loads(capgo("job", "report", "m.capgo-job", "--json").stdout)
     assert before["done"] + before["pending"] == before["planned"] == before["rows"] - before["skipped"]
     assert before["pending"] > 0
     assert before["done"] <= len(sent), "what is done was sent"
-    resumed = capgo(server, disk, *RUN)
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = capgo(*RUN)
+    assert resumed.exit_code == 0, resumed.stderr
     report = json.loads(resumed.stdout)
     assert (report["done"], report["failed"], report["pending"]) == (report["planned"], 0, 0)
     assert report["planned"] == before["planned"]
@@ -97,27 +93,32 @@ def test_a_full_disk_stops_the_run_with_4_and_it_goes_on_once_there_is_room(
     assert sorted(disk.iterdir()) == planned, "no log is left"
 
 
-def test_no_room_for_a_plan_leaves_nothing_and_sends_nothing(disk: Path, server: Served, tmp_path: Path) -> None:
+def test_no_room_for_a_plan_leaves_nothing_and_sends_nothing(
+    disk: Path, server: Served, capgo: Command, tmp_path: Path
+) -> None:
+    os.chdir(disk)
     ballast = fill(disk, 20)
-    stopped = capgo(server, disk, *relink(tmp_path), "--yes")
+    stopped = squeezed(server, disk, *relink(tmp_path), "--yes")
     assert stopped.returncode == 4, stopped.stderr
     assert "no room for m.capgo-job: free some and plan again; nothing was sent" in stopped.stderr
     assert (list(disk.iterdir()), server.sent()) == ([ballast], {})
     ballast.unlink()
-    assert capgo(server, disk, *relink(tmp_path), "--yes").returncode == 0
+    assert capgo(*relink(tmp_path), "--yes").exit_code == 0
     assert {server.channel_of(device) for device in server.sandbox.world.apps[APP].devices} == {"beta"}
 
 
 # No room for the copy; room for it, and not for what its run writes.
 @pytest.mark.parametrize("spare", [None, 6])
-def test_a_rehearsal_without_room_for_its_copy_says_so(spare: int | None, disk: Path, server: Served, tmp_path: Path) -> None:
-    assert capgo(server, tmp_path, *relink(tmp_path), "--plan-only").returncode == 0
+def test_a_rehearsal_without_room_for_its_copy_says_so(
+    spare: int | None, disk: Path, server: Served, capgo: Command, tmp_path: Path
+) -> None:
+    assert capgo(*relink(tmp_path), "--plan-only").exit_code == 0
     pages = -(-(tmp_path / "m.capgo-job").stat().st_size // os.statvfs(disk).f_frsize)
     ballast = fill(disk, 1 if spare is None else pages + spare)
-    found = capgo(server, tmp_path, "job", "rehearse", "m.capgo-job", TMPDIR=str(disk))
+    found = squeezed(server, tmp_path, "job", "rehearse", "m.capgo-job", TMPDIR=str(disk))
     assert (found.returncode, found.stdout) == (4, "")
     assert f"no room in {disk} to rehearse a copy of m.capgo-job: free some, or name another directory" in found.stderr
     assert "it would end" not in found.stderr
     assert list(disk.iterdir()) == [ballast]
     ballast.unlink()
-    assert capgo(server, tmp_path, "job", "rehearse", "m.capgo-job", TMPDIR=str(disk)).returncode == 0
+    assert squeezed(server, tmp_path, "job", "rehearse", "m.capgo-job", TMPDIR=str(disk)).returncode == 0
