@@ -22,7 +22,7 @@ from capgo_async.sandbox.faults import parse
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.server import serve
 
-OPERATIONS = 5000
+OPERATIONS = 3000
 KILLS = 12
 """Points at which the run is killed, spread over all of it by a seeded draw."""
 

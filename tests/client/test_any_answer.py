@@ -98,7 +98,7 @@ def answers_like(row: Row) -> st.SearchStrategy[list[Answer]]:
 
 
 @pytest.mark.parametrize("name", CALLS)
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_answer_ends_in_a_model_or_an_error_of_ours(name: str, data: st.DataObject) -> None:
     row = CALLS[name]
