@@ -1,10 +1,10 @@
-"""How many requests may leave: counted where every attempt passes, so that not one more does."""
+"""A limit on the number of requests of a run, checked where every attempt passes."""
 
 from .errors import Problem, SafetyStop
 
 
 class Budget:
-    """Allow `requests` attempts, whoever makes them; what never left is given back."""
+    """Allow `requests` attempts in total. An attempt that never left is given back."""
 
     def __init__(self, requests: int) -> None:
         self.requests = requests
@@ -12,20 +12,20 @@ class Budget:
 
     @property
     def spent(self) -> bool:
-        """Tell whether nothing more may leave."""
+        """Whether nothing more may leave."""
         return self._left <= 0
 
     def check(self) -> None:
-        """Raise `SafetyStop` where nothing more may leave."""
+        """Raise `SafetyStop` if nothing more may leave."""
         if self.spent:
             noun = "request" if self.requests == 1 else "requests"
             message = f"stopped: the limit of {self.requests:,} {noun} is reached"
             raise SafetyStop(message, problem=Problem.REQUESTS_SPENT)
 
     def spend(self) -> None:
-        """Count one attempt that leaves."""
+        """Count an attempt that leaves."""
         self._left -= 1
 
     def give_back(self) -> None:
-        """Count one attempt less: it never left."""
+        """Take back an attempt that never left."""
         self._left += 1

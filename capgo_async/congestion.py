@@ -1,25 +1,28 @@
-"""How many requests may be in flight at a server that is in trouble: additive increase, multiplicative decrease.
+"""How many requests may be in flight while the server is in trouble.
 
-One failure says nothing: of many answers a few always fail. So a failure opens a look at about a round trip's answers, and only
-when a sixth of them failed the limit is halved. From then on only what left after the halving counts, so that one bad round
-trip halves it once.
+The limit follows additive increase, multiplicative decrease. A few of many requests always fail, so one failure means nothing.
+It starts a sample of about one round trip of responses, and the limit is halved only if a sixth of them are failures. After
+that, only requests that left after the halving count, so one bad round trip halves the limit once.
 """
 
 import math
 from typing import Final
 
-_SHORTEST_LOOK: Final = 20
-"""Answers that a look takes at least, or chance alone would halve small limits."""
+_SMALLEST_SAMPLE: Final = 20
+"""Fewest responses in a sample: in smaller ones, chance alone would halve small limits."""
 _SHARE: Final = 6
-"""One failure of so many answers is trouble."""
+"""One failure in this many responses is trouble."""
 _FEWEST: Final = 4
-"""Fewer failures are chance: with one fault in a hundred answers, so many in one look come once in 100,000."""
+"""Fewer failures in a sample are chance.
+
+If one response in 100 fails, a sample has this many failures once in 100,000.
+"""
 
 
 class Congestion:
-    """Say how many requests may be in flight, from 1 to `most`.
+    """The number of requests that may be in flight: `limit`, from 1 to `most`.
 
-    `calm` tells that good answers change nothing: nothing failed lately, and `limit` is `most`.
+    `calm` means that successes change nothing: nothing failed recently, and `limit` is `most`.
     """
 
     __slots__ = ("_credit", "_failed", "_left", "_needed", "_since", "calm", "limit", "most")
@@ -35,7 +38,7 @@ class Congestion:
         self._needed = 0
 
     def passed(self, left_at: float) -> None:
-        """Note a good answer to a request that left then; as many as the limit raise it by one."""
+        """Take a success of a request that left at that time. As many successes as the limit raise it by one."""
         if left_at < self._since:
             return
         if self._left:
@@ -48,11 +51,11 @@ class Congestion:
         self.calm = not self._left and self.limit == self.most
 
     def failed(self, left_at: float, now: float) -> None:
-        """Note that the server failed a request that left then, or did not answer it."""
+        """Take a failure, or a missing response, of a request that left at that time."""
         if left_at < self._since:
             return
         if not self._left:
-            self._left = max(_SHORTEST_LOOK, self.limit)
+            self._left = max(_SMALLEST_SAMPLE, self.limit)
             self._failed = 0
             self._needed = max(_FEWEST, math.ceil(self._left / _SHARE))
         self._left -= 1

@@ -22,7 +22,10 @@ class Gate:
         self._closed_until = -math.inf
 
     def earliest(self, now: float) -> float:
-        """Return when the next request may leave: `now` or before, or later; infinity while only a response can tell."""
+        """Return when the next request may leave: at `now` or before, or later.
+
+        The time is infinity while only a response can tell.
+        """
         at = self._closed_until
         for window in self.windows:
             at = max(at, window.earliest(now))
@@ -76,7 +79,7 @@ class Gate:
 
 
 class LearningGate(Gate):
-    """The gate of a scope in which all requests of a key or an app count: it learns smaller limits from refusals.
+    """The gate of a key or an app. It learns smaller limits from refusals.
 
     The first request of a key goes `alone`, until one was accepted. After a refusal the key is silent, and then probed by one
     request.
@@ -156,7 +159,7 @@ class LearningGate(Gate):
                 self._lessons[window].refused(counted, self._in_flight)
 
     def silence(self, now: float, seconds: float, *, learn: bool = False) -> None:
-        """Hold all requests back for a silence after the last response, then let one probe go (contract B2, fact 1).
+        """Hold all requests back for a silence, then let one probe go (contract B2, fact 1).
 
         The silence lasts as long as the models say, 61 s without a model, and at least `seconds`. It grows while one probe
         after the other is refused, because others keep the key's counter alive.

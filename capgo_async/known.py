@@ -1,4 +1,4 @@
-"""What was learned of a host and a key, as a value that outlives the client that learned it."""
+"""What clients learned about a server and a key: values that outlive the client."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,14 +12,17 @@ from .limits import ScopeKind
 Moment = Annotated[datetime, Meta(tz=True)]
 
 LASTING: Final = timedelta(days=7)
-"""What was learned is forgotten after so long: servers are set up anew."""
+"""How long knowledge is kept: servers are reconfigured."""
 _ENOUGH: Final = 20
-"""Answers that an estimate takes before it replaces another."""
+"""Responses that a new latency needs before it replaces a known one."""
 _MOST_SAMPLES: Final = 1024
 
 
 class KnownLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """So many `requests` passed before a refusal; `certain` once two periods ended there, which chance does not do."""
+    """A limit: the number of requests that passed before a refusal.
+
+    It is `certain` once two periods ended at that number.
+    """
 
     scope: ScopeKind
     requests: Annotated[int, Meta(ge=1)]
@@ -28,7 +31,10 @@ class KnownLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds from departure to answer, of so many `answers`: half took no longer than `median`, 19 of 20 than `high`."""
+    """Latency in seconds, from request to response.
+
+    Half of the responses took no longer than `median`, and 19 of 20 no longer than `high`.
+    """
 
     median: float
     high: float
@@ -36,11 +42,11 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one host and one key; `None` where nobody knows.
+    """What is known about one server and one key; `None` stands for unknown.
 
-    `page` is the largest page of devices that was seen to keep `channel`, and `page_loses` the smallest that was seen to lose
-    it, if one was (contract C7); `others_noticed_at` is when somebody else was last noticed to use the key. What has no moment
-    beside it is of nobody knows when, and lasts no longer.
+    `page` is the largest page of devices that kept `channel`, and `page_loses` the smallest page that lost it (contract C7).
+    `others_noticed_at` is the last time that another user of the key was noticed. A value without the time at which it was
+    learned is dropped.
     """
 
     server_version: str | None = None
@@ -56,7 +62,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latencies:
-    """Estimate how long answers take from evenly spread samples, however many there are."""
+    """Estimate latency from evenly spread samples, in bounded memory."""
 
     def __init__(self) -> None:
         self._samples: list[float] = []
@@ -64,7 +70,7 @@ class Latencies:
         self._every = 1
 
     def note(self, seconds: float) -> None:
-        """Take one answer."""
+        """Take the latency of one response."""
         self._answers += 1
         if self._answers % self._every:
             return
@@ -74,7 +80,7 @@ class Latencies:
             self._every *= 2
 
     def estimate(self) -> Latency | None:
-        """Return what the samples say, `None` without any."""
+        """Return the estimate, `None` if there are no samples."""
         if not self._samples:
             return None
         ranked = sorted(self._samples)
@@ -82,7 +88,7 @@ class Latencies:
 
 
 def with_newer(known: Known, other: Known) -> Known:
-    """Return `known` with the version, latency and page of `other` where those were learned later."""
+    """Return `known` with the version, latency and page of `other` if those are newer."""
 
     def is_newer(one: datetime | None, than: datetime | None) -> bool:
         return one is not None and (than is None or one > than)
@@ -97,7 +103,7 @@ def with_newer(known: Known, other: Known) -> Known:
 
 
 def lasting(known: Known, now: datetime) -> Known:
-    """Return `known` without what was learned too long ago."""
+    """Return `known` without what is too old."""
 
     def lasts(moment: datetime | None) -> bool:
         return moment is not None and now - moment < LASTING
@@ -118,14 +124,14 @@ def lasting(known: Known, now: datetime) -> Known:
 
 
 def with_version(known: Known, version: tuple[int, int, int] | None, now: datetime) -> Known:
-    """Return `known` with the version that the server tells now, if it does."""
+    """Return `known` with the version that the server reports now, if it reports one."""
     if version is None:
         return known
     return msgspec.structs.replace(known, server_version=".".join(map(str, version)), version_told_at=now)
 
 
 def with_lessons(known: Known, lessons: Mapping[ScopeKind, int | None], now: datetime) -> Known:
-    """Return `known` with the limits that a pacer teaches now; `None` stands for one that proved too small."""
+    """Return `known` with the limits that a pacer learned; `None` stands for one that proved too small."""
     limits = {limit.scope: limit for limit in known.limits}
     for scope, requests in lessons.items():
         before = limits.pop(scope, None)
@@ -138,9 +144,10 @@ def with_lessons(known: Known, lessons: Mapping[ScopeKind, int | None], now: dat
 
 
 def with_refusal(known: Known, scope: ScopeKind, passed: int, now: datetime) -> Known:
-    """Return `known` with what one refusal after `passed` requests says of a limit: it is certain when it came before, too.
+    """Return `known` with the limit that one refusal after `passed` requests suggests.
 
-    A refusal of the first request says nothing, and what is certain stays so.
+    It is certain if an earlier refusal suggested the same. A refusal of the first request suggests nothing. A limit that is
+    already certain stays.
     """
     limits = {limit.scope: limit for limit in known.limits}
     before = limits.get(scope)
@@ -152,7 +159,7 @@ def with_refusal(known: Known, scope: ScopeKind, passed: int, now: datetime) -> 
 
 
 def with_latency(known: Known, latency: Latency | None, now: datetime) -> Known:
-    """Return `known` with a new estimate, if it rests on enough answers or nothing was known."""
+    """Return `known` with a new latency, if it rests on enough responses or none was known."""
     if latency is None or (known.latency is not None and latency.answers < _ENOUGH):
         return known
     return msgspec.structs.replace(known, latency=latency, latency_seen_at=now)

@@ -67,7 +67,10 @@ class Lesson:
         self._refused = False
 
     def wary(self, in_flight: int) -> bool:
-        """Tell whether requests go one by one. Near a suspected limit they do, so that learning it costs one request."""
+        """Tell whether requests go one by one.
+
+        Near a suspected limit they do, so that learning it costs one request.
+        """
         return in_flight > 0 and self.passed + in_flight in self.suspected
 
     def answered(self, fate: Fate, in_flight: int) -> None:

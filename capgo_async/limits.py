@@ -1,6 +1,6 @@
-"""The limiter models: what the server's limits are, as data (contract B).
+"""Models of the server's limits, as data (contract B).
 
-`gates` says, for a model and what was sent so far, when the next request may go.
+`windows` counts requests against a model, and `gates` tells when the next request may leave.
 """
 
 import enum
@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 Scope = tuple[str, ...]
-"""What a limit counts: a kind of `ScopeKind`, then what tells two of that kind apart, such as an app id."""
+"""What a limit counts: a `ScopeKind`, and what identifies one scope of that kind, such as an app id."""
 
 
 class ScopeKind(enum.StrEnum):
-    """The kinds of scope, from the widest to the narrowest (contract B2)."""
+    """Kinds of scope, from the widest to the narrowest (contract B2)."""
 
     KEY = "key"
     APP_ADDRESS = "app_address"
@@ -24,11 +24,10 @@ class ScopeKind(enum.StrEnum):
 
 
 TARGET_KINDS = frozenset({ScopeKind.DEVICE_OPERATION, ScopeKind.DEVICE_CHANNEL})
-"""Scopes that concern one target: waiting for one of them must not hold up the others."""
+"""Scopes of one target. An operation that waits for its target must not hold up other operations."""
 
 DEFAULT_SILENCE = 61.0
-"""Seconds without a request after which the server forgets a key's counter, margin included (contract B2)."""
-
+"""Seconds of silence after which the server resets a key's counter, margin included (contract B2)."""
 
 BOUNDLESS: Final = 1 << 62
 """More requests than anybody sends."""
@@ -39,7 +38,7 @@ class Fate(enum.Enum):
 
     PASSED = enum.auto()
     FAILED = enum.auto()
-    """The server answered that it failed. This counts like a request that passed, and is a sign of trouble."""
+    """The server answered with a failure. It counts like a request that passed."""
     REFUSED = enum.auto()
     LOST = enum.auto()
     """No response came."""
@@ -49,7 +48,10 @@ class Fate(enum.Enum):
 
 
 class Period(NamedTuple):
-    """What a key has sent since its last silence: `used` of `limit`, forgotten at `fresh_at` if nothing more is sent."""
+    """What a key has sent since its last silence: `used` requests of `limit`.
+
+    If it sends nothing more, everything is forgotten at `fresh_at`.
+    """
 
     used: float
     limit: int
@@ -57,12 +59,12 @@ class Period(NamedTuple):
 
 
 def safety_margin(window: float) -> float:
-    """Return the seconds added to a window: 1 s, less for windows below 10 s."""
+    """Return the default margin of a window in seconds: 1 s, or a tenth of a window shorter than 10 s."""
     return min(1.0, window / 10)
 
 
 class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` in any `window` seconds; no burst beyond that. `headroom` is the share that is left to others."""
+    """At most `requests` in any `window` seconds. `headroom` is the share that is left to other users."""
 
     requests: int
     window: float = 60.0
@@ -71,7 +73,7 @@ class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` in `window` seconds counted from the first one, then from anew (contract B2)."""
+    """At most `requests` in `window` seconds from the first one; then a new window (contract B2)."""
 
     requests: int
     window: float = 60.0
@@ -80,7 +82,10 @@ class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SilenceWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` until `window` seconds pass without any: the server's limit of an API key (contract B2, fact 1)."""
+    """At most `requests` until `window` seconds pass without one (contract B2, fact 1).
+
+    This is the limit of an API key.
+    """
 
     requests: int
     window: float = 60.0
@@ -92,30 +97,30 @@ Limiter = SlidingWindow | FixedWindow | SilenceWindow
 
 
 def without_headroom(requests: int, headroom: float) -> int:
-    """Return how many of so many requests are ours where a share of `headroom` is left to others: one at least."""
+    """Return how many of `requests` are left when a share of `headroom` goes to other users: at least one."""
     # 1000 less 30 % are 700, whatever floating-point numbers make of it.
     return max(1, math.floor(requests * (1.0 - headroom) + 1e-6))
 
 
 def allowance(limiter: Limiter) -> int:
-    """Return how many requests a model lets us send in its window."""
+    """Return how many requests a limiter allows in its window, headroom taken off."""
     return without_headroom(limiter.requests, limiter.headroom)
 
 
 def held_for(limiter: Limiter) -> float:
-    """Return how many seconds a request counts from its answer on, margin included."""
+    """Return how many seconds a request counts after its response, margin included."""
     return limiter.window + (safety_margin(limiter.window) if limiter.margin is None else limiter.margin)
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """One limiter model and the scope in which it counts."""
+    """A limiter, and the kind of scope in which it counts."""
 
     scope: ScopeKind
     limiter: Limiter
 
 
 def server_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
-    """Return the models of the server's own limits (contract B2), all windows divided by `speed`."""
+    """Return the server's own limits (contract B2), with all windows divided by `speed`."""
     return (
         Limit(ScopeKind.KEY, SilenceWindow(requests=1999, window=60.0 / speed)),
         *device_limits(speed=speed),
@@ -123,7 +128,7 @@ def server_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
 
 
 def device_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
-    """Return the models of the limits of `/device` (contract B2), all windows divided by `speed`."""
+    """Return the limits of `/device` (contract B2), with all windows divided by `speed`."""
     return (
         Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=1000, window=60.0 / speed)),
         Limit(ScopeKind.DEVICE_OPERATION, FixedWindow(requests=5, window=1.0 / speed)),
@@ -132,7 +137,7 @@ def device_limits(*, speed: float = 1.0) -> tuple[Limit, ...]:
 
 
 def with_headroom(limits: Iterable[Limit], headroom: float) -> tuple[Limit, ...]:
-    """Return limits of which a share is left to others; those of single targets are shared with nobody."""
+    """Return `limits` with a share left to other users. Limits of single targets are not shared."""
     return tuple(
         limit if limit.scope in TARGET_KINDS else Limit(limit.scope, msgspec.structs.replace(limit.limiter, headroom=headroom))
         for limit in limits
@@ -140,7 +145,10 @@ def with_headroom(limits: Iterable[Limit], headroom: float) -> tuple[Limit, ...]
 
 
 def parse_rate(text: str) -> tuple[Limit, ...]:
-    """Return the limits that a rate such as `standard`, `120/min` or `5/s` stands for; raise `ValueError` for others."""
+    """Return the limits of a rate such as `standard`, `120/min` or `5/s`.
+
+    Raises `ValueError` for any other text.
+    """
     presets: dict[str, Callable[[], tuple[Limit, ...]]] = {
         "off": tuple,
         "auto": server_limits,
@@ -153,7 +161,7 @@ def parse_rate(text: str) -> tuple[Limit, ...]:
     number, _, unit = text.partition("/")
     window = {"min": 60.0, "s": 1.0}.get(unit)
     if window is None or not number.isascii() or not number.isdigit() or int(number) < 1:
-        message = f"rate {text!r} is none of auto, standard, enterprise, server, off, N/min, N/s"
+        message = f"unknown rate {text!r}: use auto, standard, enterprise, server, off, N/min or N/s"
         raise ValueError(message)
     return _steady(int(number), window)
 

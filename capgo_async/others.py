@@ -1,7 +1,7 @@
-"""Others who use the same key: noticed by refusals that our own requests do not explain, and given way to (contract B2).
+"""Other users of the same key: how they are noticed and given way to (contract B2).
 
-After a silence of ours the server has forgotten what we sent. A refusal before the limit then tells of a smaller limit, which
-refuses at the same number the next time, or of somebody who was not silent.
+After a silence the server has forgotten what this client sent. An early refusal then has one of two causes: a smaller limit,
+which refuses at the same number the next time, or another user who was not silent.
 """
 
 from typing import Final
@@ -9,16 +9,16 @@ from typing import Final
 from .limits import BOUNDLESS
 
 _STEP: Final = 4
-"""A quarter of the model is added for each period in which nobody was in the way."""
+"""After each period without a refusal, the bound grows by a quarter of the model."""
 _FIRST_PROBES: Final = 2
-"""So many refused probes in a row may be chance: somebody began just then."""
+"""This many refused probes in a row may be chance: another user started just then."""
 _MOST_PATIENT: Final = 10.0
 
 
 class Others:
-    """Judge the periods between our silences, in each of which `modelled` requests should pass.
+    """Judge the periods between two silences, in each of which `modelled` requests should pass.
 
-    `noticed` stays, once two in a row were refused early and not at the same number.
+    `noticed` becomes true, and stays so, once two periods in a row were refused early and at different numbers.
     """
 
     def __init__(self, modelled: int) -> None:
@@ -30,16 +30,19 @@ class Others:
         self._last_passed = modelled
 
     def refused(self, passed: int, sent: int) -> None:
-        """Note the first refusal of a period that no limit explains, `passed` of `sent` being known to have passed."""
+        """Take the first refusal of a period, if no limit explains it.
+
+        Of `sent` requests, `passed` are known to have passed.
+        """
         before, self._ended = self._ended, range(passed, sent)
         self._refused = True
         if before is not None and (_nothing_passes(self._ended) or _apart(before, self._ended)):
             self.noticed = True
 
     def begin(self, passed: int) -> int:
-        """Begin a period after one in which so many passed; return how many requests it may have.
+        """Start a period, after one in which `passed` requests passed. Return how many requests it may have.
 
-        Half of what passed before somebody else's requests got in the way, and more with each period that is not refused.
+        That is half of what passed before another user got in the way, and more after each period without a refusal.
         """
         self._last_passed = passed or self._last_passed
         if not self._refused:
@@ -54,15 +57,15 @@ class Others:
 
 
 def patience(refused_probes: int) -> float:
-    """Return by how much to wait longer than a silence, after so many probes in a row were refused.
+    """Return the factor by which to prolong the silence after that many probes in a row were refused.
 
-    Two clients that probe in turn would keep each other out for ever if neither waited longer.
+    Two clients that probe in turn would lock each other out for ever if neither waited longer.
     """
     return min(_MOST_PATIENT, 1.0 + max(0, refused_probes - _FIRST_PROBES + 1) / 2)
 
 
 def _nothing_passes(ended: range) -> bool:
-    """Tell that not even one request passed: every limit lets something pass."""
+    """Tell whether not even one request passed: every limit lets something pass."""
     return ended == range(1)
 
 

@@ -1,8 +1,8 @@
-"""The pacer: who waits, for how long, and what a refusal closes.
+"""The pacer: when each request may leave, and what a refusal holds back.
 
-One pacer stands before all requests of a process and a set of keys. It grants in the order of asking, scope by scope, and only
-when every gate of a request and a place among those in flight are free at the same moment: nobody holds one while waiting for
-the other. Past 300 lines because the queue, the gates that it waits for, and what outlives them are one book.
+One pacer paces all requests of a process and a set of keys. Requests waiting on a scope are granted in FIFO order. A request is
+granted when all its gates are open and a place in flight is free at the same moment, so it never holds one of them while it
+waits for another. The file is longer than 300 lines because the queue and the gates that it waits for belong together.
 """
 
 import math
@@ -22,11 +22,11 @@ from .limits import TARGET_KINDS, Fate, Limit, Limiter, Period, Scope, ScopeKind
 from .windows import Window
 
 _EDGE_LIMITER = SlidingWindow(requests=100)
-"""What `auto` falls back to when the refusal's reason is unknown: the published limit (contract B1)."""
+"""The published limit. `auto` falls back to it after a refusal without a known reason (contract B1)."""
 
 
 class ScopeUsage(msgspec.Struct, frozen=True):
-    """How many requests counted against the limiters of one scope, and how many seconds ago the last one was."""
+    """How many requests count against the limiters of a scope, and how many seconds ago the last one was."""
 
     scope: Scope
     used: int
@@ -34,15 +34,18 @@ class ScopeUsage(msgspec.Struct, frozen=True):
 
 
 class TargetBusy(CapgoError):
-    """Say that a gate of one target is closed until `until`, on the clock of `anyio.current_time()`."""
+    """Raised when a request would have to wait for its own target.
+
+    It may leave at `until`, on the clock of `anyio.current_time()`.
+    """
 
     def __init__(self, until: float) -> None:
-        super().__init__("the limits of this device ask for a pause")
+        super().__init__("this device has reached a limit of its own; its next request has to wait")
         self.until = until
 
 
 class Permit(NamedTuple):
-    """The right to send one request, granted `at` that time out of a `budget`, if any; to be given back with its fate."""
+    """The right to send one request, granted at `at`. Release it with the fate of the request."""
 
     gates: list[Gate]
     at: float
@@ -50,7 +53,7 @@ class Permit(NamedTuple):
 
 
 class _Ticket:
-    """One call in the queue; `at` is when it should look again, infinity while others are before it."""
+    """A request in the queue. `at` is when it checks again, infinity while others are ahead of it."""
 
     __slots__ = ("at", "error", "permit", "scopes", "woken")
 
@@ -67,13 +70,12 @@ class _Ticket:
 
 
 class Pacer:
-    """Keep all requests below all limits.
+    """Keep all requests within all limits.
 
-    `limits` are the models; with `adaptive` an unexpected refusal teaches a smaller one. `concurrency` is the number of
-    requests in flight at most, fewer while the server is in trouble: `congestion` says how many. A key's first request goes
-    alone, so that a wrong key costs one (contract A2). `headroom` is the share of the limits of keys and apps that is left to
-    others, of learned ones, too. While there is a `budget`, nothing leaves beyond it: whoever asks then
-    gets its `SafetyStop`.
+    An `adaptive` pacer learns smaller limits from unexpected refusals. At most `concurrency` requests are in flight, and fewer
+    while the server is in trouble (`congestion`). The first request of a key goes alone, so that a wrong key costs one request
+    (contract A2). `headroom` is the share of the limits of keys and apps that is left to other users; it applies to learned
+    limits as well. Once a `budget` is spent, requests get its `SafetyStop`.
     """
 
     def __init__(
@@ -97,15 +99,15 @@ class Pacer:
         self._in_flight = 0
 
     async def acquire(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit:
-        """Wait until a request that counts in `scopes` may leave; raise as `take` does."""
+        """Wait until a request that counts in `scopes` may leave. Raises what `take` raises."""
         permit = self.take(scopes, wait_for_target=wait_for_target)
         return permit if permit is not None else await self._wait(_Ticket(scopes))
 
     def take(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit | None:
         """Return a permit if a request that counts in `scopes` may leave now, `None` if it has to wait.
 
-        Without `wait_for_target`, raise `TargetBusy` where a gate of the target alone would make it wait. Raise the key's
-        refusal when the key was refused before.
+        Without `wait_for_target`, raises `TargetBusy` if the request would wait for its own target. Raises the refusal of the
+        key if the key was refused before, and `SafetyStop` if the budget is spent.
         """
         now = anyio.current_time()
         if self.budget is not None:
@@ -120,7 +122,7 @@ class Pacer:
         return self._grant(gates, now) if self._earliest(gates, now) <= now else None
 
     def release(self, permit: Permit, fate: Fate) -> float:
-        """Give a permit back at the request's end; return the time."""
+        """Give a permit back when its request has ended. Return the time."""
         now = anyio.current_time()
         self._in_flight -= 1
         if permit.budget is not None and fate is Fate.UNSENT:
@@ -134,21 +136,21 @@ class Pacer:
         return now
 
     def _feel(self, permit: Permit, fate: Fate, now: float) -> None:
-        """Take an answer for what it tells of the server's state."""
+        """Adapt the number of requests in flight to the end of a request."""
         if fate is Fate.PASSED:
             self.congestion.passed(permit.at)
         elif fate is Fate.FAILED or fate is Fate.LOST:
             self.congestion.failed(permit.at, now)
 
     def prove(self, scope: Scope) -> None:
-        """Let a key's requests go together: the server accepted it."""
+        """Let the requests of a key go together: the server accepted the key."""
         self._learning_gate(scope).prove()
 
     def close(self, scope: Scope, seconds: float, *, reason_known: bool = True) -> None:
-        """Close the gate of `scope` for `seconds`, or for the silence that a key's limit asks for.
+        """Close the gate of `scope` for `seconds`, or a key's for the silence that its limit asks for.
 
-        A key is silent from its last answer on, and then probed by one request. Without a known
-        reason an adaptive pacer falls back to the published limit (contract A8, B1).
+        A key is silent after its last response, and then probed with one request. If the reason is not known, an adaptive pacer
+        falls back to the published limit (contract A8, B1).
         """
         now = anyio.current_time()
         if scope[0] in TARGET_KINDS:
@@ -163,7 +165,7 @@ class Pacer:
             gate.close(now, seconds, learn=self.adaptive)
 
     def refuse_key(self, scope: Scope, error: ApiError) -> None:
-        """Never let a request of this key leave again; whoever waits gets `error`."""
+        """Never let a request of this key leave again. Waiting requests get `error`."""
         self._refused_keys[scope] = error
         for ticket in [ticket for ticket in self._queue if scope in ticket.scopes]:
             self._queue.remove(ticket)
@@ -171,22 +173,22 @@ class Pacer:
             ticket.wake()
 
     def usage(self) -> list[ScopeUsage]:
-        """Return what counts against the limiters now, targets excepted."""
+        """Return what counts against the limiters of keys and apps now."""
         now = anyio.current_time()
         found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
         return [ScopeUsage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
 
     def seed(self, usage: Iterable[ScopeUsage]) -> None:
-        """Take over what an earlier process counted."""
+        """Count what an earlier process used."""
         now = anyio.current_time()
         for entry in usage:
             if entry.scope[0] in self._models:
                 self._gate(entry.scope).seed(entry.used, now - entry.age)
 
     def recall(self, limits: Iterable[KnownLimit], key: Scope) -> None:
-        """Begin with what earlier processes learned; those of the key's kind are of `key` alone.
+        """Start with limits that earlier processes learned. Limits of the kind `KEY` apply to `key` alone.
 
-        Only an adaptive pacer does, and it goes on learning: what proves too small is forgotten.
+        A pacer that is not adaptive ignores them. An adaptive one goes on learning: what proves too small is forgotten.
         """
         if not self.adaptive:
             return
@@ -195,7 +197,7 @@ class Pacer:
             self._remind(scope, gate)
 
     def lessons(self, key: Scope) -> dict[ScopeKind, int | None]:
-        """Return the smallest limit of each kind that refusals taught, `None` where a known one proved too small."""
+        """Return the smallest learned limit of each kind, `None` if a known one proved too small."""
         found: dict[ScopeKind, int | None] = {}
         for scope, gate in self._gates.items():
             kind, learned = ScopeKind(scope[0]), gate.learned()
@@ -206,13 +208,13 @@ class Pacer:
         return found
 
     def others_noticed(self, key: Scope | None = None) -> bool:
-        """Tell whether somebody else was noticed to use `key`, or any key without one, and was given way to."""
+        """Tell whether another user of `key` was noticed; without `key`, of any key."""
         gates = self._gates.items()
         return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
 
     @property
     def is_full(self) -> bool:
-        """Tell whether as many requests are in flight as may be."""
+        """Whether as many requests are in flight as may be."""
         return self._in_flight >= self.congestion.limit
 
     def limits_of(self, scope: Scope) -> tuple[int, ...]:
@@ -220,26 +222,29 @@ class Pacer:
         return self._gate(scope).limits()
 
     def windows_of(self, scope: Scope) -> Sequence[Window]:
-        """Return the windows of `scope`, none where nothing holds it back. They are the pacer's own: look, and copy."""
+        """Return the windows of `scope`, none if it has no limits.
+
+        They are the pacer's own: copy them, do not change them.
+        """
         return self._gate(scope).windows if self._matters(scope) else ()
 
     def waiting_until(self, scope: Scope) -> float:
-        """Return when the next request of `scope` may go; infinity while only an answer can tell."""
+        """Return when the next request of `scope` may leave; infinity while only a response can tell."""
         return self._gate(scope).earliest(anyio.current_time())
 
     def free_at(self, scope: Scope, now: float) -> float:
-        """Return what `waiting_until` does, for who knows the time."""
+        """Return what `waiting_until` returns, for a caller that knows the time."""
         gate = self._gates.get(scope)
         if gate is None:
             return self._gate(scope).earliest(now) if self._matters(scope) else now
         return gate.earliest(now)
 
     def room_at(self, scope: Scope, requests: int, now: float) -> float:
-        """Return when so many requests of `scope` may go one after the other without waiting for a window in between."""
+        """Return when that many requests of `scope` may leave in a row without waiting for a window."""
         return self._gate(scope).room_at(requests, now) if self._matters(scope) else now
 
     def period(self, scope: Scope, now: float) -> Period | None:
-        """Return what counts of a key since it was silent, `None` where no limit asks for that."""
+        """Return what a key has sent since its last silence, `None` if no limit asks for silences."""
         return self._learning_gate(scope).period(now)
 
     def _gate(self, scope: Scope) -> Gate:
@@ -270,7 +275,10 @@ class Pacer:
         return gate
 
     def _forget_idle_targets(self) -> None:
-        """Drop up to two of the longest unused gates, so that their number follows the rate, not the number of devices."""
+        """Drop up to two of the least recently used gates, if they are idle.
+
+        So their number follows the rate of requests, not the number of devices.
+        """
         now = anyio.current_time()
         for scope in [scope for scope, _ in zip(self._targets, range(2), strict=False)]:
             if not self._targets[scope].idle(now):
@@ -281,7 +289,7 @@ class Pacer:
         return [self._gate(scope) for scope in scopes if self._matters(scope)]
 
     def _matters(self, scope: Scope) -> bool:
-        """Tell whether anything can hold `scope` back; most scopes have neither a model nor a closing."""
+        """Tell whether anything can hold `scope` back: most scopes have no limit and were never closed."""
         kind = scope[0]
         return kind == ScopeKind.KEY or kind in self._models or scope in self._gates or scope in self._targets
 
@@ -311,7 +319,7 @@ class Pacer:
                 and (gate := self._targets.get(scope))
                 and now < (until := gate.earliest(now)) < math.inf
             ):
-                # Without a time, an answer that is on its way will tell: that is worth waiting for in the queue.
+                # If the time is not known, a response that is on its way will tell it. That is worth waiting for in the queue.
                 raise TargetBusy(until)
 
     async def _wait(self, ticket: _Ticket) -> Permit:
@@ -342,7 +350,7 @@ class Pacer:
             self._dispatch(anyio.current_time())
 
     def _dispatch(self, now: float) -> None:
-        """Grant what may go now, in the order of asking; who is held back by a scope holds back those behind in that scope."""
+        """Grant what may leave now, in FIFO order within each scope."""
         held: set[Scope] = set()
         waiting: deque[_Ticket] = deque()
         while self._queue and self._in_flight < self.congestion.limit and not self._spent:
@@ -368,7 +376,10 @@ class Pacer:
         return self.budget is not None and self.budget.spent
 
     def _line_up(self, scopes: tuple[Scope, ...], held: set[Scope], now: float) -> float:
-        """Return when a request may go, infinity behind others of a held scope; note the scopes that hold it in `held`."""
+        """Return when a request may leave, infinity behind others of a held scope.
+
+        Adds the scopes that hold it back to `held`.
+        """
         at, behind = now, False
         for scope in scopes:
             if scope in held:

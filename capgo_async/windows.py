@@ -23,7 +23,10 @@ Part = tuple[float, float]
 
 
 class Burst(NamedTuple):
-    """Requests that leave together: the times of their responses, how many there are, and the share of them that counts."""
+    """Requests that leave together, with the times of their responses.
+
+    Only a `share` of the requests counts: a burst can be split among apps.
+    """
 
     parts: Sequence[Part]
     requests: float
@@ -138,7 +141,7 @@ class Sliding:
         return _rounded(number for at, count in self._releases for number in (at - now, count))
 
     def most_within(self, seconds: float) -> float:
-        """Return how many requests at most leave so close together that they count at once where each counts so long."""
+        """Return how many requests may leave within `seconds`, at most."""
         return self.limit * math.ceil(seconds / self.held)
 
     def _release(self, at: float, requests: float) -> None:
@@ -151,11 +154,11 @@ class Sliding:
 
 
 class Fixed(Sliding):
-    """The state of a `FixedWindow`: the server opens a window with the first request that finds none, and forgets it whole.
+    """The state of a `FixedWindow`: all requests of a window are forgotten together.
 
-    Which request opened a window is certain only after a rest: then the window was opened between the first departure and the
-    first response, and all that is answered before it can have ended is forgotten with it. Anything later may have opened the
-    next window.
+    The server opens a window with the first request that finds none. Which request that was is certain only after a rest: then
+    the window was opened between the first departure and the first response. All that is answered before that window can have
+    ended is forgotten with it. Anything later may have opened the next window.
     """
 
     __slots__ = ("_ends_after", "_ends_before", "_window")
@@ -232,7 +235,10 @@ class Fixed(Sliding):
 
 
 class Silence:
-    """The state of a `SilenceWindow`: everything counts until no request was sent or answered for `rest` seconds."""
+    """The state of a `SilenceWindow`: everything counts until a silence of `rest` seconds.
+
+    A silence is a time in which no request is sent or answered.
+    """
 
     __slots__ = ("_counted", "_last", "_modelled", "_spent", "bound", "in_flight", "limit", "rest")
 
@@ -303,7 +309,10 @@ class Silence:
         self._last = max(self._last, burst.parts[-1][0])
 
     def refused(self, _until: float) -> float:
-        """Let nothing leave until a silence. Return how many requests were counted, 0 after an earlier refusal."""
+        """Let nothing leave until a silence.
+
+        Return how many requests were counted, 0 after an earlier refusal.
+        """
         if self._spent:
             return 0
         counted, self._spent = self._counted, True
@@ -345,7 +354,7 @@ class Silence:
         return _rounded((self.used(now), self._last - now))
 
     def most_within(self, seconds: float) -> float:
-        """Return how many requests at most leave so close together that they count at once where each counts so long."""
+        """Return how many requests may leave within `seconds`, at most."""
         return self.limit * math.ceil(seconds / self.rest)
 
     def _has_rested(self, now: float) -> bool:

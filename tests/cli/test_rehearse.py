@@ -120,7 +120,7 @@ def test_waves_are_told_with_their_times(capgo: Command, unaimed: Command, here:
         (("--limits", "many"), "--limits many is none of server, published, off, N/min"),
         (("--latency", "80"), "expected a time such as 20ms or 1.5s"),
         (("--faults", "sometimes"), "fault rule 'sometimes'"),
-        (("--rate", "fast"), "rate 'fast' is none of"),
+        (("--rate", "fast"), "unknown rate 'fast': use auto"),
         (("--concurrency", "0"), "concurrency 0 is below 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a client knows about its limits, in the form in which the schedule of a run asks for it."""
+"""The gauge of a run: what the client knows about its limits."""
 
 from ...client import requester_of
 from ...limits import Period, Scope, ScopeKind
@@ -8,7 +8,10 @@ from ..scheduling.resting import Rules
 
 
 class ClientGauge:
-    """The limits as the pacer of `client` knows them; `latency` is the time of a response in seconds, until one was seen."""
+    """The limits as the pacer of `client` knows them.
+
+    The `latency`, in seconds, is assumed until a response was seen.
+    """
 
     def __init__(self, client: KeyRing, latency: float) -> None:
         self._client = client
@@ -18,15 +21,15 @@ class ClientGauge:
         self._apps: dict[str, Scope] = {}
 
     def key_of(self, app_id: str) -> str:
-        """Return which key speaks for an app."""
+        """Return the name of the key that is used for an app."""
         scope = requester_of(self._client.client_of(app_id)).key_scope
         self._keys[scope[1]] = scope
         return scope[1]
 
     def is_full(self, own: int) -> bool:
-        """Tell whether as many requests are in flight as may be, and `own` operations are enough to fill those places.
+        """Tell whether no place in flight is free, and `own` operations are enough to fill the places.
 
-        While the server fails there are fewer places than workers. Who shares them with others may still queue for one.
+        While the server is in trouble there are fewer places than workers. A run that shares them may still wait for one.
         """
         return self._pacer.is_full and own >= self._pacer.congestion.limit
 
@@ -35,16 +38,16 @@ class ClientGauge:
         return self._pacer.free_at(self._keys[key], now)
 
     def app_free_at(self, app_id: str, requests: int, now: float) -> float:
-        """Return when an app takes so many, one after the other, or as many as it ever does."""
+        """Return when that many requests of an app may leave in a row, or as many as its limit ever allows."""
         scope = self._scope_of(app_id)
         return self._pacer.free_at(scope, now) if requests == 1 else self._pacer.room_at(scope, requests, now)
 
     def period(self, key: str, now: float) -> Period | None:
-        """Return what a key has used since it was silent, `None` where no limit asks for that."""
+        """Return what a key has sent since its last silence, `None` if no limit asks for silences."""
         return self._pacer.period(self._keys[key], now)
 
     def rules(self, key: str, app_id: str | None) -> Rules | None:
-        """Return the limits of a key that has to be silent, and of an app of it if one is named; `None` for other keys."""
+        """Return the limits of a key, and of one of its apps; `None` if the key need not be silent."""
         counters = self._client.counters
         latency = counters.seconds / counters.answers if counters.answers else self._latency
         app = () if app_id is None else self._pacer.windows_of(self._scope_of(app_id))

@@ -1,4 +1,4 @@
-"""What the requests of a job will meet, as far as a client knows: for forecasts, before a run and while it runs."""
+"""Outlooks for forecasts: what the requests of a job will meet, as far as the client knows."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +15,12 @@ from ..scheduling.line import Outlook
 
 
 def latency_of(facts: JobFacts) -> float:
-    """Return how many seconds a request and its answer took when the job was planned, or run last."""
+    """Return the latency in seconds that was seen when the job was planned, or last run."""
     return facts.latency or DEFAULT_LATENCY
 
 
 def outlook_of(client: KeyRing, legs: Iterable[Leg], latency: float, carried: Sequence[ScopeUsage] = ()) -> Outlook:
-    """Return what `client` has used of its limits, with what is `carried` over from another, and whose key speaks where."""
+    """Return the outlook of `client`, together with what an earlier process `carried` over."""
     apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
     keys = {app_id: requester_of(client.client_of(app_id)).key_scope for app_id in apps}
     pacer = pacer_of(client)
@@ -38,7 +38,7 @@ def outlook_of(client: KeyRing, legs: Iterable[Leg], latency: float, carried: Se
 
 
 def _holding(limits: Iterable[Limit], carried: Iterable[ScopeUsage]) -> Iterator[float]:
-    """Yield in how many seconds what was carried over counts no longer against a target."""
+    """Yield the seconds until usage that was carried over no longer counts against its target."""
     limiters = {limit.scope: limit.limiter for limit in limits if limit.scope in TARGET_KINDS}
     for usage in carried:
         limiter = limiters.get(ScopeKind(usage.scope[0]))

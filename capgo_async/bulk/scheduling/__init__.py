@@ -1,1 +1,1 @@
-"""When requests leave: the schedule of a run, what it rests on, and the forecast that follows the same rules."""
+"""When requests leave: the schedule of a run, its rules, and the forecast that follows them."""

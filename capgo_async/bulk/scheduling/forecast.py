@@ -1,7 +1,8 @@
-"""How long the rest of a job takes: its requests sent in bursts through models of the limits, by counts and not one by one.
+"""Forecasts: how long the rest of a job takes, computed in bursts of requests.
 
-Requests of one latency leave in rounds of as many as may be in flight. A burst goes to the apps that have most left, evenly,
-until a limit is full or the next app has as many left, as `schedule` does one by one. What only repeats itself is passed over.
+All requests are assumed to have the same latency, so they leave in rounds of as many as may be in flight. A burst is shared
+evenly among the apps with most requests left, until a limit is full or the next app has as many left. `schedule` does the same
+one request at a time. Whatever repeats itself is skipped.
 """
 
 import math
@@ -14,15 +15,15 @@ from .line import Line, Outlook, Share
 from .resting import levelled
 
 DEFAULT_LATENCY: Final = 0.1
-"""Seconds from a request to its answer, where nobody saw one."""
+"""Seconds from a request to its response, if none was seen."""
 _IN_TURN: Final = 9
-"""Pages of an app that are read one after the other, before and while it is divided."""
+"""Pages of an app that are read one after the other, before the app is split and while it is."""
 
 
 class Leg(NamedTuple):
-    """A wave, or all of a job without waves: what each app has in it.
+    """One wave, or a whole job without waves: the share of each app.
 
-    Behind it `looks` are sent to verify, several apps at once, and `rest` is the bake.
+    Then `looks` are read to verify it, several apps at once, and the wave bakes for `rest` seconds.
     """
 
     shares: Sequence[Share]
@@ -31,7 +32,7 @@ class Leg(NamedTuple):
 
 
 def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
-    """Return how many seconds pass until the last answer, when all goes well."""
+    """Return the seconds until the last response, if all goes well."""
     line = Line(outlook)
     for leg in legs:
         line.send(leg.shares, _places(leg.shares, outlook.concurrency))
@@ -46,7 +47,7 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
 
 
 def _readers(looks: Sequence[Share], concurrency: int) -> int:
-    """Return how many pages are read at once on average: apps side by side, a large one at several places (`spreading`)."""
+    """Return how many pages are read at once on average: several apps, and a large app at several places."""
     cursors = cursors_among(concurrency, len(looks))
     pages = [look.requests for look in looks]
     rounds = max(min(each, _IN_TURN) + math.ceil(max(0, each - _IN_TURN) / cursors) for each in pages)
@@ -56,19 +57,19 @@ def _readers(looks: Sequence[Share], concurrency: int) -> int:
 def without_first(
     legs: Iterable[Leg], settled: int, baking: float | None = None, waiting: Mapping[str, int] | None = None
 ) -> list[Leg]:
-    """Return what is left of `legs` once so many operations are settled; of a bake under way `baking` seconds.
+    """Return what is left of `legs` after `settled` operations.
 
-    `waiting` is how many operations of each app have yet to leave of the leg that is under way; without it those of most are
-    gone.
+    Of a bake that is under way, `baking` seconds are left. `waiting` is the number of operations of each app that have yet to
+    leave in the current leg. Without it, the apps with most operations are assumed to have sent theirs first.
     """
-    # What waits is of the leg that is under way, never of one that is verified or bakes: then nothing waits.
+    # Only the leg under way has waiting operations: while a leg is verified or bakes, nothing waits.
     begun = waiting is not None and any(waiting.values())
     left: list[Leg] = []
     ending: Leg | None = None
     for leg in legs:
         operations = sum(share.operations for share in leg.shares)
         if settled >= operations:
-            # Whether it is verified and has baked shows once the next begins.
+            # Only the start of the next leg shows that this one is verified and has baked.
             ending = leg._replace(shares=()) if baking is None else Leg((), (), baking)
         else:
             ending = None if settled or begun else ending
@@ -90,13 +91,16 @@ def _behind(shares: Sequence[Share], settled: int, waiting: Mapping[str, int] | 
 
 
 def share_of(app_id: str, kind: str, operations: int) -> Share:
-    """Return what operations of one kind cost."""
+    """Return the share of an app that has so many operations of one kind."""
     of_kind = KINDS[kind]
     return Share(app_id, operations, len(of_kind.requests), of_kind.limits, of_kind.apart is Apart.REMOVALS)
 
 
 def _places(shares: Sequence[Share], concurrency: int) -> int:
-    """Return how many requests are in flight at most: what must not run beside itself runs once for each app."""
+    """Return how many requests are in flight at most.
+
+    Operations that must not overlap run one at a time for each app.
+    """
     if all(share.apart for share in shares):
         return max(1, min(concurrency, len({share.app_id for share in shares})))
     return concurrency

@@ -1,4 +1,4 @@
-"""What a schedule asks of the limits: a pacer can tell, and a test, too."""
+"""What a schedule has to know about the limits."""
 
 from typing import Protocol
 
@@ -7,17 +7,17 @@ from .resting import Rules
 
 
 class Gauge(Protocol):
-    """What the limits say of a key or an app `now`, on the clock of `anyio.current_time()`.
+    """The limits of keys and apps at the time `now`, on the clock of `anyio.current_time()`.
 
-    A time is infinity while only an answer can tell.
+    Where only a response can tell a time, the time is infinity.
     """
 
     def key_of(self, app_id: str) -> str:
-        """Return which key speaks for an app."""
+        """Return the name of the key that is used for an app."""
         ...
 
     def is_full(self, own: int) -> bool:
-        """Tell whether as many requests are in flight as may be, and `own` operations are enough to fill those places."""
+        """Tell whether no place in flight is free, and `own` operations are enough to fill the places."""
         ...
 
     def key_free_at(self, key: str, now: float) -> float:
@@ -25,15 +25,15 @@ class Gauge(Protocol):
         ...
 
     def app_free_at(self, app_id: str, requests: int, now: float) -> float:
-        """Return when an app takes so many, one after the other, or as many as it ever does."""
+        """Return when that many requests of an app may leave in a row, or as many as its limit ever allows."""
         ...
 
     def period(self, key: str, now: float) -> Period | None:
-        """Return what a key has used since it was silent, `None` where no limit asks for that."""
+        """Return what a key has sent since its last silence, `None` if no limit asks for silences."""
         ...
 
     def rules(self, key: str, app_id: str | None) -> Rules | None:
-        """Return the limits of a key that has to be silent, and of an app of it if one is named; `None` for other keys."""
+        """Return the limits of a key, and of one of its apps; `None` if the key need not be silent."""
         ...
 
 
@@ -41,11 +41,11 @@ class Boundless:
     """The gauge of a run without limits."""
 
     def key_of(self, _app_id: str) -> str:
-        """Return one key for all."""
+        """Return one key for all apps."""
         return ""
 
     def is_full(self, _own: int) -> bool:
-        """Return that it never is."""
+        """Return `False`."""
         return False
 
     def key_free_at(self, _key: str, now: float) -> float:
@@ -57,7 +57,7 @@ class Boundless:
         return now
 
     def period(self, _key: str, _now: float) -> None:
-        """Return that nothing is counted."""
+        """Return `None`."""
 
     def rules(self, _key: str, _app_id: str | None) -> None:
-        """Return that there are none."""
+        """Return `None`."""

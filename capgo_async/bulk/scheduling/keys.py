@@ -1,4 +1,7 @@
-"""Keys: who of several sends first, how much, and when it rests. A schedule and a forecast decide by the same rules."""
+"""Keys: which of several sends first, how much, and when it rests.
+
+Schedules and forecasts share these decisions.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,7 +13,7 @@ from .resting import BlockedKey, Prospect, Rules, first_of, rests_early
 
 
 class Lane(Protocol):
-    """What one app has before it."""
+    """The requests of one app, or of several."""
 
     @property
     def requests(self) -> float:
@@ -22,7 +25,7 @@ L = TypeVar("L", bound=Lane)
 
 
 class Key(Generic[L]):
-    """One key: the lanes of its apps, and what was decided about it."""
+    """One key: the lanes of its apps, and the decisions about it."""
 
     __slots__ = ("decided", "free", "lanes", "quota", "resting_until")
 
@@ -34,7 +37,7 @@ class Key(Generic[L]):
         """How many requests may leave before it rests, whatever its limit."""
         self.resting_until = resting_until
         self.decided = -math.inf
-        """The last opening of a window for which it was decided whether to wait for it."""
+        """The last opening of a window about which `rests_early` decided."""
 
     @property
     def requests(self) -> float:
@@ -42,19 +45,19 @@ class Key(Generic[L]):
         return sum(lane.requests for lane in self.lanes)
 
     def left(self) -> list[float]:
-        """Return how many requests have yet to leave of each lane that has any."""
+        """Return how many requests have yet to leave, for each lane that has any."""
         return [lane.requests for lane in self.lanes if lane.requests > FEW]
 
     def prospect(self, room: float, rules: Rules) -> Prospect:
-        """Return what it has before it, if it has room for so many requests now."""
+        """Return its prospect, with `room` for that many requests now."""
         return Prospect(self.left(), max(1.0, room), rules)
 
     def rests_until(self, at: float) -> None:
-        """Let it send nothing until then: its quota is used up."""
+        """Let it rest until that time, because its quota is used up."""
         self.quota, self.resting_until = math.inf, at
 
     def rests_early(self, opens_at: float, now: float, period: Period, rules: Rules) -> bool:
-        """Decide whether to be silent now, while all apps wait for a window that opens at `opens_at`."""
+        """Decide whether to be silent now instead of waiting for the window that opens at `opens_at`."""
         self.decided = opens_at
         blocked = BlockedKey(self.left(), period.limit - period.used, opens_at - now, period.fresh_at - now)
         if rules.app == math.inf or not rests_early(blocked, rules):
@@ -67,7 +70,7 @@ K = TypeVar("K", bound=Key[Any])
 
 
 def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
-    """Return which of the keys that may send goes first, with its quota set."""
+    """Return which of the keys that may send goes first, and set its quota."""
     known = [prospect for prospect in prospects if prospect is not None]
     if len(keys) == 1 or len(known) < len(keys):
         return max(keys, key=lambda key: key.requests)
@@ -77,7 +80,7 @@ def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
 
 
 def rules_of(key: Iterable[Window], app: Iterable[Window], pace: float) -> Rules | None:
-    """Return the limits of a key and of an app; `None` if the key need not be silent."""
+    """Return the limits of a key and of an app, `None` if the key need not be silent."""
     silence = next((window for window in key if isinstance(window, Silence)), None)
     if silence is None:
         return None

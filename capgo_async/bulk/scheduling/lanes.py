@@ -1,4 +1,4 @@
-"""What keys and their apps have before them in a forecast, by counts: no operations, and windows of its own."""
+"""Keys and lanes of a forecast: numbers of requests, and windows of the forecast's own."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from .resting import Prospect, Rules, in_wholes
 
 
 class CountedLane:
-    """The requests that one app has left, or all apps of a key that no limit of their own slows down."""
+    """The requests left of one app, or of all apps that no limit of their own slows down."""
 
     __slots__ = ("each", "requests", "windows")
 
@@ -21,7 +21,7 @@ class CountedLane:
         self.requests = requests * math.ceil(each / self.each) * self.each / each
 
     def room(self, now: float) -> float:
-        """Return how many requests may leave, of operations that start only when there is room for all of theirs."""
+        """Return how many requests may leave. An operation starts only if there is room for all its requests."""
         room = min((window.room(now + FEW) for window in self.windows), default=math.inf)
         return room if self.each == 1 or room == math.inf else math.floor(room / self.each + FEW) * self.each
 
@@ -45,15 +45,18 @@ class CountedKey(Key[CountedLane]):
         super().__init__(lanes, resting_until)
         self.windows = windows
         self.aside = aside
-        """The apps that send as one lane, because no limit of theirs slows them down, with what each had left at first."""
+        """Apps that send as one lane, because no limit of their own slows them down.
+
+        Each has the requests that it had at first.
+        """
 
     @property
     def silence(self) -> Silence | None:
-        """The window of the limit that asks for silence, if one does."""
+        """The window of the limit that asks for silences, if there is one."""
         return next((window for window in self.windows if isinstance(window, Silence)), None)
 
     def room(self, now: float) -> float:
-        """Return how many requests may leave, whichever app they are of."""
+        """Return how many requests may leave, of whichever app."""
         return min((window.room(now + FEW) for window in self.windows), default=math.inf)
 
     def opens_at(self, now: float) -> float:
@@ -61,7 +64,7 @@ class CountedKey(Key[CountedLane]):
         return _opens_at(self.windows, 1, now)
 
     def ahead(self, now: float, pace: float) -> Prospect | None:
-        """Return what it has before it, `None` if no limit asks for silence."""
+        """Return its prospect, `None` if no limit asks for silences."""
         rules = self.rules(pace)
         return None if rules is None else self.prospect(self.room(now), rules)
 
@@ -71,7 +74,7 @@ class CountedKey(Key[CountedLane]):
         return None if rules is None else in_wholes(rules, self.lanes[0].each)
 
     def group(self, now: float) -> tuple[list[CountedLane], float] | None:
-        """Return the lanes that send now, those with most left of all that may, and the count that they are brought down to."""
+        """Return the open lanes with most requests left, and the number that they are brought down to."""
         if now < self.resting_until - FEW or self.room(now) < 1 - FEW:
             return None
         open_ = sorted(

@@ -1,4 +1,4 @@
-"""A line of requests that leave in rounds, with the models of the limits that they count in: what a forecast is made of."""
+"""The simulation behind a forecast: requests that leave in rounds, and the windows that they count in."""
 
 import itertools
 import math
@@ -13,18 +13,18 @@ from .lanes import CountedKey, CountedLane
 from .resting import levelled
 
 _GRAIN: Final = 128
-"""A burst is remembered in so many parts at most."""
+"""A burst is remembered in at most this many parts."""
 _UNREPEATED: Final = 24
-"""Periods before the end that are not passed over: in them it shows whether resting early is worth it."""
+"""Periods before the end that are not skipped: they show whether resting early is worth it."""
 
 _Known = dict[tuple[object, ...], tuple[float, list[float], tuple[float, float]]]
-"""When a state was last met, what was left then, and in which time how much was sent since the time before."""
+"""Time and requests left when a state was last met, and what passed since the time before."""
 
 
 class Share(NamedTuple):
-    """Operations of one app, or organization, alike in what they cost: requests for each, and which limits count those.
+    """Operations of one app or organization that cost the same: `each` requests, counted by `limits`.
 
-    `apart`: they are done one after the other.
+    Operations that are `apart` run one after the other.
     """
 
     app_id: str
@@ -35,17 +35,17 @@ class Share(NamedTuple):
 
     @property
     def requests(self) -> int:
-        """Return how many requests they take."""
+        """How many requests they take."""
         return self.operations * self.each
 
 
 class Outlook(NamedTuple):
-    """What the requests of a job meet.
+    """What the requests of a job will meet.
 
-    `latency` is in seconds. `keys` name the key of each app; apps without one share theirs. `windows` are those of each scope
-    at the start, their times relative to it; a scope without any has empty ones, as `limits` say. `used` is what another
-    process counted. Some operations wait `held_up_for` seconds for their own targets, because of what was sent before.
-    `resting` keys send nothing for so many seconds, whatever their limits say.
+    `latency` is in seconds. `keys` names the key of each app; apps without one share a key. `windows` holds the windows of each
+    scope at the start, with times relative to it; other scopes start with empty windows of `limits`. `used` is what an earlier
+    process counted. Some operations wait `held_up_for` seconds for their own targets, because of earlier requests. `resting`
+    keys send nothing for that many seconds, whatever their limits allow.
     """
 
     limits: Sequence[Limit]
@@ -59,7 +59,7 @@ class Outlook(NamedTuple):
 
 
 class Line:
-    """Requests that leave in rounds, with the models that they count in."""
+    """Requests that leave in rounds, and the windows that they count in."""
 
     def __init__(self, outlook: Outlook) -> None:
         self._outlook = outlook
@@ -71,26 +71,26 @@ class Line:
 
     @property
     def now(self) -> float:
-        """Return when all that was sent is answered."""
+        """Time at which all that was sent is answered."""
         return self._began + math.ceil(self._sent / self._places) * self._latency
 
     def settle(self) -> None:
-        """Wait for all answers."""
+        """Wait for all responses."""
         self._began, self._sent = self.now, 0
 
     def rest(self, seconds: float) -> None:
-        """Send nothing for so long."""
+        """Send nothing for that many seconds."""
         self.settle()
         self._began += seconds
 
     def outlast(self, seconds: float) -> None:
-        """Wait, at least until so many seconds from the start, for what can only leave then."""
+        """Wait for requests that can only leave that many seconds after the start."""
         if seconds > 0:
             self.settle()
             self._began = max(self._began, seconds + self._latency)
 
     def send(self, shares: Sequence[Share], places: int) -> None:
-        """Send the requests of shares, at most so many at a time."""
+        """Send the requests of `shares`, at most `places` at a time."""
         if places != self._places:
             self.settle()
             self._places = places
@@ -111,10 +111,10 @@ class Line:
             self._count(lane, began)
 
     def _count(self, lane: CountedLane, began: float) -> None:
-        """Count what an app sent since then, evenly, without having met its limit: what follows may meet it."""
+        """Count what an app sent since then without meeting its limit: later requests may meet it."""
         ends = self.now
         for window in lane.windows:
-            # Of what took longer the last window counts.
+            # Of a longer time only the last window counts.
             since = max(began, ends - window.held) if isinstance(window, Sliding) else began
             share = (ends - since) / (ends - began) if ends > began else 1.0
             window.burst(since, Burst([(since + self._latency, lane.requests)], lane.requests, share))
@@ -122,7 +122,7 @@ class Line:
     def _first(
         self, keys: Sequence[CountedKey], free: Sequence[CountedKey], before: CountedKey | None, now: float
     ) -> CountedKey | None:
-        """Return who of those that may send does: who did before, unless somebody came."""
+        """Return which of the free keys sends: the same as before, unless another became free."""
         came = any(not key.free for key in free)
         for key in keys:
             key.free = key in free
@@ -135,10 +135,10 @@ class Line:
         return self._latency / self._places
 
     def _burst(self, key: CountedKey, group: Sequence[CountedLane], floor: float, now: float) -> None:
-        """Send from lanes, evenly, until they are down at `floor` or a limit is full."""
+        """Send evenly from the lanes of `group`, until they are down to `floor` or a limit is full."""
         count = len(group)
         level = min(lane.requests for lane in group)
-        # A lane that a model of its own holds back is brought down as far as the others, and no request is a fraction.
+        # All lanes are brought down equally, also past one that its own window holds back. No request is a fraction.
         most = min(key.room(now), key.quota, count * min(lane.room(now) for lane in group), max(1.0, (level - floor) * count))
         burst = max(1, min(int(most + FEW), math.ceil(key.requests - FEW)))
         parts = self._parts(burst)
@@ -155,7 +155,7 @@ class Line:
             key.rests_until(key.silence.fresh_at)
 
     def _goes_on(self, key: CountedKey, now: float) -> float:
-        """Return when a key may send that may not now, unless it is silent instead."""
+        """Return when a blocked key may send again, after it chose between waiting and a silence."""
         if now < key.resting_until - FEW:
             return key.resting_until
         if (opens_at := key.opens_at(now)) > now:
@@ -168,22 +168,22 @@ class Line:
         return opens_at
 
     def _wait(self, until: float) -> None:
-        """Wait for a limit; who still waits for an answer then goes on waiting."""
+        """Wait for a limit. Responses that are still out then stay out."""
         still_out = self._sent % self._places if self.now > until + FEW else 0
         self._began, self._sent = until, still_out
 
     def _skip(self, known: _Known, keys: Sequence[CountedKey]) -> None:
-        """Pass over what only repeats itself: the models are as they were, and the same was sent of each lane meanwhile."""
+        """Skip what repeats itself: the windows are as they were, and each lane sent the same in between."""
         windows = dict.fromkeys(window for key in keys for window in key.all_windows())
         for window in windows:
-            # What counts no longer, in lanes that are through above all, makes no difference.
+            # What no longer counts makes no difference, above all in lanes that have nothing left.
             window.used(self._began + FEW)
         state = (self._sent, len(keys), *(window.signature(self._began) for window in windows))
         left = [lane.requests for key in keys for lane in key.lanes]
         began, before, last = known.get(state, (self._began, left, (0.0, 0.0)))
         sent = [earlier - now for earlier, now in zip(before, left, strict=True)] if len(before) == len(left) else []
         took = round(self._began - began, 3), round(sum(sent), 3)
-        # That a key rests early may happen once, because of what is left; what happens twice goes on.
+        # An early rest may happen once, because of what is left. What happens twice goes on.
         again = min(_repeats(left, sent)) if any(sent) and took == last else 0
         if again < 1:
             known[state] = self._began, left, took
@@ -200,7 +200,7 @@ class Line:
         known.clear()
 
     def _parts(self, burst: int) -> list[tuple[float, int]]:
-        """Return when a burst is answered, as moments and counts."""
+        """Return the times of the responses to a burst, each with its number of responses."""
         first = self._sent // self._places
         last = (self._sent + burst - 1) // self._places
         step = math.ceil((last - first + 1) / _GRAIN)
@@ -214,7 +214,10 @@ class Line:
         return parts
 
     def _keys_of(self, shares: Sequence[Share]) -> list[CountedKey]:
-        """Return the keys of shares, with a lane for each app whose own limits can slow it down, and one for the rest."""
+        """Return the keys of `shares`, with a lane for each app.
+
+        If no limit of an app slows it down, all apps of a key are one lane.
+        """
         of_keys: dict[str, dict[str, float]] = {}
         windowed: set[str] = set()
         each: dict[str, int] = {}
@@ -238,7 +241,7 @@ class Line:
         return found
 
     def _matter(self, lanes: Sequence[CountedLane], of_key: Sequence[Window]) -> bool:
-        """Tell whether limits of apps are met, however fast the key's let them go: at first, when few apps have most left."""
+        """Tell whether an app can meet a limit of its own: at first, when few apps have most left."""
         most = 0.0
         for window in (window for lane in lanes for window in lane.windows if isinstance(window, Sliding)):
             fastest = self._places * (window.held / self._latency + 2) if self._latency else math.inf
@@ -247,7 +250,7 @@ class Line:
         return any(lane.requests - level > lane.room(self.now) for lane, level in zip(lanes, after, strict=True))
 
     def _of(self, scope: Scope) -> list[Window]:
-        """Return the windows of a scope, with what was used of it before."""
+        """Return the windows of a scope, with what was used before."""
         found = self._windows.get(scope)
         if found is None:
             now = self._outlook.windows.get(scope)
@@ -260,7 +263,7 @@ class Line:
 
 
 def _repeats(left: Sequence[float], sent: Sequence[float]) -> Iterator[int]:
-    """Yield how often at most the same may be sent again of each lane, and before one has as much left as another."""
+    """Yield bounds on how often the same may be sent again, before a lane is empty or two lanes are level."""
     lanes = sorted(zip(left, sent, strict=True), reverse=True)
     for each, gone in lanes:
         if gone > FEW:

@@ -1,9 +1,9 @@
-"""When keys send and when they rest, so that all ends soonest: what a schedule asks, and what a forecast assumes.
+"""When keys send and when they rest, so that a job ends as soon as possible.
 
-A key is silent for `rest` seconds after every `key` requests at most (contract B2, fact 1); an app takes `app` of them in a
-window. What a key sends between two silences is a period: with one window it lasts as long as its requests take, with each
-further one a window longer. Which periods bring a job to its end soonest depends on what is left. Of several keys each can send
-while others are silent; who has most periods and rests before it must not wait.
+Schedules and forecasts follow these rules. After at most `key` requests a key is silent for `rest` seconds (contract B2, fact
+1). An app takes `app` requests in a window. What a key sends between two silences is a period. A period with one window lasts
+as long as its requests take; each further window adds its own length. Which periods end a job soonest depends on what is left.
+Of several keys, one can send while others are silent, and the key with most periods must not wait.
 """
 
 import functools
@@ -15,16 +15,19 @@ from typing import Final, NamedTuple
 from ...windows import FEW
 
 _MOST_WINDOWS: Final = 8
-"""Windows in a period that are thought through: so many more requests does a key allow than an app."""
+"""Most windows in a period that are considered.
+
+A key allows at most that many times the requests of an app.
+"""
 _SOONER: Final = 1e-6
 _FULL_WINDOWS: Final = 2
-"""One would do, if the fewest seconds were known exactly."""
+"""One would be enough if `least_seconds` were exact."""
 
 
 class Rules(NamedTuple):
-    """The limits of a key and of its apps, their times in seconds, and the seconds that each request adds to a burst.
+    """The limits of a key and of its apps, with times in seconds.
 
-    `app` is infinity where apps have no limit of their own.
+    `app` is infinity if apps have no limit of their own. Each request adds `pace` seconds to a burst.
     """
 
     key: float
@@ -35,14 +38,17 @@ class Rules(NamedTuple):
 
 
 def in_wholes(rules: Rules, each: int) -> Rules:
-    """Return rules for operations of `each` requests, which begin only where an app takes all of them in its window."""
+    """Return rules for operations of `each` requests.
+
+    They start only if a window has room for all their requests.
+    """
     return rules._replace(app=rules.app // each * each) if each <= rules.app < math.inf else rules
 
 
 class BlockedKey(NamedTuple):
-    """A key whose apps all wait: the requests `left` of each, `room` in the period, and the seconds to wait.
+    """A key whose apps all wait: the requests `left` of each, and the `room` in the period.
 
-    `reopens_in` is when the first app may go on, `fresh_in` when the key has been silent if none does.
+    The first app may go on in `reopens_in` seconds. If none does, the key has been silent in `fresh_in` seconds.
     """
 
     left: Sequence[float]
@@ -52,8 +58,8 @@ class BlockedKey(NamedTuple):
 
 
 def rests_early(key: BlockedKey, rules: Rules) -> bool:
-    """Tell whether all ends sooner if the key is silent now, and starts a period instead of going on with this one."""
-    # If two more windows fit whole, and none is waited for longer than a silence, the next one may as well leave before it.
+    """Tell whether the job ends sooner if the key is silent now than if it goes on with this period."""
+    # If two more whole windows fit, the next one may as well leave before the silence, unless it waits longer than that.
     window = sum(min(left, rules.app) for left in key.left)
     if rules.rest >= rules.window and window * _FULL_WINDOWS <= key.room + FEW:
         return False
@@ -62,7 +68,7 @@ def rests_early(key: BlockedKey, rules: Rules) -> bool:
 
 
 class Prospect(NamedTuple):
-    """What a key that may send has before it: what its apps have `left`, and `room` in its period."""
+    """A key that may send: the requests `left` of each app, and the `room` in its period."""
 
     left: Sequence[float]
     room: float
@@ -70,17 +76,17 @@ class Prospect(NamedTuple):
 
     @property
     def burst(self) -> float:
-        """Return how many requests it can send now."""
+        """How many requests it can send now."""
         return min(sum(self.left), self.room)
 
     @property
     def opening(self) -> float:
-        """Return how few it can send before it is silent, without having to be silent once more for it."""
+        """The fewest requests that it can send before a silence without needing one silence more."""
         total = sum(self.left)
         return total - self.rules.key * max(0, _times(total, self.rules.key) - 1)
 
     def seconds(self) -> float:
-        """Return how long it takes alone."""
+        """Return how many seconds it takes on its own."""
         sent = self.burst
         if sent >= sum(self.left):
             return max(sent * self.rules.pace, least_seconds(self.left, self.rules))
@@ -88,13 +94,13 @@ class Prospect(NamedTuple):
 
 
 def first_of(keys: Sequence[Prospect]) -> tuple[int, float]:
-    """Return which of several keys sends first, and how much of its period at most.
+    """Return the index of the key that sends first, and how many requests it sends at most.
 
-    It is the one that takes longest. But another that would end later, if it waited for that, opens with so few requests that
-    both are soon on their way, and rests while the first one sends.
+    That is the key that takes longest. The exception is a key that would end even later if it waited: it goes first, with just
+    the few requests that save it a silence, and rests while the longest key sends.
     """
     seconds = [key.seconds() for key in keys]
-    # Who has used most of its period may send less than it should; that counts where it is sent sooner than a silence lasts.
+    # A key late in its period may send less than its opening. That still counts if it is sent sooner than a silence lasts.
     openings = [min(key.opening, key.burst) for key in keys]
     longest = max(range(len(keys)), key=seconds.__getitem__)
     wait = keys[longest].burst * keys[longest].rules.pace
@@ -108,12 +114,15 @@ def first_of(keys: Sequence[Prospect]) -> tuple[int, float]:
 
 
 def levelled(left: Sequence[float], amount: float, most_each: float = math.inf) -> list[float]:
-    """Return what is left once `amount` requests are sent, always of who has most left, and `most_each` of one at most."""
+    """Return what is left after `amount` requests, always taken where most is left.
+
+    At most `most_each` are taken of one.
+    """
     found = list(left)
     open_ = sorted(range(len(found)), key=found.__getitem__, reverse=True)
     while open_ and amount > 0:
         level = _level([found[index] for index in open_], amount)
-        # Who has more to give than one may is done with that; the others share what is missing.
+        # Those that would give more than `most_each` give that. The others share the rest.
         bounded = [index for index in open_ if found[index] - level > most_each]
         for index in bounded or open_:
             found[index] = found[index] - most_each if bounded else min(found[index], level)
@@ -126,7 +135,7 @@ def levelled(left: Sequence[float], amount: float, most_each: float = math.inf) 
 
 
 def _level(falling: Sequence[float], amount: float) -> float:
-    """Return the level to which the largest are brought down when so much is taken of them."""
+    """Return the level to which the largest numbers sink when `amount` is taken from them."""
     taken = 0.0
     for count, (one, following) in enumerate(pairwise((*falling, 0.0)), 1):
         step = (one - following) * count
@@ -137,7 +146,7 @@ def _level(falling: Sequence[float], amount: float) -> float:
 
 
 def _going_on(key: BlockedKey, rules: Rules) -> Iterator[float]:
-    """Yield how long all takes with each number of further windows in this period."""
+    """Yield the seconds until the end, for each number of further windows in this period."""
     left, room, at = list(key.left), key.room, key.reopens_in
     for _ in range(_MOST_WINDOWS):
         sent = min(room, sum(min(each, rules.app) for each in left))
@@ -153,7 +162,7 @@ def _going_on(key: BlockedKey, rules: Rules) -> Iterator[float]:
 
 
 def least_seconds(left: Sequence[float], rules: Rules) -> float:
-    """Return how long so many requests of each app take a key that was silent, in the best mixture of periods."""
+    """Return how many seconds a key takes after a silence, in the best mixture of periods."""
     total, largest = sum(left), max(left, default=0.0)
     if total < 1 - FEW:
         return 0.0
@@ -162,12 +171,12 @@ def least_seconds(left: Sequence[float], rules: Rules) -> float:
 
     @functools.cache
     def hidden(further: int) -> float:
-        # What leaves while windows are waited for adds nothing: so much of each app as they let pass before, and so much of the
-        # key that something is left for the window.
+        # Requests that leave during the wait for a window add no time: as many of each app as the windows before allow, and as
+        # many of the key as leave something for the last window.
         sent = sum(min(each, further * rules.app) for each in left) if further else 0.0
         return min(further * rules.window, min(sent, further * (rules.key - 1)) * rules.pace)
 
-    # One kind of period is worth most, unless little is left: of another, only some fill up what remains.
+    # One kind of period is the most efficient. Near the end, a few of another kind fill up what remains.
     best = min(kinds, key=lambda windows: (rules.rest + (windows - 1) * rules.window) / min(windows * rules.app, rules.key))
     return min(
         _seconds(total, largest, (main, other, others), rules, hidden)
@@ -180,9 +189,9 @@ def least_seconds(left: Sequence[float], rules: Rules) -> float:
 def _seconds(
     total: float, largest: float, mixture: tuple[int, int, int], rules: Rules, hidden: Callable[[int], float]
 ) -> float:
-    """Return how long it takes in periods of `main` windows, and so many `others` of `other` windows.
+    """Return the seconds for periods of `main` windows, and `others` periods of `other` windows.
 
-    `hidden` is how many seconds of sending fall into the wait for so many further windows.
+    `hidden` returns how many seconds of sending overlap the wait for that many further windows.
     """
     main, other, others = mixture
     of_main, of_other = (min(windows * rules.app, rules.key) for windows in (main, other))
@@ -190,7 +199,7 @@ def _seconds(
     periods = mains + others
     windows = mains * main + others * other
     last, of_last = (main, of_main) if mains else (other, of_other)
-    # The last one has no more windows than it needs.
+    # The last period has no more windows than it needs.
     behind = largest - (mains * of_main + others * of_other - of_last)
     windows -= last - max(1, min(last, _times(behind, rules.app)))
     further = windows - periods
@@ -198,5 +207,5 @@ def _seconds(
 
 
 def _times(requests: float, most: float) -> int:
-    """Return how often `most` may be sent until all `requests` are."""
+    """Return how many times `most` requests have to be sent until all are."""
     return math.ceil((requests - FEW) / most)

@@ -1,8 +1,9 @@
-"""Which operation leaves next, so that the limits of keys and of apps fill together and no key rests later than it must.
+"""The schedule: which operation of a run leaves next.
 
-Every app, or organization, is a lane. Of the lanes of a key the one with most left goes first, as long as its app's window is
-open; of several keys one sends until its limit is full, and another while it rests (`resting`). A lane that no limit of its app
-slows down takes its turn. Past 300 lines because what a lane has, what a key may, and what is fetched for both are one book.
+It spends the limits of keys and apps as well as it can. Each app, or organization, is a lane. Of the lanes of a key, the one
+with most left goes first, as long as the window of its app is open. Lanes that no limit of their app slows down take turns. Of
+several keys, one sends until its limit is full, and others send while it rests (`resting`). The file is longer than 300 lines
+because lanes, keys and fetching share their counts.
 """
 
 import heapq
@@ -19,18 +20,21 @@ from .line import Share
 from .resting import Prospect, Rules, in_wholes, levelled
 
 _FIRST: Final = 1 << 60
-"""More than any app needs."""
+"""More than the need of any lane."""
 
 
 class Waiting(NamedTuple):
-    """An operation that waited for its own target; `in_doubt` says that an attempt may have been processed."""
+    """An operation that waited for its own target.
+
+    If it is `in_doubt`, an attempt may have been processed.
+    """
 
     planned: Planned
     in_doubt: bool
 
 
 class _Lane:
-    """What one app has before it: `left` in the journal, `ready` and `again` at hand, `parked` until later."""
+    """The operations of one app: `left` in the journal, `ready` and `again` at hand, `parked` for later."""
 
     __slots__ = (
         "again",
@@ -59,7 +63,7 @@ class _Lane:
         self.parked = 0
         self.in_flight = 0
         self.turn = -1
-        """The number of its place in the queue, -1 where it has none."""
+        """Number of its place in the queue, -1 if it has none."""
         self.closed = False
 
     @property
@@ -68,12 +72,12 @@ class _Lane:
 
     @property
     def may_go(self) -> bool:
-        """Tell whether something at hand may leave, as far as the lane itself can tell."""
+        """Whether something at hand may leave, as far as the lane can tell."""
         return bool(self.at_hand) and not self.closed and not (self.apart and self.in_flight)
 
     @property
     def waits(self) -> int:
-        """Return how many operations have yet to leave."""
+        """How many operations have yet to leave."""
         return self.left + self.at_hand + self.parked
 
     @property
@@ -83,15 +87,18 @@ class _Lane:
 
     @property
     def need(self) -> int:
-        """By how many requests it goes before others: those that its limit has to let pass, if it has one.
+        """The requests that its own limit has to let pass: the lane with the greatest need goes first.
 
-        What has waited goes first, so that it does not become ever more.
+        A lane with operations that waited goes before all others, so that they do not pile up.
         """
         return _FIRST if self.again else self.requests if self.windowed else 0
 
 
 class _Key(Key["_Lane"]):
-    """A key with the order of its lanes: `queue` are those that may go, by need and turn, `closed` those that wait, by time."""
+    """A key and its lanes.
+
+    `queue` holds the lanes that may go, by need and turn; `closed` holds those whose apps wait, by time.
+    """
 
     __slots__ = ("at_hand", "closed", "in_flight", "left_in_journal", "name", "queue", "unsure")
 
@@ -110,9 +117,9 @@ class _Key(Key["_Lane"]):
 
 
 class Schedule:
-    """Hold the operations of a run that are at hand, and choose which leaves next, after what `gauge` says.
+    """The operations of a run that are at hand, and the choice of the next one to leave.
 
-    `look_again_at` is when to choose again where nothing may leave now; infinity while only an answer can change that.
+    If nothing may leave now, `look_again_at` is the time to choose again; infinity while only a response can change that.
     """
 
     def __init__(self, shares: Iterable[Share], gauge: Gauge = Boundless()) -> None:  # noqa: B008 - it has no state
@@ -121,7 +128,7 @@ class Schedule:
         self._lanes: dict[str, _Lane] = {}
         self._keys: dict[str, _Key] = {}
         self._order: list[_Key] = []
-        """The keys, who sends first."""
+        """The keys, in the order in which they send."""
         self._order_again_at = -math.inf
         self._turns = 0
         self._in_flight = 0
@@ -137,7 +144,7 @@ class Schedule:
             lane = self._lanes[share.app_id] = _Lane(share, key)
             key.lanes.append(lane)
         else:
-            # Operations of several kinds on the targets of one app: what holds for one of them holds for all.
+            # Several kinds of operations on one app share its lane, and the strictest rule of each holds for all.
             lane.left += share.operations
             lane.each = max(lane.each, share.each)
             lane.windowed = lane.windowed or ScopeKind.APP_ADDRESS in share.limits
@@ -145,22 +152,22 @@ class Schedule:
 
     @property
     def exhausted(self) -> bool:
-        """Tell whether the journal has nothing more."""
+        """Whether the journal has nothing more."""
         return not any(key.left_in_journal for key in self._keys.values())
 
     @property
     def empty(self) -> bool:
-        """Tell whether nothing is at hand."""
+        """Whether nothing is at hand."""
         return not any(lane.at_hand for lane in self._lanes.values())
 
     @property
     def some_waited(self) -> bool:
-        """Tell whether something is at hand that waited for its own target."""
+        """Whether something at hand waited for its own target."""
         return any(lane.again for lane in self._lanes.values())
 
     @property
     def rests_until(self) -> float:
-        """Return until when all keys are silent that have operations, although a limit would let one send before."""
+        """Time until which all keys with operations rest by choice; a past time if one does not."""
         resting = (key.resting_until for key in self._keys.values() if any(lane.waits for lane in key.lanes))
         return min(resting, default=-math.inf)
 
@@ -169,11 +176,14 @@ class Schedule:
         return {app_id: lane.waits for app_id, lane in self._lanes.items()}
 
     def resting(self, now: float) -> dict[str, float]:
-        """Return the keys that rest though their limits let them send, each with the seconds that this lasts."""
+        """Return the keys that rest by choice, each with the seconds that are left of the rest."""
         return {key.name: key.resting_until - now for key in self._keys.values() if now < key.resting_until}
 
     def put(self, planned: Sequence[Planned], asked: Mapping[str, int]) -> None:
-        """Have operations at hand that the journal handed out; where it had fewer than `asked`, that was all of the app."""
+        """Add operations from the journal.
+
+        If there are fewer than `asked` for an app, the journal has no more of that app.
+        """
         found = dict.fromkeys(asked, 0)
         for each in planned:
             app_id = each.operation.app_id
@@ -189,11 +199,11 @@ class Schedule:
             self._line_up(key, lane)
 
     def park(self, planned: Planned) -> None:
-        """Note that an operation which left waits for its own target."""
+        """Take note that an operation that left waits for its own target."""
         self._lanes[planned.operation.app_id].parked += 1
 
     def come_back(self, waiting: Waiting) -> None:
-        """Have one at hand again that waited long enough."""
+        """Add an operation that has waited for its own target."""
         lane = self._lanes[waiting.planned.operation.app_id]
         key = lane.key
         lane.parked -= 1
@@ -203,7 +213,7 @@ class Schedule:
         self._line_up(key, lane)
 
     def answered(self, app_id: str) -> None:
-        """Note that an operation which left has an end, or waits."""
+        """Take note that an operation that left has ended, or waits for its target."""
         lane = self._lanes[app_id]
         key = lane.key
         lane.in_flight -= 1
@@ -212,7 +222,7 @@ class Schedule:
         if lane.apart:
             self._line_up(key, lane)
         if not key.in_flight and len(self._keys) > 1 and key is not self._order[0]:
-            # When it has been silent can be told from now on.
+            # Now it is known when its silence ends.
             self._order_again_at = -math.inf
         if key.unsure:
             unsure, key.unsure = key.unsure, []
@@ -220,7 +230,7 @@ class Schedule:
                 self._reopen(key, each)
 
     def take_back(self) -> list[Waiting]:
-        """Return all that is at hand and did not leave."""
+        """Return everything at hand, and forget it."""
         found = [Waiting(each, in_doubt=False) for lane in self._lanes.values() for each in lane.ready]
         found += [each for lane in self._lanes.values() for each in lane.again]
         for lane in self._lanes.values():
@@ -231,23 +241,26 @@ class Schedule:
         return found
 
     def choose(self, now: float) -> Planned | None:
-        """Return the operation that leaves now, if one may."""
+        """Return the operation that leaves now, `None` if none may."""
         self.look_again_at = math.inf
         if self._gauge.is_full(self._in_flight):
-            # It would only wait in the pacer's queue, and there for its app's window, too, while others could go.
+            # It would wait in the pacer's queue, and there also for the window of its app, while other apps could send.
             return None
         order = self._in_order(now)
         for key in order:
             lane = self._open_lane(key, now)
             if len(order) > 1 and (lane is None or key is not order[0]):
-                # What the first one waits for is the turn of another.
+                # While the first key waits, another may take its turn.
                 self._order_again_at = -math.inf
             if lane is not None:
                 return self._leave(key, lane)
         return None
 
     def wanted(self, most: int, now: float) -> dict[str, int]:
-        """Return how many operations of which apps are to be fetched, about `most`, so that nobody waits for the journal."""
+        """Return how many operations of each app to fetch, about `most` in total.
+
+        No worker should have to wait for the journal.
+        """
         for key in self._in_order(now):
             lanes = [lane for lane in key.lanes if lane.left and not lane.closed]
             if not lanes or self._free_at(key, now) > now:
@@ -256,20 +269,23 @@ class Schedule:
             amount = int(min(most, key.quota, most if period is None else period.limit - period.used))
             if key.at_hand < amount and key.at_hand <= most // 2 and (wanted := _shared_out(lanes, amount)):
                 return wanted
-            # What may not leave beside what is under way is no reason to let other keys wait.
+            # Operations that must wait for others in flight are no reason to let other keys wait.
             if key.at_hand < amount and any(lane.may_go for lane in key.lanes):
                 return {}
         return {}
 
     def is_low(self, most: int) -> bool:
-        """Tell whether less than half of `most` is at hand for the key that is sending, and the journal has more."""
+        """Tell whether at most half of `most` is at hand for the sending key while the journal has more."""
         if not self._order:
             return False
         first = self._order[0]
         return first.left_in_journal > 0 and first.at_hand <= most // 2
 
     def _in_order(self, now: float) -> list[_Key]:
-        """Return the keys, who sends first; another goes first only when one has been silent, or the first has to be."""
+        """Return the keys in the order in which they send.
+
+        The order changes when a key becomes free, or the first one has to rest.
+        """
         if now < self._order_again_at:
             return self._order
         came = False
@@ -305,7 +321,7 @@ class Schedule:
         return any(not lane.closed and (lane.left or lane.at_hand) for lane in key.lanes)
 
     def _free_at(self, key: _Key, now: float) -> float:
-        """Return when a key may send: `now` or before, or later, infinity where only an answer can tell."""
+        """Return when a key may send: `now` or before, or later; infinity while only a response can tell."""
         if key.quota < 1:
             if key.in_flight:
                 return math.inf
@@ -314,7 +330,7 @@ class Schedule:
         if now < key.resting_until:
             return key.resting_until
         free_at = self._gauge.key_free_at(key.name, now)
-        # Where only an answer can tell, and it is not one to this run, the pacer is asked by sending.
+        # If only a response can tell, and this run has no request out, sending is the way to find out.
         if free_at > now and (free_at < math.inf or key.in_flight):
             return free_at
         while key.closed and key.closed[0][0] <= now:
@@ -322,7 +338,7 @@ class Schedule:
         return now
 
     def _open_lane(self, key: _Key, now: float) -> _Lane | None:
-        """Return the lane of a key whose turn it is, if one may send."""
+        """Return the lane of a key that sends next, `None` if none may."""
         free_at = self._free_at(key, now)
         if free_at > now:
             self._look_again(free_at)
@@ -338,13 +354,13 @@ class Schedule:
         return None
 
     def _is_open(self, key: _Key, lane: _Lane, now: float) -> bool:
-        """Tell whether a lane of the queue may send; where its app has to wait, it is put aside."""
+        """Tell whether a lane of the queue may send. If its app has to wait, put the lane aside."""
         if not (lane.ready or lane.again) or (lane.apart and lane.in_flight):
             return False
         if not lane.windowed:
             return True
-        # What takes several requests leaves when there is room for all of them, those of others under way included: what has
-        # to wait in between holds a place, and lets no key rest.
+        # An operation of several requests leaves when there is room for all of them, and for those that are under way. If it
+        # had to wait in between, it would hold a place, and keep its key from resting.
         requests = lane.each if lane.each == 1 else lane.each * (lane.in_flight + 1)
         at = self._gauge.app_free_at(lane.app_id, requests, now)
         if at <= now or (at == math.inf and not lane.in_flight):
@@ -358,7 +374,7 @@ class Schedule:
         return False
 
     def _wait_for_windows(self, key: _Key, now: float) -> None:
-        """Wait for the first window that opens, or, where that is sooner, for the key's silence."""
+        """Wait for the first window that opens, or for a silence of the key if the job ends sooner so."""
         if not key.closed:
             return
         opens_at = key.closed[0][0]
@@ -376,14 +392,14 @@ class Schedule:
         key.in_flight += 1
         self._in_flight += 1
         lane.in_flight += 1
-        # Alone it keeps its place.
+        # The only lane keeps its place.
         if len(key.queue) > 1:
             lane.turn = self._next_turn()
             heapq.heapreplace(key.queue, (-lane.need, lane.turn, lane))
         return found
 
     def _line_up(self, key: _Key, lane: _Lane) -> None:
-        """Give a lane a place in the queue, unless it has one, or none is due to it."""
+        """Give a lane a place in the queue, unless it has one, has nothing at hand, or is closed."""
         if lane.turn < 0 and lane.at_hand and not lane.closed:
             lane.turn = self._next_turn()
             heapq.heappush(key.queue, (-lane.need, lane.turn, lane))
@@ -402,14 +418,14 @@ class Schedule:
 
 
 def _shared_out(lanes: Sequence[_Lane], amount: int) -> dict[str, int]:
-    """Return how many operations to fetch of each lane, so that it has at hand what leaves of it among the next `amount`."""
+    """Return how many operations to fetch for each lane: those that leave among the next `amount`."""
     waits = [lane.waits * lane.each if lane.windowed else 0 for lane in lanes]
     if any(waits):
         due = [before - after for before, after in zip(waits, levelled(waits, amount), strict=True)]
     else:
         due = [amount / len(lanes)] * len(lanes)
     wanted: dict[str, int] = {}
-    # Who has most due first: each rounded up, so that with many lanes the last get nothing yet.
+    # The lanes with most due come first. Each number is rounded up, so with many lanes the last ones get nothing yet.
     for share, lane in sorted(zip(due, lanes, strict=True), key=lambda pair: -pair[0]):
         count = min(lane.left, math.ceil(share / lane.each) - lane.at_hand, amount)
         if count > 0:
