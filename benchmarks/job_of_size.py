@@ -12,7 +12,7 @@ from typing import Final
 from benchmarks.measuring import peak_bytes, spent
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, read_operations
-from capgo_async.wire import Request, Response
+from capgo_async.http.wire import Request, Response
 
 APP_ID: Final = "com.example.app"
 

@@ -17,7 +17,8 @@ from capgo_async.bulk import Ended, Job, Which, read_operations
 from capgo_async.bulk.jobfile.facts import LastUsage
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import Measures
-from capgo_async.bulk.runner import LARGEST_BATCH, Done, Settled
+from capgo_async.bulk.operations.results import Done, Settled
+from capgo_async.bulk.running.runner import LARGEST_BATCH
 
 _MEASURES: Final = Measures("2026-07-01T00:00:00+00:00", 1.0, 1, 0, 0, LastUsage("2026-07-01T00:00:00+00:00", "benchmark", ()))
 _REQUEST_ID: Final = "0123456789abcdef0123456789abcdef"

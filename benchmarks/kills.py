@@ -40,7 +40,7 @@ from capgo_async.bulk import (
     UpdateChannel,
     from_operations,
 )
-from capgo_async.bulk.kinds import KINDS
+from capgo_async.bulk.operations.kinds import KINDS
 from capgo_async.sandbox import Arrival, Dropped, Incoming, Reply, Sandbox, Settings, World, fleet, parameters
 from capgo_async.sandbox.faults import Chance, parse
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, channel_name

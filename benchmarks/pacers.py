@@ -9,8 +9,8 @@ import anyio
 
 from benchmarks.pacing_scenarios import CHANNEL, CONCURRENCY, Scenario, transport_to
 from capgo_async.errors import CapgoError
+from capgo_async.http.wire import Request, Response, encode
 from capgo_async.sandbox.inprocess import InProcessTransport
-from capgo_async.wire import Request, Response, encode
 
 _FIRST: Final = 0.5
 _LONGEST: Final = 60.0

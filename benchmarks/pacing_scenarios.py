@@ -11,8 +11,8 @@ import anyio
 from benchmarks.optimum import Bounds, Loads, Pipe, least, least_with_repeats
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, LinkDevice, from_operations
-from capgo_async.limits import Limit, ScopeKind, SilenceWindow
-from capgo_async.ring import KeyRing
+from capgo_async.key_ring import KeyRing
+from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow
 from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, World, fleet, parse_faults, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID, device_id

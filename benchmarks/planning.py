@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from benchmarks.loopback import CHANNEL, serving
 from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, Spent, environment, exit_code, spent, table, verdict
+from capgo_async.api.models import Device
 from capgo_async.bulk.inventory.columns import InventoryKind
 from capgo_async.bulk.inventory.shelf import AppChecks, InventoryBinding, InventoryFile
-from capgo_async.models import Device
 
 _CHANNELS: Final = ("stable",) * 6 + (None,) * 3 + (CHANNEL,)
 _CHUNK: Final = 10_000

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measuring import peak_bytes, spent
-from capgo_async.cli.rehearsing import Rehearsing
-from capgo_async.cli.stopping import Limits
+from capgo_async.cli.job.rehearsing import Rehearsing
+from capgo_async.cli.options.stopping import Limits
 from capgo_async.rehearsal import Rehearsal
 
 

@@ -20,7 +20,7 @@ _TYPER: Final = "typer"
 _PROGRAMS: Final = {
     _NOTHING: ("-c", "pass"),
     _CLIENT: ("-c", "from capgo_async import CapgoClient"),
-    "all that a job uses": ("-c", "import capgo_async.bulk, capgo_async.transport"),
+    "all that a job uses": ("-c", "import capgo_async.bulk, capgo_async.http.transport"),
     _LIBRARIES: ("-c", "import aiohttp, msgspec"),
 }
 _COMMANDS: Final = {_VERSION: ("-m", "capgo_async", "--version"), _TYPER: ("-c", "import typer")}

@@ -9,19 +9,19 @@ from typing import Final, NamedTuple, TypeVar
 import anyio
 import msgspec
 
+from .api.endpoints.apps import list_apps
+from .api.endpoints.devices import LARGEST_DEVICE_PAGE, DeviceFilter, list_devices
+from .api.models import App, Device
+from .api.resources.devices import read_page
 from .client import CapgoClient, requester_of
-from .efforts import Effort, Parked, gathered
-from .endpoints.apps import list_apps
-from .endpoints.call import Call
-from .endpoints.devices import LARGEST_DEVICE_PAGE, DeviceFilter, list_devices
+from .concurrency import fan_out
 from .errors import RateLimited, SafetyStop
-from .fanning import fan_out
-from .limits import ScopeKind
-from .models import App, Device
-from .paging import Page
-from .resources.devices import read_page
-from .retry import judge
-from .wire import Response, reads_many
+from .http.call import Call
+from .http.effort import Effort, Parked, gathered
+from .http.retry import judge
+from .http.wire import Response, reads_many
+from .limits.models import ScopeKind
+from .listing.walks import Page
 
 T = TypeVar("T")
 

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import msgspec
 
-from . import wire
-from .dialect import Dialect, Generation
-from .endpoints.server import ok
+from .api.detection import Learner, ok
+from .api.resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
 from .errors import ConfigurationError, Problem
-from .known import Known, lasting, with_lessons, with_version
-from .learning import Learner
-from .limits import Limit, ScopeKind, parse_rate
-from .pacing import Pacer
-from .requester import Attempt, Counters, Identity, Requester, RetryPolicy
-from .resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
+from .http import wire
+from .http.dialect import Dialect, Generation
+from .http.requester import Attempt, Counters, Identity, Requester, RetryPolicy
+from .limits.known import Known, lasting, with_lessons, with_version
+from .limits.models import Limit, ScopeKind, parse_rate
+from .limits.pacer import Pacer
 from .version import __version__
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from .wire import Transport
+    from .http.wire import Transport
 
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
 _AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
@@ -209,7 +208,7 @@ def _checked_key(api_key: str | None) -> str:
 
 
 def _checked_url(base_url: str | None, *, allow_plain_http: bool) -> str:
-    from .transport import checked_base_url  # noqa: PLC0415 - keeps aiohttp out of the import of this package
+    from .http.transport import checked_base_url  # noqa: PLC0415 - keeps aiohttp out of the import of this package
 
     return checked_base_url(base_url or os.environ.get("CAPGO_BASE_URL") or DEFAULT_BASE_URL, allow_plain_http=allow_plain_http)
 
@@ -257,6 +256,6 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom
 
 
 def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":
-    from .transport import AiohttpTransport  # noqa: PLC0415 - keeps aiohttp out of the import of this package
+    from .http.transport import AiohttpTransport  # noqa: PLC0415 - keeps aiohttp out of the import of this package
 
     return AiohttpTransport(base_url, session=session, timeout=timeout, trust_env=trust_env)

@@ -1,17 +1,12 @@
 """The names that `capgo_async` exports, imported from where they live."""
 
-from .client import CapgoClient
-from .dialect import Dialect
-from .endpoints.api_keys import ApiKeySettings, Binding, NewApiKey
-from .endpoints.apps import AppSettings, NewApp
-from .endpoints.bundles import BundleMetadata, NewBundle
-from .endpoints.channels import ChannelSettings
-from .endpoints.devices import DeviceFilter
-from .endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings, PasswordPolicy
-from .errors import CapgoError
-from .known import Known, KnownLimit, Latency
-from .limits import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, server_limits
-from .models import (
+from .api.endpoints.api_keys import ApiKeySettings, Binding, NewApiKey
+from .api.endpoints.apps import AppSettings, NewApp
+from .api.endpoints.bundles import BundleMetadata, NewBundle
+from .api.endpoints.channels import ChannelSettings
+from .api.endpoints.devices import DeviceFilter
+from .api.endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings, PasswordPolicy
+from .api.models import (
     ApiKey,
     App,
     AppStatPoint,
@@ -29,11 +24,16 @@ from .models import (
     Usage,
     parse_timestamp,
 )
-from .paging import Listing
-from .requester import Attempt, Counters, raw_responses
-from .resources.bundles import Deleted
-from .ring import KeyRing
-from .wire import Request, Response, Transport
+from .api.resources.bundles import Deleted
+from .client import CapgoClient
+from .errors import CapgoError
+from .http.dialect import Dialect
+from .http.requester import Attempt, Counters, raw_responses
+from .http.wire import Request, Response, Transport
+from .key_ring import KeyRing
+from .limits.known import Known, KnownLimit, Latency
+from .limits.models import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, server_limits
+from .listing.listing import Listing
 
 __all__ = [
     "ApiKey",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capgo_async import CapgoClient
-from capgo_async.limits import Limit
+from capgo_async.limits.models import Limit
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY

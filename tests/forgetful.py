@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from capgo_async.http.wire import Request, Response
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
-from capgo_async.wire import Request, Response
 
 
 class Forgetful(InProcessTransport):

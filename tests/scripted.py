@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 
-from capgo_async.wire import Request, Response
+from capgo_async.http.wire import Request, Response
 
 Answer = Response | Exception
 

@@ -14,7 +14,7 @@ import typer
 from fleet import APP, ids_of, links_of, sandbox_of, write_csv
 from typer.core import TyperGroup
 
-from capgo_async.cli.exit_codes import ExitCode
+from capgo_async.cli.output.exit_codes import ExitCode
 from capgo_async.cli.program import program
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.server import serve

@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .advice import Remedy
 from .job import Job
 from .jobfile.contents import JobRow, Rows
 from .jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
 from .jobfile.seen import Seen
-from .operations import (
+from .jobfile.stage import Pair
+from .operations.advice import Remedy
+from .operations.operations import (
     Change,
     DeleteBundle,
     DeleteChannel,
@@ -27,22 +28,21 @@ from .operations import (
     UnlinkDevice,
     UpdateChannel,
 )
+from .operations.reasons import Cause, Reason
+from .operations.results import Done, Failed
 from .plan import Part, Plan, ReasonCount, Thresholds
-from .planning.drifting import Drift
-from .planning.sources import Source, from_operations, read_operations
-from .reasons import Cause, Reason
+from .planning.drift import Drift
 from .report import Ended, Failures, Report, Run, Wave
-from .runner import Done, Failed
 from .running.bounds import Bounds
 from .running.stopping import StopRules
-from .stage import Pair
+from .sources.source import Source, from_operations, read_operations
 
 if TYPE_CHECKING:
     from .inventory.columns import InventoryKind
-    from .inventory.exported import Exported
     from .inventory.exporting import Summary, export
     from .inventory.formats import Format
     from .inventory.taking import Tally
+    from .storage.exported import Exported
 
 __all__ = [
     "Bounds",

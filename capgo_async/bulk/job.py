@@ -16,12 +16,15 @@ import msgspec
 
 from ..client import CapgoClient
 from ..errors import AuthenticationError, DiskFull, JobError, Problem
-from ..limits import Limit
-from ..ring import KeyRing, pacer_of, ring_of
+from ..key_ring import KeyRing, pacer_of, ring_of
+from ..limits.models import Limit
 from .clock import Clock, wall_clock
+from .forecast.forecast import Leg, seconds_of, without_first
+from .forecast.line import Outlook
+from .forecast.outlook import outlook_of
 from .jobfile import assumptions, records
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
-from .jobfile.course import course_of
+from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
 from .jobfile.history import was_begun
 from .jobfile.journal import Journal
@@ -31,26 +34,23 @@ from .jobfile.records import last_usage
 from .jobfile.schema import Which
 from .jobfile.seen import Seen, copy, seen_of
 from .jobfile.staging import Staging
-from .naming import give_name, locked
 from .plan import Plan
-from .planning.drafting import OnRejected, draw_up, facts_of
-from .planning.drifting import Drift, find_drift
-from .planning.sources import Source, blocks_of
-from .planning.undoing import Undoing
+from .planning.drift import Drift, find_drift
+from .planning.plan_maker import OnRejected, draw_up, facts_of
+from .planning.undo import Undoing
 from .report import Ended, Report, storable
-from .runner import Brakes, Progress, Runner
 from .running.bounds import Bounds, budgeted, deadline_of
 from .running.execution import Executor, prepare
-from .running.gauging import ClientGauge
 from .running.metering import Meter, carried_over
-from .running.outlook import latency_of, outlook_of
+from .running.runner import Brakes, Progress, Runner
 from .running.stopping import StopRules, Watch
+from .running.verification import verify
 from .running.waves import Pace, Waves
-from .scheduling.forecast import Leg, seconds_of, without_first
-from .scheduling.line import Outlook
-from .scheduling.schedule import Schedule
+from .schedule.client_gauge import ClientGauge
+from .schedule.schedule import Schedule
+from .sources.source import Source, blocks_of
 from .spreading import PAGE, page_of
-from .verification import verify
+from .storage.lock import give_name, locked
 
 _BUILDING: Final = ".building"
 

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from .kinds import KINDS, Kind
-from .operations import TargetKind
-from .reasons import Cause
+from .operations.kinds import KINDS, Kind
+from .operations.operations import TargetKind
+from .operations.reasons import Cause
 from .report import Wave, about, counted
 
 EXPIRY: Final = (

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from .advice import Remedy
+from .operations.advice import Remedy
 
 _IN_SECONDS: Final = 100
 _IN_MINUTES: Final = 100

@@ -5,7 +5,7 @@ The pacer keeps the limits; memory sets the bounds here.
 
 from typing import Final
 
-from ..ring import KeyRing, pacer_of
+from ..key_ring import KeyRing, pacer_of
 
 PAGE: Final = 200
 """Most devices in a page, when apps are listed (contract C7)."""

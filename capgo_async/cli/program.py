@@ -64,7 +64,7 @@ class _Program(TyperGroup):
             return None
         entry = COMMANDS[cmd_name]
         holder = typer.Typer(rich_markup_mode=None)
-        holder.add_typer(importlib.import_module(f".{entry.module}", __package__).commands, help=entry.summary)
+        holder.add_typer(importlib.import_module(f".commands.{entry.module}", __package__).commands, help=entry.summary)
         return get_group(holder).commands[cmd_name]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -74,7 +74,7 @@ class _Program(TyperGroup):
         # Exceptions of wrong usage have a message; which class they are depends on the version of typer.
         message = getattr(error, "message", None)
         if isinstance(message, str):
-            from .speech import without  # noqa: PLC0415 - brings msgspec, which help and version start faster without
+            from .output.speech import without  # noqa: PLC0415 - brings msgspec, which help and version start faster without
 
             error.message = without(self._secrets, message)  # type: ignore[attr-defined]  # as looked for above
 

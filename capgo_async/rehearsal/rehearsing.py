@@ -17,19 +17,19 @@ import anyio.lowlevel
 import msgspec
 
 from ..bulk.clock import Clock, wall_clock
-from ..bulk.database import Database
 from ..bulk.job import Job
+from ..bulk.jobfile.course import latency_of
 from ..bulk.jobfile.facts import JobBinding, JobFacts, LastUsage, bind, read_usage, write_usage
+from ..bulk.operations.results import Done, Failed
 from ..bulk.report import Report, Wave
-from ..bulk.runner import Done, Failed
 from ..bulk.running.bounds import Bounds
-from ..bulk.running.outlook import latency_of
 from ..bulk.running.stopping import StopRules
+from ..bulk.storage.database import Database
 from ..client import CapgoClient, requester_of
 from ..errors import CapgoError, DiskFull, JobError, SafetyStop
-from ..limits import ScopeKind
-from ..pacing import ScopeUsage
-from ..ring import ring_of
+from ..key_ring import ring_of
+from ..limits.models import ScopeKind
+from ..limits.pacer import ScopeUsage
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY

@@ -5,9 +5,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ..api.endpoints.channels import METADATA_AS, ChannelSettings
 from ..bulk.jobfile.facts import JobFacts
 from ..bulk.jobfile.seen import Seen
-from ..bulk.operations import (
+from ..bulk.operations.operations import (
     DeleteBundle,
     DeleteChannel,
     Former,
@@ -24,7 +25,6 @@ from ..bulk.operations import (
     restoring,
 )
 from ..bulk.spreading import PAGE
-from ..endpoints.channels import METADATA_AS, ChannelSettings
 from ..sandbox import App, Binding, Bundle, Channel, Device, Traits, World
 from ..sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_EMAIL, USER_ID, add_people
 from ..sandbox.state.apps import Override

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import anyio
 
 from ..errors import ConnectionLost
-from ..wire import Request, Response
+from ..http.wire import Request, Response
 from .exchange import Dropped, Incoming
 from .faults import Chance
 from .sandbox import Arrival, Sandbox

@@ -11,14 +11,14 @@ from fleet import client_of, links_of, relink_everything, sandbox_of, statuses
 from virtual_time import in_virtual_time
 
 from capgo_async import KeyRing, errors
-from capgo_async.budget import Budget
 from capgo_async.bulk import Bounds, Job, Report, Which, read_operations
 from capgo_async.bulk.jobfile.records import last_usage
-from capgo_async.bulk.runner import StopReason
 from capgo_async.bulk.running.bounds import deadline_of, in_words
-from capgo_async.limits import Fate, Limit, ScopeKind, SilenceWindow, SlidingWindow
-from capgo_async.pacing import Pacer
-from capgo_async.ring import pacer_of
+from capgo_async.bulk.running.runner import StopReason
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.budget import Budget
+from capgo_async.limits.models import Fate, Limit, ScopeKind, SilenceWindow, SlidingWindow
+from capgo_async.limits.pacer import Pacer
 from capgo_async.sandbox import Binding, Sandbox
 from capgo_async.sandbox.faults import Faults
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID

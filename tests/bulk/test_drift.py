@@ -6,9 +6,9 @@ import pytest
 from fleet import APP, client_of, ids_of, sandbox_of
 from virtual_time import in_virtual_time
 
+from capgo_async.api.endpoints.channels import ChannelSettings
 from capgo_async.bulk import Drift, Job, LinkDevice, Operation, UnlinkDevice, from_operations
-from capgo_async.bulk.operations import DeleteBundle, DeleteChannel, PromoteBundle, UpdateChannel
-from capgo_async.endpoints.channels import ChannelSettings
+from capgo_async.bulk.operations.operations import DeleteBundle, DeleteChannel, PromoteBundle, UpdateChannel
 from capgo_async.errors import JobError
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import DEVELOPER_KEY

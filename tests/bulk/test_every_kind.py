@@ -12,8 +12,8 @@ from virtual_time import in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings, errors
 from capgo_async.bulk import Cause, Job, Options, Report, Rows, Which, from_operations
-from capgo_async.bulk.kinds import KINDS
-from capgo_async.bulk.operations import (
+from capgo_async.bulk.operations.kinds import KINDS
+from capgo_async.bulk.operations.operations import (
     DeleteBundle,
     DeleteChannel,
     LinkDevice,
@@ -28,7 +28,7 @@ from capgo_async.bulk.operations import (
     operation_of,
 )
 from capgo_async.bulk.running.execution import calls_of
-from capgo_async.limits import Limit, ScopeKind, SilenceWindow
+from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow
 from capgo_async.sandbox import Sandbox, Settings, fleet
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY

@@ -10,9 +10,9 @@ from virtual_time import in_virtual_time
 from capgo_async import errors
 from capgo_async.bulk import Bounds, Job, Report, StopRules, Which, from_operations, read_operations
 from capgo_async.bulk.jobfile.schema import Outcome
-from capgo_async.bulk.operations import DeleteChannel, LinkDevice
+from capgo_async.bulk.operations.operations import DeleteChannel, LinkDevice
 from capgo_async.client import requester_of
-from capgo_async.requester import RetryPolicy
+from capgo_async.http.requester import RetryPolicy
 from capgo_async.sandbox import Sandbox
 
 RULES = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)

@@ -13,15 +13,15 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Cause, Job, Operation, Options, Plan, Report, Rows, read_operations
-from capgo_async.bulk.operations import PromoteBundle
+from capgo_async.bulk.operations.operations import PromoteBundle
 from capgo_async.bulk.planning.everywhere import Pruning, in_every_app, old_bundles
 from capgo_async.errors import ListingError
-from capgo_async.ring import ring_of
+from capgo_async.http.wire import Request, Response
+from capgo_async.key_ring import ring_of
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
-from capgo_async.wire import Request, Response
 
 
 class Course(NamedTuple):

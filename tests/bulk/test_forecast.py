@@ -16,27 +16,20 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Options, RenewDevice, from_operations, read_operations
+from capgo_async.bulk.forecast import line as lines
+from capgo_async.bulk.forecast.forecast import Leg, seconds_of, without_first
+from capgo_async.bulk.forecast.line import Line, Outlook
 from capgo_async.bulk.report import about
-from capgo_async.bulk.scheduling import line as lines
-from capgo_async.bulk.scheduling import resting
-from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of, without_first
-from capgo_async.bulk.scheduling.line import Line, Outlook, Share
-from capgo_async.bulk.scheduling.resting import Rules
-from capgo_async.known import Known, KnownLimit
-from capgo_async.limits import (
-    FixedWindow,
-    Limit,
-    ScopeKind,
-    SilenceWindow,
-    SlidingWindow,
-    parse_rate,
-    server_limits,
-)
-from capgo_async.ring import KeyRing
+from capgo_async.bulk.schedule import resting
+from capgo_async.bulk.schedule.resting import Rules
+from capgo_async.bulk.schedule.share import Share, share_of
+from capgo_async.key_ring import KeyRing
+from capgo_async.limits.known import Known, KnownLimit
+from capgo_async.limits.models import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, parse_rate, server_limits
+from capgo_async.limits.windows import Sliding
 from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, fleet, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
-from capgo_async.windows import Sliding
 
 WITHIN = 0.02
 

@@ -19,8 +19,8 @@ from capgo_async.bulk.jobfile.reaches import reopen_failed
 from capgo_async.bulk.jobfile.records import Measures, open_by_app
 from capgo_async.bulk.jobfile.schema import Outcome
 from capgo_async.bulk.jobfile.waves import stored_waves
-from capgo_async.bulk.operations import Planned
-from capgo_async.bulk.runner import Done, Failed, Settled
+from capgo_async.bulk.operations.operations import Planned
+from capgo_async.bulk.operations.results import Done, Failed, Settled
 from capgo_async.sandbox import Sandbox, Settings, fleet, thresholds
 
 APPS = ("com.example.app01", "com.example.app02", "com.example.app03")

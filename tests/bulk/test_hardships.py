@@ -15,8 +15,8 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, errors
 from capgo_async.bulk import Job, read_operations
+from capgo_async.http.wire import Response
 from capgo_async.sandbox import Sandbox
-from capgo_async.wire import Response
 
 
 async def made(path: Path, sandbox: Sandbox, channel: str = "beta") -> None:

@@ -19,7 +19,8 @@ import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses
 from virtual_time import in_virtual_time
 
-from capgo_async import CapgoClient, DeviceFilter, KeyRing, models
+from capgo_async import CapgoClient, DeviceFilter, KeyRing
+from capgo_async.api import models
 from capgo_async.bulk.inventory.columns import TABLES, InventoryKind
 from capgo_async.bulk.inventory.exporting import Summary, export, inventory
 from capgo_async.bulk.inventory.formats import Format
@@ -27,14 +28,14 @@ from capgo_async.bulk.inventory.shelf import InventoryFile
 from capgo_async.bulk.inventory.taking import UNSETTLED, UNSTABLE, Tally, _moment_before
 from capgo_async.bulk.spreading import PAGE
 from capgo_async.errors import ConfigurationError, JobError, ListingError, PermissionDenied
-from capgo_async.limits import Limit, ScopeKind, SilenceWindow, device_limits
-from capgo_async.paging import MASKED_EMPTY
+from capgo_async.http.wire import Request, Response
+from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow, device_limits
+from capgo_async.listing.walks import MASKED_EMPTY
 from capgo_async.sandbox import Arrival, Device, Incoming, Sandbox, Settings, Traits, fleet
 from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, EPOCH, READER_KEY, SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
-from capgo_async.wire import Request, Response
 
 LOW, HIGH = "00000000-low-{}", "zzzzzzzz-high-{}"
 

@@ -17,7 +17,7 @@ from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Options, Report, Thresholds, read_operations
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.schema import FORMAT
-from capgo_async.cli.exit_codes import ExitCode, exit_code
+from capgo_async.cli.output.exit_codes import ExitCode, exit_code
 from capgo_async.errors import AuthenticationError, DiskFull, JobError, NotConnected
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import DEVELOPER_KEY

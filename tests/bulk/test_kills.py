@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from capgo_async.bulk.kinds import KINDS
+from capgo_async.bulk.operations.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -23,8 +23,8 @@ from capgo_async.bulk import (
     from_operations,
     read_operations,
 )
-from capgo_async.bulk.operations import PromoteBundle
-from capgo_async.bulk.planning.sources import DeviceChange
+from capgo_async.bulk.operations.operations import PromoteBundle
+from capgo_async.bulk.sources.source import DeviceChange
 from capgo_async.errors import CapgoError, ConfigurationError, InputError
 from capgo_async.sandbox import Sandbox
 

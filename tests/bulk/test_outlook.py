@@ -9,16 +9,17 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, read_operations
-from capgo_async.bulk.running.gauging import ClientGauge
-from capgo_async.bulk.running.outlook import outlook_of
-from capgo_async.bulk.scheduling.forecast import Leg, seconds_of, share_of
+from capgo_async.bulk.forecast.forecast import Leg, seconds_of
+from capgo_async.bulk.forecast.outlook import outlook_of
+from capgo_async.bulk.schedule.client_gauge import ClientGauge
+from capgo_async.bulk.schedule.share import share_of
 from capgo_async.client import requester_of
-from capgo_async.gates import LearningGate
-from capgo_async.limits import Fate, FixedWindow, ScopeKind, SilenceWindow, parse_rate
-from capgo_async.pacing import Pacer
-from capgo_async.ring import pacer_of, ring_of
+from capgo_async.key_ring import pacer_of, ring_of
+from capgo_async.limits.gate import LearningGate
+from capgo_async.limits.models import Fate, FixedWindow, ScopeKind, SilenceWindow, parse_rate
+from capgo_async.limits.pacer import Pacer
+from capgo_async.limits.windows import Fixed, Silence, Sliding
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
-from capgo_async.windows import Fixed, Silence, Sliding
 
 LEGS = [Leg([share_of(APP, "link_device", 10_000)])]
 

@@ -14,7 +14,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, KeyRing
 from capgo_async.bulk import InventoryKind, Job, Options, Source, export, read_operations
-from capgo_async.known import Known
+from capgo_async.limits.known import Known
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 

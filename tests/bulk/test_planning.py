@@ -24,8 +24,8 @@ from capgo_async.bulk import (
     from_operations,
     read_operations,
 )
-from capgo_async.bulk.operations import Former, FormerState, inverse
-from capgo_async.bulk.planning.drafting import KEPT_REASONS
+from capgo_async.bulk.operations.operations import Former, FormerState, inverse
+from capgo_async.bulk.planning.plan_maker import KEPT_REASONS
 from capgo_async.errors import InputError, JobError
 from capgo_async.sandbox import Sandbox
 

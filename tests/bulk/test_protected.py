@@ -7,9 +7,9 @@ import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of
 from virtual_time import in_virtual_time
 
+from capgo_async.api.endpoints.channels import ChannelSettings
 from capgo_async.bulk import Cause, Job, LinkDevice, Operation, Options, UnlinkDevice, Which, from_operations
-from capgo_async.bulk.operations import DeleteChannel, PromoteBundle, UpdateChannel
-from capgo_async.endpoints.channels import ChannelSettings
+from capgo_async.bulk.operations.operations import DeleteChannel, PromoteBundle, UpdateChannel
 from capgo_async.errors import InputError
 
 OTHER = "com.example.app02"

@@ -8,7 +8,7 @@ from fleet import APP, client_of, ids_of, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, LinkDevice, Operation, Options, Part, Thresholds, from_operations
-from capgo_async.bulk.operations import DeleteBundle
+from capgo_async.bulk.operations.operations import DeleteBundle
 from capgo_async.bulk.plan import reach
 
 A, B, C = "com.a", "com.b", "com.c"

@@ -7,7 +7,8 @@ import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk import Cause, Job, Options, Plan, Reason, Rows, read_operations, reasons
+from capgo_async.bulk import Cause, Job, Options, Plan, Reason, Rows, read_operations
+from capgo_async.bulk.operations import reasons
 
 
 def fields(template: str) -> int:

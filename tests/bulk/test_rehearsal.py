@@ -21,7 +21,7 @@ from capgo_async.bulk import Job, Options, PromoteBundle, Report, UpdateChannel,
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.seen import Seen
-from capgo_async.bulk.operations import Former, FormerState, Operation
+from capgo_async.bulk.operations.operations import Former, FormerState, Operation
 from capgo_async.errors import DiskFull, JobError, SafetyStop
 from capgo_async.rehearsal import Conditions, Rehearsal, Rehearsed
 from capgo_async.rehearsal.scenery import Inventory, world_of

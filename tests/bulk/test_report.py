@@ -10,9 +10,9 @@ from virtual_time import in_virtual_time
 
 from capgo_async import KeyRing, errors
 from capgo_async.bulk import Bounds, Job, OperationRow, Report, Run, Which, read_operations
-from capgo_async.bulk.advice import ADVICE, Remedy, advice_on
+from capgo_async.bulk.operations.advice import ADVICE, Remedy, advice_on
 from capgo_async.bulk.report import server_changes
-from capgo_async.dialect import Generation
+from capgo_async.http.dialect import Generation
 from capgo_async.sandbox import Binding, Sandbox
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 from capgo_async.version import __version__

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from schedules import Instance, least_of
 
-from capgo_async.bulk.scheduling.resting import BlockedKey, Prospect, Rules, first_of, least_seconds, levelled, rests_early
+from capgo_async.bulk.schedule.resting import BlockedKey, Prospect, Rules, first_of, least_seconds, levelled, rests_early
 
 SERVER = Rules(key=1999, app=1000, rest=61.0, window=61.0, pace=0.02 / 16)
 KEY_ALONE = SERVER._replace(app=math.inf, window=0.0)

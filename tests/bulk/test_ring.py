@@ -14,7 +14,7 @@ from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import last_usage
 from capgo_async.bulk.running.metering import carried_over
 from capgo_async.client import requester_of
-from capgo_async.ring import KeyRing, pacer_of
+from capgo_async.key_ring import KeyRing, pacer_of
 from capgo_async.sandbox import Binding, Sandbox, Settings, World, fleet, thresholds
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 

@@ -9,22 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk.operations import LinkDevice, Operation, Planned
-from capgo_async.bulk.runner import (
-    MOST_PARKED,
-    Brakes,
-    Done,
-    Failed,
-    Later,
-    NotSent,
-    Result,
-    Runner,
-    Settled,
-    StopReason,
-)
-from capgo_async.bulk.scheduling.gauge import Boundless
-from capgo_async.bulk.scheduling.line import Share
-from capgo_async.bulk.scheduling.schedule import Schedule
+from capgo_async.bulk.operations.operations import LinkDevice, Operation, Planned
+from capgo_async.bulk.operations.results import Done, Failed, Later, NotSent, Result, Settled
+from capgo_async.bulk.running.runner import MOST_PARKED, Brakes, Runner, StopReason
+from capgo_async.bulk.schedule.gauge import Boundless
+from capgo_async.bulk.schedule.schedule import Schedule
+from capgo_async.bulk.schedule.share import Share
 from capgo_async.errors import DiskFull, NotConnected, Problem, SafetyStop
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 

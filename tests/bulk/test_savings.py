@@ -8,8 +8,8 @@ from fleet import APP, client_of, ids_of, links_of, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, LinkDevice, Operation, Options, from_operations, read_operations
-from capgo_async.bulk.kinds import KINDS
-from capgo_async.bulk.operations import DeleteBundle, DeleteChannel, change_of
+from capgo_async.bulk.operations.kinds import KINDS
+from capgo_async.bulk.operations.operations import DeleteBundle, DeleteChannel, change_of
 from capgo_async.sandbox import Sandbox
 
 

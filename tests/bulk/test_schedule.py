@@ -12,15 +12,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from capgo_async.bulk.operations import LinkDevice, Operation, Planned
-from capgo_async.bulk.runner import COMMIT_SECONDS, Done, Later, Result, Runner, Settled
-from capgo_async.bulk.running.gauging import ClientGauge
-from capgo_async.bulk.scheduling.line import Share
-from capgo_async.bulk.scheduling.resting import Rules
-from capgo_async.bulk.scheduling.schedule import Schedule, Waiting
+from capgo_async.bulk.operations.operations import LinkDevice, Operation, Planned
+from capgo_async.bulk.operations.results import Done, Later, Result, Settled
+from capgo_async.bulk.running.runner import COMMIT_SECONDS, Runner
+from capgo_async.bulk.schedule.client_gauge import ClientGauge
+from capgo_async.bulk.schedule.resting import Rules
+from capgo_async.bulk.schedule.schedule import Schedule, Waiting
+from capgo_async.bulk.schedule.share import Share
 from capgo_async.client import CapgoClient, requester_of
-from capgo_async.limits import Fate, FixedWindow, Limit, Period, ScopeKind, SilenceWindow, SlidingWindow
-from capgo_async.ring import KeyRing, pacer_of
+from capgo_async.key_ring import KeyRing, pacer_of
+from capgo_async.limits.models import Fate, FixedWindow, Limit, Period, ScopeKind, SilenceWindow, SlidingWindow
 from capgo_async.sandbox.limiting import DeviceCall, Limiters, Thresholds
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 

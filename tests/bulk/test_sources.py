@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capgo_async.bulk.operations import LinkDevice, Operation, Row, UnlinkDevice
-from capgo_async.bulk.planning.sources import DeviceChange, Source, blocks_of, from_operations, read_operations
+from capgo_async.bulk.operations.operations import LinkDevice, Operation, Row, UnlinkDevice
+from capgo_async.bulk.sources.source import DeviceChange, Source, blocks_of, from_operations, read_operations
 from capgo_async.errors import ConfigurationError, InputError, JobError
 
 APP = "com.example.app"

@@ -23,7 +23,7 @@ from msgspec.structs import asdict
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
 from capgo_async.bulk import Job, Options, Report, Which, from_operations
 from capgo_async.bulk.jobfile.schema import Outcome, Verdict
-from capgo_async.bulk.operations import (
+from capgo_async.bulk.operations.operations import (
     Change,
     DeleteBundle,
     DeleteChannel,

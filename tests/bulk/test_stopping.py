@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgo_async.bulk.runner import Done, Failed, Settled, StopReason
+from capgo_async.bulk.operations.results import Done, Failed, Settled
+from capgo_async.bulk.running.runner import StopReason
 from capgo_async.bulk.running.stopping import StopRules, Watch, read_share
 from capgo_async.errors import Problem
 

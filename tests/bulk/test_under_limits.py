@@ -11,12 +11,12 @@ import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, statuses, write_csv
 from virtual_time import in_virtual_time
 
+from capgo_async.api.endpoints.bundles import list_bundles
 from capgo_async.bulk import Job, Report, read_operations
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.client import requester_of
-from capgo_async.endpoints.bundles import list_bundles
-from capgo_async.limits import DEFAULT_SILENCE, ScopeKind, server_limits
-from capgo_async.ring import pacer_of
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.models import DEFAULT_SILENCE, ScopeKind, server_limits
 from capgo_async.sandbox import AccessLine, Sandbox
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 

@@ -9,7 +9,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async import errors
 from capgo_async.bulk import Job, LinkDevice, Source, UnlinkDevice, from_operations, read_operations
-from capgo_async.limits import Limit, ScopeKind, SilenceWindow, device_limits
+from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow, device_limits
 from capgo_async.sandbox import Sandbox
 
 

@@ -16,7 +16,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Bounds, Job, Options, Report, Unknown, Which, read_operations
 from capgo_async.bulk.running.stopping import StopRules
-from capgo_async.cli.exit_codes import ExitCode, exit_code
+from capgo_async.cli.output.exit_codes import ExitCode, exit_code
 from capgo_async.errors import ConfigurationError, SafetyStop
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
 from capgo_async.sandbox.virtual_time import run_in_virtual_time

@@ -12,9 +12,9 @@ from cli.served import APP, Served, csv_of, is_group, subcommands
 import capgo_async
 from capgo_async import errors
 from capgo_async.bulk import Report
-from capgo_async.bulk.advice import Remedy
-from capgo_async.cli.advice import advice_on, next_steps
-from capgo_async.cli.failing import explain
+from capgo_async.bulk.operations.advice import Remedy
+from capgo_async.cli.output.advice import advice_on, next_steps
+from capgo_async.cli.output.failing import explain
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")
 RUN = "capgo-async job run m.capgo-job"

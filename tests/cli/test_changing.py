@@ -11,7 +11,7 @@ import pytest
 from cli.served import APP, Served, csv_of
 from typer.testing import Result
 
-from capgo_async.cli import asking
+from capgo_async.cli.job import asking
 from capgo_async.sandbox.seeding import device_id
 
 Command = Callable[..., Result]

@@ -14,8 +14,8 @@ from cli.served import command, environment
 from typer.testing import Result
 
 from capgo_async import CapgoClient, Dialect
-from capgo_async.cli import demo
-from capgo_async.cli.demo import SandboxFailed, embedded
+from capgo_async.cli.commands import demo
+from capgo_async.cli.commands.demo import SandboxFailed, embedded
 
 Command = Callable[..., Result]
 

@@ -19,10 +19,10 @@ from virtual_time import in_virtual_time
 
 from capgo_async.bulk.inventory import exporting
 from capgo_async.bulk.inventory.taking import Tally
-from capgo_async.cli.progress import Reading
-from capgo_async.cli.speech import Speech
-from capgo_async.limits import ScopeKind
-from capgo_async.ring import pacer_of, ring_of
+from capgo_async.cli.job.progress import Reading
+from capgo_async.cli.output.speech import Speech
+from capgo_async.key_ring import pacer_of, ring_of
+from capgo_async.limits.models import ScopeKind
 from capgo_async.sandbox import Settings, parse_faults
 
 

@@ -11,7 +11,7 @@ from cli.served import APP, KEY, Served, csv_of, served
 from cli.terminals import terminal
 
 from capgo_async.bulk import job
-from capgo_async.cli import asking
+from capgo_async.cli.job import asking
 from capgo_async.sandbox import Binding
 from capgo_async.sandbox.seeding import ORG_ID, device_id
 

@@ -193,7 +193,7 @@ def test_a_verification_that_ends_badly_does_not_stand_for_a_yes(server: Served,
 
 
 def test_a_verified_contradiction_ends_with_3(server: Served, capgo: Command, here: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("capgo_async.bulk.verification.SECOND_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("capgo_async.bulk.running.verification.SECOND_LOOK_SECONDS", 0.0)
     csv_of(here / "devices.csv")
     capgo("devices", "relink", "devices.csv", "--app", APP, "--channel", "alpha", "--job", "a.capgo-job", "--yes")
     app = server.sandbox.world.apps[APP]

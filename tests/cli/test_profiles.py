@@ -6,7 +6,7 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, KEY, Served, csv_of
 
-from capgo_async.cli.profiles import Reference, path_of_profiles, read_profile
+from capgo_async.cli.options.profiles import Reference, path_of_profiles, read_profile
 from capgo_async.errors import ConfigurationError
 from capgo_async.sandbox import Binding
 from capgo_async.sandbox.seeding import ORG_ID

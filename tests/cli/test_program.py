@@ -14,7 +14,7 @@ from typer.testing import Result
 from capgo_async import __main__ as entry
 from capgo_async import errors
 from capgo_async.cli import program as program_module
-from capgo_async.cli.failing import code_of, explain
+from capgo_async.cli.output.failing import code_of, explain
 from capgo_async.cli.program import COMMANDS
 from capgo_async.sandbox.seeding import device_id
 
@@ -43,7 +43,7 @@ os.execv(sys.argv[2], sys.argv[2:])
     [
         (["--version"], ["aiohttp", "rich", "anyio", "msgspec", "tenacity", "capgo_async.public"]),
         (["--help"], ["aiohttp", "rich", "anyio", "msgspec", "tenacity", "capgo_async.public"]),
-        (["devices", "relink", "--help"], ["aiohttp", "rich", "capgo_async.cli.apps"]),
+        (["devices", "relink", "--help"], ["aiohttp", "rich", "capgo_async.cli.commands.apps"]),
     ],
 )
 def test_commands_import_only_what_they_need(arguments: list[str], unwanted: list[str]) -> None:
@@ -74,7 +74,7 @@ def test_the_entry_point_runs_the_program(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_every_command_is_listed_and_can_be_imported() -> None:
-    folder = Path(program_module.__file__).parent
+    folder = Path(program_module.__file__).parent / "commands"
     defining = {path.stem for path in folder.glob("*.py") if "\ncommands = typer.Typer(" in path.read_text()}
     assert {entry.module for entry in COMMANDS.values()} == defining
     found = {names[0]: command for names, command in subcommands() if len(names) == 1}

@@ -12,9 +12,9 @@ from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, Options, StopRules, Which, read_operations
 from capgo_async.bulk.clock import wall_clock
-from capgo_async.cli.progress import Follower
-from capgo_async.cli.speech import Speech
-from capgo_async.ring import pacer_of, ring_of
+from capgo_async.cli.job.progress import Follower
+from capgo_async.cli.output.speech import Speech
+from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 
 WAVES = Options(waves=(Fraction(1, 10), Fraction(1)), bake_seconds=1800.0)

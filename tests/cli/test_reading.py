@@ -10,8 +10,8 @@ import pytest
 from cli.served import APP, KEY, Served, command, environment
 from typer.testing import Result
 
-from capgo_async.cli import listing, tables
-from capgo_async.cli.speech import Speech, printable
+from capgo_async.cli.output import listing, tables
+from capgo_async.cli.output.speech import Speech, printable
 from capgo_async.sandbox import Traits
 from capgo_async.sandbox.seeding import device_id
 

@@ -14,7 +14,7 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, csv_of, served
 
-from capgo_async.bulk.runner import Done, Failed
+from capgo_async.bulk.operations.results import Done, Failed
 from capgo_async.rehearsal import Rehearsal
 
 JOB = "m.capgo-job"

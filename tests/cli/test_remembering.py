@@ -13,9 +13,9 @@ from typer.testing import Result
 
 from capgo_async import CapgoClient, ScopeKind
 from capgo_async.calibration import Findings
-from capgo_async.cli.calibrate import _tells_more
-from capgo_async.cli.remembering import Memory
-from capgo_async.known import Known, KnownLimit, Latency
+from capgo_async.cli.commands.calibrate import _tells_more
+from capgo_async.cli.options.remembering import Memory
+from capgo_async.limits.known import Known, KnownLimit, Latency
 from capgo_async.sandbox import Binding, Settings, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 
@@ -236,7 +236,7 @@ def test_calibrate_denies_no_limit_that_was_not_tried(server: Served, capgo: Com
         await client.apps.list().all()
         return Findings(app_id=app_id, tried=86)
 
-    monkeypatch.setattr("capgo_async.cli.calibrate.calibrate", slow)
+    monkeypatch.setattr("capgo_async.cli.commands.calibrate.calibrate", slow)
     told = capgo("calibrate", APP).stdout
     assert server.requests() == 1
     assert "none below 86 requests within 60 s\n" in told

@@ -19,13 +19,14 @@ from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Which, read_operations
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import Measures
-from capgo_async.bulk.runner import Done, Failed
-from capgo_async.cli import commands, progress
-from capgo_async.cli.progress import Follower
-from capgo_async.cli.speech import Speech
+from capgo_async.bulk.operations.results import Done, Failed
+from capgo_async.cli import framework
+from capgo_async.cli.job import progress
+from capgo_async.cli.job.progress import Follower
+from capgo_async.cli.output.speech import Speech
 from capgo_async.client import requester_of
 from capgo_async.errors import DiskFull
-from capgo_async.ring import pacer_of, ring_of
+from capgo_async.key_ring import pacer_of, ring_of
 
 Command = Callable[..., Result]
 
@@ -70,7 +71,7 @@ def test_the_first_signal_drains_and_job_run_finishes(server: Served, capgo: Com
 
 
 def test_signals_are_heard_without_uvloop(server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "_has_uvloop", lambda: False)
+    monkeypatch.setattr(framework, "_has_uvloop", lambda: False)
     csv_of(here / "devices.csv", devices=400)
     server.sandbox.on_change = signal_at(20, signal.SIGINT)
     result = capgo(*RELINK)

@@ -11,7 +11,7 @@ import pytest
 from cli.served import APP, KEY, csv_of, is_group, served, subcommands
 from typer.testing import CliRunner
 
-from capgo_async.bulk import verification
+from capgo_async.bulk.running import verification
 from capgo_async.cli.program import program
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, device_id

@@ -12,12 +12,12 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, command, environment, served
 
-from capgo_async.cli import asking
-from capgo_async.cli.settings import read_settings
-from capgo_async.endpoints.channels import ChannelSettings
-from capgo_async.endpoints.organizations import OrganizationSettings
-from capgo_async.models import ApiKey
-from capgo_async.resources import ApiKeys
+from capgo_async.api.endpoints.channels import ChannelSettings
+from capgo_async.api.endpoints.organizations import OrganizationSettings
+from capgo_async.api.models import ApiKey
+from capgo_async.api.resources import ApiKeys
+from capgo_async.cli.job import asking
+from capgo_async.cli.options.settings import read_settings
 from capgo_async.sandbox import Binding, Settings
 from capgo_async.sandbox.exchange import Dialect
 from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, USER_EMAIL, USER_ID

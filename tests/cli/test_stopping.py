@@ -13,10 +13,10 @@ from cli.conftest import Command
 from cli.served import APP, Served, csv_of, served
 
 from capgo_async.bulk import Bounds, StopRules
-from capgo_async.cli import stopping
-from capgo_async.cli.moments import read_duration, read_moment
-from capgo_async.cli.speech import Speech
-from capgo_async.cli.stopping import Stopping
+from capgo_async.cli.options import stopping
+from capgo_async.cli.options.moments import read_duration, read_moment
+from capgo_async.cli.options.stopping import Stopping
+from capgo_async.cli.output.speech import Speech
 from capgo_async.errors import ConfigurationError
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import device_id

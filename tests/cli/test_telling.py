@@ -19,15 +19,15 @@ from cli.served import APP, Served, csv_of, is_group, served, subcommands
 import capgo_async
 from capgo_async import CapgoClient
 from capgo_async.bulk import Cause, Job, Reason, read_operations
-from capgo_async.cli import changing, progress
-from capgo_async.cli.options import Connection
-from capgo_async.cli.progress import Follower
-from capgo_async.cli.rejections import Rejections
-from capgo_async.cli.speech import Speech
+from capgo_async.cli.job import changing, progress
+from capgo_async.cli.job.progress import Follower
+from capgo_async.cli.job.rejections import Rejections
+from capgo_async.cli.options.options import Connection
+from capgo_async.cli.output.speech import Speech
 from capgo_async.client import requester_of
-from capgo_async.limits import ScopeKind
-from capgo_async.pacing import Pacer
-from capgo_async.ring import pacer_of, ring_of
+from capgo_async.key_ring import pacer_of, ring_of
+from capgo_async.limits.models import ScopeKind
+from capgo_async.limits.pacer import Pacer
 from capgo_async.sandbox import Settings
 from capgo_async.sandbox.seeding import device_id
 

@@ -14,8 +14,8 @@ from cli.conftest import Command
 from cli.served import APP, Served, csv_of, served
 from cli.terminals import terminal
 
-from capgo_async.bulk import verification
-from capgo_async.cli import progress
+from capgo_async.bulk.running import verification
+from capgo_async.cli.job import progress
 from capgo_async.sandbox.state.apps import App
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")

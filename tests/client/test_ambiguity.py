@@ -26,7 +26,7 @@ from capgo_async import (
     OrganizationSettings,
     errors,
 )
-from capgo_async.wire import Request, Response
+from capgo_async.http.wire import Request, Response
 
 APP = "com.example.app"
 ORG = "046a36ac-0000-4000-8000-000000000001"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scripted import Answer, ScriptedTransport, answer, refusal
 
 from capgo_async import CapgoClient, errors, raw_responses
+from capgo_async.http.wire import Response
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
-from capgo_async.wire import Response
 
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
 BY_CALL = {f"{row.method} · {row.http}": row for row in ROWS}

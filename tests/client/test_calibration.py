@@ -12,8 +12,8 @@ from capgo_async import CapgoClient, ScopeKind
 from capgo_async.bulk.running.bounds import budgeted
 from capgo_async.calibration import Findings, Refused, calibrate
 from capgo_async.errors import PermissionDenied
-from capgo_async.known import Known, KnownLimit
-from capgo_async.ring import pacer_of
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.known import Known, KnownLimit
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 

@@ -10,9 +10,9 @@ from scripted import ScriptedTransport, answer
 from capgo_async import Attempt, CapgoClient, Dialect, SlidingWindow, errors
 from capgo_async.client import DEFAULT_BASE_URL, requester_of
 from capgo_async.errors import ConfigurationError
-from capgo_async.limits import Limit, ScopeKind
-from capgo_async.requester import Requester
-from capgo_async.ring import pacer_of
+from capgo_async.http.requester import Requester
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.models import Limit, ScopeKind
 from capgo_async.version import __version__
 
 APP = "com.example.app"

@@ -9,8 +9,8 @@ import pytest
 from virtual_time import in_virtual_time
 
 from capgo_async import errors
-from capgo_async.transport import AiohttpTransport
-from capgo_async.wire import Request
+from capgo_async.http.transport import AiohttpTransport
+from capgo_async.http.wire import Request
 
 GET = Request(method="GET", path="/ok")
 

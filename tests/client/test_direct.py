@@ -13,9 +13,9 @@ import pytest
 from client.test_sockets import KEY, METHODS, NEVER, OK, OURS, Received, always, request_of, serving, transport_of
 
 from capgo_async import errors
-from capgo_async.direct import release_fits
-from capgo_async.transport import AiohttpTransport
-from capgo_async.wire import Request, Response
+from capgo_async.http.direct import release_fits
+from capgo_async.http.transport import AiohttpTransport
+from capgo_async.http.wire import Request, Response
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 ANSWERS = {
@@ -223,5 +223,5 @@ def test_releases_of_aiohttp_that_nobody_tried_are_not_trusted(version: str, *, 
 
 
 async def test_without_an_aiohttp_that_fits_its_session_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("capgo_async.transport.fits", lambda _session: False)
+    monkeypatch.setattr("capgo_async.http.transport.fits", lambda _session: False)
     assert not await passed_by()

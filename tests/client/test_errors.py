@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scripted import answer
 
 from capgo_async import errors
-from capgo_async.wire import Response, error_of, retry_after, server_version
+from capgo_async.http.wire import Response, error_of, retry_after, server_version
 
 WAIT_15_MINUTES = "This address is locked out because of refused keys: wait 15 minutes and use a valid key."
 CHECK_THE_KEY = "Check the API key; it is not tried again, because refused keys lock the address out."

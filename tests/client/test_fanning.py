@@ -6,8 +6,8 @@ import anyio
 import pytest
 from virtual_time import in_virtual_time
 
+from capgo_async.concurrency import fan_out, results
 from capgo_async.errors import ListingError
-from capgo_async.fanning import fan_out, results
 
 
 class Work:

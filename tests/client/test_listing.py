@@ -3,7 +3,8 @@
 import pytest
 
 from capgo_async.errors import ListingError
-from capgo_async.paging import MASKED_EMPTY, DeviceWalk, Listing, Page, PageWalk, Position, last_unless_full
+from capgo_async.listing.listing import Listing
+from capgo_async.listing.walks import MASKED_EMPTY, DeviceWalk, Page, PageWalk, Position, last_unless_full
 
 
 class Server:

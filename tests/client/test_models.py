@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capgo_async.api.models import App, Bundle, BundleReference, Channel, Device, SeedDevice, parse_timestamp
+from capgo_async.api.resources.devices import read_device, read_page
 from capgo_async.errors import ApiError, BundleNotFound, InvalidRequest, UnreadableAnswer
-from capgo_async.models import App, Bundle, BundleReference, Channel, Device, SeedDevice, parse_timestamp
-from capgo_async.resources.devices import read_device, read_page
-from capgo_async.wire import Response, acknowledge, reads_many, reads_one
+from capgo_async.http.wire import Response, acknowledge, reads_many, reads_one
 
 
 def answer(body: object, status: int = 200) -> Response:

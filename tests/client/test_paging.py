@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capgo_async.errors import ListingError
-from capgo_async.paging import (
+from capgo_async.listing.walks import (
     MASKED_EMPTY,
     NO_ORDER,
     SHORT_FIRST,

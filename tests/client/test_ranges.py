@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capgo_async.errors import ListingError
-from capgo_async.paging import NO_ORDER, DeviceWalk, Page, Position
-from capgo_async.ranges import Ask, Ruler, SplitWalk, Stretch
+from capgo_async.listing.ruler import Ruler
+from capgo_async.listing.split_walk import Ask, SplitWalk, Stretch
+from capgo_async.listing.walks import NO_ORDER, DeviceWalk, Page, Position
 
 Fetch = Callable[[Position], Page[str]]
 

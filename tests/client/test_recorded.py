@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from capgo_async import errors
-from capgo_async.models import ApiKey, App, Bundle, Channel, Member, Organization
-from capgo_async.resources import api_keys, bundles, organizations, statistics
-from capgo_async.resources.devices import read_device, read_page
-from capgo_async.wire import Response, acknowledge, error_of, reads_many, reads_one, server_version
+from capgo_async.api.models import ApiKey, App, Bundle, Channel, Member, Organization
+from capgo_async.api.resources import api_keys, bundles, organizations, statistics
+from capgo_async.api.resources.devices import read_device, read_page
+from capgo_async.http.wire import Response, acknowledge, error_of, reads_many, reads_one, server_version
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 FILES = {

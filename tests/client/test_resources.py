@@ -8,10 +8,10 @@ import pytest
 from scripted import ScriptedTransport, answer
 
 from capgo_async import CapgoClient, DeviceFilter, errors
+from capgo_async.api.models import App, Bundle, Channel, Device
 from capgo_async.errors import ConfigurationError
-from capgo_async.models import App, Bundle, Channel, Device
-from capgo_async.paging import MASKED_EMPTY, NO_ORDER, SHORT_FIRST, TIES, TRUNCATED, UNREADABLE
-from capgo_async.wire import Request, Response
+from capgo_async.http.wire import Request, Response
+from capgo_async.listing.walks import MASKED_EMPTY, NO_ORDER, SHORT_FIRST, TIES, TRUNCATED, UNREADABLE
 
 APP = "com.example.app"
 DEVICE = "0A1B2C3D-0000-4000-8000-000000000001"

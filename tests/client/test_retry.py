@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capgo_async import errors
-from capgo_async.limits import ScopeKind
-from capgo_async.retry import TABLE, Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
-from capgo_async.wire import Response, encode, error_of
+from capgo_async.http.retry import TABLE, Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
+from capgo_async.http.wire import Response, encode, error_of
+from capgo_async.limits.models import ScopeKind
 
 RETRY, CLOSE, STOP, FAIL = Disposition.RETRY, Disposition.CLOSE_SCOPE, Disposition.STOP_KEY, Disposition.FAIL
 

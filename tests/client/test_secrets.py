@@ -11,9 +11,9 @@ from scripted import Answer, ScriptedTransport, answer
 from virtual_time import in_virtual_time
 
 from capgo_async import ApiKey, Attempt, CapgoClient, NewApiKey, errors, raw_responses
-from capgo_async.endpoints.api_keys import delete_api_key_by_secret
-from capgo_async.models import CreatedApiKey
-from capgo_async.wire import Request, Response
+from capgo_async.api.endpoints.api_keys import delete_api_key_by_secret
+from capgo_async.api.models import CreatedApiKey
+from capgo_async.http.wire import Request, Response
 
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
 SECRET = "7c4a8d09-ca37-42af-a1e0-000000005ec7"

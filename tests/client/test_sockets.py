@@ -11,8 +11,8 @@ import pytest
 
 from capgo_async import CapgoClient, errors
 from capgo_async.client import requester_of
-from capgo_async.transport import AiohttpTransport
-from capgo_async.wire import Request
+from capgo_async.http.transport import AiohttpTransport
+from capgo_async.http.wire import Request
 
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{"status":"ok"}'
@@ -116,7 +116,7 @@ async def transport_of(kind: str, url: str, **options: Any) -> AsyncIterator[Aio
     if kind in OURS:
         with pytest.MonkeyPatch.context() as patched:
             if kind != "ours":
-                patched.setattr("capgo_async.transport.fits", lambda _session: False)
+                patched.setattr("capgo_async.http.transport.fits", lambda _session: False)
             transport = AiohttpTransport(url, **options)
             yield transport
             await transport.aclose()

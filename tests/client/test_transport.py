@@ -12,8 +12,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from capgo_async import errors
-from capgo_async.transport import AiohttpTransport, checked_base_url
-from capgo_async.wire import Request
+from capgo_async.http.transport import AiohttpTransport, checked_base_url
+from capgo_async.http.wire import Request
 
 BASE = "https://capgo.test"
 HERE = f"{BASE}/device"

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from capgo_async import CapgoClient, errors
-from capgo_async.wire import Response
+from capgo_async.http.wire import Response
 
 MODERN = "capgo_api-prod-12.201.7"
 """The newest server that the contract describes; what it answers carries this."""

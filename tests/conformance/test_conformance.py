@@ -14,8 +14,8 @@ from conformance.rows import ROWS
 from scripted import ScriptedTransport
 
 from capgo_async import CapgoClient, errors
-from capgo_async.resources import __all__ as namespaces
-from capgo_async.wire import Request, Response
+from capgo_async.api.resources import __all__ as namespaces
+from capgo_async.http.wire import Request, Response
 
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
 AUTH_HEADERS = {"authorization", "capgkey", "x-api-key"}

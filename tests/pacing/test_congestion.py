@@ -12,8 +12,8 @@ from scripted import ScriptedTransport, answer
 from virtual_time import in_virtual_time
 
 from capgo_async import Attempt, CapgoClient, errors
-from capgo_async.congestion import Congestion
-from capgo_async.ring import pacer_of
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.congestion import Congestion
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, SUPER_ADMIN_KEY

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from capgo_async.gates import LearningGate
-from capgo_async.limits import Fate, FixedWindow, Limiter, SilenceWindow
+from capgo_async.limits.gate import LearningGate
+from capgo_async.limits.models import Fate, FixedWindow, Limiter, SilenceWindow
 from capgo_async.sandbox.exchange import Refusal
 from capgo_async.sandbox.limiting import DeviceCall, Limiters, Thresholds
 

@@ -15,9 +15,10 @@ from capgo_async import CapgoClient
 from capgo_async.bulk import Job, read_operations
 from capgo_async.client import requester_of
 from capgo_async.errors import ConfigurationError
-from capgo_async.gates import LearningGate
-from capgo_async.known import KnownLimit
-from capgo_async.limits import (
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.gate import LearningGate
+from capgo_async.limits.known import KnownLimit
+from capgo_async.limits.models import (
     TARGET_KINDS,
     Fate,
     FixedWindow,
@@ -30,8 +31,7 @@ from capgo_async.limits import (
     with_headroom,
     without_headroom,
 )
-from capgo_async.pacing import Pacer
-from capgo_async.ring import pacer_of
+from capgo_async.limits.pacer import Pacer
 from capgo_async.sandbox import Binding, Sandbox, Settings, fleet, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID

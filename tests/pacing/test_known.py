@@ -12,8 +12,8 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, ScopeKind
 from capgo_async.client import requester_of
-from capgo_async.known import Known, KnownLimit, Latencies, Latency, lasting, with_latency, with_lessons, with_refusal
-from capgo_async.ring import pacer_of
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.known import Known, KnownLimit, Latencies, Latency, lasting, with_latency, with_lessons, with_refusal
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.seeding import DEVELOPER_KEY
 

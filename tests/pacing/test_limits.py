@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgo_async.gates import LearningGate
-from capgo_async.limits import (
+from capgo_async.limits.gate import LearningGate
+from capgo_async.limits.models import (
     DEFAULT_SILENCE,
     Fate,
     FixedWindow,

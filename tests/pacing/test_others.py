@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
+from capgo_async.api.endpoints.bundles import list_bundles
 from capgo_async.client import requester_of
-from capgo_async.endpoints.bundles import list_bundles
-from capgo_async.gates import LearningGate
-from capgo_async.limits import BOUNDLESS, DEFAULT_SILENCE, Fate, SilenceWindow, SlidingWindow
-from capgo_async.others import Others, patience
-from capgo_async.ring import pacer_of
+from capgo_async.key_ring import pacer_of
+from capgo_async.limits.gate import LearningGate
+from capgo_async.limits.models import BOUNDLESS, DEFAULT_SILENCE, Fate, SilenceWindow, SlidingWindow
+from capgo_async.limits.other_users import Others, patience
 from capgo_async.sandbox import AccessLine, Sandbox
 from capgo_async.sandbox.seeding import EPOCH
 from capgo_async.sandbox.virtual_time import run_in_virtual_time

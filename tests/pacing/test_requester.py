@@ -8,16 +8,16 @@ from scripted import ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, Limit, ScopeKind, SilenceWindow, SlidingWindow, errors
+from capgo_async.api.endpoints.devices import link_device
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.running.metering import Meter
 from capgo_async.client import requester_of
-from capgo_async.efforts import Effort, Parked
-from capgo_async.endpoints.call import Call
-from capgo_async.endpoints.devices import link_device
-from capgo_async.requester import Attempt
-from capgo_async.retry import Repeat
-from capgo_async.ring import pacer_of, ring_of
-from capgo_async.wire import Request, acknowledge
+from capgo_async.http.call import Call
+from capgo_async.http.effort import Effort, Parked
+from capgo_async.http.requester import Attempt
+from capgo_async.http.retry import Repeat
+from capgo_async.http.wire import Request, acknowledge
+from capgo_async.key_ring import pacer_of, ring_of
 
 APP = "com.example.app"
 KEY_LIMIT = "api_key_rate_limit_exceeded"

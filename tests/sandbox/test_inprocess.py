@@ -9,10 +9,10 @@ from sandbox.talking import APP
 from virtual_time import in_virtual_time
 
 from capgo_async.errors import ConnectionLost
+from capgo_async.http.wire import Request, Transport
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
-from capgo_async.wire import Request, Transport
 
 HEADERS = {"Authorization": SUPER_ADMIN_KEY}
 LINK = Request(method="POST", path="/device", body=json.dumps({"app_id": APP, "device_id": "d", "channel": "beta"}).encode())

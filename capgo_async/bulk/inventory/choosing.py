@@ -15,11 +15,12 @@ import msgspec
 
 from ...client import CapgoClient
 from ...errors import ConfigurationError, InputError
-from ...ring import KeyRing
-from ..database import Database, Mode
-from ..operations import LinkDevice, Operation, Row, UnlinkDevice
-from ..planning.sources import BATCH, from_operations
+from ...key_ring import KeyRing
+from ..operations.operations import LinkDevice, Operation, Row, UnlinkDevice
 from ..report import counted
+from ..sources.blocks import BATCH
+from ..sources.source import from_operations
+from ..storage.database import Database, Mode
 from .columns import TABLES, InventoryKind
 from .exporting import Summary, inventory
 from .shelf import BATCH as READ

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ...models import App, Bundle, BundleReference, Channel, Device
-from ...models.device import stored_id
+from ...api.models import App, Bundle, BundleReference, Channel, Device
+from ...api.models.device import stored_id
 
 
 class InventoryKind(enum.StrEnum):

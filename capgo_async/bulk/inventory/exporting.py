@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
+from ...api.endpoints.arguments import checked_app_id
 from ...client import CapgoClient
-from ...endpoints.call import checked_app_id
-from ...ring import KeyRing, ring_of
-from ..naming import give_name, locked
+from ...key_ring import KeyRing, ring_of
 from ..report import counted, storable
+from ..storage.exported import Exported
+from ..storage.lock import give_name, locked
 from .columns import InventoryKind
-from .exported import Exported
 from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
 from .shelf import BATCH, InventoryBinding, InventoryFile
 from .taking import LIST_OF_APPS, Tally, take_inventory

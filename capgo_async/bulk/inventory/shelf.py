@@ -9,11 +9,11 @@ from typing import Any, Final, Self
 import msgspec
 
 from ...errors import JobError
-from ...ranges import Stretch
+from ...listing.split_walk import Stretch
 from ..clock import wall_clock
-from ..database import Database, Mode
+from ..storage.database import Database, Mode
+from ..storage.exported import APPLICATION_ID, Exported, exported_of
 from .columns import TABLES, ColumnType, InventoryKind, Table
-from .exported import APPLICATION_ID, Exported, exported_of
 
 BATCH: Final = 2000
 """Rows that are read back at once."""

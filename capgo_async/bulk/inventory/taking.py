@@ -9,16 +9,17 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ...api.endpoints.devices import DeviceFilter
+from ...api.models import Device, parse_timestamp
+from ...api.resources.devices import list_in_parts
 from ...client import requester_of
-from ...endpoints.devices import DeviceFilter
+from ...concurrency import fan_out
 from ...errors import ListingError
-from ...fanning import fan_out
-from ...models import Device, parse_timestamp
-from ...paging import MASKED_EMPTY, NO_ORDER, PAGE_ROWS, Listing
-from ...ranges import Stretch
-from ...requester import raw_responses
-from ...resources.devices import list_in_parts
-from ...ring import KeyRing
+from ...http.requester import raw_responses
+from ...key_ring import KeyRing
+from ...listing.listing import Listing
+from ...listing.split_walk import Stretch
+from ...listing.walks import MASKED_EMPTY, NO_ORDER, PAGE_ROWS
 from ..spreading import PAGE, apps_at_once, cursors_each, page_of
 from .columns import TABLES, InventoryKind
 from .shelf import AppChecks, InventoryFile, ScanProgress

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..operations import Change, Former, FormerState, Operation, operation_of
+from ..operations.operations import Change, Former, FormerState, Operation, operation_of
 from ..report import Ended
 from . import schema
 from .records import Measures, begin_run, end_run

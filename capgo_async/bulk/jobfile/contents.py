@@ -10,12 +10,12 @@ from typing import Final
 
 import msgspec
 
-from ..kinds import KINDS, describe, object_of
-from ..operations import Change
+from ..forecast.forecast import Leg
+from ..operations.kinds import KINDS, describe, object_of
+from ..operations.operations import Change
+from ..operations.reasons import ALREADY_SO
 from ..plan import Part, Plan, ReasonCount, reach
-from ..reasons import ALREADY_SO
 from ..report import Ended
-from ..scheduling.forecast import Leg
 from .facts import JobFacts
 from .schema import Outcome, Verdict, reason_of
 from .waves import report_waves

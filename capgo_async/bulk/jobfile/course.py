@@ -6,16 +6,21 @@ Each function takes a connection and is part of a transaction, as in `records`.
 import sqlite3
 from datetime import datetime
 
-from ...limits import ScopeKind
-from ..kinds import KINDS
-from ..operations import TargetKind
-from ..scheduling.forecast import Leg, share_of
-from ..scheduling.line import Share
+from ...limits.models import ScopeKind
+from ..forecast.forecast import DEFAULT_LATENCY, Leg
+from ..operations.kinds import KINDS
+from ..operations.operations import TargetKind
+from ..schedule.share import Share, share_of
 from .facts import JobFacts, Survey
 from .history import was_begun
 from .reaches import reaches
 from .schema import Which
 from .waves import StoredWave, stored_waves
+
+
+def latency_of(facts: JobFacts) -> float:
+    """Return how many seconds a request took when the job was planned or last run."""
+    return facts.latency or DEFAULT_LATENCY
 
 
 def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, which: Which, page: int) -> list[Leg]:

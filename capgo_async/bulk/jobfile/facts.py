@@ -13,12 +13,12 @@ import msgspec
 
 from ...client import requester_of
 from ...errors import ConfigurationError
-from ...pacing import ScopeUsage
-from ...ring import KeyRing
-from ..operations import Planned
+from ...key_ring import KeyRing
+from ...limits.pacer import ScopeUsage
+from ..operations.operations import Planned
 from ..plan import Thresholds
 from ..report import storable
-from ..stage import Pair
+from .stage import Pair
 
 _FINEST: Final = 10**8
 """Greatest denominator of a wave's share. Times the number of operations, it fits SQLite's integers."""

@@ -12,12 +12,11 @@ from typing import Self
 import anyio
 
 from ...errors import CapgoError, JobError
-from ..database import Database, Mode
-from ..operations import Planned
+from ..operations.operations import Planned
+from ..operations.results import Settled
 from ..report import Ended
-from ..runner import Settled
-from ..scheduling.forecast import share_of
-from ..scheduling.line import Share
+from ..schedule.share import Share, share_of
+from ..storage.database import Database, Mode
 from . import reaches, records, verdicts
 from .reaches import Reach
 from .records import Measures

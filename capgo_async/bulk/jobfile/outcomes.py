@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from ..kinds import describe
-from ..operations import Change, Former, FormerState, restoring
+from ..operations.kinds import describe
+from ..operations.operations import Change, Former, FormerState, restoring
 from .schema import Outcome, Verdict
 
 _OUTCOMES: Final[Mapping[int, str]] = {

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..operations import Change, Planned, operation_of
-from ..runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
+from ..operations.operations import Change, Planned, operation_of
+from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
 from .schema import TAKEN, Outcome, Which
 
 _ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int]])

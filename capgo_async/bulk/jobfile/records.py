@@ -12,11 +12,11 @@ import msgspec
 
 from ...errors import JobError
 from ...version import __version__
-from ..advice import advice_on
-from ..kinds import KINDS, InDoubt
-from ..operations import Change, Former, FormerState, Operation, Target, operation_of
+from ..operations.advice import advice_on
+from ..operations.kinds import KINDS, InDoubt
+from ..operations.operations import Change, Former, FormerState, Operation, Target, operation_of
+from ..operations.results import AMBIGUOUS, HALF_DONE, Failed, Settled
 from ..report import Ended, Failures, Report, server_changes
-from ..runner import AMBIGUOUS, HALF_DONE, Failed, Settled
 from . import schema
 from .facts import LastUsage, read_usage, write_usage
 from .history import runs_of

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from ..reasons import Cause, Reason
-from .staged import FORMERS
+from ..operations.reasons import Cause, Reason
+from .staging_sql import FORMERS
 
 APPLICATION_ID: Final = 0x43617067
 """Marks an SQLite file as a job: "Capg" in `application_id`."""

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
-from ..operations import Change, Former, FormerState, Operation, operation_of
+from ..operations.operations import Change, Former, FormerState, Operation, operation_of
 from .schema import Outcome
 
 

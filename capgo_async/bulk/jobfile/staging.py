@@ -13,17 +13,18 @@ from typing import Any, Self
 
 import msgspec
 
-from ..database import Database, Mode
-from ..inventory.exported import devices_exported
-from ..kinds import KINDS
-from ..operations import Change, FormerState, Operation, Row, change_of, operation_of
-from ..reasons import Reason
+from ..operations.kinds import KINDS
+from ..operations.operations import Change, FormerState, Operation, Row, change_of, operation_of
+from ..operations.reasons import Reason
 from ..report import Ended
-from ..stage import Assessment, Block, Columns, KnownApp, Moved, Pair, Staged
-from . import census, schema, staged
-from .census import Census, Place
+from ..sources.blocks import Block, Columns
+from ..storage.database import Database, Mode
+from ..storage.exported import devices_exported
+from . import schema, staging_counts, staging_sql
 from .facts import JobFacts, Survey, write_facts
 from .records import Measures, begin_run, end_run
+from .stage import Assessment, KnownApp, Moved, Pair, Staged
+from .staging_counts import Census, Place
 
 
 class Staging:
@@ -75,7 +76,7 @@ class Staging:
 
     async def pairs(self) -> list[Pair]:
         """Return every combination of an app and a change that staged rows ask for."""
-        return await self._database.run(census.pairs, self._census)
+        return await self._database.run(staging_counts.pairs, self._census)
 
     async def reject(self, app_id: str, change: Change | None, reason: Reason) -> None:
         """Reject all rows of an app, or only those that ask for `change`."""
@@ -104,7 +105,7 @@ class Staging:
 
     async def use_known(self, app_id: str, *, complete: bool) -> None:
         """Compare the rows of an app with the attached inventory."""
-        await self._database.run(_execute_with, staged.SCAN_OF_KNOWN, (app_id, complete))
+        await self._database.run(_execute_with, staging_sql.SCAN_OF_KNOWN, (app_id, complete))
 
     async def compare_with_inventory(self) -> None:
         """Skip rows that the inventory shows to be already so, or changed by others since."""
@@ -120,15 +121,15 @@ class Staging:
 
     async def moved_together(self, most: int) -> list[Moved]:
         """Return up to `most` channels whose devices all move to one other channel, the largest first."""
-        return await self._database.run(census.moved_together, self._census, most)
+        return await self._database.run(staging_counts.moved_together, self._census, most)
 
     async def unknown(self) -> int:
         """Return how many staged devices no complete inventory shows."""
-        return await self._database.run(census.unknown, self._census)
+        return await self._database.run(staging_counts.unknown, self._census)
 
     async def skip_unknown(self) -> None:
         """Skip the devices that a complete inventory does not show."""
-        await self._database.run(_execute, staged.UNKNOWN_DEVICES)
+        await self._database.run(_execute, staging_sql.UNKNOWN_DEVICES)
 
     async def rejected(self, after: int, most: int) -> list[tuple[int, Reason]]:
         """Return up to `most` rejected rows after the line `after`, each as line and reason."""
@@ -196,17 +197,17 @@ class Staging:
     def _compare_with_inventory(self, connection: sqlite3.Connection) -> None:
         kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
         if connection.execute("SELECT 1 FROM inventory LIMIT 1").fetchone():
-            connection.execute(staged.SHOWN_LISTED)
+            connection.execute(staging_sql.SHOWN_LISTED)
         if self._knows:
-            connection.execute(staged.SHOWN_KNOWN)
+            connection.execute(staging_sql.SHOWN_KNOWN)
         if "link_device" in kinds:
-            connection.execute(staged.ALREADY_LINKED)
+            connection.execute(staging_sql.ALREADY_LINKED)
         if "unlink_device" in kinds:
-            connection.execute(staged.ALREADY_UNLINKED)
+            connection.execute(staging_sql.ALREADY_UNLINKED)
         if "renew_device" in kinds:
-            _execute(connection, *staged.RENEWALS)
+            _execute(connection, *staging_sql.RENEWALS)
         if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
-            _execute(connection, *staged.CHANGED_SINCE)
+            _execute(connection, *staging_sql.CHANGED_SINCE)
 
     def _settle(self, connection: sqlite3.Connection, assessments: Sequence[Assessment]) -> None:
         connection.executemany(
@@ -227,14 +228,14 @@ class Staging:
         )
 
     def _survey(self, connection: sqlite3.Connection) -> Survey:
-        listed = (staged.LISTED, staged.LISTED_KNOWN) if self._knows else (staged.LISTED,)
-        linked = (staged.WITH_A_LINK, staged.WITH_A_LINK_KNOWN) if self._knows else (staged.WITH_A_LINK,)
+        listed = (staging_sql.LISTED, staging_sql.LISTED_KNOWN) if self._knows else (staging_sql.LISTED,)
+        linked = (staging_sql.WITH_A_LINK, staging_sql.WITH_A_LINK_KNOWN) if self._knows else (staging_sql.WITH_A_LINK,)
         return Survey(
-            unknown=census.unknown(connection, self._census),
+            unknown=staging_counts.unknown(connection, self._census),
             listed=_by_app(connection, listed, (True,)),
             listed_in_part=_by_app(connection, listed, (False,)),
             linked=_by_app(connection, linked, ()),
-            planned=tuple(census.pairs(connection, self._census)),
+            planned=tuple(staging_counts.pairs(connection, self._census)),
         )
 
     def _app(self, connection: sqlite3.Connection, app_id: str) -> int:
@@ -256,7 +257,7 @@ class Staging:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    _execute(connection, *schema.TABLES, *staged.TABLES)
+    _execute(connection, *schema.TABLES, *staging_sql.TABLES)
 
 
 def _execute(connection: sqlite3.Connection, *statements: str) -> None:
@@ -271,9 +272,9 @@ def _execute_with(connection: sqlite3.Connection, statement: str, values: tuple[
 def _compare_rows(connection: sqlite3.Connection) -> None:
     found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
     target = KINDS[found[0]].target if found else "target"
-    _execute(connection, staged.BY_TARGET, staged.REPEATED)
-    connection.execute(staged.CONTRADICTIONS, (target,))
-    connection.execute(staged.DUPLICATES)
+    _execute(connection, staging_sql.BY_TARGET, staging_sql.REPEATED)
+    connection.execute(staging_sql.CONTRADICTIONS, (target,))
+    connection.execute(staging_sql.DUPLICATES)
 
 
 def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
@@ -303,7 +304,7 @@ def _finish(connection: sqlite3.Connection, facts: JobFacts, measures: Measures)
     )
     turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
     connection.create_function("turn_of", 1, lambda app: next(turns[app]))
-    _execute(connection, *(staged.QUEUE_IN_WAVES if waves else staged.QUEUE))
+    _execute(connection, *(staging_sql.QUEUE_IN_WAVES if waves else staging_sql.QUEUE))
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
     write_facts(connection, facts)
     end_run(connection, begin_run(connection, measures), Ended.PLANNED, measures)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from ..operations import Change, Planned, operation_of
+from ..operations.operations import Change, Planned, operation_of
 from . import schema
 from .schema import Outcome, Verdict
 

@@ -5,14 +5,14 @@ from datetime import datetime
 
 import msgspec
 
+from ...api.models import Bundle, parse_timestamp
+from ...api.models.member import stored_email
+from ...concurrency import results
 from ...errors import InputError, PermissionDenied
-from ...fanning import results
-from ...models import Bundle, parse_timestamp
-from ...models.member import stored_email
-from ...ring import KeyRing
-from ..comparing import Shown, users_of
-from ..kinds import KINDS
-from ..operations import DeleteBundle, Operation, PromoteBundle, RemoveMember, TargetKind, change_of
+from ...key_ring import KeyRing
+from ..operations.comparing import Shown, users_of
+from ..operations.kinds import KINDS
+from ..operations.operations import DeleteBundle, Operation, PromoteBundle, RemoveMember, TargetKind, change_of
 from ..spreading import apps_at_once
 from .looking import look
 

@@ -5,15 +5,15 @@ from typing import Final
 
 import msgspec
 
-from ...models import Bundle
-from ...models.member import stored_email
-from ...ring import KeyRing
-from ..comparing import Shown, State, compare, displaces
+from ...api.models import Bundle
+from ...api.models.member import stored_email
+from ...key_ring import KeyRing
+from ..jobfile.stage import Assessment, Staged
 from ..jobfile.staging import Staging
-from ..kinds import KINDS
-from ..operations import RemoveMember, TargetKind, UpdateChannel
-from ..reasons import Cause, Reason
-from ..stage import Assessment, Staged
+from ..operations.comparing import Shown, State, compare, displaces
+from ..operations.kinds import KINDS
+from ..operations.operations import RemoveMember, TargetKind, UpdateChannel
+from ..operations.reasons import Cause, Reason
 
 _CHUNK: Final = 1000
 

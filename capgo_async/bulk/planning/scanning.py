@@ -4,19 +4,19 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
-from ...endpoints.devices import DeviceFilter
+from ...api.endpoints.devices import DeviceFilter
+from ...api.models import Device
+from ...api.models.device import stored_id
+from ...concurrency import fan_out, results_of
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
-from ...fanning import fan_out, results_of
-from ...models import Device
-from ...models.device import stored_id
-from ...ring import KeyRing
-from ..comparing import NAMED_CHANNELS, no_channel
+from ...key_ring import KeyRing
+from ..jobfile.stage import Moved
 from ..jobfile.staging import Staging
-from ..operations import Change
-from ..reasons import Cause, Reason
+from ..operations.comparing import NAMED_CHANNELS, no_channel
+from ..operations.operations import Change
+from ..operations.reasons import Cause, Reason
 from ..report import counted
 from ..spreading import apps_at_once, cursors_each, page_of
-from ..stage import Moved
 
 _NAMED_SHORTCUTS: Final = 5
 

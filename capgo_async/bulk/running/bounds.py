@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from ...budget import Budget
 from ...errors import ConfigurationError, Problem
-from ...pacing import Pacer
-from ..runner import RunDeadline, StopReason
+from ...limits.budget import Budget
+from ...limits.pacer import Pacer
+from .runner import RunDeadline, StopReason
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600

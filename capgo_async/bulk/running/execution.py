@@ -7,11 +7,8 @@ from typing import NamedTuple
 import anyio
 import msgspec
 
-from ... import wire
+from ...api.endpoints import devices as endpoints
 from ...client import CapgoClient, requester_of
-from ...efforts import Effort, Efforts, Parked, gathered
-from ...endpoints import devices as endpoints
-from ...endpoints.call import Call
 from ...errors import (
     ApiError,
     AuthenticationError,
@@ -24,11 +21,14 @@ from ...errors import (
     SafetyStop,
     SubscriptionRequired,
 )
-from ...requester import Requester
-from ...retry import is_ambiguous
-from ...ring import KeyRing
-from ..kinds import KINDS
-from ..operations import (
+from ...http import wire
+from ...http.call import Call
+from ...http.effort import Effort, Efforts, Parked, gathered
+from ...http.requester import Requester
+from ...http.retry import is_ambiguous
+from ...key_ring import KeyRing
+from ..operations.kinds import KINDS
+from ..operations.operations import (
     DeleteBundle,
     DeleteChannel,
     FormerState,
@@ -44,7 +44,8 @@ from ..operations import (
     change_of,
     inverse,
 )
-from ..runner import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Done, Failed, Later, NotSent, Result, RunDeadline, Stopped, stop
+from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Done, Failed, Later, NotSent, Result, Stopped
+from .runner import RunDeadline, stop
 
 
 class _Course(NamedTuple):

@@ -8,15 +8,15 @@ from typing import Final
 import anyio
 
 from ...client import requester_of
-from ...limits import Scope, ScopeKind
-from ...pacing import ScopeUsage
-from ...ring import KeyRing, pacer_of
-from ...wire import server_version
+from ...http.wire import server_version
+from ...key_ring import KeyRing, pacer_of
+from ...limits.models import Scope, ScopeKind
+from ...limits.pacer import ScopeUsage
 from ..clock import Clock
 from ..jobfile.facts import LastUsage
 from ..jobfile.records import Measures
-from ..kinds import KINDS
-from ..operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
+from ..operations.kinds import KINDS
+from ..operations.operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
 from .execution import calls_of
 
 _LONGEST: Final = 80

@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
-from ...codes import NO_ACCESS
 from ...errors import Problem
-from ..runner import Done, Failed, Settled, StopReason
+from ...http.error_codes import NO_ACCESS
+from ..operations.results import Done, Failed, Settled
+from .runner import StopReason
 
 _SERVER_FAILED: Final = 500
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)

@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 import anyio
 
+from ...concurrency import fan_out
 from ...errors import Problem, SafetyStop
-from ...fanning import fan_out
-from ...ring import KeyRing
+from ...key_ring import KeyRing
 from ..clock import Clock
 from ..jobfile import waves
 from ..jobfile.facts import add_remarks
 from ..jobfile.journal import Journal
 from ..jobfile.waves import StoredWave, WaveTotals
 from ..report import counted
-from ..runner import Runner, StopReason
-from ..verification import verify
+from .runner import Runner, StopReason
+from .verification import verify
 
 
 class Pace(NamedTuple):

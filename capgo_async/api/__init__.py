@@ -1,0 +1,1 @@
+"""What this API says: models, endpoints and resources."""

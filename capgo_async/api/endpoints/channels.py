@@ -1,0 +1,147 @@
+"""Channels (contract C6)."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from ...errors import ChannelNotFound, ConfigurationError
+from ...http.call import Call
+from ...http.retry import Repeat
+from ...http.wire import Request, encode
+from .arguments import Comment, Name, body_of, checked, checked_app_id, named
+
+_Bps = Annotated[int, Meta(ge=0, le=10_000)]
+_Count = Annotated[int, Meta(ge=0)]
+
+METADATA_AS: Final = "version_number"
+"""The database's name for the update policy that the vendor calls `metadata` (contract D14)."""
+_RESERVED: Final = frozenset({"builtin", "unknown"})
+_WIRE: Final = {
+    "bundle": "version",
+    "disable_auto_update_under_native": "disableAutoUpdateUnderNative",
+    "disable_auto_update": "disableAutoUpdate",
+    "update_package": "updatePackage",
+    "rollout_bundle": "rolloutVersion",
+    "rollout_percentage_bps": "rolloutPercentageBps",
+    "rollout_enabled": "rolloutEnabled",
+    "rollout_paused": "rolloutPaused",
+    "rollout_pause_reason": "rolloutPauseReason",
+    "rollout_cache_ttl_seconds": "rolloutCacheTtlSeconds",
+    "auto_pause_enabled": "autoPauseEnabled",
+    "auto_pause_window_minutes": "autoPauseWindowMinutes",
+    "auto_pause_failure_rate_bps": "autoPauseFailureRateBps",
+    "auto_pause_confidence": "autoPauseConfidence",
+    "auto_pause_min_attempts": "autoPauseMinAttempts",
+    "auto_pause_min_failures": "autoPauseMinFailures",
+    "auto_pause_action": "autoPauseAction",
+    "auto_pause_cooldown_minutes": "autoPauseCooldownMinutes",
+}
+
+
+class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
+    """Changes to a channel; fields that are left out stay as they are (contract C6).
+
+    - `bundle`: the name of a bundle. `None` removes the channel's bundle; so would an empty or reserved name on the server,
+      which is refused here.
+    - `public`: `True` makes the other public channels of the same platforms private.
+    - `disable_auto_update`: `major`, `minor`, `patch`, `metadata`, `version_number` or `none`.
+    - `rollout_bundle`: the name or the number of a bundle.
+    - `rollout_percentage_bps`: hundredths of a percent, up to 10000.
+    - `rollout_cache_ttl_seconds`: 60 to 31536000.
+    - `ios`, `android`, `electron`: can be set, but not read back.
+    """
+
+    bundle: Name | UnsetType | None = UNSET
+    public: bool | UnsetType = UNSET
+    disable_auto_update: str | UnsetType = UNSET
+    disable_auto_update_under_native: bool | UnsetType = UNSET
+    ios: bool | UnsetType = UNSET
+    android: bool | UnsetType = UNSET
+    electron: bool | UnsetType = UNSET
+    allow_device_self_set: bool | UnsetType = UNSET
+    allow_emulator: bool | UnsetType = UNSET
+    allow_device: bool | UnsetType = UNSET
+    allow_dev: bool | UnsetType = UNSET
+    allow_prod: bool | UnsetType = UNSET
+    update_package: str | UnsetType = UNSET
+    rollout_bundle: Name | int | UnsetType | None = UNSET
+    rollout_percentage_bps: _Bps | UnsetType = UNSET
+    rollout_enabled: bool | UnsetType = UNSET
+    rollout_paused: bool | UnsetType = UNSET
+    rollout_pause_reason: Comment | UnsetType | None = UNSET
+    rollout_cache_ttl_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] | UnsetType = UNSET
+    auto_pause_enabled: bool | UnsetType = UNSET
+    auto_pause_window_minutes: Annotated[int, Meta(ge=1, le=10_080)] | UnsetType = UNSET
+    auto_pause_failure_rate_bps: _Bps | UnsetType | None = UNSET
+    auto_pause_confidence: Annotated[float, Meta(gt=0, lt=1)] | UnsetType = UNSET
+    auto_pause_min_attempts: _Count | UnsetType | None = UNSET
+    auto_pause_min_failures: _Count | UnsetType | None = UNSET
+    auto_pause_action: Literal["pause", "rollback", "notify"] | UnsetType = UNSET
+    auto_pause_cooldown_minutes: Annotated[int, Meta(ge=0, le=10_080)] | UnsetType = UNSET
+
+
+def list_channels(app_id: str, page: int) -> Call:
+    """List one page of channels; the first page is 0 (contract C6)."""
+    query = (("app_id", checked_app_id(app_id)), ("page", str(page)))
+    return Call(f"list channels of {app_id}", Request(method="GET", path="/channel", query=query))
+
+
+def get_channel(app_id: str, name: str) -> Call:
+    """Get one channel by its exact name (contract C6)."""
+    query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
+    return Call(f"get channel {name} of {app_id}", Request(method="GET", path="/channel", query=query))
+
+
+def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = METADATA_AS) -> Call:
+    """Create a channel, or change it if it exists; the server has one call for both (contract C6).
+
+    `metadata_as` is sent in place of the update policy `metadata` (contract D14). A server error is retried once only, because
+    the server also answers 500 to an unknown bundle or word.
+    """
+    checked_settings(settings)
+    if settings.disable_auto_update == "metadata":
+        settings = msgspec.structs.replace(settings, disable_auto_update=metadata_as)
+    # A pause stores its time, so pausing twice is not the same as pausing once (contract G1).
+    repeat = Repeat.NEVER if settings.rollout_paused is True else Repeat.ONCE
+    return _write(f"write channel {name} of {app_id}", _body(app_id, name, settings), repeat)
+
+
+def checked_settings(settings: ChannelSettings) -> ChannelSettings:
+    """Return `settings` if the server accepts them as they are meant (contract C6).
+
+    Raises `ConfigurationError` otherwise.
+    """
+    for field, bundle in (("bundle", settings.bundle), ("rollout_bundle", settings.rollout_bundle)):
+        if isinstance(bundle, str) and named(bundle, field).strip().lower() in _RESERVED:
+            message = f"{field} {bundle!r} means 'no bundle' to the server; to remove the bundle, set it to None (null)"
+            raise ConfigurationError(message)
+    return checked(settings)
+
+
+def create_channel(app_id: str, name: str) -> Call:
+    """Create a channel with the server's defaults (contract C6)."""
+    identity = {"app_id": checked_app_id(app_id), "channel": named(name, "channel")}
+    return _write(f"create channel {name} of {app_id}", encode(identity), Repeat.ONCE)
+
+
+def end_rollout(app_id: str, name: str, action: Literal["rollback", "promoteToStable"]) -> Call:
+    """End a rollout (contract C6). A second promotion is refused (contract G1)."""
+    body = encode({"app_id": checked_app_id(app_id), "channel": named(name, "channel"), action: True})
+    repeat = Repeat.ONCE if action == "rollback" else Repeat.NEVER
+    return _write(f"end the rollout of channel {name} of {app_id}", body, repeat)
+
+
+def delete_channel(app_id: str, name: str) -> Call:
+    """Delete a channel and the links of all devices to it; its bundles stay (contract C6)."""
+    query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
+    request = Request(method="DELETE", path="/channel", query=query)
+    return Call(f"delete channel {name} of {app_id}", request, settled_by=(ChannelNotFound,))
+
+
+def _body(app_id: str, name: str, settings: ChannelSettings) -> bytes:
+    return body_of({"app_id": checked_app_id(app_id), "channel": named(name, "channel")}, settings)
+
+
+def _write(name: str, body: bytes, repeat: Repeat) -> Call:
+    return Call(name, Request(method="POST", path="/channel", body=body), repeat=repeat)

@@ -1,0 +1,126 @@
+"""Devices (contract C7)."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from ...errors import ConfigurationError
+from ...http.call import Call
+from ...http.wire import Request, encode
+from ...limits.models import Scope, ScopeKind
+from ..models.device import stored_id
+from .arguments import checked_app_id, named
+
+LARGEST_DEVICE_PAGE: Final = 500
+"""Most devices per page. Backends cap their rows and then end a longer listing silently (contract C7, D20)."""
+
+_ORDERS: Final = frozenset({None, "asc", "desc"})
+_CHANGED_SINCE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z| \d\d:\d\d:\d\d)", re.ASCII)
+"""The formats that the server accepts (contract C7)."""
+_ANY_MOMENT: Final = "1970-01-01 00:00:00"
+"""The first half of a cursor, which the server reads only if the listing has an order (contract C7)."""
+
+
+class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices a listing shows, and in what order (contract C7).
+
+    - `limit`: devices per page.
+    - `changed_since`: an ISO 8601 time in UTC that ends in `Z`.
+    - `order`: `asc` or `desc` by the time of the last change. Without it, devices are listed by id.
+    - `after`: start after this device id; only without an `order` (contract G3). Servers before 12.56.16 ignore it.
+    """
+
+    limit: int = 200
+    custom_ids_only: bool = False
+    changed_since: str | None = None
+    order: str | None = None
+    after: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= LARGEST_DEVICE_PAGE:
+            message = f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: the server may cut larger pages short"
+            raise ConfigurationError(message)
+        if self.order not in _ORDERS:
+            message = f"order {self.order!r} is neither 'asc' nor 'desc'"
+            raise ConfigurationError(message)
+        if self.changed_since is not None and not _CHANGED_SINCE.fullmatch(self.changed_since):
+            message = f"changed_since {self.changed_since!r} is not a time in UTC such as 2026-07-01T10:20:30Z"
+            raise ConfigurationError(message)
+        if self.after is not None and (self.order is not None or not self.after):
+            message = f"after {self.after!r} must be a device id, and works only without an order"
+            raise ConfigurationError(message)
+
+
+def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, str], ...]) -> Call:
+    """List one page of devices; `position` is the cursor or the number of the page (contract C7)."""
+    query = [("app_id", checked_app_id(app_id)), ("limit", str(chosen.limit))]
+    if chosen.custom_ids_only:
+        query.append(("customIdMode", "true"))
+    if chosen.changed_since is not None:
+        query.append(("updated_at", chosen.changed_since))
+    if chosen.order is not None:
+        query.append(("order", chosen.order))
+    if chosen.after is not None and not position:
+        query += behind(stored_id(chosen.after))
+    request = Request(method="GET", path="/device", query=(*query, *position))
+    return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
+
+
+def behind(device_id: str) -> tuple[tuple[str, str], ...]:
+    """Return the position right after a device id in a listing by id (contract C7, G3).
+
+    The device need not exist.
+    """
+    return (("cursor", f"{_ANY_MOMENT}|{device_id}"),)
+
+
+def get_device(app_id: str, device_id: str) -> Call:
+    """Get one device (contract C7)."""
+    device_id = stored_id(named(device_id, "device id"))
+    query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
+    scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "get"))
+    return Call(f"get device {device_id} of {app_id}", Request(method="GET", path="/device", query=query), scopes)
+
+
+class _Link(msgspec.Struct, frozen=True, gc=False):
+    app_id: str
+    device_id: str
+    channel: str
+
+
+def link_device(app_id: str, device_id: str, channel: str) -> Call:
+    """Link a device to a channel (contract C7).
+
+    Repeating it is harmless, but the server refuses the same link for 60 s (contract G1).
+    """
+    device_id = stored_id(named(device_id, "device id"))
+    body = encode(_Link(checked_app_id(app_id), device_id, named(channel, "channel")))
+    scopes: tuple[Scope, ...] = (
+        (ScopeKind.APP_ADDRESS, app_id),
+        (ScopeKind.DEVICE_OPERATION, app_id, device_id, "set"),
+        (ScopeKind.DEVICE_CHANNEL, app_id, device_id, channel),
+    )
+    return Call(f"link device {device_id} of {app_id}", Request(method="POST", path="/device", body=body), scopes)
+
+
+class _SeedLink(msgspec.Struct, frozen=True, gc=False):
+    app_id: str
+    device_id: str
+    version_id: str
+
+
+def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
+    """Link a device to a bundle, which only servers until 2024-12-24 accept (contract C7, D18)."""
+    device_id = stored_id(named(device_id, "device id"))
+    body = encode(_SeedLink(checked_app_id(app_id), device_id, named(version_id, "version id")))
+    scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "set"))
+    return Call(f"link device {device_id} of {app_id} to a bundle", Request(method="POST", path="/device", body=body), scopes)
+
+
+def unlink_device(app_id: str, device_id: str) -> Call:
+    """Remove the link of a device (contract C7). Repeating it is harmless (contract G1)."""
+    device_id = stored_id(named(device_id, "device id"))
+    query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
+    scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "delete"))
+    return Call(f"unlink device {device_id} of {app_id}", Request(method="DELETE", path="/device", query=query), scopes)

@@ -1,0 +1,84 @@
+"""Statistics (contract C9)."""
+
+from datetime import date
+from typing import Final, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from ...errors import ConfigurationError
+from ...http.call import Call
+from ...http.wire import Request
+from .arguments import named
+
+Graph = Literal["mau", "storage", "bandwidth"]
+Totals = Literal["running", "daily"]
+_GRAPHS: Final = frozenset({None, "mau", "storage", "bandwidth"})
+_TOTALS: Final = frozenset({"running", "daily"})
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A range of days, without the day `end` (contract C9). The usage of bundles and native versions includes `end`."""
+
+    start: date
+    end: date
+
+    def query(self) -> tuple[tuple[str, str], ...]:
+        """Return the query parameters of the range; raises `ConfigurationError` if it ends before it starts."""
+        if self.end < self.start:
+            message = f"the end {self.end} is before the start {self.start}"
+            raise ConfigurationError(message)
+        return (("from", f"{self.start:%Y-%m-%d}"), ("to", f"{self.end:%Y-%m-%d}"))
+
+
+def app_statistics(app_id: str, span: Span, totals: Totals, graph: Graph | None) -> Call:
+    """Get the statistics of an app (contract C9).
+
+    The form of the id is not checked, because the server does not check it here either.
+    """
+    path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}"
+    return _statistics(f"statistics of {app_id}", path, (*span.query(), *_shape(totals, graph)))
+
+
+def organization_statistics(org_id: str, span: Span, totals: Totals, graph: Graph | None) -> Call:
+    """Get the statistics of an organization (contract C9)."""
+    return _statistics(f"statistics of {org_id}", _of_organization(org_id), (*span.query(), *_shape(totals, graph)))
+
+
+def organization_breakdown(org_id: str, span: Span, totals: Totals) -> Call:
+    """Get the statistics of an organization and of each of its apps (contract C9)."""
+    query = (*span.query(), ("breakdown", "true"), *_shape(totals, None))
+    return _statistics(f"statistics of {org_id} by app", _of_organization(org_id), query)
+
+
+def user_statistics(span: Span, totals: Totals, graph: Graph | None) -> Call:
+    """Get the statistics of all apps that the key can see (contract C9)."""
+    return _statistics("statistics of the user", "/statistics/user", (*span.query(), *_shape(totals, graph)))
+
+
+def bundle_usage(app_id: str, span: Span) -> Call:
+    """Get the share of each bundle among the devices of an app (contract C9)."""
+    path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}/bundle_usage"
+    return _statistics(f"bundle usage of {app_id}", path, span.query())
+
+
+def native_usage(app_id: str, span: Span) -> Call:
+    """Get the share of each native version among the devices of an app (contract C9)."""
+    path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}/native_usage"
+    return _statistics(f"native usage of {app_id}", path, span.query())
+
+
+def _statistics(name: str, path: str, query: tuple[tuple[str, str], ...]) -> Call:
+    return Call(name, Request(method="GET", path=path, query=query))
+
+
+def _of_organization(org_id: str) -> str:
+    return f"/statistics/org/{quote(named(org_id, 'organization id'), safe='')}"
+
+
+def _shape(totals: Totals, graph: Graph | None) -> tuple[tuple[str, str], ...]:
+    if graph not in _GRAPHS or totals not in _TOTALS:
+        message = f"graph must be mau, storage or bandwidth, and totals running or daily; got {graph!r} and {totals!r}"
+        raise ConfigurationError(message)
+    daily = (("noAccumulate", "true"),) if totals == "daily" else ()
+    return (*daily, *((("graph", graph),) if graph else ()))

@@ -1,0 +1,66 @@
+"""`client.api_keys` (contract C4)."""
+
+from typing import Final
+
+from ...http.requester import Requester
+from ...http.wire import reads, reads_first, reads_many, reads_one
+from ...listing.listing import Listing
+from ...listing.walks import Page, Position, WholeWalk
+from ..endpoints import api_keys as endpoints
+from ..endpoints.api_keys import ApiKeySettings, NewApiKey
+from ..models import ApiKey, CreatedApiKey
+
+_MANY: Final = reads_many(ApiKey)
+_ONE: Final = reads_one(ApiKey)
+_CREATED: Final = reads_first(_ONE, reads(CreatedApiKey, lambda created: created.key))
+
+
+class ApiKeys:
+    """Read, create, change and delete API keys."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+
+    def list(self) -> Listing[ApiKey]:
+        """List the keys of the caller's user (contract C4).
+
+        Keys are left out if the caller may not manage all of their organizations.
+        """
+
+        async def fetch(_position: Position) -> Page[ApiKey]:
+            return Page(await self._requester.call(endpoints.list_api_keys(), _MANY))
+
+        return Listing(WholeWalk, fetch)
+
+    async def get(self, key_id: int) -> ApiKey:
+        """Get one key by its number (contract C4). Raises `NotFound` or `PermissionDenied`."""
+        return await self._requester.call(endpoints.get_api_key(key_id), _ONE)
+
+    async def create(self, new: NewApiKey) -> ApiKey:
+        """Create a key and return it with its secret, which the server shows only once (contract C4).
+
+        Raises `NeedsUserSession` on modern servers, where only a user session may create keys. The call is never retried
+        (contract G1): if it is unclear whether the key was created, look for its name with `list`, delete the key and create it
+        again.
+        """
+        return await self._requester.call(endpoints.create_api_key(new), _CREATED)
+
+    async def update(self, key_id: int, settings: ApiKeySettings) -> ApiKey:
+        """Change a key and return it (contract C4). Raises `PermissionDenied` if the key is the caller's own."""
+        return await self._requester.call(endpoints.update_api_key(key_id, settings), _ONE)
+
+    async def regenerate(self, key_id: int) -> ApiKey:
+        """Give a key a new secret and return it; the old secret stops working (contract C4).
+
+        The call is never retried (contract G1): if it is unclear whether it succeeded, the old secret may be invalid already.
+        Regenerate once more.
+        """
+        return await self._requester.call(endpoints.regenerate_api_key(key_id), _ONE)
+
+    async def delete(self, key_id: int) -> None:
+        """Delete a key by its number (contract C4). Raises `PermissionDenied` if the key is the caller's own."""
+        await self._requester.settle(endpoints.delete_api_key(key_id))
+
+    async def delete_by_secret(self, secret: str) -> None:
+        """Delete a key by its secret: the only way on servers before 2025-02-24 (contract C4)."""
+        await self._requester.settle(endpoints.delete_api_key_by_secret(secret))

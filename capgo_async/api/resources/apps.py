@@ -1,0 +1,81 @@
+"""`client.apps` (contract C5)."""
+
+from typing import Final
+
+from ...errors import Conflict, PermissionDenied
+from ...http.effort import Effort
+from ...http.requester import Requester
+from ...http.wire import acknowledge, reads_many, reads_one
+from ...listing.listing import Listing
+from ...listing.walks import NO_ORDER, Page, PageWalk, Position, last_below_smallest
+from ..endpoints import apps as endpoints
+from ..endpoints.apps import AppSettings, NewApp
+from ..endpoints.arguments import app_id_of
+from ..models import App
+
+_ROWS: Final = 500
+_MANY: Final = reads_many(App)
+_ONE: Final = reads_one(App)
+
+
+class Apps:
+    """Read, create, change and delete apps."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+
+    def list(self, *, org_id: str | None = None) -> Listing[App]:
+        """List the apps that the key can see, or those of one organization (contract C5).
+
+        The server promises no order. If there is more than one page, the `caveats` of the listing say so.
+        """
+
+        async def fetch(position: Position) -> Page[App]:
+            call = endpoints.list_apps(int(position[0][1]), _ROWS, org_id)
+            return Page(await self._requester.call(call, _MANY))
+
+        return Listing(lambda: PageWalk(lambda app: app.app_id, last=last_below_smallest, caveat=NO_ORDER), fetch)
+
+    async def get(self, app_id: str) -> App:
+        """Get one app (contract C5). Raises `PermissionDenied`, also if the app does not exist (contract A7)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        return await self._requester.call(endpoints.get_app(app_id), _ONE)
+
+    async def create(self, new: NewApp) -> App:
+        """Create an app and return it (contract C5). Raises `Conflict` if any customer has an app of this id."""
+        effort = Effort()
+        try:
+            return await self._requester.call(endpoints.create_app(new), _ONE, effort)
+        except Conflict as conflict:
+            found = await self._find(new.app_id) if effort.in_doubt else None
+            if found is None or found.owner_org != new.owner_org:
+                raise conflict from None
+            return found
+
+    async def update(self, app_id: str, settings: AppSettings, *, confirm: str | None = None) -> App:
+        """Change an app and return it (contract C5).
+
+        A retention below one day deletes nearly every unused bundle (contract D45). Raises `DangerousCall` for it, before any
+        I/O, unless `confirm` is the app id.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        return await self._requester.call(endpoints.update_app(app_id, settings, confirm), _ONE)
+
+    async def delete(self, app_id: str) -> None:
+        """Delete an app with its channels, bundles and devices, which cannot be undone (contract C5).
+
+        Raises `PermissionDenied`, also if the app does not exist.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        effort = Effort()
+        try:
+            await self._requester.call(endpoints.delete_app(app_id), acknowledge, effort)
+        except PermissionDenied:
+            if not effort.in_doubt or await self._find(app_id) is not None:
+                raise
+
+    async def _find(self, app_id: str) -> App | None:
+        try:
+            return await self.get(app_id)
+        except PermissionDenied:
+            return None

@@ -1,0 +1,161 @@
+"""`client.bundles` (contract C8)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ...errors import ApiError, BundleLinked, BundleNotFound, Conflict, DangerousCall, NotApplied
+from ...http.dialect import LINKED_BUNDLES_ARE_SAFE
+from ...http.effort import Effort
+from ...http.requester import Requester
+from ...http.wire import Acknowledgement, acknowledge, reads, reads_first, reads_many
+from ...listing.listing import Listing
+from ...listing.walks import Page, PageWalk, Position, last_unless_full
+from ..detection import Learner
+from ..endpoints import bundles as endpoints
+from ..endpoints.arguments import app_id_of, checked_app_id, confirmed
+from ..endpoints.bundles import BundleMetadata, NewBundle
+from ..models import Bundle
+from .channels import Channels
+
+
+class _Created(msgspec.Struct):
+    bundle: Bundle
+
+
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+    """The names of the bundles that were deleted, and of those `kept` because a channel or a rollout uses them."""
+
+    deleted: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+_MANY: Final = reads_many(Bundle)
+_CREATED: Final = reads_first(
+    reads(_Created, lambda answer: answer.bundle),
+    # The vendor's documentation promises no more than an acknowledgement.
+    reads(Acknowledgement, lambda _: None),
+)
+
+
+class Bundles:
+    """Read, register, promote, describe and delete bundles."""
+
+    def __init__(self, requester: Requester, learner: Learner) -> None:
+        self._requester = requester
+        self._learner = learner
+
+    def list(self, app_id: str) -> Listing[Bundle]:
+        """List the bundles of an app, newest first, without deleted ones (contract C8)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        checked_app_id(app_id)
+
+        async def fetch(position: Position) -> Page[Bundle]:
+            try:
+                return Page(await self._requester.call(endpoints.list_bundles(app_id, int(position[0][1])), _MANY))
+            except ApiError as error:
+                if not is_empty_page(error):
+                    raise
+                return Page(())
+
+        return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
+
+    async def find(self, app_id: str, name: str) -> Bundle | None:
+        """Return the bundle with this name, `None` if there is none.
+
+        Bundles are listed, newest first, until it is found.
+        """
+        async for bundle in self.list(app_id):
+            if bundle.name == name:
+                return bundle
+        return None
+
+    async def create(self, app_id: str, new: NewBundle) -> Bundle:
+        """Register a bundle that is stored outside Capgo, and return it (contract C8).
+
+        Raises `Conflict` if the name is taken, or belonged to a bundle deleted less than 90 days ago (contract D49).
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        effort = Effort()
+        try:
+            created = await self._requester.call(endpoints.create_bundle(app_id, new), _CREATED, effort)
+        except Conflict:
+            found = await self.find(app_id, new.version) if effort.in_doubt else None
+            if found is None or (found.checksum, found.external_url) != (new.checksum, new.external_url):
+                raise
+            return found
+        found = created or await self.find(app_id, new.version)
+        if found is None:
+            message = f"app {app_id}: the server reported success, but shows no bundle {new.version}"
+            raise NotApplied(message)
+        return found
+
+    async def promote(self, app_id: str, *, version_id: int, channel_id: int) -> None:
+        """Make a bundle the current one of a channel, both given by their numbers (contract C8).
+
+        Repeating it changes nothing. Raises `BundleNotFound`, `ChannelNotFound` or `PermissionDenied`.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        await self._requester.call(endpoints.promote_bundle(app_id, version_id, channel_id), acknowledge)
+
+    async def set_metadata(self, app_id: str, version_id: int, metadata: BundleMetadata) -> None:
+        """Set the link or the comment of a bundle (contract C8). Raises `BundleNotFound`."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        await self._requester.call(endpoints.set_bundle_metadata(app_id, version_id, metadata), acknowledge)
+
+    async def delete(self, app_id: str, version: str) -> None:
+        """Delete one bundle by its name (contract C8).
+
+        Raises `BundleNotFound`, `BundleLinked` if a channel uses the bundle, and `ConfigurationError` for an empty name, for
+        which the server would delete all bundles. Servers before 12.188.1 also delete a bundle that is in use. On these, and if
+        the version of the server is unknown, the channels are read first, and `DangerousCall` is raised (contract D27).
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        call = endpoints.delete_bundle(app_id, version)
+        await self._learner.version()
+        if not self._requester.generation.is_since(LINKED_BUNDLES_ARE_SAFE):
+            user = (await self._linked(app_id)).get(version)
+            if user is not None:
+                message = f"bundle {version} of {app_id} is used by channel {user}: give the channel another bundle first"
+                raise DangerousCall(message)
+        await self._requester.settle(call)
+
+    async def delete_all(self, app_id: str, *, confirm: str | None = None) -> Deleted:
+        """Delete every bundle of an app that no channel uses, one by one (contract C8, D26).
+
+        Raises `DangerousCall` unless `confirm` is the app id.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        confirmed(confirm, checked_app_id(app_id), f"Every bundle of {app_id} that no channel uses would be deleted.")
+        linked = await self._linked(app_id)
+        names = [bundle.name for bundle in await self.list(app_id).all()]
+        kept = {name: None for name in names if name in linked}
+        for name in names:
+            try:
+                if name not in kept:
+                    await self._requester.settle(endpoints.delete_bundle(app_id, name))
+            except BundleLinked:
+                kept[name] = None
+            except BundleNotFound:
+                continue
+        return Deleted(deleted=tuple(name for name in names if name not in kept), kept=tuple(kept))
+
+    async def _linked(self, app_id: str) -> Mapping[str, str]:
+        """Return the names of the bundles in use, each with a channel that uses it."""
+        linked: dict[str, str] = {}
+        async for channel in Channels(self._requester).list(app_id):
+            for used in (channel.version, channel.rollout_version_info):
+                if used is not None and used.name is not None:
+                    linked[used.name] = channel.name
+        return linked
+
+
+def is_empty_page(error: ApiError) -> bool:
+    """Whether the error means "no bundles", and not one of two failures with the same code (contract C8, D9)."""
+    nothing_failed = error.details.get("supabaseError") is None and error.details.get("error") is None
+    return _is_refusal(error) and error.message == "Cannot get bundle" and nothing_failed
+
+
+def _is_refusal(error: ApiError) -> bool:
+    return error.status == 400 and error.code == "cannot_get_bundle"  # noqa: PLR2004 - another status says nothing about the list

@@ -1,0 +1,192 @@
+"""`client.channels` (contract C6)."""
+
+from typing import Final
+
+import msgspec
+
+from ...errors import BundleNotFound, CapgoError, ChannelNotFound, ConfigurationError, NotApplied, PermissionDenied, ServerError
+from ...http.call import Call
+from ...http.dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation, Version, is_since
+from ...http.effort import Effort
+from ...http.requester import Requester
+from ...http.retry import is_ambiguous
+from ...http.wire import Response, acknowledge, reads_many, reads_one, server_version
+from ...listing.listing import Listing
+from ...listing.walks import Page, PageWalk, Position, last_unless_full
+from ..endpoints import channels as endpoints
+from ..endpoints.arguments import app_id_of, checked_app_id
+from ..endpoints.channels import ChannelSettings
+from ..models import Channel
+
+_MANY: Final = reads_many(Channel)
+_ONE: Final = reads_one(Channel)
+
+
+class Channels:
+    """Read, create, change and delete channels."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+
+    @property
+    def _generation(self) -> Generation:
+        return self._requester.generation
+
+    def list(self, app_id: str) -> Listing[Channel]:
+        """List the channels of an app that the key may read, oldest first (contract C6)."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        checked_app_id(app_id)
+
+        async def fetch(position: Position) -> Page[Channel]:
+            return Page(await self._requester.call(endpoints.list_channels(app_id, int(position[0][1])), _MANY))
+
+        return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
+
+    async def get(self, app_id: str, name: str) -> Channel:
+        """Get one channel by its exact name (contract C6, D12). Raises `ChannelNotFound`."""
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        return (await self._get(app_id, name))[0]
+
+    async def create(
+        self,
+        app_id: str,
+        name: str,
+        settings: ChannelSettings | None = None,
+        *,
+        metadata_as: str = "version_number",
+    ) -> Channel:
+        """Create a channel and return it (contract C6).
+
+        Raises `ConfigurationError` if a channel of this name exists. That is checked first, because the server would change the
+        existing channel. For `metadata_as`, see `update`.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        if settings is None:
+            call = endpoints.create_channel(app_id, name)
+        else:
+            call = endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as)
+        if await self._find(app_id, name) is not None:
+            message = f"app {app_id} already has a channel {name}; nothing was changed. Use update to change it."
+            raise ConfigurationError(message)
+        effort = Effort()
+        try:
+            await self._write(call, settings, effort)
+        except PermissionDenied:
+            # The retry of a creation is an update, for which the key may lack the permission (contract G1).
+            if not effort.in_doubt or (created := await self._find(app_id, name)) is None:
+                raise
+        else:
+            created = await self.get(app_id, name)
+        _check_package(created, settings)
+        return created
+
+    async def update(self, app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = "version_number") -> None:
+        """Change settings of an existing channel; its bundle stays unless `settings` names one (contract C6).
+
+        Raises `ChannelNotFound`; that is checked first, because the server would create a missing channel. Servers before
+        12.198 remove the bundle of a channel when its settings change. On these, and if the version is unknown, the current
+        bundle is sent along (contract D15). `metadata_as` is the server's word for `disable_auto_update="metadata"`
+        (contract D14). Raises `NotApplied` if the server did not store an `update_package` (contract D48).
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        endpoints.checked_settings(settings)
+        present, version = await self._get(app_id, name)
+        # An earlier response may have come from a server of another version; this response is from just now.
+        if settings.bundle is msgspec.UNSET and not is_since(version, SETTINGS_KEEP_THE_BUNDLE):
+            settings = msgspec.structs.replace(settings, bundle=present.bundle_name or msgspec.UNSET)
+        await self._write(endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as), settings, Effort())
+        if settings.update_package is not msgspec.UNSET:
+            _check_package(await self.get(app_id, name), settings)
+
+    async def roll_back(self, app_id: str, name: str) -> None:
+        """End the rollout of a channel; its stable bundle stays (contract C6).
+
+        Raises `ChannelNotFound`, and `ConfigurationError` if the channel has no rollout: a server without rollouts would remove
+        the channel's bundle (contract D15).
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        await self._rolling_out(app_id, name)
+        await self._requester.call(endpoints.end_rollout(app_id, name, "rollback"), acknowledge)
+
+    async def promote_rollout(self, app_id: str, name: str) -> None:
+        """Make the bundle of a channel's rollout its stable bundle (contract C6).
+
+        Raises the same errors as `roll_back`. The call is not retried, because a second attempt is refused (contract G1).
+        If the outcome is unclear, the channel is read instead.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        present = await self._rolling_out(app_id, name)
+        try:
+            await self._requester.call(endpoints.end_rollout(app_id, name, "promoteToStable"), acknowledge)
+        except CapgoError as error:
+            if not is_ambiguous(error) or not _is_promoted(present, await self.get(app_id, name)):
+                raise
+
+    async def delete(self, app_id: str, name: str) -> None:
+        """Delete a channel and the links of all devices to it; its bundles stay (contract C6).
+
+        Raises `ChannelNotFound`. Servers before 12.199.4 may report success without deleting a channel that devices are linked
+        to. On these, and if the version is unknown, the channel is looked up afterwards, and `NotApplied` is raised if it is
+        still there.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        await self._requester.settle(endpoints.delete_channel(app_id, name))
+        if not self._generation.is_since(DELETION_OF_CHANNELS_IS_TOLD) and await self._find(app_id, name) is not None:
+            message = f"channel {name} of {app_id}: the server reported success, but it still exists; unlink its devices first"
+            raise NotApplied(message)
+
+    async def _get(self, app_id: str, name: str) -> tuple[Channel, Version | None]:
+        """Get a channel, and the version of the server from the same response."""
+        try:
+            return await self._requester.call(endpoints.get_channel(app_id, name), _read_with_version)
+        except BundleNotFound as error:
+            # The server's error code names the bundle, although the channel is missing; so does its message in the seed era.
+            raise error.as_kind(ChannelNotFound) from error
+
+    async def _rolling_out(self, app_id: str, name: str) -> Channel:
+        present = await self.get(app_id, name)
+        if present.rollout_version is None:
+            message = f"channel {name} of {app_id} has no rollout; nothing was changed"
+            raise ConfigurationError(message)
+        return present
+
+    async def _find(self, app_id: str, name: str) -> Channel | None:
+        try:
+            return await self.get(app_id, name)
+        except ChannelNotFound:
+            return None
+
+    async def _write(self, call: Call, settings: ChannelSettings | None, effort: Effort) -> None:
+        try:
+            await self._requester.call(call, acknowledge, effort)
+        except ServerError as error:
+            if settings is not None and error.code == "unknown_error":
+                error.hint = _hint(settings)
+            raise
+
+
+def _read_with_version(response: Response, operation: str) -> tuple[Channel, Version | None]:
+    return _ONE(response, operation), server_version(response.headers.get("x-worker-source"))
+
+
+def _check_package(channel: Channel, settings: ChannelSettings | None) -> None:
+    """Raise `NotApplied` if `update_package` was set but not stored: servers drop unknown fields (contract D48)."""
+    asked = settings.update_package if settings is not None else msgspec.UNSET
+    if asked is not msgspec.UNSET and channel.update_package != asked:
+        stored = channel.update_package
+        message = f"channel {channel.name} of {channel.app_id}: the server reported success, but update_package is {stored}"
+        raise NotApplied(message)
+
+
+def _is_promoted(before: Channel, now: Channel) -> bool:
+    return now.rollout_version is None and now.version is not None and now.version.id == before.rollout_version
+
+
+def _hint(settings: ChannelSettings) -> str:
+    """Name the settings that may have caused the server's error 500 (contract C6)."""
+    suspects = []
+    if isinstance(settings.bundle, str):
+        suspects.append(f"that the app has a bundle {settings.bundle}")
+    if isinstance(settings.disable_auto_update, str):
+        suspects.append(f"that this server knows disable_auto_update {settings.disable_auto_update!r}")
+    return f"Check {' and '.join(suspects)}: this server also answers 500 to unknown values." if suspects else ""

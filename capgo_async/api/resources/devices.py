@@ -1,0 +1,146 @@
+"""`client.devices` (contract C7)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from ...errors import ConfigurationError, UnreadableAnswer
+from ...http import wire
+from ...http.dialect import Dialect
+from ...http.requester import Requester
+from ...http.wire import Response, reads_one
+from ...listing.listing import Listing
+from ...listing.split_listing import SplitListing
+from ...listing.split_walk import SplitWalk, Stretch
+from ...listing.walks import DeviceWalk, Page, Position
+from ..endpoints import devices as endpoints
+from ..endpoints.arguments import app_id_of, checked_app_id
+from ..endpoints.devices import DeviceFilter
+from ..models import Device, DevicePage, SeedDevice
+
+_PAGE: Final = wire.decoder_of(list[Device] | DevicePage)
+_SEED_PAGE: Final = wire.decoder_of(list[SeedDevice])
+"""Without an envelope: an envelope holds a cursor, and servers of the seed era have none."""
+_ONE: Final = reads_one(Device)
+_SEED_ONE: Final = reads_one(SeedDevice)
+_ID: Final = attrgetter("device_id")
+
+
+class Devices:
+    """Read devices, and link or unlink them."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+
+    def list(
+        self,
+        app_id: str,
+        chosen: DeviceFilter = DeviceFilter(),  # noqa: B008 - immutable
+        *,
+        cursors: int = 1,
+    ) -> Listing[Device]:
+        """List the devices of an app that were active in the last 90 days (contract C7).
+
+        Devices are listed by id unless `chosen` names an order. With several `cursors`, a large app is read in parts at the
+        same time: the devices are the same, but sorted only within each part. A single cursor reads if `chosen` names an order,
+        or if the server cannot start a listing in the middle.
+
+        The `caveats` of the listing say what the responses cannot prove: a server that fails to read its devices responds as if
+        the app had none.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        if cursors < 1:
+            message = f"cursors must be at least 1, not {cursors}"
+            raise ConfigurationError(message)
+        expected = self._requester.generation.chosen
+        if cursors > 1 and chosen.order is None and expected is not Dialect.SEED:
+            return list_in_parts(self._requester, app_id, chosen, cursors)
+        fetch = _pages_of(self._requester, app_id, chosen)
+        return Listing(lambda: DeviceWalk(_ID, unordered=chosen.order is not None, expected=expected), fetch)
+
+    async def get(self, app_id: str, device_id: str) -> Device:
+        """Get one device (contract C7).
+
+        Raises `DeviceNotFound` if the server has never seen the device, even if it is linked to a channel.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        return await self._requester.call(endpoints.get_device(app_id, device_id), read_device)
+
+    async def link(self, app_id: str, device_id: str, *, channel: str) -> None:
+        """Link a device to a channel that is not public (contract C7).
+
+        The device need not have been seen before. The link expires after 30 days on self-hosted servers and after 90 days on
+        the cloud; linking again to the same channel does not renew it. A repeat within 60 s waits for the server's limit.
+
+        Raises `ChannelNotFound`, `PublicChannelOverride` or `PermissionDenied`.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        await self._requester.call(endpoints.link_device(app_id, device_id, channel), wire.acknowledge)
+
+    async def link_to_bundle(self, app_id: str, device_id: str, *, version_id: str) -> None:
+        """Link a device to a bundle, which only servers until 2024-12-24 accept (contract C7, D18).
+
+        Raises `ConfigurationError` unless the client was created with `dialect="seed"`.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        call = endpoints.link_device_to_bundle(app_id, device_id, version_id)
+        if self._requester.generation.chosen is not Dialect.SEED:
+            message = "servers since 2024-12-24 link devices to channels only; for an older server, set dialect='seed'"
+            raise ConfigurationError(message)
+        await self._requester.call(call, wire.acknowledge)
+
+    async def unlink(self, app_id: str, device_id: str) -> None:
+        """Remove the link of a device, if it has one (contract C7).
+
+        The server reports success in either case.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
+
+
+def list_in_parts(
+    requester: Requester, app_id: str, chosen: DeviceFilter, cursors: int, walked: Sequence[Stretch] = ()
+) -> SplitListing[Device]:
+    """List devices by id with several cursors; continues after each part that was `walked` before."""
+    expected = requester.generation.chosen
+    app_id = app_id_of(app_id, expected)
+    if len(walked) == 1:
+        # A walk requests the first page again if that was empty, so it has to start there, too.
+        chosen = msgspec.structs.replace(chosen, after=walked[0].before_last or None)
+    fetch = _pages_of(requester, app_id, chosen)
+    return SplitListing(lambda: SplitWalk(_ID, endpoints.behind, cursors, expected=expected, walked=walked), fetch, cursors)
+
+
+def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callable[[Position], Awaitable[Page[Device]]]:
+    checked_app_id(app_id)
+
+    async def fetch(position: Position) -> Page[Device]:
+        return await requester.call(endpoints.list_devices(app_id, chosen, position), read_page)
+
+    return fetch
+
+
+def read_page(response: Response, operation: str) -> Page[Device]:
+    """Decode a page of devices from any generation of the server (contract C7).
+
+    `has_more` is `None` if the server has no cursors.
+    """
+    try:
+        found = wire.read(response, _PAGE, operation)
+    except UnreadableAnswer:
+        return Page(tuple(device.normalised() for device in wire.read(response, _SEED_PAGE, operation)))
+    if isinstance(found, DevicePage):
+        return Page(tuple(found.data), found.goes_on, found.next_cursor)
+    return Page(tuple(found))
+
+
+def read_device(response: Response, operation: str) -> Device:
+    """Decode a device from any generation of the server (contract C7, D17)."""
+    try:
+        return _ONE(response, operation)
+    except UnreadableAnswer as error:
+        if not isinstance(error.__cause__, msgspec.ValidationError):
+            raise
+        return _SEED_ONE(response, operation).normalised()

@@ -1,0 +1,188 @@
+"""`client.organizations` (contract C1, C3)."""
+
+from collections.abc import Container
+from typing import Final
+
+import msgspec
+
+from ...errors import ApiError, CapgoError, InvalidRequest, NotApplied, PermissionDenied, TransportError, UnreadableAnswer
+from ...http import wire
+from ...http.dialect import Dialect
+from ...http.effort import Effort
+from ...http.requester import Requester
+from ...http.retry import passes
+from ...http.wire import reads, reads_first, reads_many, reads_one
+from ...listing.listing import Listing
+from ...listing.walks import UNREADABLE, CompletedWalk, CountedWalk, Page, Position
+from ..detection import Learner
+from ..endpoints import organizations as endpoints
+from ..endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings
+from ..models import AuditEntry, AuditPage, Organization
+from .apps import Apps
+
+
+class _Updated(msgspec.Struct):
+    data: Organization
+
+
+class _SeedUpdated(msgspec.Struct):
+    data: list[Organization]
+
+
+class _Created(msgspec.Struct):
+    id: str = ""
+
+
+_MANY: Final = reads_many(Organization)
+_ONE: Final = reads_one(Organization)
+_CREATED: Final = reads(_Created, lambda answer: answer.id)
+_UPDATED: Final = reads_first(
+    reads(_Updated, lambda answer: [answer.data]),
+    reads(_SeedUpdated, lambda answer: answer.data),
+)
+_AUDIT: Final = reads(AuditPage, lambda page: page)
+
+
+class Organizations:
+    """Read, create, change and delete organizations, and read their audit log."""
+
+    def __init__(self, requester: Requester, learner: Learner) -> None:
+        self._requester = requester
+        self._learner = learner
+
+    def list(self) -> Listing[Organization]:
+        """List the organizations that the key can see (contract C1).
+
+        The server shows at most 50. If it shows 50, the owners of the key's apps are added, as far as the key may read them;
+        the `caveats` of the listing say so (contract D6).
+        """
+
+        async def fetch(position: Position) -> Page[Organization]:
+            if not position:
+                return Page(await self._requester.call(endpoints.list_organizations(), _MANY))
+            return await self._owners({org_id for _, org_id in position})
+
+        return Listing(lambda: CompletedWalk(lambda row: row.id), fetch)
+
+    async def get(self, org_id: str) -> Organization:
+        """Get one organization (contract C1). Raises `PermissionDenied`, also if it does not exist (contract A7)."""
+        return await self._requester.call(endpoints.get_organization(org_id), _ONE)
+
+    async def create(self, new: NewOrganization) -> Organization:
+        """Create an organization and return it (contract C1).
+
+        The call is never retried, because names are not unique (contract G1). Raises `NotApplied` if no new organization is
+        found afterwards.
+        """
+        before = {organization.id for organization in await self.list().all()}
+        dialect = await self._learner.dialect()
+        created = await self._create(new, dialect)
+        if dialect is Dialect.MODERN and created and created not in before:
+            return await self.get(created)
+        # Some servers respond with the user's id, or with none: look for an organization that was not there (contract D2).
+        found = [row for row in await self.list().all() if row.id not in before and row.name == new.name]
+        if len(found) != 1:
+            message = f"the server reported that it created {new.name!r}, but shows {len(found)} new organizations of that name"
+            raise NotApplied(message)
+        return found[0]
+
+    async def update(self, org_id: str, settings: OrganizationSettings) -> Organization:
+        """Change an organization and return it (contract C1).
+
+        With the HTTP method of another generation, the server would create an organization (contract D1). So the generation is
+        checked before each attempt, even if a dialect was set. Raises `DangerousCall` if the generation cannot be learned, or
+        contradicts the dialect. Raises `NotApplied` if the response shows another organization, or none.
+        """
+        endpoints.update_organization(org_id, settings, Dialect.MODERN)
+        dialect = await self._learner.proven_dialect()
+        try:
+            return await self._update(org_id, settings, dialect)
+        except CapgoError as error:
+            if not passes(error) or self._requester.policy.retries < 1:
+                raise
+            dialect = await self._prove_again(error)
+        return await self._update(org_id, settings, dialect)
+
+    async def delete(self, org_id: str) -> None:
+        """Delete an organization with its apps and members, which cannot be undone (contract C1)."""
+        effort = Effort()
+        try:
+            await self._requester.call(endpoints.delete_organization(org_id), _acknowledge_deletion, effort)
+        except PermissionDenied:
+            if not effort.in_doubt or not await self._is_gone(org_id):
+                raise
+
+    def audit_log(self, org_id: str, chosen: AuditFilter = AuditFilter()) -> Listing[AuditEntry]:  # noqa: B008 - immutable
+        """List the changes in an organization in the last 90 days, newest first (contract C3)."""
+        endpoints.list_audit(org_id, chosen, 0)
+
+        async def fetch(position: Position) -> Page[AuditEntry]:
+            page = int(position[0][1])
+            try:
+                found = await self._requester.call(endpoints.list_audit(org_id, chosen, page), _AUDIT)
+            except InvalidRequest as error:
+                # A REST layer that refuses an offset beyond the end responds with this code (contract D11).
+                if page == 0 or error.code != "cannot_get_audit_logs":
+                    raise
+                return Page((), has_more=False)
+            return Page(tuple(found.data), has_more=(page + 1) * found.limit < found.total)
+
+        return Listing(lambda: CountedWalk(lambda row: row.id), fetch)
+
+    async def _owners(self, seen: Container[str]) -> Page[Organization]:
+        """Get the organizations of the key's apps, without those that were `seen`."""
+        owners = {app.owner_org: None async for app in Apps(self._requester).list()}
+        found: list[Organization] = []
+        caveats: tuple[str, ...] = ()
+        for owner in owners:
+            if owner is None or owner in seen:
+                continue
+            try:
+                found.append(await self.get(owner))
+            except PermissionDenied:
+                caveats = (UNREADABLE,)
+        return Page(tuple(found), caveats=caveats)
+
+    async def _create(self, new: NewOrganization, dialect: Dialect) -> str:
+        try:
+            return await self._requester.call(endpoints.create_organization(new, dialect), _CREATED)
+        except ApiError as error:
+            if dialect is not Dialect.AUTO or error.code != "invalid_body":
+                raise
+            # Without orgId, the wrong method changes nothing, so the other method may be tried (contract C1.4).
+            return await self._requester.call(endpoints.create_organization(new, Dialect.SEED), _CREATED)
+
+    async def _update(self, org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Organization:
+        try:
+            updated = await self._requester.call(endpoints.update_organization(org_id, settings, dialect), _UPDATED)
+        except UnreadableAnswer as error:
+            # This may be the response to a creation; another attempt would create a second organization.
+            message = f"{error}: check whether organization {org_id} was updated, or a new one was created"
+            raise NotApplied(message) from error
+        if len(updated) != 1 or updated[0].id != org_id:
+            message = f"organization {org_id} was to be updated, but the response shows {[row.id for row in updated]}"
+            raise NotApplied(message)
+        return updated[0]
+
+    async def _prove_again(self, error: CapgoError) -> Dialect:
+        """Learn the dialect again after an update that ended with `error`, which is raised if that fails."""
+        try:
+            return await self._learner.proven_anew()
+        except (ApiError, TransportError, UnreadableAnswer) as unseen:
+            raise error from unseen
+
+    async def _is_gone(self, org_id: str) -> bool:
+        try:
+            await self.get(org_id)
+        except PermissionDenied:
+            return True
+        return False
+
+
+def _acknowledge_deletion(response: wire.Response, operation: str) -> None:
+    """Accept the acknowledgement of a deletion, also the sentence of servers before 12.100 (contract C1)."""
+    if wire.read(response, _DELETION, operation).status != "Organization deleted":
+        wire.acknowledge(response, operation)
+
+
+_DELETION: Final = wire.decoder_of(wire.Acknowledgement)

@@ -1,0 +1,98 @@
+"""Keys and lanes of a forecast: numbers of requests, and windows of the forecast's own."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from ...limits.windows import FEW, Silence, Window
+from ..schedule.keys import Key, rules_of
+from ..schedule.resting import Prospect, Rules, in_wholes
+
+
+class CountedLane:
+    """The requests left of one app, or of all apps that no limit of their own slows down."""
+
+    __slots__ = ("each", "requests", "windows")
+
+    def __init__(self, requests: float, windows: Sequence[Window], each: int = 1) -> None:
+        self.windows = windows
+        self.each = min((each, *(window.limit for window in windows)))
+        # An operation that no window takes whole has whole windows for itself: the next one starts where a whole one is free.
+        self.requests = requests * math.ceil(each / self.each) * self.each / each
+
+    def room(self, now: float) -> float:
+        """Return how many requests may leave. An operation starts only if there is room for all its requests."""
+        room = min((window.room(now + FEW) for window in self.windows), default=math.inf)
+        return room if self.each == 1 or room == math.inf else math.floor(room / self.each + FEW) * self.each
+
+    def opens_at(self, now: float) -> float:
+        """Return when an operation may start, `now` if one may now."""
+        return _opens_at(self.windows, self.each, now)
+
+
+class CountedKey(Key[CountedLane]):
+    """The lanes of one key, and the windows of its limits."""
+
+    __slots__ = ("aside", "windows")
+
+    def __init__(
+        self,
+        windows: Sequence[Window],
+        lanes: list[CountedLane],
+        resting_until: float = -math.inf,
+        aside: Sequence[CountedLane] = (),
+    ) -> None:
+        super().__init__(lanes, resting_until)
+        self.windows = windows
+        self.aside = aside
+        """Apps that send as one lane, because no limit of their own slows them down.
+
+        Each has the requests that it had at first.
+        """
+
+    @property
+    def silence(self) -> Silence | None:
+        """The window of the limit that asks for silences, if there is one."""
+        return next((window for window in self.windows if isinstance(window, Silence)), None)
+
+    def room(self, now: float) -> float:
+        """Return how many requests may leave, of whichever app."""
+        return min((window.room(now + FEW) for window in self.windows), default=math.inf)
+
+    def opens_at(self, now: float) -> float:
+        """Return when one request may leave, `now` if one may now."""
+        return _opens_at(self.windows, 1, now)
+
+    def ahead(self, now: float, pace: float) -> Prospect | None:
+        """Return its prospect, `None` if no limit asks for silences."""
+        rules = self.rules(pace)
+        return None if rules is None else self.prospect(self.room(now), rules)
+
+    def rules(self, pace: float) -> Rules | None:
+        """Return its limits and those of its apps, `None` if it need not be silent."""
+        rules = rules_of(self.windows, self.lanes[0].windows, pace)
+        return None if rules is None else in_wholes(rules, self.lanes[0].each)
+
+    def group(self, now: float) -> tuple[list[CountedLane], float] | None:
+        """Return the open lanes with most requests left, and the number that they are brought down to."""
+        if now < self.resting_until - FEW or self.room(now) < 1 - FEW:
+            return None
+        open_ = sorted(
+            (lane for lane in self.lanes if lane.requests > FEW and lane.room(now) >= 1 - FEW), key=lambda lane: -lane.requests
+        )
+        if not open_:
+            return None
+        top = open_[0].requests
+        group = list(itertools.takewhile(lambda lane: lane.requests > top - 1, open_))
+        return group, open_[len(group)].requests if len(group) < len(open_) else 0.0
+
+    def all_windows(self) -> Iterator[Window]:
+        """Yield the windows of its limits and of those of its apps."""
+        yield from self.windows
+        for lane in self.lanes:
+            yield from lane.windows
+
+
+def _opens_at(windows: Sequence[Window], requests: int, now: float) -> float:
+    at = max((window.room_at(requests, now + FEW) for window in windows), default=now)
+    return at if at > now + FEW else now

@@ -1,0 +1,185 @@
+"""Tables and statements that compare staged rows with each other and with what the server shows."""
+
+from typing import Final
+
+from ..operations.reasons import Cause
+
+TABLES: Final = (
+    # Rows whose fate is still open; `fate` is empty for those still to be planned. `cause`, `details` and `places` are the
+    # reason for the fate. `expected` is the change whose result the target must still show; otherwise others have changed it
+    # since. `former` is empty where the inventory supplies it.
+    """CREATE TEMP TABLE staged (
+        line INTEGER PRIMARY KEY,
+        app INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        change INTEGER NOT NULL,
+        expected INTEGER,
+        fate TEXT NOT NULL DEFAULT '',
+        cause TEXT,
+        details TEXT,
+        places TEXT,
+        former TEXT NOT NULL DEFAULT '',
+        former_value TEXT
+    ) STRICT""",
+    "CREATE INDEX temp.staged_rejected ON staged (line) WHERE fate = 'rejected'",
+    # Devices listed for this plan. Those of an inventory are in an attached database, `known`.
+    """CREATE TEMP TABLE inventory (
+        app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
+    ) STRICT, WITHOUT ROWID""",
+    # How far the listing of each app went. For an app of the attached inventory, `known` is its id there.
+    """CREATE TEMP TABLE scans (
+        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, saw_override INTEGER NOT NULL, known TEXT
+    ) STRICT""",
+    # Rows whose device the listing or the inventory shows.
+    "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
+)
+"""The staging tables. They are temporary, so that the job file itself never holds free pages."""
+
+# The name comes first because names nearly always differ, and app numbers nearly never.
+BY_TARGET: Final = "CREATE INDEX staged_target ON staged (name, app)"
+
+REPEATED: Final = """
+    CREATE TEMP TABLE repeated AS
+    SELECT name, app, min(line) AS first, max(line) AS last, min(change) <> max(change) AS contradictory
+    FROM (SELECT name, app FROM staged GROUP BY name, app HAVING count(*) > 1) CROSS JOIN staged USING (name, app)
+    GROUP BY name, app
+"""
+# If the rows of a target contradict each other, all are bad. If they agree, the later ones are duplicates.
+CONTRADICTIONS: Final = f"""
+    UPDATE staged SET fate = 'rejected', cause = '{Cause.CONTRADICTION}', details = json_array(?),
+        places = json_array(first, last)
+    FROM repeated WHERE contradictory AND staged.app = repeated.app AND staged.name = repeated.name
+"""
+DUPLICATES: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.DUPLICATE}', places = json_array(found.first)
+    FROM (
+        SELECT app, name, min(line) AS first FROM repeated JOIN staged USING (app, name)
+        WHERE fate = '' GROUP BY app, name HAVING count(*) > 1
+    ) AS found
+    WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
+"""
+
+# Rows and devices are both read in the order of device ids, then sorted by line.
+SHOWN_LISTED: Final = """
+    INSERT INTO shown (line, channel)
+    SELECT staged.line, i.channel
+    FROM staged INDEXED BY staged_target CROSS JOIN scans ON scans.app = staged.app
+    CROSS JOIN inventory AS i ON i.app = staged.app AND i.device = staged.name
+    WHERE scans.known IS NULL ORDER BY staged.line
+"""
+SHOWN_KNOWN: Final = """
+    INSERT INTO shown (line, channel)
+    SELECT staged.line, i.channel
+    FROM staged INDEXED BY staged_target CROSS JOIN scans ON scans.app = staged.app
+    CROSS JOIN known.devices AS i ON i.app_id = scans.known AND i.device_id = staged.name
+    ORDER BY staged.line
+"""
+SCAN_OF_KNOWN: Final = """
+    INSERT INTO scans (app, complete, saw_override, known)
+    SELECT id, ?2, EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), ?1
+    FROM apps WHERE app_id = ?1
+"""
+
+# Only the inventory shows which channel a link to renew leads to. Devices that it does not show are not renewed.
+RENEWALS: Final = (
+    """
+    INSERT OR IGNORE INTO changes (kind, argument)
+    SELECT DISTINCT 'renew_device', shown.channel
+    FROM staged JOIN changes ON changes.id = staged.change JOIN shown ON shown.line = staged.line
+    WHERE staged.fate = '' AND changes.kind = 'renew_device' AND shown.channel IS NOT NULL
+    """,
+    """
+    UPDATE staged SET change = renewed.id
+    FROM changes AS asked, shown, changes AS renewed
+    WHERE staged.fate = '' AND asked.id = staged.change AND asked.kind = 'renew_device' AND asked.argument = ''
+        AND shown.line = staged.line AND renewed.kind = 'renew_device' AND renewed.argument = shown.channel
+    """,
+    f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.NO_LINK_TO_RENEW}'
+    FROM changes
+    WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'renew_device' AND changes.argument = ''
+    """,
+)
+ALREADY_LINKED: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.ALREADY_LINKED}', details = json_array(changes.argument)
+    FROM shown, changes
+    WHERE staged.fate = '' AND shown.line = staged.line
+        AND changes.id = staged.change AND changes.kind = 'link_device' AND changes.argument = shown.channel
+"""
+ALREADY_UNLINKED: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.ALREADY_UNLINKED}'
+    FROM shown, scans, changes
+    WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'unlink_device'
+        AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND scans.saw_override
+"""
+# A device shown without a link may still have one that the listing omits, so undoing a link remains possible.
+CHANGED_SINCE: Final = (
+    f"""
+    UPDATE staged SET fate = 'skipped',
+        cause = iif(shown.channel IS NULL, '{Cause.UNLINKED_SINCE}', '{Cause.RELINKED_SINCE}'),
+        details = iif(shown.channel IS NULL, NULL, json_array(shown.channel))
+    FROM changes, shown
+    WHERE staged.fate = '' AND changes.id = staged.expected AND shown.line = staged.line
+        AND shown.channel IS NOT iif(changes.kind = 'unlink_device', NULL, changes.argument)
+    """,
+    f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.NOT_LISTED}'
+    WHERE staged.fate = '' AND staged.expected IS NOT NULL AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
+    """,
+)
+
+# The turn of each planned row among the rows of its app. Line numbers serve, since they rise.
+QUEUE: Final = ("CREATE TEMP VIEW queue AS SELECT line, line AS turn FROM staged WHERE fate = ''",)
+# Waves are shares of an app, so turns are counted from 1. A Python function counts them row by row: for a window function
+# SQLite would sort all rows and store them twice.
+QUEUE_IN_WAVES: Final = (
+    "CREATE TEMP TABLE queue (line INTEGER PRIMARY KEY, turn INTEGER NOT NULL) STRICT",
+    "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line",
+)
+
+# A device without a link counts as known only if the scan showed any link at all: the server's look-up of links can fail
+# silently.
+FORMERS: Final = """
+    SELECT staged.line, staged.app, staged.name, staged.change, queue.turn,
+        CASE WHEN staged.former <> '' THEN staged.former
+            WHEN shown.channel IS NOT NULL THEN 'channel'
+            WHEN shown.line IS NOT NULL AND scans.saw_override THEN 'none'
+            ELSE 'unknown' END AS former,
+        coalesce(staged.former_value, shown.channel) AS former_value
+    FROM queue CROSS JOIN staged ON staged.line = queue.line
+    LEFT JOIN shown ON shown.line = staged.line
+    LEFT JOIN scans ON scans.app = staged.app
+"""
+
+UNKNOWN_DEVICES: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.UNKNOWN_DEVICE}'
+    WHERE staged.fate = '' AND staged.app IN (SELECT app FROM scans WHERE complete)
+        AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
+"""
+
+# The `Place` of each row, for `census`.
+CENSUS: Final = """
+    SELECT app, change, expected IS NOT NULL, shown.line IS NOT NULL, channel
+    FROM staged LEFT JOIN shown ON shown.line = staged.line WHERE fate = ''
+"""
+# Number of devices of an app that are linked to a channel.
+LINKED: Final = "SELECT count(*) FROM inventory WHERE app = ? AND channel = ?"
+LINKED_KNOWN: Final = """
+    SELECT count(*) FROM known.devices WHERE app_id = (SELECT known FROM scans WHERE app = ?) AND channel = ?
+"""
+
+# Number of devices of each app, for complete or for incomplete listings.
+LISTED: Final = """
+    SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app
+    WHERE complete = ? GROUP BY inventory.app
+"""
+LISTED_KNOWN: Final = """
+    SELECT known, (SELECT count(*) FROM known.devices WHERE app_id = known) FROM scans WHERE complete = ? AND known IS NOT NULL
+"""
+# Number of devices of each app that have a link.
+WITH_A_LINK: Final = """
+    SELECT app_id, count(channel) FROM inventory JOIN apps ON apps.id = inventory.app GROUP BY inventory.app
+"""
+WITH_A_LINK_KNOWN: Final = """
+    SELECT known, (SELECT count(channel) FROM known.devices WHERE app_id = known) FROM scans WHERE known IS NOT NULL
+"""

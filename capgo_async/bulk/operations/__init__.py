@@ -1,0 +1,1 @@
+"""Operations: what they are, what holds for each kind, and how they end."""

@@ -1,0 +1,240 @@
+"""Compares what an operation wants with what the server shows of its target (contract C2, C6, C8).
+
+Planning uses the result to decide whether a request is needed and what the former state was. Verification and undo use it, too.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from ...api.endpoints.bundles import BundleMetadata
+from ...api.endpoints.channels import ChannelSettings
+from ...api.models import Bundle, Channel, Member
+from .operations import (
+    DeleteBundle,
+    DeleteChannel,
+    FormerState,
+    Operation,
+    PromoteBundle,
+    RemoveMember,
+    SetBundleMetadata,
+    UpdateChannel,
+    former_of,
+)
+from .reasons import Cause, Reason
+
+
+class Shown(NamedTuple):
+    """What the server shows of one app or organization, by name."""
+
+    channels: Mapping[str, Channel] = {}
+    bundles: Mapping[str, Bundle] = {}
+    members: Mapping[str, Member] = {}
+
+
+class State(enum.Enum):
+    """The state of a target, as seen from an operation on it."""
+
+    AS_WANTED = enum.auto()
+    OTHERWISE = enum.auto()
+    IMPOSSIBLE = enum.auto()
+    """The operation cannot or must not be done."""
+    CANNOT_TELL = enum.auto()
+    """The server does not show what the operation changes."""
+
+
+class Sight(NamedTuple):
+    """The result of comparing an operation with its target.
+
+    `operation` has the server's ids filled in, and `former` is the state to restore. `reason` explains `AS_WANTED` and
+    `IMPOSSIBLE`. `look` describes the target in other states, for people.
+    """
+
+    state: State
+    operation: Operation
+    former: FormerState = FormerState()
+    reason: Reason | None = None
+    look: str = ""
+
+    def __str__(self) -> str:
+        return self.look or str(self.reason)
+
+
+_HIDDEN: Final = frozenset({"ios", "android", "electron"})
+"""Settings that can be written but not read (contract C6)."""
+NAMED_CHANNELS: Final = 10
+"""Greatest number of channels that a reason names."""
+_SAME_WORD: Final[Mapping[object, str]] = {"metadata": "version_number"}
+"""Two names of one update strategy: the vendor's and the server's (contract D14)."""
+
+
+def compare(operation: Operation, shown: Shown) -> Sight:
+    """Compare an operation on a channel, a bundle or a member with its target as shown."""
+    match operation:
+        case UpdateChannel():
+            return _update(operation, shown)
+        case PromoteBundle():
+            return _promotion(operation, shown)
+        case DeleteChannel(channel=name):
+            return _deletion_of_channel(operation, shown.channels.get(name))
+        case DeleteBundle():
+            return _deletion_of_bundle(operation, shown)
+        case SetBundleMetadata():
+            return _description(operation, shown.bundles.get(operation.bundle))
+        case RemoveMember():
+            return _removal(operation, shown)
+        case _:
+            message = f"devices are compared with an inventory, not one by one: {type(operation).__name__}"
+            raise TypeError(message)
+
+
+def _update(operation: UpdateChannel, shown: Shown) -> Sight:
+    channel = shown.channels.get(operation.channel)
+    if channel is None:
+        return _no_channel(operation, shown)
+    wanted = {name: value for name, value in msgspec.structs.asdict(operation.settings).items() if value is not UNSET}
+    if shown.bundles and isinstance(bundle := wanted.get("bundle"), str) and bundle not in shown.bundles:
+        return _no_bundle(operation, bundle)
+    present = {name: _present(channel, name, value) for name, value in wanted.items()}
+    if UNSET in present.values():
+        hidden = ", ".join(name for name, value in present.items() if value is UNSET)
+        return Sight(State.CANNOT_TELL, operation, look=f"the server does not show {hidden}")
+    if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
+        return _as_wanted(operation, Cause.ALREADY_SET)
+    # Making a channel public makes others private, and the server does not show which (contract C6). Another rollout ends a
+    # pause, whose start time cannot be set again.
+    lossy = displaces(operation, shown) or ("rollout_bundle" in wanted and channel.rollout_paused_at is not None)
+    former = msgspec.structs.replace(ChannelSettings(), **present)
+    back = None if lossy else msgspec.structs.replace(operation, settings=former)
+    return Sight(State.OTHERWISE, operation, former_of(back), look=_values(present))
+
+
+def displaces(operation: UpdateChannel, shown: Shown) -> bool:
+    """Return whether a channel would become public while others are, which may end that (contract C6)."""
+    others = (other for other in shown.channels.values() if other.name != operation.channel)
+    return operation.settings.public is True and any(other.public for other in others)
+
+
+def _present(channel: Channel, name: str, wanted: object) -> object:
+    """Return a channel's value of a setting, or `UNSET` if the server does not show it."""
+    if name in _HIDDEN:
+        return UNSET
+    if name == "bundle":
+        return channel.bundle_name
+    if name == "rollout_paused":
+        return channel.rollout_paused_at is not None
+    if name == "rollout_bundle":
+        info = channel.rollout_version_info
+        return info.name if info is not None and not isinstance(wanted, int) else channel.rollout_version
+    value = getattr(channel, name)
+    # The oldest servers return a boolean here, which cannot be written (contract D13).
+    shown = value is not None or name in _NULLABLE
+    return value if shown and not (name == "disable_auto_update" and isinstance(value, bool)) else UNSET
+
+
+_NULLABLE: Final = frozenset(
+    {"rollout_pause_reason", "auto_pause_failure_rate_bps", "auto_pause_min_attempts", "auto_pause_min_failures"}
+)
+
+
+def _promotion(operation: PromoteBundle, shown: Shown) -> Sight:
+    channel = shown.channels.get(operation.channel)
+    bundle = shown.bundles.get(operation.bundle)
+    if channel is None:
+        return _no_channel(operation, shown)
+    if bundle is None:
+        return _no_bundle(operation, operation.bundle)
+    operation = msgspec.structs.replace(operation, version_id=bundle.id, channel_id=channel.id)
+    if channel.version is not None and channel.version.id == bundle.id:
+        return _as_wanted(operation, Cause.ALREADY_ON_BUNDLE, bundle.name)
+    back: Operation
+    if channel.bundle_name is None or channel.version is None:
+        back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=ChannelSettings(bundle=None))
+        return Sight(State.OTHERWISE, operation, former_of(back), look="without a bundle")
+    number = channel.version.id
+    known = number is not None and channel.bundle_name in shown.bundles
+    back = msgspec.structs.replace(operation, bundle=channel.bundle_name, version_id=number or 0)
+    return Sight(State.OTHERWISE, operation, former_of(back if known else None), look=f"on {channel.bundle_name}")
+
+
+def _deletion_of_channel(operation: DeleteChannel, channel: Channel | None) -> Sight:
+    if channel is None:
+        return _as_wanted(operation, Cause.ALREADY_GONE, "channel")
+    if channel.public:
+        return _impossible(operation, Cause.DELETION_OF_PUBLIC_CHANNEL, channel.name, operation.app_id)
+    return Sight(State.OTHERWISE, operation, look="still there")
+
+
+def _deletion_of_bundle(operation: DeleteBundle, shown: Shown) -> Sight:
+    if operation.bundle not in shown.bundles:
+        return _as_wanted(operation, Cause.ALREADY_GONE, "bundle")
+    user = users_of(shown).get(operation.bundle)
+    if user is not None:
+        return _impossible(operation, Cause.BUNDLE_IN_USE, user, operation.app_id, operation.bundle)
+    return Sight(State.OTHERWISE, operation, look="still there")
+
+
+def users_of(shown: Shown) -> dict[str, str]:
+    """Return the bundles in use by a channel or its rollout, each with the name of one such channel."""
+    used: dict[str, str] = {}
+    for channel in shown.channels.values():
+        for bundle in (channel.version, channel.rollout_version_info):
+            if bundle is not None and bundle.name is not None:
+                used.setdefault(bundle.name, channel.name)
+    return used
+
+
+def _description(operation: SetBundleMetadata, bundle: Bundle | None) -> Sight:
+    if bundle is None:
+        return _no_bundle(operation, operation.bundle)
+    operation = msgspec.structs.replace(operation, version_id=bundle.id)
+    wanted = {name: value for name, value in msgspec.structs.asdict(operation.metadata).items() if value is not UNSET}
+    present = {name: getattr(bundle, name) for name in wanted}
+    if present == wanted:
+        return _as_wanted(operation, Cause.ALREADY_SET)
+    # A value that was never set cannot be restored, because the server accepts text only.
+    back = None
+    if None not in present.values():
+        back = msgspec.structs.replace(operation, metadata=BundleMetadata(**present))
+    return Sight(State.OTHERWISE, operation, former_of(back), look=_values(present))
+
+
+def _removal(operation: RemoveMember, shown: Shown) -> Sight:
+    member = shown.members.get(operation.email)
+    if member is None:
+        return _as_wanted(operation, Cause.NOT_A_MEMBER, operation.org_id)
+    others = (other for email, other in shown.members.items() if email != operation.email)
+    if not member.is_no_super_admin and not any(other.is_super_admin for other in others):
+        cause = Cause.LAST_SUPER_ADMIN if member.is_super_admin else Cause.MAYBE_LAST_SUPER_ADMIN
+        return _impossible(operation, cause, operation.email, operation.org_id)
+    return Sight(State.OTHERWISE, operation, look="still a member")
+
+
+def _no_channel(operation: UpdateChannel | PromoteBundle, shown: Shown) -> Sight:
+    reason = no_channel(operation.app_id, operation.channel, list(shown.channels))
+    return Sight(State.IMPOSSIBLE, operation, reason=reason)
+
+
+def no_channel(app_id: str, name: str, others: Sequence[str] | None) -> Reason:
+    """Return the reason that an app has no such channel. `others` are its channels; `None` if unknown."""
+    named = ", ".join([*others[:NAMED_CHANNELS], *(["..."] if len(others) > NAMED_CHANNELS else [])]) if others else "none"
+    return Reason(Cause.NO_CHANNEL, (app_id, name, "unknown" if others is None else named))
+
+
+def _no_bundle(operation: Operation, name: str) -> Sight:
+    return _impossible(operation, Cause.NO_BUNDLE, operation.app_id, name)
+
+
+def _as_wanted(operation: Operation, cause: Cause, *details: str) -> Sight:
+    return Sight(State.AS_WANTED, operation, reason=Reason(cause, details))
+
+
+def _impossible(operation: Operation, cause: Cause, *details: str) -> Sight:
+    return Sight(State.IMPOSSIBLE, operation, reason=Reason(cause, details))
+
+
+def _values(present: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in present.items())

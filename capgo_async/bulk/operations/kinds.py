@@ -1,0 +1,148 @@
+"""The properties of each kind of operation, as one table (contract B2, G1, G2), and texts for changes."""
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ...errors import BundleNotFound, ChannelNotFound, NotFound
+from ...limits.models import ScopeKind
+from .operations import (
+    Change,
+    LinkDevice,
+    PromoteBundle,
+    RenewDevice,
+    SetBundleMetadata,
+    TargetKind,
+    UpdateChannel,
+    operation_of,
+)
+
+
+class InDoubt(enum.Enum):
+    """What to do about an operation that an earlier process may have completed (contract G1)."""
+
+    REPEAT = enum.auto()
+    """Repeating is harmless."""
+    REPEAT_UNTIL_GONE = enum.auto()
+    """Repeating is harmless. If the target is gone then, the operation succeeded."""
+    LOOK_FIRST = enum.auto()
+    """Others may have changed the target since. Look, and repeat only if it still is as the plan saw it."""
+
+
+class Apart(enum.Enum):
+    """Operations on other targets that must not run at the same time (contract G2)."""
+
+    DELETIONS_OF_BUNDLES = enum.auto()
+    """Deletions of bundles of the same app. A job has one kind of targets, so it never has both."""
+    PROMOTIONS = enum.auto()
+    """Promotions in the same app."""
+    PUBLIC_CHANNELS = enum.auto()
+    """Other changes of `public` in the same app. They run one at a time."""
+    REMOVALS = enum.auto()
+    """Other removals from the same organization. They run one at a time, each after reading the members."""
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """The properties of all operations of one kind.
+
+    `requests` are sent in this order, each as method and path. `limits` are the scopes that count them. `gone` is the error by
+    which the server reports a missing target. `inverse` is whether an operation can undo it when the former state is known.
+    `destroys` is whether it deletes something for good.
+    """
+
+    target: TargetKind
+    verb: str
+    requests: tuple[str, ...]
+    limits: tuple[ScopeKind, ...] = (ScopeKind.KEY,)
+    in_doubt: InDoubt = InDoubt.REPEAT
+    gone: type[NotFound] | None = None
+    inverse: bool = True
+    apart: Apart | None = None
+    destroys: bool = False
+
+
+_DEVICE_LIMITS: Final = (ScopeKind.KEY, ScopeKind.APP_ADDRESS, ScopeKind.DEVICE_OPERATION)
+_LINK_LIMITS: Final = (*_DEVICE_LIMITS, ScopeKind.DEVICE_CHANNEL)
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "link_device": Kind(target=TargetKind.DEVICE, verb="link", requests=("POST /device",), limits=_LINK_LIMITS),
+    "unlink_device": Kind(target=TargetKind.DEVICE, verb="unlink", requests=("DELETE /device",), limits=_DEVICE_LIMITS),
+    "renew_device": Kind(
+        target=TargetKind.DEVICE,
+        verb="renew",
+        requests=("GET /device", "DELETE /device", "POST /device"),
+        limits=_LINK_LIMITS,
+        in_doubt=InDoubt.LOOK_FIRST,
+        inverse=False,
+    ),
+    "update_channel": Kind(
+        target=TargetKind.CHANNEL, verb="update", requests=("GET /channel", "POST /channel"), apart=Apart.PUBLIC_CHANNELS
+    ),
+    "promote_bundle": Kind(
+        target=TargetKind.CHANNEL,
+        verb="promote",
+        requests=("PUT /bundle",),
+        in_doubt=InDoubt.LOOK_FIRST,
+        apart=Apart.DELETIONS_OF_BUNDLES,
+    ),
+    "delete_channel": Kind(
+        target=TargetKind.CHANNEL,
+        verb="delete",
+        requests=("GET /channel", "DELETE /channel"),
+        in_doubt=InDoubt.REPEAT_UNTIL_GONE,
+        gone=ChannelNotFound,
+        inverse=False,
+        destroys=True,
+    ),
+    "delete_bundle": Kind(
+        target=TargetKind.BUNDLE,
+        verb="delete",
+        requests=("DELETE /bundle",),
+        in_doubt=InDoubt.REPEAT_UNTIL_GONE,
+        gone=BundleNotFound,
+        inverse=False,
+        apart=Apart.PROMOTIONS,
+        destroys=True,
+    ),
+    "set_bundle_metadata": Kind(target=TargetKind.BUNDLE, verb="describe", requests=("POST /bundle/metadata",)),
+    "remove_member": Kind(
+        target=TargetKind.MEMBER,
+        verb="remove",
+        requests=("GET /organization/members", "DELETE /organization/members"),
+        in_doubt=InDoubt.REPEAT_UNTIL_GONE,
+        gone=NotFound,
+        inverse=False,
+        apart=Apart.REMOVALS,
+        destroys=True,
+    ),
+}
+"""Kinds by the tag of their operations."""
+
+
+def describe(change: Change) -> str:
+    """Return a phrase for a change, such as "link to beta"."""
+    return f"{KINDS[change.kind].verb} {object_of(change)}".rstrip()
+
+
+def object_of(change: Change) -> str:
+    """Return the phrase for a change without its verb, such as "to beta"; often an empty string."""
+    match operation_of(change, "", ""):
+        case LinkDevice(channel=channel):
+            return f"to {channel}"
+        case RenewDevice(channel=channel) if channel:
+            return f"on {channel}"
+        case UpdateChannel(settings=settings):
+            return f"({_values(settings)})"
+        case PromoteBundle(bundle=bundle):
+            return f"to bundle {bundle}"
+        case SetBundleMetadata(metadata=metadata):
+            return f"({_values(metadata)})"
+        case _:
+            return ""
+
+
+def _values(settings: msgspec.Struct) -> str:
+    given = ((name, value) for name, value in msgspec.structs.asdict(settings).items() if value is not msgspec.UNSET)
+    return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in given)

@@ -1,0 +1,284 @@
+"""The operations of a job: intended changes as immutable data (contract C2, C6-C8, G1)."""
+
+import enum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ...api.endpoints.bundles import BundleMetadata
+from ...api.endpoints.channels import ChannelSettings
+from .reasons import Reason
+
+
+class TargetKind(enum.StrEnum):
+    """The kind of thing that an operation changes."""
+
+    DEVICE = "device"
+    CHANNEL = "channel"
+    BUNDLE = "bundle"
+    MEMBER = "member"
+
+
+class Target(msgspec.Struct, frozen=True, gc=False):
+    """What an operation changes. A plan has at most one operation on a target.
+
+    For a member, `app_id` is the organization.
+    """
+
+    kind: TargetKind
+    app_id: str
+    name: str
+
+
+class _OfDevice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    app_id: str
+    device_id: str
+
+    @property
+    def target(self) -> Target:
+        """Return the device that this operation changes."""
+        return Target(TargetKind.DEVICE, self.app_id, self.device_id)
+
+
+class LinkDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="link_device"):
+    """Link one device to one channel (contract C7)."""
+
+    channel: str
+
+
+class UnlinkDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="unlink_device"):
+    """Remove the link of one device (contract C7)."""
+
+
+class RenewDevice(_OfDevice, frozen=True, kw_only=True, gc=False, tag="renew_device"):
+    """Remove the link of one device and set it again, so that it expires later.
+
+    An empty `channel` stands for the present one. If others changed the link after the plan, it is left alone. Setting the same
+    link without removing it renews nothing (contract C7). Between the two writes, the device has no link.
+    """
+
+    channel: str = ""
+
+
+class _OfChannel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    app_id: str
+    channel: str
+
+    @property
+    def target(self) -> Target:
+        """Return the channel that this operation changes."""
+        return Target(TargetKind.CHANNEL, self.app_id, self.channel)
+
+
+class UpdateChannel(_OfChannel, frozen=True, kw_only=True, gc=False, tag="update_channel"):
+    """Change settings of one existing channel. Its bundle stays unless they name one (contract C6)."""
+
+    settings: ChannelSettings
+
+
+class PromoteBundle(_OfChannel, frozen=True, kw_only=True, gc=False, tag="promote_bundle"):
+    """Set the bundle of one channel (contract C8).
+
+    The plan looks up both ids of the server; before that they are 0.
+    """
+
+    bundle: str
+    version_id: int = 0
+    channel_id: int = 0
+
+
+class DeleteChannel(_OfChannel, frozen=True, kw_only=True, gc=False, tag="delete_channel"):
+    """Delete one channel, together with the links of all devices to it (contract C6)."""
+
+
+class _OfBundle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    app_id: str
+    bundle: str
+
+    @property
+    def target(self) -> Target:
+        """Return the bundle that this operation changes."""
+        return Target(TargetKind.BUNDLE, self.app_id, self.bundle)
+
+
+class DeleteBundle(_OfBundle, frozen=True, kw_only=True, gc=False, tag="delete_bundle"):
+    """Delete one bundle that no channel and no rollout uses (contract C8)."""
+
+
+class SetBundleMetadata(_OfBundle, frozen=True, kw_only=True, gc=False, tag="set_bundle_metadata"):
+    """Set the link or the comment of one bundle (contract C8).
+
+    The plan looks up the server's id; before that it is 0.
+    """
+
+    metadata: BundleMetadata
+    version_id: int = 0
+
+
+class RemoveMember(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="remove_member"):
+    """Remove a member or open invitation from an organization; never the last super admin (contract C2)."""
+
+    org_id: str
+    email: str
+
+    @property
+    def app_id(self) -> str:
+        """Return the organization, so that its API key is found as for apps."""
+        return self.org_id
+
+    @property
+    def target(self) -> Target:
+        """Return the member that this operation changes."""
+        return Target(TargetKind.MEMBER, self.org_id, self.email)
+
+
+Operation = (
+    LinkDevice
+    | UnlinkDevice
+    | RenewDevice
+    | UpdateChannel
+    | PromoteBundle
+    | DeleteChannel
+    | DeleteBundle
+    | SetBundleMetadata
+    | RemoveMember
+)
+
+
+class Planned(NamedTuple):
+    """One operation of the plan, with its id in the job file."""
+
+    id: int
+    operation: Operation
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """What an operation does, without its target. Many operations share one change.
+
+    `argument` is everything but the kind, as text.
+    """
+
+    kind: str
+    argument: str = ""
+
+
+_NUMBERED: Final = msgspec.json.Decoder(tuple[str, int, int])
+_SETTINGS: Final = msgspec.json.Decoder(ChannelSettings)
+_METADATA: Final = msgspec.json.Decoder(tuple[int, BundleMetadata])
+
+
+def change_of(operation: Operation) -> Change:  # noqa: PLR0911 - one for each kind
+    """Return what `operation` does, without its target."""
+    match operation:
+        case LinkDevice(channel=channel):
+            return Change("link_device", channel)
+        case UnlinkDevice():
+            return Change("unlink_device")
+        case RenewDevice(channel=channel):
+            return Change("renew_device", channel)
+        case UpdateChannel(settings=settings):
+            return Change("update_channel", msgspec.json.encode(settings).decode())
+        case PromoteBundle(bundle=bundle, version_id=version, channel_id=channel):
+            return Change("promote_bundle", msgspec.json.encode((bundle, version, channel)).decode())
+        case DeleteChannel():
+            return Change("delete_channel")
+        case DeleteBundle():
+            return Change("delete_bundle")
+        case SetBundleMetadata(metadata=metadata, version_id=version):
+            return Change("set_bundle_metadata", msgspec.json.encode((version, metadata)).decode())
+        case RemoveMember():
+            return Change("remove_member")
+
+
+def operation_of(change: Change, app_id: str, name: str) -> Operation:  # noqa: PLR0911 - one for each kind
+    """Return the operation that applies `change` to a target. Raises `ValueError` for an unknown kind."""
+    argument = change.argument
+    match change.kind:
+        case "link_device":
+            return LinkDevice(app_id=app_id, device_id=name, channel=argument)
+        case "unlink_device":
+            return UnlinkDevice(app_id=app_id, device_id=name)
+        case "renew_device":
+            return RenewDevice(app_id=app_id, device_id=name, channel=argument)
+        case "update_channel":
+            return UpdateChannel(app_id=app_id, channel=name, settings=_SETTINGS.decode(argument))
+        case "promote_bundle":
+            bundle, version, channel = _NUMBERED.decode(argument)
+            return PromoteBundle(app_id=app_id, channel=name, bundle=bundle, version_id=version, channel_id=channel)
+        case "delete_channel":
+            return DeleteChannel(app_id=app_id, channel=name)
+        case "delete_bundle":
+            return DeleteBundle(app_id=app_id, bundle=name)
+        case "set_bundle_metadata":
+            version, metadata = _METADATA.decode(argument)
+            return SetBundleMetadata(app_id=app_id, bundle=name, metadata=metadata, version_id=version)
+        case "remove_member":
+            return RemoveMember(org_id=app_id, email=name)
+        case kind:
+            message = f"unknown kind of operation: {kind!r}"
+            raise ValueError(message)
+
+
+class Former(enum.StrEnum):
+    """What is known of the state of a target before the job."""
+
+    CHANNEL = "channel"
+    """A device was linked to a channel."""
+    NONE = "none"
+    """A device had no link."""
+    STATE = "state"
+    """The target had other values, which a change can restore."""
+    UNKNOWN = "unknown"
+
+
+class FormerState(msgspec.Struct, frozen=True, gc=False):
+    """The state of a target when the plan was made.
+
+    `value` is the channel's name if `known` is `CHANNEL`, and the change that restores the state if it is `STATE`.
+    """
+
+    known: Former = Former.UNKNOWN
+    value: str | None = None
+
+
+_CHANGE: Final = msgspec.json.Decoder(Change)
+
+
+def former_of(inverse: Operation | None) -> FormerState:
+    """Return the former state that `inverse` restores; an unknown one for `None`."""
+    if inverse is None:
+        return FormerState()
+    return FormerState(Former.STATE, msgspec.json.encode(change_of(inverse)).decode())
+
+
+def restoring(former: FormerState) -> Change:
+    """Return the change that restores a former state of the kind `STATE`."""
+    return _CHANGE.decode(former.value or "")
+
+
+def inverse(operation: Operation, former: FormerState) -> Operation | None:
+    """Return the operation that undoes `operation`; `None` if there is none or the state is unknown."""
+    target = operation.target
+    match former:
+        case FormerState(Former.CHANNEL, str(channel)) if not isinstance(operation, RenewDevice):
+            return LinkDevice(app_id=target.app_id, device_id=target.name, channel=channel)
+        case FormerState(Former.NONE):
+            return UnlinkDevice(app_id=target.app_id, device_id=target.name)
+        case FormerState(Former.STATE):
+            return operation_of(restoring(former), target.app_id, target.name)
+        case _:
+            return None
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One line of the input: an operation, or the reason why there is none.
+
+    `line` counts from 1. With `expected`, the operation is meant only for a target that is as this other operation leaves it.
+    If `skipped`, the operation needs no request, for that `reason`.
+    """
+
+    line: int
+    operation: Operation | None
+    reason: Reason | None = None
+    expected: Operation | None = None
+    skipped: bool = False

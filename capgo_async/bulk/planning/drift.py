@@ -1,0 +1,156 @@
+"""Drift: what others changed since the plan, for pending operations (contract C2, C6-C8)."""
+
+import enum
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from ...api.endpoints.devices import DeviceFilter
+from ...api.models.device import stored_id
+from ...concurrency import fan_out
+from ...errors import ListingError, PermissionDenied
+from ...key_ring import KeyRing
+from ..jobfile.assumptions import Assumed, assumed_among, assumed_of, find_by_name
+from ..jobfile.records import open_by_app
+from ..operations.comparing import State, compare
+from ..operations.kinds import KINDS
+from ..operations.operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
+from ..report import counted
+from ..spreading import apps_at_once, cursors_each, page_of
+from ..storage.database import Database
+from .looking import look
+
+_CHUNK: Final = 1000
+_NAMED: Final = 5
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How the targets of pending operations look now.
+
+    `changed` counts targets that differ both from what the plan saw and from what is wanted. `needless` counts targets that
+    already are as wanted. `first` names some of the changed ones. `remarks` are sentences on what could not be seen.
+    """
+
+    pending: int
+    changed: int
+    needless: int
+    first: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        pending = counted(self.pending, "pending operation")
+        if not self.changed and not self.needless:
+            text = f"since the plan was made: no change by others in the targets of {pending}, as far as listings show"
+        else:
+            text = f"since the plan was made, of {pending}: {self.changed:,} with a target changed by others"
+            text += f", {self.needless:,} no longer needed"
+        more = ["  ..."] if self.changed > len(self.first) > 0 else []
+        return "\n".join((text, *(f"  {name}" for name in self.first), *more, *self.remarks))
+
+
+class _Look(enum.Enum):
+    AS_ASSUMED = enum.auto()
+    CHANGED = enum.auto()
+    NEEDLESS = enum.auto()
+
+
+class _Tally:
+    """Counts for one app, or for some of its devices."""
+
+    def __init__(self) -> None:
+        self.changed = self.needless = 0
+        self.first: list[str] = []
+
+    def add(self, found: _Look, assumed: Assumed, now: str) -> None:
+        self.needless += found is _Look.NEEDLESS
+        if found is _Look.CHANGED:
+            self.changed += 1
+            if len(self.first) < _NAMED:
+                target = assumed.operation.target
+                self.first.append(f"{target.app_id}/{target.name}: {now}")
+
+
+_Found = tuple[Iterable[_Tally], Sequence[str]]
+
+
+async def find_drift(database: Database, client: KeyRing) -> Drift:
+    """Compare every pending operation with fresh listings. Only reads are sent.
+
+    Listing an app takes at most as many requests as it has pending operations. A target that no listing shows counts as
+    unchanged.
+    """
+    kinds: dict[str, set[str]] = {}
+    pending: dict[str, int] = {}
+    for app_id, kind, operations in await database.run(open_by_app):
+        kinds.setdefault(app_id, set()).add(kind)
+        pending[app_id] = pending.get(app_id, 0) + operations
+    found: dict[str, _Found] = dict.fromkeys(kinds, ((), ()))
+    cursors = cursors_each(client, len(kinds))
+    await database.run(find_by_name)
+
+    async def compare_app(app_id: str) -> None:
+        asked = kinds[app_id]
+        try:
+            if any(KINDS[kind].target is TargetKind.DEVICE for kind in asked):
+                found[app_id] = await _devices(database, client, app_id, pending[app_id], cursors)
+            else:
+                found[app_id] = await _others(database, client, app_id, asked)
+        except (PermissionDenied, ListingError) as error:
+            found[app_id] = (), (f"{app_id} could not be compared with the plan: {error}",)
+
+    await fan_out(kinds, compare_app, apps_at_once(client))
+    tallies = [tally for seen, _ in found.values() for tally in seen]
+    return Drift(
+        pending=sum(pending.values()),
+        changed=sum(tally.changed for tally in tallies),
+        needless=sum(tally.needless for tally in tallies),
+        first=tuple(name for tally in tallies for name in tally.first)[:_NAMED],
+        remarks=tuple(remark for _, remarks in found.values() for remark in remarks),
+    )
+
+
+async def _devices(database: Database, client: KeyRing, app_id: str, budget: int, cursors: int) -> _Found:
+    linked, unlinked = _Tally(), _Tally()
+    saw_override = False
+    pages = 0
+    size = page_of(client)
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
+    async for page in listing.pages(budget):
+        pages += 1
+        shown = {stored_id(device.device_id): device.channel for device in page}
+        saw_override = saw_override or any(channel is not None for channel in shown.values())
+        for assumed in await database.run(assumed_among, app_id, list(shown)):
+            channel = shown[assumed.operation.target.name]
+            now = f"now {'without a link' if channel is None else f'linked to {channel}'}"
+            (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
+    remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
+    if not listing.complete:
+        remarks.append(f"{app_id} was listed in part ({counted(pages, 'page')} of {size}): the rest was not compared")
+    # A device shown without a link counts as unlinked only if the listing shows links at all.
+    return (linked, unlinked) if saw_override else (linked,), remarks
+
+
+def _device(operation: Operation, former: FormerState, channel: str | None) -> _Look:
+    match operation:
+        case LinkDevice(channel=wanted) if wanted == channel:
+            return _Look.NEEDLESS
+        case UnlinkDevice() if channel is None:
+            return _Look.NEEDLESS
+    known = former.known in {Former.CHANNEL, Former.NONE}
+    return _Look.CHANGED if known and former.value != channel else _Look.AS_ASSUMED
+
+
+async def _others(database: Database, client: KeyRing, app_id: str, kinds: Collection[str]) -> _Found:
+    tally = _Tally()
+    shown, remarks = await look(client, app_id, kinds)
+    last = 0
+    while chunk := await database.run(assumed_of, app_id, last, _CHUNK):
+        last = chunk[-1].id
+        for assumed in chunk:
+            sight = compare(assumed.operation, shown)
+            if sight.state is State.AS_WANTED:
+                tally.add(_Look.NEEDLESS, assumed, "")
+            elif sight.state is State.IMPOSSIBLE or sight.former != assumed.former:
+                tally.add(_Look.CHANGED, assumed, f"now {sight}")
+    return (tally,), remarks

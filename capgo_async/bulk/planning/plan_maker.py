@@ -1,0 +1,232 @@
+"""Drawing up a plan: which of the rows need a request, given what the server shows now."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ...client import requester_of
+from ...concurrency import fan_out
+from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied, Problem
+from ...http.dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
+from ...key_ring import KeyRing
+from ..jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
+from ..jobfile.stage import KnownApp, Pair
+from ..jobfile.staging import Staging
+from ..operations.kinds import KINDS
+from ..operations.operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
+from ..operations.reasons import Reason
+from ..report import counted
+from ..sources.source import Source, blocks_of
+from ..spreading import apps_at_once
+from . import looking, scanning
+from .scanning import no_access
+
+KEPT_REASONS: Final = 100
+"""Number of bad rows that an `InputError` holds. `OnRejected` receives all of them."""
+_CHUNK: Final = 1000
+
+OnRejected = Callable[[Sequence[tuple[int, Reason]]], None]
+"""Called with chunks of bad rows, each as line and reason."""
+
+
+class Draft(NamedTuple):
+    """What drawing up a plan found.
+
+    `remarks` are sentences on what could not be proven. `observed_at` is the time of the oldest observation, in UTC, ISO 8601;
+    `None` if everything was read just now.
+    """
+
+    survey: Survey
+    remarks: tuple[str, ...]
+    observed_at: str | None
+
+
+async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Options, on_rejected: OnRejected) -> Draft:
+    """Stage the rows of `source` and decide which need a request. Only reads are sent.
+
+    `on_rejected` is called with all bad rows, in chunks. Raises `InputError` if rows are bad and `options` do not leave them
+    out, or if they have several kinds of targets. Raises `DangerousCall` if `options` do not allow the changes on this server.
+    """
+    known = {} if options.inventory is None else await stage.know(options.inventory, client.base_url)
+    async for block in blocks_of(source):
+        await stage.add(block)
+    pairs = await stage.pairs()
+    target = _target(pairs, source)
+    if known and target is not TargetKind.DEVICE:
+        message = f"an inventory of devices cannot be compared with a list of {target}s"
+        raise ConfigurationError(message, problem=Problem.INVENTORY_UNRELATED)
+    await stage.compare_rows()
+    if options.protected:
+        await stage.protect(options.protected, options.protected_by)
+    await _refuse_bad_rows(stage, source, options, on_rejected)
+    await client.prepare()
+    observed_at: str | None = None
+    if target is TargetKind.DEVICE:
+        observed_at, remarks = await _survey_devices(stage, source, client, options, on_rejected, known)
+    else:
+        remarks = await _survey_others(stage, client, options)
+        if options.waves:
+            remarks.append("waves are shares of each app, so an app with a single target belongs to the first wave")
+    await _refuse_bad_rows(stage, source, options, on_rejected)
+    await _report_bad_rows(stage, on_rejected)
+    if target is TargetKind.DEVICE:
+        await stage.compare_with_inventory()
+        await _treat_unknown(stage, source, options)
+        remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
+    return Draft(await stage.survey(), tuple(dict.fromkeys(remarks)), observed_at)
+
+
+def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding, created_at: datetime) -> JobFacts:
+    """Return the facts of a new job."""
+    remarks, observed_at = draft.remarks, created_at
+    if draft.observed_at is not None:
+        observed_at = datetime.fromisoformat(draft.observed_at)
+        age = _in_words(created_at - observed_at)
+        told = f"compared with the inventory {options.kept().inventory}, taken at {draft.observed_at} ({age} before this plan)"
+        remarks = (told, *remarks)
+    return JobFacts(
+        source=source.name,
+        source_digest=source.digest,
+        asked=source.asked,
+        options=options.kept(),
+        created_at=created_at,
+        observed_at=observed_at,
+        survey=draft.survey,
+        binding=binding,
+        remarks=remarks,
+    )
+
+
+def _in_words(age: timedelta) -> str:
+    for unit, length in _UNITS:
+        if age >= 2 * length:
+            return counted(age // length, unit)
+    return counted(max(0, age // timedelta(minutes=1)), "minute")
+
+
+_UNITS: Final = (("day", timedelta(days=1)), ("hour", timedelta(hours=1)))
+
+
+def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
+    targets = {KINDS[pair.change.kind].target for pair in pairs} or {TargetKind.DEVICE}
+    if len(targets) > 1:
+        message = f"{source.name}: {' and '.join(sorted(f'{target}s' for target in targets))} in one list; make a job for each"
+        raise InputError(message)
+    return targets.pop()
+
+
+async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made of
+    stage: Staging, source: Source, client: KeyRing, options: Options, on_rejected: OnRejected, known: Mapping[str, KnownApp]
+) -> tuple[str | None, list[str]]:
+    await scanning.check_channels(stage, client)
+    await _refuse_bad_rows(stage, source, options, on_rejected)
+    # A listing must not cost more requests than it can save, unless the plan needs all of it.
+    whole = options.unknown is not Unknown.SEND
+    budgets: dict[str, float] = {}
+    pairs = await stage.pairs()
+    # Rows that expect the result of another operation need a listing that is younger than that operation.
+    expecting = {pair.app_id for pair in pairs if pair.expecting}
+    known = {app_id: found for app_id, found in known.items() if app_id not in expecting}
+    for pair in pairs:
+        needs_all = whole or pair.expecting or pair.change.kind == "renew_device"
+        budgets[pair.app_id] = budgets.get(pair.app_id, 0) + (math.inf if needs_all else pair.rows)
+
+    def check(app_id: str, found: scanning.Scan) -> None:
+        if options.unknown is Unknown.REFUSE and not found.complete:
+            message = f"the server lists no device of {app_id}, so unknown devices cannot be found"
+            raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
+
+    used = {app_id: known[app_id] for app_id in budgets if app_id in known}
+    remarks = await _use_known(stage, used, options)
+    rest = {app_id: budget for app_id, budget in budgets.items() if app_id not in used}
+    remarks += await scanning.scan_apps(stage, client, rest, check)
+    return min((found.began_at for found in used.values()), default=None), remarks
+
+
+async def _use_known(stage: Staging, used: Mapping[str, KnownApp], options: Options) -> list[str]:
+    """Compare the rows of these apps with the attached inventory instead of a listing."""
+    remarks: list[str] = []
+    for app_id, found in used.items():
+        remarks += (f"{app_id}: {caveat}" for caveat in found.caveats)
+        # As in a listing, an empty app cannot be told from a store that could not be read.
+        complete = found.held and found.devices > 0
+        if not complete:
+            remarks.append(f"the inventory of {app_id} may be incomplete, so unknown devices cannot be found")
+            if options.unknown is Unknown.REFUSE:
+                raise InputError(remarks[-1], problem=Problem.DEVICES_UNKNOWN)
+        await stage.use_known(app_id, complete=complete)
+    return remarks
+
+
+async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> list[str]:
+    kinds: dict[str, set[str]] = {}
+    settings_alone = promotes = False
+    for pair in await stage.pairs():
+        kinds.setdefault(pair.app_id, set()).add(pair.change.kind)
+        operation = operation_of(pair.change, pair.app_id, "")
+        promotes |= isinstance(operation, PromoteBundle)
+        if isinstance(operation, UpdateChannel):
+            settings_alone |= operation.settings.bundle is msgspec.UNSET
+            if isinstance(operation.settings.bundle, str):
+                # This is a promotion, too, so the bundles are listed as well.
+                kinds[pair.app_id].add("promote_bundle")
+    remarks: dict[str, list[str]] = {app_id: [] for app_id in kinds}
+
+    async def survey(app_id: str) -> None:
+        try:
+            remarks[app_id] = await looking.survey(stage, client, app_id, kinds[app_id])
+        except PermissionDenied as error:
+            await stage.reject(app_id, None, no_access(app_id, error))
+
+    await fan_out(kinds, survey, apps_at_once(client))
+    for each in client.clients:
+        generation = requester_of(each).generation
+        if promotes and generation.dialect is Dialect.SEED:
+            message = "this server is of the seed generation and cannot promote: update the channels with bundle=NAME instead"
+            raise ConfigurationError(message)
+        if settings_alone and not options.old_servers:
+            _refuse_old_server(generation)
+    return [remark for found in remarks.values() for remark in found]
+
+
+def _refuse_old_server(generation: Generation) -> None:
+    if not generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
+        message = (
+            "this server may be older than 12.198, and there changing a channel's settings can remove its bundle."
+            " To keep the bundle, its name would be sent with the settings."
+            " That would undo a promotion made at the same moment."
+        )
+        raise DangerousCall(message, problem=Problem.MAY_LOSE_BUNDLE)
+
+
+async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, on_rejected: OnRejected) -> None:
+    if options.reject_bad_rows:
+        return
+    first = await stage.rejected(0, KEPT_REASONS)
+    if first:
+        count = await _report_bad_rows(stage, on_rejected)
+        message = f"{source.name}: {counted(count, 'bad row')}, nothing was sent"
+        rejected = [(line, reason.cause, str(reason)) for line, reason in first]
+        raise InputError(message, rejected=rejected, count=count, good=sum(pair.rows for pair in await stage.pairs()))
+
+
+async def _report_bad_rows(stage: Staging, on_rejected: OnRejected) -> int:
+    """Call `on_rejected` with every bad row, in chunks, and return their number."""
+    count = last = 0
+    while chunk := await stage.rejected(last, _CHUNK):
+        on_rejected(chunk)
+        count += len(chunk)
+        last = chunk[-1][0]
+    return count
+
+
+async def _treat_unknown(stage: Staging, source: Source, options: Options) -> None:
+    if options.unknown is Unknown.SKIP:
+        await stage.skip_unknown()
+    elif options.unknown is Unknown.REFUSE and (count := await stage.unknown()):
+        devices = f"{counted(count, 'device')} {'is' if count == 1 else 'are'}"
+        message = f"{source.name}: {devices} unknown to the server"
+        raise InputError(message, count=count, problem=Problem.DEVICES_UNKNOWN)

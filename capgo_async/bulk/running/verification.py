@@ -1,0 +1,143 @@
+"""Compares what a job did with what the server shows afresh: one request a page, not one a device (contract C7, G4)."""
+
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Final
+
+from ...api.endpoints.devices import DeviceFilter
+from ...api.models.device import stored_id
+from ...concurrency import fan_out
+from ...errors import DeviceNotFound
+from ...key_ring import KeyRing
+from ..jobfile import verdicts
+from ..jobfile.journal import Journal
+from ..jobfile.schema import Verdict
+from ..operations.comparing import State, compare
+from ..operations.kinds import KINDS
+from ..operations.operations import Planned, TargetKind, UnlinkDevice
+from ..planning.looking import look
+from ..spreading import apps_at_once, cursors_each, page_of
+
+SECOND_LOOK_SECONDS: Final = 60.0
+"""How long after a contradiction its target is looked at again: others may be writing, and stores lag behind."""
+_CHUNK: Final = 1000
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+async def verify(journal: Journal, client: KeyRing, pause: Pause, apps: Collection[str] | None = None) -> tuple[str, ...]:
+    """Give every done operation a verdict from fresh looks; return what those could not prove.
+
+    What contradicts is looked at a second time after `pause`. A device that no listing shows is `cannot_tell`: the inventory
+    holds only devices that called in (contract C7). An app whose listing fails stays `unchecked`, and the failure is raised.
+    With `apps` only what was done in these is looked at.
+    """
+    await client.prepare()
+    done = _by_app(await journal.database.run(verdicts.done_by_app, contradicted=False), apps)
+    first = _Look(journal, client, done)
+    await fan_out(done, first.take, apps_at_once(client))
+    contradicted = _by_app(await journal.database.run(verdicts.done_by_app, contradicted=True), apps)
+    if contradicted:
+        await pause(SECOND_LOOK_SECONDS)
+        second = _Look(journal, client, contradicted)
+        await fan_out(contradicted, partial(second.take_again, pages=first.pages), apps_at_once(client))
+    return tuple(dict.fromkeys(remark for app_id in done for remark in first.remarks.get(app_id, ())))
+
+
+class _Look:
+    """One pass over apps with operations, so many of each kind."""
+
+    def __init__(self, journal: Journal, client: KeyRing, apps: Mapping[str, Mapping[str, int]]) -> None:
+        self.remarks: dict[str, list[str]] = {}
+        self.pages: dict[str, int] = {}
+        self._journal = journal
+        self._database = journal.database
+        self._client = client
+        self._apps = apps
+
+    async def take(self, app_id: str) -> None:
+        """Look at an app: at as many pages of it as there are operations, then at each of those that are left."""
+        kinds = self._apps[app_id]
+        await self._database.run(verdicts.begin, app_id)
+        if not _are_devices(kinds):
+            await self._compare(app_id, kinds, Verdict.UNCHECKED)
+        else:
+            if not await self._list(app_id, sum(kinds.values())):
+                await self._look_at_each(app_id, Verdict.UNCHECKED)
+            await self._journal.end_verdicts(app_id)
+
+    async def take_again(self, app_id: str, pages: Mapping[str, int]) -> None:
+        """Look again at what is contradicted in an app whose listing had so many pages: one by one where that is cheaper."""
+        kinds = self._apps[app_id]
+        if not _are_devices(kinds):
+            await self._compare(app_id, kinds, Verdict.CONTRADICTED)
+        elif sum(kinds.values()) <= pages.get(app_id, 0):
+            await self._look_at_each(app_id, Verdict.CONTRADICTED)
+        else:
+            await self._list(app_id, math.inf)
+            await self._journal.end_verdicts(app_id)
+
+    async def _list(self, app_id: str, budget: float) -> bool:
+        """List an app with `budget` requests at most, and return whether that was all of it."""
+        cursors = cursors_each(self._client, len(self._apps))
+        chosen = DeviceFilter(limit=page_of(self._client))
+        listing = self._client.client_of(app_id).devices.list(app_id, chosen, cursors=cursors)
+        saw_override = False
+        pages = 0
+        async for page in listing.pages(budget):
+            pages += 1
+            saw_override = saw_override or any(device.channel is not None for device in page)
+            await self._database.run(verdicts.judge, app_id, [(stored_id(device.device_id), device.channel) for device in page])
+        self.pages[app_id] = pages
+        await self._database.run(verdicts.close, app_id, saw_override=saw_override)
+        self.remarks[app_id] = [f"{app_id}: {caveat}" for caveat in listing.caveats]
+        if pages and not saw_override:
+            self.remarks[app_id].append(f"{app_id} shows no link of any device: what that means for one alone cannot be told")
+        return listing.complete
+
+    async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
+        last = 0
+        while planned := await self._database.run(verdicts.with_verdict, app_id, verdict, last, _CHUNK):
+            last = planned[-1].id
+            for each in planned:
+                await self._journal.settle_verdicts([(each.id, await self._look_at(each))])
+
+    async def _look_at(self, planned: Planned) -> Verdict:
+        operation = planned.operation
+        try:
+            device = await self._client.client_of(operation.app_id).devices.get(operation.app_id, operation.target.name)
+        except DeviceNotFound:
+            return Verdict.CANNOT_TELL
+        wanted = None if isinstance(operation, UnlinkDevice) else getattr(operation, "channel", None)
+        return Verdict.VERIFIED if device.channel == wanted else Verdict.CONTRADICTED
+
+    async def _compare(self, app_id: str, kinds: Iterable[str], verdict: Verdict) -> None:
+        """Compare operations on channels, bundles or members with listings of them."""
+        shown, remarks = await look(self._client, app_id, tuple(kinds))
+        self.remarks[app_id] = remarks
+        last = 0
+        while planned := await self._database.run(verdicts.with_verdict, app_id, verdict, last, _CHUNK):
+            last = planned[-1].id
+            states = ((each.id, compare(each.operation, shown).state) for each in planned)
+            await self._journal.settle_verdicts([(number, _VERDICTS[state]) for number, state in states])
+
+
+_VERDICTS: Final[Mapping[State, Verdict]] = {
+    State.AS_WANTED: Verdict.VERIFIED,
+    State.OTHERWISE: Verdict.CONTRADICTED,
+    State.IMPOSSIBLE: Verdict.CONTRADICTED,
+    State.CANNOT_TELL: Verdict.CANNOT_TELL,
+}
+
+
+def _by_app(counts: Iterable[tuple[str, str, int]], apps: Collection[str] | None) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for app_id, kind, operations in counts:
+        if apps is None or app_id in apps:
+            found.setdefault(app_id, {})[kind] = operations
+    return found
+
+
+def _are_devices(kinds: Iterable[str]) -> bool:
+    return any(KINDS[kind].target is TargetKind.DEVICE for kind in kinds)

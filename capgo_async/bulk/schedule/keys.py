@@ -1,0 +1,88 @@
+"""Keys: which of several sends first, how much, and when it rests.
+
+Schedules and forecasts share these decisions.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from ...limits.models import Period
+from ...limits.windows import FEW, Silence, Sliding, Window
+from .resting import BlockedKey, Prospect, Rules, first_of, rests_early
+
+
+class Lane(Protocol):
+    """The requests of one app, or of several."""
+
+    @property
+    def requests(self) -> float:
+        """How many requests have yet to leave."""
+        ...
+
+
+L = TypeVar("L", bound=Lane)
+
+
+class Key(Generic[L]):
+    """One key: the lanes of its apps, and the decisions about it."""
+
+    __slots__ = ("decided", "free", "lanes", "quota", "resting_until")
+
+    def __init__(self, lanes: list[L], resting_until: float = -math.inf) -> None:
+        self.lanes = lanes
+        self.free = False
+        """Whether it could send when the keys were last put in order."""
+        self.quota = math.inf
+        """How many requests may leave before it rests, whatever its limit."""
+        self.resting_until = resting_until
+        self.decided = -math.inf
+        """The last opening of a window about which `rests_early` decided."""
+
+    @property
+    def requests(self) -> float:
+        """How many requests have yet to leave."""
+        return sum(lane.requests for lane in self.lanes)
+
+    def left(self) -> list[float]:
+        """Return how many requests have yet to leave, for each lane that has any."""
+        return [lane.requests for lane in self.lanes if lane.requests > FEW]
+
+    def prospect(self, room: float, rules: Rules) -> Prospect:
+        """Return its prospect, with `room` for that many requests now."""
+        return Prospect(self.left(), max(1.0, room), rules)
+
+    def rests_until(self, at: float) -> None:
+        """Let it rest until that time, because its quota is used up."""
+        self.quota, self.resting_until = math.inf, at
+
+    def rests_early(self, opens_at: float, now: float, period: Period, rules: Rules) -> bool:
+        """Decide whether to be silent now instead of waiting for the window that opens at `opens_at`."""
+        self.decided = opens_at
+        blocked = BlockedKey(self.left(), period.limit - period.used, opens_at - now, period.fresh_at - now)
+        if rules.app == math.inf or not rests_early(blocked, rules):
+            return False
+        self.resting_until = period.fresh_at
+        return True
+
+
+K = TypeVar("K", bound=Key[Any])
+
+
+def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
+    """Return which of the keys that may send goes first, and set its quota."""
+    known = [prospect for prospect in prospects if prospect is not None]
+    if len(keys) == 1 or len(known) < len(keys):
+        return max(keys, key=lambda key: key.requests)
+    index, quota = first_of(known)
+    keys[index].quota = quota
+    return keys[index]
+
+
+def rules_of(key: Iterable[Window], app: Iterable[Window], pace: float) -> Rules | None:
+    """Return the limits of a key and of an app, `None` if the key need not be silent."""
+    silence = next((window for window in key if isinstance(window, Silence)), None)
+    if silence is None:
+        return None
+    of_app, held = min(((window.limit, window.held) for window in app if isinstance(window, Sliding)), default=(math.inf, 0.0))
+    return Rules(silence.limit, of_app, silence.rest, held, pace)

@@ -1,0 +1,30 @@
+"""The operations of one app, as schedules and forecasts count them."""
+
+from typing import NamedTuple
+
+from ...limits.models import ScopeKind
+from ..operations.kinds import KINDS, Apart
+
+
+class Share(NamedTuple):
+    """Operations of one app or organization that cost the same: `each` requests, counted by `limits`.
+
+    Operations that are `apart` run one after the other.
+    """
+
+    app_id: str
+    operations: int
+    each: int = 1
+    limits: tuple[ScopeKind, ...] = (ScopeKind.KEY,)
+    apart: bool = False
+
+    @property
+    def requests(self) -> int:
+        """How many requests they take."""
+        return self.operations * self.each
+
+
+def share_of(app_id: str, kind: str, operations: int) -> Share:
+    """Return the share of an app that has so many operations of one kind."""
+    of_kind = KINDS[kind]
+    return Share(app_id, operations, len(of_kind.requests), of_kind.limits, of_kind.apart is Apart.REMOVALS)

@@ -1,0 +1,148 @@
+"""An SQLite file with a thread of its own."""
+
+import asyncio
+import enum
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import anyio
+import msgspec
+
+from ...errors import DiskFull, JobError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+_NO_ROOM: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+    }
+)
+"""Error codes of a full disk, for the file, its write-ahead log, and the memory that processes share."""
+
+
+class Mode(enum.StrEnum):
+    """How a file is opened. Only `CREATE` creates it."""
+
+    READ_ONLY = "ro"
+    READ_WRITE = "rw"
+    CREATE = "rwc"
+
+
+class Database:
+    """Runs functions of a connection in a thread of its own, each in a transaction.
+
+    Raises `DiskFull` and `JobError` instead of SQLite's errors. Their messages call the file `called`.
+    """
+
+    def __init__(self, path: Path, mode: Mode = Mode.READ_WRITE, *, called: str = "job file") -> None:
+        self.path = path
+        self._called = called
+        self._mode = mode
+        self._uri = _uri_of(path, mode)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="capgo-job")
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+
+    async def run(self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function(connection, ...)` in the thread, in a transaction. Cancelling waits for its end."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._thread, lambda: self._transact(lambda c: function(c, *args, **kwargs)))
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait((future,))
+        return future.result()
+
+    async def configure(self, *statements: str) -> None:
+        """Execute statements outside a transaction, such as pragmas."""
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope(shield=True):
+            await loop.run_in_executor(self._thread, self._execute, statements)
+
+    async def attach(self, path: Path, name: str) -> None:
+        """Attach another file under `name`, read-only."""
+        await self.configure(f"ATTACH '{_uri_of(path, Mode.READ_ONLY)}' AS {name}")
+
+    async def aclose(self) -> None:
+        """Close the connection and end the thread. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope(shield=True):
+            await loop.run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._connect(self._uri)
+        return self._connection
+
+    def _connect(self, uri: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
+        if self._mode is not Mode.READ_ONLY:
+            return connection
+        try:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            if self.path.with_name(f"{self.path.name}-wal").exists() or not self.path.is_file():
+                raise
+            # In a read-only directory SQLite cannot create the shared memory of the log. There is no log, and none can be
+            # added.
+            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+        return connection
+
+    def _execute(self, statements: tuple[str, ...]) -> None:
+        try:
+            for statement in statements:
+                self._connected().execute(statement)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def _transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection = self._connected()
+            connection.execute("BEGIN")
+            try:
+                result = function(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        except (UnicodeDecodeError, msgspec.DecodeError) as error:
+            message = f"{self.path} is damaged: {error}"
+            raise JobError(message) from error
+        return result
+
+    def _explain(self, error: sqlite3.Error) -> JobError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _NO_ROOM:
+            return DiskFull(f"no disk space left for {self.path}: free some, then go on")
+        if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+            return JobError(f"there is no {self._called} {self.path}, or it cannot be opened")
+        if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            return JobError(f"{self.path} is not a {self._called}, or it is damaged: {error}")
+        return JobError(f"{self.path}: {error}")
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _uri_of(path: Path, mode: Mode) -> str:
+    """Return the URI by which SQLite opens `path`. It contains no quotation mark."""
+    return f"{path.absolute().as_uri()}?mode={mode}"

@@ -1,0 +1,132 @@
+"""`capgo-async calibrate`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+import typer
+from typer import Argument, Option
+
+from ...bulk.report import counted
+from ...bulk.running.bounds import budgeted
+from ...calibration import WINDOW, Findings, Refused, calibrate
+from ...key_ring import pacer_of
+from ...limits.known import Known, Latency, with_refusal
+from ...limits.models import DEFAULT_SILENCE, ScopeKind
+from ..framework import Invocation, command
+from ..options.options import Connection
+from ..output.exit_codes import ExitCode
+from ..output.speech import Speech
+from .limits import in_words
+
+commands = typer.Typer()
+
+_READS: Final = 150
+_MOST_READS: Final = 1000
+"""As many as the server allows an app and an address in a minute: a larger budget would wait for itself."""
+_WHAT: Final = {ScopeKind.KEY: "API key", ScopeKind.APP_ADDRESS: "app and this address"}
+
+App = Annotated[str | None, Argument(metavar="APP", help="An app with many devices; looked for unless given.")]
+Reads = Annotated[int, Option("--budget", min=1, max=_MOST_READS, metavar="N", help="Send at most so many reads.")]
+
+
+class _Told(msgspec.Struct, frozen=True, kw_only=True):
+    base_url: str
+    server_version: str | None
+    latency: Latency | None
+    app_id: str | None
+    page: int | None
+    page_remark: str
+    refused: Refused | None
+    tried: int
+    requests: int
+    remarks: tuple[str, ...]
+
+
+@command(commands, "calibrate")
+async def run_calibration(connection: Connection, invocation: Invocation, app_id: App = None, reads: Reads = _READS) -> int:
+    """Find out what the server and the key allow, with reads alone: version, latency, page size, small limits.
+
+    The first refusal by a limit ends it. What was found out is kept for later commands: see `capgo-async limits`.
+    """
+    opened = connection.client()
+    async with opened as client:
+        pacer = pacer_of(client)
+        with budgeted(pacer, reads):
+            found = await calibrate(client, app_id)
+        now, known = datetime.now(UTC), opened.known()
+        if found.page is not None and _tells_more(found, known):
+            known = msgspec.structs.replace(known, page=found.page, page_loses=found.page_loses, page_found_at=now)
+        if found.refused is not None and found.refused.named:
+            known = with_refusal(known, found.refused.scope, found.refused.passed, now)
+        client.recall(known)
+        requests = client.counters.requests
+    kept_to = known.limits if pacer.adaptive else ()
+    certain = [f"{limit.requests:,} for the {_WHAT.get(limit.scope, limit.scope)}" for limit in kept_to if limit.certain]
+    _print(
+        _Told(
+            base_url=client.base_url,
+            server_version=known.server_version,
+            latency=known.latency,
+            app_id=found.app_id,
+            page=found.page,
+            page_remark=found.page_remark,
+            refused=found.refused,
+            tried=found.tried,
+            requests=requests,
+            remarks=_remarks(found, certain),
+        ),
+        certain,
+        invocation.speech,
+    )
+    return ExitCode.OK
+
+
+def _tells_more(found: Findings, known: Known) -> bool:
+    """Tell whether the page that was found replaces the known one: a small app says nothing of larger pages."""
+    return found.page_loses is not None or known.page_loses is None or (found.page or 0) >= known.page_loses
+
+
+def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
+    if speech.json:
+        speech.emit(told)
+        return
+    page = "not known" if told.page is None else f"{told.page} devices keep their channel"
+    limit = f"none below {_within(told.tried)}"
+    if certain:
+        limit = f"known before: {', '.join(certain)}"
+    if told.refused is not None:
+        limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {_WHAT[told.refused.scope]}"
+    lines = {
+        "server": f"{told.base_url}, {told.server_version or 'of a version that it does not tell'}",
+        "latency": in_words(told.latency),
+        "page": f"{page} ({told.page_remark})",
+        "limits": limit,
+        "requests": f"{told.requests:,}, all of them reads",
+    }
+    for name, value in lines.items():
+        speech.show(f"{name:<8}  {value}")
+    for remark in told.remarks:
+        speech.show(f"note: {remark}")
+
+
+def _within(requests: int) -> str:
+    return f"{counted(requests, 'request')} within {WINDOW:.0f} s"
+
+
+def _remarks(found: Findings, certain: Sequence[str]) -> tuple[str, ...]:
+    refused = found.refused
+    if refused is None and certain:
+        return ("what is known is kept to, so that nothing beyond it was tried: `capgo-async limits --forget` forgets it",)
+    if refused is None:
+        return (f"limits above {_within(found.tried)} are learned in runs only",)
+    again = "it is certain once another run is refused at the same number: others may have used it in the minute before"
+    remarks = [] if certain else [again]
+    if not refused.passed:
+        remarks = ["nothing passed: it was used up in the minute before; try again when nobody uses it"]
+    if refused.scope is ScopeKind.KEY:
+        remarks.append(f"the key rests now: send nothing with it for {DEFAULT_SILENCE:.0f} s, each request begins that anew")
+    if not refused.named:
+        remarks.append("the server did not name the limit: runs with it fall back to 100 requests a minute when that happens")
+    return tuple(remarks)

@@ -1,0 +1,154 @@
+"""`capgo-async channels`."""
+
+from typing import Annotated
+
+import typer
+
+from ...api.endpoints.channels import METADATA_AS, ChannelSettings
+from ...api.models import Channel
+from ...bulk.operations.forms import DELETING_CHANNELS, updating
+from ...bulk.operations.operations import DeleteChannel, UpdateChannel
+from ...errors import ConfigurationError
+from ..framework import Invocation, command
+from ..job.aiming import Aim, aimed, nothing_more, only_one
+from ..job.asking import ask_before
+from ..job.changing import change_many
+from ..options.options import AppId, Connection, Planning, SettingsPlanning
+from ..options.settings import SomeSettings, names_of, read_settings
+from ..options.stopping import Stopping
+from ..output.exit_codes import ExitCode
+from ..output.listing import print_item, print_listing
+
+commands = typer.Typer(name="channels", no_args_is_help=True)
+
+Changed = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="APP NAME NAME=VALUE",
+        help="The channel, exactly as it is spelt, and what changes; null takes a value away.",
+        show_default=False,
+    ),
+]
+Gone = Annotated[
+    list[str] | None, typer.Argument(metavar="APP NAME", help="The channel, exactly as it is spelt.", show_default=False)
+]
+ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel, exactly as it is spelt.", show_default=False)]
+
+MetadataAs = Annotated[
+    str, typer.Option("--metadata-as", metavar="WORD", help="What this server calls disable_auto_update=metadata.")
+]
+
+
+@command(commands, "list")
+async def list_channels(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
+    """List the channels of an app, oldest first."""
+    async with connection.client() as client:
+        columns = ("id", "name", "public", "bundle_name", "updated_at")
+        return await print_listing(client.channels.list(app_id), columns, invocation.speech)
+
+
+@command(commands, "get")
+async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
+    """Show one channel."""
+    async with connection.client() as client:
+        return _print(await client.channels.get(app_id, name), invocation)
+
+
+@command(commands, "create", epilog=names_of(ChannelSettings))
+async def create_channel(
+    app_id: AppId,
+    name: ChannelName,
+    connection: Connection,
+    invocation: Invocation,
+    settings: SomeSettings = None,
+    metadata_as: MetadataAs = METADATA_AS,
+) -> int:
+    """Create a channel; one that exists is left as it is."""
+    wanted = read_settings(settings, ChannelSettings) if settings else None
+    async with connection.client() as client:
+        return _print(await client.channels.create(app_id, name, wanted, metadata_as=metadata_as), invocation)
+
+
+@command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists, or many.")
+async def update_channel(
+    aim: Aim,
+    planning: SettingsPlanning,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+    words: Changed = None,
+    metadata_as: MetadataAs = METADATA_AS,
+) -> int:
+    """Change a channel that exists; its bundle stays unless bundle=NAME gives it another.
+
+    Many with --from, a list with the columns app_id and channel, or with --everywhere: planned, asked for, and a job.
+    """
+    names, settings = aim.split(words, "APP", "NAME")
+    changes = read_settings(settings, ChannelSettings)
+    if aim.many:
+        if metadata_as != METADATA_AS:
+            message = "--metadata-as is for one channel: give many disable_auto_update in the server's own word"
+            raise ConfigurationError(message)
+        intended = aimed(
+            aim,
+            updating(changes),
+            planning,
+            lambda app_id: UpdateChannel(app_id=app_id, channel=names[0], settings=changes),
+        )
+        return await change_many(intended, "update", planning, stopping, connection, invocation)
+    only_one(planning, stopping)
+    app_id, name = names
+    connection.refuse_protected(app_id, name)
+    async with connection.client() as client:
+        await client.channels.update(app_id, name, changes, metadata_as=metadata_as)
+        return _print(await client.channels.get(app_id, name), invocation)
+
+
+@command(commands, "delete", short="Delete a channel and the links to it, or many.")
+async def delete_channel(
+    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Gone = None
+) -> int:
+    """Delete a channel and the links of all devices to it; its bundles stay.
+
+    Many with --from, a list with the columns app_id and channel, or with --everywhere: planned, asked for, and a job.
+    """
+    names, more = aim.split(words, "APP", "NAME")
+    nothing_more(more)
+    if aim.many:
+        intended = aimed(aim, DELETING_CHANNELS, planning, lambda app_id: DeleteChannel(app_id=app_id, channel=names[0]))
+        return await change_many(intended, "delete", planning, stopping, connection, invocation)
+    only_one(planning, stopping)
+    app_id, name = names
+    connection.refuse_protected(app_id, name)
+    await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=planning.yes)
+    async with connection.client() as client:
+        await client.channels.delete(app_id, name)
+    return _print_change(invocation, app_id, name, "deleted")
+
+
+@command(commands, "roll-back", short="End a rollout: all stay on the stable bundle.")
+async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
+    """End the rollout of a channel: all devices stay on its stable bundle."""
+    connection.refuse_protected(app_id, name)
+    async with connection.client() as client:
+        await client.channels.roll_back(app_id, name)
+    return _print_change(invocation, app_id, name, "rolled back")
+
+
+@command(commands, "promote-rollout")
+async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
+    """Make the bundle of the rollout the channel's stable one."""
+    connection.refuse_protected(app_id, name)
+    async with connection.client() as client:
+        await client.channels.promote_rollout(app_id, name)
+    return _print_change(invocation, app_id, name, "promoted the rollout of")
+
+
+def _print(channel: Channel, invocation: Invocation) -> int:
+    # That a channel has no bundle is the first thing to see: its devices get no update.
+    return print_item(channel, invocation.speech, always=("version",))
+
+
+def _print_change(invocation: Invocation, app_id: str, name: str, change: str) -> int:
+    invocation.speech.done(f"{change} channel {name} of {app_id}", app_id=app_id, channel=name, change=change)
+    return ExitCode.OK

@@ -1,0 +1,139 @@
+"""`capgo-async devices`."""
+
+from typing import Annotated
+
+import typer
+
+from ...api.models.device import stored_id
+from ...bulk import LinkDevice, RenewDevice, UnlinkDevice, read_operations
+from ...bulk.inventory.taking import Tally
+from ...errors import ConfigurationError
+from ..framework import Invocation, command
+from ..job.changing import change_many
+from ..options.choosing import Choosing, Drawing
+from ..options.options import AppId, Connection, DeviceId, DevicePlanning, InventoryPlanning
+from ..options.stopping import Stopping
+from ..output.exit_codes import ExitCode
+from ..output.listing import print_item, print_listing
+from ..output.speech import Speech
+
+commands = typer.Typer(name="devices", no_args_is_help=True)
+
+_SOURCE_HELP = "A CSV or JSON Lines file of device ids, - for stdin."
+Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel, exactly as it is spelt.", show_default=False)]
+ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel, where rows name none.")]
+VersionId = Annotated[
+    bool, typer.Option("--legacy-version-id", help="CHANNEL is a bundle's id; for servers until 2024-12, with --dialect seed.")
+]
+ListOfDevices = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
+Source = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
+SourceOrApp = Annotated[
+    str | None, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
+]
+OneDeviceId = Annotated[str | None, typer.Argument(metavar="ID", help="The device, to unlink one only.", show_default=False)]
+
+
+@command(commands, "list", short="List the devices of an app, by id.")
+async def list_devices(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
+    """List the devices of an app that were seen in the last 90 days, by id."""
+    async with connection.client() as client:
+        columns = ("device_id", "custom_id", "channel", "version_name", "platform", "updated_at")
+        return await print_listing(client.devices.list(app_id), columns, invocation.speech)
+
+
+@command(commands, "get")
+async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection, invocation: Invocation) -> int:
+    """Show one device."""
+    async with connection.client() as client:
+        return print_item(await client.devices.get(app_id, device_id), invocation.speech)
+
+
+@command(commands, "link", short="Put one device on a channel.")
+async def link_device(
+    app_id: AppId,
+    device_id: DeviceId,
+    channel: Channel,
+    connection: Connection,
+    invocation: Invocation,
+    *,
+    version_id: VersionId = False,
+) -> int:
+    """Put one device on a channel; also one that nobody has seen yet."""
+    if not version_id:
+        connection.refuse_protected(app_id, channel)
+    async with connection.client() as client:
+        if version_id:
+            await client.devices.link_to_bundle(app_id, device_id, version_id=channel)
+        else:
+            await client.devices.link(app_id, device_id, channel=channel)
+    return _print_change(invocation.speech, app_id, device_id, channel)
+
+
+@command(commands, "relink", short="Put many devices on a channel: plan, ask, send, report.")
+async def relink_devices(
+    planning: DevicePlanning,
+    stopping: Stopping,
+    choosing: Choosing,
+    connection: Connection,
+    invocation: Invocation,
+    source: Source = None,
+    channel: ChannelOfAll = None,
+) -> int:
+    """Put many devices on a channel: read SOURCE, plan, ask, send, report. Can be resumed after any end.
+
+    With --all the devices come from an inventory of each --app in place of SOURCE, with --where those that are meant.
+    """
+    if choice := choosing.choice(source, planning):
+        if not channel:
+            message = "with --all there is no row that names a channel: give --channel"
+            raise ConfigurationError(message)
+        return await change_many(Drawing(choice, channel, Tally()), "relink", planning, stopping, connection, invocation)
+    operations = read_operations(source or "", app_id=planning.one_app(), channel=channel, kind=LinkDevice)
+    return await change_many(operations, "relink", planning, stopping, connection, invocation)
+
+
+@command(commands, "unlink", short="Remove the links of many devices, or of one.")
+async def unlink_devices(
+    planning: DevicePlanning,
+    stopping: Stopping,
+    choosing: Choosing,
+    connection: Connection,
+    invocation: Invocation,
+    source: SourceOrApp = None,
+    device_id: OneDeviceId = None,
+) -> int:
+    """Remove the links of many devices as relink sets them, or with APP and ID the link of one device."""
+    if choice := choosing.choice(source, planning):
+        return await change_many(Drawing(choice, None, Tally()), "unlink", planning, stopping, connection, invocation)
+    source = source or ""
+    if device_id is None:
+        operations = read_operations(source, app_id=planning.one_app(), kind=UnlinkDevice)
+        return await change_many(operations, "unlink", planning, stopping, connection, invocation)
+    if planning != DevicePlanning(yes=planning.yes) or stopping != Stopping():
+        message = "unlink APP ID changes one device and takes no options of a plan: give a SOURCE alone for many"
+        raise ConfigurationError(message)
+    async with connection.client() as client:
+        await client.devices.unlink(source, device_id)
+    return _print_change(invocation.speech, source, device_id, None)
+
+
+@command(commands, "renew", short="Renew the links of many devices, so that they expire later.")
+async def renew_devices(
+    source: ListOfDevices, planning: InventoryPlanning, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Renew the links of many devices, so that they expire later: each is removed and set again.
+
+    In between, for a moment, a device is without its link; what no listing shows to be linked is left alone.
+    """
+    operations = read_operations(source, app_id=planning.one_app(), kind=RenewDevice)
+    return await change_many(operations, "renew", planning, stopping, connection, invocation)
+
+
+def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | None) -> int:
+    if speech.json:
+        speech.emit({"app_id": app_id, "device_id": stored_id(device_id), "channel": channel})
+    elif channel is None:
+        speech.show(f"{stored_id(device_id)} of {app_id} is without a link")
+    else:
+        speech.show(f"{stored_id(device_id)} of {app_id} is linked to {channel}")
+    return ExitCode.OK

@@ -1,0 +1,132 @@
+"""`capgo-async export`: everything of one kind, of many apps, in one file."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from ...bulk.inventory.columns import InventoryKind
+from ...bulk.inventory.exporting import BUILDING, Summary, export, inventory
+from ...bulk.inventory.formats import Format, check_format, format_of, lines_of
+from ...bulk.inventory.taking import Tally
+from ...concurrency import alongside
+from ...errors import ConfigurationError
+from ...key_ring import KeyRing
+from ..framework import Invocation, command
+from ..job.progress import Reading
+from ..job.reporting import tell_checks
+from ..options.group import Group
+from ..options.options import Connection
+from ..output.exit_codes import ExitCode
+from ..output.speech import Speech
+
+commands = typer.Typer(name="export", no_args_is_help=True)
+
+
+class Exporting(Group, frozen=True, kw_only=True):
+    """Of which apps, to where and as what."""
+
+    app: Annotated[
+        list[str] | None,
+        typer.Option("--app", metavar="APP", help="An app; may be repeated. All that the keys see unless given."),
+    ] = None
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to; .jsonl, .csv, .sqlite, .db or .parquet. Else stdout."),
+    ] = None
+    format: Annotated[Format | None, typer.Option("--format", help="As what; that of the file's name unless given.")] = None
+
+    def chosen(self) -> Format:
+        """Return the format, and see that it can be written; raises `ConfigurationError`."""
+        chosen = self.format or (format_of(self.output) if self.output else Format.JSONL)
+        check_format(chosen)
+        if self.output is None and chosen in {Format.SQLITE, Format.PARQUET}:
+            message = f"{chosen} is not written to stdout: name a file with --output"
+            raise ConfigurationError(message)
+        if self.output is not None and self.output.is_dir():
+            message = f"{self.output} is a directory: name a file"
+            raise ConfigurationError(message)
+        return chosen
+
+
+@command(commands, "devices", short="Write the devices of many apps.")
+async def export_devices(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
+    """Write the devices of many apps that were seen in the last 90 days. Complete or an error; can be repeated to go on."""
+    return await _export(InventoryKind.DEVICES, exporting, connection, invocation)
+
+
+@command(commands, "channels", short="Write the channels of many apps.")
+async def export_channels(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
+    """Write the channels of many apps. Complete or an error; can be repeated to go on."""
+    return await _export(InventoryKind.CHANNELS, exporting, connection, invocation)
+
+
+@command(commands, "bundles", short="Write the bundles of many apps.")
+async def export_bundles(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
+    """Write the bundles of many apps that are not deleted. Complete or an error; can be repeated to go on."""
+    return await _export(InventoryKind.BUNDLES, exporting, connection, invocation)
+
+
+@command(commands, "apps", short="Write the apps that the keys can see.")
+async def export_apps(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
+    """Write the apps that the keys can see. Complete or an error; can be repeated to go on."""
+    return await _export(InventoryKind.APPS, exporting, connection, invocation)
+
+
+async def _export(kind: InventoryKind, exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
+    chosen = exporting.chosen()
+    speech = invocation.speech
+    tally = Tally()
+    async with connection.ring() as caller:
+        reading = Reading(kind, tally, caller, speech)
+        if exporting.output is None:
+            return await alongside(reading.follow, lambda: _print(kind, exporting, chosen, (caller, tally, speech)))
+        output, apps = exporting.output, exporting.app or ()
+        with _kept(output, speech):
+            summary = await alongside(
+                reading.follow, lambda: export(output, kind, client=caller, apps=apps, chosen=chosen, tally=tally)
+            )
+    if speech.json:
+        speech.emit(summary)
+    tell_checks(summary, speech)
+    return ExitCode.STOPPED if speech.lost else _code(summary)
+
+
+@contextlib.contextmanager
+def _kept(output: Path, speech: Speech) -> Iterator[None]:
+    """Say how to go on, whatever ends an export early."""
+    building = output.with_name(output.name + BUILDING)
+    if building.exists():
+        speech.note(f"going on with {building}; delete it to begin anew")
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception | anyio.get_cancelled_exc_class()) and building.exists():
+            speech.say(f"what was read is in {building}: the same command goes on from there")
+        raise
+
+
+async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: tuple[KeyRing, Tally, Speech]) -> int:
+    """Print an inventory, which begins when it is complete: until then it is in a temporary file."""
+    client, tally, speech = means
+    with tempfile.TemporaryDirectory(prefix="capgo-export-") as directory:
+        building = Path(directory, f"export{BUILDING}")
+        async with inventory(building, kind, client=client, apps=exporting.app or (), tally=tally) as (file, summary):
+            lines = lines_of(chosen, file.table)
+            for line in lines.head:
+                speech.show_as_it_is(line)
+            async for rows in file.batches():
+                for line in lines(rows):
+                    speech.show_as_it_is(line)
+                if not speech.heard:
+                    break
+    tell_checks(summary, speech)
+    return ExitCode.STOPPED if speech.lost else _code(summary)
+
+
+def _code(summary: Summary) -> int:
+    return ExitCode.OK if summary.complete else ExitCode.INCOMPLETE

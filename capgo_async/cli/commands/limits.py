@@ -1,0 +1,90 @@
+"""`capgo-async limits`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+import msgspec
+import typer
+from typer import Option
+
+from ...bulk.report import counted
+from ...limits.known import Known, KnownLimit, Latency, lasting
+from ...limits.models import ScopeKind
+from ..framework import Invocation, command
+from ..options.options import Output
+from ..options.remembering import Record, memory
+from ..output.exit_codes import ExitCode
+from ..output.listing import print_items
+
+commands = typer.Typer()
+
+_SHORT: Final = 8
+"""Characters of a key's digest that tell keys apart for people."""
+_MANY_HOURS: Final = timedelta(hours=48)
+_COLUMNS: Final = ("server", "key", "version", "latency", "page", "limits", "age")
+_NAMES: Final = {ScopeKind.KEY: "key", ScopeKind.APP_ADDRESS: "app"}
+
+Forget = Annotated[bool, Option("--forget", help="Forget everything that is kept.")]
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    server: str
+    key: str
+    version: str | None
+    latency: str
+    page: int | None
+    limits: str
+    age: str
+
+
+@command(commands, "limits")
+async def show_limits(output: Output, invocation: Invocation, *, forget: Forget = False) -> int:
+    """Show what earlier commands learned of servers and keys: it is kept on this machine, without any key."""
+    del output
+    speech = invocation.speech
+    if forget:
+        forgotten = memory().forget()
+        speech.done(f"forgot {counted(forgotten, 'record')}", forgotten=forgotten)
+        return ExitCode.OK
+    now = datetime.now(UTC)
+    records = [msgspec.structs.replace(record, known=lasting(record.known, now)) for record in memory().records()]
+    if speech.json:
+        return await print_items([msgspec.structs.replace(record, key=record.key[:_SHORT]) for record in records], (), speech)
+    return await print_items([_line(record, now) for record in records], _COLUMNS, speech)
+
+
+def in_words(latency: Latency | None) -> str:
+    """Say how long answers take."""
+    if latency is None:
+        return "not known"
+    return f"{latency.median * 1000:,.0f} ms, 19 of 20 answers within {latency.high * 1000:,.0f} ms"
+
+
+def _line(record: Record, now: datetime) -> _Line:
+    known = record.known
+    return _Line(
+        server=record.base_url,
+        key=record.key[:_SHORT],
+        version=known.server_version,
+        latency=in_words(known.latency),
+        page=known.page,
+        limits=_limits(known),
+        age=_age(known, now),
+    )
+
+
+def _limits(known: Known) -> str:
+    limits = [_limit(limit) for limit in known.limits] or ["none learned"]
+    return ", ".join([*limits, "used by others, too"] if known.others_noticed_at else limits)
+
+
+def _limit(limit: KnownLimit) -> str:
+    return f"{_NAMES.get(limit.scope, limit.scope)} {limit.requests:,}{'' if limit.certain else '?'}"
+
+
+def _age(known: Known, now: datetime) -> str:
+    if known.updated_at is None:
+        return "not known"
+    age = now - known.updated_at
+    hours = age / timedelta(hours=1)
+    return f"{age.days} days" if age > _MANY_HOURS else f"{hours:.0f} h" if hours >= 1 else f"{hours * 60:.0f} min"

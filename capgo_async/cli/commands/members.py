@@ -1,0 +1,83 @@
+"""`capgo-async members`."""
+
+from typing import Annotated
+
+import typer
+
+from ...bulk import from_operations
+from ...bulk.operations.forms import REMOVING_MEMBERS
+from ...bulk.planning.everywhere import in_every_organization
+from ...bulk.sources.source import read_rows
+from ...errors import ConfigurationError
+from ..framework import Invocation, command
+from ..job.aiming import Aim, nothing_more
+from ..job.asking import ask_before
+from ..job.changing import Intended, change_many
+from ..options.options import Connection, OrgId, Planning, Yes
+from ..options.stopping import Stopping
+from ..output.exit_codes import ExitCode
+from ..output.listing import print_listing
+
+commands = typer.Typer(name="members", no_args_is_help=True)
+
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address of the account.", show_default=False)]
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="The role, such as org_member or org_admin.", show_default=False)]
+Somebody = Annotated[
+    str | None, typer.Argument(metavar="EMAIL", help="The e-mail address, with --everywhere.", show_default=False)
+]
+Confirm = Annotated[
+    str | None,
+    typer.Option("--confirm", metavar="ORG", help="Remove the last super admin, too, and with it the whole organization ORG."),
+]
+
+
+@command(commands, "list")
+async def list_members(org_id: OrgId, connection: Connection, invocation: Invocation) -> int:
+    """List the members of an organization and its open invitations."""
+    async with connection.client() as client:
+        return await print_listing(client.members.list(org_id), ("email", "role", "is_tmp", "uid"), invocation.speech)
+
+
+@command(commands, "invite", short="Invite somebody who has an account.")
+async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Connection, invocation: Invocation) -> int:
+    """Invite somebody who has an account; does not change the role of a member."""
+    async with connection.client() as client:
+        await client.members.invite(org_id, email, role)
+    invocation.speech.done(f"invited {email} to {org_id} as {role}", org_id=org_id, email=email, role=role)
+    return ExitCode.OK
+
+
+@command(commands, "remove", short="Remove a member, or an open invitation.")
+async def remove_member(
+    org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None, *, yes: Yes = False
+) -> int:
+    """Remove a member, or an open invitation; the last super admin only with --confirm, which asks no question."""
+    await ask_before(f"Remove {email} from {org_id}", yes=yes or confirm is not None)
+    async with connection.client() as client:
+        await client.members.remove(org_id, email, confirm=confirm)
+    invocation.speech.done(f"removed {email} from {org_id}", org_id=org_id, removed=email)
+    return ExitCode.OK
+
+
+@command(commands, "remove-many", short="Remove members from many organizations.")
+async def remove_members(
+    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, email: Somebody = None
+) -> int:
+    """Remove members from many organizations, and never the last super admin of one.
+
+    With --from a list with the columns org_id and email, with --everywhere EMAIL from every organization that has it: planned,
+    asked for, and a job.
+    """
+    if not aim.many:
+        message = "say from where: --from SOURCE, or --everywhere EMAIL; one is removed by members remove ORG EMAIL"
+        raise ConfigurationError(message)
+    names, more = aim.split([email] if email else [], "ORG", "EMAIL")
+    nothing_more(more)
+    return await change_many(_removals(aim, names), "remove", planning, stopping, connection, invocation)
+
+
+def _removals(aim: Aim, names: list[str]) -> Intended:
+    if aim.source is not None:
+        return read_rows(aim.source, REMOVING_MEMBERS)
+    (email,) = names
+    return lambda caller: from_operations(in_every_organization(caller, email), name=f"members {email}")

@@ -1,0 +1,96 @@
+"""`capgo-async orgs`."""
+
+import enum
+from typing import Annotated
+
+import typer
+
+from ...api.endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings
+from ..framework import Invocation, command
+from ..job.asking import ask_before
+from ..options.options import Connection, OrgId, Yes
+from ..options.settings import Settings, SomeSettings, names_of, read_settings
+from ..output.exit_codes import ExitCode
+from ..output.listing import print_item, print_listing
+
+commands = typer.Typer(name="orgs", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name.", show_default=False)]
+
+
+class Audited(enum.StrEnum):
+    """What an audit log tells of; any other word would find nothing."""
+
+    ORGS = "orgs"
+    APPS = "apps"
+    CHANNELS = "channels"
+    APP_VERSIONS = "app_versions"
+    ORG_USERS = "org_users"
+
+
+class Change(enum.StrEnum):
+    """What was done."""
+
+    INSERT = "INSERT"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+
+
+Table = Annotated[Audited | None, typer.Option("--table", help="Changes of these alone.")]
+Operation = Annotated[Change | None, typer.Option("--operation", help="Changes of this kind alone.")]
+
+
+@command(commands, "list")
+async def list_organizations(connection: Connection, invocation: Invocation) -> int:
+    """List the organizations that the key can see."""
+    async with connection.client() as client:
+        columns = ("id", "name", "management_email", "created_at")
+        return await print_listing(client.organizations.list(), columns, invocation.speech)
+
+
+@command(commands, "get")
+async def get_organization(org_id: OrgId, connection: Connection, invocation: Invocation) -> int:
+    """Show one organization."""
+    async with connection.client() as client:
+        return print_item(await client.organizations.get(org_id), invocation.speech)
+
+
+@command(commands, "create", epilog=names_of(NewOrganization))
+async def create_organization(name: Name, connection: Connection, invocation: Invocation, settings: SomeSettings = None) -> int:
+    """Create an organization."""
+    new = read_settings([*(settings or ()), f"name={name}"], NewOrganization)
+    async with connection.client() as client:
+        return print_item(await client.organizations.create(new), invocation.speech)
+
+
+@command(commands, "update", epilog=names_of(OrganizationSettings), short="Change an organization.")
+async def update_organization(org_id: OrgId, settings: Settings, connection: Connection, invocation: Invocation) -> int:
+    """Change an organization; never creates one, whatever the server's generation."""
+    changes = read_settings(settings, OrganizationSettings)
+    async with connection.client() as client:
+        return print_item(await client.organizations.update(org_id, changes), invocation.speech)
+
+
+@command(commands, "delete", short="Delete an organization and everything in it.")
+async def delete_organization(org_id: OrgId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
+    """Delete an organization with all its apps, channels, bundles and members. Nothing brings them back."""
+    await ask_before(f"Delete organization {org_id} and everything in it", yes=yes)
+    async with connection.client() as client:
+        await client.organizations.delete(org_id)
+    invocation.speech.done(f"deleted organization {org_id}", deleted=org_id)
+    return ExitCode.OK
+
+
+@command(commands, "audit", short="List what was changed in an organization.")
+async def list_audit(
+    org_id: OrgId,
+    connection: Connection,
+    invocation: Invocation,
+    table: Table = None,
+    operation: Operation = None,
+) -> int:
+    """List what was changed in an organization in the last 90 days, newest first."""
+    chosen = AuditFilter(table=table, operation=operation)
+    async with connection.client() as client:
+        columns = ("created_at", "table_name", "operation", "record_id", "actor_type", "actor_apikey_name", "actor_user_email")
+        return await print_listing(client.organizations.audit_log(org_id, chosen), columns, invocation.speech)

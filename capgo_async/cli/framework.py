@@ -1,0 +1,144 @@
+"""Makes commands of coroutine functions.
+
+Expands their groups of options, runs them, lets signals interrupt them and turns what they raise into exit codes.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import inspect
+import signal
+import traceback
+import typing
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+import msgspec
+import typer
+
+from ..concurrency import alongside
+from .options.group import Group
+from .options.options import Output
+from .output.exit_codes import ExitCode
+from .output.failing import code_of, explain
+from .output.speech import Speech
+
+Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
+
+
+class Interruption:
+    """Listens for signals: each takes the next of the current `steps`; when there are none left, everything stops."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech = speech
+        self._scope: anyio.CancelScope | None = None
+        self._steps: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def steps(self, *steps: Callable[[], None]) -> Iterator[None]:
+        """Within the block, let the first signal take the first step, the second the second."""
+        former, self._steps = self._steps, list(steps)
+        try:
+            yield
+        finally:
+            self._steps = former
+
+    async def guard(self, action: Callable[[], Awaitable[int]]) -> int:
+        """Return the exit code of `action`, 130 when it was stopped."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            return await alongside(lambda: self._listen(signals), lambda: self._stoppable(action))
+
+    async def _listen(self, signals: AsyncIterator[signal.Signals]) -> None:
+        async for _ in signals:
+            if self._steps:
+                self._steps.pop(0)()
+            elif self._scope is not None:
+                self._scope.cancel()
+
+    async def _stoppable(self, action: Callable[[], Awaitable[int]]) -> int:
+        with anyio.CancelScope() as self._scope:
+            return await action()
+        self._speech.say("interrupted")
+        return ExitCode.INTERRUPTED
+
+
+class Invocation(NamedTuple):
+    """One call of the command: how it speaks, and what interrupts it."""
+
+    speech: Speech
+    interruption: Interruption
+
+
+def command(
+    app: typer.Typer, name: str, *, epilog: str | None = None, short: str | None = None
+) -> Callable[[Command], Command]:
+    """Make a command of a coroutine function that takes an `Output` among its parameters and returns its exit code.
+
+    A parameter whose type is a `Group` becomes the options of that group; one of type `Invocation` is no option.
+    `short` is what a list of commands says, where the first sentence is too long for a line.
+    """
+
+    def register(function: Command) -> Command:
+        app.command(name, epilog=epilog, short_help=short)(_expanded(function))
+        return function
+
+    return register
+
+
+def _expanded(function: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
+    parameters = inspect.signature(function).parameters
+    groups = {name: p.annotation for name, p in parameters.items() if _is_group(p.annotation)}
+    invocations = [name for name, p in parameters.items() if p.annotation is Invocation]
+
+    def call(**values: object) -> None:
+        arguments: dict[str, object] = {
+            name: group(**{field: values.pop(field) for field in group.__struct_fields__}) for name, group in groups.items()
+        }
+        output = next(value for value in arguments.values() if isinstance(value, Output))
+        speech = output.speech()
+        invocation = Invocation(speech, Interruption(speech))
+        arguments |= values | dict.fromkeys(invocations, invocation)
+        raise typer.Exit(_perform(functools.partial(function, **arguments), output, invocation))
+
+    own = [p for name, p in parameters.items() if name not in groups and name not in invocations]
+    expanded = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    for group in groups.values():
+        expanded += _parameters_of(group)
+    call.__doc__ = function.__doc__
+    call.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]  # how inspect is told
+    call.__annotations__ = {p.name: p.annotation for p in expanded}
+    return call
+
+
+def _is_group(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Group)
+
+
+def _parameters_of(group: type[Group]) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in msgspec.structs.fields(group)
+    ]
+
+
+def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: Invocation) -> int:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", UserWarning)
+            warnings.showwarning = lambda message, *_: invocation.speech.note(f"note: {message}")
+            return anyio.run(invocation.interruption.guard, action, backend_options={"use_uvloop": _has_uvloop()})
+    except KeyboardInterrupt:
+        invocation.speech.say("interrupted")
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last place that can say it in a sentence
+        if output.debug:
+            invocation.speech.say("".join(traceback.format_exception(error)))
+        invocation.speech.say(f"error: {explain(error)}")
+        return code_of(error)
+
+
+def _has_uvloop() -> bool:
+    return importlib.util.find_spec("uvloop") is not None

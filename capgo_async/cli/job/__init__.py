@@ -1,0 +1,1 @@
+"""Planning, running and reporting a job from the command line."""

@@ -1,0 +1,116 @@
+"""What a job came to, at length: its report with all runs, and every operation for spreadsheets."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import msgspec
+
+from ...bulk import Job, OperationRow, Run
+from ...bulk.report import counted
+from ...errors import ConfigurationError
+from ...limits.models import ScopeKind
+from ..output.advice import next_steps
+from ..output.exit_codes import ExitCode
+from ..output.listing import print_items
+from ..output.speech import Speech
+from .reporting import origin_of, text_of
+
+STDOUT: Final = "-"
+_LIMITS: Final[Mapping[str, str]] = {
+    ScopeKind.KEY: "API key",
+    ScopeKind.APP_ADDRESS: "app at this address",
+    ScopeKind.DEVICE_OPERATION: "device",
+    ScopeKind.DEVICE_CHANNEL: "device and channel",
+}
+
+
+class _RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    run: str
+    ended: str
+    done: int
+    failed: int
+    requests: int
+    seconds: str
+    limits_met: str
+    server: str
+    started: str
+    retries: int
+    program: str
+
+
+async def print_account(job: Job, speech: Speech) -> int:
+    """Print the report of a job and all its runs."""
+    report = await job.report()
+    if speech.json:
+        speech.emit(report)
+        return ExitCode.OK
+    speech.show(origin_of(job))
+    speech.show(text_of(report))
+    for wave in report.waves:
+        speech.show(str(wave))
+    for run in report.runs:
+        if run.reason:
+            speech.show(f"run {run.number}: {run.reason}")
+    for line in next_steps(report, job.path):
+        speech.note(line)
+    return await print_items([_row(run) for run in report.runs], _RunRow.__struct_fields__, speech)
+
+
+def _row(run: Run) -> _RunRow:
+    return _RunRow(
+        run=str(run.number),
+        ended=run.ended or "killed, or still running",
+        started=run.started_at[:19],
+        seconds=f"{run.elapsed_seconds:,.1f}",
+        done=run.done,
+        failed=run.failed,
+        requests=run.requests,
+        retries=run.retries,
+        limits_met=", ".join(f"{count} of {_LIMITS.get(kind, kind)}" for kind, count in run.limits_met.items()),
+        server=", ".join(run.servers),
+        program=run.program,
+    )
+
+
+async def write_operations(job: Job, to: str, speech: Speech) -> int:
+    """Write every operation of a job as a line of CSV to the file `to`, or to stdout; whatever their number, few at a time."""
+    if to == STDOUT:
+        async for text in _lines(job):
+            speech.show_as_it_is(text.removesuffix("\n"))
+            if not speech.heard:
+                break
+        return ExitCode.STOPPED if speech.lost else ExitCode.OK
+    if _same_file(to, job.path):
+        message = f"--csv {to} is the job file itself: choose another name"
+        raise ConfigurationError(message)
+    try:
+        async with await anyio.open_file(to, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            async for text in _lines(job):
+                await file.write(text)
+    except OSError as error:
+        message = f"cannot write --csv {to}: {error.strerror}"
+        raise ConfigurationError(message) from None
+    report = await job.report()
+    speech.note(f"{counted(report.planned, 'operation')} in {to}")
+    return ExitCode.OK
+
+
+def _same_file(name: str, path: Path) -> bool:
+    return Path(name).resolve() == path.resolve()
+
+
+async def _lines(job: Job) -> AsyncIterator[str]:
+    """Yield the header, and then some lines at a time."""
+    yield _text([OperationRow.__struct_fields__])
+    async for rows in job.operations():
+        yield _text([msgspec.structs.astuple(row) for row in rows])
+
+
+def _text(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,129 @@
+"""Many changes: a source, a plan, a job."""
+
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from ...bulk import Job, Source
+from ...bulk.inventory.columns import InventoryKind
+from ...bulk.storage.lock import LOCK
+from ...concurrency import alongside
+from ...key_ring import KeyRing
+from ..framework import Invocation
+from ..options.choosing import Drawing
+from ..options.options import Connection, Planning, Undertaking
+from ..options.stopping import Stopping
+from ..output.advice import to_go_on
+from ..output.exit_codes import ExitCode
+from .progress import Reading
+from .rejections import Rejections
+from .reporting import print_plan, tell_checks, tell_plan
+from .running import Manner, Terms, confirm_and_run, open_question
+
+Intended = Source | Drawing | Callable[[KeyRing], Source]
+"""What is to be changed: a list, devices drawn from an inventory, or what the server is asked for first."""
+
+Plan = Callable[[Path, KeyRing, Rejections], Awaitable[Job]]
+"""What makes the job in a file of this name, and tells of bad rows."""
+
+_SUFFIX: Final = ".capgo-job"
+
+
+async def change_many(
+    source: Intended,
+    verb: str,
+    planning: Planning,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+) -> int:
+    """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
+
+    async def plan(path: Path, caller: KeyRing, rejections: Rejections) -> Job:
+        options = planning.options(connection)
+        if not isinstance(source, Drawing):
+            rows = source(caller) if callable(source) else source
+            return await Job.create(path, rows, client=caller, options=options, on_rejected=rejections)
+        chosen = source.source(caller, planning.job)
+        reading = Reading(InventoryKind.DEVICES, source.tally, caller, invocation.speech)
+        job = await alongside(
+            reading.follow, lambda: Job.create(path, chosen, client=caller, options=options, on_rejected=rejections)
+        )
+        if chosen.summary is not None:
+            tell_checks(chosen.summary, invocation.speech)
+        return job
+
+    return await carry_out(plan, verb, planning, stopping, connection, invocation)
+
+
+async def carry_out(
+    plan: Plan, verb: str, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
+) -> int:
+    """Make a job by `plan`, and unless only that is wanted run it; return the exit code."""
+    manner = Manner(undertaking, stopping.limits(invocation.speech))
+    question = None if undertaking.plan_only else open_question(undertaking)
+    try:
+        async with connection.ring() as caller, await _planned(plan, verb, undertaking.job, caller, invocation) as job:
+            if undertaking.plan_only:
+                return await _stop_after_plan(job, connection, invocation)
+            return await _go_on(job, Terms(caller, connection, manner, question, invocation))
+    finally:
+        if question is not None:
+            question.close()
+
+
+async def _planned(plan: Plan, verb: str, named: Path | None, caller: KeyRing, invocation: Invocation) -> Job:
+    rejections = Rejections(invocation.speech.say)
+    with contextlib.nullcontext(named) if named else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
+        invocation.speech.note(f"job file: {path}")
+        try:
+            return await plan(path, caller, rejections)
+        finally:
+            rejections.tell()
+
+
+async def _go_on(job: Job, terms: Terms) -> int:
+    tell_plan(job, terms.invocation.speech)
+    try:
+        return await confirm_and_run(job, terms)
+    except anyio.get_cancelled_exc_class():
+        with anyio.CancelScope(shield=True):
+            if await job.to_send():
+                terms.invocation.speech.say(to_go_on(job.path, terms.connection.server()))
+        raise
+
+
+async def _stop_after_plan(job: Job, connection: Connection, invocation: Invocation) -> int:
+    print_plan(job, invocation.speech)
+    if await job.to_send():
+        invocation.speech.note(to_go_on(job.path, connection.server()))
+    return ExitCode.INCOMPLETE if job.plan.rejected else ExitCode.OK
+
+
+@contextlib.contextmanager
+def unused(stem: str) -> Iterator[Path]:
+    """Yield a name for a job file that nobody else has or takes meanwhile; without a job at the end nothing is left of it."""
+    for number in itertools.count(1):
+        path = Path(f"{stem}{f'-{number}' if number > 1 else ''}{_SUFFIX}")
+        # The lock of a job outlives its run, so whoever makes that file first has the name.
+        lock = path.with_name(path.name + LOCK)
+        try:
+            if not path.exists():
+                lock.touch(exist_ok=False)
+                break
+        except FileExistsError:
+            continue
+        except OSError:
+            break  # making the job says why
+    try:
+        yield path
+    finally:
+        if not path.exists():
+            # Where nothing can be written, nothing was.
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)

@@ -1,0 +1,229 @@
+"""How a run goes: a bar on a terminal, elsewhere a line when something changed, and one a minute."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from ...bulk import Job
+from ...bulk.inventory.taking import Tally
+from ...bulk.operations.results import Done, Failed
+from ...bulk.report import counted
+from ...client import requester_of
+from ...key_ring import KeyRing, pacer_of
+from ...limits.models import ScopeKind
+from ...rehearsal import Rehearsal
+from ..options.moments import ending_at
+from ..output.speech import Speech, is_terminal
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_BAR_SECONDS: Final = 0.2
+_BAR_WIDTH: Final = 20
+_NARROW: Final = 60
+"""A terminal of fewer columns shows numbers, and no bar."""
+_LINE_SECONDS: Final = 5.0
+_LINES_ALIKE: Final = 12
+"""What has not changed is said again after so many times `_LINE_SECONDS`."""
+_WORTH_SAYING: Final = 1.0
+"""A rest that is shorter than these seconds is not said."""
+_FORESEEN_FOR: Final = 1.0
+"""Seconds after which the end is foreseen anew, later where that takes long: for some hundred apps it may."""
+_TIMES_ITS_COST: Final = 50
+_LONG: Final = 8.0
+"""Seconds without a result after which people wonder."""
+
+
+class Follower:
+    """Counts what is settled, and tells of it while `follow` runs."""
+
+    def __init__(self, job: Job, client: KeyRing, speech: Speech, total: int | None = None) -> None:
+        self.total = job.plan.requests if total is None else total
+        self.settled = 0
+        self.failed = 0
+        self._job = job
+        self._client = client
+        self._foreseen: tuple[float, float] | None = None
+        self._foreseen_for = _FORESEEN_FOR
+        self._before = (client.counters.answers, client.counters.seconds)
+        self._apps = tuple(app_id for app_id, _ in job.plan.apps)
+        self._speech = speech
+        self._started = self._latest = 0.0
+
+    def __call__(self, result: Done | Failed, /) -> None:
+        """Count one result."""
+        self.settled += 1
+        self.failed += isinstance(result, Failed)
+        self._latest = anyio.current_time()
+
+    async def follow(self) -> None:
+        """Tell how it goes until cancelled."""
+        self._started = self._latest = anyio.current_time()
+        if self._speech.quiet or not self.total:
+            return
+        if is_terminal(sys.stderr):
+            await self._draw()
+        said: tuple[object, ...] = (0, 0, "")
+        times = 0
+        while True:
+            await anyio.sleep(_LINE_SECONDS)
+            resting = self._rest()[1] if self._job.baking_until is None else "bake"
+            found = (self.settled, self.failed, resting, *self._relieved(), *self._shared())
+            times += 1
+            if found != said or times >= _LINES_ALIKE:
+                said, times = found, 0
+                self._speech.note(self.line())
+
+    def line(self) -> str:
+        """Say in one line how it goes."""
+        return ", ".join((f"{self.settled:,} of {self.total:,} settled", *self._pace()))
+
+    async def _draw(self) -> None:
+        bar, task = _bar(self.total)
+        with bar:
+            try:
+                while True:
+                    bar.update(task, completed=self.settled, told=", ".join(self._pace()), refresh=True)
+                    await anyio.sleep(_BAR_SECONDS)
+            finally:
+                bar.update(task, completed=self.settled, told=self._failures(), refresh=True)
+
+    def _pace(self) -> tuple[str, ...]:
+        now = anyio.current_time()
+        elapsed = now - self._started
+        rate = self.settled / elapsed if elapsed > 0 else 0.0
+        seconds, limit = self._rest()
+        troubles = (self._failures(), *self._relieved(), *self._shared())
+        if self._job.baking_until is not None:
+            return *troubles, f"baking until {self._job.baking_until.astimezone():%H:%M:%S}", self._left(now)
+        if limit:
+            return *troubles, _until(seconds, limit), self._left(now), *self._parked()
+        if now - self._latest >= _LONG:
+            return *troubles, *(self._parked() or ("waiting for answers",))
+        if not rate:
+            return troubles
+        return *troubles, f"{rate:,.0f}/s", self._left(now), *self._parked()
+
+    def _left(self, now: float) -> str:
+        """Say how long it still takes and when that is over; it is foreseen anew once in a while."""
+        if self._foreseen is None or now >= self._foreseen[0] + self._foreseen_for:
+            began = time.perf_counter()
+            answers, seconds = (
+                after - before
+                for after, before in zip(
+                    (self._client.counters.answers, self._client.counters.seconds), self._before, strict=True
+                )
+            )
+            latency = seconds / answers if answers else None
+            self._foreseen = now, now + self._job.remaining(self._client, self.settled, latency)
+            self._foreseen_for = max(_FORESEEN_FOR, _TIMES_ITS_COST * (time.perf_counter() - began))
+        return _left(self._foreseen[1] - now)
+
+    def _failures(self) -> str:
+        return f"{self.failed:,} failed"
+
+    def _relieved(self) -> tuple[str, ...]:
+        congestion = pacer_of(self._client).congestion
+        if congestion.limit == congestion.most:
+            return ()
+        return (f"{congestion.limit:,} in flight at most: the server is in trouble",)
+
+    def _shared(self) -> tuple[str, ...]:
+        return ("somebody else uses the API key",) if pacer_of(self._client).others_noticed() else ()
+
+    def _parked(self) -> tuple[str, ...]:
+        parked = self._job.parked
+        return (f"{parked:,} waiting for the limits of their devices",) if parked else ()
+
+    def _rest(self) -> tuple[float, str]:
+        seconds, limit = _rest(self._client, self._apps)
+        early = self._job.rests_until - anyio.current_time()
+        return (early, "limit of the API key") if early > max(seconds, _WORTH_SAYING) else (seconds, limit)
+
+
+class Watching:
+    """Tells how far a rehearsal is while `follow` runs."""
+
+    def __init__(self, rehearsal: Rehearsal, speech: Speech) -> None:
+        self._rehearsal = rehearsal
+        self._speech = speech
+
+    async def follow(self) -> None:
+        """Tell how it goes until cancelled."""
+        while True:
+            await anyio.sleep(_LINE_SECONDS)
+            self._speech.note(f"rehearsed {self._rehearsal.settled:,} of {counted(self._rehearsal.total, 'operation')}")
+
+
+class Reading:
+    """Tells how far an inventory is while `follow` runs."""
+
+    def __init__(self, what: str, tally: Tally, client: KeyRing, speech: Speech) -> None:
+        self._what = what
+        self._tally = tally
+        self._client = client
+        self._speech = speech
+
+    async def follow(self) -> None:
+        """Tell how it goes until cancelled."""
+        said, times = "", 0
+        while True:
+            await anyio.sleep(_LINE_SECONDS)
+            line = self.line()
+            times += 1
+            if line != said or times >= _LINES_ALIKE:
+                said, times = line, 0
+                self._speech.note(line)
+
+    def line(self) -> str:
+        """Say in one line how it goes."""
+        apps = self._tally.apps
+        told = [f"{self._tally.rows:,} {self._what} read, {self._tally.settled:,} of {counted(len(apps), 'list')} complete"]
+        seconds, limit = _rest(self._client, tuple(filter(None, apps)))
+        return ", ".join([*told, _until(seconds, limit)] if limit else told)
+
+
+def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
+    """Return for how many seconds nothing may leave, as far as the limits tell, and which limit asks for it."""
+    pacer, now = pacer_of(client), anyio.current_time()
+    until = min(pacer.waiting_until(requester_of(each).key_scope) for each in client.clients)
+    limit = "limit of the API key" if len(client.clients) == 1 else "limits of all API keys"
+    if apps and (free := min(pacer.waiting_until((ScopeKind.APP_ADDRESS, app)) for app in apps)) > until:
+        until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
+    seconds = until - now
+    return (seconds, limit) if _WORTH_SAYING <= seconds < math.inf else (0.0, "")
+
+
+def _left(seconds: float) -> str:
+    left = max(0, math.ceil(seconds))
+    return f"{timedelta(seconds=left)} left, ends {ending_at(left)}"
+
+
+def _until(seconds: float, limit: str) -> str:
+    until = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
+    return f"resting until {until:%H:%M:%S} ({limit})"
+
+
+def _bar(total: int) -> "tuple[Progress, TaskID]":
+    from rich import progress  # noqa: PLC0415 - slow to import, and of use on terminals only
+    from rich.console import Console  # noqa: PLC0415 - for terminals only
+    from rich.table import Column  # noqa: PLC0415 - for terminals only
+
+    console = Console(stderr=True)
+    # Only the last column gives way on a narrow terminal: how many are settled is always told.
+    last = Column(ratio=1, overflow="ellipsis", no_wrap=True)
+    bar = progress.Progress(
+        *((progress.BarColumn(_BAR_WIDTH),) if console.width >= _NARROW else ()),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[told]}", markup=False, table_column=last),
+        console=console,
+        auto_refresh=False,
+        redirect_stdout=False,
+        expand=True,
+    )
+    return bar, bar.add_task("", total=total, told="")

@@ -1,0 +1,138 @@
+"""What a rehearsal is like, as options, and what it came to, for people and programs."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+from typer import Option
+
+from ...bulk.report import about, counted
+from ...errors import ConfigurationError
+from ...limits.models import ScopeKind
+from ...rehearsal import Conditions, Rehearsed, RehearsedWave
+from ...sandbox import PRESETS, Thresholds, parse_faults
+from ...sandbox.faults import read_time
+from ..options.group import Group
+from ..options.options import Headroom, read_headroom
+from ..options.stopping import Limits
+from ..output.exit_codes import exit_code
+from ..output.failing import code_of, explain
+from ..output.speech import Speech
+
+_PER_MINUTE: Final = re.compile(r"([1-9]\d*)/min", re.ASCII)
+_SCOPES: Final = {
+    ScopeKind.KEY: "the API key",
+    ScopeKind.APP_ADDRESS: "apps",
+    ScopeKind.DEVICE_OPERATION: "devices",
+    ScopeKind.DEVICE_CHANNEL: "links of devices",
+}
+
+
+class Rehearsing(Group, frozen=True, kw_only=True):
+    """What the rehearsed server is like, and how the job is run."""
+
+    limits: Annotated[
+        str, Option("--limits", metavar="LIMITS", help="Which limits the server has: server|published|off|N/min.")
+    ] = "server"
+    latency: Annotated[
+        str | None,
+        Option(
+            "--latency",
+            metavar="TIME",
+            help="From a request to its answer, such as 80ms or 1.5s; as the plan saw it unless given.",
+            show_default=False,
+        ),
+    ] = None
+    faults: Annotated[
+        str, Option("--faults", metavar="SPEC", help='What goes wrong and how often, such as "*:502=1%".', show_default=False)
+    ] = ""
+    seed: Annotated[int, Option("--seed", metavar="N", help="The chance in faults: the same number, the same faults.")] = 1
+    rate: Annotated[str, Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s.")] = "auto"
+    headroom: Headroom = None
+    concurrency: Annotated[int, Option("--concurrency", metavar="N", help="Requests in flight at most.")] = 16
+
+    def conditions(self, limits: Limits) -> Conditions:
+        """Return the conditions that the options say; raises `ConfigurationError`."""
+        try:
+            return Conditions(
+                limits=self._thresholds(),
+                latency=None if self.latency is None else read_time(self.latency),
+                faults=parse_faults(self.faults),
+                rate=self.rate,
+                headroom=read_headroom(self.headroom),
+                concurrency=self.concurrency,
+                rules=limits.rules,
+                bounds=limits.bounds,
+                seed=self.seed,
+            )
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+
+    def _thresholds(self) -> Thresholds:
+        if found := _PER_MINUTE.fullmatch(self.limits):
+            return Thresholds(published=int(found[1]))
+        if self.limits not in PRESETS:
+            message = f"--limits {self.limits} is none of server, published, off, N/min"
+            raise ConfigurationError(message)
+        return PRESETS[self.limits]
+
+
+def print_rehearsal(rehearsed: Rehearsed, rehearsing: Rehearsing, speech: Speech) -> int:
+    """Print what a rehearsal came to as the command's result, and return the exit code that the run would have."""
+    code = exit_code(rehearsed.report) if rehearsed.error is None else code_of(rehearsed.error)
+    if speech.json:
+        speech.emit({**_document(rehearsed), "limits": rehearsing.limits, "exit_code": code})
+        return code
+    speech.show("\n".join(_lines(rehearsed, rehearsing)))
+    if rehearsed.error is not None:
+        speech.say(f"it would end with an error: {explain(rehearsed.error)}")
+    return code
+
+
+def _document(rehearsed: Rehearsed) -> dict[str, Any]:
+    report = msgspec.to_builtins(rehearsed.report)
+    told = {name: report[name] for name in ("job", "planned", "done", "failed", "pending", "verified", "contradicted")}
+    found = {
+        name: getattr(rehearsed, name) for name in ("requests", "retries", "rate_limited", "limits_met", "remarks", "waves")
+    }
+    times = {
+        "makespan_seconds": rehearsed.makespan,
+        "forecast_seconds": rehearsed.forecast,
+        "latency_seconds": rehearsed.latency,
+        "took_seconds": round(rehearsed.took, 3),
+    }
+    return {
+        **told,
+        **times,
+        **found,
+        "failures": report["failures"],
+        "error": None if rehearsed.error is None else str(rehearsed.error),
+    }
+
+
+def _lines(rehearsed: Rehearsed, rehearsing: Rehearsing) -> Iterator[str]:
+    report = rehearsed.report
+    server = f"limits {rehearsing.limits}, an answer in {rehearsed.latency * 1000:,.0f} ms, {rehearsing.concurrency} in flight"
+    yield f"rehearsed in {rehearsed.took:,.1f} s, nothing was sent: {server}"
+    forecast = "" if rehearsed.forecast is None else f"; the forecast was {_clock(rehearsed.forecast)}"
+    yield f"it would run for {about(rehearsed.makespan)} ({_clock(rehearsed.makespan)}){forecast}"
+    yield f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
+    refused = ", ".join(f"{count:,} by that of {_SCOPES[ScopeKind(kind)]}" for kind, count in rehearsed.limits_met.items())
+    requests = f"{counted(rehearsed.requests, 'request')}, {rehearsed.retries:,} of them retries"
+    yield f"{requests}, {rehearsed.rate_limited:,} refused by a rate limit{f': {refused}' if refused else ''}"
+    yield from map(_wave, rehearsed.waves)
+    yield from (f"failed: {failure.count:,} {failure.cause}: {failure.message}" for failure in report.failures)
+    yield from (f"note: {remark}" for remark in rehearsed.remarks)
+
+
+def _wave(wave: RehearsedWave) -> str:
+    told = f"wave {wave.number}, to {wave.share}: {counted(wave.operations, 'operation')}"
+    if wave.verified_after is not None:
+        told += f", {wave.failed:,} failed, {wave.state.replace('_', ' ')} after {_clock(wave.verified_after)}"
+    return told if wave.baked_after is None else f"{told}, baked after {_clock(wave.baked_after)}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,144 @@
+"""Says what a plan or a job came to."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from ...bulk import Job, Plan, Report, Rows
+from ...bulk.clock import wall_clock
+from ...bulk.inventory.exporting import Summary
+from ...bulk.report import about, counted
+from ...limits.models import server_limits
+from ..options.moments import ending_at
+from ..output.exit_codes import exit_code
+from ..output.listing import print_pages
+from ..output.speech import Speech
+
+_NOTED: Final = 10
+"""How many remarks on the apps of an inventory are said."""
+
+
+def text_of(report: Report) -> str:
+    """Return the totals and the failures by cause, for people."""
+    return "\n".join((_rows_of(report), *_outcomes(report)))
+
+
+def _rows_of(report: Report) -> str:
+    rows = counted(report.rows, "row")
+    return f"{rows}: {report.planned:,} planned, {report.skipped:,} skipped, {report.rejected:,} rejected"
+
+
+def _outcomes(report: Report) -> list[str]:
+    lines = [f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"]
+    if report.done > report.unchecked:
+        lines.append(
+            f"{report.done:,} done: {report.verified:,} verified, {report.contradicted:,} contradicted,"
+            f" {report.cannot_tell:,} that no inventory shows, {report.unchecked:,} unchecked"
+        )
+    lines.append(
+        f"{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
+        f" {report.rate_limited:,} refused by a rate limit; {_last_run(report)} took {report.elapsed_seconds:,.1f} s"
+    )
+    for failure in report.failures:
+        lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
+        lines.append(f"  first: {', '.join(failure.first)}")
+        lines.append(f"  what to do: {failure.what_to_do}")
+    return [*lines, *(f"note: {warning}" for warning in report.warnings)]
+
+
+def _last_run(report: Report) -> str:
+    ended = report.runs[-1].ended if report.runs else None
+    return {"planned": "planning", "verified": "the verification"}.get(ended or "", "the last run")
+
+
+def print_report(report: Report, speech: Speech) -> int:
+    """Print `report` as the command's result and return the exit code that it means."""
+    if speech.json:
+        speech.emit(report)
+    else:
+        speech.show(text_of(report))
+    return exit_code(report)
+
+
+def print_plan(job: Job, speech: Speech) -> None:
+    """Print a job's plan as the command's result."""
+    if speech.json:
+        speech.emit(_PlanOf.of(job))
+        return
+    speech.show(_foreseen(job.plan))
+
+
+def tell_plan(job: Job, speech: Speech) -> None:
+    """Say a job's plan before it is run."""
+    speech.note(_foreseen(job.plan))
+
+
+def _foreseen(plan: Plan) -> str:
+    """Return a plan with the end that it comes to, for people."""
+    return f"{plan}\nsent now, it ends {ending_at(plan.seconds)}" if plan.seconds else str(plan)
+
+
+def origin_of(job: Job) -> str:
+    """Say where a job comes from."""
+    facts = job.facts
+    return f"{job.path}: from {facts.source}, made {facts.created_at.isoformat()} for {facts.binding.base_url}"
+
+
+def print_job(job: Job, report: Report, speech: Speech) -> None:
+    """Print where a job comes from, what it does and how far it is."""
+    facts, plan = job.facts, job.plan
+    seconds = job.lasts(server_limits())
+    if speech.json:
+        planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": seconds}
+        planned |= {"waves": plan.waves, "bake_seconds": plan.bake_seconds}
+        planned |= {"planning_requests": plan.planning_requests, "saved": plan.saved}
+        origin = {"source": facts.source, "base_url": facts.binding.base_url, "created_at": facts.created_at.isoformat()}
+        speech.emit({**msgspec.to_builtins(report), **origin, "remarks": facts.remarks, **planned})
+        return
+    lines = [origin_of(job), _rows_of(report)]
+    lines += [*plan.contents(), *map(str, plan.waves)]
+    if plan.unknown:
+        lines.append(f"{counted(plan.unknown, 'device')} in no inventory when it was planned")
+    lines += _outcomes(report)
+    if seconds:
+        lines.append(f"what is pending takes {about(seconds)} at the default --rate")
+    speech.show("\n".join((*lines, *(f"note: {remark}" for remark in plan.remarks))))
+
+
+async def print_rows(job: Job, wanted: Rows, speech: Speech) -> int:
+    """Print the rows of a job that met one fate, as a listing."""
+    return await print_pages(job.rows(wanted), _COLUMNS[wanted], speech)
+
+
+_COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
+    # Of a bad row often nothing is known but where it stands.
+    Rows.REJECTED: ("line", "reason", "target", "app_id", "what"),
+    Rows.SKIPPED: ("target", "line", "reason", "what", "app_id"),
+    Rows.FAILED: ("target", "line", "cause", "reason", "what", "app_id"),
+    Rows.PENDING: ("target", "line", "what", "app_id"),
+    Rows.CONTRADICTED: ("target", "line", "what", "app_id"),
+}
+
+
+def tell_checks(summary: Summary, speech: Speech) -> None:
+    """Say what was done to see all of an inventory, and what nobody can prove."""
+    (speech.note if summary.complete else speech.say)(str(summary))
+    remarks = [f"{check.app_id or 'the list of apps'}: {caveat}" for check in summary.checks for caveat in check.caveats]
+    for remark in remarks[:_NOTED]:
+        speech.note(f"note: {remark}")
+    if len(remarks) > _NOTED:
+        speech.note(f"and {len(remarks) - _NOTED:,} notes more")
+
+
+class _PlanOf(Plan, frozen=True, kw_only=True):
+    job: str
+    ends_at: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> "_PlanOf":
+        seconds = job.plan.seconds
+        ends_at = None if seconds is None else wall_clock() + timedelta(seconds=seconds)
+        told = None if ends_at is None else ends_at.isoformat(timespec="seconds")
+        return cls(job=str(job.path), ends_at=told, **{name: getattr(job.plan, name) for name in job.plan.__struct_fields__})

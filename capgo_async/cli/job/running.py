@@ -1,0 +1,148 @@
+"""Runs a job: asks first, follows it, lets signals drain or stop it, reports."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ...bulk import Job, Report, Which
+from ...bulk.report import counted
+from ...concurrency import alongside
+from ...errors import ConfigurationError, DiskFull, JobError, SafetyStop
+from ...key_ring import KeyRing, pacer_of
+from ..framework import Invocation
+from ..options.options import Connection, Running
+from ..options.profiles import path_of_profiles
+from ..options.stopping import Limits
+from ..output.advice import next_steps, to_go_on
+from ..output.exit_codes import ExitCode
+from ..output.speech import printable
+from .asking import Question
+from .progress import Follower
+from .reporting import print_report
+
+
+class Manner(NamedTuple):
+    """How a job is run."""
+
+    running: Running = Running()
+    limits: Limits = Limits()
+    which: Which = Which.OPEN
+
+
+_FRESH: Final = timedelta(minutes=10)
+"""A plan that rests on younger looks is taken for what it says."""
+
+
+_OTHERS: Final = (
+    "somebody else uses the API key: it was refused although this run had been silent for a minute, so smaller bursts and"
+    " longer rests left room; an API key of its own for each user ends that"
+)
+
+
+class Terms(NamedTuple):
+    """What a job is run with; without a `question` nothing is asked."""
+
+    client: KeyRing
+    connection: Connection
+    manner: Manner
+    question: Question | None
+    invocation: Invocation
+
+
+def open_question(running: Running) -> Question | None:
+    """Return where to ask, `None` with `--yes` or `--confirm`; raises `ConfigurationError` where there is no terminal."""
+    return None if running.yes or running.confirm is not None else Question()
+
+
+async def confirm_and_run(job: Job, terms: Terms) -> int:
+    """Ask if needed, run `job`, print its report, and return the exit code."""
+    speech = terms.invocation.speech
+    if terms.manner.which is Which.FAILED and not await job.to_send(Which.FAILED):
+        speech.say("nothing failed: there is nothing to send again")
+        report = await job.report()
+        _tell(job, report, terms)
+        return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
+    await _refuse_protected(job, terms)
+    await _show_drift(job, terms)
+    if not await _confirmed(job, terms):
+        speech.say(f"declined: no change was sent\n{to_go_on(job.path, terms.connection.server())}")
+        return ExitCode.INTERRUPTED
+    try:
+        report = await followed(job, terms.client, terms.invocation, terms.manner)
+    except Exception as error:
+        if not isinstance(error, JobError) or isinstance(error, DiskFull | SafetyStop):
+            _tell(job, await job.report(), terms)
+        raise
+    return _tell(job, report, terms)
+
+
+def _tell(job: Job, report: Report, terms: Terms) -> int:
+    if pacer_of(terms.client).others_noticed():
+        report = msgspec.structs.replace(report, warnings=(*report.warnings, _OTHERS))
+    code = print_report(report, terms.invocation.speech)
+    for line in next_steps(report, job.path, terms.connection.server()):
+        terms.invocation.speech.say(line)
+    return code
+
+
+async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008 - immutable
+    """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
+    follower = Follower(job, client, invocation.speech, await job.to_send(manner.which))
+
+    def drain() -> None:
+        invocation.speech.say("stopping: what is in flight is finished and recorded; once more stops at once")
+        job.drain()
+
+    with invocation.interruption.steps(drain, job.abort):
+        return await alongside(
+            follower.follow,
+            lambda: job.run(
+                client,
+                rebind=manner.running.rebind,
+                progress=follower,
+                rules=manner.limits.rules,
+                bounds=manner.limits.bounds,
+                which=manner.which,
+            ),
+        )
+
+
+async def _refuse_protected(job: Job, terms: Terms) -> None:
+    """Refuse what changes a channel that was protected since the plan was made."""
+    found = await job.touching(terms.connection.protected(), terms.manner.which)
+    if found:
+        named = ", ".join(f"{channel} of {app_id}" for app_id, channel in found)
+        message = f"{job.path} would change what {path_of_profiles()} protects: {named}; nothing was sent"
+        raise ConfigurationError(message)
+
+
+async def _show_drift(job: Job, terms: Terms) -> None:
+    """Say what changed since a plan was made, unless that saw all of it just now, or is begun, or nobody wants to know."""
+    age = datetime.now(UTC) - job.facts.observed_at
+    if job.begun or not job.plan.requests or terms.manner.running.no_drift or age < _FRESH:
+        return
+    terms.invocation.speech.say(str(await job.drift(terms.client, rebind=terms.manner.running.rebind)))
+
+
+async def _confirmed(job: Job, terms: Terms) -> bool:
+    """Ask, unless nothing is left to send, or the job was run before, which was confirmed then."""
+    plan, given = job.plan, terms.manner.running.confirm
+    if job.begun or not plan.requests:
+        return True
+    if given is not None and given != plan.planned:
+        raise _unconfirmed(job, terms, f"--confirm {given} is not the number of its operations")
+    if plan.needs_confirmation is not None and given is None and terms.question is None:
+        raise _unconfirmed(job, terms, f"it reaches far, and --yes is not enough ({plan.needs_confirmation})")
+    if terms.question is None:
+        return True
+    question = printable(plan.question(terms.client.base_url))
+    if plan.needs_confirmation is None:
+        return await terms.question.confirmed(question)
+    return await terms.question.confirmed_by(plan.planned, question)
+
+
+def _unconfirmed(job: Job, terms: Terms, why: str) -> ConfigurationError:
+    number = job.plan.planned
+    terms.invocation.speech.say(f"{to_go_on(job.path, terms.connection.server())} --confirm {number}")
+    return ConfigurationError(f"this plan has {counted(number, 'operation')}: {why}; nothing was sent; say --confirm {number}")

@@ -1,0 +1,1 @@
+"""Options that several commands share, profiles, and what is remembered between commands."""

@@ -1,0 +1,74 @@
+"""Durations and moments as people write them."""
+
+import re
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Final
+
+from ...errors import ConfigurationError
+
+_DURATION: Final = re.compile(
+    r"(?=\d)(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+(?:\.\d+)?)s)?", re.ASCII
+)
+_WALL: Final = re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
+_DAY: Final = 86_400
+_DAYS: Final = 3
+"""A wall time that a change of the clock leaves out today is there tomorrow; so is one that was just over."""
+
+
+def read_duration(text: str, option: str = "--max-duration") -> float:
+    """Return the seconds that `90s`, `30m`, `2h`, `1h30m` or `30d` stand for; raises `ConfigurationError`."""
+    found = _DURATION.fullmatch(text.strip())
+    seconds = (
+        timedelta(**{unit: float(number) for unit, number in found.groupdict("0").items()}).total_seconds() if found else 0.0
+    )
+    if not seconds:
+        message = f"{option} {text} is no time such as 90s, 30m, 1h30m or 30d"
+        raise ConfigurationError(message)
+    return seconds
+
+
+def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """Return the moment that `HH:MM`, the next one on the clocks of `zone`, or an ISO 8601 moment stands for, in UTC.
+
+    `now` has a zone; without `zone` the clocks are this machine's. Raises `ConfigurationError`, also for what is over.
+    """
+    if wall := _WALL.fullmatch(text.strip()):
+        return _next(time(int(wall["hour"]), int(wall["minute"])), now, zone)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        message = f"--until {text} is neither HH:MM nor a moment such as 2026-11-26T05:00Z"
+        raise ConfigurationError(message) from None
+    if moment.utcoffset() is None:
+        message = f"--until {text} has no zone: write {moment:%Y-%m-%dT%H:%M}Z for UTC, or an offset such as +01:00"
+        raise ConfigurationError(message)
+    if moment <= now:
+        message = f"--until {text} is over: now it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        raise ConfigurationError(message)
+    return moment.astimezone(UTC)
+
+
+def ending_at(seconds: float) -> str:
+    """Return when so many seconds are over on the clocks here, with the day where that is not within one."""
+    ends = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
+    return f"{ends:%H:%M}" if seconds < _DAY else f"{ends:%Y-%m-%d %H:%M}"
+
+
+def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:
+    """Return when the clocks of `zone` next show `wall`: where they are set back, that may be twice a day, or never."""
+    today = now.astimezone(zone).date()
+    found = (
+        moment.astimezone(UTC)
+        for day in range(_DAYS)
+        for fold in (0, 1)
+        if _shows(moment := _at(datetime.combine(today + timedelta(days=day), wall.replace(fold=fold)), zone), wall, zone)
+    )
+    return min(moment for moment in found if moment > now)
+
+
+def _at(local: datetime, zone: tzinfo | None) -> datetime:
+    return (local if zone is None else local.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _shows(moment: datetime, wall: time, zone: tzinfo | None) -> bool:
+    return moment.astimezone(zone).time() == wall

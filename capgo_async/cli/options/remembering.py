@@ -1,0 +1,191 @@
+"""What commands learned of servers and keys, in the user's cache directory; no key stands there, but a salted digest of it.
+
+A file that cannot be read or written costs no more than a note: everything in it can be learned again.
+"""
+
+import contextlib
+import os
+import secrets
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+import msgspec
+import platformdirs
+
+from ...client import CapgoClient, requester_of
+from ...errors import ConfigurationError
+from ...http.requester import Attempt
+from ...key_ring import KeyRing, ring_of
+from ...limits.known import Known, Latencies, with_latency, with_newer
+
+C = TypeVar("C", bound=CapgoClient | KeyRing)
+
+FILE_VARIABLE: Final = "CAPGO_CACHE"
+"""The environment variable that names another file; where it is empty, nothing is kept."""
+_FORMAT: Final = 1
+_MOST: Final = 100
+"""Servers and keys that are kept; of more, those that were used longest ago are forgotten."""
+_GOOD: Final = 200
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one server with one key, which `key` is a digest of."""
+
+    base_url: str
+    key: str
+    known: Known
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    format: int
+    salt: str
+    records: tuple[Record, ...] = ()
+
+
+class Memory:
+    """The file in which commands keep what they learned."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def records(self) -> Sequence[Record]:
+        """Return everything that is kept, what was used last first."""
+        file = self._read()
+        return () if file is None else file.records
+
+    def recall(self, client: CapgoClient) -> None:
+        """Let `client` begin with what is known of its server and key."""
+        file = self._read()
+        if file is None or not file.records:
+            return
+        key = _digest(client, file.salt)
+        known = (record.known for record in file.records if (record.base_url, record.key) == (client.base_url, key))
+        client.recall(next(known, Known()))
+
+    def keep(self, client: CapgoClient, known: Known) -> None:
+        """Keep what is known of the server and key of `client`, and what another command learned later meanwhile."""
+        file = self._read()
+        if file is None or self._path is None:
+            return
+        whose = client.base_url, _digest(client, file.salt)
+        former = next((record.known for record in file.records if (record.base_url, record.key) == whose), Known())
+        record = Record(base_url=whose[0], key=whose[1], known=with_newer(known, former))
+        records = (record, *(other for other in file.records if (other.base_url, other.key) != whose))[:_MOST]
+        try:
+            _write(self._path, msgspec.json.encode(msgspec.structs.replace(file, records=records)))
+        except OSError as error:
+            _note(f"what was learned of the server is not kept: cannot write {self._path}: {error.strerror}")
+
+    def forget(self) -> int:
+        """Remove the file, whatever is in it, and return how many records that were; raises `ConfigurationError`."""
+        with warnings.catch_warnings(action="ignore"):
+            records = len(self.records())
+        try:
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            message = f"cannot remove {self._path}: {error.strerror}"
+            raise ConfigurationError(message) from error
+        return records
+
+    def _read(self) -> _File | None:
+        """Return what the file holds, an empty one where there is none; `None` where it is to be left alone."""
+        if self._path is None:
+            return None
+        try:
+            file = msgspec.json.decode(self._path.read_bytes(), type=_File)
+        except FileNotFoundError:
+            return _File(format=_FORMAT, salt=secrets.token_hex(16))
+        except OSError as error:
+            _note(f"what was learned of servers cannot be read: {self._path}: {error.strerror}")
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            file = None
+        if file is None or file.format != _FORMAT or not _is_salt(file.salt):
+            _note(f"{self._path} does not hold what this program learned of servers: `limits --forget` removes it")
+            return None
+        return file
+
+
+class Remembering(Generic[C]):
+    """Open a client, or a ring of keys, with what earlier commands learned; keep what it learned once it is closed.
+
+    Nothing is kept of a server that gave no good answer. `latencies` notes how long good answers took.
+    """
+
+    def __init__(self, opened: C, memory: Memory, latencies: Latencies) -> None:
+        self._opened = opened
+        self._clients = ring_of(opened).clients
+        self._memory = memory
+        self._latencies = latencies
+
+    async def __aenter__(self) -> C:
+        for client in self._clients:
+            self._memory.recall(client)
+        return self._opened
+
+    async def __aexit__(self, *_exception: object) -> None:
+        try:
+            await self._clients[0].aclose()
+        finally:
+            if self._latencies.estimate() is not None:
+                # The first one last: the file begins with what was used last.
+                for client in reversed(self._clients):
+                    if client.counters.answers or client is self._clients[0]:
+                        self._memory.keep(client, self._known(client))
+
+    def known(self) -> Known:
+        """Return what is known of the server and the first key by now, how long answers take included."""
+        return self._known(self._clients[0])
+
+    def _known(self, client: CapgoClient) -> Known:
+        return with_latency(client.known(), self._latencies.estimate(), datetime.now(UTC))
+
+
+def memory() -> Memory:
+    """Return the memory of this user's commands."""
+    named = os.environ.get(FILE_VARIABLE)
+    if named is None:
+        return Memory(platformdirs.user_cache_path("capgo-async") / "known.json")
+    return Memory(Path(named) if named else None)
+
+
+def hearing(latencies: Latencies) -> Callable[[Attempt], None]:
+    """Return what notes how long good answers took; refusals are quicker, and failures slower."""
+
+    def hear(attempt: Attempt) -> None:
+        if attempt.status == _GOOD:
+            latencies.note(attempt.seconds)
+
+    return hear
+
+
+def _digest(client: CapgoClient, salt: str) -> str:
+    return requester_of(client).identity.fingerprint(bytes.fromhex(salt))[:32]
+
+
+def _is_salt(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return len(bytes.fromhex(text)) > 0
+    return False
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all, for this user alone."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    building, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(building, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _note(message: str) -> None:
+    warnings.warn(message, stacklevel=3)

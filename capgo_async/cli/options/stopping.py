@@ -1,0 +1,104 @@
+"""When a run ends by itself: the options of the stop rules and of the bounds."""
+
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Annotated, Final, NamedTuple
+
+from typer import Option
+
+from ...bulk import Bounds, StopRules
+from ...bulk.running.bounds import moment
+from ...bulk.running.stopping import read_share
+from ...errors import ConfigurationError
+from ..output.speech import Speech
+from .group import Group
+from .moments import read_duration, read_moment
+
+_OFF: Final = "off"
+_RULES: Final = StopRules()
+
+
+class Limits(NamedTuple):
+    """When a run ends by itself."""
+
+    rules: StopRules = _RULES
+    bounds: Bounds = Bounds()
+
+
+class Stopping(Group, frozen=True, kw_only=True):
+    """When a run ends by itself; it can be gone on with."""
+
+    stop_failures: Annotated[
+        str, Option("--stop-failures", metavar="SHARE|off", help="Stop when more than this share of the operations failed.")
+    ] = "10%"
+    stop_minimum: Annotated[
+        int, Option("--stop-minimum", metavar="N", help="Look at that share once so many came to an end.")
+    ] = _RULES.minimum
+    stop_consecutive: Annotated[
+        str, Option("--stop-consecutive", metavar="N|off", help="Stop when so many failed in a row.")
+    ] = "50"
+    stop_no_access: Annotated[
+        str, Option("--stop-no-access", metavar="N|off", help="Stop when so many in a row had no access to an app.")
+    ] = "3"
+    stop_server_errors: Annotated[
+        str,
+        Option("--stop-server-errors", metavar="SHARE|off", help="Stop when the server failed more than this of the last 50."),
+    ] = "20%"
+    no_stop: Annotated[bool, Option("--no-stop", help="Let nothing of that stop the run.")] = False
+    max_requests: Annotated[
+        int | None, Option("--max-requests", metavar="N", help="Send at most so many, reads and retries among them.")
+    ] = None
+    max_duration: Annotated[
+        str | None, Option("--max-duration", metavar="TIME", help="Run at most so long, such as 90s, 30m or 1h30m.")
+    ] = None
+    until: Annotated[
+        str | None,
+        Option("--until", metavar="WHEN", help="Run until the next HH:MM here, or a moment such as 2026-11-26T05:00Z."),
+    ] = None
+
+    def limits(self, speech: Speech) -> Limits:
+        """Return what the options say, and say when `--until` is; raises `ConfigurationError`."""
+        bounds = Bounds(
+            max_requests=self.max_requests,
+            max_seconds=None if self.max_duration is None else read_duration(self.max_duration),
+            until=None if self.until is None else read_moment(self.until, datetime.now(UTC)),
+        )
+        limits = Limits(self._rules(), bounds)
+        if bounds.until is not None:
+            speech.note(f"until {moment(bounds.until)}")
+        return limits
+
+    def _rules(self) -> StopRules:
+        rules = StopRules(
+            failures=_share("--stop-failures", self.stop_failures),
+            minimum=self.stop_minimum,
+            consecutive=_count("--stop-consecutive", self.stop_consecutive),
+            no_access=_count("--stop-no-access", self.stop_no_access),
+            server_errors=_share("--stop-server-errors", self.stop_server_errors),
+        )
+        if self.stop_minimum < 1:
+            message = f"--stop-minimum {self.stop_minimum} is below 1"
+            raise ConfigurationError(message)
+        if not self.no_stop:
+            return rules
+        if rules != _RULES:
+            message = "--no-stop switches all rules off: leave the other --stop options out"
+            raise ConfigurationError(message)
+        return StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
+
+
+def _share(option: str, text: str) -> Fraction | None:
+    try:
+        return None if text == _OFF else read_share(text)
+    except ValueError as error:
+        message = f"{option}: {error}, nor {_OFF}"
+        raise ConfigurationError(message) from None
+
+
+def _count(option: str, text: str) -> int | None:
+    if text == _OFF:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        message = f"{option}: {text!r} is neither a number from 1 on nor {_OFF}"
+        raise ConfigurationError(message)
+    return int(text)

@@ -1,0 +1,69 @@
+"""What to do next, in terms of the command line: the library raises what happened, and this names options and commands."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ... import errors
+from ...bulk import Report
+from ...bulk.operations.advice import Remedy
+from ...errors import Problem
+
+_BY_PROBLEM: Final[Mapping[Problem, str]] = {
+    Problem.NO_API_KEY: "--api-key and the api_key of a --profile set it, too.",
+    Problem.UNENCRYPTED: "To send it all the same, add --allow-plain-http.",
+    Problem.FORMAT_UNKNOWN: "Name it with --format.",
+    Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
+    Problem.DEVICES_UNKNOWN: "--unknown send changes such devices all the same, --unknown skip leaves them out.",
+    Problem.MAY_LOSE_BUNDLE: "To do it all the same, add --old-servers.",
+    Problem.OTHER_SERVER_OR_KEY: "Use the same one, or let `job run --rebind` go on with this one.",
+    Problem.REQUESTS_SPENT: "--max-requests sets it.",
+    Problem.TIME_SPENT: "--max-duration sets it.",
+    Problem.END_TIME_REACHED: "--until sets it.",
+    Problem.TOO_MANY_FAILED: "--stop-failures sets how many may fail.",
+    Problem.FAILED_IN_A_ROW: "--stop-consecutive sets how many may fail in a row.",
+    Problem.ACCESS_LOST: "--stop-no-access sets how many may be refused in a row.",
+    Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
+    Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
+}
+
+_BY_ERROR: Final[Mapping[type[BaseException], str]] = {
+    errors.NotConnected: "The request was not sent: check --base-url and the network.",
+    errors.ConnectionLost: "Try again; a change may have taken effect all the same.",
+    errors.RateLimited: "Wait a minute, or choose a lower --rate.",
+    errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
+    errors.PublicChannelOverride: "`devices unlink` does that.",
+    errors.UnreadableAnswer: "Check that --base-url is a Capgo API.",
+    errors.ListingError: "Try again; no incomplete listing was used.",
+}
+"""The first class that fits decides."""
+
+
+def advice_on(error: errors.CapgoError) -> str:
+    """Return what to do about an error, or nothing where the error says so itself."""
+    if error.problem is not None:
+        return _BY_PROBLEM[error.problem]
+    return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
+
+
+def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterator[str]:
+    """Yield how to go on with a job, each way with its command; `server` are the options that lead to the same server."""
+    if report.pending:
+        yield to_go_on(path, server)
+    remedies = {failure.remedy for failure in report.failures}
+    if remedies - {Remedy.NEW_JOB}:
+        slower = "; a lower --rate sends fewer requests" if Remedy.RETRY_SLOWER in remedies else ""
+        yield f"to send the failed operations again: {_job_command('run', path, ['--failed', *server])}{slower}"
+    if Remedy.RETRY_OR_UNDO in remedies:
+        yield f"to restore what it changed: {_job_command('undo', path, server)}"
+
+
+def to_go_on(path: Path, server: Sequence[str]) -> str:
+    """Return how to send what is pending of a job."""
+    return f"to go on: {_job_command('run', path, server)}"
+
+
+def _job_command(verb: str, path: Path, words: Sequence[str]) -> str:
+    """Return a command, quoted for a shell."""
+    return shlex.join(["capgo-async", "job", verb, str(path), *words])

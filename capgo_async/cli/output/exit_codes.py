@@ -1,0 +1,34 @@
+"""Exit codes, and the one that a report leads to."""
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ...bulk import Report
+
+
+class ExitCode:
+    """The exit codes of the command. When several apply, in this order: 5, 6, 4, 130, 3."""
+
+    OK: Final = 0
+    FAULT: Final = 1
+    """A bug in this program."""
+    USAGE: Final = 2
+    """Wrong usage or input, or the server refused an argument."""
+    INCOMPLETE: Final = 3
+    """Some operations failed, were rejected or are contradicted; or a single call failed."""
+    STOPPED: Final = 4
+    """Stopped by a stop rule or a limit on the run, or the disk is full."""
+    KEY_REFUSED: Final = 5
+    UNREACHABLE: Final = 6
+    """The server could not be reached, or never responded."""
+    INTERRUPTED: Final = 130
+    """Interrupted or declined; a job can be resumed."""
+
+
+def exit_code(report: "Report") -> int:
+    """Return the exit code for what has become of a job so far."""
+    if report.pending:
+        return ExitCode.INTERRUPTED
+    if report.failed or report.rejected or report.contradicted:
+        return ExitCode.INCOMPLETE
+    return ExitCode.OK

@@ -1,0 +1,1 @@
+"""The one way a request is made."""

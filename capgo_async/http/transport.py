@@ -1,0 +1,224 @@
+"""The transport over aiohttp: one request, once, as told (design, wall 4)."""
+
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from ..errors import ConfigurationError, ConnectionLost, NotConnected, Problem, TimedOut
+from .deadlines import Deadline, Deadlines
+from .direct import Direct, fits, is_known
+from .wire import Request, Response
+
+_CONNECT_SECONDS: Final = 10.0
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SILENT_RESENDS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+"""Methods that aiohttp repeats by itself when a kept-alive connection turns out to be dead."""
+
+_NEVER_CONNECTED: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+)
+"""What aiohttp raises before the first byte of a request has left."""
+
+_Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+
+
+class _Disconnected(aiohttp.ClientError):
+    """Carry a dead connection past aiohttp's silent resend, which looks for other classes."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: _Handler) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Disconnected(str(error)) from error
+
+
+_serial = itertools.count()
+
+
+async def _fresh(request: aiohttp.ClientRequest, handler: _Handler) -> aiohttp.ClientResponse:
+    # Pools are kept per connection key, of which this is a part that means nothing without a proxy.
+    request.proxy_headers = CIMultiDict({**(request.proxy_headers or {}), "X-Connection": str(next(_serial))})
+    request.headers["Connection"] = "close"
+    return await handler(request)
+
+
+def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
+    """Return `base_url` without its last slash; refuse what would send the key in the clear or elsewhere.
+
+    Raises `ConfigurationError`. A path prefix is kept (contract A1).
+    """
+    if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
+        message = f"base URL {base_url!r} has characters that a URL has only in encoded form"
+        raise ConfigurationError(message)
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError as error:
+        message = f"base URL {base_url!r} is not valid: {error}"
+        raise ConfigurationError(message) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        message = f"base URL {base_url!r} does not begin with https:// and a host"
+        raise ConfigurationError(message)
+    if "@" in parts.netloc or "?" in base_url or "#" in base_url:
+        message = "a base URL has no user, query or fragment"
+        raise ConfigurationError(message)
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
+        message = f"base URL {base_url!r} sends the API key unencrypted: use https, or pass allow_plain_http"
+        raise ConfigurationError(message, problem=Problem.UNENCRYPTED)
+    return base_url.rstrip("/")
+
+
+def _proxy_of(base_url: str) -> str | None:
+    """Return the proxy that the environment names for `base_url`; asked once, for aiohttp would ask at every request."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if host in _LOOPBACK or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+class AiohttpTransport:
+    """Send requests through aiohttp.
+
+    A `session` of the caller's is used as it is and never closed. `timeout` is the seconds that one attempt may take. With
+    `trust_env` the environment's proxy is used; .netrc never is, for its credentials would fight the key's header.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        timeout: float = 30.0,
+        trust_env: bool = False,
+    ) -> None:
+        self._base_url = base_url
+        self._session = session
+        self._owned: aiohttp.ClientSession | None = None
+        self._direct: Direct | None = None
+        self._deadlines = Deadlines(timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, _CONNECT_SECONDS))
+        self._proxy = _proxy_of(base_url) if trust_env and session is None else None
+        self._urls: dict[str, URL] = {}
+        self._closed = False
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        """Send `request` once. Raises `NotConnected`, `ConnectionLost`, `TimedOut`, or `ConfigurationError` before any I/O."""
+        session = self._session_for(headers)
+        try:
+            with Deadline(self._deadlines):
+                if self._direct is not None and not fresh and is_known():
+                    return await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
+                return await self._ask(session, request, headers, fresh=fresh)
+        except _NEVER_CONNECTED as error:
+            message = f"cannot connect to {self._base_url}: {_short(error)}"
+            raise NotConnected(message) from _without_secrets(error)
+        except TimeoutError as error:
+            message = f"no answer from {self._base_url} within {self._deadlines.seconds} s"
+            raise TimedOut(message) from error
+        except ValueError as error:
+            sent = f"{request.method} {request.shown_path or request.path}"
+            message = f"session or environment keep {sent} from being sent: {_short(error)}"
+            raise ConfigurationError(message) from error
+        except (aiohttp.ClientError, OSError) as error:
+            # Without the secrets before it is told: aiohttp's message has the URL in it.
+            message = f"the connection to {self._base_url} ended before the answer: {_short(_without_secrets(error))}"
+            raise ConnectionLost(message) from error
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str], *, fresh: bool
+    ) -> Response:
+        # A payload of its own class: aiohttp need not look for one, nor for the header of its type.
+        body = None if request.body is None else aiohttp.BytesPayload(request.body, content_type="application/json")
+        answer = await session.request(
+            request.method,
+            self._url_of(request),
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=self._timeout,
+            middlewares=self._middlewares(session, request.method, fresh=fresh),
+        )
+        # Reading to the end gives the connection back, failing to closes it: no context manager is needed for that.
+        return Response(status=answer.status, headers=answer.headers, body=await answer.read())
+
+    async def aclose(self) -> None:
+        """Close the session, unless it is the caller's."""
+        self._closed = True
+        self._deadlines.stop()
+        if self._owned is not None:
+            await self._owned.close()
+            self._owned = None
+
+    def _session_for(self, headers: Mapping[str, str]) -> aiohttp.ClientSession:
+        if self._closed:
+            message = "the client is closed"
+            raise ConfigurationError(message)
+        if self._session is None:
+            return self._owned or self._open()
+        if self._session.closed:
+            message = "the session that the client was given is closed"
+            raise ConfigurationError(message)
+        if "capgkey" in headers and "authorization" in self._session.headers:
+            message = "the session sends an authorization header of its own, which fights the key in capgkey"
+            raise ConfigurationError(message)
+        return self._session
+
+    def _open(self) -> aiohttp.ClientSession:
+        # No limit on connections here: the pacer bounds the requests in flight. The API sets no cookies.
+        self._owned = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=self._proxy,
+        )
+        if self._proxy is None and fits(self._owned):
+            self._direct = Direct(self._owned, self._base_url, self._timeout)
+        return self._owned
+
+    def _middlewares(
+        self, session: aiohttp.ClientSession, method: str, *, fresh: bool
+    ) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
+        """Return what keeps aiohttp from resending, around the session's own middlewares; `None` where nothing is needed."""
+        if not fresh and method not in _SILENT_RESENDS:
+            return None
+        # aiohttp replaces a session's middlewares by a request's, and has no public name for the former.
+        own: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", ()))
+        return (_once, *own, _fresh) if fresh else (_once, *own)
+
+    def _url_of(self, request: Request) -> URL:
+        if not request.query:
+            if (known := self._urls.get(request.path)) is None:
+                known = URL(self._base_url + request.path, encoded=True)
+                if len(self._urls) < 64:  # noqa: PLR2004 - a bound; paths with ids are not worth keeping
+                    self._urls[request.path] = known
+            return known
+        # Fully encoded: a `+` that goes out as it is ends an ordered listing silently (contract D51).
+        query = urlencode(request.query, quote_via=quote, safe="")
+        return URL(f"{self._base_url}{request.path}?{query}", encoded=True)
+
+
+def _without_secrets(error: Exception) -> Exception:
+    """Return `error` without headers and path of the request, which aiohttp shows when an answer is malformed."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        told = error.request_info
+        origin = told.url.origin()
+        error.request_info = aiohttp.RequestInfo(origin, told.method, CIMultiDictProxy(CIMultiDict()), origin)
+        error.args = (error.request_info, ())
+    return error
+
+
+def _short(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,86 @@
+"""A ring of keys: one run that spans organizations with keys of their own."""
+
+import hashlib
+from collections.abc import Mapping
+from uuid import UUID
+
+from .client import CapgoClient, requester_of
+from .errors import ConfigurationError
+from .http.requester import Counters
+from .limits.pacer import Pacer
+
+
+class KeyRing:
+    """Several keys for one server, behind one client: each app is spoken for with the key of its own.
+
+    `keys` maps app ids and organization ids to API keys; an app's own entry goes before that of its organization, and the
+    client's key is for all others. All of them share the client's pacer and connections, because the server counts an app's
+    requests by address, whatever their key (contract B2). Close the client, not the ring.
+
+    Raises `ConfigurationError` for a name that is neither an app id nor an organization id.
+    """
+
+    def __init__(self, client: CapgoClient, keys: Mapping[str, str]) -> None:
+        siblings = {key: client.with_key(key) for key in dict.fromkeys(keys.values())}
+        self.base_url = client.base_url
+        self.clients = (client, *siblings.values())
+        self._default = client
+        self._by_app = {name: siblings[key] for name, key in keys.items() if not _is_organization(name)}
+        self._by_organization = {name: siblings[key] for name, key in keys.items() if _is_organization(name)}
+        self._prepared = False
+
+    @property
+    def counters(self) -> Counters:
+        """Return how many requests, retries and refusals there were so far, of all keys."""
+        counters = Counters()
+        for client in self.clients:
+            counters.requests += client.counters.requests
+            counters.retries += client.counters.retries
+            counters.rate_limited += client.counters.rate_limited
+            counters.answers += client.counters.answers
+            counters.seconds += client.counters.seconds
+            counters.limits_met += client.counters.limits_met
+        return counters
+
+    def fingerprint(self, salt: bytes) -> str:
+        """Return a digest by which one set of keys can be told from another, and from which nobody gets a key."""
+        prints = sorted({requester_of(client).identity.fingerprint(salt) for client in self.clients})
+        return hashlib.sha256("".join(prints).encode()).hexdigest()
+
+    async def prepare(self) -> None:
+        """List the apps of each organization that has a key here; once, however often it is called."""
+        if self._prepared:
+            return
+        for org_id, client in self._by_organization.items():
+            async for app in client.apps.list(org_id=org_id):
+                self._by_app.setdefault(app.app_id, client)
+        self._prepared = True
+
+    def client_of(self, app_id: str) -> CapgoClient:
+        """Return the client whose key is for this app; `prepare` comes first."""
+        return self._by_app.get(app_id, self._default)
+
+    def __repr__(self) -> str:
+        return f"KeyRing(base_url={self.base_url!r}, {len(self.clients)} keys)"
+
+
+def ring_of(client: CapgoClient | KeyRing) -> KeyRing:
+    """Return `client` as a ring: alone, it is one of one key."""
+    return client if isinstance(client, KeyRing) else KeyRing(client, {})
+
+
+def pacer_of(client: CapgoClient | KeyRing) -> Pacer:
+    """Return what paces the calls of all keys."""
+    return requester_of(ring_of(client).clients[0]).pacer
+
+
+def _is_organization(name: str) -> bool:
+    """Tell an organization id, a UUID, from an app id, which has a dot."""
+    if "." in name:
+        return False
+    try:
+        UUID(name)
+    except ValueError:
+        message = f"{name!r} is neither an app id, such as com.example.app, nor an organization id, a UUID"
+        raise ConfigurationError(message) from None
+    return True

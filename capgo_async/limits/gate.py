@@ -1,0 +1,211 @@
+"""Gates: the earliest time at which the next request of a scope may leave (contract B)."""
+
+import math
+from collections.abc import Iterable
+
+from .lesson import SilenceLesson, lessons_of
+from .models import DEFAULT_SILENCE, Fate, Limiter, Period
+from .other_users import patience
+from .windows import Silence, Window, window_of
+
+
+class Gate:
+    """Hold back the requests of one scope while its windows are full or the server closed it."""
+
+    __slots__ = ("_closed_until", "_in_flight", "last", "windows")
+
+    def __init__(self, limiters: Iterable[Limiter] = ()) -> None:
+        self.windows: list[Window] = [window_of(limiter) for limiter in limiters]
+        self.last = -math.inf
+        """Time of the last departure or response."""
+        self._in_flight = 0
+        self._closed_until = -math.inf
+
+    def earliest(self, now: float) -> float:
+        """Return when the next request may leave: at `now` or before, or later.
+
+        The time is infinity while only a response can tell.
+        """
+        at = self._closed_until
+        for window in self.windows:
+            at = max(at, window.earliest(now))
+        return at
+
+    def room_at(self, requests: int, now: float) -> float:
+        """Return when that many requests may leave in a row without waiting for a window, as `earliest` does."""
+        return max((self.earliest(now), *(window.room_at(requests, now) for window in self.windows)))
+
+    def sent(self, now: float) -> None:
+        """Count one request that leaves now."""
+        self.last = now
+        self._in_flight += 1
+        for window in self.windows:
+            window.sent(now)
+
+    def answered(self, now: float, fate: Fate) -> None:
+        """Count the end of a request."""
+        self.last = now
+        self._in_flight -= 1
+        if fate is Fate.UNSENT:
+            for window in self.windows:
+                window.unsent()
+        else:
+            for window in self.windows:
+                window.answered(now)
+
+    def close(self, now: float, seconds: float) -> None:
+        """Hold all requests back for `seconds`, after a refusal."""
+        self._closed_until = max(self._closed_until, now + seconds)
+        for window in self.windows:
+            window.refused(self._closed_until)
+
+    def limits(self) -> tuple[int, ...]:
+        """Return how many requests each limiter allows, learned limits included."""
+        return tuple(window.limit for window in self.windows)
+
+    def used(self, now: float) -> int:
+        """Return how many requests count against the limiters."""
+        return int(max((window.used(now) for window in self.windows), default=0))
+
+    def seed(self, used: int, last: float) -> None:
+        """Count what an earlier process used, the last of it at `last`."""
+        self.last = max(self.last, last)
+        for window in self.windows:
+            window.seed(used, last)
+
+    def idle(self, now: float) -> bool:
+        """Tell whether nothing would be lost by dropping this gate."""
+        return not self._in_flight and self._closed_until <= now and all(window.idle(now) for window in self.windows)
+
+
+class LearningGate(Gate):
+    """The gate of a key or an app. It learns smaller limits from refusals.
+
+    The first request of a key goes `alone`, until one was accepted. After a refusal the key is silent, and then probed by one
+    request.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_lessons",
+        "_limiters",
+        "_others_noticed",
+        "_probes_refused",
+        "_probing",
+        "_rest",
+    )
+
+    def __init__(self, limiters: Iterable[Limiter] = (), *, alone: bool = False) -> None:
+        self._limiters = list(limiters)
+        super().__init__(self._limiters)
+        self._lessons = lessons_of(zip(self.windows, self._limiters, strict=True))
+        self._alone = alone
+        self._rest = 0.0
+        self._probing = False
+        self._probes_refused = 0
+        self._others_noticed = False
+
+    def earliest(self, now: float) -> float:
+        """Return when the next request may leave, as every gate does; infinity while one has to go alone."""
+        if self._in_flight:
+            if self._alone or self._rest:
+                return math.inf
+            for lesson in self._lessons.values():
+                if lesson.suspected and lesson.wary(self._in_flight):
+                    return math.inf
+        at = self._closed_until
+        for window in self.windows:
+            at = max(at, window.earliest(now))
+        return at
+
+    def sent(self, now: float) -> None:
+        """Count one request that leaves now."""
+        self.last = now
+        self._in_flight += 1
+        self._rest = 0.0
+        for window in self.windows:
+            if window.sent(now) and window in self._lessons:
+                self._lessons[window].begin()
+
+    def answered(self, now: float, fate: Fate) -> None:
+        """Count the end of a request."""
+        self.last = now
+        self._in_flight -= 1
+        for window in self.windows:
+            if fate is Fate.UNSENT:
+                window.unsent()
+            else:
+                window.answered(now)
+        for lesson in self._lessons.values():
+            lesson.answered(fate, self._in_flight)
+        if self._rest and fate is not Fate.UNSENT:
+            self._closed_until = max(self._closed_until, now + self._rest)
+
+    def prove(self) -> None:
+        """Let requests go together from now on: the server accepted one that went alone.
+
+        During a silence nothing is proven: the response is to a request that left before.
+        """
+        if self._alone and not self._rest:
+            self._alone = self._probing = False
+            self._probes_refused = 0
+
+    def close(self, now: float, seconds: float, *, learn: bool = False) -> None:
+        """Hold all requests back for `seconds`, after a refusal; `learn` from it."""
+        self._closed_until = max(self._closed_until, now + seconds)
+        for window in self.windows:
+            counted = window.refused(self._closed_until)
+            if learn and window in self._lessons:
+                self._lessons[window].refused(counted, self._in_flight)
+
+    def silence(self, now: float, seconds: float, *, learn: bool = False) -> None:
+        """Hold all requests back for a silence, then let one probe go (contract B2, fact 1).
+
+        The silence lasts as long as the models say, 61 s without a model, and at least `seconds`. It grows while one probe
+        after the other is refused, because others keep the key's counter alive.
+        """
+        if self._probing and not self._rest:
+            self._probes_refused += 1
+            self._others_noticed = self._others_noticed or self._probes_refused > 1
+        self._probing = True
+        modelled = [window.rest for window in self.windows if isinstance(window, Silence)]
+        asked = max(seconds, *(modelled or [DEFAULT_SILENCE]))
+        self._rest = max(self._rest, asked * patience(self._probes_refused))
+        self._alone = True
+        self.close(now, self._rest, learn=learn)
+
+    def restrict(self, now: float, limiter: Limiter) -> None:
+        """Add a limiter after a refusal; what is in flight counts in it."""
+        if limiter not in self._limiters:
+            self._limiters.append(limiter)
+            window = window_of(limiter)
+            window.sent(now, self._in_flight)
+            self.windows.append(window)
+
+    def recall(self, requests: int) -> None:
+        """Start with the limit that an earlier process learned."""
+        for lesson in self._lessons.values():
+            lesson.recall(requests)
+
+    def suspect(self, requests: int) -> None:
+        """Start with the limit that one refusal suggested to an earlier process."""
+        for lesson in self._lessons.values():
+            lesson.suspect(requests)
+
+    def learned(self) -> int | None:
+        """Return the smallest limit that refusals taught, `None` if there is none."""
+        return min((lesson.learned for lesson in self._lessons.values() if lesson.learned is not None), default=None)
+
+    def forgot(self) -> bool:
+        """Tell whether a limit that was learned or suspected proved too small."""
+        return any(lesson.forgotten for lesson in self._lessons.values())
+
+    def others_noticed(self) -> bool:
+        """Tell whether there were refusals that only another user's requests explain."""
+        return self._others_noticed or any(
+            isinstance(lesson, SilenceLesson) and lesson.others.noticed for lesson in self._lessons.values()
+        )
+
+    def period(self, now: float) -> Period | None:
+        """Return what counts since the last silence, `None` if no limiter asks for one."""
+        return next((window.period(now) for window in self.windows if isinstance(window, Silence)), None)

@@ -1,0 +1,390 @@
+"""The pacer: when each request may leave, and what a refusal holds back.
+
+One pacer paces all requests of a process and a set of keys. Requests waiting on a scope are granted in FIFO order. A request is
+granted when all its gates are open and a place in flight is free at the same moment, so it never holds one of them while it
+waits for another. The file is longer than 300 lines because the queue and the gates that it waits for belong together.
+"""
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import anyio
+import msgspec
+
+from ..errors import ApiError, CapgoError
+from .budget import Budget
+from .congestion import Congestion
+from .gate import Gate, LearningGate
+from .known import KnownLimit
+from .models import TARGET_KINDS, Fate, Limit, Limiter, Period, Scope, ScopeKind, SlidingWindow, with_headroom
+from .windows import Window
+
+_EDGE_LIMITER = SlidingWindow(requests=100)
+"""The published limit. `auto` falls back to it after a refusal without a known reason (contract B1)."""
+
+
+class ScopeUsage(msgspec.Struct, frozen=True):
+    """How many requests count against the limiters of a scope, and how many seconds ago the last one was."""
+
+    scope: Scope
+    used: int
+    age: float
+
+
+class TargetBusy(CapgoError):
+    """Raised when a request would have to wait for its own target.
+
+    It may leave at `until`, on the clock of `anyio.current_time()`.
+    """
+
+    def __init__(self, until: float) -> None:
+        super().__init__("this device has reached a limit of its own; its next request has to wait")
+        self.until = until
+
+
+class Permit(NamedTuple):
+    """The right to send one request, granted at `at`. Release it with the fate of the request."""
+
+    gates: list[Gate]
+    at: float
+    budget: Budget | None = None
+
+
+class _Ticket:
+    """A request in the queue. `at` is when it checks again, infinity while others are ahead of it."""
+
+    __slots__ = ("at", "error", "permit", "scopes", "woken")
+
+    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+        self.scopes = scopes
+        self.at = math.inf
+        self.woken = anyio.Event()
+        self.permit: Permit | None = None
+        self.error: ApiError | None = None
+
+    def wake(self) -> None:
+        self.woken.set()
+        self.woken = anyio.Event()
+
+
+class Pacer:
+    """Keep all requests within all limits.
+
+    An `adaptive` pacer learns smaller limits from unexpected refusals. At most `concurrency` requests are in flight, and fewer
+    while the server is in trouble (`congestion`). The first request of a key goes alone, so that a wrong key costs one request
+    (contract A2). `headroom` is the share of the limits of keys and apps that is left to other users; it applies to learned
+    limits as well. Once a `budget` is spent, requests get its `SafetyStop`.
+    """
+
+    def __init__(
+        self, limits: Iterable[Limit] = (), *, concurrency: int = 16, adaptive: bool = False, headroom: float = 0.0
+    ) -> None:
+        self.concurrency = concurrency
+        self.congestion = Congestion(concurrency)
+        self.adaptive = adaptive
+        self.limits = with_headroom(limits, headroom) if headroom else tuple(limits)
+        self._edge = msgspec.structs.replace(_EDGE_LIMITER, headroom=headroom)
+        self.budget: Budget | None = None
+        self._models: dict[str, tuple[Limiter, ...]] = {}
+        for limit in self.limits:
+            self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
+        self._gates: dict[Scope, LearningGate] = {}
+        self._recalled: dict[Scope, KnownLimit] = {}
+        self._targets: OrderedDict[Scope, Gate] = OrderedDict()
+        self._refused_keys: dict[Scope, ApiError] = {}
+        self._queue: deque[_Ticket] = deque()
+        self._only_key: Scope | None = None
+        self._in_flight = 0
+
+    async def acquire(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit:
+        """Wait until a request that counts in `scopes` may leave. Raises what `take` raises."""
+        permit = self.take(scopes, wait_for_target=wait_for_target)
+        return permit if permit is not None else await self._wait(_Ticket(scopes))
+
+    def take(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit | None:
+        """Return a permit if a request that counts in `scopes` may leave now, `None` if it has to wait.
+
+        Without `wait_for_target`, raises `TargetBusy` if the request would wait for its own target. Raises the refusal of the
+        key if the key was refused before, and `SafetyStop` if the budget is spent.
+        """
+        now = anyio.current_time()
+        if self.budget is not None:
+            self.budget.check()
+        if self._refused_keys:
+            self._raise_refused(scopes)
+        if self._targets and not wait_for_target:
+            self._raise_target_busy(scopes, now)
+        if self._queue:
+            return None
+        gates = self._gates_of(scopes)
+        return self._grant(gates, now) if self._earliest(gates, now) <= now else None
+
+    def release(self, permit: Permit, fate: Fate) -> float:
+        """Give a permit back when its request has ended. Return the time."""
+        now = anyio.current_time()
+        self._in_flight -= 1
+        if permit.budget is not None and fate is Fate.UNSENT:
+            permit.budget.give_back()
+        for gate in permit.gates:
+            gate.answered(now, fate)
+        if fate is not Fate.PASSED or not self.congestion.calm:
+            self._feel(permit, fate, now)
+        if self._queue:
+            self._dispatch(now)
+        return now
+
+    def _feel(self, permit: Permit, fate: Fate, now: float) -> None:
+        """Adapt the number of requests in flight to the end of a request."""
+        if fate is Fate.PASSED:
+            self.congestion.passed(permit.at)
+        elif fate is Fate.FAILED or fate is Fate.LOST:
+            self.congestion.failed(permit.at, now)
+
+    def prove(self, scope: Scope) -> None:
+        """Let the requests of a key go together: the server accepted the key."""
+        self._learning_gate(scope).prove()
+
+    def close(self, scope: Scope, seconds: float, *, reason_known: bool = True) -> None:
+        """Close the gate of `scope` for `seconds`, or a key's for the silence that its limit asks for.
+
+        A key is silent after its last response, and then probed with one request. If the reason is not known, an adaptive pacer
+        falls back to the published limit (contract A8, B1).
+        """
+        now = anyio.current_time()
+        if scope[0] in TARGET_KINDS:
+            self._target_gate(scope).close(now, seconds)
+            return
+        gate = self._learning_gate(scope)
+        if self.adaptive and not reason_known:
+            gate.restrict(now, self._edge)
+        if scope[0] == ScopeKind.KEY:
+            gate.silence(now, seconds, learn=self.adaptive and reason_known)
+        else:
+            gate.close(now, seconds, learn=self.adaptive)
+
+    def refuse_key(self, scope: Scope, error: ApiError) -> None:
+        """Never let a request of this key leave again. Waiting requests get `error`."""
+        self._refused_keys[scope] = error
+        for ticket in [ticket for ticket in self._queue if scope in ticket.scopes]:
+            self._queue.remove(ticket)
+            ticket.error = error
+            ticket.wake()
+
+    def usage(self) -> list[ScopeUsage]:
+        """Return what counts against the limiters of keys and apps now."""
+        now = anyio.current_time()
+        found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
+        return [ScopeUsage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
+
+    def seed(self, usage: Iterable[ScopeUsage]) -> None:
+        """Count what an earlier process used."""
+        now = anyio.current_time()
+        for entry in usage:
+            if entry.scope[0] in self._models:
+                self._gate(entry.scope).seed(entry.used, now - entry.age)
+
+    def recall(self, limits: Iterable[KnownLimit], key: Scope) -> None:
+        """Start with limits that earlier processes learned. Limits of the kind `KEY` apply to `key` alone.
+
+        A pacer that is not adaptive ignores them. An adaptive one goes on learning: what proves too small is forgotten.
+        """
+        if not self.adaptive:
+            return
+        self._recalled |= {key if limit.scope is ScopeKind.KEY else (limit.scope,): limit for limit in limits}
+        for scope, gate in self._gates.items():
+            self._remind(scope, gate)
+
+    def lessons(self, key: Scope) -> dict[ScopeKind, int | None]:
+        """Return the smallest learned limit of each kind, `None` if a known one proved too small."""
+        found: dict[ScopeKind, int | None] = {}
+        for scope, gate in self._gates.items():
+            kind, learned = ScopeKind(scope[0]), gate.learned()
+            if (learned is None and not gate.forgot()) or (kind is ScopeKind.KEY and scope != key):
+                continue
+            before = found.get(kind)
+            found[kind] = before if learned is None else min(learned, before or learned)
+        return found
+
+    def others_noticed(self, key: Scope | None = None) -> bool:
+        """Tell whether another user of `key` was noticed; without `key`, of any key."""
+        gates = self._gates.items()
+        return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are in flight as may be."""
+        return self._in_flight >= self.congestion.limit
+
+    def limits_of(self, scope: Scope) -> tuple[int, ...]:
+        """Return how many requests each limiter of `scope` allows, learned limits included."""
+        return self._gate(scope).limits()
+
+    def windows_of(self, scope: Scope) -> Sequence[Window]:
+        """Return the windows of `scope`, none if it has no limits.
+
+        They are the pacer's own: copy them, do not change them.
+        """
+        return self._gate(scope).windows if self._matters(scope) else ()
+
+    def waiting_until(self, scope: Scope) -> float:
+        """Return when the next request of `scope` may leave; infinity while only a response can tell."""
+        return self._gate(scope).earliest(anyio.current_time())
+
+    def free_at(self, scope: Scope, now: float) -> float:
+        """Return what `waiting_until` returns, for a caller that knows the time."""
+        gate = self._gates.get(scope)
+        if gate is None:
+            return self._gate(scope).earliest(now) if self._matters(scope) else now
+        return gate.earliest(now)
+
+    def room_at(self, scope: Scope, requests: int, now: float) -> float:
+        """Return when that many requests of `scope` may leave in a row without waiting for a window."""
+        return self._gate(scope).room_at(requests, now) if self._matters(scope) else now
+
+    def period(self, scope: Scope, now: float) -> Period | None:
+        """Return what a key has sent since its last silence, `None` if no limit asks for silences."""
+        return self._learning_gate(scope).period(now)
+
+    def _gate(self, scope: Scope) -> Gate:
+        return self._target_gate(scope) if scope[0] in TARGET_KINDS else self._learning_gate(scope)
+
+    def _learning_gate(self, scope: Scope) -> LearningGate:
+        gate = self._gates.get(scope)
+        if gate is None:
+            kind = scope[0]
+            gate = self._gates[scope] = LearningGate(self._models.get(kind, ()), alone=kind == ScopeKind.KEY)
+            self._remind(scope, gate)
+            if kind == ScopeKind.KEY:
+                self._only_key = scope if self._only_key is None else ()
+        return gate
+
+    def _remind(self, scope: Scope, gate: LearningGate) -> None:
+        known = self._recalled.get(scope) or self._recalled.get(scope[:1])
+        if known is not None:
+            (gate.recall if known.certain else gate.suspect)(known.requests)
+
+    def _target_gate(self, scope: Scope) -> Gate:
+        gate = self._targets.get(scope)
+        if gate is None:
+            self._forget_idle_targets()
+            gate = self._targets[scope] = Gate(self._models.get(scope[0], ()))
+        else:
+            self._targets.move_to_end(scope)
+        return gate
+
+    def _forget_idle_targets(self) -> None:
+        """Drop up to two of the least recently used gates, if they are idle.
+
+        So their number follows the rate of requests, not the number of devices.
+        """
+        now = anyio.current_time()
+        for scope in [scope for scope, _ in zip(self._targets, range(2), strict=False)]:
+            if not self._targets[scope].idle(now):
+                return
+            del self._targets[scope]
+
+    def _gates_of(self, scopes: tuple[Scope, ...]) -> list[Gate]:
+        return [self._gate(scope) for scope in scopes if self._matters(scope)]
+
+    def _matters(self, scope: Scope) -> bool:
+        """Tell whether anything can hold `scope` back: most scopes have no limit and were never closed."""
+        kind = scope[0]
+        return kind == ScopeKind.KEY or kind in self._models or scope in self._gates or scope in self._targets
+
+    def _earliest(self, gates: list[Gate], now: float) -> float:
+        at = now if self._in_flight < self.congestion.limit else math.inf
+        for gate in gates:
+            at = max(at, gate.earliest(now))
+        return at
+
+    def _grant(self, gates: list[Gate], now: float) -> Permit:
+        self._in_flight += 1
+        if self.budget is not None:
+            self.budget.spend()
+        for gate in gates:
+            gate.sent(now)
+        return Permit(gates, now, self.budget)
+
+    def _raise_refused(self, scopes: tuple[Scope, ...]) -> None:
+        for scope in scopes:
+            if error := self._refused_keys.get(scope):
+                raise error.as_kind(type(error))
+
+    def _raise_target_busy(self, scopes: tuple[Scope, ...], now: float) -> None:
+        for scope in scopes:
+            if (
+                scope[0] in TARGET_KINDS
+                and (gate := self._targets.get(scope))
+                and now < (until := gate.earliest(now)) < math.inf
+            ):
+                # If the time is not known, a response that is on its way will tell it. That is worth waiting for in the queue.
+                raise TargetBusy(until)
+
+    async def _wait(self, ticket: _Ticket) -> Permit:
+        self._queue.append(ticket)
+        try:
+            while ticket.permit is None and ticket.error is None:
+                if self.budget is not None:
+                    self.budget.check()
+                now = anyio.current_time()
+                ticket.at = math.inf
+                self._dispatch(now)
+                if ticket.permit is None:
+                    with anyio.move_on_after(ticket.at - now):
+                        await ticket.woken.wait()
+        except BaseException:
+            self._withdraw(ticket)
+            raise
+        if ticket.error is not None:
+            raise ticket.error.as_kind(type(ticket.error))
+        assert ticket.permit is not None  # noqa: S101 - the loop ends with one of the two
+        return ticket.permit
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        if ticket.permit is not None:
+            self.release(ticket.permit, Fate.UNSENT)
+        elif ticket in self._queue:
+            self._queue.remove(ticket)
+            self._dispatch(anyio.current_time())
+
+    def _dispatch(self, now: float) -> None:
+        """Grant what may leave now, in FIFO order within each scope."""
+        held: set[Scope] = set()
+        waiting: deque[_Ticket] = deque()
+        while self._queue and self._in_flight < self.congestion.limit and not self._spent:
+            ticket = self._queue.popleft()
+            at = self._line_up(ticket.scopes, held, now)
+            if at <= now:
+                ticket.permit = self._grant(self._gates_of(ticket.scopes), now)
+                ticket.wake()
+                continue
+            waiting.append(ticket)
+            if at < ticket.at:
+                ticket.at = at
+                ticket.wake()
+            if self._only_key in held:
+                break
+        self._queue.extendleft(reversed(waiting))
+        if self._spent:
+            for ticket in self._queue:
+                ticket.wake()
+
+    @property
+    def _spent(self) -> bool:
+        return self.budget is not None and self.budget.spent
+
+    def _line_up(self, scopes: tuple[Scope, ...], held: set[Scope], now: float) -> float:
+        """Return when a request may leave, infinity behind others of a held scope.
+
+        Adds the scopes that hold it back to `held`.
+        """
+        at, behind = now, False
+        for scope in scopes:
+            if scope in held:
+                behind = True
+            elif self._matters(scope) and (free := self._gate(scope).earliest(now)) > now:
+                held.add(scope)
+                at = max(at, free)
+        return math.inf if behind else at

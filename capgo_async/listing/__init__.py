@@ -1,0 +1,1 @@
+"""Listings: every page once, or an error (contract G3)."""

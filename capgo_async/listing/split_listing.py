@@ -1,0 +1,101 @@
+"""Listings that are read at several places at once."""
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeVar
+
+from ..concurrency import fan_out
+from ..errors import InvalidRequest, NotFound, ServerError, UnreadableAnswer
+from .listing import Listing
+from .split_walk import Ask, SplitWalk, Stretch
+from .walks import Page, Position
+
+T = TypeVar("T")
+
+_PAGES_AT_ONCE: Final = 4
+"""Pages for each cursor that are read before they are shown: all that is in memory of a list."""
+_UNWILLING: Final = (InvalidRequest, NotFound, ServerError, UnreadableAnswer)
+"""What a server may answer that does not let its list be begun anywhere."""
+
+
+class SplitListing(Listing[T]):
+    """A listing that `cursors` cursors read at once, where the server lets them; its pages come as they are there.
+
+    No request is under way while a page is shown, so that whoever stops there leaves nothing behind.
+    """
+
+    def __init__(
+        self, split: Callable[[], SplitWalk[T]], fetch: Callable[[Position], Awaitable[Page[T]]], cursors: int
+    ) -> None:
+        self._split = split
+        self._fetch = fetch
+        self._cursors = cursors
+        self.complete = False
+        self.caveats: tuple[str, ...] = ()
+
+    async def pages(self, most: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
+        """Yield the new rows of each page; stop after `most` requests, then perhaps not `complete`."""
+        self.complete, self.caveats = False, ()
+        walk = self._split()
+        shown: deque[tuple[T, ...]] = deque()
+
+        async def keep(rows: tuple[T, ...]) -> None:
+            shown.append(rows)
+
+        while not walk.complete and most > 0:
+            most -= await self._read(walk, min(most, _PAGES_AT_ONCE * self._cursors), keep)
+            while shown:
+                rows = shown.popleft()
+                self.complete = walk.complete and not shown
+                yield rows
+            self.complete = walk.complete
+
+    async def hand_over(self, take: Callable[[tuple[T, ...], tuple[Stretch, ...]], Awaitable[object]]) -> tuple[Stretch, ...]:
+        """Give the new rows of each page to `take`, while others are read, and with them all that was walked until then.
+
+        Whoever keeps both in the order in which they come can go on from there. Returns what was walked in the end.
+        """
+        self.complete, self.caveats = False, ()
+        walk = self._split()
+
+        async def tell(rows: tuple[T, ...]) -> None:
+            await take(rows, walk.stretches())
+
+        while not walk.complete:
+            await self._read(walk, _PAGES_AT_ONCE * self._cursors, tell)
+        self.complete = True
+        return walk.stretches()
+
+    async def _read(self, walk: SplitWalk[T], most: float, take: Callable[[tuple[T, ...]], Awaitable[None]]) -> int:
+        """Read up to `most` pages, those of all ranges; return how many were asked for."""
+        asks: list[Ask[T]] = []
+        while len(asks) < most and (ask := walk.take()):
+            asks.append(ask)
+        if len(asks) == 1:
+            await self._answer(walk, asks[0], take)
+            return 1
+        asked = len(asks)
+
+        async def follow(ask: Ask[T] | None) -> None:
+            nonlocal asked
+            while ask is not None:
+                await self._answer(walk, ask, take)
+                ask = walk.take() if asked < most else None
+                asked += ask is not None
+
+        await fan_out(asks, follow, len(asks))
+        return asked
+
+    async def _answer(self, walk: SplitWalk[T], ask: Ask[T], take: Callable[[tuple[T, ...]], Awaitable[None]]) -> None:
+        try:
+            page = await self._fetch(ask.position)
+        except _UNWILLING:
+            if not ask.trial:
+                raise
+            walk.refuse(ask)
+            return
+        rows, caveats = walk.feed(ask, page)
+        self._state(caveats)
+        if rows:
+            await take(rows)
