@@ -1,4 +1,4 @@
-"""`python -m capgo_async`, and the console script."""
+"""Entry point of `python -m capgo_async` and of the console script."""
 
 import importlib.util
 import os
@@ -11,20 +11,20 @@ _NEEDED: Final = ("typer", "rich", "platformdirs")
 
 
 def main() -> None:
-    """Run the command, or say which extra it needs."""
+    """Run the command, or name the extra that it needs."""
     _occupy_closed_streams()
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         if sys.stderr is not None:
             sys.stderr.write(f'the command needs {" and ".join(missing)}: pip install "capgo-async[cli]"\n')
         sys.exit(_WRONG_USAGE)
-    from .cli.program import program  # noqa: PLC0415 - needs what was looked for above
+    from .cli.program import program  # noqa: PLC0415 - needs the packages checked above
 
     program()
 
 
 def _occupy_closed_streams() -> None:
-    """Keep the places of standard streams that were closed from what is opened later, a job file or a connection."""
+    """Occupy standard streams that are closed, so that files opened later do not take their place."""
     while (place := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_STREAM:
         pass
     os.close(place)

@@ -1,4 +1,4 @@
-"""The names that `capgo_async` exports, imported from where they live."""
+"""The names that `capgo_async` exports."""
 
 from .api.endpoints.api_keys import ApiKeySettings, Binding, NewApiKey
 from .api.endpoints.apps import AppSettings, NewApp

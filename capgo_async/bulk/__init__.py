@@ -1,4 +1,4 @@
-"""The engine for bulk changes: read what is intended, plan it, send it, survive, prove it."""
+"""The engine for bulk changes: plan them, send them, survive crashes, and verify the result."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what only inventories need when it is asked for: a job starts without it."""
+    """Import the names of inventories when they are first used, so that a job starts without them."""
     if name not in {"Exported", "Format", "InventoryKind", "Summary", "Tally", "export"}:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

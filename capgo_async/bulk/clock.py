@@ -1,12 +1,12 @@
-"""What time it is on the wall: what outlives a process is written down by this clock, and a rehearsal hands in its own."""
+"""The wall clock, for times that outlive a process. A rehearsal passes in a clock of its own."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Returns the present moment, with a zone."""
+"""Returns the present time, with a time zone."""
 
 
 def wall_clock() -> datetime:
-    """Return the time of this machine, in UTC."""
+    """Return the machine's time, in UTC."""
     return datetime.now(UTC)

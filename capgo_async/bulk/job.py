@@ -1,6 +1,6 @@
 """`Job`: a plan and the outcome of every operation, in one file that outlives processes.
 
-Past 300 lines because all that one can do with a job is here, and each says what it sends and raises; it is done elsewhere.
+Longer than 300 lines because it documents everything a job can do. The work itself is done in other modules.
 """
 
 import math
@@ -56,9 +56,9 @@ _BUILDING: Final = ".building"
 
 
 class Job:
-    """A job in its file. Make one with `create`, come back to it with `open`."""
+    """A job in its file. Make a new one with `create`, or resume one with `open`."""
 
-    def __init__(  # noqa: PLR0913 - what `open` read
+    def __init__(  # noqa: PLR0913 - the values that `open` read
         self,
         path: Path,
         journal: Journal,
@@ -72,7 +72,7 @@ class Job:
         self.path = path
         self.plan = plan
         self.begun = begun
-        """Whether it was run before it was opened: what it does was confirmed then."""
+        """Whether the job had been run before it was opened. Its changes were confirmed then."""
         self._journal = journal
         self._database = journal.database
         self._facts = facts
@@ -93,11 +93,11 @@ class Job:
         options: Options | None = None,
         on_rejected: OnRejected = lambda _: None,
     ) -> Self:
-        """Read `source`, compare it with the server, and write the plan to a new file at `path`; only reads are sent.
+        """Read `source`, compare it with the server, and write the plan to a new file at `path`.
 
-        A file of the same source and options that exists already is opened instead, to go on with it. `on_rejected` hears of
-        every bad row, as line and reason, some at a time. Raises `InputError` for bad rows, `JobError` for a file of another
-        source.
+        Only reads are sent. If `path` already holds a job with the same source and options, that job is opened instead.
+        `on_rejected` is called with batches of bad rows, each as a line and a reason. Raises `InputError` for bad rows, and
+        `JobError` if `path` holds another job.
         """
         path, options, ring = Path(path), options or Options(), ring_of(client)
         if path.exists():
@@ -107,7 +107,7 @@ class Job:
         meter = Meter(ring, salt, wall_clock)
         with locked(path):
             if path.exists():
-                message = f"another process made {path} in this moment: run it as it is, or choose another file"
+                message = f"another process has just created {path}: run that job, or choose another file"
                 raise JobError(message)
             staging: Staging | None = None
             try:
@@ -118,7 +118,7 @@ class Job:
                 await staging.finish(facts_of(draft, source, options, binding, created_at), meter())
                 give_name(building, path)
             except DiskFull as error:
-                message = f"no room for {path}: free some and plan again; nothing was sent"
+                message = f"no space left for {path}: nothing was sent. Free some disk space, then plan again"
                 raise DiskFull(message) from error
             finally:
                 if staging is not None:
@@ -128,7 +128,10 @@ class Job:
 
     @classmethod
     async def open(cls, path: str | Path, *, read_only: bool = False, client: CapgoClient | KeyRing | None = None) -> Self:
-        """Open a job file; `client` lets its plan say how long it takes. With `read_only` another process may be running it."""
+        """Open a job file.
+
+        With `client`, the plan includes an estimate of the time. With `read_only`, another process may be running the job.
+        """
         path = Path(path)
         if path.is_dir():
             message = f"{path} is a directory, not a job file"
@@ -138,7 +141,10 @@ class Job:
 
     @classmethod
     async def open_copy(cls, path: str | Path, *, client: CapgoClient, clock: Clock) -> Self:
-        """Open a copy of a job that nobody needs after a crash, to run it by another `clock`, without waiting for the disk."""
+        """Open a disposable copy of a job, to run it by another `clock`.
+
+        Its writes do not wait for the disk, so a crash may lose them.
+        """
         return await cls._opened(Path(path), await Journal.open_copy(Path(path)), ring_of(client), clock)
 
     @classmethod
@@ -168,16 +174,16 @@ class Job:
         same = msgspec.structs.replace(options.kept(), thresholds=facts.options.thresholds) == facts.options
         if not same or (source.digest, source.asked) != (facts.source_digest, facts.asked):
             await job.aclose()
-            message = f"{path} exists and is of another source or other options: choose another file, or run it as it is"
+            message = f"{path} holds a job with another source or other options: choose another file, or run that job as it is"
             raise JobError(message)
         return job
 
     @property
     def facts(self) -> JobFacts:
-        """Return what the job said of itself when it was opened: source, options, time, server, what planning saw."""
+        """Return the facts of the job as of when it was opened: source, options, time, server, survey."""
         return self._facts
 
-    async def run(  # noqa: PLR0913 - how it is run, keyword only
+    async def run(  # noqa: PLR0913 - keyword-only options
         self,
         client: CapgoClient | KeyRing,
         *,
@@ -187,15 +193,15 @@ class Job:
         bounds: Bounds = Bounds(),  # noqa: B008 - immutable
         which: Which = Which.OPEN,
     ) -> Report:
-        """Send what is open and return the report; can be called again after any end, until nothing is pending.
+        """Send the open operations and return the report. Can be called again until nothing is pending.
 
-        With `Which.FAILED` what failed becomes open again, and only that is sent; what may have happened all the same is
-        treated like what a killed run left in doubt (contract G1).
+        With `Which.FAILED`, failed operations are reopened, and only those are sent. A failed operation that may have taken
+        effect is treated like one that a killed run left in doubt (contract G1).
 
-        Raises what stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` where the server is away,
-        `SafetyStop` where one of the `rules` applies, one of the `bounds` is met or the organization is unpaid, `JobError`.
-        Raises `JobError` also when another process runs the job, or when `client` has another base URL or key than the job was
-        made with and `rebind` is not set.
+        Raises whatever stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` if the server cannot be
+        reached, `SafetyStop` if one of the `rules` or `bounds` applies or the organization is unpaid, `JobError`. Raises
+        `JobError` as well if another process is running the job, or if `client` has another base URL or key than the job and
+        `rebind` is false.
         """
         self._asked_to_drain = False
         ring, deadline = ring_of(client), deadline_of(bounds, anyio.current_time(), self._clock())
@@ -226,29 +232,35 @@ class Job:
                 if self._asked_to_drain:
                     self.drain()
                 with anyio.CancelScope() as self._scope:
-                    await self._refusing(former)
+                    await self._run_waves(former)
                 cut_short = self._runner.drained or self._scope.cancel_called
                 ending.how = Ended.INTERRUPTED if cut_short else Ended.FINISHED
         return await self.report()
 
     def drain(self) -> None:
-        """Stop the run softly: nothing new is sent, what is in flight is finished and recorded."""
+        """Stop the run gracefully: send nothing new, and finish and record what is in flight."""
         self._asked_to_drain = True
         if self._runner:
             self._runner.drain()
 
     def abort(self) -> None:
-        """Stop the run at once: what is in flight stays marked as sent, and is repeated by the next run."""
+        """Stop the run at once. Operations in flight stay marked as sent, and the next run repeats them."""
         self.drain()
         if self._scope:
             self._scope.cancel()
 
     async def touching(self, channels: Sequence[str], which: Which = Which.OPEN) -> list[tuple[str, str]]:
-        """Return which of these channels, named as in `Options.protected`, a run would change, as app and name."""
+        """Return the given channels that a run would change, as pairs of app and name.
+
+        `channels` are written as in `Options.protected`.
+        """
         return await self._database.run(assumptions.still_protected, channels, which) if channels else []
 
     async def drift(self, client: CapgoClient | KeyRing, *, rebind: bool = False) -> Drift:
-        """Compare what is pending with what the plan saw; only reads are sent, and nothing is left out of the run for it."""
+        """Compare the pending operations with what the plan saw, and return what differs.
+
+        Only reads are sent. A run still sends the operations whose targets have changed.
+        """
         ring = ring_of(client)
         with locked(self.path):
             if not rebind:
@@ -263,9 +275,10 @@ class Job:
     async def verify(
         self, client: CapgoClient | KeyRing, *, on_contradiction: Callable[[float], None] = lambda _: None
     ) -> Report:
-        """Compare everything done with fresh listings and return the report with its verdicts (contract G4).
+        """Compare all done operations with fresh listings and return the report with verdicts.
 
-        `on_contradiction` hears in how many seconds what contradicts is looked at again.
+        Verdicts are explained in contract G4. `on_contradiction` is called with the number of seconds until contradicted
+        operations are checked again.
         """
 
         async def pause(seconds: float) -> None:
@@ -290,10 +303,10 @@ class Job:
         options: Options = Options(reject_bad_rows=True),  # noqa: B008 - immutable
         on_rejected: OnRejected = lambda _: None,
     ) -> Self:
-        """Plan, in a new file at `path`, the way back from all that this job has changed; only reads are sent.
+        """Plan a job at `path` that reverts the changes of this one. Only reads are sent.
 
-        Nothing is undone whose former state is unknown, and what others have changed since is left alone: such rows are
-        skipped, with the reason. Raises `JobError` for a client of another server or key than the job's.
+        An operation is skipped, with a reason, if the former state of its target is unknown, or if somebody else has changed
+        the target since. Raises `JobError` if `client` has another server or key than the job.
         """
         ring = ring_of(client)
         if JobBinding.of(ring, self._salt) != self._facts.binding:
@@ -304,31 +317,37 @@ class Job:
 
     @property
     def parked(self) -> int:
-        """Return how many operations of this run wait for the limits of their own devices."""
+        """Return the number of operations of this run that wait for limits of their own devices."""
         return self._runner.parked if self._runner else 0
 
     @property
     def rests_until(self) -> float:
-        """Return when a rest ends that began before a limit asked for it, by `anyio.current_time()`; before now without one."""
+        """Return the time at which the current early rest ends, or a past time if there is none.
+
+        The time is that of `anyio.current_time()`. A rest is early if it begins before a limit requires it.
+        """
         return self._runner.rests_until if self._runner else -math.inf
 
     async def to_send(self, which: Which = Which.OPEN) -> int:
-        """Return how many operations a run would send."""
+        """Return the number of operations that a run would send."""
         return await self._database.run(count_open, which)
 
     @property
     def baking_until(self) -> datetime | None:
-        """Return the end of the bake that is under way, if one is."""
+        """Return the end of the current bake, if there is one."""
         return self._waves.baking_until if self._waves else None
 
     def lasts(self, limits: Sequence[Limit], concurrency: int = 16) -> float:
-        """Return how many seconds what was left when it was opened takes, where nothing of `limits` is used yet."""
+        """Return the estimated seconds for the operations that were open when the job was opened.
+
+        The estimate assumes that nothing of `limits` has been used.
+        """
         return seconds_of(self._course, Outlook(limits, concurrency, latency_of(self._facts)))
 
     def remaining(self, client: CapgoClient | KeyRing, settled: int, latency: float | None = None) -> float:
-        """Return how many seconds the run under way still takes, once so many operations are settled and all goes well.
+        """Return the estimated seconds until the current run ends, given `settled` operations so far.
 
-        `latency` is what this run saw of it, in seconds.
+        `latency` is the latency that this run has measured, in seconds.
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.waiting() if self._runner else None)
@@ -339,32 +358,32 @@ class Job:
         return seconds_of(left, outlook)
 
     async def report(self) -> Report:
-        """Count everything that is known of the job."""
+        """Return the totals of the job, its runs and its waves."""
         return await self._database.run(records.report_of, self._name)
 
     async def rows(self, wanted: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
-        """Yield rows of one fate, some at a time."""
+        """Yield the rows that `wanted` selects, in chunks."""
         last = 0
         while chunk := await self._database.run(rows_of, wanted, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
     async def operations(self) -> AsyncIterator[tuple[OperationRow, ...]]:
-        """Yield every planned operation with what came of it, some at a time."""
+        """Yield all planned operations with their outcomes, in chunks."""
         last = 0
         while chunk := await self._database.run(operations_of, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
     async def seen(self) -> AsyncIterator[Sequence[Seen]]:
-        """Yield each planned operation with what the plan saw of its target, and whether it is done, some at a time."""
+        """Yield all planned operations in chunks, with the state that the plan saw and whether they are done."""
         last = 0
         while chunk := await self._database.run(seen_of, last, 10_000):
             last = chunk[-1].id
             yield chunk
 
     async def copy_to(self, path: Path) -> None:
-        """Copy the job as it is at this moment to a new file, also while another process runs it."""
+        """Copy the job to a new file, also while another process runs it."""
         await self._database.run(copy, path)
 
     async def aclose(self) -> None:
@@ -391,8 +410,8 @@ class Job:
     async def _seed(self, ring: KeyRing) -> None:
         pacer_of(ring).seed(carried_over(ring, self._salt, await self._database.run(last_usage), self._clock))
 
-    async def _refusing(self, former: JobBinding | None) -> None:
-        """Run, and stay bound as before where the new key is refused."""
+    async def _run_waves(self, former: JobBinding | None) -> None:
+        """Run the waves, and restore the former binding if the server refuses the new key."""
         assert self._waves is not None  # noqa: S101 - made by the caller
         try:
             await self._waves.run()
@@ -402,7 +421,7 @@ class Job:
             raise
 
     async def _bind(self, ring: KeyRing, *, rebind: bool) -> JobBinding | None:
-        """Bind the job to the ring's server and keys, and return what it was bound to before where that differs."""
+        """Bind the job to the ring's server and keys, and return the former binding if it differs."""
         former, binding = self._facts.binding, JobBinding.of(ring, self._salt)
         if binding == former:
             return None

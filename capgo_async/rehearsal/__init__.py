@@ -1,4 +1,4 @@
-"""Rehearsals: a copy of a job runs against a sandbox in virtual time, to show its outcome and duration beforehand."""
+"""Rehearsals: run a copy of a job against a sandbox in virtual time, to see its outcome and duration."""
 
 from .rehearsing import Conditions, Rehearsal, Rehearsed, RehearsedWave
 

@@ -1,4 +1,4 @@
-"""Runs a copy of a job through the engine against a sandbox in virtual time; the job itself is only read."""
+"""Runs a copy of a job against a sandbox in virtual time. The job itself is only read."""
 
 import asyncio
 import contextlib
@@ -37,14 +37,14 @@ from ..sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
 from .scenery import Inventory, world_of
 
 _BASE_URL: Final = "http://127.0.0.1"
-"""Stands for the server; nothing is connected."""
+"""Address of the sandbox. No connection is made to it."""
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rehearsed server is like, and how the job is run.
+    """Properties of the rehearsed server, and options of the run.
 
-    `latency` is in seconds, both ways together, as the plan saw it where it is `None`. The chance in faults and retries comes
-    from `seed`: the same rehearsal comes to the same.
+    `latency` is the round trip in seconds; `None` takes the latency that the plan measured. `seed` determines faults and retry
+    delays, so that the same rehearsal has the same result.
     """
 
     limits: Thresholds = thresholds("server")
@@ -59,7 +59,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RehearsedWave(msgspec.Struct, frozen=True, kw_only=True):
-    """One wave; the times are seconds from the start, `None` for what was not reached or was before."""
+    """One wave of a rehearsal.
+
+    Times are in seconds from the start. A time is `None` if it was not reached, or lies before the start.
+    """
 
     number: int
     share: str
@@ -72,10 +75,11 @@ class RehearsedWave(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rehearsal came to: `makespan` in virtual seconds beside the `forecast` before it, and `took` real seconds.
+    """The result of a rehearsal.
 
-    Requests, retries and refusals by rate limits, in all and by the kind of limit, are those of the rehearsal alone; `report`
-    is that of the job as it would be then. `error` is what stopped the run, if something did.
+    `makespan` is the duration in virtual seconds, `forecast` the estimate made before it, and `took` the real duration in
+    seconds. `requests`, `retries`, `rate_limited` and `limits_met` (refusals by kind of limit) count the rehearsal alone.
+    `report` is the report that the job would have. `error` is the error that stopped the run, if any.
     """
 
     makespan: float
@@ -93,24 +97,27 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rehearsal:
-    """One rehearsal of the job at `path`: `run` performs it in this thread, with an event loop of its own, `stop` ends it."""
+    """A rehearsal of the job at `path`.
+
+    `run` performs it in the calling thread, in an event loop of its own. `stop` ends it.
+    """
 
     def __init__(self, path: Path, conditions: Conditions, clock: Clock = wall_clock) -> None:
         self._path = path
         self._conditions = conditions
         self._clock = clock
         self.settled = 0
-        """How many operations have come to an end so far."""
+        """Operations settled so far."""
         self.total = 0
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
 
     def run(self) -> Rehearsed | None:
-        """Rehearse, and return what came of it, `None` when it was stopped.
+        """Rehearse and return the result, or `None` if the rehearsal was stopped.
 
-        What stops the rehearsed run is in what is returned. Raises `JobError` for what is no job, and for what happens to the
-        copy, `DiskFull` where there is no room for it.
+        An error that stops the rehearsed run is part of the result. Raises `JobError` if `path` is not a job or its copy fails,
+        and `DiskFull` if there is no space for the copy.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-") as directory:
@@ -118,15 +125,15 @@ class Rehearsal:
         except (DiskFull, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENOSPC:
                 raise
-            where = f"no room in {tempfile.gettempdir()} to rehearse a copy of {self._path}"
-            message = f"{where}: free some, or name another directory in TMPDIR, then rehearse again"
+            where = f"no space left in {tempfile.gettempdir()} to rehearse a copy of {self._path}"
+            message = f"{where}: free some disk space, or set TMPDIR to another directory, then rehearse again"
             raise DiskFull(message) from error
 
     def stop(self) -> None:
-        """End it, from any thread, at once or as soon as it begins; at its end nothing is left to end."""
+        """End the rehearsal at once, or as soon as it begins. Can be called from any thread, also afterwards."""
         self._stopped = True
         if self._loop is not None and self._scope is not None:
-            # The loop is closed where it came to its end by itself in this moment.
+            # The loop may have just ended and been closed.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._scope.cancel)
 
@@ -139,7 +146,7 @@ class Rehearsal:
             async with await Job.open(self._path, read_only=True) as job:
                 await job.copy_to(copy)
             rehearsed = await self._perform(copy)
-            # A run that is cut off may come to its end all the same.
+            # A run may finish although it was cancelled.
             return None if self._stopped else rehearsed
         return None
 
@@ -164,7 +171,7 @@ class Rehearsal:
                 except SafetyStop as stopped:
                     error = stopped
                 except JobError:
-                    # Of the copy, of which the run of the job itself knows nothing.
+                    # A fault of the copy is no result: a run of the job itself would not have it.
                     raise
                 except CapgoError as stopped:
                     error = stopped
@@ -188,8 +195,8 @@ class Rehearsal:
         self.settled += 1
 
     def _client(self, world: World, latency: float) -> CapgoClient:
-        chance = random.Random(self._conditions.seed)  # noqa: S311 - the same each time
-        # Nobody reads the log.
+        chance = random.Random(self._conditions.seed)  # noqa: S311 - reproducible
+        # The log is never read.
         settings = Settings(limits=self._conditions.limits, faults=self._conditions.faults, log_size=1)
         transport = InProcessTransport(
             Sandbox(world, settings), request_delay=latency / 2, reply_delay=latency / 2, chance=chance
@@ -206,7 +213,7 @@ class Rehearsal:
 
 
 async def _bind(copy: Path, facts: JobFacts, client: CapgoClient, latency: float) -> tuple[str, ...]:
-    """Bind a copy to the key of the rehearsal, with what was used of the job's own; return what that leaves out."""
+    """Bind the copy to the rehearsal's key, carry over the recorded usage, and return remarks."""
     salt, keys = facts.binding.key_salt, facts.binding.keys
     database = Database(copy)
     try:
@@ -216,12 +223,12 @@ async def _bind(copy: Path, facts: JobFacts, client: CapgoClient, latency: float
             await database.run(write_usage, _of_one_key(last, requester_of(client).identity.fingerprint(salt)), latency)
     finally:
         await database.aclose()
-    several = f"the job was made with {keys} keys and is rehearsed with one: with all of them it may be faster"
+    several = f"the job was made with {keys} keys but rehearsed with one: the real run may be faster"
     return (several,) if keys > 1 else ()
 
 
 def _of_one_key(last: LastUsage, fingerprint: str) -> LastUsage:
-    """Return what was counted, with that of all keys as of one: the most that one of them used, and as lately as any."""
+    """Merge the usage of all keys into one: the most that any key used, and the most recent time."""
     of_keys = [used for used in last.usage if used.scope[0] == ScopeKind.KEY]
     usage = [used for used in last.usage if used not in of_keys]
     if of_keys:

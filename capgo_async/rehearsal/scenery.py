@@ -1,4 +1,7 @@
-"""The scenery of a rehearsal: a server's world as far as a job file knows it, with what was done since the plan."""
+"""Builds the world of a rehearsal: the server's state as far as a job file knows it.
+
+This includes the changes that the job has already made.
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -32,19 +35,20 @@ from ..sandbox.state.world import uuid_like
 from ..sandbox.timestamps import micros
 
 _STABLE: Final = "the bundle before"
-"""Stands for the bundle of a channel whose own nobody knows: a rollout needs one (contract C6)."""
+"""Name for an unknown current bundle of a channel. A rollout needs one (contract C6)."""
 _ELSEWHERE: Final = "another channel"
-"""Stands for the channels of devices that the job does not touch."""
+"""Name for the unknown channel of devices that the job does not touch."""
 _TRAITS: Final = Traits()
 
 Read = Callable[[], AsyncIterator[Sequence[Seen]]]
-"""Reads the operations of a job, from the first one on each time."""
+"""Returns the operations of a job in chunks, from the start at each call."""
 
 
 class Inventory(NamedTuple):
-    """How many devices listings showed of each app when the job was planned, `whole` or `in_part`, and how many `linked`.
+    """The number of devices that planning listed in each app.
 
-    `filled`: devices that the job does not touch are put there, too, because somebody will list them.
+    `whole` has the apps that were listed completely, `in_part` the others, and `linked` the number of devices with a link. If
+    `filled`, the world also gets devices that the job does not touch, because the run will list them.
     """
 
     whole: Mapping[str, int]
@@ -54,16 +58,16 @@ class Inventory(NamedTuple):
 
     @classmethod
     def of(cls, facts: JobFacts) -> "Inventory":
-        """Return what the facts of a job tell; the devices of one that is run in waves are listed then."""
+        """Return the inventory that a job knows. A job in waves is filled, because it lists its apps."""
         survey = facts.survey
         return cls(survey.listed, survey.listed_in_part, survey.linked, bool(facts.options.waves))
 
 
 async def world_of(read: Read, inventory: Inventory, now: float) -> World:
-    """Return a world with the targets of all operations, open to `SUPER_ADMIN_KEY`; `now` is epoch seconds.
+    """Return a world with the targets of all operations; `now` is in epoch seconds.
 
-    Of apps and organizations nothing else is known than what operations name. A device without a former state is in no
-    inventory, unless the listing of its app ended before it, or showed no link of any device.
+    `SUPER_ADMIN_KEY` has access to all of it. Apps and organizations hold only what operations name. A device without a former
+    state is in no inventory, unless the listing of its app ended before it or showed no link of any device.
     """
     builder = _Builder(inventory, now)
     last = 0
@@ -77,7 +81,7 @@ async def world_of(read: Read, inventory: Inventory, now: float) -> World:
 
 
 def _number_in(seen: Seen) -> int:
-    """Return the largest of the server's numbers that an operation names."""
+    """Return the largest server-side number that an operation names."""
     back = _back(seen) if isinstance(seen.operation, PromoteBundle) else None
     numbers = [0]
     for operation in (seen.operation, back):
@@ -89,7 +93,7 @@ def _number_in(seen: Seen) -> int:
 
 
 def _back(seen: Seen) -> Operation | None:
-    """Return the operation that would bring the former state back, where that is known."""
+    """Return the operation that restores the former state, if that is known."""
     if seen.former.known is not Former.STATE:
         return None
     target = seen.operation.target
@@ -97,13 +101,13 @@ def _back(seen: Seen) -> Operation | None:
 
 
 class _Devices:
-    """The planned devices of one app: those that the plan saw, and those that it did not."""
+    """The planned devices of one app, divided into those that planning saw and the others."""
 
     def __init__(self) -> None:
         self.known: list[str] = []
         self.unknown: list[str] = []
         self.linked = 0
-        """How many of them had a link."""
+        """Number of planned devices that had a link."""
 
 
 class _Builder:
@@ -117,7 +121,7 @@ class _Builder:
         add_people(self.world, now)
 
     def add(self, seen: Seen) -> None:
-        """Put the target of an operation there, as it is now."""
+        """Add the target of an operation in its current state."""
         match seen.operation:
             case LinkDevice() | UnlinkDevice() | RenewDevice():
                 self._add_device(seen.operation, seen.former, done=seen.done)
@@ -133,7 +137,7 @@ class _Builder:
                 self._bundle(app_id, name)
 
     def finished(self) -> World:
-        """Return the world with its inventories, and with a key that may do everything."""
+        """Return the world with its inventories and an all-powerful key."""
         for app_id, devices in self._devices.items():
             app = self._app(app_id)
             app.load_devices(_device(name, self._now) for name in self._shown(app, devices))
@@ -161,11 +165,11 @@ class _Builder:
         return found
 
     def _shown(self, app: App, devices: _Devices) -> Iterable[str]:
-        """Return which devices a listing of an app shows."""
+        """Return the devices that a listing of an app shows."""
         whole, part = self._inventory.whole.get(app.app_id, 0), self._inventory.in_part.get(app.app_id)
         shown = devices.known
         if part is not None:
-            # More than a page is beyond what was listed: its end was not seen.
+            # The listing stopped before its end, so more than a page of devices is left beyond it.
             shown, whole = [*shown, *devices.unknown], part + PAGE + 1
         elif not shown:
             shown = devices.unknown[:whole]
@@ -193,7 +197,7 @@ class _Builder:
             channel.version = bundle.id if seen.done else channel.version
 
     def _prepare(self, app_id: str, channel: Channel, settings: ChannelSettings) -> None:
-        """Put the bundles there that new settings need."""
+        """Add the bundles that new settings need."""
         if isinstance(settings.bundle, str):
             self._bundle(app_id, settings.bundle)
         if isinstance(settings.rollout_bundle, str | int):
@@ -248,7 +252,7 @@ class _Builder:
         return channel
 
     def _bundle(self, app_id: str, name: str, number: int = 0) -> Bundle:
-        """Return a bundle of an app, with the server's number where that is known."""
+        """Return a bundle of an app, with its number on the server if that is known."""
         app = self._app(app_id)
         bundle = self._bundles.get((app_id, name))
         if bundle is None:

@@ -252,7 +252,7 @@ def test_the_earlier_end_counts() -> None:
         ({"max_seconds": 0.0}, "cannot last"),
         ({"max_seconds": math.nan}, "cannot last"),
         ({"max_seconds": math.inf}, "cannot last"),
-        ({"until": datetime(2026, 1, 1)}, "no zone"),  # noqa: DTZ001 - that is the fault
+        ({"until": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001 - that is the fault
     ],
 )
 def test_bounds_that_mean_nothing_are_refused(bounds: dict[str, object], said: str) -> None:

@@ -70,7 +70,7 @@ async def test_devices_come_from_the_named_apps_or_from_all() -> None:
     [
         ("platform =", "syntax error"),
         ("plattform = 'ios'", "no such column: plattform"),
-        ('platform = "ios"', "text stands in single quotes"),
+        ('platform = "ios"', "Text needs single quotes"),
         ("platform = 'ios'; DROP TABLE devices", "syntax error"),
         ("1) OR (1", "syntax error"),
         ("TRUE /*", "incomplete input"),
@@ -168,7 +168,7 @@ async def test_a_sample_is_drawn_of_what_the_clause_means() -> None:
 
 @in_virtual_time
 async def test_a_choice_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="none of 100 devices"):
+    with pytest.raises(InputError, match="none of 100 devices match"):
         await chosen(sandbox_of(), Choice(apps=(APP,), where="platform = 'amiga'"))
 
 

@@ -452,7 +452,7 @@ async def test_an_unfinished_inventory_of_something_else_is_not_gone_on_with(tmp
     async with taken(sandbox, tmp_path / "working", apps=[APP]):
         pass
     for options in ({"apps": ()}, {"apps": ["com.example.app02"]}, {"kind": InventoryKind.APPS, "apps": [APP]}):
-        with pytest.raises(JobError, match="another export"):
+        with pytest.raises(JobError, match="different, unfinished export"):
             async with taken(sandbox, tmp_path / "working", **options):
                 pass
     (tmp_path / "notes").write_text("no database" * 100)

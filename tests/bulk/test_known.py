@@ -195,13 +195,13 @@ async def of_channels(sandbox: Sandbox, path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoiled", "said"),
     [
-        ("missing", "there is no database that an export of devices wrote"),
-        ("text", "is not a database that an export of devices wrote"),
-        ("database", "is not a database that an export of devices wrote"),
-        ("directory", "is a directory, not a database"),
-        ("channels", "is an inventory of channels, not of devices"),
-        ("unfinished", "is the working file of an export that did not end"),
-        ("elsewhere", "is an inventory of https://other.example, and this plan is for https://api.capgo.app"),
+        ("missing", "there is no SQLite export of devices"),
+        ("text", "is not a SQLite export of devices"),
+        ("database", "is not a SQLite export of devices"),
+        ("directory", "is a directory, not a SQLite export"),
+        ("channels", "is an export of channels, not of devices"),
+        ("unfinished", "is the working file of an unfinished export"),
+        ("elsewhere", "is an export from https://other.example, but this plan is for https://api.capgo.app"),
         ("damaged", "is damaged"),
     ],
 )

@@ -369,7 +369,7 @@ def test_a_job_of_several_keys_says_that_it_is_rehearsed_with_one(tmp_path: Path
 
     run_in_virtual_time(plan())
     found = rehearsed(path)
-    assert found.remarks == ("the job was made with 2 keys and is rehearsed with one: with all of them it may be faster",)
+    assert found.remarks == ("the job was made with 2 keys but rehearsed with one: the real run may be faster",)
     assert found.report.done == found.report.planned
     run_in_virtual_time(rebind())
     assert rehearsed(path).remarks == ()
@@ -390,7 +390,9 @@ def test_a_copy_without_room_is_no_end_of_the_run(tmp_path: Path, monkeypatch: p
         return await advance(journal, *given)
 
     monkeypatch.setattr(Journal, "advance", full)
-    with pytest.raises(DiskFull, match=r"no room in .*temporary to rehearse a copy of .*job\.capgo-job: free some, or"):
+    with pytest.raises(
+        DiskFull, match=r"no space left in .*temporary to rehearse a copy of .*job\.capgo-job: free some disk space, or"
+    ):
         rehearsed(path)
 
 

@@ -201,11 +201,11 @@ async def test_every_failure_says_what_to_do_and_every_operation_what_came_of_it
     [
         ("ambiguous", 502, Remedy.RETRY, "may have taken effect"),
         ("channel_not_found", 404, Remedy.RETRY, "Create the channel"),
-        ("changed_since", None, Remedy.NEW_JOB, "Plan again"),
+        ("changed_since", None, Remedy.NEW_JOB, "Make a new job"),
         ("brand_new", 503, Remedy.RETRY, "The server failed"),
         ("brand_new", 429, Remedy.RETRY_SLOWER, "fewer requests"),
-        ("brand_new", 400, Remedy.RETRY, "Fix what the message names"),
-        ("brand_new", None, Remedy.RETRY, "Fix what the message names"),
+        ("brand_new", 400, Remedy.RETRY, "Fix the problem that the message names"),
+        ("brand_new", None, Remedy.RETRY, "Fix the problem that the message names"),
     ],
 )
 def test_there_is_advice_for_every_cause(cause: str, status: int | None, remedy: Remedy, said: str) -> None:

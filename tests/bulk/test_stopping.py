@@ -17,8 +17,10 @@ GOOD = Done()
 BAD = Failed("invalid_request", status=400)
 BROKEN = Failed("unknown_error", status=502)
 DENIED = Failed("cannot_access_app", status=400)
-OF_THE_SERVER = StopReason("11 of the last 50 operations failed with an error of the server", Problem.SERVER_FAILING)
-NO_ACCESS = StopReason("3 operations in a row had no access to a, although the plan had", Problem.ACCESS_LOST)
+OF_THE_SERVER = StopReason("11 of the last 50 operations failed with a server error", Problem.SERVER_FAILING)
+NO_ACCESS = StopReason(
+    "3 operations in a row had no access to a, which was accessible when the job was planned", Problem.ACCESS_LOST
+)
 
 
 def too_many(share: str) -> StopReason:
@@ -90,5 +92,5 @@ def test_shares_are_read_exactly(text: str, share: Fraction) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "101%", "-1%", "one%", "1e1%"])
 def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="not a share"):
         read_share(text)

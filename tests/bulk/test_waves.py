@@ -152,7 +152,7 @@ async def test_a_contradicted_wave_stops_the_run_and_the_next_run_stops_only_for
 
     async with await make(sandbox, tmp_path, apps={APP: 200}, bake=0.0) as job, client_of(sandbox) as capgo:
         sandbox.arrive = undo  # type: ignore[method-assign,assignment]  # somebody else is at work
-        with pytest.raises(SafetyStop, match=r"after wave 1 \(1%\): 1 operation that succeeded is contradicted"):
+        with pytest.raises(SafetyStop, match=r"after wave 1 \(1%\): a fresh listing contradicts 1 operation that succeeded"):
             await job.run(capgo)
         assert linked(sandbox) == 2
         report = await job.report()

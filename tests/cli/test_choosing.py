@@ -26,7 +26,7 @@ def test_devices_that_a_clause_means_are_relinked(server: Served, capgo: Command
     assert report["rows"] == len(on_ios(server)) == report["planned"] + report["skipped"] > report["planned"] > 0
     assert {server.channel_of(device) for device in on_ios(server)} == {"beta"}
     assert {target.split("/")[1] for target in server.sent()} <= on_ios(server)
-    assert "30 devices of 1 app: scanned" in result.stderr
+    assert "30 devices of 1 app: complete." in result.stderr
 
 
 def test_a_sample_of_several_apps_is_unlinked(unaimed: Command) -> None:
@@ -69,7 +69,7 @@ def test_the_same_command_goes_on_with_its_job_and_another_does_not(server: Serv
         (("relink", "--all"), "give --channel"),
         (("relink", "--all", "--channel", "beta", "--where", "platform ="), "syntax error"),
         (("relink", "--all", "--channel", "beta", "--where", "plat = 'ios'"), "no such column: plat. The columns are app_id,"),
-        (("relink", "--all", "--channel", "beta", "--sample", "110%"), "no share between 0% and 100%"),
+        (("relink", "--all", "--channel", "beta", "--sample", "110%"), "not a share between 0% and 100%"),
         (("relink", "--all", "--channel", "beta", "--app", "nonsense"), "not in reverse-domain form"),
         (("relink", "devices.csv", "--app", APP, "--app", OTHER, "--channel", "beta"), "2 times --app"),
     ],
@@ -87,5 +87,5 @@ def test_what_cannot_be_is_said_before_anything_is_sent(
 def test_a_choice_of_nothing_is_said(capgo: Command) -> None:
     result = capgo("devices", "relink", "--all", "--where", "platform = 'amiga'", "--channel", "beta", "--yes")
     assert result.exit_code == 2
-    assert "none of 30 devices. Nothing would change." in result.stderr
+    assert "none of 30 devices match. Nothing would change." in result.stderr
     assert list(Path().iterdir()) == []

@@ -76,7 +76,7 @@ def test_a_share_of_a_profile_that_is_none_is_said(
     csv_of(here / "devices.csv")
     result = capgo(*RELINK, "--profile", "strict", "--yes")
     assert result.exit_code == 2
-    assert "confirm_share of the profile: 'half' is no share" in result.stderr
+    assert "confirm_share of the profile: 'half' is not a share" in result.stderr
     assert not server.requests()
 
 

@@ -39,7 +39,8 @@ def test_devices_of_all_apps_go_to_a_file_and_what_was_proven_to_stderr(server: 
     assert (result.exit_code, result.stdout) == (0, "")
     assert ids_of(Path("out.jsonl")) == ids_in(server)
     assert (
-        "30 devices of 1 app: scanned, what changed meanwhile passed over, the end looked at again: complete" in result.stderr
+        "30 devices of 1 app: complete. All pages were read, and the changes and the end were checked again. "
+        "Written to out.jsonl." in result.stderr
     )
     assert [path.name for path in Path().iterdir()] == ["out.jsonl"]
 
@@ -105,7 +106,7 @@ def test_a_full_disk_keeps_what_was_read(capgo: Command, monkeypatch: pytest.Mon
         patched.setattr(exporting, "_make_durable", full)
         result = capgo("export", "devices", "-o", "out.csv")
     assert result.exit_code == 4
-    assert "no room for out.csv" in result.stderr
+    assert "no space left for out.csv" in result.stderr
     assert "what was read is in out.csv.building: the same command goes on from there" in result.stderr
     assert capgo("export", "devices", "-o", "out.csv").exit_code == 0
     assert [path.name for path in Path().iterdir()] == ["out.csv"]
@@ -162,7 +163,7 @@ def test_a_list_that_is_not_proven_has_a_code_of_its_own(unaimed: Command) -> No
             server.sandbox.world.add_bundle(app, f"8.{number}.0", now=1_784_538_000.0)
         result = unaimed("export", "bundles", "-o", "out.csv", env=server.environment)
     assert result.exit_code == 3
-    assert "scanned, but 1 list cannot be proven complete" in result.stderr
+    assert "possibly incomplete. All pages were read, but 1 list cannot be proven complete" in result.stderr
     assert Path("out.csv").exists()
 
 

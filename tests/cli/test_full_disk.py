@@ -100,7 +100,7 @@ def test_no_room_for_a_plan_leaves_nothing_and_sends_nothing(
     ballast = fill(disk, 20)
     stopped = squeezed(server, disk, *relink(tmp_path), "--yes")
     assert stopped.returncode == 4, stopped.stderr
-    assert "no room for m.capgo-job: free some and plan again; nothing was sent" in stopped.stderr
+    assert "no space left for m.capgo-job: nothing was sent. Free some disk space, then plan again" in stopped.stderr
     assert (list(disk.iterdir()), server.sent()) == ([ballast], {})
     ballast.unlink()
     assert capgo(*relink(tmp_path), "--yes").exit_code == 0
@@ -117,7 +117,7 @@ def test_a_rehearsal_without_room_for_its_copy_says_so(
     ballast = fill(disk, 1 if spare is None else pages + spare)
     found = squeezed(server, tmp_path, "job", "rehearse", "m.capgo-job", TMPDIR=str(disk))
     assert (found.returncode, found.stdout) == (4, "")
-    assert f"no room in {disk} to rehearse a copy of m.capgo-job: free some, or name another directory" in found.stderr
+    assert f"no space left in {disk} to rehearse a copy of m.capgo-job: free some disk space, or set TMPDIR" in found.stderr
     assert "it would end" not in found.stderr
     assert list(disk.iterdir()) == [ballast]
     ballast.unlink()

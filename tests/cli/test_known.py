@@ -51,4 +51,4 @@ def test_it_is_refused_where_the_devices_come_from_an_inventory_anyway(capgo: Co
 def test_what_is_no_inventory_is_wrong_usage(capgo: Command) -> None:
     result = capgo("devices", "unlink", "devices.csv", "--app", APP, "--inventory", "devices.csv", "--yes")
     assert result.exit_code == 2
-    assert "devices.csv is not a database that an export of devices wrote" in result.stderr
+    assert "devices.csv is not a SQLite export of devices" in result.stderr

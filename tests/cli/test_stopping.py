@@ -75,7 +75,7 @@ def test_each_rule_can_be_set_and_switched_off(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ((), "50 of the last 50 operations failed with an error of the server"),
+        ((), "50 of the last 50 operations failed with a server error"),
         (("--stop-server-errors", "100%"), "50 operations in a row failed"),
         (("--stop-server-errors", "off"), "50 operations in a row failed"),
     ],
@@ -149,9 +149,9 @@ def test_a_bound_on_time_is_told_with_its_moment(here: Path, unaimed: Command, m
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--stop-failures", "10"), "--stop-failures: '10' is no share between 0% and 100%, nor off"),
-        (("--stop-failures", "101%"), "--stop-failures: '101%' is no share"),
-        (("--stop-server-errors", "x"), "--stop-server-errors: 'x' is no share"),
+        (("--stop-failures", "10"), "--stop-failures: '10' is not a share between 0% and 100%, nor off"),
+        (("--stop-failures", "101%"), "--stop-failures: '101%' is not a share"),
+        (("--stop-server-errors", "x"), "--stop-server-errors: 'x' is not a share"),
         (("--stop-consecutive", "0"), "--stop-consecutive: '0' is neither a number from 1 on nor off"),
         (("--stop-no-access", "-1"), "--stop-no-access: '-1' is neither"),
         (("--stop-no-access", "many"), "--stop-no-access: 'many' is neither"),

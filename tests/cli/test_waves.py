@@ -65,7 +65,7 @@ def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path,
     monkeypatch.setattr(App, "link", lambda *_: monkeypatch.setattr(App, "link", link))
     result = capgo(*RELINK, "--waves", "0.5%,100%", "--yes", "--json")
     assert result.exit_code == 4
-    assert "after wave 1 (0.5%): 1 operation that succeeded is contradicted" in result.stderr
+    assert "after wave 1 (0.5%): a fresh listing contradicts 1 operation that succeeded" in result.stderr
     assert json.loads(result.stdout)["contradicted"] == 1
     assert "capgo-async job run m.capgo-job" in result.stderr
     assert "stopped" in capgo("job", "show", "m.capgo-job").stdout
@@ -75,7 +75,7 @@ def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path,
     ("options", "said"),
     [
         (("--waves", "10%,5%,100%"), "waves must rise from above 0% to 100%"),
-        (("--waves", "10,100%"), "--waves: '10' is no share"),
+        (("--waves", "10,100%"), "--waves: '10' is not a share"),
         (("--waves", "10%,100%", "--bake", "10"), "--bake 10 is no time"),
         (("--bake", "10m"), "a bake time needs waves"),
     ],

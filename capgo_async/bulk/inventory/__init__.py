@@ -1,1 +1,1 @@
-"""Inventories: everything that an account shows, taken completely, and written to files."""
+"""Inventories: complete lists of devices, channels, bundles or apps, and their export to files."""

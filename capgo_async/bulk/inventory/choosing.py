@@ -1,4 +1,4 @@
-"""Choosing devices: a clause that SQLite runs over an inventory, and a sample that stays the same."""
+"""Chooses devices of an inventory, by an SQL clause and by a reproducible sample."""
 
 import hashlib
 import math
@@ -32,12 +32,16 @@ _TEXTS: Final = re.compile(r"'(?:[^']|'')*'")
 _NAMES: Final = re.compile(r'"((?:[^"]|"")*)"')
 _ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_TRANSACTION})
 _FORBIDDEN: Final = frozenset({"load_extension", "random", "randomblob"})
-"""The last two would choose others each time."""
+"""`random` and `randomblob` would choose other devices each time."""
 _HASHES: Final = 1 << 256
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """Which devices: of `apps`, or of all that the keys see, those for which `where` holds, and a `sample` of these."""
+    """Which devices to choose.
+
+    These are the devices of `apps` that match `where`, reduced to a share of `sample`. An empty `apps` means all apps that the
+    keys can see.
+    """
 
     apps: tuple[str, ...] = ()
     where: str | None = None
@@ -53,16 +57,21 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_in_sample(device_id: str, share: Fraction) -> bool:
-    """Tell whether a device belongs to a sample: always the same ones, and those of a smaller one to every larger one."""
+    """Return whether a device belongs to a sample.
+
+    The result is always the same, and a larger sample contains every smaller one.
+    """
     return int.from_bytes(hashlib.sha256(device_id.encode()).digest()) < math.ceil(share * _HASHES)
 
 
 def check_clause(clause: str) -> None:
-    """Raise `ConfigurationError` for a clause that SQLite does not understand, or that asks for more than the devices."""
+    """Raise `ConfigurationError` if SQLite rejects the clause, or if it reads more than the devices."""
     for name in _NAMES.findall(_TEXTS.sub("", clause)):
         if name.lower() not in _TABLE.names:
-            # SQLite takes it for text otherwise, which is never what was meant.
-            message = f'the clause has "{name}" in double quotes, which is no column; text stands in single quotes. {_COLUMNS}'
+            # SQLite would take it for text, which is never what was meant.
+            message = (
+                f'invalid where clause: no column is named "{name}". Text needs single quotes, not double quotes. {_COLUMNS}'
+            )
             raise ConfigurationError(message)
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE TABLE {_TABLE.name} ({', '.join(_TABLE.names)}, PRIMARY KEY ({', '.join(_TABLE.key)}))")
@@ -71,7 +80,7 @@ def check_clause(clause: str) -> None:
 
 
 def only_devices(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
-    """Let SQLite read the one table and call functions, and nothing else."""
+    """Allow SQLite to read the devices table and to call functions, and deny everything else."""
     if action in _ALLOWED or (action == sqlite3.SQLITE_READ and first == _TABLE.name):
         return sqlite3.SQLITE_OK
     if action == sqlite3.SQLITE_FUNCTION and second not in _FORBIDDEN:
@@ -80,8 +89,11 @@ def only_devices(action: int, first: str | None, second: str | None, _database: 
 
 
 def chosen_rows(connection: sqlite3.Connection, clause: str, last: Sequence[str], size: int) -> list[tuple[str, str]]:
-    """Return up to `size` devices behind the `last` for which `clause` holds; raises `ConfigurationError` for a bad one."""
-    # Within CASE no bracket of the clause can close one of ours; on lines of its own no comment can hide one.
+    """Return up to `size` devices after `last` that match `clause`, in the order of their ids.
+
+    Raises `ConfigurationError` for an invalid clause.
+    """
+    # CASE keeps a parenthesis in the clause from closing ours. A line of its own keeps a comment in it from hiding ours.
     statement = f"""
         SELECT app_id, device_id FROM {_TABLE.name}
         WHERE (app_id, device_id) > (:app_id, :device_id) AND (CASE WHEN
@@ -91,15 +103,15 @@ def chosen_rows(connection: sqlite3.Connection, clause: str, last: Sequence[str]
     try:
         return connection.execute(statement, {"app_id": last[0], "device_id": last[1], "size": size}).fetchall()
     except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError, ValueError) as error:
-        message = f"the clause {clause!r} cannot be: {error}. {_COLUMNS}"
+        message = f"invalid where clause {clause!r}: {error}. {_COLUMNS} Text needs single quotes."
         raise ConfigurationError(message) from error
 
 
 class ChosenDevices:
-    """The rows that a `Choice` makes of an inventory that is taken for it; a `Source`.
+    """A `Source` of rows for the devices of a `Choice`, taken from a new inventory.
 
-    `channel` is where they are linked to, `None` to unlink them. Without a `client` there is only what it asks for, to find the
-    job that was made of it. `summary` is what the inventory came to, once it was taken.
+    The devices are linked to `channel`, or unlinked if it is `None`. Without a `client`, no inventory is taken, and the source
+    only serves to recognize the job that was made from it. `summary` describes the inventory once it has been taken.
     """
 
     def __init__(
@@ -116,12 +128,12 @@ class ChosenDevices:
 
     @property
     def digest(self) -> str:
-        """Return a digest of what is asked for: an inventory is another one each time."""
+        """Return a digest of the choice. The inventory itself differs each time."""
         return hashlib.sha256(msgspec.json.encode(self.asked)).hexdigest()
 
     @property
     def asked(self) -> dict[str, str | None]:
-        """Return what was asked for."""
+        """Return the choice as it is stored in the job."""
         sample = self._choice.sample
         return {
             "kind": (UnlinkDevice if self._channel is None else LinkDevice).__name__,
@@ -132,7 +144,7 @@ class ChosenDevices:
         }
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
-        """Take the inventory, and yield the rows of the chosen devices; raises `InputError` where there are none."""
+        """Take the inventory and yield rows for the chosen devices. Raises `InputError` if there are none."""
         if self._client is None:
             return
         chosen = False
@@ -144,7 +156,7 @@ class ChosenDevices:
                     chosen = True
                     yield rows
         if not chosen:
-            message = f"{self.name}: none of {counted(self.summary.rows, 'device')}. Nothing would change."
+            message = f"{self.name}: none of {counted(self.summary.rows, 'device')} match. Nothing would change."
             raise InputError(message)
 
     async def _operations(self, path: Path) -> AsyncGenerator[Operation, None]:

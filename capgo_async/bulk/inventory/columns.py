@@ -1,4 +1,4 @@
-"""What an inventory holds of each kind of thing: one flat table, made from the fields of its model."""
+"""The tables of an inventory: one flat table for each kind, derived from the fields of its model."""
 
 import enum
 import types
@@ -13,7 +13,7 @@ from ...api.models.device import stored_id
 
 
 class InventoryKind(enum.StrEnum):
-    """What an inventory is of; also the name of its table."""
+    """The kind of things in an inventory; also the name of its table."""
 
     DEVICES = "devices"
     CHANNELS = "channels"
@@ -22,7 +22,7 @@ class InventoryKind(enum.StrEnum):
 
 
 class ColumnType(enum.StrEnum):
-    """What the values of a column are; `JSON` is text that holds what is nested."""
+    """The type of a column's values. `JSON` columns hold nested values as text."""
 
     TEXT = "TEXT"
     INTEGER = "INTEGER"
@@ -32,7 +32,7 @@ class ColumnType(enum.StrEnum):
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
-    """One column, and how its value is taken from a row."""
+    """One column, and how to read its value from a row."""
 
     name: str
     type: ColumnType
@@ -40,7 +40,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The columns of one kind; those of the `key` come first and tell its rows apart."""
+    """The columns of one kind. The `key` columns come first and identify a row."""
 
     name: str
     key: tuple[str, ...]
@@ -52,12 +52,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(column.name for column in self.columns)
 
     def values(self, app_id: str, row: msgspec.Struct) -> tuple[Any, ...]:
-        """Return what is stored of `row`, which was found in `app_id`; the list of apps is that of no app."""
+        """Return the values to store for `row`.
+
+        `app_id` is the app that was listed. It is empty for the list of apps, whose rows name their own.
+        """
         app, *others = (column.read(row) for column in self.columns)
         return (app_id or app, *others)
 
-    def told(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        """Return stored values as what they mean: truth values are stored as numbers."""
+    def restored(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Return stored values with their own types: booleans are stored as numbers."""
         return tuple(
             bool(value) if column.type is ColumnType.BOOLEAN and value is not None else value
             for column, value in zip(self.columns, values, strict=True)

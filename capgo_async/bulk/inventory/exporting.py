@@ -1,4 +1,4 @@
-"""Exports: an inventory is taken into a file beside the output, and becomes the output when it is complete."""
+"""Exports: an inventory is collected in a working file, and written to the output when it is complete."""
 
 import contextlib
 import os
@@ -20,14 +20,14 @@ from .shelf import BATCH, InventoryBinding, InventoryFile
 from .taking import LIST_OF_APPS, Tally, take_inventory
 
 BUILDING: Final = ".building"
-"""What the name of an unfinished export has more than that of the output."""
+"""Suffix of the working file of an unfinished export."""
 _WRITING: Final = ".writing"
 _GROUP: Final = 20_000
-"""Rows of a group of a Parquet file: larger ones take more memory, smaller ones more room."""
+"""Rows in a group of a Parquet file. Larger groups take more memory, and smaller ones more disk space."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What an export came to; `complete` tells whether all checks held in all apps."""
+    """The result of an export. `complete` means that all checks passed in all apps."""
 
     kind: InventoryKind
     base_url: str
@@ -43,23 +43,23 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         apps = counted(self.apps, "app")
         found = f"{self.rows:,} {self.kind}" if self.kind is InventoryKind.APPS else f"{self.rows:,} {self.kind} of {apps}"
-        return f"{found}: {self._checks()}"
+        return f"{found}: {self._checks()}" + (f" Written to {self.output}." if self.output is not None else "")
 
     def _checks(self) -> str:
         if self.complete:
-            return "scanned, what changed meanwhile passed over, the end looked at again: complete"
+            return "complete. All pages were read, and the changes and the end were checked again."
         lost = sum(not check.held for check in self.checks)
-        return f"scanned, but {counted(lost, 'list')} cannot be proven complete"
+        return f"possibly incomplete. All pages were read, but {counted(lost, 'list')} cannot be proven complete."
 
 
 @contextlib.asynccontextmanager
 async def inventory(
     building: Path, kind: InventoryKind, *, client: CapgoClient | KeyRing, apps: Sequence[str] = (), tally: Tally | None = None
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
-    """Take an inventory into the file `building`, or go on with the one that is there, and have it in this block.
+    """Take an inventory into the working file `building`, or resume it, and provide it within the block.
 
-    No `apps` are all that the keys can see. Raises `ListingError` for a list that cannot be completed, `JobError` where another
-    process is at it.
+    An empty `apps` means all apps that the keys can see. Raises `ListingError` if a list cannot be completed, and `JobError` if
+    another process uses the file.
     """
     binding = InventoryBinding(
         base_url=client.base_url, kind=kind, apps=tuple(sorted({checked_app_id(app_id) for app_id in apps}))
@@ -73,7 +73,7 @@ async def inventory(
             await file.aclose()
 
 
-async def export(  # noqa: PLR0913 - what, from where, to where and as what
+async def export(  # noqa: PLR0913 - keyword-only options
     output: str | Path,
     kind: InventoryKind,
     *,
@@ -82,10 +82,11 @@ async def export(  # noqa: PLR0913 - what, from where, to where and as what
     chosen: Format | None = None,
     tally: Tally | None = None,
 ) -> Summary:
-    """Write everything of `kind` in `apps`, or in all that the keys can see, to the file `output`, and say what was proven.
+    """Write everything of `kind` to the file `output`, and return what was proven.
 
-    The format is that of the file's name unless one is `chosen`. The output is there complete or not at all; what was read
-    until then is in a file beside it, from which the same call goes on. Raises as `inventory` does.
+    An empty `apps` means all apps that the keys can see. The format follows from the file name unless one is `chosen`. The
+    output appears only when it is complete. Until then the rows are in a working file beside it, and the same call resumes from
+    there. Raises as `inventory` does.
     """
     output = Path(output)
     chosen = chosen or format_of(output)
@@ -97,7 +98,7 @@ async def export(  # noqa: PLR0913 - what, from where, to where and as what
         try:
             writing.unlink(missing_ok=True)
             await _write(file, writing, chosen, summary)
-            # First, lest a later export go on with it: the worst that can come of it is to read all once more.
+            # The working file is deleted first, so that no later export resumes from it. At worst, everything is read again.
             await file.aclose()
             _make_durable(writing)
             building.unlink()

@@ -1,4 +1,4 @@
-"""What an inventory is written as: JSON Lines, CSV, SQLite, Parquet."""
+"""Output formats of inventories: JSON Lines, CSV, SQLite, Parquet."""
 
 import csv
 import enum
@@ -18,7 +18,7 @@ Batch = Sequence[tuple[Any, ...]]
 
 
 class Format(enum.StrEnum):
-    """What an inventory is written as."""
+    """Output format of an inventory."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -36,7 +36,7 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
 
 
 def format_of(path: Path) -> Format:
-    """Return the format that the name of a file asks for; raises `ConfigurationError` for a name that asks for none."""
+    """Return the format for a file name. Raises `ConfigurationError` if the suffix is unknown."""
     found = _SUFFIXES.get(path.suffix.lower())
     if found is None:
         message = f"{path} does not end with {', '.join([*_SUFFIXES][:-1])} or {[*_SUFFIXES][-1]}, so its format is unknown"
@@ -45,31 +45,31 @@ def format_of(path: Path) -> Format:
 
 
 def check_format(chosen: Format) -> None:
-    """Raise `ConfigurationError` where what a format needs is not installed."""
+    """Raise `ConfigurationError` if a package that the format needs is not installed."""
     if chosen is Format.PARQUET and importlib.util.find_spec("pyarrow") is None:
-        message = "Parquet is written by pyarrow, which is not installed: pip install 'capgo-async[parquet]'"
+        message = "Parquet output needs pyarrow, which is not installed: pip install 'capgo-async[parquet]'"
         raise ConfigurationError(message)
 
 
 class Writer(Protocol):
-    """What takes rows; nothing is complete before `close`."""
+    """Writes rows to a file, which is complete after `close`."""
 
     def write(self, rows: Batch) -> None:
         """Write some rows."""
         ...
 
     def close(self) -> None:
-        """Write what is left."""
+        """Finish and close the file."""
         ...
 
 
 def lines_of(chosen: Format, table: Table) -> "JsonLines | CsvLines":
-    """Return what makes text of rows, for the formats that are text."""
+    """Return the encoder for a text format."""
     return CsvLines(table) if chosen is Format.CSV else JsonLines(table)
 
 
 class JsonLines:
-    """Makes an object of each row; what is nested is nested."""
+    """Encodes each row as a JSON object. Nested values stay nested."""
 
     head: Sequence[str] = ()
 
@@ -88,7 +88,7 @@ class JsonLines:
 
 
 class CsvLines:
-    """Makes a record of each row, as RFC 4180 has it; nothing stands for null."""
+    """Encodes each row as a CSV record (RFC 4180). Null is an empty field."""
 
     def __init__(self, table: Table) -> None:
         self.head = (",".join(table.names),)
@@ -105,7 +105,7 @@ class CsvLines:
 
 
 class TextWriter:
-    """Writes lines to a file."""
+    """Writes encoded rows to a text file."""
 
     def __init__(self, path: Path, lines: JsonLines | CsvLines) -> None:
         self._lines = lines
@@ -125,10 +125,10 @@ class TextWriter:
 
 
 class ParquetWriter:
-    """Writes row groups; what the export came to is in the file's metadata under `capgo_async`."""
+    """Writes row groups to a Parquet file, with the summary in its metadata under `capgo_async`."""
 
     def __init__(self, path: Path, table: Table, metadata: bytes) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - large, and of an extra
+        import pyarrow as pa  # noqa: PLC0415 - large, and part of an extra
         from pyarrow import parquet  # noqa: PLC0415 - optional, and slow to import
 
         types = {ColumnType.INTEGER: pa.int64(), ColumnType.REAL: pa.float64(), ColumnType.BOOLEAN: pa.bool_()}
@@ -144,12 +144,12 @@ class ParquetWriter:
         self._writer.write_table(self._table.from_arrays(arrays, schema=self._schema))
 
     def close(self) -> None:
-        """Write what tells where the groups are."""
+        """Write the footer and close the file."""
         self._writer.close()
 
 
 def refused_by_disk(path: Path, error: OSError) -> JobError:
-    """Return what to raise where a file cannot be written."""
+    """Return the exception for a file that cannot be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull(f"no room for {path}: free some, then export again")
+        return DiskFull(f"no space left for {path}: free some disk space, then export again")
     return JobError(f"cannot write {path}: {error.strerror or error}")

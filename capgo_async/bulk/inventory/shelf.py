@@ -1,4 +1,4 @@
-"""The file of an inventory while it is taken: SQLite, so that an interrupted one goes on where it stopped."""
+"""The working file of an inventory: an SQLite database, so that an interrupted inventory can resume."""
 
 import os
 import sqlite3
@@ -16,7 +16,7 @@ from ..storage.exported import APPLICATION_ID, Exported, exported_of
 from .columns import TABLES, ColumnType, InventoryKind, Table
 
 BATCH: Final = 2000
-"""Rows that are read back at once."""
+"""Rows that are read back at a time."""
 
 _FORMAT: Final = 1
 _TYPES: Final = {ColumnType.JSON: "TEXT"}
@@ -33,7 +33,10 @@ _TABLES: Final = (
 
 
 class InventoryBinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What an inventory is of: it goes on for the same only. No `apps` are all that the keys can see."""
+    """What an inventory was begun for; only the same inventory may resume it.
+
+    An empty `apps` means all apps that the keys can see.
+    """
 
     base_url: str
     kind: InventoryKind
@@ -41,10 +44,10 @@ class InventoryBinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScanProgress(msgspec.Struct, frozen=True):
-    """How far the scan of an app's devices is, so that it can go on.
+    """Progress of the scan of an app's devices, from which it can resume.
 
-    `since` is from when on it may have missed changes, `None` where nobody knows; `walked` is what was read, in parts that do
-    not touch each other yet.
+    `since` is the time from which changes may have been missed, or `None` if unknown. `walked` are the stretches of device ids
+    that have been read. Adjacent stretches are merged.
     """
 
     since: str | None = None
@@ -52,14 +55,17 @@ class ScanProgress(msgspec.Struct, frozen=True):
 
     @property
     def ends(self) -> tuple[str | None, ...]:
-        """Return behind which ids to look again, so that the last one is seen again: an empty page would prove nothing."""
+        """Return the ids after which to list again, to check the end.
+
+        Each listing shows the last known device again: an empty page would prove nothing.
+        """
         return tuple(each.before_last or None for each in self.walked if each.at_end) or (None,)
 
 
 class AppChecks(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to see all of an app: three checks, how often it was read, and what the answers cannot prove.
+    """What was checked to see all of an app, and what the responses cannot prove.
 
-    `rows` is how many there were, where they are not on the shelf.
+    There are three checks. `passes` is how often the app was read. `rows` is given if the rows are not stored.
     """
 
     app_id: str
@@ -72,7 +78,7 @@ class AppChecks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InventoryFile:
-    """An inventory on disk. Each batch of rows is kept together with how far the scan is, or not at all."""
+    """An inventory on disk. Each batch of rows is stored together with the progress of the scan."""
 
     def __init__(self, database: Database, binding: InventoryBinding) -> None:
         self._database = database
@@ -81,7 +87,7 @@ class InventoryFile:
 
     @classmethod
     async def open(cls, path: Path, binding: InventoryBinding) -> Self:
-        """Begin an inventory at `path`, or go on with the one that is there; raises `JobError` for one of something else."""
+        """Create or resume an inventory at `path`. Raises `JobError` if it belongs to another export."""
         database = Database(path, Mode.CREATE, called="working file of an export")
         try:
             await database.configure("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL")
@@ -92,46 +98,49 @@ class InventoryFile:
         return cls(database, binding)
 
     async def settled(self) -> set[str]:
-        """Return the apps that are done."""
+        """Return the apps that are finished."""
         return await self._database.run(_settled)
 
     async def begin(self, app_id: str) -> ScanProgress | None:
-        """Note that an app is begun, or return how far its scan is."""
+        """Record that an app has been begun, and return the progress of its scan if there is any."""
         return await self._database.run(_begin, app_id)
 
     async def add(self, app_id: str, rows: Sequence[msgspec.Struct], progress: ScanProgress | None = None) -> int:
-        """Keep rows in place of older ones, and how far the scan is; return how many nobody had seen."""
+        """Store rows and the progress of the scan, and return how many rows are new.
+
+        Rows replace stored ones with the same key.
+        """
         return await self._database.run(_add, self.table, app_id, rows, progress)
 
     async def keep_only(self, app_id: str, keys: set[Any]) -> None:
-        """Forget the other rows of an app, or with an empty id of all."""
+        """Delete the rows of an app whose keys are not in `keys`. An empty `app_id` means all apps."""
         await self._database.run(_keep_only, self.table, app_id, keys)
 
     async def keep_apps(self, apps: set[str]) -> None:
-        """Forget all other apps, and what was done in them."""
+        """Delete everything about apps that are not in `apps`."""
         await self._database.run(_keep_apps, self.table, apps)
 
     async def settle(self, checks: AppChecks) -> None:
-        """Note that an app is done."""
+        """Record that an app is finished."""
         await self._database.run(_settle, self.table, self._binding, checks)
 
     async def count(self) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         return await self._database.run(_count, self.table)
 
     async def exported(self) -> list[Exported]:
-        """Return what was done, app by app."""
+        """Return the records of all apps."""
         return await self._database.run(exported_of)
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[tuple[Any, ...]]]:
-        """Yield all rows in the order of their keys, some at a time."""
+        """Yield all rows in the order of their keys, in batches."""
         last: tuple[Any, ...] = ()
         while rows := await self._database.run(_rows, self.table, last, size):
             last = rows[-1][: len(self.table.key)]
-            yield [self.table.told(row) for row in rows]
+            yield [self.table.restored(row) for row in rows]
 
     async def copy_to(self, path: Path) -> None:
-        """Write a database of its own to `path`: the rows and the table `export`, and nothing of how they came there."""
+        """Write the rows and the table `export` to a new database at `path`, without the working tables."""
         await self._database.configure(f"VACUUM INTO {_quoted(path)}")
         copy = Database(path)
         try:
@@ -162,7 +171,7 @@ def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: Inv
         return
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID or connection.execute("SELECT * FROM binding").fetchall() != [wanted]:
-        message = f"{path} belongs to another export, which did not end: delete it, or choose another output"
+        message = f"{path} belongs to a different, unfinished export: delete it, or choose another output"
         raise JobError(message)
 
 

@@ -1,4 +1,4 @@
-"""An inventory: everything of one kind in many apps, and what was done to see all of it while it changes (contract G3)."""
+"""Takes inventories: everything of one kind in many apps, although it changes meanwhile (contract G3)."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,21 +25,21 @@ from .columns import TABLES, InventoryKind
 from .shelf import AppChecks, InventoryFile, ScanProgress
 
 LIST_OF_APPS: Final = ""
-"""What stands for the app where the apps themselves are listed."""
+"""Stands for the app id when the apps themselves are listed."""
 
 _OVERLAP: Final = timedelta(minutes=2)
-"""How far a pass over what changed reaches back behind the newest change that was known: writes may be seen late."""
+"""How far a pass over changes reaches back before the newest known change: writes may be visible late."""
 _ROUNDS: Final = 5
-"""How often devices that changed are looked for, while each time some come to light that nobody had seen."""
+"""Passes over changed devices at most, as long as each finds devices that were not seen before."""
 _PASSES: Final = 3
-"""How often a list without a safe order is read until two in a row agree."""
+"""Readings of a list without a safe order at most, until two in a row agree."""
 
-UNSETTLED: Final = "new devices came to light each time that it was looked for them: some may be missing"
-UNSTABLE: Final = "no two readings of the list in a row agreed: some may be missing"
+UNSETTLED: Final = "every pass over recent changes found new devices, so some may be missing"
+UNSTABLE: Final = "no two consecutive readings of the list agreed, so some rows may be missing"
 
 
 class Tally:
-    """How far an inventory is: for whoever watches it."""
+    """Progress of an inventory, to be displayed."""
 
     def __init__(self) -> None:
         self.apps: tuple[str, ...] = ()
@@ -62,10 +62,11 @@ class _Taking(NamedTuple):
 
 
 async def take_inventory(shelf: InventoryFile, client: KeyRing, kind: InventoryKind, apps: Sequence[str], tally: Tally) -> None:
-    """Put everything of `kind` in `apps`, or in all that the keys can see, on the shelf; what is there already stays.
+    """Store everything of `kind` in `apps`, or in all apps that the keys can see.
 
-    Complete as far as answers can show, or an error; what was done to that end is an `AppChecks` for each app. Several apps are
-    read at once, and large ones at several places; the pacer keeps the limits.
+    Apps that are already finished are not read again. The result is complete as far as responses can show; otherwise an error
+    is raised or a caveat recorded. `AppChecks` records what was checked in each app. Several apps are read concurrently, and
+    large ones with several cursors. The pacer keeps the limits.
     """
     taking = _Taking(shelf, client, kind, tally)
     await client.prepare()
@@ -97,7 +98,7 @@ async def _take(taking: _Taking, app_id: str) -> None:
 
 
 async def _all_apps(taking: _Taking) -> tuple[str, ...]:
-    """Return the apps that the keys can see; of others that were begun when they still could, nothing is kept."""
+    """Return the apps that the keys can see, and delete stored apps that they no longer see."""
     await taking.shelf.begin(LIST_OF_APPS)
     checks, apps = await _agreeing(_lists(taking, InventoryKind.APPS, LIST_OF_APPS), InventoryKind.APPS, LIST_OF_APPS)
     await taking.shelf.settle(msgspec.structs.replace(checks, rows=len(apps)))
@@ -131,10 +132,10 @@ async def _agreeing(
     app_id: str,
     take: Callable[[Sequence[Any]], Awaitable[object]] | None = None,
 ) -> tuple[AppChecks, set[Any]]:
-    """Read lists whose rows have no safe order until two readings in a row show the same (contract G3).
+    """Read lists without a safe order until two readings in a row agree (contract G3).
 
-    What came in one answer was so at one moment: it needs no second reading. Returns the keys of the last reading; of all
-    where no two agree.
+    A single page shows one moment and needs no second reading. Returns the checks, and the keys of the last reading. If no two
+    readings agree, the keys are those of all readings.
     """
     key = TABLES[kind].key[-1]
     every: set[Any] = set()
@@ -162,11 +163,11 @@ async def _agreeing(
 
 
 async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None) -> AppChecks:
-    """Scan an app by device id, then look at what changed since and at the end, until nobody unseen is there (contract C7)."""
+    """Scan an app by device id, then check changes and the end until no new device appears (contract C7)."""
     devices = taking.client.client_of(app_id).devices
     progress, listing, pages = await _scan(taking, app_id, begun)
     if begun is None and pages <= 1 and NO_ORDER not in listing.caveats:
-        # What came in one answer was so at one moment: nothing can have changed behind it.
+        # A single page shows one moment: nothing can have changed behind the scan.
         return AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=1, caveats=listing.caveats)
     caveats = dict.fromkeys(listing.caveats)
     changes_passed = end_checked = False
@@ -190,9 +191,9 @@ async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None
 
 
 async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tuple[ScanProgress, Listing[Device], int]:
-    """Read an app from where it was left; return how far that is, and in how many pages.
+    """Scan an app, or resume its scan; return the progress, the listing and the number of pages read.
 
-    What appears where it was read already, in whichever part, is among what changed since.
+    Devices that appear in a part that was already read are found among the changes.
     """
     walked = begun.walked if begun else ()
     requester = requester_of(taking.client.client_of(app_id))
@@ -202,7 +203,7 @@ async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tup
 
         async def take(page: tuple[Device, ...], walked: tuple[Stretch, ...]) -> None:
             nonlocal progress, pages
-            # No other page is asked for before the first one is here.
+            # No other page is requested before the first one has arrived.
             since = progress.since if progress else _moment_before(page, answers[-1].headers.get("date", ""))
             answers.clear()
             progress = ScanProgress(since, walked)
@@ -214,7 +215,10 @@ async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tup
 
 
 async def _shows_nobody_unseen(taking: _Taking, app_id: str, look: Listing[Device]) -> bool:
-    """Keep what `look` shows, which begins so that a device is in it that is known: one that shows none proves nothing."""
+    """Store the devices of `look`, and return whether there were some and all were known.
+
+    `look` is meant to show at least one known device. An empty listing proves nothing.
+    """
     unseen = seen = 0
     async for page in look.pages():
         seen += len(page)
@@ -223,10 +227,10 @@ async def _shows_nobody_unseen(taking: _Taking, app_id: str, look: Listing[Devic
 
 
 def _moment_before(first: Sequence[Device], date: str) -> str | None:
-    """Return a moment before the first page was made, by the clock that stamps devices; `None` where nobody knows.
+    """Return a time before the first page was made, by the clock that stamps devices.
 
-    The newest change among some hundred devices is hardly older than that of all, and needs no comparison of clocks; with the
-    clock of the answer it is compared in case a device was stamped with a time that had not come yet.
+    The newest change on the first page is close to the newest of all, and using it needs no comparison of clocks. The date of
+    the response caps it, in case a device carries a time in the future. Returns `None` if no device carries a time.
     """
     stamps = [moment for device in first if (moment := parse_timestamp(device.updated_at))]
     if not stamps:

@@ -1,4 +1,4 @@
-"""What to do about failed operations, by their cause."""
+"""Advice on failed operations, by cause."""
 
 import enum
 from collections.abc import Mapping
@@ -20,56 +20,59 @@ class Remedy(enum.StrEnum):
 
 
 class Advice(NamedTuple):
-    """A remedy, and a sentence for people."""
+    """A remedy, and the text to show."""
 
     remedy: Remedy
     text: str
 
 
 _NO_ACCESS: Final = Advice(
-    Remedy.RETRY, "Check that the app and the key still exist and that the key may change the app; then send these again."
+    Remedy.RETRY, "Check that the app and the key still exist and that the key may change the app, then send these again."
 )
-_SPELLING: Final = Advice(Remedy.NEW_JOB, "Correct the rows that these come from and run them as a new job.")
-_AS_THE_MESSAGE_SAYS: Final = Advice(Remedy.RETRY, "Fix what the message names; then send these again.")
+_SPELLING: Final = Advice(Remedy.NEW_JOB, "Correct the rows of these operations, then run them as a new job.")
+_AS_THE_MESSAGE_SAYS: Final = Advice(Remedy.RETRY, "Fix the problem that the message names, then send these again.")
 
 ADVICE: Final[Mapping[str, Advice]] = {
     AMBIGUOUS: Advice(
         Remedy.RETRY,
-        "They may have taken effect. Send them again: what could do harm twice is checked first.",
+        "They may have taken effect. Send them again: those that are not safe to repeat are checked first.",
     ),
-    "channel_not_found": Advice(Remedy.RETRY, "Create the channel, or give it its former name back; then send these again."),
+    "channel_not_found": Advice(Remedy.RETRY, "Create the channel or restore its former name, then send these again."),
     **dict.fromkeys(NO_ACCESS, _NO_ACCESS),
     HALF_DONE: Advice(
         Remedy.RETRY_OR_UNDO,
         "Their links were removed and not set again. Send these again, or undo the job to restore the links.",
     ),
     CHANGED_SINCE: Advice(
-        Remedy.NEW_JOB, "Somebody changed these after the plan was made, so nothing was sent. Plan again what is still wanted."
+        Remedy.NEW_JOB,
+        "Somebody else changed these after the plan was made, so nothing was sent. Make a new job of what is still wanted.",
     ),
     "public_channel_override": Advice(
-        Remedy.NEW_JOB, "The channel has become public, and devices cannot be linked to a public channel: unlink them instead."
+        Remedy.NEW_JOB, "The channel has become public, and devices cannot be linked to a public channel. Unlink them instead."
     ),
     "invalid_app_id": _SPELLING,
     "missing_app_id": _SPELLING,
     "missing_device_id": _SPELLING,
     "missing_device_id_or_app_id": _SPELLING,
     "invalid_version_id": _SPELLING,
-    "need_plan_upgrade": Advice(Remedy.RETRY, "Check the organization's subscription and plan; then send these again."),
-    "on_premise_app": Advice(Remedy.NEW_JOB, "Another server hosts the app: run these rows as a new job with its base URL."),
-    "provider_infrastructure_request_blocked": Advice(
-        Remedy.RETRY, "The server accepts no requests from this network address: send these again from another one."
+    "need_plan_upgrade": Advice(Remedy.RETRY, "Check the organization's subscription and plan, then send these again."),
+    "on_premise_app": Advice(
+        Remedy.NEW_JOB, "The app is on another server. Run these rows as a new job with the base URL of that server."
     ),
-    "unknown_error": Advice(Remedy.RETRY, "Check whether they took effect; then send these again."),
+    "provider_infrastructure_request_blocked": Advice(
+        Remedy.RETRY, "The server blocks requests from this network address. Send these again from another one."
+    ),
+    "unknown_error": Advice(Remedy.RETRY, "Check whether they took effect, then send these again."),
 }
-"""Advice for the known causes (contract A8, C7); the others are told by their status."""
+"""Advice for known causes (contract A8, C7). Other causes get advice by HTTP status."""
 
 _BY_STATUS: Final = (
-    (500, Advice(Remedy.RETRY, "The server failed: wait a while, then send these again.")),
-    (429, Advice(Remedy.RETRY_SLOWER, "The server asked for fewer requests: send these again at a lower rate.")),
+    (500, Advice(Remedy.RETRY, "The server failed. Wait a while, then send these again.")),
+    (429, Advice(Remedy.RETRY_SLOWER, "The server asked for fewer requests. Send these again at a lower rate.")),
 )
 
 
 def advice_on(cause: str, status: int | None) -> Advice:
-    """Return what to do about operations that failed with `cause`."""
+    """Return the advice for operations that failed with `cause`."""
     by_status = (advice for least, advice in _BY_STATUS if status is not None and status >= least)
     return ADVICE.get(cause) or next(by_status, _AS_THE_MESSAGE_SAYS)

@@ -1,4 +1,4 @@
-"""How an operation ends, or why it waits."""
+"""Results of executing an operation."""
 
 from typing import Final, NamedTuple
 
@@ -12,19 +12,15 @@ class Done(NamedTuple):
 
 
 AMBIGUOUS: Final = "ambiguous"
-"""The cause of a failure that no attempt had a clear answer to: it may have happened all the same."""
-
-
+"""Cause of a failure without a clear response: the operation may have taken effect."""
 HALF_DONE: Final = "half_done"
-"""The cause of a failure that took something away and did not give it back."""
-
-
+"""Cause of a failure after a link was removed and before it was set again."""
 CHANGED_SINCE: Final = "changed_since"
-"""The cause of a failure where others have changed the target since the plan: nothing was sent."""
+"""Cause of a failure because somebody else changed the target after the plan; nothing was sent."""
 
 
 class Failed(NamedTuple):
-    """The operation failed for good. `cause` groups failures."""
+    """The operation failed permanently. Failures are grouped by `cause`."""
 
     cause: str
     message: str = ""
@@ -35,7 +31,7 @@ class Failed(NamedTuple):
 class Later(NamedTuple):
     """The operation waits for its own target until `at`, on the clock of `anyio.current_time()`.
 
-    `in_doubt` says that an attempt may have been processed: then the journal must go on saying so.
+    `in_doubt` means that an attempt may have been processed. The journal then keeps it marked as sent.
     """
 
     at: float
@@ -43,11 +39,11 @@ class Later(NamedTuple):
 
 
 class NotSent(NamedTuple):
-    """The run was stopped while the operation waited: nothing left."""
+    """The run was stopped before a request of the operation left."""
 
 
 class Stopped(NamedTuple):
-    """The run cannot go on, because of `error`; `in_doubt` as of `Later`."""
+    """The run cannot continue because of `error`. `in_doubt` is as in `Later`."""
 
     error: CapgoError
     in_doubt: bool = True
@@ -57,7 +53,7 @@ Result = Done | Failed | Later | NotSent | Stopped
 
 
 class Settled(NamedTuple):
-    """One operation's number, what came of it, and its app."""
+    """The result of one operation, with its number and its app."""
 
     id: int
     result: Done | Failed

@@ -1,1 +1,1 @@
-"""A run of a job: each operation executed, counted, in waves, and stopped where it should be."""
+"""Running a job: execution of operations, waves, stop rules, bounds, and the use of limits."""

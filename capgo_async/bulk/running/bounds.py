@@ -1,4 +1,4 @@
-"""Bounds: how much one run may send and how long it may last, whatever is left then."""
+"""Bounds of one run: the most requests it may send, and when it ends at the latest."""
 
 import contextlib
 import math
@@ -18,10 +18,11 @@ _HOUR: Final = 3600
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run ends at the latest; `None` is no bound. What is in flight then is finished, and the rest can be run later.
+    """Bounds of one run; `None` means no bound.
 
-    `max_requests` counts every attempt that leaves, reads and retries among them; `max_seconds` counts from the start of the
-    run; `until` is a moment with a zone. Raises `ConfigurationError` for bounds that mean nothing.
+    When a bound is reached, requests in flight are finished, and the rest of the job can be run later. `max_requests` counts
+    every attempt that leaves, including reads and retries. `max_seconds` counts from the start of the run. `until` is a time
+    with a zone. Raises `ConfigurationError` for invalid bounds.
     """
 
     max_requests: int | None = None
@@ -29,20 +30,20 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what means nothing."""
+        """Reject invalid bounds."""
         if self.max_requests is not None and self.max_requests < 1:
             message = f"a run of at most {self.max_requests} requests could send nothing"
         elif self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
             message = f"a run cannot last {self.max_seconds:g} seconds"
         elif self.until is not None and self.until.utcoffset() is None:
-            message = f"the moment {self.until.isoformat()} has no zone, so nobody can tell when it is"
+            message = f"the end time {self.until.isoformat()} has no time zone"
         else:
             return
         raise ConfigurationError(message)
 
 
 def deadline_of(bounds: Bounds, now: float, clock: datetime) -> RunDeadline:
-    """Return when a run that starts `now` has to end and why; `clock` is the same moment on the wall."""
+    """Return when a run that starts at `now` has to end, and why. `clock` is `now` by the wall clock."""
     ends = [RunDeadline()]
     if bounds.max_seconds is not None:
         reason = f"the time limit of {in_words(bounds.max_seconds)} is reached"
@@ -56,12 +57,12 @@ def deadline_of(bounds: Bounds, now: float, clock: datetime) -> RunDeadline:
 
 @contextlib.contextmanager
 def budgeted(pacer: Pacer, requests: int | None) -> Iterator[None]:
-    """Let at most `requests` leave through `pacer` while the block lasts."""
+    """Let at most `requests` requests leave through `pacer` within the block."""
     if requests is None:
         yield
         return
     if pacer.budget is not None:
-        message = "another run with a bound on its requests uses this client: give each its own"
+        message = "this client is in use by another run with a request limit: give each run its own client"
         raise ConfigurationError(message)
     pacer.budget = Budget(requests)
     try:
@@ -71,7 +72,7 @@ def budgeted(pacer: Pacer, requests: int | None) -> Iterator[None]:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration for people, such as `1h30m`."""
+    """Return a duration as text, such as `1h30m`."""
     hours, rest = divmod(seconds, _HOUR)
     minutes, rest = divmod(rest, _MINUTE)
     parts = ((int(hours), "h"), (int(minutes), "m"))
@@ -80,6 +81,6 @@ def in_words(seconds: float) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Return a moment in UTC, for people."""
+    """Return a time as text, in UTC."""
     utc = at.astimezone(UTC)
     return f"{utc:%Y-%m-%d %H:%M:%S} UTC" if utc.second else f"{utc:%Y-%m-%d %H:%M} UTC"

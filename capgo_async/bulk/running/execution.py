@@ -1,4 +1,4 @@
-"""Executes one operation with a ring of keys: the bridge between the engine and the wire."""
+"""Executes single operations with a key ring: the bridge between the engine and HTTP."""
 
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -49,7 +49,7 @@ from .runner import RunDeadline, stop
 
 
 class _Course(NamedTuple):
-    """How far an operation has come: which of its calls is next, what that has used up, and a doubt that remains."""
+    """How far an operation has come: its next call, the effort spent on that call, and a remaining doubt."""
 
     step: int
     effort: Effort
@@ -57,16 +57,16 @@ class _Course(NamedTuple):
 
     @property
     def in_doubt(self) -> bool:
-        """Tell whether something of the operation may have been processed."""
+        """Return whether any request of the operation may have been processed."""
         return self.step > 0 or self.effort.in_doubt
 
 
 class Executor:
-    """Turn operations into calls, and what comes of them into results.
+    """Turns operations into calls, and their responses into results.
 
-    A refused key, a server that cannot be reached and a budget that is used up stop the run. After `drain`, whatever waits for
-    its own target gives up with `NotSent`, or with `Later` where an earlier attempt may have been processed; what is in flight
-    is finished. `in_doubt` are operations that an earlier run left so, each with what the plan saw.
+    A refused key, an unreachable server and a used-up budget stop the run. After `drain`, operations that wait for their own
+    target return `NotSent`, or `Later` if an earlier attempt may have been processed. Requests in flight are finished.
+    `in_doubt` maps the targets of operations that an earlier run left in doubt to the state that the plan saw.
     """
 
     def __init__(self, ring: KeyRing, in_doubt: Mapping[Target, FormerState] | None = None) -> None:
@@ -79,13 +79,13 @@ class Executor:
         self._draining = False
 
     def __call__(self, operation: Operation) -> Awaitable[Result]:
-        """Execute `operation` as far as it goes without waiting for its own target."""
+        """Execute `operation` until it is settled or has to wait for its own target."""
         if isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
             return self._call_by_call(operation)
         return self._as_a_whole(operation)
 
     def drain(self) -> None:
-        """Give up everything that waits; nothing new begins."""
+        """Stop everything that waits, and begin nothing new."""
         self._draining = True
         for effort in self._active:
             effort.abandon()
@@ -94,7 +94,7 @@ class Executor:
 
     @contextmanager
     def _abandonable(self) -> Iterator[Efforts]:
-        """Let `drain` end what this block waits for."""
+        """Let `drain` end the waits of this block."""
         with gathered() as efforts:
             self._gathered.add(efforts)
             try:
@@ -105,8 +105,8 @@ class Executor:
     async def _call_by_call(self, operation: LinkDevice | UnlinkDevice | RenewDevice) -> Result:
         course = self._courses.pop(operation.target, None) if self._courses else None
         if course is None:
-            if isinstance(operation, RenewDevice) and (otherwise := await self._otherwise(operation)) is not None:
-                return otherwise
+            if isinstance(operation, RenewDevice) and (objection := await self._objection_to(operation)) is not None:
+                return objection
             course = _Course(0, Effort())
         calls = calls_of(operation)
         while True:
@@ -116,11 +116,14 @@ class Executor:
                 return course.doubt or result
             if last or not (isinstance(result, Done) or _is_ambiguous(result)):
                 return result
-            # What may have taken something away is followed by what gives it back.
+            # The removal may have taken effect even if its result is ambiguous, so the link is set again.
             course = _Course(course.step + 1, Effort(), result if isinstance(result, Failed) else None)
 
-    async def _otherwise(self, operation: RenewDevice) -> Failed | NotSent | Stopped | None:
-        """Return why a link is not renewed: it is not as the plan saw it, nor away because an earlier run took it away."""
+    async def _objection_to(self, operation: RenewDevice) -> Failed | NotSent | Stopped | None:
+        """Return why a link must not be renewed, or `None` if it may be.
+
+        It may be renewed if it is as the plan saw it, or if an earlier run of the job removed it.
+        """
         client = self._ring.client_of(operation.app_id)
         in_doubt = operation.target in self._in_doubt
         began_at = anyio.current_time()
@@ -130,14 +133,14 @@ class Executor:
         except Parked:
             return NotSent()
         except DeviceNotFound as error:
-            return Failed(CHANGED_SINCE, f"no inventory shows the device any more: {error}")
+            return Failed(CHANGED_SINCE, f"the device is no longer in the inventory: {error}")
         except CapgoError as error:
             ending = _ending(error, requester_of(client), began_at)
             return failure_of(error) if ending is None else Stopped(ending, in_doubt)
         if channel == operation.channel or (in_doubt and channel is None):
             return None
-        now = "without a link" if channel is None else f"linked to {channel}"
-        return Failed(CHANGED_SINCE, f"{operation.device_id} of {operation.app_id} was changed by somebody else: now {now}")
+        now = "has no link" if channel is None else f"is linked to {channel}"
+        return Failed(CHANGED_SINCE, f"{operation.device_id} of {operation.app_id} was changed by somebody else: it now {now}")
 
     async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
         effort = course.effort
@@ -154,7 +157,7 @@ class Executor:
             failed = failure_of(error, effort.request_id)
             if course.step:
                 cause = failed.cause if failed.cause == AMBIGUOUS else HALF_DONE
-                failed = failed._replace(cause=cause, message=f"the override was removed, and not set again: {error}")
+                failed = failed._replace(cause=cause, message=f"the link was removed, but setting it again failed: {error}")
             return failed
         finally:
             self._active.discard(effort)
@@ -168,7 +171,7 @@ class Executor:
         return Later(parked.until, course.in_doubt)
 
     async def _as_a_whole(self, operation: Operation) -> Result:
-        """Execute an operation that is several calls with looks between them."""
+        """Execute an operation that makes several calls and reads its target between them."""
         if self._draining:
             return NotSent()
         client = self._ring.client_of(operation.app_id)
@@ -184,14 +187,14 @@ class Executor:
                 return Stopped(ending)
             gone = KINDS[change_of(operation).kind].gone
             if gone is not None and isinstance(error, gone) and operation.target in self._in_doubt:
-                # An earlier run sent this: it was done then (contract G1).
+                # An earlier run sent this operation, and it took effect then (contract G1).
                 return Done()
             return failure_of(error)
 
     async def _do(self, client: CapgoClient, operation: Operation) -> Done | Failed:
         match operation:
             case UpdateChannel(settings=settings):
-                async with self._apart(operation):
+                async with self._one_at_a_time(operation):
                     await client.channels.update(operation.app_id, operation.channel, settings)
             case PromoteBundle():
                 return await self._promote(client, operation)
@@ -206,8 +209,8 @@ class Executor:
         return Done()
 
     @asynccontextmanager
-    async def _apart(self, operation: UpdateChannel) -> AsyncIterator[None]:
-        """Let changes of `public` in one app go one after the other: two at once fail (contract G2)."""
+    async def _one_at_a_time(self, operation: UpdateChannel) -> AsyncIterator[None]:
+        """Run changes of `public` in one app one after the other, because two at once fail (contract G2)."""
         if operation.settings.public is msgspec.UNSET:
             yield
             return
@@ -217,7 +220,7 @@ class Executor:
     async def _delete(self, client: CapgoClient, operation: DeleteChannel) -> Done | Failed:
         """Delete a channel, unless it has become public since the plan."""
         if (await client.channels.get(operation.app_id, operation.channel)).public:
-            message = f"{operation.channel} of {operation.app_id} has become public since the plan"
+            message = f"{operation.channel} of {operation.app_id} has become public since the plan was made"
             return Failed(CHANGED_SINCE, message)
         await client.channels.delete(operation.app_id, operation.channel)
         return Done()
@@ -232,16 +235,15 @@ class Executor:
             back = inverse(operation, former)
             as_planned = now == back.version_id if isinstance(back, PromoteBundle) else channel.bundle_name is None
             if not as_planned:
-                message = (
-                    f"somebody else gave {operation.channel} of {operation.app_id} the bundle {channel.bundle_name} meanwhile"
-                )
+                name = f"{operation.channel} of {operation.app_id}"
+                message = f"somebody else set {name} to the bundle {channel.bundle_name} after the plan was made"
                 return Failed(CHANGED_SINCE, message)
         await client.bundles.promote(operation.app_id, version_id=operation.version_id, channel_id=operation.channel_id)
         return Done()
 
 
 async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
-    """Find out which key is for which app, unless the deadline comes first: what that asks for are only reads."""
+    """Find the key for each app, which sends only reads. Raises `SafetyStop` at the deadline."""
     with anyio.CancelScope(deadline=deadline.at) as scope:
         await ring.prepare()
     if scope.cancelled_caught:
@@ -249,7 +251,7 @@ async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
 
 
 def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, ...]:
-    """Return the calls that an operation on a device makes, in their order."""
+    """Return the calls of an operation on a device, in order."""
     match operation:
         case LinkDevice(channel=channel):
             return (endpoints.link_device(operation.app_id, operation.device_id, channel),)
@@ -267,19 +269,19 @@ def _is_ambiguous(result: Result) -> bool:
 
 
 def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
-    """Return what ends the run, where an error is not about its operation alone."""
+    """Return the error that ends the run, or `None` if `error` concerns only its operation."""
     if isinstance(error, SubscriptionRequired):
         return SafetyStop(str(error))
     if isinstance(error, AuthenticationError | NotConnected | SafetyStop):
         return error
     if isinstance(error, ConfigurationError) and not isinstance(error, DangerousCall):
         return error
-    # Where nobody was answered since this began, the server is away.
+    # The server is unreachable if no request has been answered since the operation began.
     return error if isinstance(error, ConnectionLost) and requester.answered_at < began_at else None
 
 
 def failure_of(error: CapgoError, request_id: str | None = None) -> Failed:
-    """Return what a final error says of its operation: `ambiguous` when the request may have been processed."""
+    """Return the failure for a final error; it is ambiguous if the request may have been processed."""
     cause, status = type(error).__name__, None
     if isinstance(error, ApiError):
         cause, status, request_id = error.code, error.status, request_id or error.request_id

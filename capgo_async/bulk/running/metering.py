@@ -1,4 +1,4 @@
-"""What a run used of the server's limits: counted for the job file, and told to the pacer of the run after it."""
+"""Measures a run's use of the server's limits, and carries it over to the pacer of the next process."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from ..operations.operations import LinkDevice, Operation, RenewDevice, UnlinkDe
 from .execution import calls_of
 
 _LONGEST: Final = 80
-"""Characters that are kept of a server's name for itself."""
+"""Characters kept of a server's name if it tells no version."""
 _LOOKS: Final = 2
-"""An operation that looks at its target may do so again after each of its requests."""
+"""Factor for operations that read their target: they may read it again after each request."""
 
 
 class Meter:
-    """Counts what `client` uses from now on, under the names that a job's file with this `salt` has for the keys."""
+    """Counts what `client` uses from now on. Keys get their names in the job file from `salt`."""
 
     def __init__(self, client: KeyRing, salt: bytes, clock: Clock) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class Meter:
         self._keys = _stored_keys(client, salt)
 
     def __call__(self) -> Measures:
-        """Return what was used so far."""
+        """Return the measures so far."""
         requests, retries, rate_limited, answers, seconds = (
             now - then for now, then in zip(_count(self._client), self._before, strict=True)
         )
@@ -57,14 +57,20 @@ class Meter:
         )
 
     def _servers(self) -> tuple[str, ...]:
-        """Return the versions that the server told, each once; what tells none stands for itself."""
+        """Return the server versions that responses named, without repeats.
+
+        A server that tells no version is listed by its name.
+        """
         heard = (name for name, answers in _heard(self._client).items() if answers > self._heard_before.get(name, 0))
         versions = ((name, server_version(name)) for name in heard)
         return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
 
 
 def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
-    """Return what the process before this one counted, at its worst where that process was killed."""
+    """Return what the previous process used of the limits.
+
+    If that process was killed, this is the most that it may have used.
+    """
     if last is None or last.client == _name_of(client):
         return []
     age = max(0.0, (clock() - datetime.fromisoformat(last.at)).total_seconds())
@@ -72,7 +78,7 @@ def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Cl
 
 
 def _stored_keys(client: KeyRing, salt: bytes) -> dict[Scope, Scope]:
-    """Return the scope of each key and how the file names it: processes name keys anew."""
+    """Return the name in the job file for the scope of each key. Scopes differ between processes."""
     return {each.key_scope: (ScopeKind.KEY, each.identity.fingerprint(salt)[:16]) for each in map(requester_of, client.clients)}
 
 
@@ -81,7 +87,7 @@ def _seeds(last: LastUsage, age: float, client: KeyRing, keys: dict[Scope, Scope
     usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
     if not last.uncounted:
         return [ScopeUsage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
-    # Killed: what was marked as sent may have left just now, each as often as it may be tried.
+    # The process was killed: each operation marked as sent may have just used all its attempts.
     uncounted: dict[tuple[str, ...], int] = {}
     for planned in last.uncounted:
         requester = requester_of(client.client_of(planned.operation.app_id))
@@ -92,11 +98,11 @@ def _seeds(last: LastUsage, age: float, client: KeyRing, keys: dict[Scope, Scope
 
 
 def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
-    """Return how many calls may have been counted where, each as often as it may be tried."""
+    """Return the most calls of `operation` that each scope may have counted, without retries."""
     if not isinstance(operation, LinkDevice | UnlinkDevice | RenewDevice):
         return {key: _LOOKS * len(KINDS[change_of(operation).kind].requests)}
     counted = Counter(scope for call in calls_of(operation) for scope in (*call.scopes, key))
-    # A renewal looks before.
+    # A renewal first reads the device.
     counted[key] += isinstance(operation, RenewDevice)
     return dict(counted)
 
@@ -111,5 +117,5 @@ def _heard(client: KeyRing) -> Mapping[str, int]:
 
 
 def _name_of(client: KeyRing) -> str:
-    """Return what tells this client from those of other processes."""
+    """Return the name that distinguishes this client from those of other processes."""
     return requester_of(client.clients[0]).identity.name

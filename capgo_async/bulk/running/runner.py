@@ -1,8 +1,8 @@
-"""The concurrency-limited runner. It knows neither HTTP nor files: it is given `execute` and a journal.
+"""Runs operations with bounded concurrency. Knows neither HTTP nor files.
 
-A bounded number of workers take operations in the order in which a schedule lets them leave. An operation that has to wait for
-its own target is parked, and its worker goes on with the next. What came of them is recorded in batches. Past 300 lines because
-the books and the workers wake each other, and every way in which a run ends is settled between them.
+Workers take operations in the order that a schedule chooses. An operation that has to wait for a limit of its own target is
+parked, and its worker continues with the next one. Outcomes are recorded in batches. Longer than 300 lines because the workers
+and the recording of outcomes wake each other, and every way in which a run ends is settled between them.
 """
 
 import heapq
@@ -20,12 +20,12 @@ from ..schedule.schedule import Schedule, Waiting
 from ..schedule.share import Share
 
 COMMIT_SECONDS: Final = 1.0
-"""An outcome waits no longer than this to be recorded."""
+"""Longest time until an outcome is recorded."""
 LARGEST_BATCH: Final = 1024
 MOST_PARKED: Final = 10_000
-"""No new operation is taken while so many wait for their own targets: they are what memory would grow by.
+"""Parked operations above which no new one is taken; this bounds memory.
 
-Those that came back let others be taken beside them, until they have left.
+New operations are still taken while some that were parked are ready to be sent again.
 """
 
 
@@ -33,20 +33,24 @@ class RunJournal(Protocol):
     """Where the runner gets operations and leaves outcomes."""
 
     async def shares(self) -> Sequence[Share]:
-        """Return how many operations of which apps there are to be done."""
+        """Return the number of open operations of each app."""
         ...
 
     async def advance(self, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]) -> Sequence[Planned]:
-        """Record `settled`, take back what never left, and hand out up to so many of each app, durably marked as sent."""
+        """Record outcomes and hand out operations, in one transaction.
+
+        `settled` are the new outcomes. `returned` are the numbers of operations that were handed out and never left. `take` is
+        how many operations of each app are wanted at most; those handed out are durably marked as sent.
+        """
         ...
 
 
 Progress = Callable[[Done | Failed], None]
-"""Hears of each operation that is settled."""
+"""Called with each result that settles an operation."""
 
 
 class StopReason(NamedTuple):
-    """Why a run stopped itself: a sentence with the numbers, and a code."""
+    """Why a run stopped itself: a text with the figures, and a code."""
 
     text: str = ""
     problem: Problem | None = None
@@ -60,10 +64,10 @@ class RunDeadline(NamedTuple):
 
 
 class Brakes(NamedTuple):
-    """What ends a run before its end.
+    """What can end a run early.
 
-    `watch` is shown each outcome, in the order in which they are recorded; a reason that it returns stops the run, and so does
-    the `deadline`. `give_up` is called once nothing new is to be sent, so that what waits in `execute` waits no more.
+    `watch` is called with each outcome, in the order of recording. A reason that it returns stops the run, and so does
+    `deadline`. `give_up` is called when nothing new is to be sent, so that `execute` stops waiting.
     """
 
     watch: Callable[[Settled], StopReason | None] = lambda _: None
@@ -72,13 +76,13 @@ class Brakes(NamedTuple):
 
 
 class Runner:
-    """Run the operations of a journal through `execute` with `workers` at a time, in the order of a `schedule` of them.
+    """Runs the operations of a journal through `execute`, up to `workers` at a time.
 
-    What stops the run, as a result or as an exception of `execute`, ends it as `drain` does, is raised once the outcomes are
-    recorded, and leaves its operation to the next run. One of the `brakes` stops it with `SafetyStop`.
+    `schedule` chooses the order. A `Stopped` result or an exception from `execute` drains the run. It is raised after the
+    outcomes have been recorded, and its operation is left to the next run. One of the `brakes` stops the run with `SafetyStop`.
     """
 
-    def __init__(  # noqa: PLR0913 - what it works on and how, keyword only
+    def __init__(  # noqa: PLR0913 - keyword-only options
         self,
         journal: RunJournal,
         execute: Callable[[Operation], Awaitable[Result]],
@@ -110,7 +114,10 @@ class Runner:
         self._changed = anyio.Event()
 
     async def run(self) -> None:
-        """Work until all that the journal has is settled, or until drained; raise what stopped the run. Can be called again."""
+        """Run until all operations are settled or the run is drained. Can be called again.
+
+        Raises whatever stopped the run.
+        """
         self._schedule = self._make_schedule(await self._journal.shares())
         try:
             async with anyio.create_task_group() as group:
@@ -119,25 +126,25 @@ class Runner:
                     group.start_soon(self._work)
                 await self._keep_books()
         finally:
-            # What was in flight at the deadline may have been all that was left.
+            # The operations in flight at the deadline may have been the last ones. Then the run is complete.
             if self._late and (self._returned or not self._through):
                 self._failure = self._failure or stop(self._brakes.deadline.reason)
             with anyio.CancelScope(shield=True):
                 await self._return_unsent()
-        # Cancelled while a commit was under way, which is shielded: nothing else here would say so.
+        # Commits are shielded, so a cancellation during one has not been raised yet.
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._failure is not None:
             raise self._failure
 
     def drain(self) -> None:
-        """Take no new operation; what is in flight is finished and recorded."""
+        """Take no new operation. Operations in flight are finished and recorded."""
         self._draining = True
         self._brakes.give_up()
         self._wake()
         self._hungry.set()
 
     async def rest(self, seconds: float) -> None:
-        """Do nothing for so long, or until drained; raises what ends the run where its deadline comes first."""
+        """Sleep for `seconds`, or until drained. Raises `SafetyStop` if the deadline comes first."""
         ends_at = anyio.current_time() + seconds
         with anyio.CancelScope(deadline=min(ends_at, self._brakes.deadline.at)):
             while not self._draining:
@@ -148,41 +155,41 @@ class Runner:
 
     @property
     def drained(self) -> bool:
-        """Tell whether the run was asked to stop before its end."""
+        """Return whether the run was asked to stop before its end."""
         return self._draining
 
     @property
     def parked(self) -> int:
-        """Return how many operations wait for their own targets."""
+        """Return the number of operations that wait for their own targets."""
         return len(self._parked)
 
     @property
     def parked_until(self) -> float:
-        """Return when the last of what waits for its own target goes on; before now where nothing does."""
+        """Return the time at which the last parked operation continues, or a past time if none is parked."""
         return max((at for at, _, _ in self._parked), default=-math.inf)
 
     @property
     def rests_until(self) -> float:
-        """Return when a rest ends that began before a limit asked for it; before now without one."""
+        """Return the time at which the current early rest ends, or a past time if there is none."""
         return self._schedule.rests_until
 
     def waiting(self) -> Mapping[str, int]:
-        """Return how many operations of each app the run under way has yet to send."""
+        """Return the number of operations of each app that the current run has yet to send."""
         return self._schedule.waiting()
 
     def resting(self) -> Mapping[str, float]:
-        """Return for how many seconds keys rest that could send."""
+        """Return the keys that rest early, each with the seconds left."""
         return self._schedule.resting(anyio.current_time())
 
     async def _keep_books(self) -> None:
-        """Hand outcomes to the journal and operations to the workers until both are through.
+        """Record outcomes and fetch operations until the workers have ended and all is recorded.
 
-        A journal that fails ends the run: nothing may leave that is not written down.
+        If the journal fails, the run ends: nothing may be sent that is not recorded.
         """
         try:
             while self._working or self._settled:
                 await self._until_something_is_due()
-                # A batch more than the half of one at which it is fetched: few commits are needed at speed.
+                # A refill starts at half a batch and adds a whole one, so that few commits are needed at high rates.
                 most = self._batch + self._batch // 2
                 wanted = {} if self._draining else self._schedule.wanted(most, anyio.current_time())
                 due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
@@ -194,7 +201,7 @@ class Runner:
             self.drain()
 
     async def _until_something_is_due(self) -> None:
-        """Wait for hungry workers, for the next commit, or for the deadline, which drains the run."""
+        """Wait until a worker needs operations, a commit is due, or the deadline drains the run."""
         ends_at = math.inf if self._draining else self._brakes.deadline.at
         now = anyio.current_time()
         due_at = self._committed_at + COMMIT_SECONDS
@@ -210,14 +217,14 @@ class Runner:
         settled, self._settled = self._settled, []
         self._schedule.put(await self._journal.advance(settled, (), take), take)
         now = anyio.current_time()
-        # About what half a second settles: little is in doubt after a crash, and few commits are needed at speed.
+        # Operations of half a second: few are in doubt after a crash, and few commits are needed at high rates.
         pace = len(settled) / max(now - self._committed_at, 1e-3)
         self._batch = max(2 * self._workers, min(LARGEST_BATCH, int(pace / 2)))
         self._committed_at = now
         self._wake()
 
     async def _return_unsent(self) -> None:
-        """Record what is left, and take back what was handed out and never left."""
+        """Record the remaining outcomes and return the operations that were handed out and never left."""
         if self._books_closed:
             return
         waiting = (*self._schedule.take_back(), *(waiting for _, _, waiting in self._parked))
@@ -235,7 +242,7 @@ class Runner:
                     result = Stopped(error)
                 self._note(planned, result)
                 if self._idle:
-                    # An answer may be what they wait for.
+                    # Idle workers may be waiting for this response.
                     self._wake()
         finally:
             self._working -= 1
@@ -265,7 +272,7 @@ class Runner:
                 self.drain()
 
     async def _next(self) -> Planned | None:
-        """Wait for something to do and return it, `None` when there is nothing more."""
+        """Wait for the next operation and return it, or `None` if there are no more."""
         while not self._draining:
             if (planned := self._pick()) is not None:
                 return planned
@@ -280,7 +287,7 @@ class Runner:
         return None
 
     def _pick(self) -> Planned | None:
-        """Return what can leave now, if anything does."""
+        """Return an operation that may leave now, if there is one."""
         if self._draining:
             return None
         now = anyio.current_time()
@@ -295,18 +302,21 @@ class Runner:
 
     @property
     def _full(self) -> bool:
-        """Tell whether nothing new may be taken before something that waits comes back."""
+        """Return whether no new operation may be taken until a parked one comes back."""
         return len(self._parked) >= MOST_PARKED and not self._schedule.some_waited
 
     @property
     def _looks_again_at(self) -> float:
-        """Return when who found nothing to do looks again; what the schedule said last holds only where it was asked."""
+        """Return when an idle worker looks for work again.
+
+        While `_full`, the schedule is not asked, so its own time is out of date.
+        """
         comes_back_at = self._parked[0][0] if self._parked else math.inf
         return comes_back_at if self._full else min(comes_back_at, self._schedule.look_again_at)
 
     @property
     def _through(self) -> bool:
-        """Tell whether nothing is left to begin."""
+        """Return whether no operation is left to begin."""
         return not self._parked and self._schedule.exhausted and self._schedule.empty
 
     def _wake(self) -> None:

@@ -1,7 +1,7 @@
-"""Stop rules: when a run goes so wrong that it should not go on by itself (contract G5).
+"""Stop rules: when a failing run stops itself (contract G5).
 
-They look at outcomes in the order in which they are recorded, and count in whole numbers, so that the same outcomes always stop
-at the same operation.
+The rules see outcomes in the order of recording and count in whole numbers, so that the same outcomes always stop at the same
+operation.
 """
 
 import re
@@ -21,21 +21,21 @@ _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 
 
 def read_share(text: str) -> Fraction:
-    """Return a share such as `2.5%`; raises `ValueError` for what is none between 0 and 100."""
+    """Return a share such as `2.5%` as a fraction. Raises `ValueError` if it is not within 0% to 100%."""
     found = _SHARE.fullmatch(text.strip())
     share = Fraction(found[1]) / 100 if found else None
     if share is None or share > 1:
-        message = f"{text!r} is no share between 0% and 100%"
+        message = f"{text!r} is not a share between 0% and 100%"
         raise ValueError(message)
     return share
 
 
 class StopRules(msgspec.Struct, frozen=True, kw_only=True):
-    """When to stop; `None` switches a rule off.
+    """Stop rules of a run; `None` switches a rule off.
 
-    `failures` is the share of failed among all that are settled, once `minimum` are; `consecutive` failures in a row stop, too.
-    `no_access` refusals in a row in one app mean that access was lost, for a plan showed that there was some. `server_errors`
-    is the share of failures of the server among the last `window` outcomes.
+    `failures` is the largest share of failed operations, checked once `minimum` are settled. `consecutive` is how many failures
+    in a row stop the run. `no_access` is how many refusals in a row in one app stop it: planning had access, so it has been
+    lost. `server_errors` is the largest share of server errors among the last `window` outcomes.
     """
 
     failures: Fraction | None = Fraction(1, 10)
@@ -58,7 +58,7 @@ class Watch:
         self._recent: deque[bool] = deque(maxlen=rules.window)
 
     def note(self, settled: Settled) -> StopReason | None:
-        """Take one outcome; return the reason to stop, `None` to go on."""
+        """Note one outcome. Return the reason to stop, or `None` to continue."""
         result = settled.result
         failed = isinstance(result, Failed)
         self._settled += 1
@@ -72,14 +72,14 @@ class Watch:
         refused, rule = self._refused[app_id], self._rules.no_access
         if rule is None or refused < rule:
             return None
-        text = f"{refused} operations in a row had no access to {app_id}, although the plan had"
+        text = f"{refused} operations in a row had no access to {app_id}, which was accessible when the job was planned"
         return StopReason(text, Problem.ACCESS_LOST)
 
     def _server_errors(self) -> StopReason | None:
         rule, count = self._rules.server_errors, self._recent.count(True)
         if rule is None or len(self._recent) < self._rules.window or not _exceeds(count, rule, self._rules.window):
             return None
-        text = f"{count} of the last {self._rules.window} operations failed with an error of the server"
+        text = f"{count} of the last {self._rules.window} operations failed with a server error"
         return StopReason(text, Problem.SERVER_FAILING)
 
     def _consecutive(self) -> StopReason | None:
@@ -96,7 +96,7 @@ class Watch:
 
 
 def _exceeds(count: int, share: Fraction, whole: int) -> bool:
-    """Tell whether `count` is more than a share of `whole`; fractions themselves would take longer than all else here."""
+    """Return whether `count` exceeds a share of `whole`, without slow `Fraction` arithmetic."""
     return count * share.denominator > share.numerator * whole
 
 

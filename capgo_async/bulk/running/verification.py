@@ -1,4 +1,7 @@
-"""Compares what a job did with what the server shows afresh: one request a page, not one a device (contract C7, G4)."""
+"""Compares what a job did with fresh listings (contract C7, G4).
+
+This takes one request per page, not one per device.
+"""
 
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -20,18 +23,19 @@ from ..planning.looking import look
 from ..spreading import apps_at_once, cursors_each, page_of
 
 SECOND_LOOK_SECONDS: Final = 60.0
-"""How long after a contradiction its target is looked at again: others may be writing, and stores lag behind."""
+"""Seconds until a contradicted target is checked again: others may be writing, and reads may lag."""
 _CHUNK: Final = 1000
 
 Pause = Callable[[float], Awaitable[None]]
 
 
 async def verify(journal: Journal, client: KeyRing, pause: Pause, apps: Collection[str] | None = None) -> tuple[str, ...]:
-    """Give every done operation a verdict from fresh looks; return what those could not prove.
+    """Give every done operation a verdict from fresh listings.
 
-    What contradicts is looked at a second time after `pause`. A device that no listing shows is `cannot_tell`: the inventory
-    holds only devices that called in (contract C7). An app whose listing fails stays `unchecked`, and the failure is raised.
-    With `apps` only what was done in these is looked at.
+    Returns remarks on what the listings cannot prove. Contradicted operations are checked a second time after `pause`. A device
+    that no listing shows is `cannot_tell`: the inventory holds only devices that have contacted the server (contract C7). If
+    the listing of an app fails, its operations stay `unchecked` and the error is raised. With `apps`, only operations in these
+    apps are checked.
     """
     await client.prepare()
     done = _by_app(await journal.database.run(verdicts.done_by_app, contradicted=False), apps)
@@ -46,7 +50,7 @@ async def verify(journal: Journal, client: KeyRing, pause: Pause, apps: Collecti
 
 
 class _Look:
-    """One pass over apps with operations, so many of each kind."""
+    """One pass of verification over apps, with the number of operations of each kind."""
 
     def __init__(self, journal: Journal, client: KeyRing, apps: Mapping[str, Mapping[str, int]]) -> None:
         self.remarks: dict[str, list[str]] = {}
@@ -57,7 +61,10 @@ class _Look:
         self._apps = apps
 
     async def take(self, app_id: str) -> None:
-        """Look at an app: at as many pages of it as there are operations, then at each of those that are left."""
+        """Check an app for the first time.
+
+        Devices are listed with at most one request per operation. Those that the listing did not reach are read one by one.
+        """
         kinds = self._apps[app_id]
         await self._database.run(verdicts.begin, app_id)
         if not _are_devices(kinds):
@@ -68,7 +75,10 @@ class _Look:
             await self._journal.end_verdicts(app_id)
 
     async def take_again(self, app_id: str, pages: Mapping[str, int]) -> None:
-        """Look again at what is contradicted in an app whose listing had so many pages: one by one where that is cheaper."""
+        """Check the contradicted operations of an app again.
+
+        `pages` are the pages that each app had. Devices are read one by one where that takes fewer requests than a listing.
+        """
         kinds = self._apps[app_id]
         if not _are_devices(kinds):
             await self._compare(app_id, kinds, Verdict.CONTRADICTED)
@@ -79,7 +89,7 @@ class _Look:
             await self._journal.end_verdicts(app_id)
 
     async def _list(self, app_id: str, budget: float) -> bool:
-        """List an app with `budget` requests at most, and return whether that was all of it."""
+        """List an app with at most `budget` requests, and return whether the listing was complete."""
         cursors = cursors_each(self._client, len(self._apps))
         chosen = DeviceFilter(limit=page_of(self._client))
         listing = self._client.client_of(app_id).devices.list(app_id, chosen, cursors=cursors)
@@ -93,7 +103,9 @@ class _Look:
         await self._database.run(verdicts.close, app_id, saw_override=saw_override)
         self.remarks[app_id] = [f"{app_id}: {caveat}" for caveat in listing.caveats]
         if pages and not saw_override:
-            self.remarks[app_id].append(f"{app_id} shows no link of any device: what that means for one alone cannot be told")
+            self.remarks[app_id].append(
+                f"{app_id} shows no link of any device, so the listing cannot tell whether one device is linked"
+            )
         return listing.complete
 
     async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:

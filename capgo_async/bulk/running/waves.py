@@ -1,4 +1,4 @@
-"""Runs a job wave after wave: each is verified before the next, and rests for its bake (contract G4)."""
+"""Runs a job wave by wave. Each wave is verified and bakes before the next begins (contract G4)."""
 
 import math
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from .verification import verify
 
 
 class Pace(NamedTuple):
-    """How long to rest between waves by which clock, and which share of failures is too many."""
+    """How long a wave bakes, the largest share of failures, and the clock for bakes."""
 
     bake_seconds: float
     failures: Fraction | None
@@ -29,7 +29,7 @@ class Pace(NamedTuple):
 
 
 class Waves:
-    """The waves of one run; a job without waves is run at once."""
+    """The waves of one run. A job without waves runs in one go."""
 
     def __init__(self, journal: Journal, runner: Runner, client: KeyRing, pace: Pace) -> None:
         self._journal = journal
@@ -38,13 +38,14 @@ class Waves:
         self._client = client
         self._pace = pace
         self.baking_until: datetime | None = None
-        """When the bake ends that is under way."""
+        """End of the current bake."""
 
     async def run(self) -> None:
         """Run to the end, or until the runner is drained.
 
-        Raises `SafetyStop` where a fresh listing contradicts what a wave did, or too many of its operations failed, however few
-        they are. The next run goes on from there unless there is more to tell.
+        Raises `SafetyStop` if a fresh listing contradicts a wave, or if too large a share of it failed. Unlike the stop rules,
+        this applies to any number of operations. The next run continues after that wave, unless there are new failures or
+        contradictions.
         """
         found = await self._database.run(waves.stored_waves)
         if not found:
@@ -53,17 +54,17 @@ class Waves:
         for wave in found:
             if wave.last == wave.after:
                 continue
-            # What failed may have been opened again, in a wave that was verified without it.
+            # A verified wave has open operations again if its failed ones were reopened.
             if wave.verified_at is None or (await self._database.run(waves.totals_of, wave)).open:
                 await self._perform(wave)
                 if self._runner.drained:
                     return
-                # A run of what failed leaves the rest of a wave to another.
+                # A run of failed operations leaves the other open ones of a wave to a later run.
                 if (await self._database.run(waves.totals_of, wave)).open:
                     continue
                 if (judged := await self._judge(wave)) is None:
                     return
-                wave = judged  # noqa: PLW2901 - the same, with its times
+                wave = judged  # noqa: PLW2901 - the same wave, with its times
             if not await self._baked(wave):
                 return
 
@@ -77,16 +78,16 @@ class Waves:
             raise SafetyStop(message, problem=error.problem) from error
 
     async def _judge(self, wave: StoredWave) -> StoredWave | None:
-        """Verify what is done so far in the apps of a wave, and stop or write down when the next may begin.
+        """Verify the apps of a wave, and record when the next may begin. Raises `SafetyStop` if it went wrong.
 
-        `None` where the run is drained before: the next one begins to verify anew.
+        Returns `None` if the run is drained first. The next run then verifies anew.
         """
         remarks = await self._verified(wave)
         if remarks is None:
             return None
         await self._database.run(add_remarks, remarks)
         found = await self._database.run(waves.totals_of, wave)
-        reason = self._too_bad(found)
+        reason = self._reason_to_stop(found)
         if reason is not None and found.more_follow:
             await self._database.run(waves.note_stop, wave)
             message = f"stopped after {wave.name}: {reason.text}"
@@ -99,7 +100,10 @@ class Waves:
         return wave
 
     async def _verified(self, wave: StoredWave) -> tuple[str, ...] | None:
-        """Verify, and return what could not be proven; `None` where the run was drained, raise where its time was over."""
+        """Verify the apps of a wave and return the remarks, or `None` if the run was drained.
+
+        Raises `SafetyStop` at the deadline of the run.
+        """
         found: list[tuple[str, ...]] = []
         apps = await self._database.run(waves.apps_in, wave)
         with anyio.CancelScope() as scope:
@@ -115,10 +119,9 @@ class Waves:
             await fan_out((look, wait_for_end), lambda work: work(), 2)
         return found[0] if found else None
 
-    def _too_bad(self, found: WaveTotals) -> StopReason | None:
+    def _reason_to_stop(self, found: WaveTotals) -> StopReason | None:
         if found.contradicted > found.told_contradicted:
-            verb = "is" if found.contradicted == 1 else "are"
-            text = f"{counted(found.contradicted, 'operation')} that succeeded {verb} contradicted by a fresh listing"
+            text = f"a fresh listing contradicts {counted(found.contradicted, 'operation')} that succeeded"
             return StopReason(text, Problem.CONTRADICTED)
         share = self._pace.failures
         if share is not None and found.failed > found.told_failed and found.failed > share * found.settled:
@@ -127,11 +130,11 @@ class Waves:
         return None
 
     async def _baked(self, wave: StoredWave) -> bool:
-        """Wait for the end of a bake, which may have begun in another process; tell whether to go on."""
+        """Wait for the end of a bake, and return whether to continue. Another process may have begun the bake."""
         if wave.bake_until is None:
             return True
         self.baking_until = datetime.fromisoformat(wave.bake_until)
-        # A clock that was set back must not make a bake longer than it was to be.
+        # A clock that was set back must not make the bake longer than planned.
         left = min((self.baking_until - self._pace.clock()).total_seconds(), self._pace.bake_seconds)
         try:
             await self._runner.rest(max(0.0, left))

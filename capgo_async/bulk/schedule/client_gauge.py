@@ -27,7 +27,7 @@ class ClientGauge:
         return scope[1]
 
     def is_full(self, own: int) -> bool:
-        """Tell whether no place in flight is free, and `own` operations are enough to fill the places.
+        """Return whether no place in flight is free, and `own` operations are enough to fill the places.
 
         While the server is in trouble there are fewer places than workers. A run that shares them may still wait for one.
         """

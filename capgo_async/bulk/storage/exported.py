@@ -1,4 +1,4 @@
-"""What a database of an export says of itself: what was found and done in each app; and using one that is on disk."""
+"""The records that an export keeps of each app, and reading them from its database."""
 
 import sqlite3
 from pathlib import Path
@@ -10,15 +10,18 @@ from ...errors import InputError, JobError
 from .database import Database, Mode
 
 APPLICATION_ID: Final = 0x43704976
-"""What tells an inventory from other SQLite files: "CpIv"."""
+"""SQLite application id of inventories: "CpIv"."""
 WORKING_TABLE: Final = "binding"
-"""What only the working file of an export has, not its output."""
+"""A table that only the working file of an export has."""
 
-_CALLED: Final = "database that an export of devices wrote"
+_CALLED: Final = "SQLite export of devices"
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found and done in one app: a line of the table `export`; that of the list of apps has an empty `app_id`."""
+    """The rows and checks of one app: a row of the table `export`.
+
+    `app_id` is empty for the list of apps.
+    """
 
     app_id: str
     base_url: str
@@ -33,12 +36,12 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Tell whether all three checks held."""
+        """Return whether all three checks passed."""
         return self.scanned and self.changes_passed and self.end_checked
 
 
 def exported_of(connection: sqlite3.Connection) -> list[Exported]:
-    """Return what was done, app by app."""
+    """Return the records of all apps."""
     names = Exported.__struct_fields__
     rows = connection.execute(f"SELECT {', '.join(names)} FROM export ORDER BY app_id")
     told = (dict(zip(names, row, strict=True)) for row in rows)
@@ -46,9 +49,9 @@ def exported_of(connection: sqlite3.Connection) -> list[Exported]:
 
 
 async def devices_exported(path: Path, base_url: str) -> list[Exported]:
-    """Return what the inventory of devices at `path` holds, app by app.
+    """Return the records of all apps in the devices export at `path`.
 
-    Raises `InputError` for what is no such inventory, is not complete, or is of another server than `base_url`.
+    Raises `InputError` if the file is not a complete export of devices from `base_url`.
     """
     _refuse_directory(path)
     database = Database(path, Mode.READ_ONLY, called=_CALLED)
@@ -60,7 +63,7 @@ async def devices_exported(path: Path, base_url: str) -> list[Exported]:
         await database.aclose()
     elsewhere = next((app.base_url for app in found if app.base_url != base_url), None)
     if elsewhere is not None:
-        message = f"{path} is an inventory of {elsewhere}, and this plan is for {base_url}"
+        message = f"{path} is an export from {elsewhere}, but this plan is for {base_url}"
         raise InputError(message)
     return found
 
@@ -78,9 +81,9 @@ def _devices_exported(connection: sqlite3.Connection, path: Path) -> list[Export
         message = f"{path} is not a {_CALLED}"
         raise InputError(message)
     if WORKING_TABLE in tables:
-        message = f"{path} is the working file of an export that did not end: run the same export again"
+        message = f"{path} is the working file of an unfinished export: run the same export again to finish it"
         raise InputError(message)
     if "devices" not in tables:
-        message = f"{path} is an inventory of {', '.join(sorted(tables - {'export'}))}, not of devices"
+        message = f"{path} is an export of {', '.join(sorted(tables - {'export'}))}, not of devices"
         raise InputError(message)
     return exported_of(connection)
