@@ -59,7 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
       and the measured latency; `None` without a client.
     - `waves`, `bake_seconds`: after each verified wave, the run waits for `bake_seconds`.
     - `needs_confirmation`: why the exact number of operations must be confirmed before the job is sent, if so.
-    - `planning_requests`, `saved`: requests that planning took, and those saved by skipping rows that are already so.
+    - `planning_requests`, `saved`: requests that planning took, and those saved by skipping rows that need none.
     - `remarks`: further sentences for people.
     """
 

@@ -299,7 +299,7 @@ async def test_a_full_disk_stops_the_run_and_it_goes_on_once_there_is_room(tmp_p
         limit = "PRAGMA max_page_count = {}"
         (pages,) = await _pragma(job, "PRAGMA page_count")
         await _pragma(job, limit.format(pages))
-        with pytest.raises(DiskFull, match="no disk space left"):
+        with pytest.raises(DiskFull, match="no space left"):
             await job.run(capgo)
         report = await job.report()
         assert report.done + report.pending == report.planned

@@ -70,7 +70,7 @@ def test_a_full_disk_stops_the_run_with_4_and_it_goes_on_once_there_is_room(
     ballast = fill(disk, left)
     stopped = squeezed(server, disk, *RUN)
     assert stopped.returncode == 4, stopped.stderr
-    assert "no disk space left for m.capgo-job: free some, then go on" in stopped.stderr
+    assert "no space left for m.capgo-job: free some disk space, then go on" in stopped.stderr
     assert "fault of ours" not in stopped.stderr
     sent = server.sent()
     assert all(times == 1 for times in sent.values())

@@ -65,7 +65,7 @@ def still_protected(connection: sqlite3.Connection, channels: Sequence[str], whi
 
 
 def note_look(connection: sqlite3.Connection, measures: Measures) -> None:
-    """Record the requests of a drift check. It is recorded when it ends, because it is not a run."""
+    """Record a finished drift check as a run. A check that was cut off leaves no record."""
     end_run(connection, begin_run(connection, measures), Ended.COMPARED, measures)
 
 

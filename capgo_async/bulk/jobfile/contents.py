@@ -24,7 +24,7 @@ _NAMED_REASONS: Final = 5
 
 
 class Rows(enum.StrEnum):
-    """The rows of a job to list: by fate, or, for operations, by outcome."""
+    """Which rows of a job to list: rows by fate, or operations by outcome."""
 
     REJECTED = "rejected"
     SKIPPED = "skipped"
@@ -95,7 +95,7 @@ def _planning_requests(connection: sqlite3.Connection) -> int:
 
 
 def _saved(connection: sqlite3.Connection) -> int:
-    """Return how many requests are saved by skipping rows that are already so."""
+    """Return how many requests are saved by skipping rows whose target already is as wanted."""
     found = connection.execute(
         """
         SELECT kind, count(*) FROM others JOIN changes ON changes.id = change

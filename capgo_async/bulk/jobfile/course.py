@@ -26,8 +26,7 @@ def latency_of(facts: JobFacts) -> float:
 def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, which: Which, page: int) -> list[Leg]:
     """Return the legs that a run of `which` operations has ahead of it.
 
-    A bake that is under way at `now` counts with the time that is left of it. Waves are verified by listings of `page` devices
-    a page.
+    A bake under way at `now` counts with its remaining time. Waves are verified by listings of `page` devices a page.
     """
     waves = stored_waves(connection)
     if not waves:

@@ -42,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     - `bake_seconds`: the pause between a verified wave and the next one.
     - `thresholds`: a plan above them needs its exact number of operations as confirmation.
     - `protected`: channels, each as `NAME` or `APP/NAME`. Rows that change one, or link devices to it, are rejected.
-    - `protected_by`: where `protected` is set, for the reason that such a row is given.
+    - `protected_by`: where `protected` is set. The reason of a rejected row names it.
     - `inventory`: path of a database that an export of devices wrote. The apps in it are not listed again.
     """
 

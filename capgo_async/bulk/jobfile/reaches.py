@@ -105,9 +105,10 @@ def count_open(connection: sqlite3.Connection, which: Which) -> int:
 
 
 def reopen_failed(connection: sqlite3.Connection) -> None:
-    """Reopen failed operations. Those that may have happened, or met a change by others, become in doubt.
+    """Reopen failed operations.
 
-    They keep the number of the run that they failed in: it tells them from other open operations.
+    They become pending. Those that may have happened, or whose target others have changed, become in doubt instead. All
+    keep the number of the run that they failed in, which distinguishes them from other open operations.
     """
     connection.execute(
         f"""

@@ -77,7 +77,7 @@ _DONE = """
 
 
 UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
-"""Kinds of operations that are not simply repeated when they are in doubt, as an SQL list."""
+"""Kinds of operations that must not simply be repeated when in doubt, as an SQL list."""
 
 
 def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:

@@ -108,7 +108,7 @@ class Staging:
         await self._database.run(_execute_with, staging_sql.SCAN_OF_KNOWN, (app_id, complete))
 
     async def compare_with_inventory(self) -> None:
-        """Skip rows that the inventory shows to be already so, or changed by others since."""
+        """Skip rows whose device already is as wanted, or was changed by others, as the inventory shows."""
         await self._database.run(self._compare_with_inventory)
 
     async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:

@@ -12,10 +12,9 @@ from . import staging_sql
 from .stage import Moved, Pair
 
 Place = tuple[int, int, int, int, str | None]
-"""The key that rows are counted by.
+"""What rows are counted by: app, change, whether a state is expected, whether shown, and the channel.
 
-The numbers of the app and the change, whether the row expects a former state, whether the inventory shows the device, and on
-which channel.
+The app and the change are numbers in the file. The inventory shows the device or not, and with its channel.
 """
 
 

@@ -113,7 +113,7 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
 
 
 def displaces(operation: UpdateChannel, shown: Shown) -> bool:
-    """Return whether a channel would become public while others are, which may end that (contract C6)."""
+    """Return whether a channel would become public, and may make other public ones private (contract C6)."""
     others = (other for other in shown.channels.values() if other.name != operation.channel)
     return operation.settings.public is True and any(other.public for other in others)
 

@@ -35,7 +35,7 @@ class Apart(enum.Enum):
     """Operations on other targets that must not run at the same time (contract G2)."""
 
     DELETIONS_OF_BUNDLES = enum.auto()
-    """Deletions of bundles of the same app. A job has one kind of targets, so it never has both."""
+    """Deletions of bundles in the same app. No job has both, because a job has one kind of targets."""
     PROMOTIONS = enum.auto()
     """Promotions in the same app."""
     PUBLIC_CHANNELS = enum.auto()

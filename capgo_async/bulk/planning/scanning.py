@@ -111,7 +111,7 @@ async def _scan(stage: Staging, client: KeyRing, app_id: str, budget: float, cur
 
 
 async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:
-    """Return remarks on channels whose devices all move to one other channel: promoting a bundle would do."""
+    """Return remarks on channels where promoting one bundle would do the same as the plan."""
 
     async def look(moved: Moved) -> str | None:
         app_id, name, goal, devices = moved

@@ -47,7 +47,7 @@ class Source(Protocol):
 
     @property
     def asked(self) -> dict[str, str | None]:
-        """Return the values set for every row, by name. Equal rows with other values are another source."""
+        """Return the values set for every row, by name. They distinguish sources with the same rows."""
 
     def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
         """Read the rows, at most `size` at a time. Raises `InputError` if there are none, or on a read error.

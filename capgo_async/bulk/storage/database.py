@@ -130,7 +130,7 @@ class Database:
     def _explain(self, error: sqlite3.Error) -> JobError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _NO_ROOM:
-            return DiskFull(f"no disk space left for {self.path}: free some, then go on")
+            return DiskFull(f"no space left for {self.path}: free some disk space, then go on")
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
             return JobError(f"there is no {self._called} {self.path}, or it cannot be opened")
         if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:

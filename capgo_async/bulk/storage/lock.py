@@ -11,7 +11,7 @@ import filelock
 from ...errors import JobError
 
 LOCK: Final = ".lock"
-"""Suffix of a job's lock file. It outlives the run; a name that has one counts as taken."""
+"""Suffix of a job's lock file. The file outlives the run, and reserves the job's name."""
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
 
