@@ -1,4 +1,4 @@
-"""Why a line of JSON is not a row. Only the text of msgspec's errors tells, so it is read here."""
+"""Why a line of JSON is not a row. msgspec's errors differ only in their text, so this reads it."""
 
 import re
 from collections.abc import Mapping

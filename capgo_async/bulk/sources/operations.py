@@ -29,7 +29,7 @@ class Operations:
 
     @property
     def asked(self) -> dict[str, str | None]:
-        """Return nothing: each operation says what it asks for."""
+        """Return an empty dict: no value is set for every row."""
         return {}
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:

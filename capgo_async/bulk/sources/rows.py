@@ -18,7 +18,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class RowError(Exception):
-    """Raised when a row is bad. It never leaves this module."""
+    """Raised when a row is bad. It never leaves this folder."""
 
     def __init__(self, cause: Cause, *details: str | int) -> None:
         super().__init__()

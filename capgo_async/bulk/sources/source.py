@@ -1,7 +1,4 @@
-"""Sources of rows: CSV, JSON Lines, stdin and iterables of operations, read in bounded memory.
-
-Past 300 lines because both formats share the rules that tell a good row from a bad one.
-"""
+"""Sources of rows: CSV, JSON Lines, stdin and iterables of operations, read in bounded memory."""
 
 import hashlib
 import os
