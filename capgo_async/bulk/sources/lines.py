@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LONGEST_LINE = 65_536  # Bytes of one row. Bounds the memory that a file without line ends or closing quotes takes.
 
 
-_READ = 32_768  # Bytes read at once. Half of `LONGEST_LINE`, so that few blocks are so long that a line may exceed it.
+_READ = 32_768  # Bytes read at once. Half of `LONGEST_LINE`, so that few blocks can hold a longer line.
 
 
 _ADVICE: dict[type[Exception], str] = {
@@ -32,8 +32,7 @@ def cannot_read(name: str, error: Exception) -> InputError:
 class Lines:
     """The bytes of a stream, in blocks of whole lines.
 
-    A line ends with LF, CR LF or CR. A line longer than `LONGEST_LINE` is cut, but stays longer than `LONGEST_LINE`, so that it is
-    rejected.
+    A line ends with LF, CR LF or CR. A line longer than `LONGEST_LINE` is cut, but stays too long, so that it is rejected.
     """
 
     def __init__(self, name: str, stream: BinaryIO, sha256: "_Hash") -> None:
