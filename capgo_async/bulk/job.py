@@ -22,17 +22,17 @@ from .clock import Clock, wall_clock
 from .forecast.forecast import Leg, seconds_of, without_first
 from .forecast.line import Outlook
 from .forecast.outlook import outlook_of
-from .jobfile import assumptions, records
+from .jobfile import records
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
 from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
 from .jobfile.history import was_begun
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
-from .jobfile.reaches import count_open, reopen_failed
+from .jobfile.reaches import count_open, reopen_failed, still_protected
 from .jobfile.records import last_usage
 from .jobfile.schema import Which
-from .jobfile.seen import Seen, copy, seen_of
+from .jobfile.seen import Seen, in_doubt, seen_of
 from .jobfile.staging import Staging
 from .plan import Plan
 from .planning.drift import Drift, find_drift
@@ -216,7 +216,7 @@ class Job:
             page = page_of(ring)
             if which is Which.FAILED or self._runner is not None or page < PAGE:
                 self._course = await self._database.run(course_of, self._facts, self._clock(), which, page)
-            executor = Executor(ring, await self._database.run(records.in_doubt))
+            executor = Executor(ring, await self._database.run(in_doubt))
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(
                 self._journal,
@@ -254,7 +254,7 @@ class Job:
 
         `channels` are written as in `Options.protected`.
         """
-        return await self._database.run(assumptions.still_protected, channels, which) if channels else []
+        return await self._database.run(still_protected, channels, which) if channels else []
 
     async def drift(self, client: CapgoClient | KeyRing, *, rebind: bool = False) -> Drift:
         """Compare the pending operations with what the plan saw, and return what differs.
@@ -269,7 +269,7 @@ class Job:
             await ring.prepare()
             await self._seed(ring)
             found = await find_drift(self._database, ring)
-            await self._database.run(assumptions.note_look, meter())
+            await self._database.run(records.note_look, meter())
         return found
 
     async def verify(
@@ -384,7 +384,7 @@ class Job:
 
     async def copy_to(self, path: Path) -> None:
         """Copy the job to a new file, also while another process runs it."""
-        await self._database.run(copy, path)
+        await self._database.run(records.copy, path)
 
     async def aclose(self) -> None:
         """Close the file."""

@@ -287,7 +287,7 @@ def test_numbers_that_operations_name_are_given_to_nothing_else(number: int) -> 
         PromoteBundle(app_id=APP, channel="beta", bundle="2.0.0", version_id=number, channel_id=number),
         UpdateChannel(app_id=APP, channel="gamma", settings=ChannelSettings(bundle="3.0.0")),
     )
-    seen = [Seen(place, each, FormerState(Former.UNKNOWN), done=False) for place, each in enumerate(operations, 1)]
+    seen = [Seen(place, place, each, FormerState(Former.UNKNOWN), done=False) for place, each in enumerate(operations, 1)]
 
     async def read() -> AsyncIterator[list[Seen]]:
         yield seen

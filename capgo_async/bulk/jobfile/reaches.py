@@ -11,7 +11,7 @@ import msgspec
 
 from ..operations.operations import Change, Planned, operation_of
 from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
-from .schema import TAKEN, Outcome, Which
+from .schema import STILL_PROTECTED, TAKEN, Outcome, Which
 
 _ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int]])
 _MOST_PARTS: Final = 100
@@ -119,3 +119,9 @@ def reopen_failed(connection: sqlite3.Connection) -> None:
         """,
         (AMBIGUOUS, CHANGED_SINCE, HALF_DONE),
     )
+
+
+def still_protected(connection: sqlite3.Connection, channels: Sequence[str], which: Which) -> list[tuple[str, str]]:
+    """Return those of `channels` that unsent operations change or link devices to, each as app and name."""
+    also = Outcome.FAILED if which is Which.FAILED else Outcome.PENDING
+    return connection.execute(STILL_PROTECTED, (Outcome.SENT, msgspec.json.encode(channels).decode(), also)).fetchall()

@@ -3,19 +3,17 @@
 Each function takes a connection and is part of a transaction.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
 
 import msgspec
 
 from ...errors import JobError
 from ...version import __version__
 from ..operations.advice import advice_on
-from ..operations.kinds import KINDS, InDoubt
-from ..operations.operations import Change, Former, FormerState, Operation, Target, operation_of
-from ..operations.results import AMBIGUOUS, HALF_DONE, Failed, Settled
+from ..operations.results import Failed, Settled
 from ..report import Ended, Failures, Report, server_changes
 from . import schema
 from .facts import LastUsage, read_usage, write_usage
@@ -76,57 +74,9 @@ _DONE = """
 """
 
 
-UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
-"""Kinds of operations that must not simply be repeated when in doubt, as an SQL list."""
-
-
-def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:
-    """Return what the plan saw of the targets of operations that are in doubt and not simply repeated."""
-    found = connection.execute(
-        f"""
-        SELECT app_id, name, kind, argument, former, former_value
-        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE outcome = ? AND kind IN ({UNREPEATABLE})
-        """,
-        (Outcome.SENT,),
-    )
-    return {
-        operation_of(Change(kind, argument), app_id, name).target: FormerState(Former(known), value)
-        for app_id, name, kind, argument, known, value in found
-    }
-
-
-class Touched(NamedTuple):
-    """An operation that may have changed its target, with what the plan saw; if `done`, it surely has."""
-
-    id: int
-    line: int
-    operation: Operation
-    former: FormerState
-    done: bool
-
-
-def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Touched]:
-    """Return up to `most` operations with ids above `after` that may have changed their targets."""
-    found = connection.execute(
-        """
-        SELECT operations.id, line, app_id, name, kind, argument, former, former_value, outcome
-        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE (outcome IN (?, ?) OR (outcome = ? AND cause IN (?, ?))) AND operations.id > ?
-        ORDER BY operations.id LIMIT ?
-        """,
-        (Outcome.SENT, Outcome.DONE, Outcome.FAILED, AMBIGUOUS, HALF_DONE, after, most),
-    )
-    return [
-        Touched(
-            number,
-            line,
-            operation_of(Change(kind, argument), app_id, name),
-            FormerState(Former(known), value),
-            outcome == Outcome.DONE,
-        )
-        for number, line, app_id, name, kind, argument, known, value, outcome in found
-    ]
+def note_look(connection: sqlite3.Connection, measures: Measures) -> None:
+    """Record a finished drift check as a run. A check that was cut off leaves no record."""
+    end_run(connection, begin_run(connection, measures), Ended.COMPARED, measures)
 
 
 def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool = False) -> int:
@@ -243,3 +193,9 @@ def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
         """,
         (Outcome.SENT,),
     ).fetchall()
+
+
+def copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy the file as it is now. Other processes may write to it meanwhile."""
+    with contextlib.closing(sqlite3.connect(path)) as target:
+        connection.backup(target)

@@ -125,9 +125,6 @@ TABLES: Final = (
     ) STRICT""",
 )
 
-BY_NAME: Final = "CREATE INDEX IF NOT EXISTS operations_name ON operations (app, name)"
-"""Created when a job is verified; a run does not need it."""
-
 _CHANGED_CHANNEL: Final = """
     CASE WHEN kind = 'link_device' THEN argument
         WHEN kind IN ('update_channel', 'promote_bundle', 'delete_channel') THEN name END

@@ -1,21 +1,32 @@
-"""What the plan saw of every target, and what was done since, for a rehearsal.
+"""Planned operations with what the plan saw of their targets: for drift checks, verification, undo and rehearsals.
 
 Each function takes a connection and is part of a transaction, as in `records`.
 """
 
-import contextlib
 import sqlite3
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-from ..operations.operations import Change, Former, FormerState, Operation, operation_of
-from .schema import Outcome
+import msgspec
+
+from ..operations.kinds import KINDS, InDoubt
+from ..operations.operations import Change, Former, FormerState, Operation, Target, operation_of
+from ..operations.results import AMBIGUOUS, HALF_DONE
+from .schema import Outcome, Verdict
+
+OF_APP: Final = "app = (SELECT id FROM apps WHERE app_id = ?)"
+_UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
+"""Kinds of operations that must not simply be repeated when in doubt, as an SQL list."""
 
 
 class Seen(NamedTuple):
-    """A planned operation, its id, what the plan saw of its target, and whether it is done."""
+    """A planned operation, what the plan saw of its target, and whether it is done.
+
+    `id` is its number in the job file, `line` the line of its row in the source.
+    """
 
     id: int
+    line: int
     operation: Operation
     former: FormerState
     done: bool
@@ -23,26 +34,60 @@ class Seen(NamedTuple):
 
 def seen_of(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]:
     """Return up to `most` operations with ids above `after`."""
+    return _seen(connection, "operations.id > ?", after, most=most)
+
+
+def pending_of(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Seen]:
+    """Return up to `most` pending operations of an app with ids above `after`."""
+    return _seen(connection, f"{OF_APP} AND operations.id > ? AND outcome <= ?", app_id, after, Outcome.SENT, most=most)
+
+
+def index_names(connection: sqlite3.Connection) -> None:
+    """Create the index that finds operations by the name of their target. A run does without it."""
+    connection.execute("CREATE INDEX IF NOT EXISTS operations_name ON operations (app, name)")
+
+
+def pending_among(connection: sqlite3.Connection, app_id: str, names: Sequence[str]) -> list[Seen]:
+    """Return the pending operations on these targets of an app."""
+    condition = f"{OF_APP} AND name IN (SELECT value FROM json_each(?)) AND outcome <= ?"
+    return _seen(connection, condition, app_id, msgspec.json.encode(names).decode(), Outcome.SENT)
+
+
+def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]:
+    """Return up to `most` operations with ids above `after` that may have changed their targets."""
+    condition = "(outcome IN (?, ?) OR (outcome = ? AND cause IN (?, ?))) AND operations.id > ?"
+    causes = (Outcome.FAILED, AMBIGUOUS, HALF_DONE)
+    return _seen(connection, condition, Outcome.SENT, Outcome.DONE, *causes, after, most=most)
+
+
+def with_verdict(connection: sqlite3.Connection, app_id: str, verdict: Verdict, after: int, most: int) -> list[Seen]:
+    """Return up to `most` done operations of an app with this verdict and ids above `after`."""
+    condition = f"outcome = {Outcome.DONE} AND {OF_APP} AND verdict = ? AND operations.id > ?"
+    return _seen(connection, condition, app_id, verdict, after, most=most)
+
+
+def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:
+    """Return what the plan saw of the targets of operations that are in doubt and not simply repeated."""
+    found = _seen(connection, f"outcome = ? AND kind IN ({_UNREPEATABLE})", Outcome.SENT)
+    return {each.operation.target: each.former for each in found}
+
+
+def _seen(connection: sqlite3.Connection, condition: str, *values: object, most: int = -1) -> list[Seen]:
     found = connection.execute(
-        """
-        SELECT operations.id, app_id, name, kind, argument, former, former_value, outcome
+        f"""
+        SELECT operations.id, line, app_id, name, kind, argument, former, former_value, outcome
         FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE operations.id > ? ORDER BY operations.id LIMIT ?
+        WHERE {condition} ORDER BY operations.id LIMIT ?
         """,
-        (after, most),
+        (*values, most),
     )
     return [
         Seen(
             number,
+            line,
             operation_of(Change(kind, argument), app_id, name),
             FormerState(Former(known), value),
             outcome == Outcome.DONE,
         )
-        for number, app_id, name, kind, argument, known, value, outcome in found
+        for number, line, app_id, name, kind, argument, known, value, outcome in found
     ]
-
-
-def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the file as it is now. Other processes may write to it meanwhile."""
-    with contextlib.closing(sqlite3.connect(path)) as target:
-        connection.backup(target)

@@ -7,11 +7,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from ..operations.operations import Change, Planned, operation_of
-from . import schema
 from .schema import Outcome, Verdict
+from .seen import OF_APP, index_names
 
-_OF_APP: Final = f"outcome = {Outcome.DONE} AND app = (SELECT id FROM apps WHERE app_id = ?)"
+_DONE_OF_APP: Final = f"outcome = {Outcome.DONE} AND {OF_APP}"
 
 
 def done_by_app(connection: sqlite3.Connection, *, contradicted: bool) -> list[tuple[str, str, int]]:
@@ -27,8 +26,8 @@ def done_by_app(connection: sqlite3.Connection, *, contradicted: bool) -> list[t
 
 def begin(connection: sqlite3.Connection, app_id: str) -> None:
     """Reset the verdicts of an app, and create the index that finds its operations by name."""
-    connection.execute(schema.BY_NAME)
-    connection.execute(f"UPDATE operations SET verdict = {Verdict.UNCHECKED} WHERE {_OF_APP}", (app_id,))
+    index_names(connection)
+    connection.execute(f"UPDATE operations SET verdict = {Verdict.UNCHECKED} WHERE {_DONE_OF_APP}", (app_id,))
 
 
 def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
@@ -57,20 +56,8 @@ def close(connection: sqlite3.Connection, app_id: str, *, saw_override: bool) ->
     if saw_override:
         meaning = f"iif(change IN ({unlinked}), {Verdict.VERIFIED}, {Verdict.CONTRADICTED})"
     connection.execute(
-        f"UPDATE operations SET verdict = {meaning} WHERE {_OF_APP} AND verdict = {Verdict.SHOWN_UNLINKED}", (app_id,)
+        f"UPDATE operations SET verdict = {meaning} WHERE {_DONE_OF_APP} AND verdict = {Verdict.SHOWN_UNLINKED}", (app_id,)
     )
-
-
-def with_verdict(connection: sqlite3.Connection, app_id: str, verdict: Verdict, after: int, most: int) -> list[Planned]:
-    """Return up to `most` done operations of an app with this verdict and ids above `after`."""
-    found = connection.execute(
-        f"""
-        SELECT operations.id, name, kind, argument FROM operations JOIN changes ON changes.id = change
-        WHERE {_OF_APP} AND verdict = ? AND operations.id > ? ORDER BY operations.id LIMIT ?
-        """,
-        (app_id, verdict, after, most),
-    )
-    return [Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, name, kind, argument in found]
 
 
 def settle(connection: sqlite3.Connection, verdicts: Sequence[tuple[int, Verdict]]) -> None:
@@ -80,6 +67,5 @@ def settle(connection: sqlite3.Connection, verdicts: Sequence[tuple[int, Verdict
 
 def end(connection: sqlite3.Connection, app_id: str) -> None:
     """Set the verdict of operations that are still unchecked to "cannot tell"."""
-    connection.execute(
-        f"UPDATE operations SET verdict = {Verdict.CANNOT_TELL} WHERE {_OF_APP} AND verdict = {Verdict.UNCHECKED}", (app_id,)
-    )
+    left = f"{_DONE_OF_APP} AND verdict = {Verdict.UNCHECKED}"
+    connection.execute(f"UPDATE operations SET verdict = {Verdict.CANNOT_TELL} WHERE {left}", (app_id,))

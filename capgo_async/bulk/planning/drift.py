@@ -11,8 +11,8 @@ from ...api.models.device import stored_id
 from ...concurrency import fan_out
 from ...errors import ListingError, PermissionDenied
 from ...key_ring import KeyRing
-from ..jobfile.assumptions import Assumed, assumed_among, assumed_of, find_by_name
 from ..jobfile.records import open_by_app
+from ..jobfile.seen import Seen, index_names, pending_among, pending_of
 from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
 from ..operations.operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
@@ -62,7 +62,7 @@ class _Tally:
         self.changed = self.needless = 0
         self.first: list[str] = []
 
-    def add(self, found: _Look, assumed: Assumed, now: str) -> None:
+    def add(self, found: _Look, assumed: Seen, now: str) -> None:
         self.needless += found is _Look.NEEDLESS
         if found is _Look.CHANGED:
             self.changed += 1
@@ -87,7 +87,7 @@ async def find_drift(database: Database, client: KeyRing) -> Drift:
         pending[app_id] = pending.get(app_id, 0) + operations
     found: dict[str, _Found] = dict.fromkeys(kinds, ((), ()))
     cursors = cursors_each(client, len(kinds))
-    await database.run(find_by_name)
+    await database.run(index_names)
 
     async def compare_app(app_id: str) -> None:
         asked = kinds[app_id]
@@ -120,7 +120,7 @@ async def _devices(database: Database, client: KeyRing, app_id: str, budget: int
         pages += 1
         shown = {stored_id(device.device_id): device.channel for device in page}
         saw_override = saw_override or any(channel is not None for channel in shown.values())
-        for assumed in await database.run(assumed_among, app_id, list(shown)):
+        for assumed in await database.run(pending_among, app_id, list(shown)):
             channel = shown[assumed.operation.target.name]
             now = f"now {'without a link' if channel is None else f'linked to {channel}'}"
             (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
@@ -145,7 +145,7 @@ async def _others(database: Database, client: KeyRing, app_id: str, kinds: Colle
     tally = _Tally()
     shown, remarks = await look(client, app_id, kinds)
     last = 0
-    while chunk := await database.run(assumed_of, app_id, last, _CHUNK):
+    while chunk := await database.run(pending_of, app_id, last, _CHUNK):
         last = chunk[-1].id
         for assumed in chunk:
             sight = compare(assumed.operation, shown)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from ..jobfile.records import Touched, touched
+from ..jobfile.seen import Seen, touched
 from ..operations.kinds import KINDS
 from ..operations.operations import LinkDevice, RenewDevice, Row, UnlinkDevice, change_of, inverse
 from ..operations.reasons import Cause, Reason
@@ -43,7 +43,7 @@ class Undoing:
         self._digest = sha256.hexdigest()
 
 
-def _row(each: Touched) -> Row:
+def _row(each: Seen) -> Row:
     line, operation = each.line, each.operation
     if isinstance(operation, RenewDevice) and not each.done:
         # It may have ended between its two writes, the removal of the link and the new link.

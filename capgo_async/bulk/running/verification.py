@@ -16,9 +16,10 @@ from ...key_ring import KeyRing
 from ..jobfile import verdicts
 from ..jobfile.journal import Journal
 from ..jobfile.schema import Verdict
+from ..jobfile.seen import Seen, with_verdict
 from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
-from ..operations.operations import Planned, TargetKind, UnlinkDevice
+from ..operations.operations import TargetKind, UnlinkDevice
 from ..planning.looking import look
 from ..spreading import apps_at_once, cursors_each, page_of
 
@@ -110,12 +111,12 @@ class _Look:
 
     async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
         last = 0
-        while planned := await self._database.run(verdicts.with_verdict, app_id, verdict, last, _CHUNK):
+        while planned := await self._database.run(with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             for each in planned:
                 await self._journal.settle_verdicts([(each.id, await self._look_at(each))])
 
-    async def _look_at(self, planned: Planned) -> Verdict:
+    async def _look_at(self, planned: Seen) -> Verdict:
         operation = planned.operation
         try:
             device = await self._client.client_of(operation.app_id).devices.get(operation.app_id, operation.target.name)
@@ -129,7 +130,7 @@ class _Look:
         shown, remarks = await look(self._client, app_id, tuple(kinds))
         self.remarks[app_id] = remarks
         last = 0
-        while planned := await self._database.run(verdicts.with_verdict, app_id, verdict, last, _CHUNK):
+        while planned := await self._database.run(with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             states = ((each.id, compare(each.operation, shown).state) for each in planned)
             await self._journal.settle_verdicts([(number, _VERDICTS[state]) for number, state in states])
