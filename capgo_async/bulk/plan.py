@@ -123,7 +123,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if self.unknown:
             lines.append(f"{counted(self.unknown, 'device')} not in the inventory; requests for them are sent anyway")
         if self.needs_confirmation is not None:
-            lines.append(f"a large plan, to be confirmed by its exact number of operations: {self.needs_confirmation}")
+            lines.append(f"large plan, confirm it with its exact number of operations: {self.needs_confirmation}")
         if any(part.kind in _EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines
