@@ -15,9 +15,9 @@ from .api.models import App, Device
 from .api.resources.devices import read_page
 from .client import CapgoClient, requester_of
 from .concurrency import fan_out
-from .errors import RateLimited, SafetyStop
+from .errors import SafetyStop
 from .http.call import Call
-from .http.effort import Effort, Parked, gathered
+from .http.effort import Abandoned, Effort, Patience, gathered
 from .http.retry import judge
 from .http.wire import Response, reads_many
 from .limits.models import ScopeKind
@@ -156,7 +156,7 @@ class _Reader:
                 return self._send(list_apps(0, 1), _MANY_APPS, "")
             return self._send(list_devices(app_id, DeviceFilter(limit=1), ()), read_page, app_id)
 
-        refused: list[Parked] = []
+        refused: list[Abandoned] = []
         ended = False
         with gathered() as efforts, self._counting(app_id or ""):
 
@@ -169,9 +169,9 @@ class _Reader:
                 nonlocal ended
                 try:
                     await look()
-                except (SafetyStop, Parked) as end:
+                except (SafetyStop, Abandoned) as end:
                     ended = True
-                    if isinstance(end, Parked) and isinstance(end.__cause__, RateLimited):
+                    if isinstance(end, Abandoned) and end.wait.refused is not None:
                         refused.append(end)
 
             await fan_out(turns(), read, self._at_once())
@@ -193,12 +193,12 @@ class _Reader:
         try:
             with self._counting(app_id):
                 return await self._send(call, decode, app_id)
-        except Parked as parked:
-            raise self._refusal(parked, app_id) from parked
+        except Abandoned as end:
+            raise self._refusal(end, app_id) from end
 
     async def _send(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
         # A refusal ends the call: to wait for its end is what calibration must not do.
-        effort = Effort(impatient=True)
+        effort = Effort(Patience.UNTIL_REFUSED)
         answer = await self._requester.call(call, decode, effort)
         self._answered.append(_Span(effort.began_at, anyio.current_time(), app_id))
         return answer
@@ -218,10 +218,10 @@ class _Reader:
         opened = max((window[0].began for window in _windows(reads)), default=-math.inf)
         return max(0, self._of_apps[app_id] - sum(read.began < opened for read in reads) - _unseen(reads))
 
-    def _refusal(self, parked: Parked, app_id: str) -> _Refusal:
-        if not isinstance(parked.__cause__, RateLimited):
-            raise parked
-        verdict = judge(parked.__cause__)
+    def _refusal(self, end: Abandoned, app_id: str) -> _Refusal:
+        if end.wait.refused is None:
+            raise end
+        verdict = judge(end.wait.refused)
         scope = verdict.scope or ScopeKind.KEY
         passed = self._of_app(app_id) if scope is ScopeKind.APP_ADDRESS else self._passed
         return _Refusal(Refused(scope=scope, passed=passed, named=verdict.reason_known))

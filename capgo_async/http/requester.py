@@ -8,13 +8,13 @@ attempt is decided here, in one class.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, NamedTuple, TypeVar
 
 import anyio
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from ..errors import (
     ApiError,
@@ -31,7 +31,7 @@ from ..limits.pacer import Pacer, Permit, TargetBusy
 from . import wire
 from .call import Call
 from .dialect import Generation
-from .effort import Effort, Efforts, Parked, gathering
+from .effort import Abandoned, Effort, Patience, Wait, gathering
 from .retry import Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
 from .wire import Response, Transport
 
@@ -142,8 +142,24 @@ class Requester:
         self._on_attempt = on_attempt
 
     async def call(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
-        """Make `call` and return what `decode` makes of the answer; wait and try again as long as the policy allows."""
-        return await self._pursue(call, decode, effort or Effort(), park=False)
+        """Make `call` and return what `decode` makes of the answer; wait and try again as long as the policy allows.
+
+        Raises `Abandoned` where `effort` does not wait any more.
+        """
+        answer = await self.call_or_wait(call, decode, effort or Effort())
+        if isinstance(answer, Wait):
+            raise Abandoned(answer)
+        return answer
+
+    async def call_or_wait(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
+        """Make `call` as `call` does; return a `Wait` where `effort` does not wait."""
+        if (efforts := gathering()) is None:
+            return await self._make(call, decode, effort)
+        efforts.join(effort)
+        try:
+            return await self._make(call, decode, effort)
+        finally:
+            efforts.leave(effort, call)
 
     async def settle(self, call: Call, effort: Effort | None = None) -> None:
         """Make a write; what its repeat is answered with counts as success after an ambiguous attempt (contract G1)."""
@@ -154,82 +170,61 @@ class Requester:
             if not effort.in_doubt or error.of_route:
                 raise
 
-    async def call_or_park(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
-        """Make `call`, but raise `Parked` where it would wait for its own target or for a retry."""
-        return await self._pursue(call, decode, effort or Effort(), park=True)
-
-    def _pursue(
-        self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool
-    ) -> Coroutine[None, None, T]:
-        efforts = gathering()
-        if efforts is None:
-            return self._make(call, decode, effort, park=park)
-        return self._make_gathered(efforts, call, decode, effort, park=park)
-
-    async def _make_gathered(
-        self, efforts: Efforts, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool
-    ) -> T:
-        efforts.join(effort)
+    async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         try:
-            return await self._make(call, decode, effort, park=park)
-        finally:
-            efforts.leave(effort, call)
+            return await self._attempt(call, decode, effort)
+        except CapgoError as error:
+            if not may_repeat(error, call.repeat, effort.attempts):
+                raise
+            failure = error
+        return await self._retry(call, decode, effort, failure)
 
-    async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
-        if effort.attempts == 0:
-            try:
-                return await self._attempt(call, decode, effort, park=park)
-            except CapgoError as error:
-                if not self._retryable(error, call, effort):
-                    raise
-                pause = self._pause(effort, error)
-            await self._sleep(pause, effort, park=park)
+    async def _retry(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, failure: CapgoError) -> T | Wait:
+        """Hand a call to tenacity, which costs as much as a request, once its first attempt has met `failure`."""
+        wait: Wait | None = None
+
+        async def attempt() -> T | Wait:
+            if retrying.statistics["attempt_number"] == 1:
+                raise failure
+            return await self._attempt(call, decode, effort) if wait is None else wait
+
+        async def sleep(seconds: float) -> None:
+            nonlocal wait
+            wait = await self._sleep(seconds, effort)
+
+        attempts_used_up = stop_after_attempt(1 + self.policy.retries - (effort.attempts - 1))
         retrying = AsyncRetrying(
-            sleep=lambda seconds: self._sleep(float(seconds), effort, park=park),
-            stop=lambda state: self._exhausted(effort, state.outcome.exception() if state.outcome else None),
-            wait=lambda state: self._pause(effort, state.outcome.exception() if state.outcome else None),
             retry=retry_if_exception(
                 lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat, effort.attempts)
             ),
+            # tenacity's own measure of time reads a clock that virtual time does not move.
+            stop=lambda state: attempts_used_up(state) or effort.seconds + _asked_for(state) >= self.policy.seconds,
+            wait=lambda state: max(_asked_for(state), backoff(effort.attempts, self.identity.chance())),
+            sleep=sleep,
             reraise=True,
-            before=_count_nothing,
         )
-        return await retrying(self._attempt, call, decode, effort, park=park)
+        return await retrying(attempt)
 
-    def _retryable(self, error: CapgoError, call: Call, effort: Effort) -> bool:
-        return may_repeat(error, call.repeat, effort.attempts) and not self._exhausted(effort, error)
-
-    def _exhausted(self, effort: Effort, error: BaseException | None) -> bool:
-        """Tell whether attempts or time are used up, or would be before the moment that the server asks to wait for."""
-        asked = error.retry_after if isinstance(error, ApiError) else None
-        return effort.attempts > self.policy.retries or effort.seconds + (asked or 0.0) >= self.policy.seconds
-
-    def _pause(self, effort: Effort, error: BaseException | None) -> float:
-        """Return the seconds before the next attempt: a backoff, or longer where the server asks for it."""
-        asked = error.retry_after if isinstance(error, ApiError) else None
-        return max(asked or 0.0, backoff(effort.attempts, self.identity.chance()))
-
-    async def _sleep(self, seconds: float, effort: Effort, *, park: bool) -> None:
+    async def _sleep(self, seconds: float, effort: Effort) -> Wait | None:
         effort.seconds += seconds
-        if effort.abandoned or (park and not effort.unconnected):
-            raise Parked(anyio.current_time() + seconds, effort)
         # A server that takes no connection takes none for others either: they are not sent to knock meanwhile.
+        if effort.patience is Patience.NONE or (effort.patience is Patience.SHARED_LIMITS and not effort.unconnected):
+            return Wait(anyio.current_time() + seconds)
         with anyio.CancelScope() as effort.waiting:
             await anyio.sleep(seconds)
         abandoned, effort.waiting = effort.waiting.cancel_called, None
-        if abandoned:
-            raise Parked(anyio.current_time(), effort)
+        return Wait(anyio.current_time()) if abandoned else None
 
-    async def _attempt(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, *, park: bool) -> T:
+    async def _attempt(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         """Make one attempt; a rate limit is waited out and does not count as one."""
         scopes = (*call.scopes, self.key_scope) if call.keyed else call.scopes
         while True:
             try:
-                permit = self.pacer.take(scopes, wait_for_target=not park)
+                permit = self.pacer.take(scopes, wait_for_target=effort.patience is not Patience.SHARED_LIMITS)
             except TargetBusy as busy:
-                raise Parked(busy.until, effort) from None
-            if permit is None:
-                permit = await self._wait(scopes, effort)
+                return Wait(busy.until)
+            if permit is None and (permit := await self._permit(scopes, effort)) is None:
+                return Wait(anyio.current_time())
             try:
                 return await self._send(call, decode, permit, effort)
             except RateLimited as error:
@@ -237,8 +232,8 @@ class Requester:
                 if not scopes or call.repeat is Repeat.AFTER_A_LOOK or judge(error).disposition is not Disposition.CLOSE_SCOPE:
                     raise
                 effort.attempts -= 1
-                if effort.abandoned or effort.impatient:
-                    raise Parked(anyio.current_time(), effort) from error
+                if effort.patience is Patience.NONE or effort.patience is Patience.UNTIL_REFUSED:
+                    return Wait(anyio.current_time(), error)
 
     def _close_scope(self, call: Call, error: CapgoError) -> None:
         """Close the gate that a rate limit names, before the refused request gives its place to the next."""
@@ -249,16 +244,16 @@ class Requester:
             self.counters.limits_met[scope[0]] += 1
             self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known)
 
-    async def _wait(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit:
-        """Wait for a permit until the effort is abandoned."""
-        if effort.abandoned:
-            raise Parked(anyio.current_time(), effort)
+    async def _permit(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit | None:
+        """Wait for a permit; return `None` once the effort is abandoned."""
+        if effort.patience is Patience.NONE:
+            return None
         try:
             with anyio.CancelScope() as effort.waiting:
                 return await self.pacer.acquire(scopes)
         finally:
             effort.waiting = None
-        raise Parked(anyio.current_time(), effort)
+        return None
 
     def _scope_of(self, call: Call, kind: ScopeKind | None) -> Scope:
         """Return the call's scope of this kind; its narrowest where the refusal tells no more than the device."""
@@ -353,5 +348,7 @@ def _fate_of(error: CapgoError, fate: Fate) -> Fate:
     return Fate.LOST if isinstance(error, TransportError) else fate
 
 
-def _count_nothing(_state: RetryCallState) -> None:
-    """Replace tenacity's own bookkeeping: a call that was parked goes on counting where it stopped."""
+def _asked_for(state: RetryCallState) -> float:
+    """Return how many seconds the server asks to wait for, after the attempt that failed last."""
+    error = state.outcome.exception() if state.outcome else None
+    return (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0

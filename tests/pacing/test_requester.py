@@ -13,7 +13,7 @@ from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.running.metering import Meter
 from capgo_async.client import requester_of
 from capgo_async.http.call import Call
-from capgo_async.http.effort import Effort, Parked
+from capgo_async.http.effort import Abandoned, Effort, Patience, Wait
 from capgo_async.http.requester import Attempt
 from capgo_async.http.retry import Repeat
 from capgo_async.http.wire import Request, acknowledge
@@ -230,16 +230,16 @@ async def test_the_same_link_again_waits_for_the_servers_memory_without_asking_i
 async def test_a_call_that_parks_frees_its_caller_and_goes_on_with_its_effort() -> None:
     transport = ScriptedTransport(errors.ConnectionLost("gone"), refusal(None, retry_after=60, device_id="a"), answer())
     capgo = client(transport, retries=1)
-    call, effort = link_device(APP, "a", "beta"), Effort()
-    with pytest.raises(Parked) as first:
-        await requester_of(capgo).call_or_park(call, acknowledge, effort)
+    call, effort = link_device(APP, "a", "beta"), Effort(Patience.SHARED_LIMITS)
+    first = await requester_of(capgo).call_or_wait(call, acknowledge, effort)
+    assert isinstance(first, Wait)
     assert (effort.attempts, anyio.current_time()) == (1, 0.0)
-    await anyio.sleep_until(first.value.until) if hasattr(anyio, "sleep_until") else await anyio.sleep(first.value.until)
-    with pytest.raises(Parked) as second:
-        await requester_of(capgo).call_or_park(call, acknowledge, effort)
-    assert second.value.until == pytest.approx(anyio.current_time() + 60.0)
+    await anyio.sleep_until(first.until) if hasattr(anyio, "sleep_until") else await anyio.sleep(first.until)
+    second = await requester_of(capgo).call_or_wait(call, acknowledge, effort)
+    assert isinstance(second, Wait)
+    assert second.until == pytest.approx(anyio.current_time() + 60.0)
     await anyio.sleep(60.0)
-    await requester_of(capgo).call_or_park(call, acknowledge, effort)
+    await requester_of(capgo).call(call, acknowledge, effort)
     assert effort.attempts == 2
 
 
@@ -314,12 +314,12 @@ async def test_no_burst_goes_beyond_a_rate() -> None:
 @in_virtual_time
 async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_to_connect_again() -> None:
     transport = ScriptedTransport(last=errors.NotConnected("nobody there"), latency=10.0)
-    capgo, effort = client(transport), Effort()
+    capgo, effort = client(transport), Effort(Patience.SHARED_LIMITS)
     ends: list[errors.CapgoError] = []
 
     async def call() -> None:
         try:
-            await requester_of(capgo).call_or_park(link_device(APP, "a", "beta"), acknowledge, effort)
+            await requester_of(capgo).call(link_device(APP, "a", "beta"), acknowledge, effort)
         except errors.CapgoError as error:
             ends.append(error)
 
@@ -327,7 +327,7 @@ async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_t
         group.start_soon(call)
         await anyio.sleep(5.0)
         effort.abandon()
-    assert [type(end) for end in ends] == [Parked]
+    assert [type(end) for end in ends] == [Abandoned]
     assert (len(transport.requests), effort.in_doubt) == (1, False)
 
 

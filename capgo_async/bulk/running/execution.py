@@ -23,7 +23,7 @@ from ...errors import (
 )
 from ...http import wire
 from ...http.call import Call
-from ...http.effort import Effort, Efforts, Parked, gathered
+from ...http.effort import Abandoned, Effort, Efforts, Patience, Wait, gathered
 from ...http.requester import Requester
 from ...http.retry import is_ambiguous
 from ...key_ring import KeyRing
@@ -107,7 +107,7 @@ class Executor:
         if course is None:
             if isinstance(operation, RenewDevice) and (objection := await self._objection_to(operation)) is not None:
                 return objection
-            course = _Course(0, Effort())
+            course = _Course(0, Effort(Patience.SHARED_LIMITS))
         calls = calls_of(operation)
         while True:
             result = await self._call(calls[course.step], operation, course)
@@ -117,7 +117,7 @@ class Executor:
             if last or not (isinstance(result, Done) or _is_ambiguous(result)):
                 return result
             # The removal may have taken effect even if its result is ambiguous, so the link is set again.
-            course = _Course(course.step + 1, Effort(), result if isinstance(result, Failed) else None)
+            course = _Course(course.step + 1, Effort(Patience.SHARED_LIMITS), result if isinstance(result, Failed) else None)
 
     async def _objection_to(self, operation: RenewDevice) -> Failed | NotSent | Stopped | None:
         """Return why a link must not be renewed, or `None` if it may be.
@@ -130,7 +130,7 @@ class Executor:
         try:
             with self._abandonable():
                 channel = (await client.devices.get(operation.app_id, operation.device_id)).channel
-        except Parked:
+        except Abandoned:
             return NotSent()
         except DeviceNotFound as error:
             return Failed(CHANGED_SINCE, f"the device is no longer in the inventory: {error}")
@@ -147,9 +147,7 @@ class Executor:
         self._active.add(effort)
         requester = requester_of(self._ring.client_of(operation.app_id))
         try:
-            await requester.call_or_park(call, wire.acknowledge, effort)
-        except Parked as parked:
-            return self._parked(operation, parked, course)
+            answer = await requester.call_or_wait(call, wire.acknowledge, effort)
         except CapgoError as error:
             ending = _ending(error, requester, effort.began_at)
             if ending is not None:
@@ -161,14 +159,13 @@ class Executor:
             return failed
         finally:
             self._active.discard(effort)
-        return Done(effort.request_id)
+        return self._parked(operation, answer, course) if isinstance(answer, Wait) else Done(effort.request_id)
 
-    def _parked(self, operation: Operation, parked: Parked, course: _Course) -> Result:
-        course = course._replace(effort=parked.effort)
+    def _parked(self, operation: Operation, wait: Wait, course: _Course) -> Result:
         if self._draining and not course.in_doubt:
             return NotSent()
         self._courses[operation.target] = course
-        return Later(parked.until, course.in_doubt)
+        return Later(wait.until, course.in_doubt)
 
     async def _as_a_whole(self, operation: Operation) -> Result:
         """Execute an operation that makes several calls and reads its target between them."""
@@ -179,8 +176,8 @@ class Executor:
         try:
             with self._abandonable() as efforts:
                 return await self._do(client, operation)
-        except Parked as parked:
-            return Later(parked.until) if efforts.in_doubt else NotSent()
+        except Abandoned as end:
+            return Later(end.wait.until) if efforts.in_doubt else NotSent()
         except CapgoError as error:
             ending = _ending(error, requester_of(client), began_at)
             if ending is not None:
