@@ -16,7 +16,7 @@ else:
             raise AttributeError(message)
         from . import public  # noqa: PLC0415 - takes three times as long as starting the command
 
-        globals().update({each: getattr(public, each) for each in public.__all__})
+        globals().update({each: getattr(public, each) for each in __all__ if each not in globals()})
         return globals()[name]
 
 

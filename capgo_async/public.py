@@ -1,89 +1,48 @@
-"""The names that `capgo_async` exports."""
+"""The names that `capgo_async` exports, imported from where they live. `capgo_async.__all__` lists them."""
 
-from .api.endpoints.api_keys import ApiKeySettings, Binding, NewApiKey
-from .api.endpoints.apps import AppSettings, NewApp
-from .api.endpoints.bundles import BundleMetadata, NewBundle
-from .api.endpoints.channels import ChannelSettings
-from .api.endpoints.devices import DeviceFilter
-from .api.endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings, PasswordPolicy
-from .api.models import (
-    ApiKey,
-    App,
-    AppStatPoint,
-    AuditEntry,
-    Breakdown,
-    Bundle,
-    BundleReference,
-    Channel,
-    Dataset,
-    Device,
-    LatestVersion,
-    Member,
-    Organization,
-    StatPoint,
-    Usage,
-    parse_timestamp,
+from .api.endpoints.api_keys import ApiKeySettings as ApiKeySettings, Binding as Binding, NewApiKey as NewApiKey
+from .api.endpoints.apps import AppSettings as AppSettings, NewApp as NewApp
+from .api.endpoints.bundles import BundleMetadata as BundleMetadata, NewBundle as NewBundle
+from .api.endpoints.channels import ChannelSettings as ChannelSettings
+from .api.endpoints.devices import DeviceFilter as DeviceFilter
+from .api.endpoints.organizations import (
+    AuditFilter as AuditFilter,
+    NewOrganization as NewOrganization,
+    OrganizationSettings as OrganizationSettings,
+    PasswordPolicy as PasswordPolicy,
 )
-from .api.resources.bundles import Deleted
-from .client import CapgoClient
-from .errors import CapgoError
-from .http.dialect import Dialect
-from .http.requester import Attempt, Counters, raw_responses
-from .http.wire import Request, Response, Transport
-from .key_ring import KeyRing
-from .limits.known import Known, KnownLimit, Latency
-from .limits.models import FixedWindow, Limit, ScopeKind, SilenceWindow, SlidingWindow, server_limits
-from .listing.listing import Listing
-
-__all__ = [
-    "ApiKey",
-    "ApiKeySettings",
-    "App",
-    "AppSettings",
-    "AppStatPoint",
-    "Attempt",
-    "AuditEntry",
-    "AuditFilter",
-    "Binding",
-    "Breakdown",
-    "Bundle",
-    "BundleMetadata",
-    "BundleReference",
-    "CapgoClient",
-    "CapgoError",
-    "Channel",
-    "ChannelSettings",
-    "Counters",
-    "Dataset",
-    "Deleted",
-    "Device",
-    "DeviceFilter",
-    "Dialect",
-    "FixedWindow",
-    "KeyRing",
-    "Known",
-    "KnownLimit",
-    "Latency",
-    "LatestVersion",
-    "Limit",
-    "Listing",
-    "Member",
-    "NewApiKey",
-    "NewApp",
-    "NewBundle",
-    "NewOrganization",
-    "Organization",
-    "OrganizationSettings",
-    "PasswordPolicy",
-    "Request",
-    "Response",
-    "ScopeKind",
-    "SilenceWindow",
-    "SlidingWindow",
-    "StatPoint",
-    "Transport",
-    "Usage",
-    "parse_timestamp",
-    "raw_responses",
-    "server_limits",
-]
+from .api.models import (
+    ApiKey as ApiKey,
+    App as App,
+    AppStatPoint as AppStatPoint,
+    AuditEntry as AuditEntry,
+    Breakdown as Breakdown,
+    Bundle as Bundle,
+    BundleReference as BundleReference,
+    Channel as Channel,
+    Dataset as Dataset,
+    Device as Device,
+    LatestVersion as LatestVersion,
+    Member as Member,
+    Organization as Organization,
+    StatPoint as StatPoint,
+    Usage as Usage,
+    parse_timestamp as parse_timestamp,
+)
+from .api.resources.bundles import Deleted as Deleted
+from .client import CapgoClient as CapgoClient
+from .errors import CapgoError as CapgoError
+from .http.dialect import Dialect as Dialect
+from .http.requester import Attempt as Attempt, Counters as Counters, raw_responses as raw_responses
+from .http.wire import Request as Request, Response as Response, Transport as Transport
+from .key_ring import KeyRing as KeyRing
+from .limits.known import Known as Known, KnownLimit as KnownLimit, Latency as Latency
+from .limits.models import (
+    FixedWindow as FixedWindow,
+    Limit as Limit,
+    ScopeKind as ScopeKind,
+    SilenceWindow as SilenceWindow,
+    SlidingWindow as SlidingWindow,
+    server_limits as server_limits,
+)
+from .listing.listing import Listing as Listing

@@ -4,8 +4,7 @@ It implements the contract on its own and shares no code with the client. Otherw
 """
 
 from .exchange import Dropped, Incoming, Refusal, Reply
-from .faults import Amount, Chance, Fault, Latency, Rule
-from .faults import parse as parse_faults
+from .faults import Amount, Chance, Fault, Latency, Rule, parse as parse_faults
 from .inspection import AccessLine
 from .limiting import PRESETS, DeviceCall, Thresholds, thresholds
 from .routes.call import Call

@@ -9,8 +9,7 @@ from uuid import UUID
 
 import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, UnlinkDevice

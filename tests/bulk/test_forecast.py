@@ -10,8 +10,7 @@ from typing import NamedTuple
 import anyio
 import pytest
 from fleet import APP, client_of, copy_job, ids_of, write_csv
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from schedules import Instance, least_of
 
 from capgo_async.bulk.schedule.resting import BlockedKey, Prospect, Rules, first_of, least_seconds, levelled, rests_early

@@ -5,8 +5,7 @@ from functools import partial
 
 import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk.operations.operations import LinkDevice, Operation, Planned

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import anyio
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from capgo_async.bulk.operations.operations import LinkDevice, Operation, Planned
 from capgo_async.bulk.operations.results import Done, Later, Result, Settled

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from capgo_async.bulk.operations.operations import LinkDevice, Operation, Row, UnlinkDevice
 from capgo_async.bulk.sources.source import DeviceChange, Source, blocks_of, from_operations, read_operations

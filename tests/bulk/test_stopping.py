@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from capgo_async.bulk.operations.results import Done, Failed, Settled
 from capgo_async.bulk.running.runner import StopReason

@@ -10,8 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, sandbox_of, write_csv
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Bounds, Job, Options, Report, Unknown, Which, read_operations

@@ -11,8 +11,7 @@ import pytest
 from cli.served import APP, KEY, Served, command, csv_of, environment, is_group, subcommands
 from typer.testing import Result
 
-from capgo_async import __main__ as entry
-from capgo_async import errors
+from capgo_async import __main__ as entry, errors
 from capgo_async.cli import program as program_module
 from capgo_async.cli.output.failing import code_of, explain
 from capgo_async.cli.program import COMMANDS

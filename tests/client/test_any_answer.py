@@ -8,8 +8,7 @@ import pytest
 from client.test_recorded import SUCCESSES, assert_same, name_of, reader_of, told
 from conformance.exchanges import Generation, Row
 from conformance.rows import ROWS
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from scripted import Answer, ScriptedTransport, answer, refusal
 
 from capgo_async import CapgoClient, errors, raw_responses

@@ -4,8 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from capgo_async.api.models import App, Bundle, BundleReference, Channel, Device, SeedDevice, parse_timestamp
 from capgo_async.api.resources.devices import read_device, read_page

@@ -9,8 +9,7 @@ from itertools import count, cycle
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from capgo_async.errors import ListingError
 from capgo_async.listing.walks import (

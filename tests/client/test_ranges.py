@@ -10,8 +10,7 @@ from unicodedata import normalize
 from zlib import crc32
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from capgo_async.errors import ListingError
 from capgo_async.listing.ruler import Ruler

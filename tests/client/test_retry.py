@@ -1,8 +1,7 @@
 """What each error means for the call that met it: every row of contract A8, A9 and G1."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from capgo_async import errors
 from capgo_async.http.retry import TABLE, Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat

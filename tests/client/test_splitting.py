@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 import anyio
 import pytest
 from fleet import APP, client_of, ids_of, sandbox_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scripted import ScriptedTransport, answer
 from virtual_time import in_virtual_time
 

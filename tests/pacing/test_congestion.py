@@ -6,8 +6,7 @@ from collections.abc import Iterable
 import anyio
 import pytest
 from fleet import APP, client_of, sandbox_of
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scripted import ScriptedTransport, answer
 from virtual_time import in_virtual_time
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from capgo_async.limits.gate import LearningGate
 from capgo_async.limits.models import Fate, FixedWindow, Limiter, SilenceWindow

@@ -7,8 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 from fleet import APP, ids_of, statuses, write_csv
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient

@@ -3,8 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from capgo_async.sandbox.exchange import Refusal
 from capgo_async.sandbox.limiting import Counters, DeviceCall, Limiters, Operation, Sliding, thresholds

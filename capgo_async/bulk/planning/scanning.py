@@ -1,7 +1,6 @@
 """Reading devices and their channels for a plan: an inventory of each app (contract C7)."""
 
-from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from typing import Final, NamedTuple
 
 from ...api.endpoints.devices import DeviceFilter
