@@ -1,1 +1,1 @@
-"""Measure what this library promises of speed, memory and start-up: `python -m benchmarks`, or one of its programs alone."""
+"""Benchmarks of speed, memory and start-up: run all with `python -m benchmarks`, or one module alone."""

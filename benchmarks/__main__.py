@@ -1,4 +1,7 @@
-"""Run all benchmarks but the kills, one after the other: a quarter of an hour or more, and nothing leaves this machine."""
+"""Run all benchmarks except `kills`, one after the other.
+
+This takes a quarter of an hour or more. No request leaves this machine.
+"""
 
 import argparse
 import json
@@ -10,7 +13,7 @@ from benchmarks.measuring import Benchmark, exit_code
 
 
 class Program(NamedTuple):
-    """One benchmark, and how it is run here: with tiny numbers, and in full."""
+    """One benchmark, with its options for a tiny and for a full run."""
 
     benchmark: Benchmark
     tiny: tuple[str, ...]
@@ -35,9 +38,12 @@ PROGRAMS: Final = {
 
 
 def main() -> int:
-    """Measure everything, and print each result when it is there, with `--json` all as one object; 1 where an aim is missed."""
+    """Run all benchmarks and print each result as it arrives, or all as one object with `--json`.
+
+    Returns 1 if an aim is missed.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny numbers: shows that all of it works, measures nothing")
+    parser.add_argument("--quick", action="store_true", help="tiny loads: checks that everything works, measures nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,7 @@
-"""The contenders of `relink`, one a process: the engine with its job file, the plain client, and what others would write."""
+"""The contenders of `relink`: the engine, the plain client, and what others would write.
+
+Each runs in its own process.
+"""
 
 import argparse
 import asyncio
@@ -26,7 +29,7 @@ _KEY: Final = "00000000-0000-4000-8000-00000000aaaa"
 
 
 class Load(NamedTuple):
-    """What a contender has to do."""
+    """The work of a contender."""
 
     base_url: str
     operations: int
@@ -42,7 +45,7 @@ class Load(NamedTuple):
 
 
 async def engine(load: Load) -> Spent:
-    """Run a job from its file; planning it is not measured."""
+    """Run a job from its file. Planning is not measured."""
     operations = (LinkDevice(app_id=APP_ID, device_id=device, channel=CHANNEL) for device in load.devices())
     with tempfile.TemporaryDirectory(prefix="relink-") as directory:
         async with load.client() as client:
@@ -52,13 +55,13 @@ async def engine(load: Load) -> Spent:
                 report = await job.run(client)
                 taken = spent().since(before)
     if report.done != load.operations:
-        message = f"{report.done} of {load.operations} operations are done"
+        message = f"only {report.done} of {load.operations} operations are done"
         raise RuntimeError(message)
     return taken
 
 
 async def client(load: Load) -> Spent:
-    """Call `client.devices.link` in a loop, in as many tasks as requests may be in flight."""
+    """Call `client.devices.link` in a loop, with one task per request in flight."""
     devices = load.devices()
 
     async def work(capgo: CapgoClient) -> None:
@@ -77,7 +80,10 @@ Link = Callable[[aiohttp.ClientSession, str], Awaitable[None]]
 
 
 async def script(load: Load, improved: Callable[[Link], Link] | None = None) -> Spent:
-    """Run what takes an hour to write: a session, a semaphore, a task per device; no limits, retries or records."""
+    """Run a script that takes an hour to write: no limits, retries or records.
+
+    It has a session, a semaphore, and a task per device.
+    """
     devices = list(load.devices())
     semaphore = asyncio.Semaphore(load.concurrency)
 
@@ -112,7 +118,7 @@ async def script_with_retries(load: Load) -> Spent:
 
 
 async def with_httpx(load: Load) -> Spent:
-    """Do what `script` does with httpx."""
+    """Do the same as `script` with httpx."""
     import httpx  # noqa: PLC0415 - an extra
 
     devices = list(load.devices())
@@ -131,7 +137,7 @@ async def with_httpx(load: Load) -> Spent:
 
 
 async def raw(load: Load) -> Spent:
-    """Write prepared bytes and count the answers."""
+    """Write prepared bytes and count the responses."""
     bodies = (f'{{"app_id":"{APP_ID}","device_id":"{device}","channel":"{CHANNEL}"}}'.encode() for device in load.devices())
     requests = prepared(load.base_url, bodies)
     before = spent()
@@ -140,7 +146,7 @@ async def raw(load: Load) -> Spent:
 
 
 def with_requests(load: Load) -> Spent:
-    """Link from as many threads as requests may be in flight, each with a session of its own."""
+    """Link from threads, one per request in flight, each with a session of its own."""
     import requests  # noqa: PLC0415 - an extra
 
     own = threading.local()
@@ -163,7 +169,7 @@ def with_requests(load: Load) -> Spent:
 
 
 def with_curl(load: Load) -> Spent:
-    """Let xargs start a curl for each device."""
+    """Start one curl process per device with xargs."""
     body = f'{{"app_id":"{APP_ID}","device_id":"{{}}","channel":"{CHANNEL}"}}'
     curl = ["curl", "-sSf", "-o", "/dev/null", "-H", f"authorization: {_KEY}", "-H", "content-type: application/json"]
     command = ["xargs", "-P", str(load.concurrency), "-I{}", *curl, "-d", body, f"{load.base_url}/device"]
@@ -173,7 +179,10 @@ def with_curl(load: Load) -> Spent:
 
 
 class Contender(NamedTuple):
-    """One way to relink. What is slow does one operation in `one_in`; `loop` is for what runs on the same one always."""
+    """One way to relink.
+
+    A slow contender does one operation in `one_in`. `loop` is set if it always runs on the same event loop.
+    """
 
     meaning: str
     compete: Callable[[Load], Spent | Coroutine[Any, Any, Spent]]
@@ -183,19 +192,19 @@ class Contender(NamedTuple):
 
     @property
     def missing(self) -> str | None:
-        """Return what has to be installed first."""
+        """Return the package that is not installed, if any."""
         found = self.needs is None or find_spec(self.needs) is not None or shutil.which(self.needs) is not None
         return None if found else self.needs
 
 
 CONTENDERS: Final = {
-    "engine": Contender("this engine, job file on disk", engine),
+    "engine": Contender("the engine, with its job file on disk", engine),
     "client": Contender("the plain client in a loop", client),
     "script": Contender("a script with aiohttp and a semaphore", script),
     "tenacity": Contender("the same with tenacity", script_with_retries),
     "httpx": Contender("a script with httpx and a semaphore", with_httpx, one_in=20, needs="httpx"),
     "requests": Contender("requests in threads", with_requests, one_in=10, needs="requests"),
-    "curl": Contender("curl with xargs, a process each", with_curl, one_in=200, needs="curl"),
+    "curl": Contender("curl with xargs, one process each", with_curl, one_in=200, needs="curl"),
     "floor": Contender("the floor: prepared bytes, no client", raw, loop="uvloop" if has_uvloop() else None),
 }
 

@@ -1,7 +1,7 @@
-"""See whether an export of a fleet that does not stand still has every device, and how much memory it takes.
+"""Check that an export of a changing fleet has every device, and measure its memory.
 
-The sandbox runs in a process of its own, with the server's limits; with each listing devices check in, appear at both ends and
-are relinked. The files are read back with the tools of their formats.
+The sandbox runs in its own process, with the server's limits. With each listing, devices check in, appear at both ends and are
+relinked. The output files are read back with common tools for their formats.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _FORMATS: Final = ("jsonl", "csv", "sqlite", "parquet")
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Export once to each format, each from a sandbox of its own."""
+    """Export once in each format, each time from a new sandbox."""
     runs = []
     with tempfile.TemporaryDirectory(prefix="export-") as directory:
         for chosen in options.format or _FORMATS:
@@ -53,7 +53,7 @@ def _read(path: Path) -> Iterable[str]:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return what came of each format, for people."""
+    """Return the results as a table."""
     rows = [
         (
             run["format"],
@@ -67,8 +67,8 @@ def show(found: dict[str, Any]) -> str:
         )
         for run in found["runs"]
     ]
-    heads = ("format", "devices", "appeared meanwhile", "missing", "same as the sandbox", "peak, MB", "file, MB", "s")
-    aim = "every device of the sandbox and no other"
+    heads = ("format", "devices", "appeared during it", "missing", "same as the sandbox", "peak, MB", "file, MB", "s")
+    aim = "exactly the devices of the sandbox"
     return f"{found['apps']} apps\n{table(heads, rows)}\n{verdict(aim, met=found['met'])}"
 
 
@@ -76,8 +76,8 @@ def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.export", description=__doc__)
     parser.add_argument("--apps", type=int, default=40)
-    parser.add_argument("--devices", type=int, default=200_000, help="devices, shared evenly by the apps (default: 200,000)")
-    parser.add_argument("--format", choices=_FORMATS, action="append", help="only this format; may be repeated")
+    parser.add_argument("--devices", type=int, default=200_000, help="devices, spread evenly over the apps (default: 200,000)")
+    parser.add_argument("--format", choices=_FORMATS, action="append", help="only this format (repeatable)")
     return parser
 
 

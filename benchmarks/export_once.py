@@ -1,4 +1,4 @@
-"""Run `capgo-async export devices` once, in this process, and tell what it took: the load of `export`."""
+"""Run `capgo-async export devices` once in this process; started by `export`."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do it, and print the peak and the seconds as JSON."""
+    """Export, and print the peak memory and the seconds as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--output", required=True)

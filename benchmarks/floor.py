@@ -1,4 +1,4 @@
-"""The floor under every client on an event loop: prepared bytes are written, and answers counted."""
+"""The floor under every client on an event loop: write prepared bytes and count responses."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ _ANSWER_ENDS: Final = b'{"status":"ok"}'
 
 
 class _Writer(asyncio.Protocol):
-    """Write the next request whenever the answer to the last is complete."""
+    """Writes the next request as soon as the response to the last one is complete."""
 
     def __init__(self, requests: Iterator[bytes], ended: asyncio.Future[None]) -> None:
         self._requests = requests
@@ -18,7 +18,7 @@ class _Writer(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are of classes of its own.
+        # uvloop's transports have classes of their own.
         self._transport = cast("asyncio.Transport", transport)
         self._next()
 
@@ -42,13 +42,13 @@ class _Writer(asyncio.Protocol):
 
 
 def prepared(base_url: str, bodies: Iterable[bytes]) -> list[bytes]:
-    """Return a whole request for each of `bodies`."""
+    """Return a complete request for each of `bodies`."""
     head = f"POST /device HTTP/1.1\r\nHost: {urlsplit(base_url).netloc}\r\nContent-Type: application/json\r\n".encode()
     return [b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body) for body in bodies]
 
 
 async def write_all(base_url: str, requests: Iterable[bytes], *, connections: int) -> None:
-    """Write all requests over so many connections, one at a time on each, and wait for all answers."""
+    """Write all requests over several connections, one at a time on each, and wait for all responses."""
     loop = asyncio.get_running_loop()
     place = urlsplit(base_url)
     left = iter(requests)

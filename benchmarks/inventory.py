@@ -1,4 +1,4 @@
-"""An inventory of one app, and its pages as the real server writes them (contract C7)."""
+"""An inventory of one app, with pages as the real server writes them (contract C7)."""
 
 import re
 from bisect import bisect_right
@@ -20,7 +20,10 @@ _KEPT_PAGES: Final = 1500
 
 
 class Inventory:
-    """So many devices with random ids, every third of them linked. Those of the first page are what changed lately."""
+    """Devices with random ids, every third of them linked.
+
+    The devices of the first page are the recently changed ones.
+    """
 
     def __init__(self, devices: int) -> None:
         chance = Random(devices)
@@ -28,7 +31,7 @@ class Inventory:
         self._page = lru_cache(_KEPT_PAGES)(self._written)
 
     def page(self, head: bytes) -> bytes:
-        """Return what a request with this head is answered with; a page that was asked for before is ready."""
+        """Return the response to a request with this head. Pages are cached."""
         asked = dict(_QUERY.findall(head))
         after = unquote_to_bytes(asked.get(b"cursor", b"")).rpartition(b"|")[2]
         return self._page(after, int(asked.get(b"limit", b"50")), only=b"updated_at" in asked)

@@ -1,4 +1,4 @@
-"""Plan and run a job of so many operations, in this process, without sockets: the load of `memory`."""
+"""Plan and run a job of a given size in this process, without sockets; started by `memory`."""
 
 import argparse
 import asyncio
@@ -21,13 +21,16 @@ _CHANNEL: Final = b'{"id":7,"name":"beta","app_id":"com.example.app","public":fa
 
 
 class AtOnce:
-    """A transport that answers at once: the channel, a whole inventory page by page, and that every link is accepted."""
+    """A transport that responds at once.
+
+    It returns the channel and an inventory of all devices, and accepts every link.
+    """
 
     def __init__(self, devices: int) -> None:
         self._devices = devices
 
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
-        """Answer after one turn of the event loop."""
+        """Respond after one turn of the event loop."""
         del headers, fresh
         await asyncio.sleep(0)
         if request.method == "POST":
@@ -36,7 +39,7 @@ class AtOnce:
         return Response(status=200, headers=_HEADERS, body=body)
 
     async def aclose(self) -> None:
-        """Release nothing."""
+        """Do nothing: there is nothing to close."""
 
     def _page(self, query: Mapping[str, str]) -> bytes:
         after = query.get("cursor", "").rpartition("|")[2]
@@ -51,7 +54,7 @@ class AtOnce:
 
 
 def device_id(number: int) -> str:
-    """Return the id of the device of this number."""
+    """Return the id of a device by its number."""
     return f"00000000-0000-4000-8000-{number:012x}"
 
 
@@ -63,7 +66,7 @@ def write_source(path: Path, operations: int) -> None:
 
 
 async def plan_and_run(directory: Path, operations: int) -> dict[str, float]:
-    """Make a job from a file and run it to its end; return the peak after each, and the seconds that they took."""
+    """Create a job from a CSV file and run it. Return the peak memory and the seconds of each step."""
     source = directory / "devices.csv"
     write_source(source, operations)
     async with CapgoClient(api_key="00000000-0000-4000-8000-00000000aaaa", rate="off", transport=AtOnce(operations)) as client:
@@ -73,7 +76,7 @@ async def plan_and_run(directory: Path, operations: int) -> dict[str, float]:
             report = await job.run(client)
             run, all_of_it = peak_bytes(), spent().since(began)
     if report.done != operations:
-        message = f"{report.done} of {operations} operations are done"
+        message = f"only {report.done} of {operations} operations are done"
         raise RuntimeError(message)
     return {
         "peak_after_plan_bytes": planned,
@@ -84,7 +87,7 @@ async def plan_and_run(directory: Path, operations: int) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do it once and print what it took as JSON."""
+    """Plan and run once, and print the measurements as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--operations", type=int, required=True)
     options = parser.parse_args(arguments)

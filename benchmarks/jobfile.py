@@ -1,7 +1,7 @@
-"""The job file alone, without a network: outcomes recorded a second, and opening a job and reporting on it.
+"""The job file alone, without a network: recording outcomes, opening a job, and reporting on it.
 
-Beside it a plain table of the same rows: each batch taken, marked and recorded by hand, and one pass that counts. Each is a
-process of its own on a copy of the file, and they take turns; numbers are medians.
+For comparison, the same rows in a plain table: each batch is taken, marked and recorded by hand, and one query counts. Each
+contender runs in its own process on a copy of the file, in turns. Figures are medians.
 """
 
 import argparse
@@ -18,7 +18,7 @@ _OPENING: Final = {"open": "open the job", "report": "report on it", "count": "c
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the medians of both."""
+    """Return the medians of both contenders."""
     outcomes = min(options.outcomes, options.operations)
     recorded: dict[str, list[Spent]] = {name: [] for name in _RECORDING}
     opened: dict[str, dict[str, list[Spent]]] = {state: {name: [] for name in _OPENING} for state in ("planned", "begun")}
@@ -59,7 +59,7 @@ def _do(name: str, job: Path, operations: int) -> Spent:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return the numbers for people."""
+    """Return the results as tables."""
     recording = [
         (_RECORDING[name], f"{taken['outcomes_per_second']:,}", f"{taken['cpu_us_per_outcome']:.1f}")
         for name, taken in found["recording"].items()

@@ -1,4 +1,4 @@
-"""One thing that is done with a job file, or with a plain table beside it, in this process: the load of `jobfile`."""
+"""One step with a job file, or with a plain table, in this process; started by `jobfile`."""
 
 import argparse
 import asyncio
@@ -25,7 +25,7 @@ _REQUEST_ID: Final = "0123456789abcdef0123456789abcdef"
 
 
 async def make(path: Path, operations: int) -> Spent:
-    """Plan a job of so many operations."""
+    """Plan a job with `operations` operations."""
     source = path.with_suffix(".csv")
     write_source(source, operations)
     async with CapgoClient(api_key="benchmark", rate="off", transport=AtOnce(0)) as client:
@@ -35,7 +35,7 @@ async def make(path: Path, operations: int) -> Spent:
 
 
 async def record(path: Path, operations: int) -> Spent:
-    """Take operations out of a job and record that they are done, in the batches of a fast run."""
+    """Take operations from a job and record them as done, in the batches of a fast run."""
     journal = await Journal.open(path)
     try:
         await journal.begin_run(lambda: _MEASURES, Which.OPEN)
@@ -54,7 +54,7 @@ async def record(path: Path, operations: int) -> Spent:
 
 
 async def record_plainly(path: Path, operations: int) -> Spent:
-    """Do the same to a table by hand: each batch in one transaction, each row by its number."""
+    """Do the same with a plain table: one transaction per batch, one update per row."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -80,14 +80,14 @@ async def record_plainly(path: Path, operations: int) -> Spent:
 
 
 async def open_and_close(path: Path, _operations: int) -> Spent:
-    """Open a job, which tells its plan."""
+    """Open a job, which reads its plan."""
     began = spent()
     await (await Job.open(path)).aclose()
     return spent().since(began)
 
 
 async def report(path: Path, _operations: int) -> Spent:
-    """Tell what came of a job."""
+    """Make the report of a job."""
     async with await Job.open(path) as job:
         began = spent()
         await job.report()
@@ -95,7 +95,7 @@ async def report(path: Path, _operations: int) -> Spent:
 
 
 async def count(path: Path, _operations: int) -> Spent:
-    """Count the operations of a job by hand: by app, change and outcome."""
+    """Count the operations of a job by app, change and outcome, with plain SQL."""
     with closing(sqlite3.connect(path)) as connection:
         began = spent()
         connection.execute("SELECT app, change, outcome, count(*) FROM operations GROUP BY app, change, outcome").fetchall()
@@ -119,7 +119,7 @@ DOING: Final[Mapping[str, Callable[[Path, int], Coroutine[None, None, Spent]]]] 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do it, and print what it took as JSON."""
+    """Run the step and print what it took as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--do", choices=DOING, required=True)
     parser.add_argument("--job", type=Path, required=True)

@@ -1,10 +1,11 @@
-"""Kill the command at random moments, with every kind of operation, until it is through, and see whether anything went wrong.
+"""Kill the command at random moments, with every kind of operation, and check that nothing is lost.
 
-It measures trust and not speed, so that `python -m benchmarks` leaves it out. The sandbox is served by this process and loses
-answers after the commit. The command runs in processes of its own, which SIGKILL ends: as an answer is due, up to 50 ms later,
-or by the clock; and each job is gone on with until it ends by itself. Then every operation must have one outcome, what was
-recorded as done must not have been sent again, and all must be as after a run that nobody disturbed; only what ended as
-ambiguous may be as it was before. Past 300 lines because each of nine kinds is planned, and judged, in its own way.
+This measures reliability and not speed, so `python -m benchmarks` leaves it out. The sandbox is served by this process and
+loses some responses after the commit. The command runs in processes of its own. SIGKILL ends them when a response is due, up to
+50 ms later, or at a random time. Each job is resumed until it ends by itself. Then every operation must have one outcome. What
+was recorded as done must not have been sent again. The server's state must be that after an undisturbed run; only operations
+that ended as ambiguous may have left the state from before. Longer than 300 lines because each of nine kinds is planned and
+judged in its own way.
 """
 
 import argparse
@@ -49,17 +50,17 @@ from capgo_async.sandbox.state.apps import App
 
 _APPS: Final = 3
 _MOST_KILLS: Final = 8
-"""Kills that one job has to survive at most."""
+"""Most kills of one job."""
 _SLOW: Final = "latency=20ms..60ms"
-"""So that a run lasts, and comes to be killed between its commits."""
+"""Makes a run last long enough to be killed between its commits."""
 _LOST: Final = "drop-after=8%"
 _AT_ONCE: Final = 3
-"""Kinds that are tried side by side: a run waits for most of its time."""
+"""Kinds that run concurrently: a run mostly waits."""
 _NONE: Final = 1 << 60
 
 
 def _world(each: int) -> World:
-    """Build what every job begins with: all kinds of operations find enough to change in it."""
+    """Build the initial world of every job, with enough to change for all kinds of operations."""
     overrides = {"beta": 0.5, "alpha": 0.25}
     world = fleet(_APPS, _APPS * each * 3 // 2, channels=each + 1, bundles=each + 3, now=time.time(), overrides=overrides)
     organization = world.organizations.get(ORG_ID)
@@ -83,11 +84,11 @@ _MAKERS: Final[Mapping[str, Callable[[App, int], Operation]]] = {
     "set_bundle_metadata": lambda app, i: SetBundleMetadata(app_id=app.app_id, bundle=f"1.{i}.0", metadata=_METADATA),
     "remove_member": lambda app, i: RemoveMember(org_id=ORG_ID, email=_email(app, i)),
 }
-"""By the tag of the operations: the one on an app that has this number there."""
+"""By kind: makes the operation on an app with a given index."""
 
 
 def _device(app: App, index: int) -> str:
-    # A few that no inventory knows.
+    # Every tenth device is in no inventory.
     return f"00000000-0000-4000-8000-{index:012d}" if index % 10 == 9 else sorted(app.devices)[index]
 
 
@@ -96,7 +97,7 @@ def _email(app: App, index: int) -> str:
 
 
 def state(world: World) -> dict[str, Any]:
-    """Return all that operations can change, by target; moments are not part of it."""
+    """Return everything that operations can change, by target. Times are left out."""
     organization = world.organizations.get(ORG_ID)
     assert organization is not None
     found: dict[str, Any] = {f"member {ORG_ID}/{email}": True for email in organization.members}
@@ -113,7 +114,7 @@ def state(world: World) -> dict[str, Any]:
 
 
 class MortalSandbox(Sandbox):
-    """A sandbox that calls `strike` at an answer, before that leaves, and knows the targets of all writes."""
+    """A sandbox that calls `strike` before a response leaves, and records the targets of all writes."""
 
     def __init__(self, each: int, settings: Settings) -> None:
         super().__init__(_world(each), settings)
@@ -122,14 +123,14 @@ class MortalSandbox(Sandbox):
         self.strike: Callable[[], object] = lambda: None
 
     def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
-        """Take a request in."""
+        """Receive a request."""
         arrival = super().arrive(request, now, chance)
         if request.method != "GET":
             self.writes.append(self._target(arrival))
         return arrival
 
     def answer(self, arrival: Arrival, now: float) -> Reply | Dropped:
-        """Answer it, and strike where that is due."""
+        """Respond, and strike if a strike is due."""
         reply = super().answer(arrival, now)
         if self.answered >= self.due:
             self.due = _NONE
@@ -159,7 +160,7 @@ class MortalSandbox(Sandbox):
 
 
 class Blow(NamedTuple):
-    """When a run is killed: so many seconds after an answer of it, or after its begin."""
+    """When a run is killed: seconds after one of its responses, or after its start."""
 
     answers: int
     seconds: float
@@ -173,7 +174,7 @@ def _blow(draw: random.Random, calm: "Calm") -> Blow:
 
 
 class Calm(NamedTuple):
-    """A job that nobody disturbed: its operations on each app, what was there before and after, answers and time of its run."""
+    """An undisturbed job: its operations per app, the state before and after, its responses and duration."""
 
     each: int
     before: dict[str, Any]
@@ -183,9 +184,10 @@ class Calm(NamedTuple):
 
 
 class Told:
-    """What came of one kind of operations.
+    """The results for one kind of operation.
 
-    `repeated` are writes beyond those that are needed, retries included; `recorded` what was known to be done, over all kills.
+    `repeated` counts writes beyond the necessary ones, including retries. `recorded` counts operations that were known to be
+    done, summed over all kills.
     """
 
     def __init__(self, kind: str) -> None:
@@ -200,7 +202,7 @@ class Told:
         self.problems: list[str] = []
 
     def expect(self, good: object, problem: str) -> None:
-        """Note a problem where it is not `good`."""
+        """Record `problem` unless `good`."""
         if not good:
             self.problems.append(f"job {self.jobs}: {problem}")
 
@@ -220,20 +222,20 @@ class Trial:
 
     @contextlib.asynccontextmanager
     async def planned(self, seed: int = 0) -> AsyncIterator[None]:
-        """Serve the sandbox while the block runs, with a job for it."""
+        """Serve the sandbox within the block, with a planned job for it."""
         for part in self.path.parent.glob(f"{self.path.name}*"):
             part.unlink()
         async with serve(self.sandbox, seed=seed) as address:
             self._base_url = address.base_url
             async with CapgoClient(api_key=SUPER_ADMIN_KEY, base_url=self._base_url, rate="off") as capgo:
-                # All of it is meant: nobody is asked for the number.
+                # No confirmation is needed for the number of deletions.
                 options = Options(thresholds=Thresholds(destroying=len(self._operations)))
                 job = await Job.create(self.path, from_operations(self._operations), client=capgo, options=options)
                 await job.aclose()
             yield
 
     async def run(self, blow: Blow | None) -> int:
-        """Run the command, kill it where there is a blow for it, and return its exit code."""
+        """Run the command, kill it if there is a blow, and return its exit code."""
         words = ("job", "run", str(self.path), "--yes", "--json", "--rate", "off", "--concurrency", "4")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "capgo_async", *words),
@@ -265,7 +267,7 @@ class Trial:
         return code
 
     async def rows(self) -> dict[str, OperationRow]:
-        """Return what the job file says of each operation, read from a copy: the next run finds the file as it was left."""
+        """Return the job file's record of each operation, read from a copy so that the file stays as it is."""
         with tempfile.TemporaryDirectory(prefix="kills-") as directory:
             for suffix in ("", "-wal"):
                 part = self.path.with_name(self.path.name + suffix)
@@ -283,13 +285,13 @@ async def _undisturbed(kind: str, directory: Path, each: int) -> Calm:
         code = await trial.run(None)
         seconds = time.perf_counter() - began_at
     if code:
-        message = f"{kind}: a run that nobody disturbed ended with {code}"
+        message = f"{kind}: an undisturbed run ended with exit code {code}"
         raise RuntimeError(message)
     return Calm(each, before, state(trial.sandbox.world), trial.sandbox.answered - planned, seconds)
 
 
 async def _killed(told: Told, directory: Path, calm: Calm, kills: int, draw: random.Random) -> None:
-    """Run and kill one job until it ends by itself, and look at what is left of it."""
+    """Run and kill one job until it ends by itself, and check the result."""
     told.jobs += 1
     trial = Trial(told.kind, directory, calm.each, _LOST)
     async with trial.planned(draw.randrange(1 << 30)):
@@ -302,11 +304,11 @@ async def _killed(told: Told, directory: Path, calm: Calm, kills: int, draw: ran
             begin = len(trial.sandbox.writes)
             code = await trial.run(_blow(draw, calm) if struck < kills else None)
             again = done.intersection(trial.sandbox.writes[begin:])
-            told.expect(not again, f"sent again although done: {sorted(again)}")
+            told.expect(not again, f"sent again after being done: {sorted(again)}")
             rows = await trial.rows()
-            told.expect(set(rows) == targets, "operations came or went")
+            told.expect(set(rows) == targets, "operations appeared or vanished")
             forgotten = done - (done := {target for target, row in rows.items() if row.outcome == "done"})
-            told.expect(not forgotten, f"no more done: {sorted(forgotten)}")
+            told.expect(not forgotten, f"no longer done: {sorted(forgotten)}")
             told.expect(not trial.hung, f"a run did not end within {LONGEST_RUN:.0f} s")
             if code != -signal.SIGKILL or trial.hung:
                 break
@@ -314,7 +316,7 @@ async def _killed(told: Told, directory: Path, calm: Calm, kills: int, draw: ran
             told.recorded += len(done)
     told.kills += struck
     ambiguous = {target for target, row in rows.items() if row.cause == "ambiguous"}
-    told.expect(code == (3 if ambiguous else 0), f"the last run ended with {code}")
+    told.expect(code == (3 if ambiguous else 0), f"the last run ended with exit code {code}")
     told.expect(len(done) + len(ambiguous) == len(targets), f"not settled: {sorted(targets - done - ambiguous)}")
     told.operations += len(targets)
     told.done += len(done)
@@ -329,12 +331,15 @@ def _writes_of(kind: str) -> int:
 
 
 def _differences(kind: str, calm: Calm, now: Mapping[str, Any], ambiguous: set[str]) -> list[str]:
-    """Say what is not as after an undisturbed run, nor, of what is ambiguous, as before it."""
+    """Return how the state differs from that after an undisturbed run.
+
+    Ambiguous operations may also have left the state from before.
+    """
     doubtful = {f"{KINDS[kind].target} {target}" for target in ambiguous}
     problems = []
     for target in sorted({*calm.before, *calm.after, *now}):
         found, before, after = (states.get(target) for states in (now, calm.before, calm.after))
-        # With a channel go the links to it.
+        # Deleting a channel removes the links to it.
         linked_to = f"channel {target.split()[1].split('/')[0]}/{before}" if target.startswith("device") else target
         allowed = (before, after) if doubtful & {target, linked_to} else (after,)
         if found not in allowed:
@@ -378,18 +383,18 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Kill at so many points, shared evenly by the kinds of operations."""
+    """Kill at random points, spread evenly over the kinds of operations."""
     return asyncio.run(_measure(options))
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return what came of each kind, for people."""
+    """Return the results as a table."""
     names = ("kind", "kills", "jobs", "operations", "done", "ambiguous", "repeated")
     rows = [
         [*(str(kind[name]) for name in names), f"{kind['recorded'] / max(1, kind['kills']):.0f}", str(len(kind["problems"]))]
         for kind in found["kinds"]
     ]
-    lines = [table((*names, "recorded at a kill", "problems"), rows), *found["problems"]]
+    lines = [table((*names, "recorded at kills", "problems"), rows), *found["problems"]]
     how = "passed" if found["passed"] else "NOT passed"
     lines.append(f"{found['kills']} of {found['points']} kills, seed {found['seed']}, {found['seconds']:.0f} s: {how}")
     return "\n".join(lines)
@@ -398,11 +403,11 @@ def show(found: dict[str, Any]) -> str:
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this program."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
-    parser.add_argument("--points", type=int, default=200, help="kills, shared evenly by the kinds (default: 200)")
-    parser.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind; may be repeated")
+    parser.add_argument("--points", type=int, default=200, help="kills, spread evenly over the kinds (default: 200)")
+    parser.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind (repeatable)")
     parser.add_argument("--each", type=int, default=40, help=f"operations on each of {_APPS} apps (default: 40)")
-    parser.add_argument("--seed", type=int, default=1, help="another one draws other moments (default: 1)")
-    parser.add_argument("--seconds", type=float, default=900.0, help="begin no further job after so long (default: 900)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random moments (default: 1)")
+    parser.add_argument("--seconds", type=float, default=900.0, help="seconds after which no new job begins (default: 900)")
     return parser
 
 

@@ -1,4 +1,7 @@
-"""The contenders of `listing`, one a process: the client, by devices and by pages, and a hand-written script."""
+"""The contenders of `listing`: the client, by devices and by pages, and a hand-written script.
+
+Each runs in its own process.
+"""
 
 import argparse
 import json
@@ -16,7 +19,7 @@ _KEY: Final = "00000000-0000-4000-8000-00000000aaaa"
 
 
 class Load(NamedTuple):
-    """What a contender has to list."""
+    """The work of a contender."""
 
     base_url: str
     devices: int
@@ -24,14 +27,14 @@ class Load(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What a contender has in the end, and what that took."""
+    """The rows that a contender returned, and what they took."""
 
     rows: Sequence[object]
     spent: Spent
 
 
 async def client(load: Load) -> Listed:
-    """Iterate `client.devices.list`: typed and de-duplicated."""
+    """Iterate over `client.devices.list`: typed and de-duplicated."""
     async with CapgoClient(api_key=_KEY, base_url=load.base_url, rate="off") as capgo:
         before = spent()
         rows = [device async for device in capgo.devices.list(APP_ID, DeviceFilter(limit=load.limit))]
@@ -39,7 +42,7 @@ async def client(load: Load) -> Listed:
 
 
 async def pages(load: Load) -> Listed:
-    """Iterate its pages: the same rows, some at a time."""
+    """Iterate over its pages."""
     async with CapgoClient(api_key=_KEY, base_url=load.base_url, rate="off") as capgo:
         before = spent()
         rows: list[object] = []
@@ -49,7 +52,10 @@ async def pages(load: Load) -> Listed:
 
 
 async def script(load: Load) -> Listed:
-    """Do what is written in an hour: a session, a loop over the cursor, dictionaries; no limits, retries or guards."""
+    """List with a script that takes an hour to write: no limits, retries or guards.
+
+    It has a session, a loop over the cursor, and dictionaries.
+    """
     before = spent()
     rows: list[object] = []
     query = {"app_id": APP_ID, "limit": str(load.limit)}

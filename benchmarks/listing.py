@@ -1,7 +1,7 @@
-"""List the devices of one app from a loopback server that has its pages ready, to see what the client itself costs.
+"""Measure what the client itself costs when it lists the devices of one app.
 
-The client gives typed devices, each once; the script that it is compared with keeps the dictionaries of `json.loads` as they
-come. Each contender runs in its own process, and they take turns; numbers are medians.
+A loopback server has its pages ready. The client yields typed devices, each once; the script keeps the dictionaries of
+`json.loads`. Each contender runs in its own process, in turns. Figures are medians.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _AIM: Final = 1.0
 
 
 def compare(base_url: str, loop: str, *, devices: int, limit: int, rounds: int) -> dict[str, Any]:
-    """Let the contenders take turns on one kind of event loop and return the medians, and ratios to the script."""
+    """Run the contenders in turns on one event loop, and return the medians and the ratios to the script."""
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in _MEANINGS}
     for _ in range(rounds):
         for name, runs in taken.items():
@@ -49,11 +49,11 @@ def compare(base_url: str, loop: str, *, devices: int, limit: int, rounds: int) 
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the comparison on each event loop that was asked for."""
+    """Return the comparison on each requested event loop."""
     loops = options.loop or [loop for loop in LOOPS if loop != "uvloop" or has_uvloop()]
     load = {"devices": options.devices, "limit": options.limit}
     with serving("--devices", str(options.devices)) as base_url:
-        # The server writes a page when it is asked for it first.
+        # The server builds each page at its first request.
         child("benchmarks.listers", name="script", base_url=base_url, loop="asyncio", **load)
         compared = [compare(base_url, loop, rounds=options.rounds, **load) for loop in loops]
     met = all(each["speed_ratio"]["client"] >= _AIM for each in compared)
@@ -61,9 +61,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return the comparison for people."""
+    """Return the results as tables."""
     heads = ("", "devices/s", "script = 1", "CPU us/device", "script = 1", "peak, MB")
-    texts = [f"{found['devices']:,} devices, {found['limit']} a page, medians of {found['rounds']} rounds"]
+    texts = [f"{found['devices']:,} devices, {found['limit']} per page, medians of {found['rounds']} rounds"]
     for compared in found["loops"]:
         rows = [
             (
@@ -77,17 +77,17 @@ def show(found: dict[str, Any]) -> str:
             for name, numbers in compared["contenders"].items()
         ]
         texts.append(table((compared["loop"], *heads[1:]), rows))
-    texts.append(verdict(f"by devices at least {_AIM:g} times as many a second as the script", met=found["met"]))
+    texts.append(verdict(f"by devices at least {_AIM:g} times the script's rate", met=found["met"]))
     return "\n\n".join(texts)
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.listing", description=__doc__)
-    parser.add_argument("--devices", type=int, default=200_000, help="devices of each listing (default: %(default)s)")
-    parser.add_argument("--limit", type=int, default=200, help="devices a page (default: %(default)s, as of the client)")
+    parser.add_argument("--devices", type=int, default=200_000, help="devices in each listing (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=200, help="devices per page (default: %(default)s, the client's default)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contender (default: %(default)s)")
-    parser.add_argument("--loop", choices=LOOPS, action="append", help="event loop; may be repeated (default: all installed)")
+    parser.add_argument("--loop", choices=LOOPS, action="append", help="event loop (repeatable; default: all installed)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""A sandbox with the server's limits in which devices check in, appear and are relinked with each listing: for `export`."""
+"""A sandbox for `export`, with the server's limits and a fleet that changes during each listing."""
 
 import argparse
 import asyncio
@@ -20,14 +20,14 @@ from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.server import serve
 
 _MOVING: Final = 5
-"""Devices of an app that check in, and as many that are relinked, with each listing of it."""
+"""Devices of an app that check in, and that are relinked, with each listing."""
 _PAGE: Final = 200
 
 
 class LivingSandbox(Sandbox):
-    """A sandbox that never stands still while its devices are listed.
+    """A sandbox whose devices change while they are listed.
 
-    With each page of a scan two devices of the app appear: the first and the last by id.
+    With each page of a scan, two devices appear in the app: one before all others and one after them.
     """
 
     def __init__(self, apps: int, devices: int) -> None:
@@ -38,7 +38,7 @@ class LivingSandbox(Sandbox):
         self._listings: Counter[str] = Counter()
 
     def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
-        """Let things happen in the app that is listed."""
+        """Receive a request, and change the app that it lists."""
         query = dict(request.query)
         if request.path == "/device" and "cursor" in query:
             self._live(query["app_id"], round(now * 1_000_000))
@@ -56,7 +56,7 @@ class LivingSandbox(Sandbox):
             app.link(device_id, app.channels["alpha"], moment / 1_000_000)
 
     def write_ids(self, path: Path) -> None:
-        """Write which devices there are now."""
+        """Write the ids of all present devices to a file."""
         with path.open("w", encoding="utf-8") as file:
             for app_id, app in self.world.apps.items():
                 file.writelines(f"{app_id} {device_id}\n" for device_id in app.devices)
@@ -70,7 +70,7 @@ class Living:
         self._process = process
 
     def ids(self, path: Path) -> set[str]:
-        """Return the devices that there are now, as `app device`."""
+        """Return the present devices, as `app device`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{path}\n")
@@ -81,7 +81,7 @@ class Living:
 
 @contextlib.contextmanager
 def living(apps: int, devices: int) -> Iterator[Living]:
-    """Run the sandbox in a process of its own."""
+    """Run the sandbox in its own process."""
     command = [sys.executable, "-m", "benchmarks.living", "--apps", str(apps), "--devices", str(devices)]
     with Popen(command, cwd=ROOT, env=environment(), stdin=PIPE, stdout=PIPE, text=True) as process:
         try:
@@ -100,7 +100,7 @@ async def _serve(apps: int, devices: int) -> None:
     loop = asyncio.get_running_loop()
     async with serve(sandbox) as address:
         print(address.base_url, flush=True)
-        # It ends with the benchmark, which holds the other end of this pipe.
+        # The process ends with the benchmark, which holds the other end of this pipe.
         with contextlib.suppress(TimeoutError):
             while path := await asyncio.wait_for(loop.run_in_executor(None, sys.stdin.readline), LONGEST_RUN):
                 sandbox.write_ids(Path(path.strip()))
@@ -108,7 +108,7 @@ async def _serve(apps: int, devices: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the base URL, and for each path on standard input write there which devices there are."""
+    """Print the base URL, then write the ids of present devices to each path read from standard input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--apps", type=int, required=True)
     parser.add_argument("--devices", type=int, required=True)

@@ -1,7 +1,7 @@
-"""A loopback server that answers as fast as Python can: what is measured against it is the client.
+"""A loopback server that responds as fast as Python can, so that the client is what is measured.
 
-It knows the three calls of a relink, and answers them with the headers that the real server sends (contract A5, C6, C7). It may
-have a larger inventory than a relink needs, and latency.
+It knows the three calls of a relink, and responds with the headers of the real server (contract A5, C6, C7). It can also have a
+larger inventory and latency.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([^\r]+)", re.IGNORECASE)
 _ACCEPTED: Final = b'{"status":"ok"}'
 _CHANNEL: Final = b'{"id":7,"name":"beta","app_id":"com.example.app","public":false,"version":{"id":3,"name":"1.0.0"}}'
-# None of these is relinked, so that all operations need a request.
+# No relinked device is among these, so that every operation needs a request.
 _DEVICES: Final = ",".join(
     f'{{"device_id":"ffffffff-0000-4000-8000-{number:012x}","app_id":"{APP_ID}","version":3,"version_name":"1.0.0",'
     '"platform":"ios","custom_id":"","channel":"stable"}'
@@ -36,7 +36,7 @@ _INVENTORY: Final = f'{{"data":[{_DEVICES}],"hasMore":false}}'.encode()
 
 
 class _Connection(asyncio.Protocol):
-    """Answer one request after the other; whatever it does not know is a 404."""
+    """Responds to one request after the other. Unknown requests get a 404."""
 
     _serial = itertools.count(1)
 
@@ -48,7 +48,7 @@ class _Connection(asyncio.Protocol):
         self._write: Callable[[bytes], None] = _nowhere
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are of classes of its own.
+        # uvloop's transports have classes of their own.
         self._write = cast("asyncio.Transport", transport).write
 
     def data_received(self, data: bytes) -> None:
@@ -93,7 +93,7 @@ def _nowhere(_data: bytes) -> None:
 
 
 class _Date:
-    """The `Date` header, made anew each second."""
+    """The `Date` header, renewed each second."""
 
     def __init__(self) -> None:
         self.text = b""
@@ -106,7 +106,7 @@ class _Date:
 
 @contextlib.contextmanager
 def serving(*options: str) -> Iterator[str]:
-    """Run the server in a process of its own and yield its base URL."""
+    """Run the server in its own process and yield its base URL."""
     command = [sys.executable, "-m", "benchmarks.loopback", *options]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -128,7 +128,7 @@ async def _serve(seconds: float, inventory: Callable[[bytes], bytes], latency: f
     server = await loop.create_server(lambda: _Connection(date, inventory, latency), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     print(f"http://127.0.0.1:{port}", flush=True)
-    # Its end is that of the benchmark, which holds the other end of this pipe.
+    # The server ends with the benchmark, which holds the other end of this pipe.
     closed = loop.run_in_executor(None, sys.stdin.read)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(closed, seconds)
@@ -138,9 +138,9 @@ async def _serve(seconds: float, inventory: Callable[[bytes], bytes], latency: f
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the base URL and serve until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2 * LONGEST_RUN, help="end after so many seconds at the latest")
-    parser.add_argument("--devices", type=int, default=0, help="devices of the inventory (default: 50 for a relink)")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--seconds", type=float, default=2 * LONGEST_RUN, help="seconds after which it ends at the latest")
+    parser.add_argument("--devices", type=int, default=0, help="devices in the inventory (default: 50 for a relink)")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each response")
     options = parser.parse_args(arguments)
     inventory = Inventory(options.devices).page if options.devices else _for_relink
     with runner("uvloop" if has_uvloop() else "asyncio") as loop:

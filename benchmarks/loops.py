@@ -1,4 +1,4 @@
-"""The event loops that are compared."""
+"""The event loops to compare."""
 
 import asyncio
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ LOOPS: Final = ("asyncio", "uvloop")
 
 
 def runner(loop: str) -> asyncio.Runner:
-    """Return what runs coroutines on the event loop of this name."""
+    """Return a runner for the event loop of this name."""
     if loop == "asyncio":
         return asyncio.Runner()
     import uvloop  # noqa: PLC0415 - an extra
@@ -17,5 +17,5 @@ def runner(loop: str) -> asyncio.Runner:
 
 
 def has_uvloop() -> bool:
-    """Tell whether the extra `speed` is installed."""
+    """Return whether the extra `speed` is installed."""
     return find_spec("uvloop") is not None

@@ -1,4 +1,4 @@
-"""What the benchmarks share: programs in processes of their own, what those spend, and how it is shown."""
+"""Common parts of the benchmarks: child processes, resource usage, and output."""
 
 import argparse
 import json
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-"""Where the benchmarks are run from, so that processes of theirs find this code and not an installed one."""
+"""Working directory of child processes, so that they import this code and not an installed package."""
 LONGEST_RUN = 900.0
-"""Seconds after which a process of a benchmark is ended, whatever it does."""
+"""Seconds after which a process is ended."""
 
 
 class Benchmark(NamedTuple):
-    """A program that measures: its options, what it finds, and how that is shown to people.
+    """A benchmark: its options, its measurement, and how to show the result.
 
-    What it finds may say whether an aim is `met`. That counts only where the options named in `full` are as they are by
-    default: a small load tells nothing of it.
+    The result may say whether an aim is `met`. That counts only if the options in `full` have their defaults, because a small
+    load proves nothing.
     """
 
     arguments: Callable[[], argparse.ArgumentParser]
@@ -30,7 +30,10 @@ class Benchmark(NamedTuple):
     full: tuple[str, ...] = ()
 
     def run(self) -> dict[str, Any]:
-        """Measure as the command line says, print it, for people or with `--json` as JSON, and return it."""
+        """Measure with the options of the command line, print the result, and return it.
+
+        With `--json`, the result is printed as JSON.
+        """
         parser = self.arguments()
         parser.add_argument("--json", action="store_true", help="print JSON")
         options = parser.parse_args()
@@ -41,35 +44,35 @@ class Benchmark(NamedTuple):
 
 
 def exit_code(*found: dict[str, Any]) -> int:
-    """Return 1 where an aim is missed at full size."""
+    """Return 1 if an aim is missed at full size."""
     return int(any(each["full"] and not each.get("met", True) for each in found))
 
 
 def verdict(aim: str, *, met: bool) -> str:
-    """Say for people whether an aim is met."""
+    """Return a sentence on whether an aim is met."""
     return f"the aim at full size, {aim}: {'met' if met else 'MISSED'}"
 
 
 class Spent(NamedTuple):
-    """What this process has spent: seconds by the clock, and of the processor, its threads and ended children included."""
+    """What a process has spent: wall seconds and CPU seconds, including threads and ended children."""
 
     wall: float
     cpu: float
 
     def since(self, earlier: "Spent") -> "Spent":
-        """Return what was spent after `earlier`."""
+        """Return what was spent since `earlier`."""
         return Spent(self.wall - earlier.wall, self.cpu - earlier.cpu)
 
 
 def spent() -> Spent:
-    """Return what this process has spent until now."""
+    """Return what this process has spent so far."""
     usages = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return Spent(time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages))
 
 
 def peak_bytes() -> int:
-    """Return the largest resident set that this process ever had."""
-    # Of the program alone: what getrusage says begins with the size of the process that started it.
+    """Return the largest resident set size of this process."""
+    # The value of getrusage starts with the size of the parent process; this one does not.
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -78,29 +81,32 @@ def peak_bytes() -> int:
 
 
 def python(*arguments: str, timeout: float = LONGEST_RUN) -> subprocess.CompletedProcess[str]:
-    """Run this Python with `arguments` from the root of the repository and return what it printed; raise when it fails."""
+    """Run Python with `arguments` from the root of the repository and return the completed process.
+
+    Raises `RuntimeError` if it fails.
+    """
     command = [sys.executable, *arguments]
     ended = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
     if ended.returncode:
-        message = f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}"
+        message = f"{' '.join(command)} ended with exit code {ended.returncode}:\n{ended.stderr}"
         raise RuntimeError(message)
     return ended
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for a process of a benchmark: nothing of the user's reaches it, and the other way."""
+    """Return the environment for a child process, isolated from the user's settings."""
     unwanted = ("CAPGO_", "PYTHONDONTWRITEBYTECODE")  # without byte code, imports measure the compiler
     return {**{name: value for name, value in os.environ.items() if not name.startswith(unwanted)}, "CAPGO_CACHE": ""}
 
 
 def child(module: str, **options: object) -> Any:
-    """Run a program of ours with `--name value` for each option and return the JSON that it printed."""
+    """Run a module with `--name value` for each option and return the JSON that it prints."""
     arguments = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     return json.loads(python("-m", module, *arguments).stdout)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table for people: the first column to the left, numbers to the right."""
+    """Return a text table: the first column to the left, figures to the right."""
     lines = [heads, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)

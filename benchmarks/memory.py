@@ -1,6 +1,7 @@
-"""See whether a job's memory depends on its size: plan and run jobs of two sizes from a CSV file, each in its own process.
+"""Check that a job's memory does not depend on its size.
 
-The server is a double in the same process that answers at once, and that lists every device; the job file is on disk.
+Jobs of two sizes are planned and run from a CSV file, each in its own process. The server is a double in the same process that
+responds at once and lists every device. The job file is on disk.
 """
 
 import argparse
@@ -14,7 +15,7 @@ _FLAT_WITHIN: Final = 0.15
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the peak of each size, and whether the largest is within 15 % of the smallest."""
+    """Return the peak memory of each size, and whether the largest is within 15 % of the smallest."""
     sizes = sorted(options.operations or _SIZES)
     runs = [{"operations": size, **child("benchmarks.job_of_size", operations=size)} for size in sizes]
     growth = runs[-1]["peak_bytes"] / runs[0]["peak_bytes"] - 1
@@ -22,7 +23,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return the peaks for people."""
+    """Return the results as a table."""
     rows = [
         (
             f"{run['operations']:,}",
@@ -33,7 +34,7 @@ def show(found: dict[str, Any]) -> str:
         )
         for run in found["runs"]
     ]
-    heads = ("operations", "peak of the plan, MB", "peak in all, MB", "plan, s", "run, s")
+    heads = ("operations", "peak of planning, MB", "peak overall, MB", "plan, s", "run, s")
     aim = f"a peak that grows by at most {_FLAT_WITHIN:.0%}"
     return f"{table(heads, rows)}\nthe peak grows by {found['growth']:.1%}; {verdict(aim, met=found['met'])}"
 
@@ -42,7 +43,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument(
-        "--operations", type=int, action="append", help="operations of a job; may be repeated (default: 100,000 and 1,000,000)"
+        "--operations", type=int, action="append", help="operations of a job (repeatable; default: 100,000 and 1,000,000)"
     )
     return parser
 

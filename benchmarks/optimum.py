@@ -1,15 +1,18 @@
-"""The least makespan under limits, from the definitions of the limiters alone: what the engine's schedule is compared with.
+"""The least makespan under limits, computed from the definitions of the limiters alone.
 
-Every function returns a lower bound that no schedule can beat, by the reasons given beside it. The client behind it has
-`places` for requests in flight, each request takes `latency` seconds, and a window is over `held` seconds after an answer.
+The engine's schedule is compared with it. Every function returns a lower bound that no schedule can beat, for the reasons given
+there. The client has `places` for requests in flight. Each request takes `latency` seconds. A window ends `held` seconds after
+a response.
 
-`held` is the window with its margin, 61 s, for a client that does not know when between departure and answer the server
-counts: a sliding slot is held from the departure until 61 s after the answer, a silence lasts 61 s from the last answer to the
-next departure, and an app's window, which the first request after the one before opens, is over 61 s after its first answer.
-For the clairvoyant client, that knows the moment of counting to be half of the latency after the departure, all of these run
-from that moment to that moment: `held` is shorter by the latency. In both cases the next departure of whatever has to wait
-comes `held + latency` after the former departure at the earliest: the `step` below. A request that is under way while a window
-ends counts in that one only, although a client that is not clairvoyant must reckon with either: that makes a bound lower.
+`held` is the window plus its margin, 61 s, for a client that does not know when between departure and response the server
+counts. A sliding slot is held from the departure until 61 s after the response. A silence lasts 61 s from the last response to
+the next departure. An app's window opens with the first request after the previous window, and ends 61 s after the response to
+that request.
+
+A clairvoyant client knows that the server counts half the latency after the departure. For it, all of these run from one moment
+of counting to the next, so `held` is shorter by the latency. In both cases, a request that has to wait departs at the earliest
+`held + latency` after the former departure: the `step` below. A request in flight while a window ends counts in that window
+only, although a client that is not clairvoyant must expect either. That makes the bound lower.
 """
 
 import math
@@ -20,7 +23,7 @@ from typing import NamedTuple
 
 
 class Pipe(NamedTuple):
-    """How many requests fit in at once, how long each takes, and how long after its answer it counts, in seconds."""
+    """The most requests in flight, and the seconds that each takes and then still counts."""
 
     places: int
     latency: float
@@ -28,25 +31,31 @@ class Pipe(NamedTuple):
 
     @property
     def step(self) -> float:
-        """Return the time between the departures of two requests of which the second has to wait for the first."""
+        """Return the time between two departures of which the second has to wait for the first."""
         return self.held + self.latency
 
     @property
     def clairvoyant(self) -> "Pipe":
-        """Return the same for a client that knows the moment of counting."""
+        """Return the pipe of a client that knows the moment of counting."""
         return self._replace(held=self.held - self.latency)
 
     def time(self, requests: int, parts: int = 0) -> float:
-        """Return how long so many take at least, in so many parts with something in each: a place takes one after the other."""
+        """Return the least time for `requests` requests in `parts` non-empty parts.
+
+        Each place handles one request after the other.
+        """
         return max(parts, math.ceil(requests / self.places)) * self.latency
 
     def departures(self, seconds: float) -> int:
-        """Return how many leave at most in a half-open interval."""
+        """Return the most departures in a half-open interval."""
         return self.places * math.ceil(seconds / self.latency)
 
 
 class Bounds(NamedTuple):
-    """The limits, `None` for none: of a sliding window, of a key until it was silent, of an app in a fixed window."""
+    """The limits; `None` means no limit.
+
+    They are those of a sliding window, of a key until it has been silent, and of an app in a fixed window.
+    """
 
     sliding: int | None = None
     key: int | None = None
@@ -54,11 +63,11 @@ class Bounds(NamedTuple):
 
 
 Loads = Sequence[Sequence[int]]
-"""How many requests there are, for each key and each of its apps."""
+"""The number of requests for each app of each key."""
 
 
 def least(loads: Loads, bounds: Bounds, pipe: Pipe) -> float:
-    """Return what the makespan is at least."""
+    """Return a lower bound of the makespan."""
     own = [sum(apps) for apps in loads]
     chains = (_chain(apps, sum(own) - sum(apps), len(loads) - 1, bounds, pipe) for apps in loads)
     slid = 0.0 if bounds.sliding is None else _sliding(max(own), bounds.sliding, pipe)
@@ -66,14 +75,14 @@ def least(loads: Loads, bounds: Bounds, pipe: Pipe) -> float:
 
 
 def least_with_repeats(loads: Loads, failed: Sequence[int], bounds: Bounds, pipe: Pipe) -> float:
-    """Return the same where the requests of these numbers, counted from 1 as they leave, fail and are repeated.
+    """Return the same if some requests fail and are repeated.
 
-    A repeat leaves a `step` after what it repeats, and counts like any request; which app's it is depends on the schedule, so
-    repeats are an app of their own here.
+    `failed` are their numbers, counted from 1 in the order of departure. A repeat leaves a `step` after the request that it
+    repeats, and counts like any other. Its app depends on the schedule, so repeats are an app of their own here.
 
-    The end has to wait for the repeats of what failed last. Of the failures that request number `i` is not a step later than,
-    none can have been repeated by then, so that each of them needs a request of its own after `i`. Where fewer are left than
-    that, `i` must have left a step after one of these failures.
+    The end has to wait for the repeats of the last failures. Consider request number `i`, and the failures that it follows by
+    less than a step. None of them can have been repeated when `i` leaves, so each needs a request of its own after `i`. If
+    fewer requests are left than that, `i` must have left a step after one of these failures.
     """
     repeated = [(*apps, 0) for apps in loads]
     repeated[0] = (*loads[0], len(failed))
@@ -88,14 +97,17 @@ def least_with_repeats(loads: Loads, failed: Sequence[int], bounds: Bounds, pipe
 
 
 def _departure(number: int, keys: int, bounds: Bounds, pipe: Pipe) -> float:
-    """Return when the request of this number leaves at the earliest, whichever app and key it is of."""
+    """Return the earliest departure of the request with this number, whatever its app and key."""
     if keys > 1:
         return pipe.time(number) - pipe.latency
     return least([[number]], bounds._replace(app=None), pipe) - pipe.latency
 
 
 def _sliding(requests: int, limit: int, pipe: Pipe) -> float:
-    """Send each as soon as a place and a slot are free: no other order lets the n-th request leave earlier."""
+    """Return the last departure if each request leaves as soon as a place and a slot are free.
+
+    No other order lets the n-th request leave earlier.
+    """
     leaves: list[float] = []
     for number in range(requests):
         place = leaves[number - pipe.places] + pipe.latency if number >= pipe.places else 0.0
@@ -105,19 +117,19 @@ def _sliding(requests: int, limit: int, pipe: Pipe) -> float:
 
 
 def _chain(apps: Sequence[int], others: int, other_keys: int, bounds: Bounds, pipe: Pipe) -> float:
-    """Return what one key needs at least, beside `others` requests of other keys: the best number of periods and windows.
+    """Return the least time of one key besides `others` requests of other keys.
 
-    A period is what lies between two silences of the key; it has at most `key` requests, and finds all windows closed. Where
-    its busiest app needs w windows, the last of them opens w - 1 steps after the period began: so `extra` windows in all cost a
-    step each. Until then each app sends what fits into the windows before; the rest, the tail, comes after. Outside of silences
-    and of these steps there must be time for all tails, and outside of silences for all that the key sends; in both cases also
-    for what other keys cannot send meanwhile.
+    It is that of the best number of periods and windows. A period lies between two silences of the key. It has at most `key`
+    requests, and finds all windows closed. If its busiest app needs w windows, the last of them opens w - 1 steps after the
+    period began, so `extra` windows in total cost a step each. Until then each app sends what fits into the earlier windows.
+    The rest, the tail, follows. There must be time outside of silences and of these steps for all tails, and time outside of
+    silences for all requests of the key. In both cases there must also be time for what other keys cannot send meanwhile.
     """
     own, key = sum(apps), bounds.key or math.inf
     best = math.inf
     for periods in count(max(1, math.ceil(own / key))):
         rests = (periods - 1) * pipe.held
-        # Without silences there is nothing that more periods could be for.
+        # Without silences, more periods gain nothing.
         if rests >= best or (bounds.key is None and periods > 1):
             return best
         most = 0 if bounds.app is None else periods * (math.ceil(min(key, own) / bounds.app) - 1)
@@ -134,7 +146,7 @@ def _chain(apps: Sequence[int], others: int, other_keys: int, bounds: Bounds, pi
 
 
 def _fits(apps: Sequence[int], bounds: Bounds, periods: int, extra: int) -> bool:
-    """Tell whether the busiest app, the two busiest and so on fit into so many periods with so many extra windows."""
+    """Return whether the busiest app, the two busiest and so on fit into the periods and extra windows."""
     if bounds.app is None:
         return True
     sums = accumulate(sorted(apps, reverse=True))
@@ -142,7 +154,10 @@ def _fits(apps: Sequence[int], bounds: Bounds, periods: int, extra: int) -> bool
 
 
 def _capacity(window: int, key: int | None, periods: int, extra: int) -> int:
-    """Return what periods carry at most of apps that send `window` in each window: no period more than `key`."""
+    """Return the most requests that periods carry of apps that send `window` per window.
+
+    No period carries more than `key`.
+    """
     if key is None:
         return window * (periods + extra)
     carried = periods * min(key, window)
@@ -157,20 +172,23 @@ def _capacity(window: int, key: int | None, periods: int, extra: int) -> int:
 
 
 def _tails(apps: Sequence[int], extra: int, bounds: Bounds, pipe: Pipe) -> int:
-    """Return how many requests do not fit into the steps before extra windows: by app, and by what leaves in a step."""
+    """Return the number of requests that do not fit into the steps before extra windows.
+
+    This is limited by app, and by the departures within a step.
+    """
     by_app = sum(max(0, load - extra * bounds.app) for load in apps) if bounds.app is not None else sum(apps)
     within = pipe.departures(pipe.step)
     if bounds.key is not None:
-        # The window that is waited for has one request at least.
+        # The awaited window has at least one request.
         within = min(within, bounds.key - 1)
     return max(by_app, sum(apps) - extra * within)
 
 
 def _meanwhile(keys: int, silences: int, extra: int, bounds: Bounds, pipe: Pipe) -> int:
-    """Return how many requests of other keys are under way at most during the silences and the steps of one.
+    """Return the most requests of other keys in flight during the silences and steps of one key.
 
-    Two periods of a key are a step apart. So the requests that touch a silence are of one period of each key, those that touch
-    a step of two.
+    Two periods of a key are a step apart. So the requests that touch a silence belong to one period of each key, and those that
+    touch a step to two.
     """
     if not keys:
         return 0

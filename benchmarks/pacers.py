@@ -1,4 +1,7 @@
-"""The contenders of `pacing`: what others would write to stay within limits, sixteen workers each, in virtual time."""
+"""The contenders of `pacing`: common ways to stay within limits.
+
+They have sixteen workers, in virtual time.
+"""
 
 import random
 from collections import deque
@@ -16,9 +19,12 @@ _FIRST: Final = 0.5
 _LONGEST: Final = 60.0
 """The first and the longest wait of a backoff, in seconds."""
 IN_VAIN: Final = 3600.0
-"""Who got nothing done in so many seconds, while requests kept leaving, never ends."""
+"""A contender never ends if it gets nothing done for this many seconds while it keeps sending."""
 _TOO_MANY: Final = 20
-"""Nor does who sends so many requests for each operation, or takes so many times what documented rate and optimum take."""
+"""A contender never ends either if it sends this many requests per operation.
+
+The same holds if it takes this many times as long as the documented rate and the optimum.
+"""
 
 
 class Pacer(Protocol):
@@ -29,12 +35,12 @@ class Pacer(Protocol):
         ...
 
     def pause(self, attempt: int, reply: Response | None) -> float:
-        """Return the seconds to wait after this attempt, counted from nought, failed; there may be no reply."""
+        """Return the seconds to wait after a failed attempt, counted from 0. `reply` may be missing."""
         ...
 
 
 class Backoff:
-    """Wait up to twice as long after each attempt, by chance: exponential backoff with full jitter."""
+    """Exponential backoff with full jitter."""
 
     def __init__(self) -> None:
         self._chance = random.Random(1)
@@ -48,7 +54,7 @@ class Backoff:
 
 
 class Polite(Backoff):
-    """Do the same, but wait exactly as long as the server says where it says so."""
+    """The same backoff, but `Retry-After` is followed exactly if the server sends it."""
 
     def pause(self, attempt: int, reply: Response | None) -> float:
         """Return the wait."""
@@ -57,25 +63,25 @@ class Polite(Backoff):
 
 
 class Constant:
-    """Send one request after the other at even distances, refused ones again at the same pace."""
+    """Sends requests at even intervals, and repeats refused ones at the same rate."""
 
     def __init__(self, per_minute: int) -> None:
         self._interval = 60.0 / per_minute
         self._next = 0.0
 
     async def turn(self) -> None:
-        """Wait for the next free moment."""
+        """Wait for the next free interval."""
         at = max(anyio.current_time(), self._next)
         self._next = at + self._interval
         await anyio.sleep(at - anyio.current_time())
 
     def pause(self, _attempt: int, _reply: Response | None) -> float:
-        """Wait for nothing but the turn."""
+        """Return 0: only the turn is waited for."""
         return 0.0
 
 
 class TokenBucket(Constant):
-    """Keep the documented rate on average, and let what was saved up, a minute's worth at most, go at once."""
+    """A token bucket with the documented rate, holding at most a minute's worth of tokens."""
 
     def __init__(self, per_minute: int) -> None:
         super().__init__(per_minute)
@@ -83,14 +89,17 @@ class TokenBucket(Constant):
         self._next = -self._saved
 
     async def turn(self) -> None:
-        """Take a token; `_next` is when it came into the bucket, at the earliest when a full one began to fill."""
+        """Take a token.
+
+        `_next` is the time at which it came into the bucket, but not before a full bucket began to fill.
+        """
         at = max(anyio.current_time() - self._saved, self._next)
         self._next = at + self._interval
         await anyio.sleep(max(0.0, at - anyio.current_time()))
 
 
 class Contender(NamedTuple):
-    """One way to pace; `uneven` is how much longer than the latency requests take, by chance up to this share of it."""
+    """One way to pace. Requests take up to `uneven` times their latency longer, at random."""
 
     meaning: str
     pacer: Callable[[Scenario], Pacer]
@@ -99,15 +108,17 @@ class Contender(NamedTuple):
 
 CONTENDERS: Final = {
     "backoff": Contender("exponential backoff with full jitter, 0.5 to 60 s", lambda _: Backoff()),
-    "retry-after": Contender("the same, but Retry-After where the server says it", lambda _: Polite()),
-    "uneven": Contender("retry-after where requests take up to half as long again, by chance", lambda _: Polite(), uneven=0.5),
+    "retry-after": Contender("the same, but Retry-After if the server sends it", lambda _: Polite()),
+    "uneven": Contender(
+        "retry-after, with requests that randomly take up to half as long again", lambda _: Polite(), uneven=0.5
+    ),
     "constant": Contender("a constant rate at the documented limit", lambda scenario: Constant(scenario.documented)),
     "bucket": Contender("a token bucket of the documented limit", lambda scenario: TokenBucket(scenario.documented)),
 }
 
 
 class Ended(NamedTuple):
-    """What came of a contender; `makespan` is `None` of one that never ends."""
+    """The result of a contender. `makespan` is `None` if it never ends."""
 
     makespan: float | None
     done: int
@@ -130,13 +141,13 @@ class _Race:
         self.refused = 0
 
     async def work(self) -> None:
-        """Do one operation after the other, each until it is done or there is no hope."""
+        """Do one operation after the other, each until it is done or the run is hopeless."""
         while self._open and not self.hopeless:
             await self._do(*self._open.popleft())
 
     @property
     def hopeless(self) -> bool:
-        """Tell whether it never ends."""
+        """Return whether the run never ends."""
         now = anyio.current_time()
         return now > self._longest or now - self._last_done > IN_VAIN or self.requests > self._most
 
@@ -165,13 +176,13 @@ class _Race:
 
     @property
     def ended(self) -> Ended:
-        """Return what came of it."""
+        """Return the result."""
         makespan = None if self.hopeless and self._open else self._last_done
         return Ended(makespan, self.done, self.requests, self.refused)
 
 
 async def compete(contender: Contender, scenario: Scenario, latency: float, optimum: float) -> Ended:
-    """Let a contender do the operations of a scenario, from time 0 on, until all are done or it is clear that it never ends."""
+    """Run a contender on a scenario from time 0, until all is done or the run is hopeless."""
     faults = f"{scenario.faults};*:latency=0ms..{latency * contender.uneven * 1e3:g}ms"
     transport = transport_to(scenario._replace(faults=faults).sandbox(), latency)
     documented = sum(scenario.operations) * 60.0 / scenario.documented

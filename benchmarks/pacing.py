@@ -1,10 +1,10 @@
-"""How close the engine's schedule comes to the best one under the server's limits, and what other ways to pace take.
+"""Compare the engine's schedule with the best one under the server's limits, and with other pacers.
 
-All in virtual time, sixteen in flight. The ratio is the makespan over a lower bound of what any schedule takes that keeps the
-same limits with the same margins: `optimum` says how it is computed, from the limits alone. The second ratio is to a client
-that knows at which moment the server counts. The contenders run at one latency, keep no margins, and meet a draw of faults of
-their own. One is said never to end as soon as it got nothing done for an hour while it kept sending, or took twenty times what
-the optimum and the documented rate take, or twenty requests for each operation.
+Everything runs in virtual time with sixteen requests in flight. The ratio is the makespan over a lower bound for any schedule
+that keeps the same limits with the same margins; `optimum` computes it from the limits alone. The second ratio is to a client
+that knows when the server counts. The contenders run at one latency, keep no margins, and meet their own random faults. A
+contender is said never to end if it gets nothing done for an hour while it keeps sending, if it takes twenty times as long as
+the optimum and the documented rate, or if it sends twenty requests per operation.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from capgo_async.sandbox.virtual_time import SingleThreadLoop, run_in_virtual_ti
 
 _AIM: Final = 1.02
 _AIM_LEARNED: Final = 1.05
-"""For who has to learn a limit first: the optimum is that of those who know it."""
+"""Aim if a limit has to be learned first: the optimum knows all limits."""
 _LATENCIES: Final = (0.02, 0.2, 2.0)
 _CONTENDED: Final = 0.2
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the makespans, the optima and the refusals, and whether they are as they should be."""
+    """Return the makespans, the optima and the refusals, and whether they meet the aims."""
     wanted = options.scenario or [scenario.name for scenario in SCENARIOS]
     latencies = sorted(set(options.latency or _LATENCIES))
     runs = [
@@ -92,7 +92,7 @@ def _against(name: str, scenario: Scenario, latency: float, optimum: float) -> d
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return it for people."""
+    """Return the results as tables."""
     named = list(dict.fromkeys(name for entry in found["runs"] for name in entry["contenders"]))
     heads = ("", "latency", "operations", "makespan", "optimum", "ratio", "knowing", "429s", "a scope", *named)
     rows = [
@@ -112,7 +112,7 @@ def show(found: dict[str, Any]) -> str:
     ]
     missed = sum(not entry["met"] for entry in found["runs"])
     notes = [f"{name}: {CONTENDERS[name].meaning}" for name in named]
-    aims = f"{missed} of {len(found['runs'])} miss their aim (!)" if missed else "all as they should be"
+    aims = f"{missed} of {len(found['runs'])} miss their aim (!)" if missed else "all meet their aims"
     return "\n".join([table(heads, rows), "", *notes, aims])
 
 
@@ -137,8 +137,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--latency", type=float, action="append", help="seconds; repeatable (default: 0.02, 0.2 and 2)")
     parser.add_argument("--contender", action="append", choices=[*CONTENDERS], help="repeatable (default: all)")
-    parser.add_argument("--share", type=float, default=1.0, help="of each job's operations (default: all)")
-    parser.add_argument("--quick", action="store_const", dest="share", const=0.02, help="tiny jobs: shows that all of it works")
+    parser.add_argument("--share", type=float, default=1.0, help="share of each job's operations (default: all)")
+    parser.add_argument(
+        "--quick", action="store_const", dest="share", const=0.02, help="tiny jobs: checks that everything works"
+    )
     return parser
 
 

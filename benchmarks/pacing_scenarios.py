@@ -1,4 +1,4 @@
-"""The scenarios of `pacing`, and the engine's run in one: only its public face is used, all in virtual time."""
+"""The scenarios of `pacing`, and the engine's run of one in virtual time, through its public API."""
 
 import random
 from collections import Counter
@@ -22,18 +22,18 @@ CHANNEL: Final = "ch04"
 """A channel that no device of a seeded fleet is linked to."""
 KEYS: Final = (SUPER_ADMIN_KEY, "10000000-0000-4000-8000-000000000002")
 _HELD: Final = 61.0
-"""Seconds that a request counts from its answer on: the windows of the server and the client's margin."""
+"""Seconds that a request counts from its response: the server's windows plus the client's margin."""
 _LOCKED_OUT: Final = 86_400.0
-"""Virtual seconds after which a run that has not ended never will."""
+"""Virtual seconds after which an unfinished run is locked out for good."""
 _BASE_URL: Final = "http://127.0.0.1"
 _SERVER: Final = Bounds(key=1999, app=1000)
 
 
 class Scenario(NamedTuple):
-    """A server, a job and how it is paced.
+    """A server, a job, and how the job is paced.
 
-    `operations` are those of each app; the apps are shared out among `keys`. The optimum keeps to `bounds`, and knows them;
-    where the client does not, they are limits of a scope that is `learned`. `documented` is the rate a minute of contenders.
+    `operations` are those of each app. The apps are divided among `keys`. The optimum knows the `bounds`; if the client does
+    not, it learns those of the scope `learned`. `documented` is the contenders' rate per minute.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Scenario(NamedTuple):
     documented: int = 100
 
     def scaled(self, share: float) -> "Scenario":
-        """Return the same with a share of the operations."""
+        """Return the scenario with a share of the operations."""
         return self._replace(operations=tuple(max(1, round(number * share)) for number in self.operations))
 
     def key_of(self, app: int) -> str:
-        """Return the key that speaks for the app of this number."""
+        """Return the key for the app with this number."""
         return KEYS[app * self.keys // len(self.operations)]
 
     def loads(self) -> Loads:
-        """Return the operations of the apps of each key."""
+        """Return the number of operations of each app, by key."""
         return [[number for app, number in enumerate(self.operations) if self.key_of(app) == key] for key in KEYS[: self.keys]]
 
     def world(self) -> World:
@@ -72,7 +72,7 @@ class Scenario(NamedTuple):
         return Sandbox(self.world(), Settings(limits=self.server, faults=parse_faults(self.faults)))
 
     def devices(self) -> list[tuple[str, str, str]]:
-        """Return the app, the device and the key of each operation, in an order by chance that is the same each time."""
+        """Return the app, device and key of each operation, in a reproducible random order."""
         devices = [
             (app_id, device_id(app_id, index), self.key_of(app))
             for app, (app_id, number) in enumerate(zip(app_ids(len(self.operations)), self.operations, strict=True))
@@ -123,7 +123,7 @@ SCENARIOS: Final = (
 
 
 class Ran(NamedTuple):
-    """What a run took; `failed` has the numbers of the requests that failed, from 1, refusals left out."""
+    """The measurements of a run. `failed` has the numbers of failed requests from 1, without refusals."""
 
     makespan: float
     requests: int
@@ -133,14 +133,14 @@ class Ran(NamedTuple):
 
 
 class Optimum(NamedTuple):
-    """The least makespan for a client that does not know when the server counts, and for one that knows."""
+    """The least makespan for a client that does not know when the server counts, and for one that does."""
 
     sure: float
     clairvoyant: float
 
 
 def optimum_of(scenario: Scenario, latency: float, failed: tuple[int, ...] = ()) -> Optimum:
-    """Return what any schedule takes at least, for this draw of faults."""
+    """Return the lower bounds for any schedule with these faults."""
     pipe = Pipe(CONCURRENCY, latency, _HELD)
     sure, clairvoyant = (
         least_with_repeats(scenario.loads(), failed, scenario.bounds, each)
@@ -152,14 +152,17 @@ def optimum_of(scenario: Scenario, latency: float, failed: tuple[int, ...] = ())
 
 
 async def plan(path: Path, scenario: Scenario) -> None:
-    """Plan the job in a new file, at a server without limits."""
+    """Plan the job in a new file, against a server without limits."""
     operations = (LinkDevice(app_id=app, device_id=device, channel=CHANNEL) for app, device, _ in scenario.devices())
     async with _client(InProcessTransport(Sandbox(scenario.world())), "off", None) as client:
         await (await Job.create(path, from_operations(operations), client=_ring(client, scenario))).aclose()
 
 
 async def run(path: Path, scenario: Scenario, latency: float) -> Ran:
-    """Run the job in the file with a client that has sent nothing yet, and return what it took; raise when not all is done."""
+    """Run the job with a new client and return the measurements.
+
+    Raises `RuntimeError` if not all operations are done.
+    """
     sandbox = scenario.sandbox()
     transport = transport_to(sandbox, latency)
     async with _client(transport, scenario.rate, scenario.limits) as client, await Job.open(path) as job:
@@ -184,12 +187,12 @@ async def run(path: Path, scenario: Scenario, latency: float) -> Ran:
 
 
 def transport_to(sandbox: Sandbox, latency: float) -> InProcessTransport:
-    """Return a way to the server; chance in its faults is the same each time."""
+    """Return a transport to the sandbox with reproducible faults."""
     return InProcessTransport(sandbox, request_delay=latency / 2, reply_delay=latency / 2, chance=random.Random(1))
 
 
 def refusals(sandbox: Sandbox, scenario: Scenario) -> Counter[str]:
-    """Count the 429s of each app, where that is what is learned, else of each key."""
+    """Count the 429 responses per app if app limits are learned, otherwise per key."""
     refused = [line for line in sandbox.log if line.status == 429]
     if scenario.learned is ScopeKind.APP_ADDRESS:
         return Counter(line.target.partition("/")[0] for line in refused)

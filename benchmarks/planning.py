@@ -1,7 +1,7 @@
-"""Plan a relink of a CSV file against an inventory on disk; beside it, import the same file with the sqlite3 command.
+"""Plan a relink from a CSV file with an inventory on disk, and compare with an sqlite3 import.
 
-Of the inventory six devices in ten are linked elsewhere, three have no link, and one is where it should be; the file names them
-in no order. Each contender is a process of its own, measured from start to end, and they take turns; numbers are medians.
+In the inventory, six devices in ten are linked elsewhere, three have no link, and one is already as wanted. The file has them
+in no order. Each contender is a process, measured from start to end, in turns. Figures are medians.
 """
 
 import argparse
@@ -40,18 +40,18 @@ with open(sys.argv[2], newline="") as file:
 
 
 def apps_of(count: int) -> list[str]:
-    """Return the ids of so many apps."""
+    """Return the ids of the apps."""
     return [f"com.example.app{number:02d}" for number in range(1, count + 1)]
 
 
 def devices_of(app: int, apps: int, devices: int) -> Iterator[tuple[str, str | None]]:
-    """Yield the devices of an app of a fleet, and where each is linked."""
+    """Yield the devices of an app, and the channel of each."""
     for place, number in enumerate(range(app, devices, apps)):
         yield f"{number:08x}-0000-4000-8000-{number:012x}", _CHANNELS[place % len(_CHANNELS)]
 
 
 async def write_inventory(path: Path, base_url: str, apps: int, devices: int) -> None:
-    """Write what an export of the fleet would."""
+    """Write an inventory as an export of the fleet would."""
     file = await InventoryFile.open(path.with_name("taking"), InventoryBinding(base_url=base_url, kind=InventoryKind.DEVICES))
     try:
         for index, app_id in enumerate(apps_of(apps)):
@@ -79,7 +79,7 @@ def _device(app_id: str, device_id: str, channel: str | None) -> Device:
 
 
 def write_source(path: Path, apps: int, devices: int) -> None:
-    """Write a row for each device: with its app, unless there is only one."""
+    """Write a row for each device, with its app if there are several."""
     rows = [
         device_id if apps == 1 else f"{device_id},{app_id}"
         for index, app_id in enumerate(apps_of(apps))
@@ -90,13 +90,13 @@ def write_source(path: Path, apps: int, devices: int) -> None:
 
 
 def run(command: Sequence[str]) -> tuple[Spent, str]:
-    """Run a process to its end, and return what it took and printed."""
+    """Run a process and return what it spent and printed."""
     began, before = spent().wall, resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LONGEST_RUN, check=False
     )
     if ended.returncode:
-        message = f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}"
+        message = f"{' '.join(command)} ended with exit code {ended.returncode}:\n{ended.stderr}"
         raise RuntimeError(message)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -104,7 +104,7 @@ def run(command: Sequence[str]) -> tuple[Spent, str]:
 
 
 def compare(directory: Path, *, apps: int, rows: int, rounds: int) -> dict[str, Any]:
-    """Let both take turns on one fleet, and return the medians and their ratio."""
+    """Run both contenders in turns on one fleet, and return the medians and their ratio."""
     source, inventory = directory / "devices.csv", directory / "devices.sqlite"
     importing, planning = directory / "import.db", directory / "job.capgo-job"
     write_source(source, apps, rows)
@@ -142,7 +142,7 @@ def _import(source: Path, database: Path) -> list[str]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the comparison for each number of apps."""
-    contender = "the sqlite3 command" if shutil.which("sqlite3") else "Python's sqlite3, as there is no sqlite3 command here"
+    contender = "the sqlite3 command" if shutil.which("sqlite3") else "Python's sqlite3 (no sqlite3 command is installed)"
     runs = []
     for apps in options.apps or (1, 12):
         with tempfile.TemporaryDirectory(prefix="planning-") as directory:
@@ -159,7 +159,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return the comparison for people."""
+    """Return the results as a table."""
     rows = [
         (
             f"{each['apps']}",
@@ -172,7 +172,7 @@ def show(found: dict[str, Any]) -> str:
         )
         for each in found["runs"]
     ]
-    heads = ("apps", "planned", "plan, s", "import, s", "ratio", "ratio of CPU", "peak of the plan, MB")
+    heads = ("apps", "planned", "plan, s", "import, s", "ratio", "CPU ratio", "peak of planning, MB")
     begun = f"{found['rows']:,} rows against an inventory of as many; imported by {found['contender']}; medians of"
     aim = f"at most {_AIM:g} times as long as the import"
     return f"{begun} {found['rounds']} rounds\n{table(heads, rows)}\n{verdict(aim, met=found['met'])}"
@@ -181,8 +181,8 @@ def show(found: dict[str, Any]) -> str:
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planning", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows, and devices of the inventory (default: 1,000,000)")
-    parser.add_argument("--apps", type=int, action="append", help="apps of the fleet; may be repeated (default: 1 and 12)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows, and devices in the inventory (default: 1,000,000)")
+    parser.add_argument("--apps", type=int, action="append", help="apps of the fleet (repeatable; default: 1 and 12)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contender (default: %(default)s)")
     return parser
 

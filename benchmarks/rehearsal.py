@@ -1,6 +1,7 @@
-"""Rehearse a large job under the server's limits, and at 100/min, a week: how long it would run, and what knowing that takes.
+"""Rehearse a large job under the server's limits, and a week-long one at 100/min.
 
-The job is planned here, from a CSV file and the listings of a sandbox; each rehearsal has a process of its own.
+It is measured how long the run would take, and what the rehearsal costs. The job is planned in this process, from a CSV file
+and the listings of a sandbox. Each rehearsal runs in its own process.
 """
 
 import argparse
@@ -21,11 +22,11 @@ from capgo_async.sandbox.virtual_time import run_in_virtual_time
 _AIM_SECONDS: Final = 360.0
 _AIM_BYTES: Final = 600_000_000
 _RUNS: Final = (("server", "auto"), ("100/min", "100/min"))
-"""Limits and rates: a day's work under the server's own, and a week's where there are 100 a minute."""
+"""Limits and rates: a day under the server's limits, and a week at 100 requests per minute."""
 
 
 async def plan(path: Path, operations: int, apps: int) -> None:
-    """Plan, in a new job file at `path`, to link so many devices to a channel that none is linked to."""
+    """Plan a job at `path` that links devices to a channel that none is linked to."""
     world = fleet(apps, operations, channels=4)
     source = path.with_suffix(".csv")
     with source.open("w", encoding="utf-8") as file:
@@ -37,7 +38,7 @@ async def plan(path: Path, operations: int, apps: int) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what each rehearsal of one job took, and what it foretells."""
+    """Return the cost of each rehearsal and what it predicts."""
     asked = options.limits is not None or options.rate is not None
     chosen = ((options.limits or "server", options.rate or "auto"),) if asked else _RUNS
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as directory:
@@ -61,7 +62,7 @@ def _rehearsed(job: Path, latency: float, limits: str, rate: str) -> dict[str, A
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return it for people."""
+    """Return the results as a table."""
     rows = [
         (
             run["limits"],
@@ -85,11 +86,13 @@ def show(found: dict[str, Any]) -> str:
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rehearsal", description=__doc__)
-    parser.add_argument("--operations", type=int, default=1_000_000, help="relinks of the job (default: %(default)s)")
-    parser.add_argument("--apps", type=int, default=12, help="apps that they are in (default: %(default)s)")
-    parser.add_argument("--latency", type=float, default=0.1, help="seconds from request to answer (default: %(default)s)")
-    parser.add_argument("--limits", help="of the server, as of job rehearse (default: the server's, and a week at 100/min)")
-    parser.add_argument("--rate", help="of the run, as of job rehearse")
+    parser.add_argument("--operations", type=int, default=1_000_000, help="relinks in the job (default: %(default)s)")
+    parser.add_argument("--apps", type=int, default=12, help="apps with the devices (default: %(default)s)")
+    parser.add_argument("--latency", type=float, default=0.1, help="latency in seconds (default: %(default)s)")
+    parser.add_argument(
+        "--limits", help="limits of the server, as for job rehearse (default: the server's, and a week at 100/min)"
+    )
+    parser.add_argument("--rate", help="rate of the run, as for job rehearse")
     return parser
 
 

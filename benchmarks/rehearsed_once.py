@@ -1,4 +1,4 @@
-"""Rehearse a job file once, in this process, and tell what it took: the load of `rehearsal`."""
+"""Rehearse a job once in this process; started by `rehearsal`."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from capgo_async.rehearsal import Rehearsal
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Do it, and print what came of it as JSON."""
+    """Rehearse, and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", type=Path, required=True)
     parser.add_argument("--latency", type=float, required=True)

@@ -1,6 +1,6 @@
-"""Relink devices against a loopback server that answers at once, all limits off, to see what the engine itself costs.
+"""Measure what the engine itself costs: relink devices on a loopback server, without limits.
 
-Each contender runs in its own process, and they take turns, so that a noisy machine is unfair to all; numbers are medians.
+Each contender runs in its own process. They take turns, so that noise on the machine affects all alike. Figures are medians.
 """
 
 import argparse
@@ -17,7 +17,7 @@ _AIM: Final = 1.0
 
 
 def compare(loop: str, *, operations: int, rounds: int, concurrency: int) -> dict[str, Any]:
-    """Let the contenders take turns on one kind of event loop and return the medians, and their ratios."""
+    """Run the contenders in turns on one event loop, and return the medians and their ratios."""
     taken: dict[str, list[Spent]] = {name: [] for name, contender in CONTENDERS.items() if not contender.missing}
     done = {name: max(1, operations // CONTENDERS[name].one_in) for name in taken}
     with serving() as base_url:
@@ -54,7 +54,7 @@ def _ratios(contenders: dict[str, dict[str, float]], to: str) -> dict[str, float
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the comparison on each event loop that was asked for."""
+    """Return the comparison on each requested event loop."""
     loops = options.loop or [loop for loop in LOOPS if loop != "uvloop" or has_uvloop()]
     compared = [
         compare(loop, operations=options.operations, rounds=options.rounds, concurrency=options.concurrency) for loop in loops
@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return the comparison for people."""
+    """Return the results as tables."""
     heads = ("operations/s", "CPU us/operation", "CPU, script = 1", "CPU, floor = 1")
     texts = [f"{found['operations']:,} relinks, {found['concurrency']} in flight, medians of {found['rounds']} rounds"]
     for compared in found["loops"]:
@@ -88,14 +88,14 @@ def show(found: dict[str, Any]) -> str:
         ]
         texts.append(table((compared["loop"], *heads), rows))
     texts.extend(
-        f"left out: {CONTENDERS[name].meaning}; there is no {needed} here" for name, needed in found["missing"].items()
+        f"left out: {CONTENDERS[name].meaning} ({needed} is not installed)" for name, needed in found["missing"].items()
     )
     texts.append(verdict(f"{CONTENDERS['engine'].meaning}: at most {_AIM:g} times the script's CPU", met=found["met"]))
     return "\n\n".join(texts)
 
 
 def _called(name: str, asked: int, done: int) -> str:
-    """Return what a contender is, and how many it did where those are fewer."""
+    """Return the name of a contender, with its number of operations if it did fewer."""
     contender = CONTENDERS[name]
     loop = f", {contender.loop}" if contender.loop else ""
     return contender.meaning + loop + ("" if done == asked else f" ({done:,})")
@@ -104,10 +104,10 @@ def _called(name: str, asked: int, done: int) -> str:
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relink", description=__doc__)
-    parser.add_argument("--operations", type=int, default=20_000, help="relinks of each run (default: %(default)s)")
+    parser.add_argument("--operations", type=int, default=20_000, help="relinks in each run (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contender (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: %(default)s)")
-    parser.add_argument("--loop", choices=LOOPS, action="append", help="event loop; may be repeated (default: all installed)")
+    parser.add_argument("--loop", choices=LOOPS, action="append", help="event loop (repeatable; default: all installed)")
     return parser
 
 

@@ -1,7 +1,7 @@
-"""List one large app with one cursor and with several, from a loopback server with latency, and compare time and ids.
+"""Compare listing one large app with one cursor and with several, on a loopback server with latency.
 
-The page is the client's default. With `--inventory` an inventory is taken instead, as for an export. Each scan happens in a
-process of its own, and they take turns; numbers are medians.
+Times and ids are compared. The page size is the client's default. With `--inventory`, an inventory is taken instead, as for an
+export. Each scan runs in its own process, in turns. Figures are medians.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from benchmarks.measuring import Benchmark, child, exit_code, table, verdict
 
 _AIM: Final = 6.0
 _CURSORS: Final = 8
-"""How many the aim is for."""
+"""Number of cursors that the aim is for."""
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what each number of cursors took, and how much sooner it was than one."""
+    """Return the time for each number of cursors, and the speed-up over one."""
     what = "inventory" if options.inventory else "list"
     runs: dict[int, list[dict[str, Any]]] = {1: [], **{cursors: [] for cursors in options.cursors or (_CURSORS,)}}
     with serving("--devices", str(options.devices), "--latency", str(options.latency / 1000)) as base_url:
@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return the scans for people."""
+    """Return the results as a table."""
     rows = [
         (str(run["cursors"]), f"{run['seconds']:,.1f}", f"{run['times_as_fast']:.2f}", f"{run['requests']:,}")
         for run in found["runs"]
@@ -68,8 +68,10 @@ def arguments() -> argparse.ArgumentParser:
     """Return the options of this benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scan", description=__doc__)
     parser.add_argument("--devices", type=int, default=500_000)
-    parser.add_argument("--latency", type=float, default=100.0, help="milliseconds before each answer (default: %(default)g)")
-    parser.add_argument("--cursors", type=int, action="append", help="compared with one; may be repeated (default: 8)")
+    parser.add_argument("--latency", type=float, default=100.0, help="latency in milliseconds (default: %(default)g)")
+    parser.add_argument(
+        "--cursors", type=int, action="append", help="number of cursors to compare with one (repeatable; default: 8)"
+    )
     parser.add_argument("--inventory", action="store_true", help="take an inventory into a file instead of listing")
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--rounds", type=int, default=1)

@@ -1,4 +1,4 @@
-"""List the devices of one app, or take their inventory, once, in this process, and tell what it took: the load of `scan`."""
+"""List the devices of one app, or take their inventory, once in this process; started by `scan`."""
 
 import argparse
 import hashlib
@@ -23,7 +23,7 @@ async def _scan(base_url: str, cursors: int) -> tuple[Spent, list[str], int]:
 
 
 async def _take(base_url: str, cursors: int) -> tuple[Spent, list[str], int]:
-    # It takes as many cursors as the client has requests in flight, up to eight.
+    # The number of cursors is the client's concurrency, up to eight.
     key = "00000000-0000-4000-8000-00000000aaaa"
     async with CapgoClient(api_key=key, base_url=base_url, rate="off", concurrency=cursors) as capgo:
         before = spent()
@@ -42,7 +42,7 @@ async def _take(base_url: str, cursors: int) -> tuple[Spent, list[str], int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do it, and print what was listed and what it took as JSON."""
+    """Scan, and print the ids and the measurements as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--cursors", type=int, required=True)

@@ -1,6 +1,6 @@
-"""Compare starting `capgo-async` with importing typer, and importing the client with importing aiohttp and msgspec.
+"""Compare starting `capgo-async` with importing typer, and the client with aiohttp and msgspec.
 
-Each program runs in a fresh interpreter, and they take turns. Numbers are medians.
+Each program runs in a fresh interpreter, in turns. Figures are medians.
 """
 
 import argparse
@@ -20,12 +20,12 @@ _TYPER: Final = "typer"
 _PROGRAMS: Final = {
     _NOTHING: ("-c", "pass"),
     _CLIENT: ("-c", "from capgo_async import CapgoClient"),
-    "all that a job uses": ("-c", "import capgo_async.bulk, capgo_async.http.transport"),
+    "everything that a job uses": ("-c", "import capgo_async.bulk, capgo_async.http.transport"),
     _LIBRARIES: ("-c", "import aiohttp, msgspec"),
 }
 _COMMANDS: Final = {_VERSION: ("-m", "capgo_async", "--version"), _TYPER: ("-c", "import typer")}
-"""What needs the extra `cli`."""
-_HELP: Final = {None: "cannot be tried here", True: "imports aiohttp", False: "does not import aiohttp"}
+"""Programs that need the extra `cli`."""
+_HELP: Final = {None: "cannot be tested here", True: "imports aiohttp", False: "does not import aiohttp"}
 _IMPORT_AIM: Final = 1.2
 _VERSION_AIM: Final = 1.5
 
@@ -37,7 +37,10 @@ def _time(arguments: tuple[str, ...]) -> Spent:
 
 
 def _help_imports_aiohttp() -> bool | None:
-    """Tell whether the command imports aiohttp to show its help; `None` where the extra `cli` is not installed."""
+    """Return whether the command imports aiohttp to show its help.
+
+    Returns `None` if the extra `cli` is not installed.
+    """
     if not _has_command():
         return None
     log = python("-X", "importtime", "-m", "capgo_async", "--help").stderr
@@ -49,10 +52,10 @@ def _has_command() -> bool:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the time of each program, the ratio of the imports, and that of the command to importing typer."""
+    """Return the times of all programs, and the ratios of the imports and of the command."""
     programs = {**_PROGRAMS, **(_COMMANDS if _has_command() else {})}
     for arguments in programs.values():
-        _time(arguments)  # byte code is written the first time
+        _time(arguments)  # the first run writes the byte code
     taken: dict[str, list[Spent]] = {name: [] for name in programs}
     for _ in range(options.rounds):
         for name, times in taken.items():
@@ -65,7 +68,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, times in taken.items()
     }
     wall = {name: numbers["wall_ms"] for name, numbers in found.items()}
-    # Of an import, what it adds to starting Python; of the command, all that a user waits for.
+    # An import is measured by what it adds to starting Python, and the command by all that a user waits for.
     imports = round((wall[_CLIENT] - wall[_NOTHING]) / (wall[_LIBRARIES] - wall[_NOTHING]), 3)
     version = round(wall[_VERSION] / wall[_TYPER], 3) if _has_command() else None
     imported = _help_imports_aiohttp()
@@ -81,14 +84,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> str:
-    """Return the times for people."""
+    """Return the results as text."""
     rows = [(name, f"{numbers['wall_ms']:.1f}", f"{numbers['cpu_ms']:.1f}") for name, numbers in found["programs"].items()]
     ratios = found["wall_ratio"]
     compared = [f"importing the client: {ratios['client']:.2f} times as long as {_LIBRARIES}"]
     if ratios["version"] is not None:
         compared.append(f"{_VERSION}: {ratios['version']:.2f} times as long as a program that imports typer")
     compared.append(f"capgo-async --help {_HELP[found['help_imports_aiohttp']]}")
-    aim = f"{_IMPORT_AIM:g} and {_VERSION_AIM:g} times at most, and help without aiohttp"
+    aim = f"at most {_IMPORT_AIM:g} and {_VERSION_AIM:g} times, and help without aiohttp"
     return "\n".join((table(("program", "ms", "CPU ms"), rows), *compared, verdict(aim, met=found["met"])))
 
 

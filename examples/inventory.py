@@ -1,8 +1,8 @@
-"""Write the devices of every app that the key sees to a file, one JSON object a line.
+"""Write the devices of all apps that the key can see to a file, one JSON object per line.
 
     CAPGO_API_KEY=... python examples/inventory.py inventory.jsonl
 
-The file gets its name only when it is complete: a listing that is not raises an error.
+The file gets its name only when it is complete. An incomplete listing raises an error.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from capgo_async import CapgoClient
 
 
 async def main(target: str) -> int:
-    """List everything, a page in memory at a time, and return 0."""
+    """List everything with one page in memory at a time, and return 0."""
     building = anyio.Path(f"{target}.part")
     count = 0
     async with CapgoClient() as capgo, await building.open("wb") as file:

@@ -1,6 +1,8 @@
-"""Give a channel a bundle, both by name, in every app that has them; the pacer keeps the limits, eight apps at a time.
+"""Promote a bundle to a channel in every app that has both.
 
-CAPGO_API_KEY=... python examples/promote_everywhere.py 1.4.0 beta
+    CAPGO_API_KEY=... python examples/promote_everywhere.py 1.4.0 beta
+
+Eight apps are changed concurrently. The pacer keeps the limits.
 """
 
 import asyncio
@@ -12,19 +14,19 @@ from capgo_async import CapgoClient, CapgoError
 
 
 async def promote(capgo: CapgoClient, app_id: str, bundle: str, channel: str) -> str:
-    """Promote in one app and say what came of it."""
+    """Promote the bundle in one app and return what happened."""
     found = await capgo.bundles.find(app_id, bundle)
     if found is None:
         return f"no bundle {bundle}"
     target = await capgo.channels.get(app_id, channel)
     if target.bundle_name == bundle:
-        return "has it already"
+        return "already has it"
     await capgo.bundles.promote(app_id, version_id=found.id, channel_id=target.id)
     return "promoted"
 
 
 async def main(bundle: str, channel: str) -> int:
-    """Promote everywhere; return 1 if it failed anywhere."""
+    """Promote the bundle in all apps. Return 1 if it failed in any."""
     failed: list[str] = []
     async with CapgoClient() as capgo:
         apps = iter(await capgo.apps.list().all())

@@ -1,6 +1,8 @@
-"""Delete old bundles in every app that the key sees, but the newest ones and those that a channel or a rollout uses.
+"""Delete old bundles in all apps that the key can see.
 
-CAPGO_API_KEY=... python examples/prune_bundles.py 10
+    CAPGO_API_KEY=... python examples/prune_bundles.py 10
+
+The newest bundles are kept, and those that a channel or a rollout uses.
 """
 
 import asyncio
@@ -11,7 +13,7 @@ from capgo_async.errors import BundleLinked, BundleNotFound
 
 
 async def prune(capgo: CapgoClient, app_id: str, keep: int) -> int:
-    """List everything first, then delete: rows that vanish while a list is paged would hide others."""
+    """List everything first, then delete: rows deleted during a listing would hide others."""
     used = set()
     async for channel in capgo.channels.list(app_id):
         used |= {bundle.name for bundle in (channel.version, channel.rollout_version_info) if bundle}
@@ -23,14 +25,14 @@ async def prune(capgo: CapgoClient, app_id: str, keep: int) -> int:
         try:
             await capgo.bundles.delete(app_id, bundle.name)
         except (BundleLinked, BundleNotFound) as error:
-            print(error, file=sys.stderr)  # somebody was faster, one way or the other
+            print(error, file=sys.stderr)  # deleted or put to use by somebody else
         else:
             deleted += 1
     return deleted
 
 
 async def main(keep: str) -> int:
-    """Prune app after app and return 0."""
+    """Prune one app after the other and return 0."""
     async with CapgoClient() as capgo:
         for app in await capgo.apps.list().all():
             print(f"{app.app_id}: {await prune(capgo, app.app_id, int(keep))} bundles deleted")

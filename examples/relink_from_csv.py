@@ -1,8 +1,8 @@
-"""Relink the devices of a CSV file to a channel, prove it, and say what came of it.
+"""Relink the devices of a CSV file to a channel, verify it, and print the result.
 
     CAPGO_API_KEY=... python examples/relink_from_csv.py devices.csv com.example.app beta
 
-Run it again after any interruption: it goes on where it stopped.
+After an interruption, run it again: it resumes where it stopped.
 """
 
 import asyncio

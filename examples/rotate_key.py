@@ -1,6 +1,8 @@
-"""Give an API key another secret, write it to a file that only its owner reads, and check that it works.
+"""Rotate an API key, write the new secret to a file, and check that it works.
 
-CAPGO_API_KEY=<a key that may manage keys> python examples/rotate_key.py 42 new-key.txt
+    CAPGO_API_KEY=<a key that may manage keys> python examples/rotate_key.py 42 new-key.txt
+
+Only the owner can read the file.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from capgo_async import CapgoClient
 
 async def main(key_id: str, target: str) -> int:
     """Rotate, store, check, and return 0."""
-    # Opened first: a secret that cannot be stored is lost, and the old one is dead by then.
+    # The file is opened first: a secret that cannot be stored would be lost, and the old one no longer works.
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     async with CapgoClient() as capgo:
         with os.fdopen(descriptor, "w") as file:
@@ -23,7 +25,7 @@ async def main(key_id: str, target: str) -> int:
             return 1
         fresh = capgo.with_key(rotated.key)
         count = len(await fresh.apps.list().all())
-    print(f"key {rotated.name!r} has another secret, in {target}; it sees {count} apps")
+    print(f"key {rotated.name!r} has a new secret, in {target}; it can see {count} apps")
     return 0
 
 

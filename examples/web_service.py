@@ -1,6 +1,8 @@
-"""A web service that shares its HTTP session with the client: GET /devices/{app}/{id} says what a device runs.
+"""A web service that shares its HTTP session with the client.
 
-CAPGO_API_KEY=... python examples/web_service.py 8080
+    CAPGO_API_KEY=... python examples/web_service.py 8080
+
+GET /devices/{app}/{id} returns what a device runs.
 """
 
 import sys
@@ -16,25 +18,25 @@ CAPGO = web.AppKey("capgo", CapgoClient)
 
 
 async def open_client(app: web.Application) -> AsyncIterator[None]:
-    """Hold one session and one client as long as the service runs: all requests share pace and connections."""
+    """Share one session and one client, so that all requests share connections and pacing."""
     async with aiohttp.ClientSession() as session, CapgoClient(session=session) as capgo:
         app[CAPGO] = capgo
         yield
 
 
 async def show_device(request: web.Request) -> web.Response:
-    """Answer with what the inventory knows of a device."""
+    """Return what the inventory knows about a device."""
     try:
         device = await request.app[CAPGO].devices.get(request.match_info["app"], request.match_info["id"])
     except ConfigurationError as error:
         raise web.HTTPBadRequest(text=str(error)) from error
     except DeviceNotFound as error:
-        raise web.HTTPNotFound(text="no inventory knows this device") from error
+        raise web.HTTPNotFound(text="this device is in no inventory") from error
     return web.json_response({"runs": device.version_name, "channel": device.channel})
 
 
 def make() -> web.Application:
-    """Put the service together."""
+    """Return the web application."""
     app = web.Application()
     app.cleanup_ctx.append(open_client)
     app.router.add_get("/devices/{app}/{id}", show_device)

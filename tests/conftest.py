@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 
 os.environ["CAPGO_CACHE"] = ""
-"""What commands learn of sandboxes is nothing to keep on the machine that runs the tests."""
+"""Commands in tests must not store what they learn about sandboxes on this machine."""
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-"""Commands that are started as processes keep their byte code: compiling it anew takes a third of their time."""
+"""Lets processes keep their byte code: compiling it anew takes a third of their time."""
 
 settings.register_profile("without a clock", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
@@ -28,9 +28,9 @@ class _MockedResponse(aiohttp.ClientResponse):
 
 @pytest.fixture
 def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses.core.aioresponses]:
-    """Answer for aiohttp's client without a socket."""
+    """Mock aiohttp's client without a socket."""
     if "stream_writer" in aiohttp.ClientResponse.__init__.__annotations__:
-        # aioresponses 0.7.9, its newest release, makes responses without what aiohttp 3.14 asks for: its issue 289.
+        # aioresponses 0.7.9, the newest release, lacks an argument of aiohttp 3.14's responses (its issue 289).
         monkeypatch.setattr(aioresponses.core, "ClientResponse", _MockedResponse)
     with aioresponses.core.aioresponses() as mock:
         yield mock

@@ -1,4 +1,4 @@
-"""A fleet in a sandbox, and the files that ask for it to be moved: what the tests of the engine begin with."""
+"""A fleet in a sandbox, and source files for jobs on it: the common start of engine tests."""
 
 import csv
 import random
@@ -64,7 +64,7 @@ def links_of(sandbox: Sandbox, app_id: str = APP) -> dict[str, str]:
 
 
 def write_csv(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ("device_id",)) -> Path:
-    """Write a source."""
+    """Write a source file."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -84,7 +84,7 @@ def statuses(sandbox: Sandbox) -> Counter[int]:
 
 
 def copy_job(path: Path, to: Path) -> Path:
-    """Copy a job file as a kill would leave it: with its write-ahead log, whatever is under way."""
+    """Copy a job file as a kill would leave it, including its write-ahead log."""
     for suffix in ("", "-wal"):
         part = path.with_name(path.name + suffix)
         if part.exists():

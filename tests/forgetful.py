@@ -12,7 +12,10 @@ from capgo_async.sandbox.inprocess import InProcessTransport
 
 
 class Forgetful(InProcessTransport):
-    """A server whose look-up of overrides fails silently on pages above `keeps` devices; `asked` is what it was asked for."""
+    """A server that loses the channels of devices on pages of more than `keeps` devices.
+
+    `asked` has the page sizes of all requests.
+    """
 
     def __init__(self, sandbox: Sandbox, keeps: int = 500, *, request_delay: float = 0.02, reply_delay: float = 0.02) -> None:
         super().__init__(sandbox, request_delay=request_delay, reply_delay=reply_delay)

@@ -1,7 +1,7 @@
-"""The least makespan of tiny instances by trying every schedule, request by request: what formulas are checked against.
+"""The least makespan of tiny instances by trying every schedule, to check the formulas with.
 
-Time goes in whole seconds, which loses nothing where latency and windows are whole: of a schedule in which every request leaves
-as early as its order allows, all times are sums of these.
+Time is in whole seconds. That loses nothing if latency and windows are whole: if every request leaves as early as its order
+allows, all times are sums of these.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,10 @@ NEVER = 99
 
 
 class Instance(NamedTuple):
-    """`apps` has the key and the requests of each app; what has to wait leaves `step` after what it waits for."""
+    """The key and the requests of each app, and the limits.
+
+    A request that has to wait leaves `step` seconds after the one that it waits for.
+    """
 
     apps: tuple[tuple[int, int], ...]
     places: int
@@ -23,7 +26,10 @@ class Instance(NamedTuple):
 
 
 class _State(NamedTuple):
-    """`recent` has what left in each of the last seconds, the latest first; counters have an age and a count."""
+    """A state of the search.
+
+    `recent` has the departures in each of the last seconds, latest first. Counters of `keys` and `windows` are (age, used).
+    """
 
     left: tuple[int, ...]
     recent: tuple[int, ...]
@@ -47,7 +53,7 @@ def least_of(instance: Instance) -> int:
 
 
 def _choices(instance: Instance, state: _State) -> Iterator[tuple[int, ...]]:
-    """Yield how many of each app may leave now."""
+    """Yield the possible numbers of requests of each app that may leave now."""
     free = min(
         instance.places - sum(state.recent[: instance.latency - 1]), instance.sliding - sum(state.recent[: instance.step - 1])
     )
@@ -69,7 +75,10 @@ def _shares(instance: Instance, state: _State, app: int, free: int, keys: Sequen
 
 
 def _after(instance: Instance, state: _State, sent: tuple[int, ...]) -> _State:
-    """Return the state in which so many of each app left now: `recent` still begins a second ago, and is one longer."""
+    """Return the state after `sent` requests of each app have left now.
+
+    `recent` still begins a second ago, so it is one longer.
+    """
     keys = list(state.keys)
     windows = list(state.windows)
     for app, requests in enumerate(sent):
@@ -83,7 +92,7 @@ def _after(instance: Instance, state: _State, sent: tuple[int, ...]) -> _State:
 
 
 def _older(instance: Instance, state: _State) -> _State:
-    """Return the state a second later; what is over is all the same."""
+    """Return the state a second later. Expired counters become equal."""
     keys, windows = (
         tuple((age + 1, used) if age + 1 < instance.step else (instance.step, 0) for age, used in counters)
         for counters in (state.keys, state.windows)
@@ -92,7 +101,10 @@ def _older(instance: Instance, state: _State) -> _State:
 
 
 class _Failing(NamedTuple):
-    """One app and key of which some requests fail; `waiting` has the seconds after which each repeat may leave."""
+    """The state of one app and key when some requests fail.
+
+    `waiting` has the seconds until each repeat may leave.
+    """
 
     ready: int
     waiting: tuple[int, ...]
@@ -103,7 +115,10 @@ class _Failing(NamedTuple):
 
 
 def least_with_failures(operations: int, failed: Sequence[int], instance: Instance) -> int:
-    """Return the same for operations of one app and key of which the requests of these numbers, from 1, have to be repeated."""
+    """Return the least makespan of one app and key when the requests numbered `failed` are repeated.
+
+    Requests are numbered from 1 in the order of departure.
+    """
     states = {_Failing(operations, (), 0, (0,) * instance.step, instance.step, 0)}
     second = 0
     while True:
@@ -115,7 +130,7 @@ def least_with_failures(operations: int, failed: Sequence[int], instance: Instan
 
 
 def _repeating(instance: Instance, failed: Sequence[int], state: _Failing) -> Iterator[_Failing]:
-    """Yield the states a second later, one for each number of requests that may leave now."""
+    """Yield the possible states a second later, one for each number of requests that may leave now."""
     ready = state.ready + sum(1 for seconds in state.waiting if seconds <= 0)
     waiting = tuple(seconds for seconds in state.waiting if seconds > 0)
     used = 0 if state.age >= instance.step else state.used

@@ -1,4 +1,4 @@
-"""A transport that answers from a script: the double for everything above the wire."""
+"""A transport with scripted responses: the double for everything above HTTP."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def refusal(reason: str | None = None, *, retry_after: int | None = 60, **more: 
 
 
 class ScriptedTransport:
-    """Give the answers of a script in order, then `last` for ever; remember every request and when it came."""
+    """Returns the responses of a script in order, then always `last`, and records every request."""
 
     def __init__(self, *script: Answer, last: Answer | Callable[[Request], Answer] | None = None, latency: float = 0.0) -> None:
         self.script = list(script)

@@ -27,7 +27,7 @@ ITEM = re.compile(rf"\b[Cc]ontract\s+({SECTION}),\s+(?:fact|steps?) (\d+)")
 
 
 def sections(text: str) -> list[str]:
-    """Return what a reference can lead to: headings, rows of a table that begin with their number, and numbered items."""
+    """Return the sections that a reference can name: headings, numbered table rows and numbered items."""
     found, current = [], ""
     for line in text.splitlines():
         if heading := re.match(r"#+ ([A-K]\d*|0(?:\.\d)?)\.? ", line):

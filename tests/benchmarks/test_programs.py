@@ -134,7 +134,7 @@ def test_relink_leaves_out_and_names_what_is_not_installed_on_either_loop(monkey
     assert [compared["loop"] for compared in found["loops"]] == ["uvloop"]
     assert found["missing"] == {"curl": "curl"}
     assert "curl" not in found["loops"][0]["contenders"]
-    assert "left out: curl with xargs, a process each; there is no curl here\n" in relink.show(found)
+    assert "left out: curl with xargs, one process each (curl is not installed)\n" in relink.show(found)
 
 
 def test_the_cursors_of_a_scan_can_be_chosen() -> None:
