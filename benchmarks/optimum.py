@@ -174,7 +174,7 @@ def _capacity(window: int, key: int | None, periods: int, extra: int) -> int:
 def _tails(apps: Sequence[int], extra: int, bounds: Bounds, pipe: Pipe) -> int:
     """Return the number of requests that do not fit into the steps before extra windows.
 
-    This is limited by app, and by the departures within a step.
+    Two things limit what fits: the window of each app, and the departures within a step.
     """
     by_app = sum(max(0, load - extra * bounds.app) for load in apps) if bounds.app is not None else sum(apps)
     within = pipe.departures(pipe.step)

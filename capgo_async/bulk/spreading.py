@@ -26,7 +26,7 @@ def cursors_each(client: KeyRing, apps: int) -> int:
 
 
 def cursors_among(concurrency: int, apps: int) -> int:
-    """Return the same for a client of this concurrency. Forecasts have no client."""
+    """Return `cursors_each` for a given concurrency. Forecasts have no client."""
     share = concurrency // max(1, apps)
     return min(_CURSORS, concurrency, max(share, _CURSORS_OF_MANY))
 

@@ -58,7 +58,10 @@ class Inventory(NamedTuple):
 
     @classmethod
     def of(cls, facts: JobFacts) -> "Inventory":
-        """Return the inventory that a job knows. A job in waves is filled, because it lists its apps."""
+        """Return the inventory known to a job.
+
+        It is filled for a job in waves, which lists its apps to verify each wave.
+        """
         survey = facts.survey
         return cls(survey.listed, survey.listed_in_part, survey.linked, bool(facts.options.waves))
 

@@ -40,7 +40,7 @@ def test_a_sample_of_several_apps_is_unlinked(unaimed: Command) -> None:
         assert not {target for target in server.sent() if "app03" in target}
         assert server.sent()
         told = unaimed("job", "show", "m.capgo-job", "--json")
-    assert json.loads(told.stdout)["source"] == f"the devices of {APP}, {OTHER} (a sample of 0.1)"
+    assert json.loads(told.stdout)["source"] == f"the devices of {APP}, {OTHER} (a sample of 10%)"
 
 
 def test_the_same_command_goes_on_with_its_job_and_another_does_not(server: Served, capgo: Command) -> None:

@@ -52,7 +52,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         if self.where is not None:
             words += ["where", self.where]
         if self.sample is not None:
-            words.append(f"(a sample of {float(self.sample):.6g})")
+            words.append(f"(a sample of {float(100 * self.sample):.6g}%)")
         return " ".join(words)
 
 

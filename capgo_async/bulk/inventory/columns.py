@@ -48,7 +48,6 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of all columns."""
         return tuple(column.name for column in self.columns)
 
     def values(self, app_id: str, row: msgspec.Struct) -> tuple[Any, ...]:

@@ -54,9 +54,7 @@ def check_format(chosen: Format) -> None:
 class Writer(Protocol):
     """Writes rows to a file, which is complete after `close`."""
 
-    def write(self, rows: Batch) -> None:
-        """Write some rows."""
-        ...
+    def write(self, rows: Batch) -> None: ...
 
     def close(self) -> None:
         """Finish and close the file."""
@@ -79,7 +77,6 @@ class JsonLines:
         self._encode = msgspec.json.Encoder().encode
 
     def __call__(self, rows: Batch) -> Iterator[str]:
-        """Yield a line for each row."""
         for row in rows:
             values = list(row)
             for place in self._nested:
@@ -94,7 +91,6 @@ class CsvLines:
         self.head = (",".join(table.names),)
 
     def __call__(self, rows: Batch) -> Iterator[str]:
-        """Yield a record for each row."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="")
         for row in rows:
@@ -113,11 +109,9 @@ class TextWriter:
         self._put(lines.head)
 
     def write(self, rows: Batch) -> None:
-        """Write some rows."""
         self._put(self._lines(rows))
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def _put(self, lines: Iterable[str]) -> None:
@@ -139,7 +133,6 @@ class ParquetWriter:
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
 
     def write(self, rows: Batch) -> None:
-        """Write some rows as one group."""
         arrays = [self._array(values, type_) for values, type_ in zip(zip(*rows, strict=True), self._schema.types, strict=True)]
         self._writer.write_table(self._table.from_arrays(arrays, schema=self._schema))
 

@@ -33,7 +33,7 @@ _TABLES: Final = (
 
 
 class InventoryBinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What an inventory was begun for; only the same inventory may resume it.
+    """Identity of an inventory. Only an export with the same binding may resume it.
 
     An empty `apps` means all apps that the keys can see.
     """
@@ -125,7 +125,6 @@ class InventoryFile:
         await self._database.run(_settle, self.table, self._binding, checks)
 
     async def count(self) -> int:
-        """Return the number of rows."""
         return await self._database.run(_count, self.table)
 
     async def exported(self) -> list[Exported]:
@@ -149,7 +148,6 @@ class InventoryFile:
             await copy.aclose()
 
     async def aclose(self) -> None:
-        """Close the file."""
         await self._database.aclose()
 
 

@@ -30,9 +30,9 @@ LIST_OF_APPS: Final = ""
 _OVERLAP: Final = timedelta(minutes=2)
 """How far a pass over changes reaches back before the newest known change: writes may be visible late."""
 _ROUNDS: Final = 5
-"""Passes over changed devices at most, as long as each finds devices that were not seen before."""
+"""Most passes over changed devices. Passes end when one finds no new device."""
 _PASSES: Final = 3
-"""Readings of a list without a safe order at most, until two in a row agree."""
+"""Most readings of a list without a safe order. Reading ends when two in a row agree."""
 
 UNSETTLED: Final = "every pass over recent changes found new devices, so some may be missing"
 UNSTABLE: Final = "no two consecutive readings of the list agreed, so some rows may be missing"

@@ -22,7 +22,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
     When a bound is reached, requests in flight are finished, and the rest of the job can be run later. `max_requests` counts
     every attempt that leaves, including reads and retries. `max_seconds` counts from the start of the run. `until` is a time
-    with a zone. Raises `ConfigurationError` for invalid bounds.
+    with a time zone. Raises `ConfigurationError` for invalid bounds.
     """
 
     max_requests: int | None = None

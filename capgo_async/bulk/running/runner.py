@@ -23,7 +23,7 @@ COMMIT_SECONDS: Final = 1.0
 """Longest time until an outcome is recorded."""
 LARGEST_BATCH: Final = 1024
 MOST_PARKED: Final = 10_000
-"""Parked operations above which no new one is taken; this bounds memory.
+"""Limit of parked operations. At the limit no new operation is taken, which bounds memory.
 
 New operations are still taken while some that were parked are ready to be sent again.
 """
