@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from fleet import APP, ids_of, links_of, sandbox_of, write_csv
 
 from capgo_async.sandbox import Binding, Sandbox
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID
 from capgo_async.sandbox.server import serve
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

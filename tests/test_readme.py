@@ -38,6 +38,7 @@ async def run(directory: Path, base_url: str, *arguments: str) -> str:
     return out.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
 async def test_the_programs_in_the_readme_run(tmp_path: Path, program: str) -> None:
     sandbox = sandbox_of(devices=60)

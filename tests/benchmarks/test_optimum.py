@@ -8,6 +8,8 @@ from schedules import NEVER, Instance, least_of, least_with_failures
 
 from benchmarks.optimum import Bounds, Pipe, least, least_with_repeats
 
+pytestmark = pytest.mark.slow
+
 Draw = Callable[[random.Random], Instance]
 
 

@@ -13,6 +13,8 @@ from benchmarks.pacers import CONTENDERS, IN_VAIN, Ended, compete
 from benchmarks.pacing_scenarios import CONCURRENCY, KEYS, SCENARIOS, Ran, Scenario, optimum_of, plan, run
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
+pytestmark = pytest.mark.slow
+
 
 def scenario_of(name: str) -> Scenario:
     return next(scenario for scenario in SCENARIOS if scenario.name == name)

@@ -12,6 +12,8 @@ from benchmarks import __main__ as everything, export, rehearsal, relink, scan
 from benchmarks.__main__ import PROGRAMS, Program
 from benchmarks.measuring import Benchmark, exit_code
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

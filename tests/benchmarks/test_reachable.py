@@ -11,6 +11,8 @@ import pytest
 from benchmarks.optimum import Bounds, Pipe, least
 from benchmarks.pacing_scenarios import CONCURRENCY, SCENARIOS, Scenario
 
+pytestmark = pytest.mark.slow
+
 
 class Burst(NamedTuple):
     """What a key sends between two silences: how many requests of each of its apps."""

@@ -43,6 +43,7 @@ async def run_until_bound(path: Path, sandbox: Sandbox, bounds: Bounds, **option
             return await job.report(), str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", ["", "/device:drop-before=10%,drop-after=10%,502=10%,500-after=10%", "*:429-edge=#40+#60"])
 @pytest.mark.parametrize("most", [1, 15, 16, 17, 100, 333])
 @in_virtual_time
@@ -164,6 +165,7 @@ async def test_attempts_that_find_no_server_use_nothing_up() -> None:
     assert pacer.budget.spent, "what the budget before this one paid does not come back to this one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bounds", "why"),
     [

@@ -31,6 +31,7 @@ async def chosen(sandbox: Sandbox, choice: Choice, channel: str | None = "beta")
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clause", "means"),
     [

@@ -48,6 +48,7 @@ async def course(directory: Path, sandbox: Sandbox, *, concurrency: int, options
             return Course(job.plan, planned, report, seconds + anyio.current_time() - began, requests)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_many_apps_are_planned_and_verified_alike_whatever_the_concurrency(tmp_path: Path) -> None:
     one = await course(tmp_path / "one", sandbox_of(apps=12, devices=6000), concurrency=1)
@@ -61,6 +62,7 @@ async def test_many_apps_are_planned_and_verified_alike_whatever_the_concurrency
     assert many.seconds < one.seconds / 4
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_large_app_is_listed_in_several_places(tmp_path: Path) -> None:
     one = await course(tmp_path / "one", sandbox_of(devices=8000), concurrency=1)

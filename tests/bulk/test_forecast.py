@@ -61,6 +61,7 @@ def spread(*counts: int) -> dict[str, int]:
     return {f"com.example.app{number:02d}": count for number, count in enumerate(counts, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "targets", "latency"),
     [
@@ -96,6 +97,7 @@ async def test_the_prediction_before_the_start_is_the_makespan(
     assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", [spread(1000), spread(1000, 50, 50)], ids=str)
 @in_virtual_time
 async def test_operations_of_several_requests_are_foreseen_with_the_windows_that_they_wait_for(
@@ -130,6 +132,7 @@ async def test_operations_that_no_window_takes_whole_are_foreseen(tmp_path: Path
     assert foreseen == pytest.approx(report.elapsed_seconds, rel=WITHIN)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_path: Path) -> None:
     targets = spread(900, 900)
@@ -144,6 +147,7 @@ async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_p
     assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_job_that_is_opened_later_counts_what_was_used_before(tmp_path: Path) -> None:
     targets = spread(300, 300, 400)
@@ -196,6 +200,7 @@ def test_what_a_kill_left_in_doubt_waits_for_its_devices_in_the_prediction(tmp_p
     run_in_virtual_time(resumed(run_in_virtual_time(killed())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "bake", "latency"),
     [
@@ -220,6 +225,7 @@ async def test_waves_with_their_verification_and_bakes_are_part_of_the_predictio
     assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["standard", "enterprise", "server"])
 @in_virtual_time
 async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str) -> None:
@@ -256,6 +262,7 @@ def ringed(sandbox: Sandbox, capgo: CapgoClient, apps: int) -> KeyRing:
     return KeyRing(capgo, dict.fromkeys(list(sandbox.world.apps)[apps:], OTHER_KEY))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "latency"),
     [
@@ -301,6 +308,7 @@ SCENES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENES)
 @in_virtual_time
 async def test_the_course_of_a_job_is_foreseen_before_and_while_it_runs(tmp_path: Path, name: str) -> None:
@@ -471,6 +479,7 @@ def test_a_look_at_some_hundred_uneven_apps_takes_few_bursts_too(monkeypatch: py
     assert counted < 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "counts", [(58_000,), (30_000, 20_000, 8000), (300_000, 200_000, 80_000), (19_000, 19_333, 19_667)], ids=str
 )

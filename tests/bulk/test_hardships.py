@@ -221,6 +221,7 @@ async def test_requests_that_never_left_are_no_retries(tmp_path: Path) -> None:
         assert (capgo.counters.requests, capgo.counters.retries) == (0, 0)
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_command_that_waits_for_its_rows(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     words = ("devices", "relink", "-", "--app", APP, "--channel", "beta", "--yes", "--base-url", "http://127.0.0.1:9")

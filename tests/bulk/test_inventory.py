@@ -167,6 +167,7 @@ async def test_devices_that_appear_each_time_are_said_to_be_unsettled(tmp_path: 
     assert UNSETTLED in check.caveats
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_failing_answers_and_limits_cost_time_and_nothing_else(tmp_path: Path) -> None:
     faults = "GET /device:500=2%,502=2%,drop-before=2%,drop-after=2%"
@@ -222,6 +223,7 @@ def test_servers_of_any_generation_show_all(tmp_path: Path, dialect: str) -> Non
     run()
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_large_app_is_read_at_several_places_and_costs_few_requests_more(tmp_path: Path) -> None:
     sandbox = living(devices=40_000)
@@ -258,6 +260,7 @@ def churn(sandbox: Living, until: int) -> Callable[[int, dict[str, str], float],
     return happen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 16])
 def test_cursors_see_all_that_one_sees_while_devices_change(tmp_path: Path, concurrency: int) -> None:
     @in_virtual_time
@@ -290,6 +293,7 @@ async def interrupted(sandbox: Living, path: Path, after: int) -> None:
     sandbox.happen = happen
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_an_interrupted_inventory_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Twice what was under way is lost: answers, and up to a page of each part that is behind the border of the next."""
@@ -303,6 +307,7 @@ async def test_an_interrupted_inventory_goes_on_where_it_stopped(tmp_path: Path)
     assert sandbox.listings - before <= 40_000 / PAGE - 100 + 3 * 8 + 2
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_no_interruption_loses_a_device(tmp_path: Path) -> None:
     sandbox = living(devices=20_000)
@@ -337,6 +342,7 @@ def stamp(device: Device) -> str:
     return f"{moment.isoformat('T', 'milliseconds')}Z"
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_server_with_another_order_is_read_by_one_cursor_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
     sandbox = living(devices=6000)

@@ -146,6 +146,7 @@ async def test_a_job_is_bound_to_its_server_and_key_unless_rebound(tmp_path: Pat
     assert DEVELOPER_KEY.encode() not in (tmp_path / "job.capgo-job").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_process_runs_a_job_while_others_look_at_it(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=600)
     path = tmp_path / "job.capgo-job"
@@ -251,6 +252,7 @@ async def test_another_database_and_a_job_of_another_format_are_refused(tmp_path
             await Job.open(path)
 
 
+@pytest.mark.slow
 def test_with_its_log_cut_anywhere_a_job_reopens_at_its_last_commit(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=900)
     killed = tmp_path / "killed.capgo-job"
@@ -292,6 +294,7 @@ def test_with_its_log_cut_anywhere_a_job_reopens_at_its_last_commit(tmp_path: Pa
     assert set(links_of(sandbox)) == set(ids_of(sandbox))
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_full_disk_stops_the_run_and_it_goes_on_once_there_is_room(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=3000)

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import pytest
 from fleet import links_of, relink_everything
 
 from capgo_async import CapgoClient
@@ -21,6 +22,8 @@ from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox, Settings, flee
 from capgo_async.sandbox.faults import parse
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.server import serve
+
+pytestmark = pytest.mark.slow
 
 OPERATIONS = 3000
 KILLS = 12

@@ -28,6 +28,7 @@ def client() -> CapgoClient:
     return client_of(Sandbox(fleet(1, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [200, 450])
 @in_virtual_time
 async def test_after_a_refusal_without_a_reason_what_is_left_is_foreseen_at_the_published_limit(

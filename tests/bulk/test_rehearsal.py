@@ -63,6 +63,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("apps", "devices"), [(1, 1500), (3, 3000)])
 def test_a_rehearsal_takes_what_the_run_takes(tmp_path: Path, apps: int, devices: int) -> None:
     sandbox = sandbox_of(apps=apps, devices=devices, limits="server")
@@ -88,6 +89,7 @@ def test_a_rehearsal_takes_what_the_run_takes(tmp_path: Path, apps: int, devices
     assert (found.report.done, found.report.pending) == (found.report.planned, 0)
 
 
+@pytest.mark.slow
 def test_the_same_rehearsal_comes_to_the_same_and_another_seed_to_another(tmp_path: Path) -> None:
     path = planned(tmp_path, sandbox_of(devices=300))
     faults = parse_faults("/device:502=5%,drop-after=5%")
@@ -135,6 +137,7 @@ def test_another_process_may_run_the_job_meanwhile(tmp_path: Path) -> None:
     assert found[0].report.done == found[0].report.planned
 
 
+@pytest.mark.slow
 def test_what_stops_the_run_stops_the_rehearsal(tmp_path: Path) -> None:
     path = planned(tmp_path, sandbox_of(devices=300))
     found = rehearsed(path, faults=parse_faults("POST /device:500=90%"), limits=thresholds("off"))
@@ -327,6 +330,7 @@ def test_settings_of_every_sort_find_what_they_need(tmp_path: Path) -> None:
     assert (found.report.done, found.report.failures) == (2, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "requests"), [(slice(300), 3 * 25), (slice(-10, None), 10)], ids=["listed as a whole", "listed in part"]
 )

@@ -176,6 +176,7 @@ def test_a_server_that_calls_itself_something_else_each_time_fills_no_memory() -
     assert generation.heard["x-0"] > 900
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_every_failure_says_what_to_do_and_every_operation_what_came_of_it(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=3000, faults="POST /device:429-permanent=#2+#3")

@@ -97,6 +97,7 @@ small = st.one_of(
 limits = st.integers(1, 4).flatmap(lambda app: st.tuples(st.integers(app, min(9, 8 * app)), st.just(app)))
 
 
+@pytest.mark.slow
 @given(small, limits)
 def test_where_sending_takes_no_time_the_least_is_exact(left: list[int], key_and_app: tuple[int, int]) -> None:
     key, app = key_and_app
@@ -104,6 +105,7 @@ def test_where_sending_takes_no_time_the_least_is_exact(left: list[int], key_and
     assert least_seconds(left, rules) == every_schedule(rules)(left, key)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=2), st.integers(1, 3), st.integers(1, 4))
 def test_it_is_that_of_every_schedule_request_by_request(left: list[int], app: int, more: int) -> None:
     key, step = app + more, 3
@@ -145,6 +147,7 @@ def test_the_least_of_one_app_is_exact_in_nearly_all_cases_and_never_too_low(siz
     assert sum(1 for each in above if each < 1e-9) >= 0.85 * len(above)
 
 
+@pytest.mark.slow
 @given(proportions, small)
 def test_the_least_of_several_apps_is_never_too_low_and_a_period_of_sending_too_high_at_most(
     rules: Rules, left: list[int]
@@ -197,6 +200,7 @@ def test_a_key_with_one_app_of_which_a_thousand_are_sent(total: int, latency: fl
     assert rests_early(BlockedKey([total - 1000], 999, reopens_in, 61.0), rules) is early
 
 
+@pytest.mark.slow
 @given(
     proportions,
     small,

@@ -72,6 +72,7 @@ def taking(seconds: float, journal: MemoryJournal | None = None, log: list[tuple
     return execute
 
 
+@pytest.mark.slow
 @given(count=st.integers(0, 400), workers=st.integers(1, 40), commit_seconds=st.sampled_from([0.0, 0.05, 3.0]))
 def test_every_operation_has_exactly_one_outcome(count: int, workers: int, commit_seconds: float) -> None:
     journal = MemoryJournal(count, commit_seconds=commit_seconds)
@@ -89,6 +90,7 @@ async def test_no_more_than_the_workers_run_at_once_and_none_is_idle() -> None:
     assert anyio.current_time() < 102.0
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_commits_are_batched_and_operations_go_in_order() -> None:
     log: list[tuple[float, int]] = []
@@ -165,6 +167,7 @@ class UntilFive(Boundless):
         return now if self.left > 0 or now >= 5.0 else 5.0
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_who_may_take_nothing_new_does_not_look_again_when_a_limit_lets_more_pass() -> None:
     gauge = UntilFive(MOST_PARKED)

@@ -733,6 +733,7 @@ DEVICES, CHANNELS = (1, BOTH), (2, (ScopeKind.KEY,))
 
 
 # A further request takes the slot for which something was to be fetched.
+@pytest.mark.slow
 @example(
     Case(
         (

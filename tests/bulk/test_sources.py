@@ -129,6 +129,7 @@ cells = st.one_of(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["device_id", "device_id,app_id", "channel,device_id,note"])
 @given(data=st.data())
 def test_a_table_without_quotes_reads_as_with_them(columns: str, data: st.DataObject) -> None:
@@ -533,6 +534,7 @@ NOTES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 CUTS = st.integers(min_value=1, max_value=50)
 
 
+@pytest.mark.slow
 @UNTIMED
 @given(
     records=st.lists(st.tuples(NAMES, NAMES, NOTES), min_size=1),
@@ -608,6 +610,7 @@ def reworded(reason: str, by: int) -> str:
     return re.sub(r"(?<=line )\d+", lambda found: str(int(found[0]) + by), reason)
 
 
+@pytest.mark.slow
 @UNTIMED
 @given(parts=st.lists(PIECES, min_size=1, max_size=20), shift=st.integers(min_value=1, max_value=40_000))
 async def test_long_rows_do_not_depend_on_where_a_read_ends(parts: list[bytes], shift: int) -> None:

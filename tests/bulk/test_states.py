@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from fleet import copy_job
 from hypothesis import HealthCheck, note, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -43,6 +44,8 @@ from capgo_async.sandbox.faults import Faults, parse
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import VirtualTimeLoop, run_in_virtual_time
+
+pytestmark = pytest.mark.slow
 
 APPS = ("com.example.app01", "com.example.app02")
 DEVICES = 8

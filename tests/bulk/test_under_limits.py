@@ -36,6 +36,7 @@ def silences(log: Iterable[AccessLine], at_least: float) -> int:
     return sum(1 for earlier, later in pairwise(log) if later.time - earlier.answered >= at_least)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("apps", "devices"), [(1, 3300), (3, 6000), (12, 6000)])
 @in_virtual_time
 async def test_nothing_is_refused_with_64_workers(tmp_path: Path, apps: int, devices: int) -> None:
@@ -48,6 +49,7 @@ async def test_nothing_is_refused_with_64_workers(tmp_path: Path, apps: int, dev
     assert all(set(links_of(sandbox, app).values()) == {"beta"} for app in sandbox.world.apps)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_the_key_rests_exactly_as_often_as_it_must(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=12, devices=9000, limits="server")
@@ -58,6 +60,7 @@ async def test_the_key_rests_exactly_as_often_as_it_must(tmp_path: Path) -> None
     assert sandbox.log[-1].answered - sandbox.log[0].time < rests * 62.0 + 15.0
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_auto_learns_a_smaller_limit_of_the_key_once(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=12, devices=2400, limits="server", variables={"RATE_LIMIT_API_KEY": 301})
@@ -82,6 +85,7 @@ async def test_auto_learns_a_smaller_limit_of_an_app_once(tmp_path: Path) -> Non
         assert 0 < len([line for line in refused(sandbox) if line.target.startswith(app)]) <= workers + 1
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_earlier_traffic_on_the_key_teaches_nothing(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=12, devices=6000, limits="server")
@@ -98,6 +102,7 @@ async def test_earlier_traffic_on_the_key_teaches_nothing(tmp_path: Path) -> Non
     assert len(refused(sandbox)) <= 64
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_after_the_keys_refusal_the_log_shows_silence_until_the_reset(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=12, devices=2400, limits="server", variables={"RATE_LIMIT_API_KEY": 301})
@@ -109,6 +114,7 @@ async def test_after_the_keys_refusal_the_log_shows_silence_until_the_reset(tmp_
         assert after[0].time >= together + 60.0
 
 
+@pytest.mark.slow
 def test_a_resume_right_after_a_kill_learns_no_false_limit_and_breaks_no_gate(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=12, devices=6000, limits="server")
     source = relink_everything(tmp_path / "devices.csv", sandbox)
@@ -139,6 +145,7 @@ def test_a_resume_right_after_a_kill_learns_no_false_limit_and_breaks_no_gate(tm
     assert refused(sandbox) == []
 
 
+@pytest.mark.slow
 def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_resume(tmp_path: Path) -> None:
     # The plan's listing opened the app's window, half a minute later most of it was used, and it is over when the job goes on.
     sandbox = sandbox_of(devices=4000, limits="server")
@@ -172,6 +179,7 @@ def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_res
     assert refused(sandbox) == []
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_somebody_who_knocks_with_the_same_key_for_minutes_teaches_no_limit(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=12, devices=6000, limits="server")
@@ -221,6 +229,7 @@ async def test_a_link_that_somebody_else_sends_meanwhile_parks_nothing_for_ever(
     assert (report.done, report.pending) == (report.planned, 0)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_windows_divided_by_a_speed_are_kept_on_the_ordinary_path(tmp_path: Path) -> None:
     speed = 20.0

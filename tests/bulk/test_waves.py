@@ -80,6 +80,7 @@ def bake_of(path: Path, number: int, to: datetime | None = None) -> datetime | N
 rising = st.sets(st.integers(1, 9999), max_size=4).map(lambda cuts: (*(Fraction(n, 10_000) for n in sorted(cuts)), Fraction(1)))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 40), min_size=3, max_size=3).filter(any), rising)
 def test_every_wave_has_the_exact_share_of_every_app(

@@ -45,6 +45,7 @@ def test_a_report_tells_each_run(ran: dict[str, str], unaimed: Command) -> None:
     assert {run["server"] for run in runs} == {"12.201.7"}
 
 
+@pytest.mark.slow
 def test_a_report_is_a_table_on_a_terminal(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     assert capgo(*RELINK).exit_code == 0
@@ -102,6 +103,7 @@ def test_what_cannot_be_written_is_wrong_usage(
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> None:
     del ran
     with subprocess.Popen(
@@ -119,6 +121,7 @@ def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> Non
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_report_can_be_read_while_the_job_runs(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     read: list[subprocess.CompletedProcess[str]] = []

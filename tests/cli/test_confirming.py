@@ -59,6 +59,7 @@ def test_a_number_that_is_given_is_checked_also_below_the_thresholds(server: Ser
     assert not server.sent()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "code"), [("y", 130), ("yes", 130), ("", 130), ("7", 130), ("N", 0)])
 def test_on_a_terminal_the_number_is_typed(server: Served, here: Path, far: int, typed: str, code: int) -> None:
     with terminal(*RUN, server=server, cwd=here, columns=200) as run:

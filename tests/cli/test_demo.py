@@ -17,6 +17,8 @@ from capgo_async import CapgoClient, Dialect
 from capgo_async.cli.commands import demo
 from capgo_async.cli.commands.demo import SandboxFailed, embedded
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Result]
 
 SMALL = ("--apps", "2", "--devices", "60", "--unknown", "3")

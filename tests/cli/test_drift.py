@@ -54,6 +54,7 @@ def test_drift_is_shown_before_a_plan_of_some_time_ago_is_run(
     assert server.channel_of(device_id(APP, 0)) == "beta", "shown, not dropped"
 
 
+@pytest.mark.slow
 def test_drift_comes_before_the_question(server: Served, capgo: Command, here: Path) -> None:
     plan_long_ago(server, capgo, here, 11)
     with terminal(*RUN, server=server, cwd=here, columns=200) as run:

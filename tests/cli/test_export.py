@@ -182,6 +182,7 @@ def killed(server: Served, sign: signal.Signals, *, at: int) -> subprocess.Compl
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_the_same_command_goes_on_after_any_end(unaimed: Command, sign: signal.Signals) -> None:
     with served(apps=4, devices=6000) as server:

@@ -21,6 +21,7 @@ ENDS = r"sent now, it ends \d\d:\d\d\n"
 OTHER = "7ead0000-dead-4bee-8bad-c0ffee5ec2e7"
 
 
+@pytest.mark.slow
 def test_the_time_and_the_end_are_told_before_the_question(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     assert capgo(*RELINK, "--plan-only").exit_code == 0

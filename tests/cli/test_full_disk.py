@@ -11,6 +11,8 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, command, csv_of, environment, served
 
+pytestmark = pytest.mark.slow
+
 DEVICES = 3000
 RUN = ("job", "run", "m.capgo-job", "--yes", "--json", "--rate", "off")
 

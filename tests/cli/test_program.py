@@ -37,6 +37,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """Make a terminal the controlling one of a new session, and become the command."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
@@ -153,6 +154,7 @@ def test_a_refused_input_says_how_to_go_on() -> None:
     assert explain(refused) == message, "nothing would be left"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 130), (b"\x03", 130)])
 def test_the_question_comes_to_the_terminal_though_stdin_is_the_source(
     server: Served, here: Path, answer: bytes, code: int

@@ -37,6 +37,7 @@ def left_in(line: str) -> float:
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [Options(), WAVES], ids=["at once", "in waves"])
 @pytest.mark.parametrize("part", [0.05, 0.5])
 @in_virtual_time

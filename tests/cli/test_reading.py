@@ -128,6 +128,7 @@ def test_quiet_keeps_results(capgo: Command) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(server: Served) -> None:
     reading, writing = os.pipe()
     os.close(reading)

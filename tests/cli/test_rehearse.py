@@ -83,6 +83,7 @@ def test_a_rate_that_the_limits_do_not_bear_is_refused_there(unaimed: Command) -
     assert f"{found['rate_limited']:,} refused by a rate limit: {found['rate_limited']:,} by that of the API key\n" in told
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("planned")
 def test_faults_are_survived_or_end_it_with_the_code_of_the_run(unaimed: Command) -> None:
     result = unaimed("job", "rehearse", JOB, "--faults", "POST /device:drop-after=5%", "--json")

@@ -215,6 +215,7 @@ def test_failures_are_reported_by_cause(server: Served, capgo: Command, here: Pa
     assert f"first: {APP}/" in result.stdout
 
 
+@pytest.mark.slow
 def test_job_show_works_while_another_process_runs_the_job(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv", devices=400)
     shown: list[subprocess.CompletedProcess[str]] = []
@@ -237,6 +238,7 @@ def _completed(*arguments: str, cwd: Path, server: Served | None = None) -> subp
     return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment(server), cwd=cwd, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served, here: Path, name: signal.Signals) -> None:
     csv_of(here / "devices.csv", devices=400)
@@ -270,6 +272,7 @@ def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served,
     assert json.loads(finished.stdout)["pending"] == 0
 
 
+@pytest.mark.slow
 def test_a_job_that_was_killed_is_not_asked_about_again(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv", devices=400)
     with subprocess.Popen(command(*RELINK, "--quiet"), stdout=subprocess.PIPE, env=environment(server), cwd=here) as process:

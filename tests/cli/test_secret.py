@@ -16,6 +16,8 @@ from capgo_async.cli.program import program
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, device_id
 
+pytestmark = pytest.mark.slow
+
 DEVICE = device_id(APP, 0)
 CHANGE = ("--app", APP, "--channel", "beta", "--yes", "--job", "move.capgo-job")
 ARGUMENTS: dict[str, tuple[str, ...]] = {

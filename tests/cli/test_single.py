@@ -201,6 +201,7 @@ def second_key(server: Served) -> int:
     return server.sandbox.world.add_key(SECRET, binding, user_id=USER_ID).key_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_a_secret_that_nobody_reads_is_no_success(server: Served, here: Path, more: tuple[str, ...]) -> None:
     read, write = os.pipe()
@@ -212,6 +213,7 @@ def test_a_secret_that_nobody_reads_is_no_success(server: Served, here: Path, mo
     assert b"regenerate the key" in ended.stderr
 
 
+@pytest.mark.slow
 def test_nor_is_one_made_that_nobody_can_read(server: Served, here: Path) -> None:
     line = ["sh", "-c", 'exec "$@" >&-', "sh", *command("api-keys", "regenerate", str(second_key(server)), "--yes")]
     ended = run(line, capture_output=True, env=environment(server), cwd=here, check=False)

@@ -36,6 +36,7 @@ def without_access(server: Served) -> None:
     server.sandbox.world.apps[APP].owner_org = "046a36ac-0000-4000-8000-00000000000a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "spoil", "code", "why"),
     [
@@ -98,6 +99,7 @@ def test_a_run_whose_every_request_fails_is_never_as_intended(here: Path, unaime
     assert report["failed"] > 0
 
 
+@pytest.mark.slow
 def test_one_failure_in_ten_thousand_is_named(here: Path, unaimed: Command) -> None:
     csv_of(here / "devices.csv", devices=1, more=tuple(f"new-{number:05d}" for number in range(10_000)))
     with served(Settings(faults=parse_faults("POST /device:429-permanent=#5000")), devices=1) as server:

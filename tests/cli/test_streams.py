@@ -21,6 +21,7 @@ def run(redirection: str, *arguments: str, server: Served, cwd: Path) -> subproc
     return subprocess.run(line, capture_output=True, text=True, env=environment(server), cwd=cwd, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["2>&-", "<&- 2>&-"])
 def test_a_run_with_a_closed_stderr_does_its_work(server: Served, here: Path, redirection: str) -> None:
     csv_of(here / "devices.csv")
@@ -29,6 +30,7 @@ def test_a_run_with_a_closed_stderr_does_its_work(server: Served, here: Path, re
     assert json.loads(ended.stdout)["done"] == len(server.sent()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -47,6 +49,7 @@ def test_a_closed_stdout_is_no_fault(server: Served, here: Path, arguments: tupl
     assert "unexpected" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_job_show_with_a_closed_stdout_is_no_fault(server: Served, here: Path) -> None:
     csv_of(here / "devices.csv")
     assert run("", *RELINK, server=server, cwd=here).returncode == 0
@@ -55,6 +58,7 @@ def test_job_show_with_a_closed_stdout_is_no_fault(server: Served, here: Path) -
         assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @on_linux
 def test_a_report_that_cannot_be_written_keeps_the_exit_code_of_the_job(server: Served, here: Path) -> None:
     csv_of(here / "devices.csv", more=("b\x01d",))
@@ -65,6 +69,7 @@ def test_a_report_that_cannot_be_written_keeps_the_exit_code_of_the_job(server: 
     assert len(server.sent()) > 0
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_a_listing_that_cannot_be_written_is_not_called_a_success(server: Served, here: Path, more: tuple[str, ...]) -> None:
@@ -72,6 +77,7 @@ def test_a_listing_that_cannot_be_written_is_not_called_a_success(server: Served
     assert (ended.returncode, ended.stderr) == (4, "cannot write the result: No space left on device\n")
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize("more", [(), ("-o", "out.csv", "--json")])
 def test_an_export_that_cannot_be_written_is_not_called_a_success(server: Served, here: Path, more: tuple[str, ...]) -> None:
@@ -80,6 +86,7 @@ def test_an_export_that_cannot_be_written_is_not_called_a_success(server: Served
     assert ended.stderr.startswith("cannot write the result: No space left on device\n")
 
 
+@pytest.mark.slow
 @on_linux
 def test_notes_that_cannot_be_written_stop_nothing(server: Served, here: Path) -> None:
     csv_of(here / "devices.csv")

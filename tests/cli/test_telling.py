@@ -271,6 +271,7 @@ def test_usage_names_no_types_of_ours(unaimed: Command, names: tuple[str, ...]) 
         assert "send|skip|refuse" in text
 
 
+@pytest.mark.slow
 def test_run_time_texts_refer_to_nothing_that_readers_do_not_have() -> None:
     found = []
     for path in Path(capgo_async.__file__).parent.rglob("*.py"):

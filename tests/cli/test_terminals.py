@@ -9,6 +9,8 @@ from cli.terminals import Terminal, terminal
 
 from capgo_async.sandbox.seeding import device_id
 
+pytestmark = pytest.mark.slow
+
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")
 
 

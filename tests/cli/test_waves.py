@@ -90,6 +90,7 @@ def test_what_are_no_waves_is_wrong_usage(
     assert server.requests() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_ends_in_a_bake_goes_on_with_it(server: Served, capgo: Command, here: Path, how: signal.Signals) -> None:
     csv_of(here / "devices.csv", devices=200)

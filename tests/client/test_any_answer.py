@@ -96,6 +96,7 @@ def answers_like(row: Row) -> st.SearchStrategy[list[Answer]]:
     return st.sampled_from(list(row.generations)).flatmap(of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(data=st.data())

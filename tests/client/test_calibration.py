@@ -178,6 +178,7 @@ async def test_a_limit_below_the_budget_is_found_however_slow_the_answers_are(
     assert anyio.current_time() < 60.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app_id", [APP, None])
 @pytest.mark.parametrize("latency", [0.04, 0.7, 1.2, 2.3, 2.6, 3.0, 10.0])
 @in_virtual_time

@@ -98,6 +98,7 @@ COUNTS = sorted({*range(310), *range(0, 6001, 331), *(n + d for n in range(500, 
 """Every small list, and the large ones around the sizes of pages and caps."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [50, 100])
 @pytest.mark.parametrize("cap", [1000, 500, 100, 1024, None])
 @pytest.mark.parametrize("bug", [True, False], ids=["as it is", "right"])

@@ -181,6 +181,7 @@ ORDERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 @given(
     ids=st.sets(names, max_size=150),
@@ -195,6 +196,7 @@ def test_any_set_in_any_order_comes_once(order: str, ids: set[str], limit: int, 
     assert not ids or caveats == ()
 
 
+@pytest.mark.slow
 @given(
     ids=st.sets(st.uuids().map(str), min_size=60, max_size=200),
     others=st.sets(st.uuids().map(str), max_size=20),
@@ -263,6 +265,7 @@ def test_a_walk_that_is_left_is_gone_on_with_at_every_place(kind: str) -> None:
     assert len(server.asked) <= len(server.ids) / 50 + 8 * 8 + 3 * 8 * left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 @given(
     ids=st.sets(names, min_size=20, max_size=150),

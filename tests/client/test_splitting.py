@@ -62,6 +62,7 @@ def test_any_devices_are_those_of_the_sequential_listing(ids: set[str], limit: i
     run_in_virtual_time(main())
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_eight_cursors_take_an_eighth_of_the_time_and_hardly_more_requests() -> None:
     sandbox = sandbox_with(uuids(20_000))
@@ -233,6 +234,7 @@ def test_faults_that_pass_are_not_noticed() -> None:
     run_in_virtual_time(main())
 
 
+@pytest.mark.slow
 def test_limits_hold_for_all_cursors_together() -> None:
     async def main() -> None:
         sandbox = sandbox_of(devices=3000, limits="server")

@@ -155,6 +155,7 @@ async def reading(client: CapgoClient, device_ids: list[str]) -> None:
         await client.devices.get(APP, device_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ours", "theirs", "refused"), [(0.2, 0.8, False), (0.0, 0.8, True)])
 @in_virtual_time
 async def test_beside_a_client_that_uses_the_rest_nothing_is_refused(

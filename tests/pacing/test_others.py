@@ -152,6 +152,7 @@ async def share(sandbox: Sandbox) -> tuple[CapgoClient, int]:
     return ours, sum(1 for line in of(other, sandbox) if line.status == 200)
 
 
+@pytest.mark.slow
 def test_another_user_is_noticed_and_given_way_to(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox = sandbox_of(limits="server")
     ours, given = run_in_virtual_time(share(sandbox))
@@ -165,6 +166,7 @@ def test_another_user_is_noticed_and_given_way_to(monkeypatch: pytest.MonkeyPatc
     assert given > 2 * taken
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_nobody_else_is_seen_where_there_is_nobody() -> None:
     for variables in ({}, {"RATE_LIMIT_API_KEY": 301}):

@@ -55,6 +55,7 @@ def enumerate_all(fetch: Callable[[int], list[int]]) -> tuple[set[int], int]:
         page += 1 if first_was_long else max(1, len(got) // 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "count", "bug", "right"),
     [

@@ -25,6 +25,8 @@ from capgo_async.sandbox.exchange import Dialect as Spoken
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, ORG_ID, OUTSIDER_EMAIL, SUPER_ADMIN_KEY, USER_EMAIL, USER_JWT
 
+pytestmark = pytest.mark.slow
+
 END = datetime.fromtimestamp(EPOCH, UTC).date() + timedelta(days=1)
 START = END - timedelta(days=7)
 ZIP = NewBundle(version="9.0.0", external_url="https://cdn.example.com/9.0.0.zip", checksum="0" * 64)
