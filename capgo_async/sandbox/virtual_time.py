@@ -25,8 +25,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if events or timeout == 0:
             return events
         if timeout is None:
-            # Threads that the loop ends itself, such as its default executor's, report within this real second.
-            if events := super().select(1.0):
+            # A thread that was not started by `run_in_executor` may still report, however busy the machine is.
+            if events := super().select(self.loop.patience):
                 return events
             message = "deadlock: nothing is scheduled, so the loop would wait forever"
             raise RuntimeError(message)
@@ -36,6 +36,9 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop that starts at 0 and never waits for its timers."""
+
+    patience = 60.0
+    """Real seconds without any event after which a loop that has no timers is called deadlocked."""
 
     def __init__(self) -> None:
         """Start at 0."""

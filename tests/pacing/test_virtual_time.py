@@ -7,7 +7,7 @@ import anyio
 import pytest
 from virtual_time import in_virtual_time
 
-from capgo_async.sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
+from capgo_async.sandbox.virtual_time import SingleThreadLoop, VirtualTimeLoop, run_in_virtual_time
 
 
 @in_virtual_time
@@ -36,9 +36,13 @@ async def test_the_clock_stands_still_while_a_thread_call_is_outstanding() -> No
     assert late == [pytest.approx(10)]
 
 
+class Impatient(VirtualTimeLoop):
+    patience = 0.0
+
+
 def test_a_deadlock_is_an_error_and_no_hang() -> None:
     with pytest.raises(RuntimeError, match="deadlock"):
-        run_in_virtual_time(anyio.Event().wait())
+        run_in_virtual_time(anyio.Event().wait(), Impatient)
 
 
 def test_on_one_thread_nothing_happens_in_another() -> None:
