@@ -72,7 +72,7 @@ def test_the_format_can_be_named(capgo: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("-o", "out.xls"), "ends with none of .jsonl, .csv, .sqlite, .db, .parquet"),
+        (("-o", "out.xls"), "does not end with .jsonl, .csv, .sqlite, .db or .parquet"),
         (("-o", "missing/out.csv"), "there is no directory"),
         (("-o", ".", "--format", "csv"), "is a directory"),
         (("--format", "parquet"), "is not written to stdout"),
