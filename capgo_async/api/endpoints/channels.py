@@ -9,6 +9,7 @@ from ...errors import ChannelNotFound, ConfigurationError
 from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
+from ..models.channel import wire_name
 from .arguments import Comment, Name, body_of, checked, checked_app_id, named
 
 _Bps = Annotated[int, Meta(ge=0, le=10_000)]
@@ -17,29 +18,11 @@ _Count = Annotated[int, Meta(ge=0)]
 METADATA_AS: Final = "version_number"
 """The database's name for the update policy that the vendor calls `metadata` (contract D14)."""
 _RESERVED: Final = frozenset({"builtin", "unknown"})
-_WIRE: Final = {
-    "bundle": "version",
-    "disable_auto_update_under_native": "disableAutoUpdateUnderNative",
-    "disable_auto_update": "disableAutoUpdate",
-    "update_package": "updatePackage",
-    "rollout_bundle": "rolloutVersion",
-    "rollout_percentage_bps": "rolloutPercentageBps",
-    "rollout_enabled": "rolloutEnabled",
-    "rollout_paused": "rolloutPaused",
-    "rollout_pause_reason": "rolloutPauseReason",
-    "rollout_cache_ttl_seconds": "rolloutCacheTtlSeconds",
-    "auto_pause_enabled": "autoPauseEnabled",
-    "auto_pause_window_minutes": "autoPauseWindowMinutes",
-    "auto_pause_failure_rate_bps": "autoPauseFailureRateBps",
-    "auto_pause_confidence": "autoPauseConfidence",
-    "auto_pause_min_attempts": "autoPauseMinAttempts",
-    "auto_pause_min_failures": "autoPauseMinFailures",
-    "auto_pause_action": "autoPauseAction",
-    "auto_pause_cooldown_minutes": "autoPauseCooldownMinutes",
-}
+_WIRE: Final = {"bundle": "version", "rollout_bundle": "rolloutVersion"}
+"""The server's names for the bundles of a channel."""
 
 
-class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_WIRE):
+class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda field: _WIRE.get(field) or wire_name(field)):
     """Changes to a channel; fields that are left out stay as they are (contract C6).
 
     - `bundle`: the name of a bundle. `None` removes the channel's bundle; so would an empty or reserved name on the server,

@@ -1,5 +1,7 @@
 """Channels (contract C6)."""
 
+from typing import Final
+
 import msgspec
 
 
@@ -10,7 +12,19 @@ class BundleReference(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-class Channel(msgspec.Struct, frozen=True, kw_only=True):
+_CAMEL: Final = ("auto_pause_", "disable_", "rollout_", "update_package")
+_SNAKE: Final = frozenset({"rollout_id", "rollout_version", "rollout_version_info"})
+
+
+def wire_name(field: str) -> str:
+    """Return the name that the server gives to a field of a channel: some are in camel case (contract C6)."""
+    if field in _SNAKE or not field.startswith(_CAMEL):
+        return field
+    first, *others = field.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """A channel of an app, with its bundle, its rollout and its auto-pause settings (contract C6).
 
     `disable_auto_update` is one of the words in contract E. The oldest servers return a boolean instead (contract D13).
@@ -24,32 +38,32 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str | None = None
     updated_at: str | None = None
     created_by: str | None = None
-    disable_auto_update: str | bool | None = msgspec.field(name="disableAutoUpdate", default=None)
-    disable_auto_update_under_native: bool | None = msgspec.field(name="disableAutoUpdateUnderNative", default=None)
+    disable_auto_update: str | bool | None = None
+    disable_auto_update_under_native: bool | None = None
     allow_emulator: bool | None = None
     allow_dev: bool | None = None
     allow_device: bool | None = None
     allow_prod: bool | None = None
     allow_device_self_set: bool | None = None
-    update_package: str | None = msgspec.field(name="updatePackage", default=None)
+    update_package: str | None = None
     rollout_version: int | None = None
     rollout_id: str | None = None
     rollout_version_info: BundleReference | None = None
-    rollout_percentage_bps: int | None = msgspec.field(name="rolloutPercentageBps", default=None)
-    rollout_enabled: bool | None = msgspec.field(name="rolloutEnabled", default=None)
-    rollout_paused_at: str | None = msgspec.field(name="rolloutPausedAt", default=None)
-    rollout_pause_reason: str | None = msgspec.field(name="rolloutPauseReason", default=None)
-    rollout_cache_ttl_seconds: int | None = msgspec.field(name="rolloutCacheTtlSeconds", default=None)
-    auto_pause_enabled: bool | None = msgspec.field(name="autoPauseEnabled", default=None)
-    auto_pause_window_minutes: int | None = msgspec.field(name="autoPauseWindowMinutes", default=None)
-    auto_pause_failure_rate_bps: int | None = msgspec.field(name="autoPauseFailureRateBps", default=None)
-    auto_pause_confidence: float | None = msgspec.field(name="autoPauseConfidence", default=None)
-    auto_pause_min_attempts: int | None = msgspec.field(name="autoPauseMinAttempts", default=None)
-    auto_pause_min_failures: int | None = msgspec.field(name="autoPauseMinFailures", default=None)
-    auto_pause_action: str | None = msgspec.field(name="autoPauseAction", default=None)
-    auto_pause_cooldown_minutes: int | None = msgspec.field(name="autoPauseCooldownMinutes", default=None)
-    auto_pause_last_triggered_at: str | None = msgspec.field(name="autoPauseLastTriggeredAt", default=None)
-    auto_pause_last_checked_at: str | None = msgspec.field(name="autoPauseLastCheckedAt", default=None)
+    rollout_percentage_bps: int | None = None
+    rollout_enabled: bool | None = None
+    rollout_paused_at: str | None = None
+    rollout_pause_reason: str | None = None
+    rollout_cache_ttl_seconds: int | None = None
+    auto_pause_enabled: bool | None = None
+    auto_pause_window_minutes: int | None = None
+    auto_pause_failure_rate_bps: int | None = None
+    auto_pause_confidence: float | None = None
+    auto_pause_min_attempts: int | None = None
+    auto_pause_min_failures: int | None = None
+    auto_pause_action: str | None = None
+    auto_pause_cooldown_minutes: int | None = None
+    auto_pause_last_triggered_at: str | None = None
+    auto_pause_last_checked_at: str | None = None
 
     @property
     def bundle_name(self) -> str | None:
