@@ -53,40 +53,27 @@ def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list
         """,
         (after, most),
     )
-    return [(row[0], _row(*row[1:])) for row in rows]
-
-
-def _row(  # noqa: PLR0913, PLR0917 - a row of the table
-    line: int,
-    app_id: str,
-    name: str,
-    kind: str,
-    argument: str,
-    outcome: int,
-    cause: str | None,
-    status: int | None,
-    message: str | None,
-    request_id: str | None,
-    run: int | None,
-    verdict: int,
-    former: str,
-    former_value: str | None,
-) -> OperationRow:
-    return OperationRow(
-        line=line,
-        app_id=app_id,
-        target=name,
-        what=describe(Change(kind, argument)),
-        outcome=_OUTCOMES[outcome],
-        cause=cause,
-        status=status,
-        message=message,
-        request_id=request_id,
-        # A reopened operation still has the number of the run that it failed in.
-        run=run if outcome >= Outcome.DONE else None,
-        verdict=Verdict(verdict).name.lower() if outcome == Outcome.DONE else None,
-        former=_former(former, former_value),
-    )
+    return [
+        (
+            number,
+            OperationRow(
+                line=line,
+                app_id=app_id,
+                target=name,
+                what=describe(Change(kind, argument)),
+                outcome=_OUTCOMES[outcome],
+                cause=cause,
+                status=status,
+                message=message,
+                request_id=request,
+                # A reopened operation still has the number of the run that it failed in.
+                run=run if outcome >= Outcome.DONE else None,
+                verdict=Verdict(verdict).name.lower() if outcome == Outcome.DONE else None,
+                former=_former(*former),
+            ),
+        )
+        for number, line, app_id, name, kind, argument, outcome, cause, status, message, request, run, verdict, *former in rows
+    ]
 
 
 def _former(known: str, value: str | None) -> str:
