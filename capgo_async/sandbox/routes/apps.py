@@ -6,7 +6,7 @@ from typing import Final
 from ..exchange import Refusal, bad_range
 from ..state.world import App
 from ..timestamps import row_format
-from .call import Call, cannot_access_app
+from .call import Call, cannot_access_app, columns
 
 _LENIENT: Final = re.compile(r"\s*([+-]?\d+)", re.ASCII)
 
@@ -42,32 +42,22 @@ def get_app(call: Call) -> object:
 def app_row(app: App) -> dict[str, object]:
     """Return an app as GET and PUT show it: 30 columns, 64-bit ones as numbers."""
     return {
+        **columns(
+            app,
+            "app_id icon_url user_id name last_version id retention owner_org default_upload_channel expose_metadata "
+            "allow_device_custom_id need_onboarding existing_app ios_store_url android_store_url "
+            "block_provider_infra_requests",
+        ),
         "created_at": row_format(app.created_at),
-        "app_id": app.app_id,
-        "icon_url": app.icon_url,
-        "user_id": app.user_id,
-        "name": app.name,
-        "last_version": app.last_version,
         "updated_at": None if app.updated_at is None else row_format(app.updated_at),
-        "id": app.id,
-        "retention": app.retention,
-        "owner_org": app.owner_org,
-        "default_upload_channel": app.default_upload_channel,
         "transfer_history": [],
         "channel_device_count": len(app.overrides),
         "manifest_bundle_count": 0,
-        "expose_metadata": app.expose_metadata,
         "allow_preview": False,
-        "allow_device_custom_id": app.allow_device_custom_id,
-        "need_onboarding": app.need_onboarding,
-        "existing_app": app.existing_app,
-        "ios_store_url": app.ios_store_url,
-        "android_store_url": app.android_store_url,
         "stats_updated_at": None,
         "stats_refresh_requested_at": None,
         "build_timeout_seconds": 900,
         "build_timeout_updated_at": row_format(app.created_at),
-        "block_provider_infra_requests": app.block_provider_infra_requests,
         "rollout_channel_count": sum(channel.rollout.enabled for channel in app.channels.values()),
         "rollout_paused_version_names": _paused(app),
         "created_from_onboarding": False,

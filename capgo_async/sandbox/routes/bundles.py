@@ -3,7 +3,7 @@
 from ..exchange import Refusal, bad_range
 from ..state.world import App, Bundle
 from ..timestamps import row_format
-from .call import Call, cannot_access_app
+from .call import Call, cannot_access_app, columns
 from .paging import BadPageError, in_order, page_of
 
 
@@ -29,26 +29,18 @@ def list_bundles(call: Call) -> object:
 def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
     """Return a bundle as a database row with 23 keys."""
     return {
-        "id": bundle.id,
+        **columns(
+            bundle,
+            "id name deleted external_url checksum session_key storage_provider min_update_version user_id r2_path link "
+            "comment key_id",
+        ),
         "created_at": row_format(bundle.created_at),
         "app_id": app.app_id,
-        "name": bundle.name,
         "updated_at": row_format(bundle.updated_at),
-        "deleted": bundle.deleted,
-        "external_url": bundle.external_url,
-        "checksum": bundle.checksum,
-        "session_key": bundle.session_key,
-        "storage_provider": bundle.storage_provider,
-        "min_update_version": bundle.min_update_version,
         "native_packages": None,
         "owner_org": app.owner_org,
-        "user_id": bundle.user_id,
-        "r2_path": bundle.r2_path,
         "manifest": None,
-        "link": bundle.link,
-        "comment": bundle.comment,
         "manifest_count": 0,
-        "key_id": bundle.key_id,
         "cli_version": None,
         "deleted_at": None if bundle.deleted_at is None else row_format(bundle.deleted_at),
         "created_by_apikey_rbac_id": None,
@@ -62,19 +54,11 @@ def _renamed(row: dict[str, object]) -> dict[str, object]:
 
 def _seed_row(app: App, bundle: Bundle) -> dict[str, object]:
     return {
-        "id": bundle.id,
+        **columns(bundle, "id name checksum deleted user_id session_key storage_provider external_url r2_path"),
         "app_id": app.app_id,
-        "name": bundle.name,
-        "checksum": bundle.checksum,
         "created_at": row_format(bundle.created_at),
         "updated_at": row_format(bundle.updated_at),
-        "deleted": bundle.deleted,
         "owner_org": app.owner_org,
-        "user_id": bundle.user_id,
-        "session_key": bundle.session_key,
-        "storage_provider": bundle.storage_provider,
-        "external_url": bundle.external_url,
-        "r2_path": bundle.r2_path,
         "bucket_id": None,
         "native_packages": None,
         "minUpdateVersion": bundle.min_update_version,

@@ -102,3 +102,8 @@ def cannot_access_organization(org_id: object) -> Refusal:
 def cannot_access_app(app_id: object, *, status: int = 400, code: str = "cannot_access_app") -> Refusal:
     """Return the refusal for an app without access, with the code of the route (contract A7)."""
     return Refusal(status, code, "You can't access this app", {"app_id": app_id})
+
+
+def columns(record: object, names: str) -> dict[str, object]:
+    """Return the columns of a record that a row shows unchanged; `names` are separated by spaces."""
+    return {name: getattr(record, name) for name in names.split()}

@@ -5,7 +5,7 @@ from ..settings import CHANNELS_MAY_LACK_A_BUNDLE, since
 from ..state.channels import AutoPause, Rollout
 from ..state.world import UNKNOWN_ID, App, Channel
 from ..timestamps import row_format
-from .call import Call
+from .call import Call, columns
 from .paging import BadPageError, in_order, page_of
 
 
@@ -37,18 +37,10 @@ def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
     if call.settings.dialect == "seed":
         return _seed_row(app, channel, call)
     return {
-        "id": channel.id,
+        **columns(channel, "id name created_by public allow_device_self_set allow_emulator allow_device allow_dev allow_prod"),
         "created_at": row_format(channel.created_at),
-        "name": channel.name,
         "app_id": app.app_id,
-        "created_by": channel.created_by,
         "updated_at": row_format(channel.updated_at),
-        "public": channel.public,
-        "allow_device_self_set": channel.allow_device_self_set,
-        "allow_emulator": channel.allow_emulator,
-        "allow_device": channel.allow_device,
-        "allow_dev": channel.allow_dev,
-        "allow_prod": channel.allow_prod,
         "rollout_version": channel.rollout.version,
         "rollout_id": channel.rollout.id,
         "rollout_version_info": _info(app, channel.rollout.version),
@@ -98,16 +90,11 @@ def _nothing(call: Call) -> dict[str, object] | None:
 
 def _seed_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
     return {
-        "id": channel.id,
+        **columns(channel, "id name created_by public allow_emulator allow_dev"),
         "created_at": row_format(channel.created_at),
-        "name": channel.name,
         "app_id": app.app_id,
-        "created_by": channel.created_by,
         "updated_at": row_format(channel.updated_at),
-        "public": channel.public,
         "disableAutoUpdateUnderNative": channel.disable_auto_update_under_native,
         "disableAutoUpdate": channel.disable_auto_update,
-        "allow_emulator": channel.allow_emulator,
-        "allow_dev": channel.allow_dev,
         "version": _info(app, channel.version) or _nothing(call),
     }

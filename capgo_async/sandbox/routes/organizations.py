@@ -28,7 +28,7 @@ from ..validation import (
     whole,
     without_tags,
 )
-from .call import Call, cannot_access_organization
+from .call import Call, cannot_access_organization, columns
 from .paging import PAGE
 
 INTENTS: Final = ("ota", "builder", "both", "exploring", "unknown")
@@ -228,19 +228,16 @@ def seed_row(organization: Organization) -> dict[str, object]:
 def full_row(organization: Organization, moment: Callable[[int], str]) -> dict[str, object]:
     """Return every column, with times in the given format."""
     return {
+        **columns(
+            organization,
+            "enforcing_2fa password_policy_config enforce_hashed_api_keys require_apikey_expiration "
+            "max_apikey_expiration_days enforce_encrypted_bundles required_encryption_key website",
+        ),
         **_columns(organization, moment),
         "stats_updated_at": None,
         "last_stats_updated_at": None,
-        "enforcing_2fa": organization.enforcing_2fa,
         "email_preferences": dict.fromkeys(_MAILS, True),
-        "password_policy_config": organization.password_policy_config,
-        "enforce_hashed_api_keys": organization.enforce_hashed_api_keys,
-        "require_apikey_expiration": organization.require_apikey_expiration,
-        "max_apikey_expiration_days": organization.max_apikey_expiration_days,
-        "enforce_encrypted_bundles": organization.enforce_encrypted_bundles,
-        "required_encryption_key": organization.required_encryption_key,
         "has_usage_credits": False,
-        "website": organization.website,
         "stats_refresh_requested_at": None,
         "onboarding": {"intent": organization.intent},
     }
@@ -248,12 +245,7 @@ def full_row(organization: Organization, moment: Callable[[int], str]) -> dict[s
 
 def _columns(organization: Organization, moment: Callable[[int], str]) -> dict[str, object]:
     return {
-        "id": organization.id,
-        "created_by": organization.created_by,
+        **columns(organization, "id created_by logo name management_email customer_id"),
         "created_at": moment(organization.created_at),
         "updated_at": moment(organization.updated_at),
-        "logo": organization.logo,
-        "name": organization.name,
-        "management_email": organization.management_email,
-        "customer_id": organization.customer_id,
     }
