@@ -133,7 +133,7 @@ def test_an_existing_job_of_the_same_source_is_resumed(server: Served, capgo: Co
     csv_of(here / "devices.csv", devices=3)
     other = capgo(*relink("--job", "m.capgo-job", "--yes"))
     assert other.exit_code == 2
-    assert "m.capgo-job exists" in other.stderr
+    assert "m.capgo-job holds a job with another source" in other.stderr
 
 
 def test_another_key_needs_rebind(server: Served, capgo: Command, unaimed: Command, here: Path) -> None:
