@@ -9,6 +9,7 @@ from pathlib import Path
 
 from capgo_async import CapgoClient
 from capgo_async.limits.models import Limit
+from capgo_async.limits.windows import Window
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
@@ -51,6 +52,11 @@ def client_of(
         headroom=headroom,
         concurrency=concurrency,
     )
+
+
+def limits_in(windows: Iterable[Window]) -> tuple[int, ...]:
+    """Return how many requests each window allows, learned limits included."""
+    return tuple(window.limit for window in windows)
 
 
 def ids_of(sandbox: Sandbox, app_id: str = APP) -> list[str]:

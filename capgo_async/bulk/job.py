@@ -337,12 +337,12 @@ class Job:
         """Return the end of the current bake, if there is one."""
         return self._waves.baking_until if self._waves else None
 
-    def lasts(self, limits: Sequence[Limit], concurrency: int = 16) -> float:
+    def lasts(self, limits: Sequence[Limit]) -> float:
         """Return the estimated seconds for the operations that were open when the job was opened.
 
-        The estimate assumes that nothing of `limits` has been used.
+        The estimate assumes 16 requests in flight, and that nothing of `limits` has been used.
         """
-        return seconds_of(self._course, Outlook(limits, concurrency, latency_of(self._facts)))
+        return seconds_of(self._course, Outlook(limits, 16, latency_of(self._facts)))
 
     def remaining(self, client: CapgoClient | KeyRing, settled: int, latency: float | None = None) -> float:
         """Return the estimated seconds until the current run ends, given `settled` operations so far.

@@ -59,10 +59,6 @@ class Gate:
         for window in self.windows:
             window.refused(self._closed_until)
 
-    def limits(self) -> tuple[int, ...]:
-        """Return how many requests each limiter allows, learned limits included."""
-        return tuple(window.limit for window in self.windows)
-
     def used(self, now: float) -> int:
         """Return how many requests count against the limiters."""
         return int(max((window.used(now) for window in self.windows), default=0))

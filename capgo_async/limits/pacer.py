@@ -217,10 +217,6 @@ class Pacer:
         """Whether as many requests are in flight as may be."""
         return self._in_flight >= self.congestion.limit
 
-    def limits_of(self, scope: Scope) -> tuple[int, ...]:
-        """Return how many requests each limiter of `scope` allows, learned limits included."""
-        return self._gate(scope).limits()
-
     def windows_of(self, scope: Scope) -> Sequence[Window]:
         """Return the windows of `scope`, none if it has no limits.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fleet import APP, client_of, ids_of, write_csv
+from fleet import APP, client_of, ids_of, limits_in, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
@@ -121,7 +121,7 @@ async def test_a_server_in_trouble_is_foreseen_as_one_that_recovers() -> None:
 async def test_the_limiters_that_a_gate_keeps_are_its_models_until_refusals_say_otherwise() -> None:
     key, app = (ScopeKind.KEY, "one"), (ScopeKind.APP_ADDRESS, APP)
     pacer = Pacer(parse_rate("auto"), adaptive=True)
-    assert pacer.limits_of(key) == (1999,)
+    assert limits_in(pacer.windows_of(key)) == (1999,)
     pacer.close(key, 5.0, reason_known=False)
     assert [(type(window), window.limit) for window in pacer.windows_of(key)] == [(Silence, 1999), (Sliding, 100)]
     assert [(type(window), window.limit) for window in pacer.windows_of(app)] == [(Fixed, 1000)]
@@ -137,7 +137,7 @@ def test_what_was_learned_is_kept_and_what_others_leave_is_not() -> None:
     for passed in (60, 40, 20):
         now = _period(shared, now, passed)
     assert shared.others_noticed()
-    assert shared.limits() == (100,)
+    assert limits_in(shared.windows) == (100,)
     assert [window.seen_from(now).room(0.0) for window in shared.windows] == [100]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fleet import APP, ids_of, statuses, write_csv
+from fleet import APP, ids_of, limits_in, statuses, write_csv
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -62,7 +62,7 @@ def test_a_gate_lets_what_is_ours_pass_and_the_same_again_later(
 ) -> None:
     gate = LearningGate((model(requests=requests, headroom=headroom),))
     assert passing(gate) == ours
-    assert gate.limits() == (ours,)
+    assert limits_in(gate.windows) == (ours,)
     assert passing(gate, 60.9) == 0
     assert passing(gate, 61.0) == ours
 
@@ -86,9 +86,9 @@ def test_limits_of_single_targets_are_shared_with_nobody() -> None:
 async def test_a_pacer_keeps_all_limits_of_keys_and_apps_with_headroom() -> None:
     pacer = Pacer(server_limits(), headroom=0.25, concurrency=2000)
     device = (ScopeKind.DEVICE_OPERATION, "set", APP, "d")
-    assert pacer.limits_of(KEY) == (1499,)
-    assert pacer.limits_of(APP_SCOPE) == (750,)
-    assert pacer.limits_of(device) == (5,)
+    assert limits_in(pacer.windows_of(KEY)) == (1499,)
+    assert limits_in(pacer.windows_of(APP_SCOPE)) == (750,)
+    assert limits_in(pacer.windows_of(device)) == (5,)
 
 
 @pytest.mark.parametrize("kind", [ScopeKind.KEY, ScopeKind.APP_ADDRESS])
@@ -105,7 +105,7 @@ async def test_a_limit_that_refusals_teach_is_shared_as_well(kind: ScopeKind) ->
         pacer.close(scope, 61.0)
         pacer.release(permit, Fate.REFUSED)
         await anyio.sleep(70.0)
-    assert pacer.limits_of(scope) == (80,)
+    assert limits_in(pacer.windows_of(scope)) == (80,)
     assert pacer.lessons(scope) == {kind: 100}, "what is learned is the limit, not our share of it"
 
 
@@ -114,14 +114,14 @@ async def test_a_limit_that_was_known_before_is_shared_as_well() -> None:
     pacer = Pacer(server_limits(), headroom=0.2, adaptive=True)
     known = [KnownLimit(scope=kind, requests=500, learned_at=datetime.now(UTC)) for kind in (KEY[0], APP_SCOPE[0])]
     pacer.recall(known, KEY)
-    assert (pacer.limits_of(KEY), pacer.limits_of(APP_SCOPE)) == ((400,), (400,))
+    assert (limits_in(pacer.windows_of(KEY)), limits_in(pacer.windows_of(APP_SCOPE))) == ((400,), (400,))
 
 
 @in_virtual_time
 async def test_the_published_limit_that_is_fallen_back_to_is_shared_as_well() -> None:
     pacer = Pacer(server_limits(), headroom=0.2, adaptive=True)
     pacer.close(KEY, 1.0, reason_known=False)
-    assert pacer.limits_of(KEY) == (1599, 80)
+    assert limits_in(pacer.windows_of(KEY)) == (1599, 80)
 
 
 def client_with(sandbox: Sandbox | None = None, **options: object) -> CapgoClient:
@@ -144,9 +144,9 @@ def test_a_share_of_no_limits_is_refused() -> None:
 @pytest.mark.parametrize(("rate", "ours"), [("standard", 80), ("auto", 1599), ("server", 1599), ("300/min", 240)])
 def test_each_rate_can_be_shared(rate: str, ours: int) -> None:
     capgo = client_with(rate=rate, headroom=0.2)
-    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (ours,)
+    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (ours,)
     limits = (Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=50)),)
-    assert pacer_of(client_with(limits=limits, headroom=0.2)).limits_of(APP_SCOPE) == (40,)
+    assert limits_in(pacer_of(client_with(limits=limits, headroom=0.2)).windows_of(APP_SCOPE)) == (40,)
 
 
 async def reading(client: CapgoClient, device_ids: list[str]) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import msgspec
 import pytest
-from fleet import APP, client_of, sandbox_of
+from fleet import APP, client_of, limits_in, sandbox_of
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -204,7 +204,7 @@ async def test_a_known_limit_above_the_model_is_kept_and_not_used() -> None:
     larger = known(limit(2500, at=datetime.now(UTC)))
     capgo.recall(larger)
     await read(capgo, 100)
-    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
+    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
     assert capgo.known().limits == larger.limits
 
 
@@ -212,7 +212,7 @@ async def test_a_known_limit_above_the_model_is_kept_and_not_used() -> None:
 async def test_a_rate_that_the_user_set_recalls_nothing() -> None:
     capgo = client_of(sandbox_of(limits="server"), rate="server")
     capgo.recall(known(limit(30, at=datetime.now(UTC))))
-    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
+    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
 
 
 @in_virtual_time
@@ -220,7 +220,7 @@ async def test_a_limit_of_one_key_is_not_that_of_another() -> None:
     capgo = client_of(sandbox_of())
     capgo.recall(known(limit(30, at=datetime.now(UTC))))
     other = capgo.with_key("another-key")
-    assert pacer_of(other).limits_of(requester_of(other).key_scope) == (1999,)
+    assert limits_in(pacer_of(other).windows_of(requester_of(other).key_scope)) == (1999,)
     assert other.known().limits == ()
 
 
@@ -255,5 +255,5 @@ async def test_what_nobody_tells_anew_keeps_its_age_however_often_it_is_handed_o
 async def test_a_limit_of_more_than_a_week_ago_is_not_recalled() -> None:
     capgo = client_of(sandbox_of())
     capgo.recall(known(limit(30, at=datetime.now(UTC) - timedelta(days=8))))
-    assert pacer_of(capgo).limits_of(requester_of(capgo).key_scope) == (1999,)
+    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
     assert capgo.known().limits == ()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
+from fleet import limits_in
 from hypothesis import given, strategies as st
 
 from capgo_async.limits.gate import LearningGate
@@ -149,7 +150,7 @@ def test_an_early_refusal_first_means_earlier_traffic(model: Limiter) -> None:
     gate = LearningGate((model,))
     fill(gate, 0.0, passed=30, refused=1)
     gate.silence(0.0, 60.0, learn=True)
-    assert gate.limits() == (100,)
+    assert limits_in(gate.windows) == (100,)
     assert gate.earliest(0.0) >= 60.0
 
 
@@ -167,7 +168,7 @@ def test_two_periods_that_are_refused_at_the_same_number_teach_the_smaller_limit
     gate = LearningGate((model,))
     fill(gate, 0.0, passed=31)
     refuse(gate, 0.0)
-    assert gate.limits() == (100,)
+    assert limits_in(gate.windows) == (100,)
     later = 100.0
     assert gate.earliest(later) <= later
     fill(gate, later, passed=30)
@@ -178,9 +179,9 @@ def test_two_periods_that_are_refused_at_the_same_number_teach_the_smaller_limit
     gate.sent(later)
     gate.answered(later, Fate.REFUSED)
     gate.silence(later, 60.0, learn=True)
-    assert gate.limits() == (100,), "an answer is still out: it may have passed"
+    assert limits_in(gate.windows) == (100,), "an answer is still out: it may have passed"
     gate.answered(later, Fate.PASSED)
-    assert gate.limits() == (32,)
+    assert limits_in(gate.windows) == (32,)
 
 
 @adaptive
@@ -192,7 +193,7 @@ def test_refusals_at_different_numbers_are_somebody_elses_traffic(model: Limiter
         fill(gate, later, passed=passed)
         gate.prove()
         refuse(gate, later)
-    assert gate.limits() == (100,)
+    assert limits_in(gate.windows) == (100,)
 
 
 @adaptive
@@ -202,7 +203,7 @@ def test_a_probe_that_is_refused_teaches_nothing_however_often(model: Limiter) -
         later = 700.0 * number
         assert gate.earliest(later) <= later
         refuse(gate, later)
-    assert gate.limits() == (100,)
+    assert limits_in(gate.windows) == (100,)
 
 
 @adaptive
@@ -221,7 +222,7 @@ def test_a_lesson_is_forgotten_after_it_was_kept_for_long_and_learned_again_by_o
             fill(gate, now, passed=1)
             gate.prove()
             passed += 1
-        limits += gate.limits()
+        limits += limits_in(gate.windows)
     assert (limits[0], set(limits[1:])) == (100, {30})
     assert refused == 3
 
@@ -244,7 +245,7 @@ def test_without_adaptation_nothing_is_learned() -> None:
         gate.earliest(now)
         fill(gate, now, passed=3, refused=1)
         gate.silence(now, 60.0)
-    assert gate.limits() == (100, 50)
+    assert limits_in(gate.windows) == (100, 50)
 
 
 def test_near_a_suspected_limit_requests_go_one_by_one() -> None:

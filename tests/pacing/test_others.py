@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import anyio
 import pytest
-from fleet import APP, client_of, sandbox_of
+from fleet import APP, client_of, limits_in, sandbox_of
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -160,7 +160,7 @@ def test_another_user_is_noticed_and_given_way_to(monkeypatch: pytest.MonkeyPatc
     assert pacer_of(ours).others_noticed()
     assert ours.known().others_noticed_at is not None
     assert ours.with_key("another-key").known().others_noticed_at is None, "of a key of its own nobody knows others"
-    assert pacer_of(ours).limits_of(requester_of(ours).key_scope) == (1999,), "they teach no smaller limit"
+    assert limits_in(pacer_of(ours).windows_of(requester_of(ours).key_scope)) == (1999,), "they teach no smaller limit"
     monkeypatch.setattr(Others, "begin", lambda _others, _passed: BOUNDLESS)
     _, taken = run_in_virtual_time(share(sandbox_of(limits="server")))
     assert given > 2 * taken
