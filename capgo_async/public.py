@@ -1,4 +1,4 @@
-"""The names that `capgo_async` exports, imported from where they live. `capgo_async.__all__` lists them."""
+"""The names in `capgo_async.__all__`, imported from where they live."""
 
 from .api.endpoints.api_keys import ApiKeySettings as ApiKeySettings, Binding as Binding, NewApiKey as NewApiKey
 from .api.endpoints.apps import AppSettings as AppSettings, NewApp as NewApp

@@ -1,4 +1,1 @@
-"""One function per endpoint: arguments in, a `Call` out (contract C).
-
-A `Call` says which limits count it and whether it may be repeated (contract G1).
-"""
+"""One function per endpoint: arguments in, a `Call` out (contract C, G1)."""

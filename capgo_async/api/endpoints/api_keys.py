@@ -19,10 +19,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9._:-]{8,256}", re.ASCII)
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A role that an API key holds (contract C4).
-
-    `scope_type` is `org`, `app` or `channel`; `app_id` is the app's internal UUID.
-    """
+    """A role of an API key; `scope_type` is `org`, `app` or `channel`, `app_id` a UUID (contract C4)."""
 
     role_name: str
     scope_type: str
@@ -73,7 +70,7 @@ def get_api_key(key_id: int) -> Call:
 
 
 def create_api_key(new: NewApiKey) -> Call:
-    """Create a key (contract C4). It is never retried, because the secret is shown only once (contract G1).
+    """Create a key, never retried: its secret is shown only once (contract C4, G1).
 
     Servers of the seed era read the query and ignore the body; later ones read the body and ignore the query.
     """
@@ -102,7 +99,7 @@ def delete_api_key(key_id: int) -> Call:
 
 
 def delete_api_key_by_secret(secret: str) -> Call:
-    """Delete a key by its secret, as servers of the seed era require (contract C4). The path is never shown."""
+    """Delete a key by its secret, as in the seed era; the path is never shown (contract C4)."""
     if not _SECRET.fullmatch(secret) or secret.isdecimal():
         # The value may be a real key, so the message does not show it.
         message = "not an API key: expected 8 to 256 letters, digits or ._:-, and not digits alone, which are a key's number"

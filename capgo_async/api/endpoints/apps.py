@@ -15,10 +15,7 @@ _DAY: Final = 86_400
 
 
 class NewApp(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of a new app in the organization `owner_org` (contract C5).
-
-    App ids are unique across all customers.
-    """
+    """The settings of a new app in `owner_org`; ids are unique across customers (contract C5)."""
 
     app_id: str
     name: Name
@@ -84,10 +81,7 @@ def update_app(app_id: str, settings: AppSettings, confirm: str | None = None) -
 
 
 def delete_app(app_id: str) -> Call:
-    """Delete an app and everything in it (contract C5).
-
-    A second attempt is refused as if the key had no permission (contract G1).
-    """
+    """Delete an app; a repeat is refused as if the permission were missing (contract C5, G1)."""
     return Call(f"delete app {checked_app_id(app_id)}", Request(method="DELETE", path=_path(app_id)))
 
 

@@ -32,10 +32,7 @@ class UnusualAppId(str):
 
 
 def app_id_of(app_id: str, chosen: Dialect) -> str:
-    """Return `app_id` for the dialect that the user chose.
-
-    With the dialect `seed`, any form is accepted; a form that newer servers refuse causes a warning.
-    """
+    """Return `app_id`, in any form with the dialect `seed`; warns if newer servers refuse it."""
     if chosen is not Dialect.SEED or isinstance(app_id, UnusualAppId) or not app_id.strip() or APP_ID.fullmatch(app_id):
         return app_id
     message = f"app id {app_id!r} is not in reverse-domain form: servers newer than the seed era refuse it"

@@ -47,7 +47,7 @@ def list_bundles(app_id: str, page: int) -> Call:
 
 
 def create_bundle(app_id: str, new: NewBundle) -> Call:
-    """Register a bundle (contract C8). A second attempt is refused because the name is taken (contract G1)."""
+    """Register a bundle; a repeat is refused because the name is taken (contract C8, G1)."""
     checked(new)
     if not _SEMVER.fullmatch(new.version):
         message = f"bundle version {new.version!r} is not a semantic version, such as 1.2.3 or 1.2.3-beta.1"
@@ -61,7 +61,7 @@ def create_bundle(app_id: str, new: NewBundle) -> Call:
 
 
 def promote_bundle(app_id: str, version_id: int, channel_id: int) -> Call:
-    """Make a bundle the current one of a channel (contract C8). Repeating it changes nothing (contract G1)."""
+    """Make a bundle the current one of a channel; a repeat changes nothing (contract C8, G1)."""
     identity = {"app_id": checked_app_id(app_id), "version_id": _number(version_id), "channel_id": _number(channel_id)}
     request = Request(method="PUT", path="/bundle", body=encode(identity))
     return Call(f"promote bundle {version_id} of {app_id} to channel {channel_id}", request)
@@ -75,10 +75,7 @@ def set_bundle_metadata(app_id: str, version_id: int, metadata: BundleMetadata) 
 
 
 def delete_bundle(app_id: str, version: str) -> Call:
-    """Delete one bundle by name (contract C8).
-
-    Raises `ConfigurationError` for an empty name: without one, the server deletes all bundles.
-    """
+    """Delete one bundle by name, never an empty one, for which the server deletes all (contract C8)."""
     if not isinstance(version, str):
         message = f"a bundle is deleted by its name, which is text, not by {version!r}"
         raise ConfigurationError(message)

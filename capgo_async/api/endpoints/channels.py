@@ -91,10 +91,7 @@ def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata
 
 
 def checked_settings(settings: ChannelSettings) -> ChannelSettings:
-    """Return `settings` if the server accepts them as they are meant (contract C6).
-
-    Raises `ConfigurationError` otherwise.
-    """
+    """Return valid `settings`; raises `ConfigurationError` for any others (contract C6)."""
     for field, bundle in (("bundle", settings.bundle), ("rollout_bundle", settings.rollout_bundle)):
         if isinstance(bundle, str) and named(bundle, field).strip().lower() in _RESERVED:
             message = f"{field} {bundle!r} means 'no bundle' to the server; to remove the bundle, set it to None (null)"

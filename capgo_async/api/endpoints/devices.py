@@ -68,10 +68,7 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
 
 
 def behind(device_id: str) -> tuple[tuple[str, str], ...]:
-    """Return the position right after a device id in a listing by id (contract C7, G3).
-
-    The device need not exist.
-    """
+    """Return the position right after a device id, existing or not, in a listing by id (contract C7, G3)."""
     return (("cursor", f"{_ANY_MOMENT}|{device_id}"),)
 
 
@@ -90,10 +87,7 @@ class _Link(msgspec.Struct, frozen=True, gc=False):
 
 
 def link_device(app_id: str, device_id: str, channel: str) -> Call:
-    """Link a device to a channel (contract C7).
-
-    Repeating it is harmless, but the server refuses the same link for 60 s (contract G1).
-    """
+    """Link a device to a channel; repeating is harmless, but refused for 60 s (contract C7, G1)."""
     device_id = stored_id(named(device_id, "device id"))
     body = encode(_Link(checked_app_id(app_id), device_id, named(channel, "channel")))
     scopes: tuple[Scope, ...] = (

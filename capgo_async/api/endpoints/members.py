@@ -15,12 +15,10 @@ def list_members(org_id: str) -> Call:
 
 
 def invite_member(org_id: str, email: str, role: str) -> Call:
-    """Invite somebody to an organization (contract C2).
-
-    The role is sent under both names, because generations of the server read different ones (contract D28).
-    """
+    """Invite somebody to an organization (contract C2)."""
     email = address(email)
     role = named(role, "role")
+    # Generations of the server read the role under different names (contract D28).
     body = encode({"orgId": named(org_id, "organization id"), "email": email, "invite_type": role, "role": role})
     request = Request(method="POST", path="/organization/members", body=body)
     return Call(f"invite {email} to {org_id}", request, settled_by=(Conflict,))

@@ -46,10 +46,7 @@ class OrganizationSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, rename={"estimated_mau": "estimatedMau"}):
-    """The settings of a new organization (contract C1).
-
-    Without `email`, the server uses the user's own. It adds `https://` to a `website` without a scheme.
-    """
+    """The settings of a new organization; without `email`, the server uses the user's own (contract C1)."""
 
     name: Annotated[str, Meta(min_length=3, max_length=LONGEST_NAME)]
     email: Name | UnsetType = UNSET
@@ -75,10 +72,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_organizations() -> Call:
-    """List the organizations (contract C1).
-
-    The server shows only the first 50, and refuses the parameter `page` (contract D6).
-    """
+    """List the first 50 organizations; the server refuses the parameter `page` (contract C1, D6)."""
     return Call("list organizations", Request(method="GET", path="/organization"))
 
 
@@ -89,18 +83,12 @@ def get_organization(org_id: str) -> Call:
 
 
 def probe_organizations() -> Call:
-    """Send an update that every generation of the server refuses, to learn the generation (contract C1).
-
-    It changes nothing.
-    """
+    """Learn the server's generation by an update that each refuses, so that nothing changes (contract C1)."""
     return Call("probe the dialect", Request(method="PUT", path="/organization", body=encode({"probe": True})))
 
 
 def create_organization(new: NewOrganization, dialect: Dialect) -> Call:
-    """Create an organization (contract C1). It is never retried.
-
-    The body has no `orgId`, so that it cannot update an existing organization by mistake (contract D1).
-    """
+    """Create an organization, never retried; without `orgId` the body updates none (contract C1, D1)."""
     verb = "PUT" if dialect is Dialect.SEED else "POST"
     request = Request(method=verb, path="/organization", body=encode(checked(new)))
     return Call(f"create organization {new.name}", request, repeat=Repeat.NEVER)

@@ -18,7 +18,7 @@ _TOTALS: Final = frozenset({"running", "daily"})
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A range of days, without the day `end` (contract C9). The usage of bundles and native versions includes `end`."""
+    """The days from `start` to before `end`; the usage of versions includes `end` (contract C9)."""
 
     start: date
     end: date
@@ -32,10 +32,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def app_statistics(app_id: str, span: Span, totals: Totals, graph: Graph | None) -> Call:
-    """Get the statistics of an app (contract C9).
-
-    The form of the id is not checked, because the server does not check it here either.
-    """
+    """Get the statistics of an app; like the server, this does not check the form of the id (contract C9)."""
     path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}"
     return _statistics(f"statistics of {app_id}", path, (*span.query(), *_shape(totals, graph)))
 

@@ -36,5 +36,5 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def min_update_version(self) -> str | None:
-        """Return the lowest native version that may install this bundle, under either name of the field (contract D22)."""
+        """Return the lowest native version that may install this bundle (contract D22)."""
         return self.min_update_version_modern or self.min_update_version_seed

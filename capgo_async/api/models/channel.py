@@ -67,9 +67,6 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
     @property
     def bundle_name(self) -> str | None:
-        """Return the name of the channel's bundle, `None` if it has none.
-
-        Older servers show a placeholder in that case (contract C6).
-        """
+        """Return the name of the channel's bundle; an old server's placeholder is none (contract C6)."""
         name = self.version.name if self.version else None
         return None if name in {None, "unknown", "builtin"} else name

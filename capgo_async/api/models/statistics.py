@@ -21,7 +21,7 @@ class StatPoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def day(self) -> dt.date:
-        """Return the day in UTC, from either format of the date (contract D41); raises `ValueError` for any other text."""
+        """Return the day in UTC (contract D41). Raises `ValueError` if `date` is not a date."""
         return dt.date.fromisoformat(self.date[:10])
 
 
@@ -32,10 +32,7 @@ class AppStatPoint(StatPoint, frozen=True, kw_only=True):
 
 
 class Breakdown(msgspec.Struct, frozen=True, kw_only=True, rename={"total": "global", "by_app": "byApp"}):
-    """The usage of an organization and of each of its apps (contract C9).
-
-    The storage of the apps does not add up to that of the organization.
-    """
+    """The usage of an organization and of its apps; their storage does not add up (contract C9)."""
 
     total: list[StatPoint]
     by_app: list[AppStatPoint]
@@ -57,10 +54,7 @@ class LatestVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, rename={"latest_version": "latestVersion"}):
-    """The share of each version among devices, by day (contract C9).
-
-    `labels` are the days; both ends of the range are included.
-    """
+    """The share of each version among devices; `labels` are days, both ends included (contract C9)."""
 
     labels: list[str]
     datasets: list[Dataset]

@@ -25,7 +25,7 @@ class _Created(msgspec.Struct):
 
 
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of the bundles that were deleted, and of those `kept` because a channel or a rollout uses them."""
+    """The names of deleted bundles, and of those `kept` because a channel or rollout uses them."""
 
     deleted: tuple[str, ...]
     kept: tuple[str, ...]
@@ -62,10 +62,7 @@ class Bundles:
         return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
 
     async def find(self, app_id: str, name: str) -> Bundle | None:
-        """Return the bundle with this name, `None` if there is none.
-
-        Bundles are listed, newest first, until it is found.
-        """
+        """Return the bundle with this name, or `None`. Lists bundles, newest first, until it is found."""
         async for bundle in self.list(app_id):
             if bundle.name == name:
                 return bundle
@@ -152,7 +149,7 @@ class Bundles:
 
 
 def is_empty_page(error: ApiError) -> bool:
-    """Whether the error means "no bundles", and not one of two failures with the same code (contract C8, D9)."""
+    """Whether the error means "no bundles", and not a failure with the same code (contract C8, D9)."""
     nothing_failed = error.details.get("supabaseError") is None and error.details.get("error") is None
     return _is_refusal(error) and error.message == "Cannot get bundle" and nothing_failed
 

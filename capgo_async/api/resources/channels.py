@@ -170,7 +170,7 @@ def _read_with_version(response: Response, operation: str) -> tuple[Channel, Ver
 
 
 def _check_package(channel: Channel, settings: ChannelSettings | None) -> None:
-    """Raise `NotApplied` if `update_package` was set but not stored: servers drop unknown fields (contract D48)."""
+    """Raise `NotApplied` if the server dropped `update_package` (contract D48)."""
     asked = settings.update_package if settings is not None else msgspec.UNSET
     if asked is not msgspec.UNSET and channel.update_package != asked:
         stored = channel.update_package

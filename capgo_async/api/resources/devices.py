@@ -92,10 +92,7 @@ class Devices:
         await self._requester.call(call, wire.acknowledge)
 
     async def unlink(self, app_id: str, device_id: str) -> None:
-        """Remove the link of a device, if it has one (contract C7).
-
-        The server reports success in either case.
-        """
+        """Remove the link of a device. The server reports success even if there was none (contract C7)."""
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
 
@@ -123,10 +120,7 @@ def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callab
 
 
 def read_page(response: Response, operation: str) -> Page[Device]:
-    """Decode a page of devices from any generation of the server (contract C7).
-
-    `has_more` is `None` if the server has no cursors.
-    """
+    """Decode a page of devices from any generation; `has_more` is `None` without cursors (contract C7)."""
     try:
         found = wire.read(response, _PAGE, operation)
     except UnreadableAnswer:

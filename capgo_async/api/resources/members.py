@@ -74,7 +74,7 @@ class Members:
             raise error from unseen
 
     async def _look(self, org_id: str, email: str, confirm: str | None) -> bool:
-        """Return whether the member exists; raise `DangerousCall` for one who is, or may be, the last super admin."""
+        """Return whether the member exists; raise `DangerousCall` for a possible last super admin."""
         email = endpoints.address(email)
         members = await self.list(org_id).all()
         meant = [member for member in members if _is_of(member, email)]

@@ -65,7 +65,7 @@ class Organizations:
         return Listing(lambda: CompletedWalk(lambda row: row.id), fetch)
 
     async def get(self, org_id: str) -> Organization:
-        """Get one organization (contract C1). Raises `PermissionDenied`, also if it does not exist (contract A7)."""
+        """Get one organization; raises `PermissionDenied` also if there is none (contract A7, C1)."""
         return await self._requester.call(endpoints.get_organization(org_id), _ONE)
 
     async def create(self, new: NewOrganization) -> Organization:

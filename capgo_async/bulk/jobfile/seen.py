@@ -1,4 +1,4 @@
-"""Planned operations with what the plan saw of their targets: for drift checks, verification, undo and rehearsals.
+"""Planned operations, each with what the plan saw of its target.
 
 Each function takes a connection and is part of a transaction, as in `records`.
 """

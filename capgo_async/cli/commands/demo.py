@@ -98,7 +98,7 @@ async def _relink(source: Path, address: Address, size: Size, invocation: Invoca
 
 
 def _write(source: Path, size: Size) -> int:
-    """Write the devices of the fleet that the sandbox makes of the same numbers, and some that it does not know."""
+    """Write the devices of the fleet that the sandbox seeds, and some that it does not know."""
     rows = [*_fleet(size)]
     apps = sorted({app_id for _, app_id in rows})
     rows += [(_UNKNOWN_DEVICE.format(number), apps[number % len(apps)]) for number in range(size.unknown)]
