@@ -93,8 +93,8 @@ async def test_rotate_key_stores_the_new_secret_and_the_old_one_is_dead(tmp_path
     out = await run(tmp_path, sandbox, "rotate_key.py", str(key.key_id), "new-key.txt")
     stored = tmp_path / "new-key.txt"
     secret = stored.read_text().strip()
-    assert sandbox.world.key_of(old) is None
-    found = sandbox.world.key_of(secret)
+    assert sandbox.world.keys.of(old) is None
+    found = sandbox.world.keys.of(secret)
     assert found is not None
     assert found.key_id == key.key_id
     assert stat.S_IMODE(stored.stat().st_mode) == 0o600

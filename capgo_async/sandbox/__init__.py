@@ -13,10 +13,10 @@ from .sandbox import Arrival, Sandbox
 from .seeding import fleet
 from .settings import Settings
 from .state.access import ROLES, Binding, Caller, Key, Session
-from .state.apps import Override
-from .state.channels import AutoPause, Rollout
+from .state.apps import App, Bundle, Device, Override, Traits
+from .state.channels import AutoPause, Channel, Rollout
 from .state.organizations import Invitation, Member, Organization, User
-from .state.world import App, Bundle, Channel, Device, Traits, World
+from .state.world import World
 
 __all__ = [
     "PRESETS",

@@ -24,7 +24,6 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     token: bool = False
 
     def __repr__(self) -> str:
-        """Omit the secret."""
         return "Credential()"
 
 
@@ -64,7 +63,7 @@ def authenticate(world: World, request: Incoming, shown: Credential, order: Orde
         if session is None:
             raise Refusal(401, "invalid_jwt", "Invalid JWT")
         return session
-    key = world.key_of(shown.secret)
+    key = world.keys.of(shown.secret)
     if key is None or key.expired(now):
         raise Refusal(401, "invalid_apikey", "Invalid apikey")
     subkey = request.headers.get("x-limited-key-id")

@@ -71,21 +71,20 @@ def unknown_error() -> Refusal:
 
 def no_single_row() -> dict[str, object]:
     """Return the REST layer's error for a query that expected exactly one row and found none."""
-    return {
-        "code": "PGRST116",
-        "message": "JSON object requested, multiple (or no) rows returned",
-        "details": "The result contains 0 rows",
-        "hint": None,
-    }
+    message = "JSON object requested, multiple (or no) rows returned"
+    return database_error("PGRST116", message, "The result contains 0 rows")
 
 
 def bad_range(message: str) -> dict[str, object]:
     """Return the REST layer's error for an invalid offset or limit."""
-    return {"code": "PGRST100", "message": message, "details": None, "hint": None}
+    return database_error("PGRST100", message)
+
+
+def database_error(code: str, message: str, details: str | None = None) -> dict[str, object]:
+    return {"code": code, "message": message, "details": details, "hint": None}
 
 
 def date_header(now: float) -> dict[str, str]:
-    """Return the `Date` header, which every response carries."""
     return {"date": _date(int(now))}
 
 
@@ -95,12 +94,10 @@ def _date(second: int) -> str:
 
 
 def json_reply(status: int, payload: object, headers: Mapping[str, str]) -> Reply:
-    """Encode a response as JSON."""
     return Reply(status=status, headers={"content-type": "application/json", **headers}, body=_encode(payload))
 
 
 def success_reply(payload: object, headers: Mapping[str, str]) -> Reply:
-    """Encode what a route returned."""
     if isinstance(payload, Document):
         return Reply(status=200, headers={"content-type": payload.content_type, **headers}, body=payload.body)
     return json_reply(200, payload, headers)

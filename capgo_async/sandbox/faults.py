@@ -45,9 +45,7 @@ _CALLS: Final = re.compile(r"#[1-9]\d*(?:\+#[1-9]\d*)*")
 class Chance(Protocol):
     """A source of randomness, such as `random.Random`."""
 
-    def random(self) -> float:
-        """Return a number from 0 to below 1."""
-        ...
+    def random(self) -> float: ...
 
 
 class Amount(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +72,6 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[tuple[Outcome, Amount], ...] = ()
 
     def covers(self, method: str, path: str) -> bool:
-        """Return whether the rule applies to a route."""
         return self.method in {None, method} and self.path in {None, path}
 
     def gambles(self) -> bool:
@@ -85,8 +82,6 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """The fault of one request."""
-
     latency: float = 0.0
     outcome: Outcome | None = None
 
@@ -95,7 +90,6 @@ class Faults:
     """The rules of one server, with the number of calls that each has seen."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        """Start all counts at 0."""
         self._rules = rules
         self._seen = [0] * len(rules)
 

@@ -17,7 +17,7 @@ class InProcessTransport:
 
     The sandbox's clock is the event loop's plus `epoch_offset` seconds, so virtual time moves both. Random faults need
     `chance`. As on a real server, a request that has arrived takes effect even if the caller is cancelled while it waits for
-    the response.
+    the response. Delays are in seconds.
     """
 
     def __init__(  # noqa: PLR0913 -- six knobs, each with a default
@@ -30,7 +30,6 @@ class InProcessTransport:
         address: str = "127.0.0.1",
         epoch_offset: float = EPOCH,
     ) -> None:
-        """Delay each request and each response by `delay` seconds."""
         if chance is None and any(rule.gambles() for rule in sandbox.settings.faults):
             message = "these faults are random: pass a random.Random"
             raise ValueError(message)

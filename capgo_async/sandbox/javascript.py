@@ -1,10 +1,11 @@
 """Lenient parsing of values, as JavaScript and the database do it (contract C6, C9)."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+from .timestamps import micros_of
+
 _ISO: Final = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?", re.ASCII)
 _SHORT_YEAR: Final = 49
 _FORMS: Final = ("%b %d %Y", "%B %d %Y", "%d %b %Y", "%d %B %Y", "%Y/%m/%d", "%m/%d/%Y")
@@ -23,7 +24,7 @@ def date(text: str) -> int | None:
     if _ISO.fullmatch(text):
         text += "-01-01"[len(text) - 4 :]
     try:
-        return _micros(datetime.fromisoformat(text))
+        return micros_of(datetime.fromisoformat(text))
     except ValueError:
         return _worded(text)
 
@@ -49,12 +50,12 @@ def whole(value: object) -> int | None:
 
 def _lone(number: int) -> int | None:
     if 1 <= number <= 12:  # noqa: PLR2004 -- months
-        return _micros(datetime(2001, number, 1, tzinfo=UTC))
+        return micros_of(datetime(2001, number, 1, tzinfo=UTC))
     if number == 0:
-        return _micros(datetime(2000, 1, 1, tzinfo=UTC))
+        return micros_of(datetime(2000, 1, 1, tzinfo=UTC))
     if number < 32:  # noqa: PLR2004 -- days of a month, of no month
         return None
-    return _micros(datetime(number + (2000 if number <= _SHORT_YEAR else 1900), 1, 1, tzinfo=UTC))
+    return micros_of(datetime(number + (2000 if number <= _SHORT_YEAR else 1900), 1, 1, tzinfo=UTC))
 
 
 def _worded(text: str) -> int | None:
@@ -62,12 +63,7 @@ def _worded(text: str) -> int | None:
     clock += ":00" if clock.count(":") == 1 else ""
     for form in _FORMS:
         try:
-            return _micros(datetime.strptime(f"{day} {clock}", f"{form} %H:%M:%S").replace(tzinfo=UTC))
+            return micros_of(datetime.strptime(f"{day} {clock}", f"{form} %H:%M:%S").replace(tzinfo=UTC))
         except ValueError:
             continue
     return None
-
-
-def _micros(moment: datetime) -> int:
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - _START) // timedelta(microseconds=1)

@@ -74,12 +74,10 @@ class Counters:
     """Counters of one limiter, each with the time at which it expires; expired ones take no memory."""
 
     def __init__(self, window: int) -> None:
-        """Keep each counter for `window` milliseconds."""
         self._window = window
         self._live: OrderedDict[Hashable, tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return the number of entries in memory."""
         return len(self._live)
 
     def look(self, key: Hashable, now: int) -> tuple[int, int]:
@@ -110,12 +108,10 @@ class Sliding:
     """At most a number of requests in any window, counted by key; refused ones do not count."""
 
     def __init__(self, window: int) -> None:
-        """Look back over `window` milliseconds."""
         self._window = window
         self._passed: OrderedDict[Hashable, deque[int]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return the number of keys in memory."""
         return len(self._passed)
 
     def take(self, key: Hashable, now: int, most: int) -> int | None:
@@ -146,7 +142,6 @@ class Limiters:
         self._same_sets = Counters(_scaled(_MINUTE, speed))
 
     def __len__(self) -> int:
-        """Return the number of entries in memory of all limiters."""
         counters = (self._failures, self._keys, self._addresses, self._bursts, self._same_sets)
         return len(self._edge) + sum(len(held) for held in counters)
 
@@ -159,7 +154,6 @@ class Limiters:
             raise _too_many({}, end, now)
 
     def check_lock_out(self, address: str, now: int) -> None:
-        """Refuse an address that has failed to log in too often."""
         count, end = self._failures.look(address, now)
         if self._limits.failed_auth is not None and count >= self._limits.failed_auth:
             raise _too_many({"reason": "too_many_failed_auth_attempts"}, end, now)

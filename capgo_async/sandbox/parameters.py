@@ -23,7 +23,7 @@ def body_or_query(request: Incoming) -> object:
         if not query and request.method not in {"GET", "HEAD"}:
             raise _bad_body({}) from None
         return query
-    if not _has_keys(sent):
+    if not isinstance(sent, str | list | dict) or len(sent) == 0:
         raise _bad_body({})
     return sent
 
@@ -75,10 +75,6 @@ def app_id(value: object) -> str:
     if not isinstance(value, str) or _APP_ID.fullmatch(value) is None:
         raise Refusal(400, "invalid_app_id", "App ID must be a reverse domain string", {"app_id": value})
     return value
-
-
-def _has_keys(sent: object) -> bool:
-    return isinstance(sent, str | list | dict) and len(sent) > 0
 
 
 def _bad_body(more: dict[str, object]) -> Refusal:

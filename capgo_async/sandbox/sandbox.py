@@ -12,8 +12,9 @@ from .exchange import Dropped, Incoming, Refusal, Reply, date_header, error_repl
 from .faults import Chance, Fault, Faults
 from .inspection import AccessLine, inspect, shown_path
 from .limiting import DeviceCall, Limiters
-from .routes import Call, Route, match
+from .routes.call import Call
 from .routes.devices import lowered
+from .routes.table import Route, match
 from .settings import Settings
 from .state.access import Caller, Key
 from .state.world import World, uuid_like
@@ -47,7 +48,6 @@ class Sandbox:
     """
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
-        """Create a server for a world."""
         self.world = world
         self.settings = settings or Settings()
         self.log: deque[AccessLine] = deque(maxlen=self.settings.log_size)
@@ -84,7 +84,6 @@ class Sandbox:
         return arrival
 
     def answer(self, arrival: Arrival, now: float) -> Reply | Dropped:
-        """Handle a request that has arrived, record it and return the response."""
         inspected = inspect(arrival.request, self.world, self.log, self.answered)
         if inspected is not None:
             return json_reply(200, inspected, date_header(now))

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from .state.access import Binding
-from .state.world import App, Channel, Device, Override, Traits, World, uuid_like
+from .state.apps import App, Device, Override, Traits
+from .state.channels import Channel
+from .state.world import World, uuid_like
 from .timestamps import micros
 
 EPOCH: Final = 1_784_538_000.0

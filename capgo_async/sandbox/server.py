@@ -33,19 +33,16 @@ class Serving:
     """A running server: its address, and the number of connections that it accepted."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Store the bound address."""
         self.host = host
         self.port = port
         self.connections = 0
 
     @property
     def base_url(self) -> str:
-        """The base URL for a client."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     def __str__(self) -> str:
-        """Return the base URL."""
         return self.base_url
 
 

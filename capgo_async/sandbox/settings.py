@@ -29,7 +29,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
         if self.speed <= 0 or self.row_cap < 1 or self.log_size == 0:
             message = f"speed {self.speed}, row_cap {self.row_cap} and log_size {self.log_size} must all be above 0"
             raise ValueError(message)

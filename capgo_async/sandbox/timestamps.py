@@ -51,30 +51,29 @@ def text_format(moment: int) -> str:
     return row_format(moment).replace("T", " ").removesuffix(":00")
 
 
-def read_iso(text: str) -> int | None:
-    """Parse any ISO date or time; `None` if it is not one."""
-    return _read(text)
-
-
 def read_filter(text: str) -> int | None:
     """Parse the `updated_at` filter, `…Z` or `YYYY-MM-DD HH:MM:SS`; offsets are refused (contract C7)."""
-    return _read(text) if _FILTER.fullmatch(text) else None
+    return read_iso(text) if _FILTER.fullmatch(text) else None
 
 
 def read_stored(text: str) -> int | None:
     """Parse the first half of a cursor; `None` if it is no timestamp, also with an unescaped `+`."""
-    return _read(text) if _STORED.fullmatch(text) else None
+    return read_iso(text) if _STORED.fullmatch(text) else None
 
 
 def _seconds(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
-def _read(text: str) -> int | None:
+def read_iso(text: str) -> int | None:
+    """Parse any ISO date or time; `None` if it is not one."""
     try:
-        moment = datetime.fromisoformat(text)
+        return micros_of(datetime.fromisoformat(text))
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _START) // timedelta(microseconds=1)
+
+
+def micros_of(moment: datetime) -> int:
+    """Convert a time to microseconds; it is in UTC if it names no zone."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - _START) // timedelta(microseconds=1)

@@ -37,7 +37,6 @@ def validate(parameters: object, shape: Mapping[str, Rule]) -> dict[str, object]
 
 
 def invalid_body(error: object) -> Refusal:
-    """Return the refusal for an invalid body."""
     return Refusal(400, "invalid_body", "Invalid body", {"error": error})
 
 
@@ -52,8 +51,6 @@ def nullable(rule: Rule) -> Rule:
 
 
 def text(*, shortest: int = 0) -> Rule:
-    """Require a string."""
-
     def rule(value: object) -> Issue | None:
         if not isinstance(value, str):
             return _wrong_type("string", value)
@@ -66,7 +63,6 @@ def text(*, shortest: int = 0) -> Rule:
 
 
 def email(value: object) -> Issue | None:
-    """Require an e-mail address."""
     if not isinstance(value, str):
         return _wrong_type("string", value)
     if _EMAIL.fullmatch(value):
@@ -76,18 +72,14 @@ def email(value: object) -> Issue | None:
 
 
 def flag(value: object) -> Issue | None:
-    """Require a boolean."""
     return None if isinstance(value, bool) else _wrong_type("boolean", value)
 
 
 def number(value: object) -> Issue | None:
-    """Require a number."""
     return None if isinstance(value, int | float) and not isinstance(value, bool) else _wrong_type("number", value)
 
 
 def whole(*, least: int | None = None, most: int | None = None) -> Rule:
-    """Require an integer within bounds."""
-
     def rule(value: object) -> Issue | None:
         issue = number(value)
         if issue is not None:
@@ -113,7 +105,6 @@ def number_or_digits(value: object) -> Issue | None:
 
 
 def one_of(words: Iterable[str]) -> Rule:
-    """Require one of the given words."""
     known = list(words)
 
     def rule(value: object) -> Issue | None:

@@ -41,7 +41,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """Real seconds without any event after which a loop that has no timers is called deadlocked."""
 
     def __init__(self) -> None:
-        """Start at 0."""
         self.now = 0.0
         self.outstanding = 0
         selector = _JumpingSelector()
@@ -49,7 +48,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
 
     def time(self) -> float:
-        """Return the virtual time, in seconds."""
         return self.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
@@ -67,7 +65,6 @@ class SingleThreadLoop(VirtualTimeLoop):
     """A virtual loop that runs thread calls itself, so the order of events is always the same."""
 
     def run_in_executor(self, _executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Call a function and return a finished future."""
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))

@@ -119,15 +119,15 @@ def test_the_second_signal_stops_at_once(server: Served, capgo: Command, here: P
 
 
 def test_a_signal_while_reading_ends_with_130(server: Served, capgo: Command) -> None:
-    world = server.sandbox.world
-    readable = world.key_of
+    keys = server.sandbox.world.keys
+    readable = keys.of
 
     def interrupt(secret: str) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        world.key_of = readable  # type: ignore[method-assign]  # only once
+        keys.of = readable  # type: ignore[method-assign]  # only once
         return readable(secret)
 
-    world.key_of = interrupt  # type: ignore[method-assign]  # a double
+    keys.of = interrupt  # type: ignore[method-assign]  # a double
     result = capgo("devices", "list", APP)
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
@@ -139,9 +139,9 @@ def test_a_key_that_is_refused_during_a_run_ends_it_with_5(server: Served, capgo
     def revoke(change: int) -> None:
         if change == 20:
             world = server.sandbox.world
-            key = world.key_of(KEY)
+            key = world.keys.of(KEY)
             assert key is not None
-            world.remove_key(key)
+            world.keys.remove(key)
 
     server.sandbox.on_change = revoke
     result = capgo(*RELINK)

@@ -16,10 +16,9 @@ from capgo_async import CapgoClient, DeviceFilter
 from capgo_async.errors import AuthenticationError, ConfigurationError, PermissionDenied, ServerError
 from capgo_async.http.wire import Request, Response
 from capgo_async.listing.walks import MASKED_EMPTY
-from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults
+from capgo_async.sandbox import Device, Sandbox, Settings, Traits, fleet, parse_faults
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
-from capgo_async.sandbox.state.world import Device, Traits
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 

@@ -37,7 +37,7 @@ def talk(settings: Settings | None = None, key: str = SUPER_ADMIN_KEY) -> Talk:
 
 
 def key_of(caller: Talk, secret: str) -> Key:
-    found = caller.sandbox.world.key_of(secret)
+    found = caller.sandbox.world.keys.of(secret)
     assert found is not None
     return found
 

@@ -5,7 +5,7 @@ from sandbox.talking import Talk
 
 from capgo_async.sandbox import Binding, Incoming, Settings, fleet, thresholds
 from capgo_async.sandbox.authentication import credential, header_order
-from capgo_async.sandbox.routes import Call
+from capgo_async.sandbox.routes.call import Call
 from capgo_async.sandbox.seeding import EPOCH, EXPIRED_KEY, ORG_ID, SUPER_ADMIN_KEY, USER_ID, USER_JWT
 
 KEY = SUPER_ADMIN_KEY

@@ -217,7 +217,7 @@ def test_one_bundle_is_deleted_softly() -> None:
     assert again.more["supabaseError"]["code"] == NO_ROW
     lines = list(caller.sandbox.world.audit.newest_first(ORG_ID, 0))
     assert (lines[0].table, lines[0].operation, lines[0].record_id) == ("app_versions", "UPDATE", str(bundle.id))
-    assert lines[0].actor == caller.sandbox.world.key_of(SUPER_ADMIN_KEY)
+    assert lines[0].actor == caller.sandbox.world.keys.of(SUPER_ADMIN_KEY)
 
 
 @pytest.mark.parametrize("query", [{}, {"version": ""}])

@@ -412,7 +412,7 @@ def test_every_write_is_in_the_audit_log() -> None:
     post(caller, "fresh", public=True)
     delete(caller, "fresh")
     lines = list(caller.sandbox.world.audit.newest_first(ORG_ID, 0))
-    key = caller.sandbox.world.key_of(SUPER_ADMIN_KEY)
+    key = caller.sandbox.world.keys.of(SUPER_ADMIN_KEY)
     seen = [(line.operation, line.record_id, line.actor) for line in lines if line.table == "channels"]
     number, demoted = str(lines[-1].record_id), str(channel(caller, "production").id)
     assert seen == [("DELETE", number, key), ("UPDATE", number, key), ("UPDATE", demoted, key), ("INSERT", number, key)]

@@ -189,7 +189,7 @@ def test_a_removed_members_keys_stop_working_for_the_organization() -> None:
     assert listed(caller)  # other users' keys go on working
     caller.key = "theirs"
     assert (caller.get("/organization").status, caller.get("/organization").json) == (200, [])
-    key = world.key_of("theirs")
+    key = world.keys.of("theirs")
     assert key is not None
     assert [binding.org_id for binding in key.bindings] == ["x"]
 

@@ -70,7 +70,7 @@ def test_callers_see_what_they_may_read() -> None:
 def many(caller: Talk, count: int) -> None:
     world = caller.sandbox.world
     owner = world.organizations.users[USER_EMAIL]
-    key = world.key_of(SUPER_ADMIN_KEY)
+    key = world.keys.of(SUPER_ADMIN_KEY)
     assert key is not None
     made = [world.add_organization(f"org {index}", owner=owner, now=EPOCH) for index in range(count)]
     bindings = (Binding(role="org_member", org_id=organization.id) for organization in made)
@@ -480,7 +480,7 @@ def test_the_log_is_for_administrators() -> None:
 def test_a_line_names_its_actor() -> None:
     caller = talk()
     world = caller.sandbox.world
-    key = world.key_of(SUPER_ADMIN_KEY)
+    key = world.keys.of(SUPER_ADMIN_KEY)
     session = world.session_of(USER_JWT, EPOCH)
     old, new = {"name": "a", "kept": 1}, {"name": "b", "kept": 1}
     for actor in (None, key, session):

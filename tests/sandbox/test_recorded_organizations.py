@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sandbox.talking import Talk, kind
 
 from capgo_async.sandbox import Binding, Key, Settings, World, thresholds
-from capgo_async.sandbox.routes import match
+from capgo_async.sandbox.routes.table import match
 from capgo_async.sandbox.seeding import EPOCH
 
 RECORDED = Path(__file__).parent.parent / "recorded"

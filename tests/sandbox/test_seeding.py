@@ -84,12 +84,12 @@ def test_the_well_known_keys() -> None:
         (UPLOADER_KEY, (False, False, True, True)),
         (READER_KEY, (False, False, False, True)),
     ):
-        key = world.key_of(secret)
+        key = world.keys.of(secret)
         assert key is not None
         assert not key.expired(EPOCH)
         held = tuple(world.app_permitting(key, permission, "com.example.app02") is not None for permission in permissions)
         assert held == expected
-    expired = world.key_of(EXPIRED_KEY)
+    expired = world.keys.of(EXPIRED_KEY)
     assert expired is not None
     assert expired.expired(EPOCH)
 
@@ -115,7 +115,7 @@ def test_the_log_tells_what_was_asked_and_answered() -> None:
     lines = list(talk.sandbox.log)
     assert [line.target for line in lines] == [f"{APP}/D", f"{APP}/beta", APP, "", ""]
     assert [line.status for line in lines] == [200, 200, 200, 401, 400]
-    admin = talk.sandbox.world.key_of(SUPER_ADMIN_KEY)
+    admin = talk.sandbox.world.keys.of(SUPER_ADMIN_KEY)
     assert admin is not None
     assert [line.key for line in lines] == [admin.key_id] * 3 + [None, admin.key_id]
     assert SUPER_ADMIN_KEY not in repr(lines)

@@ -203,11 +203,11 @@ def test_a_hashed_key_works_by_its_plain_text_only() -> None:
     world = World()
     plain = world.add_key("plain", user_id="u")
     hashed = world.add_key("secret", user_id="u", hashed=True)
-    assert world.key_of("secret") is hashed
-    assert world.key_of("plain") is plain
-    assert world.key_of(hashed.secret) is None
-    world.remove_key(hashed)
-    assert world.key_of("secret") is None
+    assert world.keys.of("secret") is hashed
+    assert world.keys.of("plain") is plain
+    assert world.keys.of(hashed.secret) is None
+    world.keys.remove(hashed)
+    assert world.keys.of("secret") is None
 
 
 def test_names_are_unique_and_numbers_and_moments_grow() -> None:

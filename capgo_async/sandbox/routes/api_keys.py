@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from ..exchange import Incoming, Refusal, no_single_row, unknown_error
 from ..parameters import body_only, query_only
-from ..state.access import Key
+from ..state.access import Binding, Key
 from ..state.keys import digest
 from ..state.world import uuid_like
 from ..timestamps import micros, read_iso
@@ -17,28 +17,24 @@ from .key_rows import changed_row, created_row, listed_row, minted_row
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{8,256}", re.ASCII)
 _CHANGEABLE: Final = ("name", "expires_at", "regenerate", "bindings", "global_permissions")
-_ADVICE: Final = "name, expires_at, bindings, global_permissions, or regenerate"
 _DAY: Final = 86_400.0
 
 
 def list_keys(call: Call) -> object:
     """List the user's keys that the caller may manage, its own included, in no defined order."""
-    _check_manages_any(call, "cannot_list_apikeys")
-    rows = [listed_row(call, key) for key in call.world.keys if key.user_id == call.caller.user_id and _manages(call, key)]
-    return {"data": rows} if call.settings.dialect == "docs" else rows
+    _check_manages(call, "cannot_list_apikeys")
+    keys = (key for key in call.world.keys if key.user_id == call.caller.user_id)
+    return call.enveloped([listed_row(call, key) for key in keys if _manages_all(call, key)])
 
 
 def get_key(call: Call) -> object:
     """Return one key, by number or plain text."""
-    sent = call.path["id"]
-    if not _well_formed(sent):
-        message = "API key ID must be a numeric ID, UUID key, or legacy key token"
-        raise Refusal(400, "invalid_id_format", message)
-    _check_manages_any(call, "cannot_get_apikey")
+    sent = _well_formed(call.path["id"])
+    _check_manages(call, "cannot_get_apikey")
     key = _found(call, sent)
     if key is None:
         raise Refusal(404, "failed_to_get_apikey", "Failed to get API key", {"supabaseError": no_single_row()})
-    _check_manages(call, key, "cannot_get_apikey")
+    _check_manages(call, "cannot_get_apikey", key)
     return listed_row(call, key)
 
 
@@ -67,25 +63,21 @@ def update_key(call: Call) -> object:
     sent = call.path.get("id") or call.field("id")
     if sent is None:
         raise Refusal(400, "api_key_id_required", "API key ID is required")
-    if not _well_formed(str(sent)):
-        message = "API key ID must be a numeric ID, UUID key, or legacy key token"
-        raise Refusal(400, "invalid_id_format", message)
+    key_id = _well_formed(str(sent))
     parameters = call.parameters if isinstance(call.parameters, dict) else {}
     changes = {name: parameters[name] for name in _CHANGEABLE if name in parameters}
     if not _worth_something(changes):
-        message = (
-            f"No valid fields provided for update. Provide {', '.join(_CHANGEABLE[i] for i in (0, 1, 3, 4))}, or regenerate."
-        )
+        message = "No valid fields provided for update. Provide name, expires_at, bindings, global_permissions, or regenerate."
         raise Refusal(400, "no_valid_fields_provided_for_update", message, {"requestId": call.request_id})
-    key = _found(call, str(sent))
+    key = _found(call, key_id)
     if key is not None and key == call.caller:
         message = "API keys cannot update themselves"
         raise Refusal(401, "cannot_update_apikey", message, {"apikeyId": key.key_id})
-    _check_manages_any(call, "cannot_update_apikey")
+    _check_manages(call, "cannot_update_apikey")
     if key is None:
         more = {"requestId": call.request_id, "supabaseError": no_single_row()}
         raise Refusal(404, "api_key_not_found_or_access_denied", "API key not found or access denied", more)
-    _check_manages(call, key, "cannot_update_apikey")
+    _check_manages(call, "cannot_update_apikey", key)
     return _changed(call, key, changes)
 
 
@@ -93,55 +85,54 @@ def delete_key(call: Call) -> object:
     """Revoke a key; except in the seed era, a key cannot revoke itself."""
     sent = call.path["id"]
     seed = call.settings.dialect == "seed"
-    if not seed and not _well_formed(sent):
-        raise Refusal(400, "invalid_id_format", "API key ID must be a valid UUID or number")
+    if not seed:
+        _well_formed(sent, "a valid UUID or number")
     # The seed era identified keys by their plain text alone (contract 0.2).
-    key = call.world.key_of(sent) if seed else _found(call, sent)
+    key = call.world.keys.of(sent) if seed else _found(call, sent)
     if not seed and key is not None and key == call.caller:
         message = "API keys cannot delete themselves"
         raise Refusal(401, "cannot_delete_apikey", message, {"apikeyId": key.key_id})
-    _check_manages_any(call, "cannot_delete_apikey")
+    _check_manages(call, "cannot_delete_apikey")
     if key is None or key.user_id != call.caller.user_id:
         raise Refusal(404, "api_key_not_found", "API key not found", {"supabaseError": no_single_row()})
-    _check_manages(call, key, "cannot_delete_apikey")
-    call.world.remove_key(key)
+    _check_manages(call, "cannot_delete_apikey", key)
+    call.world.keys.remove(key)
     return {"status": "ok"} if call.settings.dialect == "modern" else {"success": True}
 
 
-def _well_formed(sent: str) -> bool:
-    return (sent.isascii() and sent.isdecimal()) or _ID.fullmatch(sent) is not None
+def _well_formed(sent: str, expected: str = "a numeric ID, UUID key, or legacy key token") -> str:
+    if not (sent.isascii() and sent.isdecimal()) and _ID.fullmatch(sent) is None:
+        raise Refusal(400, "invalid_id_format", f"API key ID must be {expected}")
+    return sent
 
 
 def _found(call: Call, sent: str) -> Key | None:
     """Find a key of the same user by number or plain text; hashed keys only by number."""
-    key = call.world.keys.numbered(int(sent)) if sent.isascii() and sent.isdecimal() else call.world.key_of(sent)
+    key = call.world.keys.numbered(int(sent)) if sent.isascii() and sent.isdecimal() else call.world.keys.of(sent)
     if key is None or key.user_id != call.caller.user_id or (key.hashed and not sent.isdecimal()):
         return None
     return key
 
 
-def _manages(call: Call, key: Key) -> bool:
-    if not isinstance(call.caller, Key):
-        return True
-    return all(call.caller.permits("org.manage_apikeys", org_id=binding.org_id) for binding in key.bindings)
-
-
-def _check_manages_any(call: Call, code: str) -> None:
+def _manages_all(call: Call, key: Key) -> bool:
+    """Return whether the caller may manage the keys of every organization of a key; users may."""
     caller = call.caller
-    if isinstance(caller, Key) and not any(
-        caller.permits("org.manage_apikeys", org_id=binding.org_id) for binding in caller.bindings
-    ):
-        raise _cannot_manage(caller, code)
+    return not isinstance(caller, Key) or all(_manages(caller, binding) for binding in key.bindings)
 
 
-def _check_manages(call: Call, key: Key, code: str) -> None:
-    if isinstance(call.caller, Key) and not _manages(call, key):
-        raise _cannot_manage(call.caller, code)
+def _manages(caller: Key, binding: Binding) -> bool:
+    return caller.permits("org.manage_apikeys", org_id=binding.org_id)
 
 
-def _cannot_manage(caller: Key, code: str) -> Refusal:
-    message = "API key management requires RBAC org role management permission"
-    return Refusal(401, code, message, {"apikeyId": caller.key_id})
+def _check_manages(call: Call, code: str, key: Key | None = None) -> None:
+    """Refuse a caller that may not manage `key` or, without one, the keys of any organization."""
+    caller = call.caller
+    if not isinstance(caller, Key):
+        return
+    manages = any(_manages(caller, binding) for binding in caller.bindings) if key is None else _manages_all(call, key)
+    if not manages:
+        message = "API key management requires RBAC org role management permission"
+        raise Refusal(401, code, message, {"apikeyId": caller.key_id})
 
 
 def _cannot_create() -> Refusal:
@@ -165,8 +156,9 @@ def _added_by_bindings(call: Call, name: str) -> tuple[Key, str]:
         expires_at=expires_at,
         hashed=call.field("hashed") is True,
         global_permissions=granted,
+        now=call.now,
     )
-    return _dated(call, key), secret
+    return key, secret
 
 
 def _added_by_mode(call: Call, name: str) -> tuple[Key, str]:
@@ -182,8 +174,9 @@ def _added_by_mode(call: Call, name: str) -> tuple[Key, str]:
     expires_at = _expiry(call, call.field("expires_at"))
     secret = _mint(call)
     bindings = bindings_of_mode(call, mode, org_ids or held, app_ids)
-    key = call.world.add_key(secret, *bindings, user_id=call.caller.user_id, name=name, expires_at=expires_at)
-    return _dated(call, key), secret
+    user_id = call.caller.user_id
+    key = call.world.add_key(secret, *bindings, user_id=user_id, name=name, expires_at=expires_at, now=call.now)
+    return key, secret
 
 
 def _words(sent: object) -> list[str]:
@@ -192,13 +185,6 @@ def _words(sent: object) -> list[str]:
 
 def _mint(call: Call) -> str:
     return uuid_like("secret", call.world.number())
-
-
-def _dated(call: Call, key: Key) -> Key:
-    moment = call.world.moment(call.now)
-    dated = replace(key, created_at=moment, updated_at=moment)
-    call.world.keys.replace(key, dated)
-    return dated
 
 
 def _expiry(call: Call, sent: object) -> float | None:

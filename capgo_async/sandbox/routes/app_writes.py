@@ -1,26 +1,21 @@
 """POST, PUT and DELETE /app (contract C5)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from .. import javascript
-from ..exchange import Refusal
+from ..exchange import Refusal, database_error
 from ..parameters import required
 from ..state.apps import App
 from ..state.world import uuid_like
 from ..timestamps import device_format, micros
 from .apps import app_row
-from .call import Call, cannot_access_app
+from .call import Call
 
 TWO_YEARS: Final = 63_113_903
-_CANNOT_UPDATE: Final = "cannot_update_app"
 _WIDE: Final = (
-    "retention",
-    "build_timeout_seconds",
-    "channel_device_count",
-    "manifest_bundle_count",
-    "rollout_channel_count",
-)
+    "retention", "build_timeout_seconds", "channel_device_count", "manifest_bundle_count", "rollout_channel_count",
+)  # fmt: skip
 """The 64-bit columns; only `POST` writes them as strings (contract A4)."""
 
 
@@ -30,7 +25,7 @@ def create_app(call: Call) -> object:
     name, org_id = (required(call.parameters, column) for column in ("name", "owner_org"))
     if not isinstance(org_id, str) or not call.caller.permits("org.create_app", org_id=org_id):
         raise Refusal(403, "cannot_access_organization", "You can't access this organization", {"org_id": org_id})
-    changes = _read(call, {column: _COLUMNS[column] for column in _AT_CREATION}, "cannot_create_app")
+    changes = _read(call, _AT_CREATION, "cannot_create_app")
     if app_id in call.world.apps:
         detail = f"Key (app_id)=({app_id}) already exists."
         more = {"app_id": app_id, "constraint": "apps_pkey", "detail": detail}
@@ -45,11 +40,12 @@ def create_app(call: Call) -> object:
 
 def update_app(call: Call) -> object:
     """Change the settings that were sent; without a known one, the database reports an error."""
-    app = _reached(call, "app.update_settings", status=401, code="cannot_access_app")
+    app = call.app("app.update_settings", call.checked(call.path["app_id"]), status=401)
     _check_retention(call.field("retention"))
-    changes = _read(call, _COLUMNS, _CANNOT_UPDATE)
+    code = "cannot_update_app"
+    changes = _read(call, _SETTINGS, code)
     if not changes:
-        raise _refused(_CANNOT_UPDATE, "PGRST102", "Empty or invalid json")
+        raise _refused(code, "PGRST102", "Empty or invalid json")
     before = app_row(app)
     _write(app, changes)
     app.updated_at = max(micros(call.now), app.created_at + 1)
@@ -59,19 +55,10 @@ def update_app(call: Call) -> object:
 
 
 def delete_app(call: Call) -> object:
-    """Delete an app and everything in it."""
-    app = _reached(call, "app.delete", status=400, code="cannot_delete_app")
+    app = call.app("app.delete", call.checked(call.path["app_id"]), code="cannot_delete_app")
     call.world.record(app.owner_org, "apps", "DELETE", app.app_id, app_row(app), None, now=call.now)
     call.world.delete_app(app)
     return {"status": "ok"}
-
-
-def _reached(call: Call, permission: str, *, status: int, code: str) -> App:
-    app_id = call.checked(call.path["app_id"])
-    app = call.world.app_permitting(call.caller, permission, app_id)
-    if app is None:
-        raise cannot_access_app(app_id, status=status, code=code)
-    return app
 
 
 def _check_retention(sent: object) -> None:
@@ -83,12 +70,13 @@ def _check_retention(sent: object) -> None:
         raise Refusal(400, "retention_to_small", "Retention cannot be smaller than 0", {"retention": sent})
 
 
-def _read(call: Call, columns: Mapping[str, tuple[str, Callable[[object], object]]], code: str) -> dict[str, object]:
+def _read(call: Call, names: Iterable[str], code: str) -> dict[str, object]:
+    """Return the columns that were sent, as the database stores them."""
     changes: dict[str, object] = {}
-    for name, (column, read) in columns.items():
+    for name in names:
         if isinstance(call.parameters, dict) and name in call.parameters:
             try:
-                changes[column] = read(call.parameters[name])
+                changes["icon_url" if name == "icon" else name] = _SETTINGS[name](call.parameters[name])
             except ValueError as error:
                 raise _refused(code, "22P02", str(error)) from error
     return changes
@@ -100,13 +88,8 @@ def _write(app: App, changes: Mapping[str, object]) -> None:
 
 
 def _refused(code: str, database_code: str, message: str) -> Refusal:
-    words = code.replace("_", " ").capitalize()
-    told = {"code": database_code, "message": message, "details": None, "hint": None}
-    return Refusal(400, code, words, {"supabaseError": told})
-
-
-def _text(value: object) -> str:
-    return str(value)
+    more = {"supabaseError": database_error(database_code, message)}
+    return Refusal(400, code, code.replace("_", " ").capitalize(), more)
 
 
 def _text_or_null(value: object) -> str | None:
@@ -129,16 +112,16 @@ def _flag(value: object) -> bool:
     return flag
 
 
-_COLUMNS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
-    "name": ("name", _text_or_null),
-    "icon": ("icon_url", _text),
-    "retention": ("retention", _seconds),
-    "expose_metadata": ("expose_metadata", _flag),
-    "allow_device_custom_id": ("allow_device_custom_id", _flag),
-    "need_onboarding": ("need_onboarding", _flag),
-    "existing_app": ("existing_app", _flag),
-    "block_provider_infra_requests": ("block_provider_infra_requests", _flag),
-    "ios_store_url": ("ios_store_url", _text_or_null),
-    "android_store_url": ("android_store_url", _text_or_null),
+_SETTINGS: Final[Mapping[str, Callable[[object], object]]] = {
+    "name": _text_or_null,
+    "icon": str,
+    "retention": _seconds,
+    "expose_metadata": _flag,
+    "allow_device_custom_id": _flag,
+    "need_onboarding": _flag,
+    "existing_app": _flag,
+    "block_provider_infra_requests": _flag,
+    "ios_store_url": _text_or_null,
+    "android_store_url": _text_or_null,
 }
 _AT_CREATION: Final = ("icon", "need_onboarding", "existing_app", "ios_store_url", "android_store_url")

@@ -4,9 +4,9 @@ import re
 from typing import Final
 
 from ..exchange import Refusal, bad_range
-from ..state.world import App
+from ..state.apps import App
 from ..timestamps import row_format
-from .call import Call, cannot_access_app, columns
+from .call import Call, columns
 
 _LENIENT: Final = re.compile(r"\s*([+-]?\d+)", re.ASCII)
 
@@ -26,17 +26,12 @@ def list_apps(call: Call) -> object:
         if (not org_id or app.owner_org == org_id) and call.key.permits("app.read", org_id=app.owner_org, app_id=app.app_id)
     ]
     start = page * limit
-    rows = [app_row(app) for app in apps[start : start + min(limit, call.settings.row_cap)]]
-    return {"data": rows} if call.settings.dialect == "docs" else rows
+    return call.enveloped([app_row(app) for app in apps[start : start + min(limit, call.settings.row_cap)]])
 
 
 def get_app(call: Call) -> object:
     """Return one app; 401 without access, or if there is none."""
-    app_id = call.checked(call.path["app_id"])
-    app = call.world.app_permitting(call.key, "app.read", app_id)
-    if app is None:
-        raise cannot_access_app(app_id, status=401)
-    return {"data": app_row(app)} if call.settings.dialect == "docs" else app_row(app)
+    return call.enveloped(app_row(call.app("app.read", call.checked(call.path["app_id"]), status=401)))
 
 
 def app_row(app: App) -> dict[str, object]:

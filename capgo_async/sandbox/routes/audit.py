@@ -5,11 +5,11 @@ from itertools import islice
 from typing import Final
 
 from ..exchange import Refusal, bad_range
-from ..state.access import Session
+from ..state.access import Key, Session
 from ..state.audit import KEPT, Line
 from ..timestamps import micros, row_format
 from ..validation import Rule, number_or_digits, optional, text, validate
-from .call import Call
+from .call import Call, invalid_organization
 
 _LOOK: Final[Mapping[str, Rule]] = {
     "orgId": text(),
@@ -25,9 +25,7 @@ def read_audit(call: Call) -> object:
     """Return a page of an organization's audit log, newest first, with the total number of matches."""
     asked = validate(call.parameters, _LOOK)
     org_id = asked["orgId"]
-    organization = call.organization("org.read_audit", org_id)
-    if organization is None:
-        raise Refusal(400, "invalid_org_id", "You can't access this organization", {"org_id": org_id})
+    organization = call.organization("org.read_audit", org_id, invalid_organization(org_id))
     page, limit = (int(str(asked.get(name, default)).partition(".")[0]) for name, default in (("page", 0), ("limit", 50)))
     limit = min(limit, _MOST)
     if page < 0 or limit < 0:
@@ -44,7 +42,8 @@ def read_audit(call: Call) -> object:
 
 
 def _row(line: Line) -> dict[str, object]:
-    key, actor = line.key(), line.actor
+    actor = line.actor
+    key = actor if isinstance(actor, Key) else None
     user_id = None if actor is None else actor.user_id
     kind = "system" if actor is None else "user" if isinstance(actor, Session) else "apikey"
     return {

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from .. import javascript
-from ..exchange import Refusal, no_single_row
+from ..exchange import Refusal, database_error, no_single_row
 from ..parameters import truthy
 from ..settings import LINKED_BUNDLES_ARE_SAFE, METADATA_SAYS_OK, since
 from ..state.apps import App, Bundle
@@ -26,9 +26,7 @@ def create_bundle(call: Call) -> object:
     app_id, version, url, checksum = _required(call)
     if _SEMVER.fullmatch(version) is None:
         raise Refusal(400, "invalid_version_format", _BAD_FORM, {"version": version})
-    app = call.world.app_permitting(call.caller, "app.upload_bundle", app_id)
-    if app is None:
-        raise cannot_access_app(app_id, code="cannot_create_bundle")
+    app = call.app("app.upload_bundle", app_id, code="cannot_create_bundle")
     if not url.startswith("https://"):
         raise Refusal(400, "invalid_protocol", "External URL must use HTTPS protocol", {"external_url": url})
     _check_encryption(call, app)
@@ -37,7 +35,9 @@ def create_bundle(call: Call) -> object:
     try:
         bundle = call.world.add_bundle(app, version, now=call.now, external_url=url)
     except ValueError as error:
-        raise _burned() from error
+        message = 'duplicate key value violates unique constraint "app_versions_name_app_id_key"'
+        more = {"supabaseError": database_error("23505", message)}
+        raise Refusal(400, "cannot_create_bundle", "Cannot create bundle", more) from error
     bundle.checksum = checksum
     bundle.session_key, bundle.key_id = _text(call, "session_key"), _text(call, "key_id")
     bundle.user_id, bundle.created_with = call.key.user_id, call.key.key_id
@@ -73,13 +73,9 @@ def assign_bundle(call: Call) -> object:
 
 
 def describe_bundle(call: Call) -> object:
-    """Set a bundle's link and comment."""
     if not (truthy(call.field("app_id")) and truthy(call.field("version_id"))):
         raise _incomplete(call, "app_id", "version_id")
-    app_id = call.checked(call.field("app_id"))
-    app = call.world.app_permitting(call.caller, "app.upload_bundle", app_id)
-    if app is None:
-        raise cannot_access_app(app_id, code="cannot_update_bundle_metadata")
+    app = call.app("app.upload_bundle", call.checked(call.field("app_id")), code="cannot_update_bundle_metadata")
     bundle = app.bundle_numbered(javascript.whole(call.field("version_id")))
     if bundle is None:
         raise Refusal(400, "cannot_find_version", "Cannot find version", {"supabaseError": no_single_row()})
@@ -97,10 +93,7 @@ def describe_bundle(call: Call) -> object:
 
 def delete_bundle(call: Call) -> object:
     """Delete one bundle by name, or every bundle of the app if no name is given."""
-    app_id = call.app_id()
-    app = call.world.app_permitting(call.caller, "bundle.delete", app_id)
-    if app is None:
-        raise cannot_access_app(app_id, code="cannot_delete_bundle")
+    app = call.app("bundle.delete", call.app_id(), code="cannot_delete_bundle")
     keeps_linked = since(call.settings, LINKED_BUNDLES_ARE_SAFE)
     version = call.field("version")
     if not truthy(version):
@@ -159,12 +152,6 @@ def _check_encryption(call: Call, app: App) -> None:
         raise Refusal(400, "encryption_key_required", "This organization requires a specific encryption key")
     if needed is not None and not needed.startswith(key_id or ""):
         raise Refusal(400, "encryption_key_mismatch", "The bundle is encrypted with another key")
-
-
-def _burned() -> Refusal:
-    message = 'duplicate key value violates unique constraint "app_versions_name_app_id_key"'
-    told = {"code": "23505", "message": message, "details": None, "hint": None}
-    return Refusal(400, "cannot_create_bundle", "Cannot create bundle", {"supabaseError": told})
 
 
 def _text(call: Call, name: str) -> str | None:

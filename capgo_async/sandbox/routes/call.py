@@ -8,9 +8,10 @@ from .. import parameters
 from ..exchange import Refusal
 from ..settings import Settings
 from ..state.access import Caller, Key
+from ..state.apps import App
 from ..state.audit import Operation, Row
 from ..state.organizations import Organization
-from ..state.world import App, World
+from ..state.world import World
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return self.caller
 
     def field(self, name: str) -> object:
-        """Return a parameter."""
         return parameters.field(self.parameters, name)
 
     def app_id(self) -> str:
@@ -48,11 +48,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             return str(app_id)
         return parameters.app_id(app_id)
 
-    def app(self, permission: str, app_id: str) -> App:
-        """Return the app; refused, as on most routes, if it does not exist or the key has no access."""
+    def app(self, permission: str, app_id: str, *, status: int = 400, code: str = "cannot_access_app") -> App:
+        """Return the app; refused with the code of the route if it does not exist or the caller has no access (contract A7)."""
         app = self.world.app_permitting(self.caller, permission, app_id)
         if app is None:
-            raise cannot_access_app(app_id)
+            raise cannot_access_app(app_id, status=status, code=code)
         return app
 
     def may(self, permission: str, app: App, *, made_with: int | None = None) -> bool:
@@ -77,26 +77,34 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         operation: Operation = "INSERT" if old is None else "DELETE" if new is None else "UPDATE"
         self.world.record(app.owner_org, table, operation, str(record_id), old, new, key=self.caller, now=self.now)
 
-    def organization(self, permission: str, org_id: object) -> Organization | None:
+    def organization(self, permission: str, org_id: object, refusal: Refusal | None = None) -> Organization:
         """Return the organization if it exists and the caller, under its rules for keys, has the permission.
 
-        Refused if the key must expire and does not. A key that must be hashed and is not has no access (contract A2).
+        Otherwise raises the `refusal` of the route (contract A7). A key that must be hashed and is not has no access; one that
+        must expire and does not is refused (contract A2).
         """
+        key = self.caller if isinstance(self.caller, Key) else None
         found = self.world.organizations.get(org_id)
-        if found is None or not self.caller.permits(permission, org_id=found.id):
-            return None
-        if isinstance(self.caller, Key):
-            if found.enforce_hashed_api_keys and not self.caller.hashed:
-                return None
-            if found.require_apikey_expiration and self.caller.expires_at is None:
-                message = "This organization requires API keys with an expiration date"
-                raise Refusal(401, "org_requires_expiring_key", message, {"orgId": found.id})
+        if (
+            found is None
+            or not self.caller.permits(permission, org_id=found.id)
+            or (found.enforce_hashed_api_keys and key is not None and not key.hashed)
+        ):
+            message = "You can't access this organization"
+            raise refusal or Refusal(400, "cannot_access_organization", message, {"orgId": org_id})
+        if found.require_apikey_expiration and key is not None and key.expires_at is None:
+            message = "This organization requires API keys with an expiration date"
+            raise Refusal(401, "org_requires_expiring_key", message, {"orgId": found.id})
         return found
 
+    def enveloped(self, shown: object) -> object:
+        """Wrap what a route shows in `data`, as in the vendor's documentation."""
+        return {"data": shown} if self.settings.dialect == "docs" else shown
 
-def cannot_access_organization(org_id: object) -> Refusal:
-    """Return the refusal for an organization without access, as on most routes (contract A7)."""
-    return Refusal(400, "cannot_access_organization", "You can't access this organization", {"orgId": org_id})
+
+def invalid_organization(org_id: object) -> Refusal:
+    """Return the refusal for an organization without access, as on the routes that read one."""
+    return Refusal(400, "invalid_org_id", "You can't access this organization", {"org_id": org_id})
 
 
 def cannot_access_app(app_id: object, *, status: int = 400, code: str = "cannot_access_app") -> Refusal:

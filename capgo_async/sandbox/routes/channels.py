@@ -1,18 +1,17 @@
 """GET /channel (contract C6)."""
 
-from ..exchange import Refusal, bad_range, no_single_row
+from ..exchange import Refusal, no_single_row
 from ..settings import CHANNELS_MAY_LACK_A_BUNDLE, since
-from ..state.channels import AutoPause, Rollout
-from ..state.world import UNKNOWN_ID, App, Channel
+from ..state.apps import UNKNOWN_ID, App
+from ..state.channels import AutoPause, Channel, Rollout
 from ..timestamps import row_format
 from .call import Call, columns
-from .paging import BadPageError, in_order, page_of
+from .paging import in_order, page_of
 
 
 def read_channels(call: Call) -> object:
     """Return one channel by name, or a page of all, oldest first."""
-    app_id = call.app_id()
-    app = call.app("app.read_channels", app_id)
+    app = call.app("app.read_channels", call.app_id())
     name = call.field("channel")
     if name:
         channel = app.channels.get(name) if isinstance(name, str) else None
@@ -22,31 +21,29 @@ def read_channels(call: Call) -> object:
         if call.settings.dialect == "seed":
             del row["allow_dev"]  # contract C6: missing in the single look-up of that time
         return row
-    channels = in_order(app.channels.values(), call)
-    try:
-        page = page_of(channels, call.field("page"), call.settings)
-    except BadPageError as error:
-        more = {"supabaseError": bad_range(str(error))}
-        raise Refusal(400, "cannot_find_channels", "Cannot find channels", more) from error
-    rows = [channel_row(app, channel, call) for channel in page]
-    return {"data": rows} if call.settings.dialect == "docs" else rows
+    page = page_of(call, in_order(app.channels.values(), call), "cannot_find_channels")
+    return call.enveloped([channel_row(app, channel, call) for channel in page])
 
 
 def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
-    """Return a channel as GET shows it: 33 keys, 34 in the documentation, or those of the seed era."""
-    if call.settings.dialect == "seed":
-        return _seed_row(app, channel, call)
-    return {
-        **columns(channel, "id name created_by public allow_device_self_set allow_emulator allow_device allow_dev allow_prod"),
+    """Return a channel as GET shows it: 33 keys, 34 in the documentation, 12 in the seed era."""
+    row: dict[str, object] = {
+        **columns(channel, "id name created_by public allow_emulator allow_dev"),
         "created_at": row_format(channel.created_at),
         "app_id": app.app_id,
         "updated_at": row_format(channel.updated_at),
-        "rollout_version": channel.rollout.version,
-        "rollout_id": channel.rollout.id,
-        "rollout_version_info": _info(app, channel.rollout.version),
         "version": _info(app, channel.version) or _nothing(call),
         "disableAutoUpdateUnderNative": channel.disable_auto_update_under_native,
         "disableAutoUpdate": channel.disable_auto_update,
+    }
+    if call.settings.dialect == "seed":
+        return row
+    return {
+        **row,
+        **columns(channel, "allow_device_self_set allow_device allow_prod"),
+        "rollout_version": channel.rollout.version,
+        "rollout_id": channel.rollout.id,
+        "rollout_version_info": _info(app, channel.rollout.version),
         **_rollout(channel.rollout),
         **_auto_pause(channel.auto_pause),
         **({"updatePackage": channel.update_package} if call.settings.dialect == "docs" else {}),
@@ -86,15 +83,3 @@ def _info(app: App, bundle_id: int | None) -> dict[str, object] | None:
 def _nothing(call: Call) -> dict[str, object] | None:
     # A channel without a bundle used to point at a placeholder of this name.
     return None if since(call.settings, CHANNELS_MAY_LACK_A_BUNDLE) else {"name": "unknown", "id": UNKNOWN_ID}
-
-
-def _seed_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
-    return {
-        **columns(channel, "id name created_by public allow_emulator allow_dev"),
-        "created_at": row_format(channel.created_at),
-        "app_id": app.app_id,
-        "updated_at": row_format(channel.updated_at),
-        "disableAutoUpdateUnderNative": channel.disable_auto_update_under_native,
-        "disableAutoUpdate": channel.disable_auto_update,
-        "version": _info(app, channel.version) or _nothing(call),
-    }

@@ -6,11 +6,11 @@ from itertools import islice
 from typing import Final
 
 from .. import timestamps
-from ..exchange import Refusal, bad_range, no_single_row, unknown_error
+from ..exchange import Refusal, no_single_row, unknown_error
 from ..parameters import field, truthy
-from ..state.world import BUILTIN_ID, App, Device, Order
+from ..state.apps import BUILTIN_ID, App, Device, Order
 from .call import Call
-from .paging import BadPageError, page_of
+from .paging import page_of
 
 _DEFAULT_LIMIT: Final = 50
 _POSITIVE: Final = re.compile(r"0*[1-9]\d{0,14}", re.ASCII)
@@ -25,8 +25,7 @@ def lowered(device_id: object) -> str:
 
 def read_devices(call: Call) -> object:
     """Return one device by id, or a page of the inventory."""
-    app_id = call.app_id()
-    app = call.app("app.read_devices", app_id)
+    app = call.app("app.read_devices", call.app_id())
     device_id = call.field("device_id")
     if truthy(device_id):
         return _one(call, app, lowered(device_id))
@@ -187,10 +186,7 @@ def _order(parameters: object) -> Order | None:
 
 def _seed_page(call: Call, app: App) -> object:
     devices = () if call.masked else tuple(app.devices_after(""))
-    try:
-        return [_seed_row(app, device) for device in page_of(devices, call.field("page"), call.settings)]
-    except BadPageError as error:
-        raise Refusal(400, "cannot_get_devices", "Cannot get devices", {"dbError": bad_range(str(error))}) from error
+    return [_seed_row(app, device) for device in page_of(call, devices, "cannot_get_devices", cause="dbError")]
 
 
 def _seed_row(app: App, device: Device) -> dict[str, object]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..exchange import Refusal, no_single_row
-from ..state.access import Key
-from ..state.organizations import SUPER_ADMIN, Invitation, Member, Organization, outranks
+from ..state.access import RANKS, Key
+from ..state.organizations import SUPER_ADMIN, Invitation, Member, Organization
 from ..validation import Rule, email, one_of, text, validate
-from .call import Call, cannot_access_organization
+from .call import Call
 
 _LEGACY: Final = ("read", "upload", "write", "admin", "super_admin")
 _OFFERED: Final = (
@@ -28,14 +28,10 @@ _REMOVAL: Final[Mapping[str, Rule]] = {"orgId": text(), "email": email}
 
 def list_members(call: Call) -> object:
     """List members and open invitations, in no defined order."""
-    org_id = validate(call.parameters, _LOOK)["orgId"]
-    organization = call.organization("org.read_members", org_id)
-    if organization is None:
-        raise cannot_access_organization(org_id)
+    organization = call.organization("org.read_members", validate(call.parameters, _LOOK)["orgId"])
     people: list[Member | Invitation] = list(organization.members.values())
     people += [invitation for invitation in organization.invitations.values() if invitation.open(call.now)]
-    rows = [_row(call, person) for person in people]
-    return {"data": rows} if call.settings.dialect == "docs" else rows
+    return call.enveloped([_row(call, person) for person in people])
 
 
 def invite_member(call: Call) -> object:
@@ -44,13 +40,11 @@ def invite_member(call: Call) -> object:
     word = "role" if docs else "invite_type"
     sent = validate(call.parameters, {**_REMOVAL, word: one_of(_OFFERED)})
     organization = call.organization("org.invite_user", sent["orgId"])
-    if organization is None:
-        raise cannot_access_organization(sent["orgId"])
     address, offered = str(sent["email"]), str(sent[word]).removeprefix("invite_")
     role = _MODERN.get(offered, offered)
     user = call.world.organizations.users.get(address)
     reason = "NO_EMAIL" if user is None else organization.inviting_fails_with(address, call.now)
-    if reason is None and outranks(role, call.caller.rank(organization.id)):
+    if reason is None and RANKS[role] > call.caller.rank(organization.id):
         reason = "NO_RIGHTS"
     if user is None or reason is not None:
         message = "Error inviting user to organization"
@@ -70,8 +64,6 @@ def remove_member(call: Call) -> object:
     user = call.world.organizations.users.get(address)
     themselves = user is not None and user.id == call.caller.user_id and not isinstance(call.caller, Key)
     organization = call.organization("org.read" if themselves else "org.update_user_roles", sent["orgId"])
-    if organization is None:
-        raise cannot_access_organization(sent["orgId"])
     if user is None:
         raise Refusal(404, "user_not_found", "User not found", {"error": no_single_row()})
     gone = {"status": "ok" if call.settings.dialect == "modern" else "OK"}
@@ -93,7 +85,7 @@ def remove_member(call: Call) -> object:
 
 
 def _check_removal(call: Call, organization: Organization, member: Member) -> None:
-    if outranks(member.role, call.caller.rank(organization.id)) and call.caller.user_id != member.user.id:
+    if RANKS[member.role] > call.caller.rank(organization.id) and call.caller.user_id != member.user.id:
         message = "You cannot remove a member with a higher role than yours"
         raise Refusal(403, "cannot_delete_higher_priority_role", message)
     others = organization.super_admins_beside(member.user.email)

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
+from ..exchange import Refusal, bad_range
 from ..parameters import truthy
-from ..settings import Settings
 from ..state.world import uuid_like
 from .call import Call
 
@@ -23,24 +23,20 @@ PAGE: Final = 50
 _NUMBER: Final = re.compile(r"\s*[+-]?\d{1,15}(?:\.\d*)?\s*", re.ASCII)
 
 
-class BadPageError(ValueError):
-    """Raised for an invalid page, with the REST layer's message."""
-
-
-def page_of(rows: Sequence[Row], page: object, settings: Settings) -> Sequence[Row]:
-    """Return one page of the rows.
+def page_of(call: Call, rows: Sequence[Row], code: str, cause: str = "supabaseError") -> Sequence[Row]:
+    """Return the requested page of the rows, or refuse it with the code of the route and the REST layer's error.
 
     With `page_bug`, a page that came as text has 450·n+50 rows, because JavaScript makes `"2" + 1` into `"21"`.
     """
+    settings = call.settings
+    page = call.field("page")
     if not truthy(page):
         page = 0
     first = PAGE * _number(page)
-    if math.isnan(first):
-        message = "invalid offset: NaN"
-        raise BadPageError(message)
-    if first < 0:
-        message = f"invalid offset: {first:g}"
-        raise BadPageError(message)
+    if math.isnan(first) or first < 0:
+        offset = "NaN" if math.isnan(first) else f"{first:g}"
+        error = bad_range(f"invalid offset: {offset}")
+        raise Refusal(400, code, code.replace("_", " ").capitalize(), {cause: error})
     buggy = settings.dialect != "docs" if settings.page_bug is None else settings.page_bug
     size = PAGE * _number(f"{page}1") - first if isinstance(page, str) and buggy else PAGE
     if size < 1:

@@ -21,17 +21,14 @@ _GRAPHS: Final = frozenset({"mau", "storage", "bandwidth"})
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """The requested days, from `start`; with `backwards`, none has traffic."""
+    """The requested days; with `backwards`, none has traffic."""
 
-    start: int
-    end: int
     moments: Sequence[int]
     backwards: bool
     daily: bool
 
 
 def app_statistics(call: Call) -> object:
-    """Return the statistics of one app by day."""
     window = _window(call)
     app = readable_app(call)
     return _shown(call, _points(call, window, _totals(window, [app])))
@@ -101,8 +98,6 @@ def _window(call: Call, *switches: str) -> Window:
     days = (abs(end - start) + DAY // 2) // DAY
     last = min(days, micros(call.now) // DAY - start // DAY + 1)  # days in the future are dropped
     return Window(
-        start=start,
-        end=end,
         moments=range(start, start + max(0, last) * DAY, DAY),
         backwards=end < start,
         daily=call.field("noAccumulate") == "true",

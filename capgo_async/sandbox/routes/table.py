@@ -6,10 +6,10 @@ from urllib.parse import unquote
 
 import msgspec
 
-from .. import parameters
 from ..authentication import Auth
 from ..exchange import Refusal
 from ..limiting import Operation
+from ..parameters import Reader, body_only, body_or_query, query_only, unread
 from ..validation import seed_complaint
 from . import (
     api_keys,
@@ -31,7 +31,7 @@ from .call import Call
 Kind = Literal["keyed", "open", "preflight", "missing"]
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Route(msgspec.Struct, frozen=True):
     """One route: how it reads parameters, its handler, and the operation that limiters count it as.
 
     In the seed era `seed_answer` replaces the handler, and `seed_body` encodes refusals where they had a form of their own.
@@ -39,10 +39,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     method: str
     path: str
-    kind: Kind = "keyed"
     answer: Callable[[Call], object] | None = None
     seed_answer: Callable[[Call], object] | None = None
-    read: parameters.Reader = parameters.body_or_query
+    kind: Kind = "keyed"
+    read: Reader = body_or_query
     operation: Operation | None = None
     auth: Auth = "key"
     seed_body: Callable[[Refusal], dict[str, object]] | None = None
@@ -73,99 +73,61 @@ def bare(refusal: Refusal) -> dict[str, object]:
 
 
 _ROUTES: Final = (
-    Route(method="GET", path="/app", answer=apps.list_apps, read=parameters.query_only, modern_only=True),
-    Route(method="GET", path="/app/:app_id", answer=apps.get_app, read=parameters.query_only, modern_only=True),
-    Route(method="POST", path="/app", answer=app_writes.create_app, auth="user", modern_only=True),
-    Route(method="PUT", path="/app/:app_id", answer=app_writes.update_app, modern_only=True),
-    Route(method="DELETE", path="/app/:app_id", answer=app_writes.delete_app, read=parameters.query_only, modern_only=True),
-    Route(method="GET", path="/channel", answer=channels.read_channels),
-    Route(method="POST", path="/channel", answer=channel_writes.write_channel, read=parameters.body_only),
-    Route(method="DELETE", path="/channel", answer=channel_writes.delete_channel),
-    Route(method="GET", path="/bundle", answer=bundles.list_bundles),
-    Route(method="POST", path="/bundle", answer=bundle_writes.create_bundle, modern_only=True),
-    Route(method="PUT", path="/bundle", answer=bundle_writes.assign_bundle, modern_only=True),
-    Route(method="DELETE", path="/bundle", answer=bundle_writes.delete_bundle),
-    Route(method="POST", path="/bundle/metadata", answer=bundle_writes.describe_bundle, modern_only=True),
-    Route(method="GET", path="/device", answer=devices.read_devices, operation="get"),
-    Route(method="POST", path="/device", answer=devices.link_device, read=parameters.body_only, operation="set"),
-    Route(method="DELETE", path="/device", answer=devices.unlink_device, operation="delete"),
-    Route(method="GET", path="/ok", kind="open"),
-    Route(method="POST", path="/ok", kind="open"),
-)
-_PEOPLE: Final = (
-    Route(method="GET", path="/organization", answer=organizations.read_organizations, seed_body=sentence),
+    Route("GET", "/app", apps.list_apps, read=query_only, modern_only=True),
+    Route("GET", "/app/:app_id", apps.get_app, read=query_only, modern_only=True),
+    Route("POST", "/app", app_writes.create_app, auth="user", modern_only=True),
+    Route("PUT", "/app/:app_id", app_writes.update_app, modern_only=True),
+    Route("DELETE", "/app/:app_id", app_writes.delete_app, read=query_only, modern_only=True),
+    Route("GET", "/channel", channels.read_channels),
+    Route("POST", "/channel", channel_writes.write_channel, read=body_only),
+    Route("DELETE", "/channel", channel_writes.delete_channel),
+    Route("GET", "/bundle", bundles.list_bundles),
+    Route("POST", "/bundle", bundle_writes.create_bundle, modern_only=True),
+    Route("PUT", "/bundle", bundle_writes.assign_bundle, modern_only=True),
+    Route("DELETE", "/bundle", bundle_writes.delete_bundle),
+    Route("POST", "/bundle/metadata", bundle_writes.describe_bundle, modern_only=True),
+    Route("GET", "/device", devices.read_devices, operation="get"),
+    Route("POST", "/device", devices.link_device, read=body_only, operation="set"),
+    Route("DELETE", "/device", devices.unlink_device, operation="delete"),
+    Route("GET", "/ok", kind="open"),
+    Route("POST", "/ok", kind="open"),
+    Route("GET", "/organization", organizations.read_organizations, seed_body=sentence),
+    # The generations swapped these two verbs (contract C1).
     Route(
-        method="POST",
-        path="/organization",
-        answer=organizations.create_organization,
-        seed_answer=organizations.update_organization,
+        "POST",
+        "/organization",
+        organizations.create_organization,
+        organizations.update_organization,
         auth="user",
         seed_body=sentence,
     ),
     Route(
-        method="PUT",
-        path="/organization",
-        answer=organizations.update_organization,
-        seed_answer=organizations.create_organization,
+        "PUT",
+        "/organization",
+        organizations.update_organization,
+        organizations.create_organization,
         auth="user",
         seed_body=sentence,
     ),
-    Route(method="DELETE", path="/organization", answer=organizations.delete_organization, modern_only=True),
-    Route(method="GET", path="/organization/members", answer=members.list_members, seed_body=knocked_out),
-    Route(method="POST", path="/organization/members", answer=members.invite_member, seed_body=knocked_out),
-    Route(
-        method="DELETE",
-        path="/organization/members",
-        answer=members.remove_member,
-        auth="user",
-        seed_body=knocked_out,
-    ),
-    Route(method="GET", path="/organization/audit", answer=audit.read_audit, auth="user", modern_only=True),
+    Route("DELETE", "/organization", organizations.delete_organization, modern_only=True),
+    Route("GET", "/organization/members", members.list_members, seed_body=knocked_out),
+    Route("POST", "/organization/members", members.invite_member, seed_body=knocked_out),
+    Route("DELETE", "/organization/members", members.remove_member, auth="user", seed_body=knocked_out),
+    Route("GET", "/organization/audit", audit.read_audit, auth="user", modern_only=True),
+    Route("GET", "/apikey", api_keys.list_keys, auth="user", seed_body=bare),
+    Route("POST", "/apikey", api_keys.create_key, read=unread, auth="user", seed_body=bare),
+    Route("PUT", "/apikey", api_keys.update_key, read=body_only, auth="user", modern_only=True),
+    Route("GET", "/apikey/:id", api_keys.get_key, read=query_only, auth="user", modern_only=True),
+    Route("PUT", "/apikey/:id", api_keys.update_key, read=body_only, auth="user", modern_only=True),
+    Route("DELETE", "/apikey/:id", api_keys.delete_key, read=query_only, auth="user", seed_body=bare),
+    Route("GET", "/statistics/app/:app_id", statistics.app_statistics, read=query_only, auth="user"),
+    Route("GET", "/statistics/app/:app_id/bundle_usage", usage.bundle_usage, read=query_only, auth="user"),
+    Route("GET", "/statistics/app/:app_id/native_usage", usage.native_usage, read=query_only, auth="user", modern_only=True),
+    Route("GET", "/statistics/org/:org_id", statistics.organization_statistics, read=query_only, auth="user"),
+    Route("GET", "/statistics/user", statistics.user_statistics, read=query_only, auth="user"),
 )
-_KEYS: Final = (
-    Route(method="GET", path="/apikey", answer=api_keys.list_keys, auth="user", seed_body=bare),
-    Route(
-        method="POST",
-        path="/apikey",
-        answer=api_keys.create_key,
-        read=parameters.unread,
-        auth="user",
-        seed_body=bare,
-    ),
-    Route(method="PUT", path="/apikey", answer=api_keys.update_key, read=parameters.body_only, auth="user", modern_only=True),
-    Route(method="GET", path="/apikey/:id", answer=api_keys.get_key, read=parameters.query_only, auth="user", modern_only=True),
-    Route(
-        method="PUT", path="/apikey/:id", answer=api_keys.update_key, read=parameters.body_only, auth="user", modern_only=True
-    ),
-    Route(
-        method="DELETE",
-        path="/apikey/:id",
-        answer=api_keys.delete_key,
-        read=parameters.query_only,
-        auth="user",
-        seed_body=bare,
-    ),
-)
-_STATISTICS: Final = tuple(
-    Route(
-        method="GET",
-        path=f"/statistics/{path}",
-        answer=answer,
-        read=parameters.query_only,
-        auth="user",
-        modern_only=answer is usage.native_usage,
-    )
-    for path, answer in (
-        ("app/:app_id", statistics.app_statistics),
-        ("app/:app_id/bundle_usage", usage.bundle_usage),
-        ("app/:app_id/native_usage", usage.native_usage),
-        ("org/:org_id", statistics.organization_statistics),
-        ("user", statistics.user_statistics),
-    )
-)
-_ALL: Final = (*_ROUTES, *_PEOPLE, *_KEYS, *_STATISTICS)
-_LITERAL: Final = {(route.method, route.path): route for route in _ALL if ":" not in route.path}
-_BINDING: Final = tuple((route, route.path.split("/")) for route in _ALL if ":" in route.path)
+_LITERAL: Final = {(route.method, route.path): route for route in _ROUTES if ":" not in route.path}
+_BINDING: Final = tuple((route, route.path.split("/")) for route in _ROUTES if ":" in route.path)
 
 
 def match(method: str, path: str, *, seed: bool) -> tuple[Route, Mapping[str, str]]:
@@ -174,7 +136,7 @@ def match(method: str, path: str, *, seed: bool) -> tuple[Route, Mapping[str, st
     One trailing slash is allowed, two are not, and `HEAD` is treated as `GET`.
     """
     if method == "OPTIONS":
-        return Route(method=method, path=path, kind="preflight"), {}
+        return Route(method, path, kind="preflight"), {}
     verb = "GET" if method == "HEAD" else method
     plain = path.removesuffix("/")
     route = _LITERAL.get((verb, plain))
@@ -188,8 +150,8 @@ def match(method: str, path: str, *, seed: bool) -> tuple[Route, Mapping[str, st
                 break
     if route is None or (seed and route.modern_only):
         if plain.split("/")[1:2] == ["statistics"]:  # contract A1: here the key is checked before the 404
-            return Route(method=method, path=path, answer=statistics.nothing_here, read=parameters.query_only, auth="user"), {}
-        return Route(method=method, path=path, kind="missing"), {}
+            return Route(method, path, statistics.nothing_here, read=query_only, auth="user"), {}
+        return Route(method, path, kind="missing"), {}
     return route, bound
 
 

@@ -53,7 +53,6 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     app_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that the server knows the role."""
         if self.role not in ROLES:
             message = f"unknown role {self.role!r}; known are {', '.join(ROLES)}"
             raise ValueError(message)
@@ -96,9 +95,7 @@ class Key(Caller, frozen=True, kw_only=True):
     global_permissions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Omit the secret."""
         return f"Key({self.key_id})"
 
     def expired(self, now: float) -> bool:
-        """Return whether the key has expired."""
         return self.expires_at is not None and self.expires_at <= now

@@ -36,8 +36,6 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One device of the inventory."""
-
     device_id: str
     updated_at: int
     traits: Traits
@@ -105,14 +103,12 @@ class App:
     _moments: list[tuple[int, str]] | None = None
 
     def put_device(self, device: Device) -> None:
-        """Add a device to the inventory, or replace it."""
         if device.device_id not in self.devices:
             insort(self._ids, device.device_id)
         self.devices[device.device_id] = device
         self._moments = None
 
     def load_devices(self, devices: Iterable[Device]) -> None:
-        """Add many devices at once."""
         self.devices.update((device.device_id, device) for device in devices)
         self._ids = sorted(self.devices)
         self._moments = None
@@ -160,15 +156,12 @@ class App:
         return None if bundle is None or bundle.deleted else bundle
 
     def channel_numbered(self, number: int | None) -> Channel | None:
-        """Return a channel by id."""
         return next((channel for channel in self.channels.values() if channel.id == number), None)
 
     def serves(self, bundle: Bundle) -> bool:
-        """Return whether any channel serves a bundle."""
         return any(channel.serves(bundle.id) for channel in self.channels.values())
 
     def is_overridden_to(self, channel: Channel) -> bool:
-        """Return whether any device is linked to a channel."""
         return any(override.channel is channel for override in self.overrides.values())
 
     def drop_channel(self, channel: Channel) -> None:

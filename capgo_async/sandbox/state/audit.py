@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from .access import Caller, Key
+from .access import Caller
 
 Operation = Literal["INSERT", "UPDATE", "DELETE"]
 Row = Mapping[str, object]
@@ -34,16 +34,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return sorted(name for name in {*self.old, *self.new} if self.old.get(name) != self.new.get(name))
 
-    def key(self) -> Key | None:
-        """Return the key that made the change, if any."""
-        return self.actor if isinstance(self.actor, Key) else None
-
 
 class AuditLog:
     """The changes in each organization, oldest first."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._lines: dict[str, list[Line]] = {}
         self._written = 0
 
@@ -53,7 +48,6 @@ class AuditLog:
         return self._written
 
     def write(self, line: Line) -> None:
-        """Append an entry."""
         self._lines.setdefault(line.org_id, []).append(line)
 
     def newest_first(self, org_id: str, oldest: int) -> Iterator[Line]:

@@ -26,14 +26,12 @@ class Rollout:
     cache_ttl_seconds: int = 2_592_000
 
     def end(self) -> None:
-        """Drop the second bundle."""
         self.version = None
         self.percentage_bps = 0
         self.enabled = False
         self.resume()
 
     def resume(self) -> None:
-        """End a pause."""
         self.paused_at = None
         self.pause_reason = None
 
@@ -93,7 +91,6 @@ class Channel:
         return bundle_id in {self.version, self.rollout.version}
 
     def shares_platform(self, other: "Channel") -> bool:
-        """Return whether both channels serve at least one common platform."""
         return (self.ios and other.ios) or (self.android and other.android) or (self.electron and other.electron)
 
 

@@ -12,7 +12,6 @@ class Keyring:
     """All keys; of hashed ones only the SHA-256 is stored."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._held: dict[str, Key] = {}
 
     def __iter__(self) -> Iterator[Key]:
@@ -20,15 +19,12 @@ class Keyring:
         return iter(sorted(self._held.values(), key=lambda key: key.key_id))
 
     def add(self, key: Key) -> None:
-        """Add a key under its secret."""
         self._held[key.secret] = key
 
     def remove(self, key: Key) -> None:
-        """Remove a key."""
         del self._held[key.secret]
 
     def replace(self, key: Key, changed: Key) -> None:
-        """Replace a key by its changed version."""
         self.remove(key)
         self.add(changed)
 
@@ -40,7 +36,6 @@ class Keyring:
         return self._held.get(digest(secret))
 
     def numbered(self, key_id: int) -> Key | None:
-        """Return a key by number."""
         return next((key for key in self._held.values() if key.key_id == key_id), None)
 
     def unbind(self, org_id: str, user_id: str | None = None) -> None:

@@ -30,7 +30,6 @@ class Totals(NamedTuple):
     get: int = 0
 
     def plus(self, other: "Totals") -> "Totals":
-        """Return the sum of two periods."""
         return Totals(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
@@ -68,7 +67,6 @@ def history(app: App, days: Sequence[int]) -> list[Totals]:
 
 
 def by_bundle(app: App) -> Mapping[str, int]:
-    """Return the number of devices by bundle."""
     return _counted(app, lambda device: device.traits.version_name)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from .access import RANKS, ROLES, Binding
+from .access import ROLES, Binding
 
 SUPER_ADMIN: Final = "org_super_admin"
 INVITATION_LASTS: Final = 7 * 86_400
@@ -69,7 +69,6 @@ class Organization:
     invitations: dict[str, Invitation] = field(default_factory=dict)
 
     def join(self, user: User, role: str, expires_at: float | None = None) -> Member:
-        """Add a user as a member."""
         if role not in ROLES:
             message = f"unknown role {role!r}"
             raise ValueError(message)
@@ -78,13 +77,11 @@ class Organization:
         return member
 
     def invite(self, email: str, role: str, uid: str, now: float) -> Invitation:
-        """Offer a role to the owner of an e-mail address."""
         invitation = Invitation(uid=uid, email=email, role=role, sent_at=now)
         self.invitations[email] = invitation
         return invitation
 
     def accept(self, user: User) -> Member:
-        """Turn a user's invitation into a membership."""
         return self.join(user, self.invitations.pop(user.email).role)
 
     def cancel(self, email: str, now: float) -> None:
@@ -101,7 +98,6 @@ class Organization:
         return None
 
     def super_admins_beside(self, email: str) -> list[Member]:
-        """Return the super admins other than this one."""
         return [member for held, member in self.members.items() if held != email and member.role == SUPER_ADMIN]
 
 
@@ -109,7 +105,6 @@ class Organizations:
     """All users and organizations of a server."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self.users: dict[str, User] = {}
         self._held: dict[str, Organization] = {}
 
@@ -118,16 +113,13 @@ class Organizations:
         return iter(self._held.values())
 
     def add_user(self, user: User) -> User:
-        """Add an account."""
         self.users[user.email] = user
         return user
 
     def user_numbered(self, user_id: str) -> User | None:
-        """Return an account by id."""
         return next((user for user in self.users.values() if user.id == user_id), None)
 
     def add(self, organization: Organization) -> Organization:
-        """Add an organization."""
         self._held[organization.id] = organization
         return organization
 
@@ -136,7 +128,6 @@ class Organizations:
         return self._held.get(org_id) if isinstance(org_id, str) else None
 
     def remove(self, org_id: str) -> None:
-        """Remove an organization with its members."""
         del self._held[org_id]
 
     def bindings_of(self, user_id: str, now: float) -> tuple[Binding, ...]:
@@ -147,8 +138,3 @@ class Organizations:
             for member in organization.members.values()
             if member.user.id == user_id and (member.expires_at is None or member.expires_at > now)
         )
-
-
-def outranks(role: str, rank: int) -> bool:
-    """Return whether a role is above a rank."""
-    return RANKS[role] > rank

@@ -6,26 +6,11 @@ from msgspec.structs import replace
 
 from ..timestamps import micros
 from .access import Binding, Caller, Key, Session
-from .apps import BUILTIN_ID, RETENTION, UNKNOWN_ID, App, Bundle, Device, Order, Override, Traits
+from .apps import UNKNOWN_ID, App, Bundle
 from .audit import AuditLog, Line, Operation, Row
 from .channels import Channel, Rollout
 from .keys import Keyring, digest
 from .organizations import SUPER_ADMIN, Organization, Organizations, User
-
-__all__ = [
-    "BUILTIN_ID",
-    "RETENTION",
-    "UNKNOWN_ID",
-    "App",
-    "Bundle",
-    "Channel",
-    "Device",
-    "Order",
-    "Override",
-    "Traits",
-    "World",
-    "uuid_like",
-]
 
 
 class World:
@@ -132,7 +117,6 @@ class World:
         self.audit.forget(org_id)
 
     def add_user(self, email: str, *, user_id: str | None = None) -> User:
-        """Create an account."""
         return self.organizations.add_user(User(id=user_id or uuid_like("user", email), email=email))
 
     def add_session(self, token: str, user_id: str) -> None:
@@ -155,17 +139,19 @@ class World:
         hashed: bool = False,
         name: str = "",
         global_permissions: tuple[str, ...] = (),
+        now: float | None = None,
     ) -> Key:
-        """Create an API key; of a hashed one only the SHA-256 is stored."""
+        """Create an API key, dated `now` or like the last creation; of a hashed one only the SHA-256 is stored."""
         number = self.number()
+        moment = self._last_moment if now is None else self.moment(now)
         key = Key(
             key_id=number,
             secret=digest(secret) if hashed else secret,
             user_id=user_id,
             bindings=bindings,
             name=name or f"key {number}",
-            created_at=self._last_moment,
-            updated_at=self._last_moment,
+            created_at=moment,
+            updated_at=moment,
             rbac_id=uuid_like("rbac", number),
             expires_at=expires_at,
             hashed=hashed,
@@ -173,14 +159,6 @@ class World:
         )
         self.keys.add(key)
         return key
-
-    def remove_key(self, key: Key) -> None:
-        """Remove an API key."""
-        self.keys.remove(key)
-
-    def key_of(self, secret: str) -> Key | None:
-        """Return a key by its plain text, compared byte for byte."""
-        return self.keys.of(secret)
 
     def record(  # noqa: PLR0913, PLR0917 -- the columns of a row
         self,
