@@ -164,15 +164,15 @@ ONE: list[tuple[str, str, Reader]] = [
     ("GET /device", "data", read_devices),
     ("GET /channel", "name", reads_one(Channel)),
     ("(GET|POST|PUT) /app.*", "app_id", reads_one(App)),
-    ("POST /bundle", "bundle", bundles._CREATED),
-    ("POST /apikey", "key", api_keys._CREATED),
-    ("(GET|PUT) /apikey.*", "id", api_keys._ONE),
-    ("POST /organization", "id", organizations._CREATED),
-    ("PUT /organization", "data", organizations._UPDATED),
-    ("GET /organization", "name", organizations._ONE),
-    ("GET /organization/audit", "total", organizations._AUDIT),
-    ("GET /statistics/org/.*", "global", statistics._BREAKDOWN),
-    ("GET /statistics/app/.*_usage", "labels", statistics._USAGE),
+    ("POST /bundle", "bundle", bundles.read_created),
+    ("POST /apikey", "key", api_keys.read_created),
+    ("(GET|PUT) /apikey.*", "id", api_keys.read_key),
+    ("POST /organization", "id", organizations.read_created),
+    ("PUT /organization", "data", organizations.read_updated),
+    ("GET /organization", "name", organizations.read_organization),
+    ("GET /organization/audit", "total", organizations.read_audit),
+    ("GET /statistics/org/.*", "global", statistics.read_breakdown),
+    ("GET /statistics/app/.*_usage", "labels", statistics.read_usage),
     (".*", "status", acknowledge),
 ]
 
@@ -181,7 +181,7 @@ def reader_of(line: dict[str, Any]) -> Reader:
     """Return what the client reads this answer with."""
     path, body = line["request"]["path"].rstrip("/"), line["response"]["body"]
     if isinstance(body, list):
-        return statistics._POINTS if path.startswith("/statistics") else MANY[path]
+        return statistics.read_points if path.startswith("/statistics") else MANY[path]
     call = f"{line['request']['method']} {path}"
     return next(reader for route, key, reader in ONE if re.fullmatch(route, call) and key in body)
 
@@ -191,11 +191,11 @@ def told(line: dict[str, Any]) -> Any:
     body, reader = line["response"]["body"], reader_of(line)
     if reader is acknowledge:
         return None
-    if reader is bundles._CREATED:
+    if reader is bundles.read_created:
         return body["bundle"]
-    if reader is organizations._CREATED:
+    if reader is organizations.read_created:
         return body["id"]
-    return [body["data"]] if reader is organizations._UPDATED else body
+    return [body["data"]] if reader is organizations.read_updated else body
 
 
 @pytest.mark.parametrize("line", SUCCESSES, ids=name_of)
@@ -216,7 +216,7 @@ def test_success(line: dict[str, Any]) -> None:
 def test_the_readers_that_the_recording_meets() -> None:
     met = [reader_of(line) for line in SUCCESSES]
     assert met.count(acknowledge) == 29
-    assert {*MANY.values(), *(reader for _, _, reader in ONE), statistics._POINTS} == set(met)
+    assert {*MANY.values(), *(reader for _, _, reader in ONE), statistics.read_points} == set(met)
     assert sum(1 for line in SUCCESSES if told(line)) > 100
 
 
@@ -231,14 +231,14 @@ ANY_READER: list[Reader] = [
     acknowledge,
     read_page,
     read_device,
-    api_keys._CREATED,
-    bundles._CREATED,
-    organizations._AUDIT,
-    organizations._CREATED,
-    organizations._UPDATED,
-    statistics._BREAKDOWN,
-    statistics._POINTS,
-    statistics._USAGE,
+    api_keys.read_created,
+    bundles.read_created,
+    organizations.read_audit,
+    organizations.read_created,
+    organizations.read_updated,
+    statistics.read_breakdown,
+    statistics.read_points,
+    statistics.read_usage,
     reads_one(App),
     reads_one(Channel),
 ]

@@ -11,8 +11,8 @@ from ..endpoints.api_keys import ApiKeySettings, NewApiKey
 from ..models import ApiKey, CreatedApiKey
 
 _MANY: Final = reads_many(ApiKey)
-_ONE: Final = reads_one(ApiKey)
-_CREATED: Final = reads_first(_ONE, reads(CreatedApiKey, lambda created: created.key))
+read_key: Final = reads_one(ApiKey)
+read_created: Final = reads_first(read_key, reads(CreatedApiKey, lambda created: created.key))
 
 
 class ApiKeys:
@@ -34,7 +34,7 @@ class ApiKeys:
 
     async def get(self, key_id: int) -> ApiKey:
         """Get one key by its number (contract C4). Raises `NotFound` or `PermissionDenied`."""
-        return await self._requester.call(endpoints.get_api_key(key_id), _ONE)
+        return await self._requester.call(endpoints.get_api_key(key_id), read_key)
 
     async def create(self, new: NewApiKey) -> ApiKey:
         """Create a key and return it with its secret, which the server shows only once (contract C4).
@@ -43,11 +43,11 @@ class ApiKeys:
         (contract G1): if it is unclear whether the key was created, look for its name with `list`, delete the key and create it
         again.
         """
-        return await self._requester.call(endpoints.create_api_key(new), _CREATED)
+        return await self._requester.call(endpoints.create_api_key(new), read_created)
 
     async def update(self, key_id: int, settings: ApiKeySettings) -> ApiKey:
         """Change a key and return it (contract C4). Raises `PermissionDenied` if the key is the caller's own."""
-        return await self._requester.call(endpoints.update_api_key(key_id, settings), _ONE)
+        return await self._requester.call(endpoints.update_api_key(key_id, settings), read_key)
 
     async def regenerate(self, key_id: int) -> ApiKey:
         """Give a key a new secret and return it; the old secret stops working (contract C4).
@@ -55,7 +55,7 @@ class ApiKeys:
         The call is never retried (contract G1): if it is unclear whether it succeeded, the old secret may be invalid already.
         Regenerate once more.
         """
-        return await self._requester.call(endpoints.regenerate_api_key(key_id), _ONE)
+        return await self._requester.call(endpoints.regenerate_api_key(key_id), read_key)
 
     async def delete(self, key_id: int) -> None:
         """Delete a key by its number (contract C4). Raises `PermissionDenied` if the key is the caller's own."""

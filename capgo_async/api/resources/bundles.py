@@ -32,7 +32,7 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _MANY: Final = reads_many(Bundle)
-_CREATED: Final = reads_first(
+read_created: Final = reads_first(
     reads(_Created, lambda answer: answer.bundle),
     # The vendor's documentation promises no more than an acknowledgement.
     reads(Acknowledgement, lambda _: None),
@@ -76,7 +76,7 @@ class Bundles:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()
         try:
-            created = await self._requester.call(endpoints.create_bundle(app_id, new), _CREATED, effort)
+            created = await self._requester.call(endpoints.create_bundle(app_id, new), read_created, effort)
         except Conflict:
             found = await self.find(app_id, new.version) if effort.in_doubt else None
             if found is None or (found.checksum, found.external_url) != (new.checksum, new.external_url):

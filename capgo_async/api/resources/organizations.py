@@ -34,13 +34,13 @@ class _Created(msgspec.Struct):
 
 
 _MANY: Final = reads_many(Organization)
-_ONE: Final = reads_one(Organization)
-_CREATED: Final = reads(_Created, lambda answer: answer.id)
-_UPDATED: Final = reads_first(
+read_organization: Final = reads_one(Organization)
+read_created: Final = reads(_Created, lambda answer: answer.id)
+read_updated: Final = reads_first(
     reads(_Updated, lambda answer: [answer.data]),
     reads(_SeedUpdated, lambda answer: answer.data),
 )
-_AUDIT: Final = reads(AuditPage, lambda page: page)
+read_audit: Final = reads(AuditPage, lambda page: page)
 
 
 class Organizations:
@@ -66,7 +66,7 @@ class Organizations:
 
     async def get(self, org_id: str) -> Organization:
         """Get one organization; raises `PermissionDenied` also if there is none (contract A7, C1)."""
-        return await self._requester.call(endpoints.get_organization(org_id), _ONE)
+        return await self._requester.call(endpoints.get_organization(org_id), read_organization)
 
     async def create(self, new: NewOrganization) -> Organization:
         """Create an organization and return it (contract C1).
@@ -119,7 +119,7 @@ class Organizations:
         async def fetch(position: Position) -> Page[AuditEntry]:
             page = int(position[0][1])
             try:
-                found = await self._requester.call(endpoints.list_audit(org_id, chosen, page), _AUDIT)
+                found = await self._requester.call(endpoints.list_audit(org_id, chosen, page), read_audit)
             except InvalidRequest as error:
                 # A REST layer that refuses an offset beyond the end responds with this code (contract D11).
                 if page == 0 or error.code != "cannot_get_audit_logs":
@@ -145,16 +145,16 @@ class Organizations:
 
     async def _create(self, new: NewOrganization, dialect: Dialect) -> str:
         try:
-            return await self._requester.call(endpoints.create_organization(new, dialect), _CREATED)
+            return await self._requester.call(endpoints.create_organization(new, dialect), read_created)
         except ApiError as error:
             if dialect is not Dialect.AUTO or error.code != "invalid_body":
                 raise
             # Without orgId, the wrong method changes nothing, so the other method may be tried (contract C1.4).
-            return await self._requester.call(endpoints.create_organization(new, Dialect.SEED), _CREATED)
+            return await self._requester.call(endpoints.create_organization(new, Dialect.SEED), read_created)
 
     async def _update(self, org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Organization:
         try:
-            updated = await self._requester.call(endpoints.update_organization(org_id, settings, dialect), _UPDATED)
+            updated = await self._requester.call(endpoints.update_organization(org_id, settings, dialect), read_updated)
         except UnreadableAnswer as error:
             # This may be the response to a creation; another attempt would create a second organization.
             message = f"{error}: check whether organization {org_id} was updated, or a new one was created"

@@ -12,13 +12,13 @@ from ..endpoints import statistics as endpoints
 from ..endpoints.statistics import Graph, Span, Totals
 from ..models import Breakdown, SeedStatistics, StatPoint, Usage
 
-_POINTS: Final = reads_first(
+read_points: Final = reads_first(
     reads_many(StatPoint),
     reads(SeedStatistics, lambda answer: tuple(answer.statistics)),
     reads(StatPoint, lambda point: (point,)),
 )
-_BREAKDOWN: Final = reads_one(Breakdown)
-_USAGE: Final = reads_one(Usage)
+read_breakdown: Final = reads_one(Breakdown)
+read_usage: Final = reads_one(Usage)
 
 
 class Statistics:
@@ -67,19 +67,19 @@ class Statistics:
 
     async def breakdown(self, org_id: str, start: date, end: date, *, totals: Totals = "running") -> Breakdown:
         """Return the usage of an organization and of each of its apps (contract C9)."""
-        return await self._requester.call(endpoints.organization_breakdown(org_id, Span(start, end), totals), _BREAKDOWN)
+        return await self._requester.call(endpoints.organization_breakdown(org_id, Span(start, end), totals), read_breakdown)
 
     async def bundle_usage(self, app_id: str, start: date, end: date) -> Usage:
         """Return the share of each bundle among the devices of an app, `end` included (contract C9)."""
-        return await self._requester.call(endpoints.bundle_usage(app_id, Span(start, end)), _USAGE)
+        return await self._requester.call(endpoints.bundle_usage(app_id, Span(start, end)), read_usage)
 
     async def native_usage(self, app_id: str, start: date, end: date) -> Usage:
         """Return the share of each native version among the devices of an app, `end` included (contract C9)."""
-        return await self._requester.call(endpoints.native_usage(app_id, Span(start, end)), _USAGE)
+        return await self._requester.call(endpoints.native_usage(app_id, Span(start, end)), read_usage)
 
     async def _points(self, call: Call, graph: Graph | None) -> Sequence[StatPoint] | bytes:
         if graph is None:
-            return await self._requester.call(call, _POINTS)
+            return await self._requester.call(call, read_points)
         picture = await self._requester.call(call, _read_picture)
         if picture is None:
             message = f"{call.name}: this server draws no charts; leave graph out to get the numbers"
@@ -91,5 +91,5 @@ def _read_picture(response: Response, operation: str) -> bytes | None:
     """Return the chart, `None` if the response holds numbers instead."""
     if response.status == 200 and response.headers.get("content-type", "").startswith("image/svg+xml"):  # noqa: PLR2004 - an HTTP status
         return response.body
-    _POINTS(response, operation)
+    read_points(response, operation)
     return None
