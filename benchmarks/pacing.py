@@ -53,10 +53,11 @@ def _measured(scenario: Scenario, latencies: Sequence[float], contenders: Sequen
         for latency in latencies:
             shutil.copy(planned, copy)
             ran = run_in_virtual_time(run(copy, scenario, latency), SingleThreadLoop)
-            yield _entry(scenario, latency, ran, contenders if latency == contended else ())
+            yield entry_of(scenario, latency, ran, contenders if latency == contended else ())
 
 
-def _entry(scenario: Scenario, latency: float, ran: Ran, contenders: Sequence[str]) -> dict[str, Any]:
+def entry_of(scenario: Scenario, latency: float, ran: Ran, contenders: Sequence[str]) -> dict[str, Any]:
+    """Return what a run came to, compared with the optimum and with others who send the same."""
     optimum = optimum_of(scenario, latency, ran.failed)
     ratio = ran.makespan / optimum.sure
     aim, allowed = (_AIM, 0) if scenario.learned is None else (_AIM_LEARNED, 1 + CONCURRENCY)

@@ -3,11 +3,14 @@
 import csv
 import random
 import shutil
+import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from capgo_async import CapgoClient
+from capgo_async.bulk.storage.database import Database, Mode
 from capgo_async.limits.models import Limit
 from capgo_async.limits.windows import Window
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
@@ -15,6 +18,7 @@ from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
 APP = "com.example.app01"
+T = TypeVar("T")
 
 
 def sandbox_of(
@@ -87,6 +91,15 @@ def relink_everything(path: Path, sandbox: Sandbox, channel: str = "beta") -> Pa
 def statuses(sandbox: Sandbox) -> Counter[int]:
     """Count the statuses in the access log."""
     return Counter(line.status for line in sandbox.log)
+
+
+async def looked_up(path: Path, question: Callable[[sqlite3.Connection], T]) -> T:
+    """Ask a job file, beside whoever has it open."""
+    database = Database(path, Mode.READ_ONLY)
+    try:
+        return await database.run(question)
+    finally:
+        await database.aclose()
 
 
 def copy_job(path: Path, to: Path) -> Path:

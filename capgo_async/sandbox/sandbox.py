@@ -44,7 +44,7 @@ class Sandbox:
     """One server. It works in two steps, so that concurrent requests behave as on the real one.
 
     `arrive` decides the fault and checks the limiters. `answer` handles the request, records it and writes the log. Between the
-    two, the caller waits for `arrival.fault.latency` seconds.
+    two, the caller waits for `arrival.fault.latency` seconds. `faults` can be replaced at any time.
     """
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
@@ -54,7 +54,7 @@ class Sandbox:
         self.arrived = 0
         self.answered = 0
         self.limiters = Limiters(self.settings.limits, speed=self.settings.speed)
-        self._faults = Faults(self.settings.faults)
+        self.faults = Faults(self.settings.faults)
 
     def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
         """Accept a request: decide its fault, check key and limiters; random faults need `chance`."""
@@ -70,7 +70,7 @@ class Sandbox:
         )
         if request.path.startswith("/_sandbox/"):
             return arrival
-        arrival.fault = self._faults.decide(request.method, route.path, chance)
+        arrival.fault = self.faults.decide(request.method, route.path, chance)
         unreadable: Refusal | None = None
         try:
             arrival.parameters = route.read(request)
@@ -91,7 +91,7 @@ class Sandbox:
         headers = {**dated, **self._own_headers(arrival)}
         reply: Reply | Dropped = Dropped(processed=False)
         if arrival.fault.outcome not in faults.IN_FRONT:
-            reply = self._handle(arrival, now, headers)
+            reply = self.handle(arrival, now, headers)
             if arrival.device_call is not None:
                 self.limiters.record_device(arrival.device_call, millis(now))
         reply = faults.spoilt(arrival.fault.outcome, self.settings.dialect, headers, dated) or reply
@@ -124,7 +124,8 @@ class Sandbox:
             self.limiters.check_device(call, moment)
             arrival.device_call = call
 
-    def _handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
+    def handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
+        """Process a request; no fault has changed the response yet."""
         if arrival.route.kind == "preflight":
             return Reply(status=204, headers={"access-control-allow-methods": _VERBS, **headers}, body=b"")
         try:

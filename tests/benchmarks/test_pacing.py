@@ -135,7 +135,7 @@ def test_every_scenario_runs_and_is_shown() -> None:
 
 
 def test_what_misses_its_aim_and_what_never_ends_is_marked() -> None:
-    entry = pacing._entry(scenario_of("key alone").scaled(0.01), 0.2, Ran(100.0, 100, 3, 3, ()), ())
+    entry = pacing.entry_of(scenario_of("key alone").scaled(0.01), 0.2, Ran(100.0, 100, 3, 3, ()), ())
     assert not entry["met"]
     never = {"ends": False, "ratio": None}
     shown = pacing.show({"runs": [{**entry, "contenders": {"backoff": never, "bucket": {"ends": True, "ratio": 1.054}}}]})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fleet import client_of, links_of, relink_everything, sandbox_of, statuses
+from fleet import client_of, links_of, looked_up, relink_everything, sandbox_of, statuses
 from virtual_time import in_virtual_time
 
 from capgo_async import KeyRing, errors
@@ -55,7 +55,7 @@ async def test_not_one_request_more_leaves(tmp_path: Path, most: int, faults: st
     assert why == f"stopped: the limit of {most} request{'s' if most > 1 else ''} is reached"
     assert report.done + report.failed + report.pending == report.planned
     assert report.done <= sum(count for status, count in statuses(sandbox).items() if status == 200)
-    sandbox._faults = Faults(())
+    sandbox.faults = Faults(())
     async with client_of(sandbox) as capgo, await Job.open(path) as job:
         await job.run(capgo)
         report = await job.run(capgo, which=Which.FAILED)
@@ -81,8 +81,7 @@ async def test_what_was_sent_before_its_request_was_the_last_stays_in_doubt(tmp_
     report, why = await run_until_bound(path, sandbox, Bounds(max_requests=1), concurrency=1)
     assert "the limit of 1 request is reached" in why
     assert report.done == 0
-    async with await Job.open(path, read_only=True) as job:
-        last = await job._journal.database.run(last_usage)
+    last = await looked_up(path, last_usage)
     assert last is not None
     assert len(last.uncounted) == 1
 

@@ -25,7 +25,7 @@ from capgo_async.bulk.inventory.columns import TABLES, InventoryKind
 from capgo_async.bulk.inventory.exporting import Summary, export, inventory
 from capgo_async.bulk.inventory.formats import Format
 from capgo_async.bulk.inventory.shelf import InventoryFile
-from capgo_async.bulk.inventory.taking import UNSETTLED, UNSTABLE, Tally, _moment_before
+from capgo_async.bulk.inventory.taking import UNSETTLED, UNSTABLE, Tally, moment_before
 from capgo_async.bulk.spreading import PAGE
 from capgo_async.errors import ConfigurationError, JobError, ListingError, PermissionDenied
 from capgo_async.http.wire import Request, Response
@@ -448,7 +448,7 @@ async def test_apps_can_be_named_one_by_one(tmp_path: Path) -> None:
 )
 def test_since_when_changes_may_be_missing(stamps: tuple[str | None, ...], date: str, moment: str | None) -> None:
     devices = [models.Device(device_id="d", updated_at=stamp) for stamp in stamps]
-    assert _moment_before(devices, date) == moment
+    assert moment_before(devices, date) == moment
     DeviceFilter(changed_since=moment)
 
 

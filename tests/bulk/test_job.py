@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
-from fleet import APP, client_of, copy_job, ids_of, links_of, relink_everything, sandbox_of, write_csv
+from fleet import APP, client_of, copy_job, ids_of, links_of, looked_up, relink_everything, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
@@ -314,13 +314,13 @@ async def test_a_full_disk_stops_the_run_and_it_goes_on_once_there_is_room(tmp_p
 
 async def sent(job: Job) -> int:
     """Return how many operations are marked as sent."""
-    found = await job._journal.database.run(
-        lambda connection: connection.execute("SELECT count(*) FROM operations WHERE outcome = 1").fetchone()
-    )
+    query = "SELECT count(*) FROM operations WHERE outcome = 1"
+    found = await looked_up(job.path, lambda connection: connection.execute(query).fetchone())
     return int(found[0])
 
 
 async def _pragma(job: Job, statement: str) -> tuple[int, ...]:
+    # The most pages are a setting of the connection that runs the job.
     journal: Journal = job._journal
     return await journal.database.run(lambda connection: tuple(connection.execute(statement).fetchone()))
 

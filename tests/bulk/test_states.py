@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from fleet import copy_job
+from fleet import copy_job, looked_up
 from hypothesis import HealthCheck, note, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import UNSET
@@ -73,9 +73,9 @@ class Witness(Sandbox):
         super().__init__(world, Settings(limits=thresholds("off"), log_size=10))
         self.tell: Callable[[str, Target], None] = lambda _method, _target: None
 
-    def _handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
+    def handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
         target = None if arrival.request.method == "GET" else self._target(arrival)
-        reply = super()._handle(arrival, now, headers)
+        reply = super().handle(arrival, now, headers)
         if target is not None and reply.status == 200:
             self.tell(arrival.request.method, target)
         return reply
@@ -314,17 +314,17 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(moment=moments, which=st.sampled_from(Which), concurrency=st.integers(1, 3), faults=faults)
     def run_and_kill(self, moment: float, which: Which, concurrency: int, faults: str) -> None:
-        self.sandbox._faults = Faults(parse(faults))
+        self.sandbox.faults = Faults(parse(faults))
         run_in_virtual_time(self.run(which, concurrency, killed_at=moment))
 
     @rule(moment=moments, which=st.sampled_from(Which), faults=faults)
     def run_and_drain(self, moment: float, which: Which, faults: str) -> None:
-        self.sandbox._faults = Faults(parse(faults))
+        self.sandbox.faults = Faults(parse(faults))
         run_in_virtual_time(self.run(which, 2, drained_at=moment))
 
     @rule(which=st.sampled_from([Which.OPEN, Which.OPEN, Which.FAILED]), concurrency=st.integers(1, 3), faults=faults)
     def run_to_the_end(self, which: Which, concurrency: int, faults: str) -> None:
-        self.sandbox._faults = Faults(parse(faults))
+        self.sandbox.faults = Faults(parse(faults))
         run_in_virtual_time(self.run(which, concurrency))
 
     @rule()
@@ -529,7 +529,7 @@ class Jobs(RuleBasedStateMachine):
         assert report.rows == tracked.rows == report.rejected + report.skipped + report.planned
         assert report.planned == report.done + report.failed + report.pending
         assert report.done == report.unchecked + report.verified + report.contradicted + report.cannot_tell
-        former, tracked.entries = tracked.entries, await job._journal.database.run(entries_of)
+        former, tracked.entries = tracked.entries, await looked_up(job.path, entries_of)
         assert len(tracked.entries) == report.planned
         assert len(tracked.done) == report.done
         assert not former or former.keys() == tracked.entries.keys(), "operations came or went"

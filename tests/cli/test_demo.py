@@ -160,7 +160,7 @@ async def test_a_sandbox_that_does_not_start_is_said() -> None:
 async def test_a_sandbox_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(demo, "_PATIENCE", 0.0)
+    monkeypatch.setattr(demo, "PATIENCE", 0.0)
     async with (
         embedded({"devices": 5, "dialect": "seed"}) as address,
         CapgoClient(api_key=address.api_key, base_url=address.base_url, dialect=Dialect.SEED) as client,

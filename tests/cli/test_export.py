@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import signal
 import sqlite3
@@ -99,11 +100,11 @@ def test_without_pyarrow_the_extra_is_named_before_anything_is_sent(
 
 
 def test_a_full_disk_keeps_what_was_read(capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_path: Path) -> None:
+    def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(exporting, "_make_durable", full)
+        patched.setattr(os, "fsync", full)
         result = capgo("export", "devices", "-o", "out.csv")
     assert result.exit_code == 4
     assert "no space left for out.csv" in result.stderr

@@ -42,7 +42,7 @@ def test_a_listing_is_tab_separated_where_no_terminal_is(capgo: Command) -> None
 
 def test_a_listing_is_tables_on_a_terminal(capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "is_terminal", lambda _stream: True)
-    monkeypatch.setattr(tables, "_ROWS", 10)
+    monkeypatch.setattr(tables, "LARGEST", 10)
     monkeypatch.setenv("COLUMNS", "200")
     text = capgo("devices", "list", APP).stdout
     assert all(device_id(APP, index) in text for index in range(30))

@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from capgo_async import CapgoClient, ScopeKind
 from capgo_async.calibration import Findings
-from capgo_async.cli.commands.calibrate import _tells_more
+from capgo_async.cli.commands.calibrate import tells_more
 from capgo_async.cli.options.remembering import Memory
 from capgo_async.limits.known import Known, KnownLimit, Latency
 from capgo_async.sandbox import Binding, Settings, thresholds
@@ -195,7 +195,7 @@ def test_a_small_app_says_nothing_of_larger_pages(
     found: tuple[int, int | None], known: tuple[int | None, int | None], *, replaces: bool
 ) -> None:
     findings = Findings(page=found[0], page_loses=found[1])
-    assert _tells_more(findings, Known(page=known[0], page_loses=known[1])) is replaces
+    assert tells_more(findings, Known(page=known[0], page_loses=known[1])) is replaces
 
 
 @pytest.mark.parametrize(("days", "shown"), [(6, "key 30"), (8, "none learned")])

@@ -1,5 +1,6 @@
 """Runs that are interrupted or stopped, what they say, and how they are gone on with."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -20,7 +21,6 @@ from capgo_async.bulk import Job, Which, read_operations
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import Measures
 from capgo_async.bulk.operations.results import Done, Failed
-from capgo_async.cli import framework
 from capgo_async.cli.job import progress
 from capgo_async.cli.job.progress import Follower
 from capgo_async.cli.output.speech import Speech
@@ -71,7 +71,8 @@ def test_the_first_signal_drains_and_job_run_finishes(server: Served, capgo: Com
 
 
 def test_signals_are_heard_without_uvloop(server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framework, "_has_uvloop", lambda: False)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvloop" else found(name))
     csv_of(here / "devices.csv", devices=400)
     server.sandbox.on_change = signal_at(20, signal.SIGINT)
     result = capgo(*RELINK)
@@ -308,7 +309,7 @@ def test_a_bar_is_drawn_on_a_terminal(capgo: Command, here: Path, monkeypatch: p
 async def test_a_follower_says_how_it_goes_and_when_all_rest(
     server: Served, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     source = csv_of(here / "devices.csv", devices=400)
     operations = read_operations(str(source), app_id=APP, channel="beta")
     async with (

@@ -288,7 +288,7 @@ async def followed(
     server: Served, here: Path, monkeypatch: pytest.MonkeyPatch, steps: Callable[[Follower, CapgoClient], Iterator[None]]
 ) -> list[str]:
     """Return what a follower says while a run takes `steps`, one for each of its looks."""
-    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     source = csv_of(here / "devices.csv")
     operations = read_operations(str(source), app_id=APP, channel="beta")
     said: list[str] = []

@@ -118,7 +118,7 @@ def test_a_run_that_ends_in_a_bake_goes_on_with_it(server: Served, capgo: Comman
 
 
 def test_a_follower_says_that_a_run_bakes(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
     csv_of(here / "devices.csv", devices=200)
     result = capgo(*RELINK, "--waves", "10%,100%", "--bake", "0.5s", "--yes")
     assert result.exit_code == 0

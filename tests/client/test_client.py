@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from scripted import ScriptedTransport, answer
+from virtual_time import in_virtual_time
 
 from capgo_async import Attempt, CapgoClient, Dialect, SlidingWindow, errors
 from capgo_async.client import DEFAULT_BASE_URL, requester_of
 from capgo_async.errors import ConfigurationError
 from capgo_async.http.requester import Requester
+from capgo_async.http.transport import AiohttpTransport
 from capgo_async.key_ring import pacer_of
 from capgo_async.limits.models import Limit, ScopeKind
 from capgo_async.version import __version__
@@ -62,10 +64,10 @@ async def test_the_health_check_needs_no_key() -> None:
     assert KEY not in repr(transport.headers)
 
 
+@in_virtual_time
 async def test_each_attempt_has_an_id_of_its_own() -> None:
     transport = ScriptedTransport(errors.NotConnected("no"), answer(502, {}), last=EMPTY_APP)
     first, second = client_of(transport, retries=2), client_of(transport)
-    requester_of(first)._sleep = _no_wait  # type: ignore[method-assign]  # the waits are not what this shows
 
     await first.apps.get(APP)
     await first.apps.get(APP)
@@ -74,10 +76,6 @@ async def test_each_attempt_has_an_id_of_its_own() -> None:
     ids = [headers["X-Request-Id"] for headers in transport.headers]
     assert len(ids) == len(set(ids)) == 5
     assert all(SERVERS_FORM_OF_AN_ID.fullmatch(request_id) for request_id in ids)
-
-
-async def _no_wait(*_arguments: object, **_options: object) -> None:
-    pass
 
 
 # What the client knows
@@ -135,9 +133,10 @@ async def test_a_fingerprint_tells_keys_apart_and_gives_none_away() -> None:
 
 
 async def test_no_repr_shows_the_key() -> None:
-    capgo = CapgoClient(api_key=KEY, base_url="http://127.0.0.1:9")
+    transport = AiohttpTransport("http://127.0.0.1:9")
+    capgo = CapgoClient(api_key=KEY, transport=transport)
     requester = requester_of(capgo)
-    for thing in (capgo, requester, requester.pacer, requester.identity, requester._transport, capgo.devices):
+    for thing in (capgo, requester, requester.pacer, requester.identity, transport, capgo.devices):
         for shown in (repr(thing), str(thing), f"{thing}", repr(getattr(thing, "__dict__", ""))):
             assert KEY not in shown
     await capgo.aclose()

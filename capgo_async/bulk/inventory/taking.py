@@ -204,7 +204,7 @@ async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tup
         async def take(page: tuple[Device, ...], walked: tuple[Stretch, ...]) -> None:
             nonlocal progress, pages
             # No other page is requested before the first one has arrived.
-            since = progress.since if progress else _moment_before(page, answers[-1].headers.get("date", ""))
+            since = progress.since if progress else moment_before(page, answers[-1].headers.get("date", ""))
             answers.clear()
             progress = ScanProgress(since, walked)
             pages += 1
@@ -226,7 +226,7 @@ async def _shows_nobody_unseen(taking: _Taking, app_id: str, look: Listing[Devic
     return seen > 0 and unseen == 0
 
 
-def _moment_before(first: Sequence[Device], date: str) -> str | None:
+def moment_before(first: Sequence[Device], date: str) -> str | None:
     """Return a time before the first page was made, by the clock that stamps devices.
 
     The newest change on the first page is close to the newest of all, and using it needs no comparison of clocks. The date of

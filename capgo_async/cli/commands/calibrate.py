@@ -56,7 +56,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         with budgeted(pacer, reads):
             found = await calibrate(client, app_id)
         now, known = datetime.now(UTC), opened.known()
-        if found.page is not None and _tells_more(found, known):
+        if found.page is not None and tells_more(found, known):
             known = msgspec.structs.replace(known, page=found.page, page_loses=found.page_loses, page_found_at=now)
         if found.refused is not None and found.refused.named:
             known = with_refusal(known, found.refused.scope, found.refused.passed, now)
@@ -83,7 +83,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
     return ExitCode.OK
 
 
-def _tells_more(found: Findings, known: Known) -> bool:
+def tells_more(found: Findings, known: Known) -> bool:
     """Tell whether the page that was found replaces the known one: a small app says nothing of larger pages."""
     return found.page_loses is not None or known.page_loses is None or (found.page or 0) >= known.page_loses
 

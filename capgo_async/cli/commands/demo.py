@@ -35,7 +35,7 @@ _FAULTS: Final = "*:500=0.5%,502=0.5%,drop-before=0.5%,drop-after=0.5%"
 _UNKNOWN_DEVICE: Final = "00000000-0000-4000-9000-{:012d}"
 """Devices that no inventory shows."""
 _LONGEST_LINE: Final = 4096
-_PATIENCE: Final = 5.0
+PATIENCE: Final = 5.0
 """Seconds that the sandbox gets to stop before it is killed."""
 
 
@@ -151,7 +151,7 @@ async def _address(process: Process) -> Address:
 async def _stop(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
-    with anyio.move_on_after(_PATIENCE):
+    with anyio.move_on_after(PATIENCE):
         await process.wait()
     if process.returncode is None:
         process.kill()

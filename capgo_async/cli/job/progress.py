@@ -27,9 +27,9 @@ _BAR_SECONDS: Final = 0.2
 _BAR_WIDTH: Final = 20
 _NARROW: Final = 60
 """A terminal of fewer columns shows numbers, and no bar."""
-_LINE_SECONDS: Final = 5.0
+LINE_SECONDS: Final = 5.0
 _LINES_ALIKE: Final = 12
-"""What has not changed is said again after so many times `_LINE_SECONDS`."""
+"""What has not changed is said again after so many times `LINE_SECONDS`."""
 _WORTH_SAYING: Final = 1.0
 """A rest that is shorter than these seconds is not said."""
 _FORESEEN_FOR: Final = 1.0
@@ -71,7 +71,7 @@ class Follower:
         said: tuple[object, ...] = (0, 0, "")
         times = 0
         while True:
-            await anyio.sleep(_LINE_SECONDS)
+            await anyio.sleep(LINE_SECONDS)
             resting = self._rest()[1] if self._job.baking_until is None else "bake"
             found = (self.settled, self.failed, resting, *self._relieved(), *self._shared())
             times += 1
@@ -156,7 +156,7 @@ class Watching:
     async def follow(self) -> None:
         """Tell how it goes until cancelled."""
         while True:
-            await anyio.sleep(_LINE_SECONDS)
+            await anyio.sleep(LINE_SECONDS)
             self._speech.note(f"rehearsed {self._rehearsal.settled:,} of {counted(self._rehearsal.total, 'operation')}")
 
 
@@ -173,7 +173,7 @@ class Reading:
         """Tell how it goes until cancelled."""
         said, times = "", 0
         while True:
-            await anyio.sleep(_LINE_SECONDS)
+            await anyio.sleep(LINE_SECONDS)
             line = self.line()
             times += 1
             if line != said or times >= _LINES_ALIKE:

@@ -9,7 +9,7 @@ from .speech import Speech
 if TYPE_CHECKING:
     from rich.console import Console
 
-_ROWS: Final = 500
+LARGEST: Final = 500
 """A longer listing becomes several tables, so that it never has to be held whole."""
 _NARROWEST: Final = 12
 """A column may be folded to so many characters before it is left out."""
@@ -29,7 +29,7 @@ class Tables:
     def add(self, rows: Iterable[Sequence[str]]) -> None:
         """Print `rows` once they are many."""
         self._rows += rows
-        if len(self._rows) >= _ROWS:
+        if len(self._rows) >= LARGEST:
             self._print()
 
     def end(self) -> None:
