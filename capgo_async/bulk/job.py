@@ -6,6 +6,7 @@ Longer than 300 lines because it documents everything a job can do. The work its
 import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -109,20 +110,18 @@ class Job:
             if path.exists():
                 message = f"another process has just created {path}: run that job, or choose another file"
                 raise JobError(message)
-            staging: Staging | None = None
             try:
                 building.unlink(missing_ok=True)
                 staging = await Staging.create(building)
-                draft = await draw_up(staging, source, ring, options, on_rejected)
-                binding, created_at = JobBinding.of(ring, salt), wall_clock().replace(microsecond=0)
-                await staging.finish(facts_of(draft, source, options, binding, created_at), meter())
+                async with aclosing(staging.database):
+                    draft = await draw_up(staging, source, ring, options, on_rejected)
+                    binding, created_at = JobBinding.of(ring, salt), wall_clock().replace(microsecond=0)
+                    await staging.finish(facts_of(draft, source, options, binding, created_at), meter())
                 give_name(building, path)
             except DiskFull as error:
                 message = f"no space left for {path}: nothing was sent. Free some disk space, then plan again"
                 raise DiskFull(message) from error
             finally:
-                if staging is not None:
-                    await staging.aclose()
                 building.unlink(missing_ok=True)
         return await cls.open(path, client=ring)
 

@@ -1,6 +1,6 @@
 """Staging of a new job: rows are compared with each other and the inventory, then planned, in SQL.
 
-Past 300 lines because rows arrive both as columns and one by one, and both share the census.
+Past 300 lines because rows arrive both as columns and one by one, and everything is told by the same counts of rows.
 """
 
 import sqlite3
@@ -14,17 +14,22 @@ from typing import Any, Self
 import msgspec
 
 from ..operations.kinds import KINDS
-from ..operations.operations import Change, FormerState, Operation, Row, change_of, operation_of
+from ..operations.operations import Change, Operation, Row, change_of, operation_of
 from ..operations.reasons import Reason
 from ..report import Ended
 from ..sources.blocks import Block, Columns
-from ..storage.database import Database, Mode
+from ..storage.database import Database, Mode, transaction
 from ..storage.exported import devices_exported
-from . import schema, staging_counts, staging_sql
+from . import schema, staging_sql
 from .facts import JobFacts, Survey, write_facts
 from .records import Measures, begin_run, end_run
 from .stage import Assessment, KnownApp, Moved, Pair, Staged
-from .staging_counts import Census, Place
+
+Place = tuple[int, int, int, int, str | None]
+"""What rows are counted by: app, change, whether a state is expected, whether shown, and the channel.
+
+The app and the change are numbers in the file. The inventory shows the device or not, and with its channel.
+"""
 
 
 class Staging:
@@ -34,15 +39,15 @@ class Staging:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self._apps: dict[str, int] = {}
         self._changes: dict[Change, int] = {}
         self._knows = False
-        self._census = Census()
+        self._places: Counter[Place] = Counter()
+        self._counted_at = 0
 
     @classmethod
     async def create(cls, path: Path) -> Self:
-        """Create the file at `path`."""
         database = Database(path, Mode.CREATE)
         try:
             await database.configure(
@@ -52,45 +57,67 @@ class Staging:
                 f"PRAGMA application_id = {schema.APPLICATION_ID}",
                 f"PRAGMA user_version = {schema.FORMAT}",
             )
-            await database.run(_create)
+            await database.run(_execute, *schema.TABLES, *staging_sql.TABLES)
         except BaseException:
             await database.aclose()
             raise
         return cls(database)
 
-    async def add(self, block: Block) -> None:
+    @transaction
+    def add(self, connection: sqlite3.Connection, block: Block) -> None:
         """Stage rows. Bad rows carry their reasons."""
-        await self._database.run(self._add, block)
+        places: Counter[Place] = Counter()
+        for columns in block.columns:
+            self._add_columns(connection, columns, places)
+        bad = [(row.line, "rejected", *schema.columns_of(row.reason)) for row in block.rows if row.operation is None]
+        connection.executemany("INSERT INTO others (line, fate, cause, details, places) VALUES (?, ?, ?, ?, ?)", bad)
+        connection.executemany(_ADD_ROW, self._staged(connection, block.rows, places))
+        self._places += places
+        self._counted_at = connection.total_changes
 
-    async def compare_rows(self) -> None:
+    @transaction
+    def compare_rows(self, connection: sqlite3.Connection) -> None:
         """Reject rows that contradict each other, and skip duplicates."""
-        await self._database.run(_compare_rows)
+        found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
+        target = KINDS[found[0]].target if found else "target"
+        _execute(connection, staging_sql.BY_TARGET, staging_sql.REPEATED)
+        connection.execute(staging_sql.CONTRADICTIONS, (target,))
+        connection.execute(staging_sql.DUPLICATES)
 
-    async def protect(self, channels: Sequence[str], by: str) -> None:
+    @transaction
+    def protect(self, connection: sqlite3.Connection, channels: Sequence[str], by: str) -> None:
         """Reject rows that change a protected channel or link devices to it.
 
         Each of `channels` is `NAME` or `APP/NAME`; `by` is where they are set.
         """
-        names = msgspec.json.encode(channels).decode()
-        await self._database.run(_execute_with, schema.PROTECTED, (names, by))
+        connection.execute(schema.PROTECTED, (msgspec.json.encode(channels).decode(), by))
 
-    async def pairs(self) -> list[Pair]:
+    @transaction
+    def pairs(self, connection: sqlite3.Connection) -> list[Pair]:
         """Return every combination of an app and a change that staged rows ask for."""
-        return await self._database.run(staging_counts.pairs, self._census)
+        apps, changes = self._app_ids(), _changes(connection)
+        counts: Counter[tuple[int, int, bool]] = Counter()
+        for (app, change, expecting, *_), rows in self._counted(connection).items():
+            counts[app, change, bool(expecting)] += rows
+        return [Pair(apps[app], changes[change], rows, expecting=expects) for (app, change, expects), rows in counts.items()]
 
-    async def reject(self, app_id: str, change: Change | None, reason: Reason) -> None:
+    @transaction
+    def reject(self, connection: sqlite3.Connection, app_id: str, change: Change | None, reason: Reason) -> None:
         """Reject all rows of an app, or only those that ask for `change`."""
         number = None if change is None else self._changes[change]
-        await self._database.run(_execute_with, _REJECT, (*schema.columns_of(reason), self._apps[app_id], number))
+        connection.execute(_REJECT, (*schema.columns_of(reason), self._apps[app_id], number))
 
-    async def observe(self, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
+    @transaction
+    def observe(self, connection: sqlite3.Connection, app_id: str, devices: Iterable[tuple[str, str | None]]) -> None:
         """Record devices that a listing of the app shows, each with its channel."""
-        await self._database.run(_observe, self._apps[app_id], devices)
+        app = self._apps[app_id]
+        connection.executemany("INSERT OR REPLACE INTO inventory VALUES (?, ?, ?)", ((app, *device) for device in devices))
 
-    async def close_scan(self, app_id: str, *, complete: bool, saw_override: bool) -> None:
+    @transaction
+    def close_scan(self, connection: sqlite3.Connection, app_id: str, *, complete: bool, saw_override: bool) -> None:
         """Record how far the listing of an app went."""
         statement = "INSERT INTO scans (app, complete, saw_override) VALUES (?, ?, ?)"
-        await self._database.run(_execute_with, statement, (self._apps[app_id], complete, saw_override))
+        connection.execute(statement, (self._apps[app_id], complete, saw_override))
 
     async def know(self, inventory: str, base_url: str) -> Mapping[str, KnownApp]:
         """Attach an inventory of devices on disk, and return what it holds for each app.
@@ -99,65 +126,142 @@ class Staging:
         """
         path = Path(inventory)
         found = await devices_exported(path, base_url)
-        await self._database.attach(path, "known")
+        await self.database.attach(path, "known")
         self._knows = True
         return {app.app_id: KnownApp(app.began_at, app.rows, app.held, app.caveats) for app in found}
 
-    async def use_known(self, app_id: str, *, complete: bool) -> None:
+    @transaction
+    def use_known(self, connection: sqlite3.Connection, app_id: str, *, complete: bool) -> None:
         """Compare the rows of an app with the attached inventory."""
-        await self._database.run(_execute_with, staging_sql.SCAN_OF_KNOWN, (app_id, complete))
+        connection.execute(staging_sql.SCAN_OF_KNOWN, (app_id, complete))
 
-    async def compare_with_inventory(self) -> None:
+    @transaction
+    def compare_with_inventory(self, connection: sqlite3.Connection) -> None:
         """Skip rows whose device already is as wanted, or was changed by others, as the inventory shows."""
-        await self._database.run(self._compare_with_inventory)
+        kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
+        if connection.execute("SELECT 1 FROM inventory LIMIT 1").fetchone():
+            connection.execute(staging_sql.SHOWN_LISTED)
+        if self._knows:
+            connection.execute(staging_sql.SHOWN_KNOWN)
+        if "link_device" in kinds:
+            connection.execute(staging_sql.ALREADY_LINKED)
+        if "unlink_device" in kinds:
+            connection.execute(staging_sql.ALREADY_UNLINKED)
+        if "renew_device" in kinds:
+            _execute(connection, *staging_sql.RENEWALS)
+        if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
+            _execute(connection, *staging_sql.CHANGED_SINCE)
 
-    async def staged(self, app_id: str, after: int, most: int) -> list[Staged]:
+    @transaction
+    def staged(self, connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
         """Return up to `most` rows of an app after the line `after` that are still to be planned."""
-        return await self._database.run(_staged, app_id, after, most)
+        found = connection.execute(
+            """
+            SELECT line, name, asked.kind, asked.argument, expected.kind, expected.argument
+            FROM staged JOIN changes AS asked ON asked.id = change LEFT JOIN changes AS expected ON expected.id = expected
+            WHERE fate = '' AND app = ? AND line > ? ORDER BY line LIMIT ?
+            """,
+            (self._apps[app_id], after, most),
+        )
+        return [
+            Staged(
+                line,
+                operation_of(Change(kind, argument), app_id, name),
+                None if expected is None else operation_of(Change(expected, text), app_id, name),
+            )
+            for line, name, kind, argument, expected, text in found
+        ]
 
-    async def settle(self, assessments: Sequence[Assessment]) -> None:
+    @transaction
+    def settle(self, connection: sqlite3.Connection, assessments: Sequence[Assessment]) -> None:
         """Record what looking at the targets of rows found."""
-        await self._database.run(self._settle, assessments)
+        connection.executemany(
+            """
+            UPDATE staged SET fate = ?, cause = ?, details = ?, places = ?, change = ?, former = ?, former_value = ?
+            WHERE line = ?
+            """,
+            (
+                (
+                    found.fate,
+                    *schema.columns_of(found.reason),
+                    self._change(connection, found.operation),
+                    found.former.known,
+                    found.former.value,
+                    found.line,
+                )
+                for found in assessments
+            ),
+        )
 
-    async def moved_together(self, most: int) -> list[Moved]:
+    @transaction
+    def moved_together(self, connection: sqlite3.Connection, most: int) -> list[Moved]:
         """Return up to `most` channels whose devices all move to one other channel, the largest first."""
-        return await self._database.run(staging_counts.moved_together, self._census, most)
+        apps, changes = self._app_ids(), _changes(connection)
+        goals: dict[tuple[int, str], Counter[str]] = {}
+        for (app, change, _, _, channel), rows in self._counted(connection).items():
+            if channel is not None and changes[change].kind == "link_device":
+                goals.setdefault((app, channel), Counter())[changes[change].argument] += rows
+        known: dict[int, str | None] = dict(connection.execute("SELECT app, known FROM scans WHERE complete").fetchall())
+        moved: list[Moved] = []
+        for (app, channel), wanted in sorted(goals.items(), key=lambda goal: (-goal[1].total(), apps[goal[0][0]], goal[0][1])):
+            devices = wanted.total()
+            if app not in known or len(wanted) > 1 or devices == 1:
+                continue
+            statement = staging_sql.LINKED if known[app] is None else staging_sql.LINKED_KNOWN
+            if connection.execute(statement, (app, channel)).fetchone() == (devices,):
+                (goal,) = wanted
+                moved.append(Moved(apps[app], channel, goal, devices))
+                if len(moved) == most:
+                    break
+        return moved
 
-    async def unknown(self) -> int:
+    @transaction
+    def unknown(self, connection: sqlite3.Connection) -> int:
         """Return how many staged devices no complete inventory shows."""
-        return await self._database.run(staging_counts.unknown, self._census)
+        complete = {app for (app,) in connection.execute("SELECT app FROM scans WHERE complete")}
+        places = self._counted(connection).items()
+        return sum(rows for (app, _, _, shown, _), rows in places if app in complete and not shown)
 
-    async def skip_unknown(self) -> None:
+    @transaction
+    def skip_unknown(self, connection: sqlite3.Connection) -> None:
         """Skip the devices that a complete inventory does not show."""
-        await self._database.run(_execute, staging_sql.UNKNOWN_DEVICES)
+        connection.execute(staging_sql.UNKNOWN_DEVICES)
 
-    async def rejected(self, after: int, most: int) -> list[tuple[int, Reason]]:
+    @transaction
+    def rejected(self, connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, Reason]]:
         """Return up to `most` rejected rows after the line `after`, each as line and reason."""
-        return await self._database.run(_rejected, after, most)
+        rows = connection.execute(
+            """
+            SELECT line, cause, details, places FROM staged WHERE fate = 'rejected' AND line > ?1 UNION ALL
+            SELECT line, cause, details, places FROM others WHERE fate = 'rejected' AND line > ?1
+            ORDER BY line LIMIT ?2
+            """,
+            (after, most),
+        )
+        return [(line, schema.reason_of(*columns)) for line, *columns in rows]
 
     async def survey(self) -> Survey:
         """Return what planning saw, and what is left to plan."""
-        return await self._database.run(self._survey)
+        seen = await self._seen()
+        return Survey(
+            unknown=await self.unknown(),
+            listed={app_id: devices for app_id, complete, devices, _ in seen if complete},
+            listed_in_part={app_id: devices for app_id, complete, devices, _ in seen if not complete},
+            linked={app_id: linked for app_id, _, _, linked in seen},
+            planned=tuple(await self.pairs()),
+        )
 
     async def finish(self, facts: JobFacts, measures: Measures) -> None:
         """Plan the rows that are left, store `facts` and `measures`, and close the file."""
-        await self._database.run(_finish, facts, measures)
+        await self.database.run(_plan, facts, measures)
         # Make the file durable, and set the journal mode that runs use.
-        await self._database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
-        await self._database.aclose()
+        await self.database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
+        await self.database.aclose()
 
-    async def aclose(self) -> None:
-        """Close the file."""
-        await self._database.aclose()
-
-    def _add(self, connection: sqlite3.Connection, block: Block) -> None:
-        places: Counter[Place] = Counter()
-        for columns in block.columns:
-            self._add_columns(connection, columns, places)
-        bad = [(row.line, "rejected", *schema.columns_of(row.reason)) for row in block.rows if row.operation is None]
-        connection.executemany("INSERT INTO others (line, fate, cause, details, places) VALUES (?, ?, ?, ?, ?)", bad)
-        connection.executemany(_ADD_ROW, self._staged(connection, block.rows, places))
-        self._census.add(connection, places)
+    @transaction
+    def _seen(self, connection: sqlite3.Connection) -> list[tuple[str, int, int, int]]:
+        statements = (staging_sql.SEEN, staging_sql.SEEN_KNOWN) if self._knows else (staging_sql.SEEN,)
+        return [row for statement in statements for row in connection.execute(statement)]
 
     def _add_columns(self, connection: sqlite3.Connection, columns: Columns, places: Counter[Place]) -> None:
         form, lines, names, app_ids, arguments = columns
@@ -194,49 +298,19 @@ class Staging:
                 places[app, change, int(expected is not None), 0, None] += 1
             yield row.line, app, target.name, change, expected, fate, *schema.columns_of(row.reason)
 
-    def _compare_with_inventory(self, connection: sqlite3.Connection) -> None:
-        kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
-        if connection.execute("SELECT 1 FROM inventory LIMIT 1").fetchone():
-            connection.execute(staging_sql.SHOWN_LISTED)
-        if self._knows:
-            connection.execute(staging_sql.SHOWN_KNOWN)
-        if "link_device" in kinds:
-            connection.execute(staging_sql.ALREADY_LINKED)
-        if "unlink_device" in kinds:
-            connection.execute(staging_sql.ALREADY_UNLINKED)
-        if "renew_device" in kinds:
-            _execute(connection, *staging_sql.RENEWALS)
-        if connection.execute("SELECT 1 FROM staged WHERE expected IS NOT NULL LIMIT 1").fetchone():
-            _execute(connection, *staging_sql.CHANGED_SINCE)
+    def _counted(self, connection: sqlite3.Connection) -> Counter[Place]:
+        """Return the number of rows to plan for each place, in the order of its first line.
 
-    def _settle(self, connection: sqlite3.Connection, assessments: Sequence[Assessment]) -> None:
-        connection.executemany(
-            """
-            UPDATE staged SET fate = ?, cause = ?, details = ?, places = ?, change = ?, former = ?, former_value = ?
-            WHERE line = ?
-            """,
-            (
-                (
-                    found.fate,
-                    *schema.columns_of(found.reason),
-                    self._change(connection, found.operation),
-                    *_columns(found.former),
-                    found.line,
-                )
-                for found in assessments
-            ),
-        )
+        They are counted again only after the file has changed. SQLite would sort all rows for a GROUP BY; counting the rows
+        of one pass in Python takes a third of that time.
+        """
+        if self._counted_at != connection.total_changes:
+            self._places = Counter(connection.execute(staging_sql.PLACES))
+            self._counted_at = connection.total_changes
+        return self._places
 
-    def _survey(self, connection: sqlite3.Connection) -> Survey:
-        listed = (staging_sql.LISTED, staging_sql.LISTED_KNOWN) if self._knows else (staging_sql.LISTED,)
-        linked = (staging_sql.WITH_A_LINK, staging_sql.WITH_A_LINK_KNOWN) if self._knows else (staging_sql.WITH_A_LINK,)
-        return Survey(
-            unknown=staging_counts.unknown(connection, self._census),
-            listed=_by_app(connection, listed, (True,)),
-            listed_in_part=_by_app(connection, listed, (False,)),
-            linked=_by_app(connection, linked, ()),
-            planned=tuple(staging_counts.pairs(connection, self._census)),
-        )
+    def _app_ids(self) -> dict[int, str]:
+        return {number: app_id for app_id, number in self._apps.items()}
 
     def _app(self, connection: sqlite3.Connection, app_id: str) -> int:
         number = self._apps.get(app_id)
@@ -256,47 +330,17 @@ class Staging:
         return number
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    _execute(connection, *schema.TABLES, *staging_sql.TABLES)
-
-
 def _execute(connection: sqlite3.Connection, *statements: str) -> None:
     for statement in statements:
         connection.execute(statement)
 
 
-def _execute_with(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> None:
-    connection.execute(statement, values)
+def _changes(connection: sqlite3.Connection) -> dict[int, Change]:
+    found = connection.execute("SELECT id, kind, argument FROM changes")
+    return {number: Change(kind, argument) for number, kind, argument in found}
 
 
-def _compare_rows(connection: sqlite3.Connection) -> None:
-    found = connection.execute("SELECT kind FROM staged JOIN changes ON changes.id = change LIMIT 1").fetchone()
-    target = KINDS[found[0]].target if found else "target"
-    _execute(connection, staging_sql.BY_TARGET, staging_sql.REPEATED)
-    connection.execute(staging_sql.CONTRADICTIONS, (target,))
-    connection.execute(staging_sql.DUPLICATES)
-
-
-def _staged(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Staged]:
-    found = connection.execute(
-        """
-        SELECT line, name, asked.kind, asked.argument, expected.kind, expected.argument
-        FROM staged JOIN changes AS asked ON asked.id = change LEFT JOIN changes AS expected ON expected.id = expected
-        WHERE fate = '' AND app = (SELECT id FROM apps WHERE app_id = ?) AND line > ? ORDER BY line LIMIT ?
-        """,
-        (app_id, after, most),
-    )
-    return [
-        Staged(
-            line,
-            operation_of(Change(kind, argument), app_id, name),
-            None if expected is None else operation_of(Change(expected, text), app_id, name),
-        )
-        for line, name, kind, argument, expected, text in found
-    ]
-
-
-def _finish(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -> None:
+def _plan(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -> None:
     waves = facts.options.waves
     connection.executemany(
         "INSERT INTO waves (number, numerator, denominator) VALUES (?, ?, ?)",
@@ -308,10 +352,6 @@ def _finish(connection: sqlite3.Connection, facts: JobFacts, measures: Measures)
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
     write_facts(connection, facts)
     end_run(connection, begin_run(connection, measures), Ended.PLANNED, measures)
-
-
-def _columns(former: FormerState) -> tuple[str, str | None]:
-    return former.known, former.value
 
 
 _ADD = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
@@ -330,25 +370,3 @@ _REJECT = """
     UPDATE staged SET fate = 'rejected', cause = ?1, details = ?2, places = ?3
     WHERE fate = '' AND app = ?4 AND (?5 IS NULL OR change = ?5)
 """
-
-
-def _observe(connection: sqlite3.Connection, app: int, devices: Iterable[tuple[str, str | None]]) -> None:
-    connection.executemany(
-        "INSERT OR REPLACE INTO inventory VALUES (?, ?, ?)", ((app, device, channel) for device, channel in devices)
-    )
-
-
-def _rejected(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, Reason]]:
-    rows = connection.execute(
-        """
-        SELECT line, cause, details, places FROM staged WHERE fate = 'rejected' AND line > ?1 UNION ALL
-        SELECT line, cause, details, places FROM others WHERE fate = 'rejected' AND line > ?1
-        ORDER BY line LIMIT ?2
-        """,
-        (after, most),
-    )
-    return [(line, schema.reason_of(*columns)) for line, *columns in rows]
-
-
-def _by_app(connection: sqlite3.Connection, statements: Iterable[str], bound: tuple[bool, ...]) -> dict[str, int]:
-    return {app_id: devices for statement in statements for app_id, devices in connection.execute(statement, bound)}

@@ -157,8 +157,8 @@ UNKNOWN_DEVICES: Final = f"""
         AND NOT EXISTS (SELECT 1 FROM shown WHERE shown.line = staged.line)
 """
 
-# The `Place` of each row, for `census`.
-CENSUS: Final = """
+# The `Place` of each row.
+PLACES: Final = """
     SELECT app, change, expected IS NOT NULL, shown.line IS NOT NULL, channel
     FROM staged LEFT JOIN shown ON shown.line = staged.line WHERE fate = ''
 """
@@ -168,18 +168,12 @@ LINKED_KNOWN: Final = """
     SELECT count(*) FROM known.devices WHERE app_id = (SELECT known FROM scans WHERE app = ?) AND channel = ?
 """
 
-# Number of devices of each app, for complete or for incomplete listings.
-LISTED: Final = """
-    SELECT app_id, count(*) FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app
-    WHERE complete = ? GROUP BY inventory.app
+# For each app, whether it was listed completely, and how many devices were seen, with and without a link, and with one.
+SEEN: Final = """
+    SELECT app_id, complete, count(*), count(channel)
+    FROM inventory JOIN scans ON scans.app = inventory.app JOIN apps ON apps.id = inventory.app GROUP BY inventory.app
 """
-LISTED_KNOWN: Final = """
-    SELECT known, (SELECT count(*) FROM known.devices WHERE app_id = known) FROM scans WHERE complete = ? AND known IS NOT NULL
-"""
-# Number of devices of each app that have a link.
-WITH_A_LINK: Final = """
-    SELECT app_id, count(channel) FROM inventory JOIN apps ON apps.id = inventory.app GROUP BY inventory.app
-"""
-WITH_A_LINK_KNOWN: Final = """
-    SELECT known, (SELECT count(channel) FROM known.devices WHERE app_id = known) FROM scans WHERE known IS NOT NULL
+SEEN_KNOWN: Final = """
+    SELECT known, complete, count(device_id), count(channel)
+    FROM scans LEFT JOIN known.devices AS found ON found.app_id = known WHERE known IS NOT NULL GROUP BY known
 """

@@ -2,11 +2,12 @@
 
 import asyncio
 import enum
+import functools
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -15,7 +16,7 @@ from ...errors import DiskFull, JobError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
+S = TypeVar("S", bound="_OfDatabase")
 
 _NO_ROOM: Final = frozenset(
     {
@@ -141,6 +142,22 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class _OfDatabase(Protocol):
+    database: Database
+
+
+def transaction(
+    method: Callable[Concatenate[S, sqlite3.Connection, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Turn a method with a connection into an async one, which runs in a transaction of the object's `database`."""
+
+    @functools.wraps(method)
+    async def run(owner: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await owner.database.run(lambda connection: method(owner, connection, *args, **kwargs))
+
+    return run
 
 
 def _uri_of(path: Path, mode: Mode) -> str:
