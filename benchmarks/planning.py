@@ -62,7 +62,7 @@ async def write_inventory(path: Path, base_url: str, apps: int, devices: int) ->
             await file.settle(AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=2))
         await file.copy_to(path)
     finally:
-        await file.aclose()
+        await file.database.aclose()
 
 
 def _device(app_id: str, device_id: str, channel: str | None) -> Device:

@@ -27,11 +27,10 @@ from .jobfile import records
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
 from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
-from .jobfile.history import was_begun
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
 from .jobfile.reaches import count_open, reopen_failed, still_protected
-from .jobfile.records import last_usage
+from .jobfile.records import last_usage, was_begun
 from .jobfile.schema import Which
 from .jobfile.seen import Seen, in_doubt, seen_of
 from .jobfile.staging import Staging
@@ -144,7 +143,7 @@ class Job:
 
         Its writes do not wait for the disk, so a crash may lose them.
         """
-        return await cls._opened(Path(path), await Journal.open_copy(Path(path)), ring_of(client), clock)
+        return await cls._opened(Path(path), await Journal.open(Path(path), synchronous="OFF"), ring_of(client), clock)
 
     @classmethod
     async def _opened(cls, path: Path, journal: Journal, ring: KeyRing | None, clock: Clock) -> Self:
@@ -268,7 +267,7 @@ class Job:
             await ring.prepare()
             await self._seed(ring)
             found = await find_drift(self._database, ring)
-            await self._database.run(records.note_look, meter())
+            await self._database.run(records.note_run, Ended.COMPARED, meter())
         return found
 
     async def verify(

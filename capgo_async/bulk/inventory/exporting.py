@@ -12,7 +12,7 @@ from ...api.endpoints.arguments import checked_app_id
 from ...client import CapgoClient
 from ...key_ring import KeyRing, ring_of
 from ..report import counted, storable
-from ..storage.exported import Exported
+from ..storage.exported import Exported, exported_of
 from ..storage.lock import give_name, locked
 from .columns import InventoryKind
 from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
@@ -66,11 +66,9 @@ async def inventory(
     )
     with locked(building):
         file = await InventoryFile.open(building, binding)
-        try:
+        async with contextlib.aclosing(file.database):
             await take_inventory(file, ring_of(client), kind, binding.apps, tally or Tally())
             yield file, await _summed_up(file, binding)
-        finally:
-            await file.aclose()
 
 
 async def export(  # noqa: PLR0913 - keyword-only options
@@ -99,7 +97,7 @@ async def export(  # noqa: PLR0913 - keyword-only options
             writing.unlink(missing_ok=True)
             await _write(file, writing, chosen, summary)
             # The working file is deleted first, so that no later export resumes from it. At worst, everything is read again.
-            await file.aclose()
+            await file.database.aclose()
             _make_durable(writing)
             building.unlink()
             give_name(writing, output)
@@ -111,7 +109,7 @@ async def export(  # noqa: PLR0913 - keyword-only options
 
 
 async def _summed_up(file: InventoryFile, binding: InventoryBinding) -> Summary:
-    checks = await file.exported()
+    checks = await file.database.run(exported_of)
     return Summary(
         kind=binding.kind,
         base_url=binding.base_url,

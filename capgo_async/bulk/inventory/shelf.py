@@ -11,8 +11,8 @@ import msgspec
 from ...errors import JobError
 from ...listing.split_walk import Stretch
 from ..clock import wall_clock
-from ..storage.database import Database, Mode
-from ..storage.exported import APPLICATION_ID, Exported, exported_of
+from ..storage.database import Database, Mode, transaction
+from ..storage.exported import APPLICATION_ID
 from .columns import TABLES, ColumnType, InventoryKind, Table
 
 BATCH: Final = 2000
@@ -63,13 +63,12 @@ class ScanProgress(msgspec.Struct, frozen=True):
 
 
 class AppChecks(msgspec.Struct, frozen=True, kw_only=True):
-    """What was checked to see all of an app, and what the responses cannot prove.
+    """What was checked after the scan of an app, and what the responses cannot prove.
 
-    There are three checks. `passes` is how often the app was read. `rows` is given if the rows are not stored.
+    `passes` is how often the app was read. `rows` is given if the rows are not stored.
     """
 
     app_id: str
-    scanned: bool = True
     changes_passed: bool
     end_checked: bool
     passes: int
@@ -81,7 +80,7 @@ class InventoryFile:
     """An inventory on disk. Each batch of rows is stored together with the progress of the scan."""
 
     def __init__(self, database: Database, binding: InventoryBinding) -> None:
-        self._database = database
+        self.database = database
         self._binding = binding
         self.table: Table = TABLES[binding.kind]
 
@@ -97,63 +96,100 @@ class InventoryFile:
             raise
         return cls(database, binding)
 
-    async def settled(self) -> set[str]:
+    @transaction
+    def settled(self, connection: sqlite3.Connection) -> set[str]:
         """Return the apps that are finished."""
-        return await self._database.run(_settled)
+        return {app_id for (app_id,) in connection.execute("SELECT app_id FROM export")}
 
-    async def begin(self, app_id: str) -> ScanProgress | None:
+    @transaction
+    def begin(self, connection: sqlite3.Connection, app_id: str) -> ScanProgress | None:
         """Record that an app has been begun, and return the progress of its scan if there is any."""
-        return await self._database.run(_begin, app_id)
+        connection.execute("INSERT OR IGNORE INTO scans VALUES (?, ?, NULL)", (app_id, _now()))
+        (found,) = connection.execute("SELECT progress FROM scans WHERE app_id = ?", (app_id,)).fetchone()
+        return None if found is None else msgspec.json.decode(found, type=ScanProgress)
 
-    async def add(self, app_id: str, rows: Sequence[msgspec.Struct], progress: ScanProgress | None = None) -> int:
+    @transaction
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        app_id: str,
+        rows: Sequence[msgspec.Struct],
+        progress: ScanProgress | None = None,
+    ) -> int:
         """Store rows and the progress of the scan, and return how many rows are new.
 
         Rows replace stored ones with the same key.
         """
-        return await self._database.run(_add, self.table, app_id, rows, progress)
+        values = [self.table.values(app_id, row) for row in rows]
+        into = f"INTO {self.table.name} VALUES ({', '.join('?' * len(self.table.columns))})"
+        unseen = connection.executemany(f"INSERT OR IGNORE {into}", values).rowcount
+        if unseen < len(values):
+            connection.executemany(f"INSERT OR REPLACE {into}", values)
+        if progress is not None:
+            told = msgspec.json.encode(progress).decode()
+            connection.execute("UPDATE scans SET progress = ? WHERE app_id = ?", (told, app_id))
+        return unseen
 
-    async def keep_only(self, app_id: str, keys: set[Any]) -> None:
+    @transaction
+    def keep_only(self, connection: sqlite3.Connection, app_id: str, keys: set[Any]) -> None:
         """Delete the rows of an app whose keys are not in `keys`. An empty `app_id` means all apps."""
-        await self._database.run(_keep_only, self.table, app_id, keys)
+        key, name = self.table.key[-1], self.table.name
+        stored = connection.execute(f"SELECT {key} FROM {name} WHERE ?1 IN ('', app_id)", (app_id,)).fetchall()
+        gone = [(value, app_id) for (value,) in stored if value not in keys]
+        connection.executemany(f"DELETE FROM {name} WHERE {key} = ?1 AND ?2 IN ('', app_id)", gone)
 
-    async def keep_apps(self, apps: set[str]) -> None:
+    @transaction
+    def keep_apps(self, connection: sqlite3.Connection, apps: set[str]) -> None:
         """Delete everything about apps that are not in `apps`."""
-        await self._database.run(_keep_apps, self.table, apps)
+        known = connection.execute("SELECT app_id FROM scans").fetchall()
+        for name in (self.table.name, "scans", "export"):
+            connection.executemany(f"DELETE FROM {name} WHERE app_id = ?", [app for app in known if app[0] not in apps])
 
-    async def settle(self, checks: AppChecks) -> None:
+    @transaction
+    def settle(self, connection: sqlite3.Connection, checks: AppChecks) -> None:
         """Record that an app is finished."""
-        await self._database.run(_settle, self.table, self._binding, checks)
+        found = connection.execute("SELECT began_at FROM scans WHERE app_id = ?", (checks.app_id,)).fetchone()
+        now = _now()
+        rows = checks.rows
+        if rows is None:
+            counting = f"SELECT count(*) FROM {self.table.name} WHERE ?1 IN ('', app_id)"
+            (rows,) = connection.execute(counting, (checks.app_id,)).fetchone()
+        passed = (True, checks.changes_passed, checks.end_checked, checks.passes)
+        caveats = msgspec.json.encode(checks.caveats).decode()
+        connection.execute(
+            "INSERT OR REPLACE INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (checks.app_id, self._binding.base_url, found[0] if found else now, now, rows, *passed, caveats),
+        )
 
-    async def count(self) -> int:
-        return await self._database.run(_count, self.table)
-
-    async def exported(self) -> list[Exported]:
-        """Return the records of all apps."""
-        return await self._database.run(exported_of)
+    @transaction
+    def count(self, connection: sqlite3.Connection) -> int:
+        (count,) = connection.execute(f"SELECT count(*) FROM {self.table.name}").fetchone()
+        return int(count)
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[tuple[Any, ...]]]:
         """Yield all rows in the order of their keys, in batches."""
         last: tuple[Any, ...] = ()
-        while rows := await self._database.run(_rows, self.table, last, size):
+        while rows := await self._rows(last, size):
             last = rows[-1][: len(self.table.key)]
             yield [self.table.restored(row) for row in rows]
 
+    @transaction
+    def _rows(self, connection: sqlite3.Connection, last: tuple[Any, ...], size: int) -> list[tuple[Any, ...]]:
+        key = ", ".join(self.table.key)
+        after = f"WHERE ({key}) > ({', '.join('?' * len(last))})" if last else ""
+        return connection.execute(
+            f"SELECT {', '.join(self.table.names)} FROM {self.table.name} {after} ORDER BY {key} LIMIT ?", (*last, size)
+        ).fetchall()
+
     async def copy_to(self, path: Path) -> None:
         """Write the rows and the table `export` to a new database at `path`, without the working tables."""
-        await self._database.configure(f"VACUUM INTO {_quoted(path)}")
+        quoted = os.fspath(path).replace("'", "''")
+        await self.database.configure(f"VACUUM INTO '{quoted}'")
         copy = Database(path)
         try:
             await copy.configure("DROP TABLE binding", "DROP TABLE scans", "PRAGMA journal_mode = DELETE")
         finally:
             await copy.aclose()
-
-    async def aclose(self) -> None:
-        await self._database.aclose()
-
-
-def _quoted(path: Path) -> str:
-    text = os.fspath(path).replace("'", "''")
-    return f"'{text}'"
 
 
 def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: InventoryBinding) -> None:
@@ -171,71 +207,6 @@ def _bind(connection: sqlite3.Connection, path: Path, table: Table, binding: Inv
     if application != APPLICATION_ID or connection.execute("SELECT * FROM binding").fetchall() != [wanted]:
         message = f"{path} belongs to a different, unfinished export: delete it, or choose another output"
         raise JobError(message)
-
-
-def _settled(connection: sqlite3.Connection) -> set[str]:
-    return {app_id for (app_id,) in connection.execute("SELECT app_id FROM export")}
-
-
-def _begin(connection: sqlite3.Connection, app_id: str) -> ScanProgress | None:
-    connection.execute("INSERT OR IGNORE INTO scans VALUES (?, ?, NULL)", (app_id, _now()))
-    (found,) = connection.execute("SELECT progress FROM scans WHERE app_id = ?", (app_id,)).fetchone()
-    return None if found is None else msgspec.json.decode(found, type=ScanProgress)
-
-
-def _add(
-    connection: sqlite3.Connection, table: Table, app_id: str, rows: Sequence[msgspec.Struct], progress: ScanProgress | None
-) -> int:
-    values = [table.values(app_id, row) for row in rows]
-    places = ", ".join("?" * len(table.columns))
-    unseen = connection.executemany(f"INSERT OR IGNORE INTO {table.name} VALUES ({places})", values).rowcount
-    if unseen < len(values):
-        connection.executemany(f"INSERT OR REPLACE INTO {table.name} VALUES ({places})", values)
-    if progress is not None:
-        told = msgspec.json.encode(progress).decode()
-        connection.execute("UPDATE scans SET progress = ? WHERE app_id = ?", (told, app_id))
-    return unseen
-
-
-def _keep_only(connection: sqlite3.Connection, table: Table, app_id: str, keys: set[Any]) -> None:
-    key = table.key[-1]
-    wanted = connection.execute(f"SELECT {key} FROM {table.name} WHERE ?1 IN ('', app_id)", (app_id,)).fetchall()
-    gone = [(value, app_id) for (value,) in wanted if value not in keys]
-    connection.executemany(f"DELETE FROM {table.name} WHERE {key} = ?1 AND ?2 IN ('', app_id)", gone)
-
-
-def _keep_apps(connection: sqlite3.Connection, table: Table, apps: set[str]) -> None:
-    known = connection.execute("SELECT app_id FROM scans").fetchall()
-    for name in (table.name, "scans", "export"):
-        connection.executemany(f"DELETE FROM {name} WHERE app_id = ?", [app for app in known if app[0] not in apps])
-
-
-def _settle(connection: sqlite3.Connection, table: Table, binding: InventoryBinding, checks: AppChecks) -> None:
-    found = connection.execute("SELECT began_at FROM scans WHERE app_id = ?", (checks.app_id,)).fetchone()
-    now = _now()
-    rows = checks.rows
-    if rows is None:
-        counting = f"SELECT count(*) FROM {table.name} WHERE ?1 IN ('', app_id)"
-        (rows,) = connection.execute(counting, (checks.app_id,)).fetchone()
-    passed = (checks.scanned, checks.changes_passed, checks.end_checked, checks.passes)
-    caveats = msgspec.json.encode(checks.caveats).decode()
-    connection.execute(
-        "INSERT OR REPLACE INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (checks.app_id, binding.base_url, found[0] if found else now, now, rows, *passed, caveats),
-    )
-
-
-def _count(connection: sqlite3.Connection, table: Table) -> int:
-    (count,) = connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()
-    return int(count)
-
-
-def _rows(connection: sqlite3.Connection, table: Table, last: tuple[Any, ...], size: int) -> list[tuple[Any, ...]]:
-    key = ", ".join(table.key)
-    behind = f"WHERE ({key}) > ({', '.join('?' * len(last))})" if last else ""
-    return connection.execute(
-        f"SELECT {', '.join(table.names)} FROM {table.name} {behind} ORDER BY {key} LIMIT ?", (*last, size)
-    ).fetchall()
 
 
 def _now() -> str:

@@ -66,6 +66,9 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
     planned = sum(part.targets for part in changes)
     fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
     skipped, rejected = fates.get("skipped", 0), fates.get("rejected", 0)
+    (planning_requests,) = connection.execute(
+        "SELECT coalesce(sum(requests), 0) FROM runs WHERE ended = ?", (Ended.PLANNED,)
+    ).fetchone()
     requests: dict[str, int] = {}
     for share in (share for leg in course for share in leg.shares):
         requests[share.app_id] = requests.get(share.app_id, 0) + share.requests
@@ -82,16 +85,10 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
         reasons=(*_reasons(connection, Rows.SKIPPED, skipped), *_reasons(connection, Rows.REJECTED, rejected)),
         waves=report_waves(connection),
         bake_seconds=facts.options.bake_seconds,
-        planning_requests=_planning_requests(connection),
+        planning_requests=planning_requests,
         saved=_saved(connection),
         needs_confirmation=reach(changes, facts.survey.listed, facts.options.thresholds),
     )
-
-
-def _planning_requests(connection: sqlite3.Connection) -> int:
-    statement = "SELECT coalesce(sum(requests), 0) FROM runs WHERE ended = ?"
-    (requests,) = connection.execute(statement, (Ended.PLANNED,)).fetchone()
-    return int(requests)
 
 
 def _saved(connection: sqlite3.Connection) -> int:

@@ -12,8 +12,8 @@ from ..operations.kinds import KINDS
 from ..operations.operations import TargetKind
 from ..schedule.share import Share, share_of
 from .facts import JobFacts, Survey
-from .history import was_begun
 from .reaches import reaches
+from .records import was_begun
 from .schema import Which
 from .waves import StoredWave, stored_waves
 
@@ -33,11 +33,11 @@ def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, wh
         # Before the first run nothing is settled, so the counts taken while planning still hold.
         if which is Which.OPEN and not was_begun(connection):
             return [Leg([share_of(pair.app_id, pair.change.kind, pair.rows) for pair in facts.survey.planned])]
-        return [Leg(shares_between(connection, 0, None, which))]
+        return [Leg(_shares(connection, 0, None, which))]
     bake = facts.options.bake_seconds
     legs: list[Leg] = []
     for wave in waves:
-        shares = shares_between(connection, wave.after, wave.last, which)
+        shares = _shares(connection, wave.after, wave.last, which)
         if shares:
             legs.append(Leg(shares, _looks(connection, wave, facts.survey, page), bake))
         elif wave.bake_until is not None and (left := (datetime.fromisoformat(wave.bake_until) - now).total_seconds()) > 0:
@@ -46,8 +46,7 @@ def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, wh
     return [*legs[:-1], *(leg._replace(rest=0.0) for leg in legs[-1:] if leg.shares)]
 
 
-def shares_between(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[Share]:
-    """Return how many operations of each app and kind are not settled in a range of the file."""
+def _shares(connection: sqlite3.Connection, after: int, last: int | None, which: Which) -> list[Share]:
     return [share_of(app_id, kind, operations) for app_id, kind, operations, _ in reaches(connection, after, last, which)]
 
 

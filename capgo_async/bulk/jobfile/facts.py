@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ...client import requester_of
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from ...limits.pacer import ScopeUsage
-from ..operations.operations import Planned
+from ..operations.operations import Operation
 from ..plan import Thresholds
 from ..report import storable
 from .stage import Pair
@@ -141,7 +141,7 @@ class LastUsage(msgspec.Struct, frozen=True):
     at: str
     client: str
     usage: tuple[ScopeUsage, ...]
-    uncounted: tuple[Planned, ...] = ()
+    uncounted: tuple[Operation, ...] = ()
 
 
 def read_facts(connection: sqlite3.Connection) -> JobFacts:
@@ -183,8 +183,4 @@ def _write(connection: sqlite3.Connection, **facts: object) -> None:
     )
 
 
-def _fraction(wanted: type, text: Any) -> Any:
-    return wanted(text)
-
-
-_FACTS: Final = msgspec.json.Decoder(JobFacts, dec_hook=_fraction)
+_FACTS: Final = msgspec.json.Decoder(JobFacts, dec_hook=lambda wanted, text: wanted(text))

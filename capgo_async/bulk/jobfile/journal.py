@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
 
@@ -17,10 +17,13 @@ from ..operations.results import Settled
 from ..report import Ended
 from ..schedule.share import Share, share_of
 from ..storage.database import Database, Mode
-from . import reaches, records, verdicts
+from . import reaches, records
 from .reaches import Reach
 from .records import Measures
-from .schema import Outcome, Verdict, Which
+from .schema import Outcome, Which
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Ending:
@@ -47,29 +50,21 @@ class Journal:
         self._measure: Callable[[], Measures] | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open the job file at `path`. Raises `JobError` for a file of another format."""
-        if read_only:
-            return await cls._opened(Database(path, Mode.READ_ONLY))
-        return await cls._opened(Database(path), "PRAGMA synchronous = FULL")
+    async def open(cls, path: Path, *, read_only: bool = False, synchronous: str = "FULL") -> Self:
+        """Open the job file at `path`. Raises `JobError` for a file of another format.
 
-    @classmethod
-    async def open_copy(cls, path: Path) -> Self:
-        """Open a copy of a job file that need not survive a crash."""
-        return await cls._opened(Database(path), "PRAGMA synchronous = OFF")
-
-    @classmethod
-    async def _opened(cls, database: Database, *pragmas: str) -> Self:
+        With `synchronous` as "OFF", writes do not wait for the disk, so a crash may lose them.
+        """
+        database = Database(path, Mode.READ_ONLY if read_only else Mode.READ_WRITE)
         try:
-            await database.configure(*pragmas)
-            await database.run(records.check_format, database.path)
+            await database.configure(f"PRAGMA synchronous = {synchronous}")
+            await database.run(records.check_format, path)
         except BaseException:
             await database.aclose()
             raise
         return cls(database)
 
     async def aclose(self) -> None:
-        """Close the file."""
         await self.database.aclose()
 
     async def begin_run(self, measure: Callable[[], Measures], which: Which | None = None) -> None:
@@ -101,7 +96,7 @@ class Journal:
 
         `take` is the greatest number of operations to hand out for each app. They are marked as sent.
         """
-        return await self.database.run(self._advance, settled, returned, take, self._measures())
+        return await self.note(self._advance, settled, returned, take)
 
     async def end_run(self, how: Ended, reason: str | None = None) -> None:
         """Close the record of this run."""
@@ -126,44 +121,30 @@ class Journal:
         """Hand out only operations up to the id `last`."""
         self._last = last
 
-    async def settle_verdicts(self, judged: Sequence[tuple[int, Verdict]]) -> None:
-        """Record verdicts, and what the run has used so far."""
-        await self.database.run(self._settle_verdicts, judged, self._measures())
+    async def note(self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function(connection, ...)`, and record what the run has used so far, in one transaction."""
+        measures = self._measures()
 
-    async def end_verdicts(self, app_id: str) -> None:
-        """Set the verdict of operations that are still unchecked to "cannot tell"."""
-        await self.database.run(self._end_verdicts, app_id, self._measures())
+        def noted(connection: sqlite3.Connection) -> T:
+            result = function(connection, *args, **kwargs)
+            records.write_measures(connection, self._run, measures)
+            return result
+
+        return await self.database.run(noted)
 
     def _measures(self) -> Measures:
         assert self._measure is not None  # noqa: S101 - a run was begun
         return self._measure()
 
-    def _settle_verdicts(
-        self, connection: sqlite3.Connection, judged: Sequence[tuple[int, Verdict]], measures: Measures
-    ) -> None:
-        verdicts.settle(connection, judged)
-        records.write_measures(connection, self._run, measures)
-
-    def _end_verdicts(self, connection: sqlite3.Connection, app_id: str, measures: Measures) -> None:
-        verdicts.end(connection, app_id)
-        records.write_measures(connection, self._run, measures)
-
     def _advance(
-        self,
-        connection: sqlite3.Connection,
-        settled: Sequence[Settled],
-        returned: Sequence[int],
-        take: Mapping[str, int],
-        measures: Measures,
+        self, connection: sqlite3.Connection, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]
     ) -> list[Planned]:
         records.record(connection, settled, self._run)
         # An operation that an earlier run left in doubt stays in doubt, although this run did not send it.
         back = ((Outcome.PENDING, number) for number in returned if number not in self._in_doubt)
         connection.executemany("UPDATE operations SET outcome = ? WHERE id = ?", back)
         self._in_doubt.difference_update(entry.id for entry in settled)
-        planned = self._hand_out(connection, take) if take else []
-        records.write_measures(connection, self._run, measures)
-        return planned
+        return self._hand_out(connection, take) if take else []
 
     def _hand_out(self, connection: sqlite3.Connection, take: Mapping[str, int]) -> list[Planned]:
         wanted = [(self._reaches[app_id], most) for app_id, most in take.items()]

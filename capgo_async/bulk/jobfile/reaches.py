@@ -4,7 +4,7 @@ Each function takes a connection and is part of a transaction, as in `records`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,13 +16,6 @@ from .schema import STILL_PROTECTED, TAKEN, Outcome, Which
 _ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int]])
 _MOST_PARTS: Final = 100
 """Number of apps that one statement takes operations of. SQLite allows a few more."""
-
-
-def planned_of(rows: Iterable[tuple[int, str, str, str, str, int]]) -> list[Planned]:
-    """Return operations from rows of id, app, target, kind, argument and outcome."""
-    return [
-        Planned(number, operation_of(Change(kind, argument), app_id, name)) for number, app_id, name, kind, argument, _ in rows
-    ]
 
 
 class Reach(NamedTuple):
@@ -84,9 +77,10 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
             f"SELECT json_group_array(json_array(id, app_id, name, kind, argument, outcome)) FROM ({found})",
             [value for reach, most in some for value in (*reach, most)],
         ).fetchone()
-        decoded = sorted(_ROWS.decode(rows))
-        taken.planned.extend(planned_of(decoded))
-        taken.sent_before.extend(row[0] for row in decoded if row[5] == Outcome.SENT)
+        for number, app_id, name, kind, argument, outcome in sorted(_ROWS.decode(rows)):
+            taken.planned.append(Planned(number, operation_of(Change(kind, argument), app_id, name)))
+            if outcome == Outcome.SENT:
+                taken.sent_before.append(number)
     numbers = msgspec.json.encode([each.id for each in taken.planned]).decode()
     connection.execute(
         "UPDATE operations SET outcome = ? WHERE id IN (SELECT value FROM json_each(?)) AND outcome = ?",

@@ -14,13 +14,15 @@ from ...errors import JobError
 from ...version import __version__
 from ..operations.advice import advice_on
 from ..operations.results import Failed, Settled
-from ..report import Ended, Failures, Report, server_changes
+from ..report import Ended, Failures, Report, Run, server_changes
 from . import schema
 from .facts import LastUsage, read_usage, write_usage
-from .history import runs_of
-from .reaches import planned_of
 from .schema import Outcome, Verdict
+from .seen import sent
 from .waves import report_waves
+
+_LIMITS = msgspec.json.Decoder(dict[str, int])
+_SERVERS = msgspec.json.Decoder(tuple[str, ...])
 
 
 class Measures(msgspec.Struct, frozen=True):
@@ -74,9 +76,9 @@ _DONE = """
 """
 
 
-def note_look(connection: sqlite3.Connection, measures: Measures) -> None:
-    """Record a finished drift check as a run. A check that was cut off leaves no record."""
-    end_run(connection, begin_run(connection, measures), Ended.COMPARED, measures)
+def note_run(connection: sqlite3.Connection, how: Ended, measures: Measures) -> None:
+    """Record a run that has ended and sent no operation. If it is cut off before, it leaves no record."""
+    end_run(connection, begin_run(connection, measures), how, measures)
 
 
 def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool = False) -> int:
@@ -110,16 +112,7 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
     last = read_usage(connection)
     if last is None:
         return None
-    sent = planned_of(
-        connection.execute(
-            """
-            SELECT operations.id, app_id, name, kind, argument, outcome
-            FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change WHERE outcome = ?
-            """,
-            (Outcome.SENT,),
-        )
-    )
-    return msgspec.structs.replace(last, uncounted=tuple(sent))
+    return msgspec.structs.replace(last, uncounted=tuple(each.operation for each in sent(connection)))
 
 
 def end_run(connection: sqlite3.Connection, run: int, how: Ended, measures: Measures, reason: str | None = None) -> None:
@@ -168,31 +161,54 @@ def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
         "SELECT cause, count(*), min(message), min(status) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
         (Outcome.FAILED,),
     ).fetchall()
+    failures: list[Failures] = []
+    for cause, count, message, status in groups:
+        targets = connection.execute(
+            "SELECT app_id || '/' || name FROM operations JOIN apps ON apps.id = app"
+            " WHERE outcome = ? AND cause = ? ORDER BY operations.id LIMIT 5",
+            (Outcome.FAILED, cause),
+        )
+        advice = advice_on(cause, status)
+        first = tuple(target for (target,) in targets)
+        failures.append(Failures(cause, count, message or "", first, advice.text, advice.remedy))
+    return tuple(failures)
+
+
+def was_begun(connection: sqlite3.Connection) -> bool:
+    """Return whether a run that sends operations was ever begun, so that the job was confirmed."""
+    return connection.execute("SELECT 1 FROM runs WHERE sends LIMIT 1").fetchone() is not None
+
+
+def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
+    """Return all runs, oldest first."""
+    settled: dict[tuple[int, int], int] = {
+        (run, outcome): count
+        for run, outcome, count in connection.execute(
+            "SELECT run, outcome, count(*) FROM operations WHERE outcome >= ? GROUP BY run, outcome", (Outcome.DONE,)
+        )
+    }
+    rows = connection.execute("""
+        SELECT id, started_at, ended, reason, elapsed, requests, retries, rate_limited, limits, program, servers
+        FROM runs ORDER BY id
+    """)
     return tuple(
-        Failures(cause, count, message or "", _first_targets(connection, cause), advice.text, advice.remedy)
-        for cause, count, message, status in groups
-        for advice in (advice_on(cause, status),)
+        Run(
+            number=number,
+            started_at=started_at,
+            ended=msgspec.convert(ended, Ended | None),
+            reason=reason,
+            elapsed_seconds=round(elapsed, 3),
+            done=settled.get((number, Outcome.DONE), 0),
+            failed=settled.get((number, Outcome.FAILED), 0),
+            requests=requests,
+            retries=retries,
+            rate_limited=rate_limited,
+            limits_met=_LIMITS.decode(limits),
+            program=program,
+            servers=_SERVERS.decode(servers),
+        )
+        for number, started_at, ended, reason, elapsed, requests, retries, rate_limited, limits, program, servers in rows
     )
-
-
-def _first_targets(connection: sqlite3.Connection, cause: str) -> tuple[str, ...]:
-    rows = connection.execute(
-        "SELECT apps.app_id || '/' || name FROM operations JOIN apps ON apps.id = app"
-        " WHERE outcome = ? AND cause = ? ORDER BY operations.id LIMIT 5",
-        (Outcome.FAILED, cause),
-    )
-    return tuple(target for (target,) in rows)
-
-
-def open_by_app(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
-    """Return how many operations of each app and kind are not settled."""
-    return connection.execute(
-        """
-        SELECT app_id, kind, count(*) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE outcome <= ? GROUP BY app, kind
-        """,
-        (Outcome.SENT,),
-    ).fetchall()
 
 
 def copy(connection: sqlite3.Connection, path: Path) -> None:

@@ -10,13 +10,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..operations.kinds import KINDS, InDoubt
-from ..operations.operations import Change, Former, FormerState, Operation, Target, operation_of
+from ..operations.operations import Change, Former, FormerState, Operation, Target, change_of, operation_of
 from ..operations.results import AMBIGUOUS, HALF_DONE
 from .schema import Outcome, Verdict
 
 OF_APP: Final = "app = (SELECT id FROM apps WHERE app_id = ?)"
-_UNREPEATABLE: Final = ", ".join(f"'{name}'" for name, kind in KINDS.items() if kind.in_doubt is not InDoubt.REPEAT)
-"""Kinds of operations that must not simply be repeated when in doubt, as an SQL list."""
 
 
 class Seen(NamedTuple):
@@ -66,10 +64,18 @@ def with_verdict(connection: sqlite3.Connection, app_id: str, verdict: Verdict, 
     return _seen(connection, condition, app_id, verdict, after, most=most)
 
 
+def sent(connection: sqlite3.Connection) -> list[Seen]:
+    """Return the operations that are in doubt: marked as sent, and not settled."""
+    return _seen(connection, "outcome = ?", Outcome.SENT)
+
+
 def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:
     """Return what the plan saw of the targets of operations that are in doubt and not simply repeated."""
-    found = _seen(connection, f"outcome = ? AND kind IN ({_UNREPEATABLE})", Outcome.SENT)
-    return {each.operation.target: each.former for each in found}
+    return {
+        each.operation.target: each.former
+        for each in sent(connection)
+        if KINDS[change_of(each.operation).kind].in_doubt is not InDoubt.REPEAT
+    }
 
 
 def _seen(connection: sqlite3.Connection, condition: str, *values: object, most: int = -1) -> list[Seen]:

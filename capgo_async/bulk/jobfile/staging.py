@@ -22,7 +22,7 @@ from ..storage.database import Database, Mode, transaction
 from ..storage.exported import devices_exported
 from . import schema, staging_sql
 from .facts import JobFacts, Survey, write_facts
-from .records import Measures, begin_run, end_run
+from .records import Measures, note_run
 from .stage import Assessment, KnownApp, Moved, Pair, Staged
 
 Place = tuple[int, int, int, int, str | None]
@@ -351,7 +351,7 @@ def _plan(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -
     _execute(connection, *(staging_sql.QUEUE_IN_WAVES if waves else staging_sql.QUEUE))
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
     write_facts(connection, facts)
-    end_run(connection, begin_run(connection, measures), Ended.PLANNED, measures)
+    note_run(connection, Ended.PLANNED, measures)
 
 
 _ADD = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"

@@ -98,10 +98,10 @@ def note_stop(connection: sqlite3.Connection, wave: StoredWave) -> None:
     )
 
 
-def close_wave(connection: sqlite3.Connection, wave: StoredWave, verified_at: str, bake_until: str | None) -> None:
+def close_wave(connection: sqlite3.Connection, wave: StoredWave) -> None:
     """Record that a wave is verified, and when the next one may begin."""
     connection.execute(
-        "UPDATE waves SET verified_at = ?, bake_until = ? WHERE number = ?", (verified_at, bake_until, wave.number)
+        "UPDATE waves SET verified_at = ?, bake_until = ? WHERE number = ?", (wave.verified_at, wave.bake_until, wave.number)
     )
 
 

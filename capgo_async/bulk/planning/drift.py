@@ -11,7 +11,8 @@ from ...api.models.device import stored_id
 from ...concurrency import fan_out
 from ...errors import ListingError, PermissionDenied
 from ...key_ring import KeyRing
-from ..jobfile.records import open_by_app
+from ..jobfile.reaches import reaches
+from ..jobfile.schema import Which
 from ..jobfile.seen import Seen, index_names, pending_among, pending_of
 from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
@@ -82,7 +83,7 @@ async def find_drift(database: Database, client: KeyRing) -> Drift:
     """
     kinds: dict[str, set[str]] = {}
     pending: dict[str, int] = {}
-    for app_id, kind, operations in await database.run(open_by_app):
+    for app_id, kind, operations, _ in await database.run(reaches, 0, None, Which.OPEN):
         kinds.setdefault(app_id, set()).add(kind)
         pending[app_id] = pending.get(app_id, 0) + operations
     found: dict[str, _Found] = dict.fromkeys(kinds, ((), ()))

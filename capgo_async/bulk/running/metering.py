@@ -89,9 +89,9 @@ def _seeds(last: LastUsage, age: float, client: KeyRing, keys: dict[Scope, Scope
         return [ScopeUsage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
     # The process was killed: each operation marked as sent may have just used all its attempts.
     uncounted: dict[tuple[str, ...], int] = {}
-    for planned in last.uncounted:
-        requester = requester_of(client.client_of(planned.operation.app_id))
-        for scope, times in _worst(planned.operation, requester.key_scope).items():
+    for operation in last.uncounted:
+        requester = requester_of(client.client_of(operation.app_id))
+        for scope, times in _worst(operation, requester.key_scope).items():
             uncounted[scope] = uncounted.get(scope, 0) + times * (1 + requester.policy.retries)
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
     return [ScopeUsage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]

@@ -73,7 +73,7 @@ class _Look:
         else:
             if not await self._list(app_id, sum(kinds.values())):
                 await self._look_at_each(app_id, Verdict.UNCHECKED)
-            await self._journal.end_verdicts(app_id)
+            await self._journal.note(verdicts.end, app_id)
 
     async def take_again(self, app_id: str, pages: Mapping[str, int]) -> None:
         """Check the contradicted operations of an app again.
@@ -87,7 +87,7 @@ class _Look:
             await self._look_at_each(app_id, Verdict.CONTRADICTED)
         else:
             await self._list(app_id, math.inf)
-            await self._journal.end_verdicts(app_id)
+            await self._journal.note(verdicts.end, app_id)
 
     async def _list(self, app_id: str, budget: float) -> bool:
         """List an app with at most `budget` requests, and return whether the listing was complete."""
@@ -114,7 +114,7 @@ class _Look:
         while planned := await self._database.run(with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             for each in planned:
-                await self._journal.settle_verdicts([(each.id, await self._look_at(each))])
+                await self._journal.note(verdicts.settle, [(each.id, await self._look_at(each))])
 
     async def _look_at(self, planned: Seen) -> Verdict:
         operation = planned.operation
@@ -133,7 +133,7 @@ class _Look:
         while planned := await self._database.run(with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             states = ((each.id, compare(each.operation, shown).state) for each in planned)
-            await self._journal.settle_verdicts([(number, _VERDICTS[state]) for number, state in states])
+            await self._journal.note(verdicts.settle, [(number, _VERDICTS[state]) for number, state in states])
 
 
 _VERDICTS: Final[Mapping[State, Verdict]] = {

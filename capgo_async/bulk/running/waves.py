@@ -96,7 +96,7 @@ class Waves:
         bakes = found.more_follow and self._pace.bake_seconds > 0
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
         wave = wave._replace(verified_at=_written(now), bake_until=until)
-        await self._database.run(waves.close_wave, wave, wave.verified_at or "", wave.bake_until)
+        await self._database.run(waves.close_wave, wave)
         return wave
 
     async def _verified(self, wave: StoredWave) -> tuple[str, ...] | None:
