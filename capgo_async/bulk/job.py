@@ -225,12 +225,12 @@ class Job:
                 brakes=brakes,
             )
             pace = Pace(self._facts.options.bake_seconds, rules.failures, self._clock)
-            self._waves = Waves(self._journal, self._runner, ring, pace)
+            self._waves = waves = Waves(self._journal, self._runner, ring, pace)
             async with self._journal.recorded(meter, which) as ending:
                 if self._asked_to_drain:
                     self.drain()
                 with anyio.CancelScope() as self._scope:
-                    await self._run_waves(former)
+                    await self._run_waves(waves, former)
                 cut_short = self._runner.drained or self._scope.cancel_called
                 ending.how = Ended.INTERRUPTED if cut_short else Ended.FINISHED
         return await self.report()
@@ -324,7 +324,7 @@ class Job:
 
         The time is that of `anyio.current_time()`. A rest is early if it begins before a limit requires it.
         """
-        return self._runner.rests_until if self._runner else -math.inf
+        return self._runner.schedule.rests_until if self._runner else -math.inf
 
     async def to_send(self, which: Which = Which.OPEN) -> int:
         """Return the number of operations that a run would send."""
@@ -348,11 +348,11 @@ class Job:
         `latency` is the latency that this run has measured, in seconds.
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
-        left = without_first(self._course, settled, baking, self._runner.waiting() if self._runner else None)
+        left = without_first(self._course, settled, baking, self._runner.schedule.waiting() if self._runner else None)
         outlook = outlook_of(ring_of(client), left, latency or latency_of(self._facts))
         if self._runner is not None:
-            held_up_for = self._runner.parked_until - anyio.current_time()
-            outlook = outlook._replace(resting=self._runner.resting(), held_up_for=held_up_for)
+            now = anyio.current_time()
+            outlook = outlook._replace(resting=self._runner.schedule.resting(now), held_up_for=self._runner.parked_until - now)
         return seconds_of(left, outlook)
 
     async def report(self) -> Report:
@@ -408,11 +408,10 @@ class Job:
     async def _seed(self, ring: KeyRing) -> None:
         pacer_of(ring).seed(carried_over(ring, self._salt, await self._database.run(last_usage), self._clock))
 
-    async def _run_waves(self, former: JobBinding | None) -> None:
+    async def _run_waves(self, waves: Waves, former: JobBinding | None) -> None:
         """Run the waves, and restore the former binding if the server refuses the new key."""
-        assert self._waves is not None  # noqa: S101 - made by the caller
         try:
-            await self._waves.run()
+            await waves.run()
         except AuthenticationError:
             if former is not None:
                 await self._rebind(former)

@@ -99,7 +99,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if len(groups) > _ASKED_GROUPS:
             verbs = " and ".join(sorted({group.kind.verb for group in groups}))
             targets = counted(sum(group.targets for group in groups), self.noun)
-            asked = f"{verbs} {targets} of {_number(self.apps)}, {counted(len(groups), 'change')},"
+            apps = self.apps[0][0] if len(self.apps) == 1 else counted(len(self.apps), "app")
+            asked = f"{verbs} {targets} of {apps}, {counted(len(groups), 'change')},"
         else:
             asked = " and ".join(
                 f"{group.kind.verb} {group.counted} of {group.numbered_apps} {group.object}".rstrip() for group in groups
@@ -173,10 +174,6 @@ def _groups(parts: Iterable[Part]) -> list[_Group]:
         for (kind, what, object_), found in apps.items()
     ]
     return sorted(groups, key=lambda group: -group.targets)
-
-
-def _number(apps: Sequence[tuple[str, int]]) -> str:
-    return apps[0][0] if len(apps) == 1 else counted(len(apps), "app")
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):

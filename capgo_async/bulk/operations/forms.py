@@ -109,12 +109,11 @@ def form_of(operation: Operation) -> tuple[Form, str]:
         case SetBundleMetadata(metadata=metadata):
             return describing(metadata), ""
         case _:
-            return _BARE[type(operation)], ""
+            return _FORMS[type(operation)], ""
 
 
-_BARE: Final[Mapping[type[Operation], Form]] = {
-    UnlinkDevice: UNLINKING,
-    RenewDevice: RENEWING,
+_FORMS: Final[Mapping[type[Operation], Form]] = {
+    **OF_DEVICES,
     DeleteChannel: DELETING_CHANNELS,
     DeleteBundle: DELETING_BUNDLES,
     RemoveMember: REMOVING_MEMBERS,

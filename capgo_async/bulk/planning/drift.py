@@ -6,8 +6,6 @@ from typing import Final
 
 import msgspec
 
-from ...api.endpoints.devices import DeviceFilter
-from ...api.models.device import stored_id
 from ...concurrency import fan_out
 from ...errors import ListingError, PermissionDenied
 from ...key_ring import KeyRing
@@ -18,9 +16,9 @@ from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
 from ..operations.operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
 from ..report import counted
-from ..spreading import apps_at_once, cursors_each, page_of
+from ..spreading import apps_at_once
 from ..storage.database import Database
-from .looking import look
+from .looking import list_devices, look
 
 _CHUNK: Final = 1000
 _NAMED: Final = 5
@@ -87,14 +85,13 @@ async def find_drift(database: Database, client: KeyRing) -> Drift:
         kinds.setdefault(app_id, set()).add(kind)
         pending[app_id] = pending.get(app_id, 0) + operations
     found: dict[str, _Found] = dict.fromkeys(kinds, ((), ()))
-    cursors = cursors_each(client, len(kinds))
     await database.run(index_names)
 
     async def compare_app(app_id: str) -> None:
         asked = kinds[app_id]
         try:
             if any(KINDS[kind].target is TargetKind.DEVICE for kind in asked):
-                found[app_id] = await _devices(database, client, app_id, pending[app_id], cursors)
+                found[app_id] = await _devices(database, client, app_id, pending[app_id], len(kinds))
             else:
                 found[app_id] = await _others(database, client, app_id, asked)
         except (PermissionDenied, ListingError) as error:
@@ -111,25 +108,22 @@ async def find_drift(database: Database, client: KeyRing) -> Drift:
     )
 
 
-async def _devices(database: Database, client: KeyRing, app_id: str, budget: int, cursors: int) -> _Found:
+async def _devices(database: Database, client: KeyRing, app_id: str, budget: int, apps: int) -> _Found:
     linked, unlinked = _Tally(), _Tally()
-    saw_override = False
-    pages = 0
-    size = page_of(client)
-    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
-    async for page in listing.pages(budget):
-        pages += 1
-        shown = {stored_id(device.device_id): device.channel for device in page}
-        saw_override = saw_override or any(channel is not None for channel in shown.values())
+
+    async def take(page: Sequence[tuple[str, str | None]]) -> None:
+        shown = dict(page)
         for assumed in await database.run(pending_among, app_id, list(shown)):
             channel = shown[assumed.operation.target.name]
             now = f"now {'without a link' if channel is None else f'linked to {channel}'}"
             (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
-    remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
-    if not listing.complete:
-        remarks.append(f"{app_id} was listed in part ({counted(pages, 'page')} of {size}): the rest was not compared")
+
+    listed = await list_devices(client, app_id, budget, apps, take)
+    remarks = listed.caveats
+    if not listed.complete:
+        remarks.append(f"{app_id} was listed in part ({listed.extent}): the rest was not compared")
     # A device shown without a link counts as unlinked only if the listing shows links at all.
-    return (linked, unlinked) if saw_override else (linked,), remarks
+    return (linked, unlinked) if listed.saw_override else (linked,), remarks
 
 
 def _device(operation: Operation, former: FormerState, channel: str | None) -> _Look:

@@ -1,11 +1,13 @@
-"""Reading channels, bundles and members, to plan and to verify changes of them (contract C2, C6, C8)."""
+"""Reading what the server shows, to plan and to verify changes (contract C2, C6-C8)."""
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
+from ...api.endpoints.devices import DeviceFilter
 from ...api.models import Bundle
+from ...api.models.device import stored_id
 from ...api.models.member import stored_email
 from ...key_ring import KeyRing
 from ..jobfile.stage import Assessment, Staged
@@ -14,8 +16,44 @@ from ..operations.comparing import Shown, State, compare, displaces
 from ..operations.kinds import KINDS
 from ..operations.operations import RemoveMember, TargetKind, UpdateChannel
 from ..operations.reasons import Cause, Reason
+from ..report import counted
+from ..spreading import cursors_each, page_of
 
 _CHUNK: Final = 1000
+
+
+class ListedDevices(NamedTuple):
+    """How far the listing of an app's devices went.
+
+    `saw_override` is whether it showed any link. If not, it cannot tell whether one device is linked (contract C7). `extent`
+    are the pages read, in words. `caveats` are sentences on what the responses could not prove.
+    """
+
+    complete: bool
+    pages: int
+    saw_override: bool
+    extent: str
+    caveats: list[str]
+
+
+async def list_devices(
+    client: KeyRing, app_id: str, budget: float, apps: int, take: Callable[[Sequence[tuple[str, str | None]]], Awaitable[None]]
+) -> ListedDevices:
+    """List the devices of one of `apps` apps with at most `budget` requests.
+
+    `take` is called with the devices of each page, each as its id and the channel that it is linked to.
+    """
+    size = page_of(client)
+    cursors = cursors_each(client, apps)
+    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
+    saw_override = False
+    pages = 0
+    async for page in listing.pages(budget):
+        pages += 1
+        saw_override = saw_override or any(device.channel is not None for device in page)
+        await take([(stored_id(device.device_id), device.channel) for device in page])
+    caveats = [f"{app_id}: {caveat}" for caveat in listing.caveats]
+    return ListedDevices(listing.complete, pages, saw_override, f"{counted(pages, 'page')} of {size}", caveats)
 
 
 async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:

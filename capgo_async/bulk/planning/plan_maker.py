@@ -65,7 +65,9 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     await client.prepare()
     observed_at: str | None = None
     if target is TargetKind.DEVICE:
-        observed_at, remarks = await _survey_devices(stage, source, client, options, on_rejected, known)
+        await scanning.check_channels(stage, client)
+        await _refuse_bad_rows(stage, source, options, on_rejected)
+        observed_at, remarks = await _survey_devices(stage, client, options, known)
     else:
         remarks = await _survey_others(stage, client, options)
         if options.waves:
@@ -118,11 +120,9 @@ def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
     return targets.pop()
 
 
-async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made of
-    stage: Staging, source: Source, client: KeyRing, options: Options, on_rejected: OnRejected, known: Mapping[str, KnownApp]
+async def _survey_devices(
+    stage: Staging, client: KeyRing, options: Options, known: Mapping[str, KnownApp]
 ) -> tuple[str | None, list[str]]:
-    await scanning.check_channels(stage, client)
-    await _refuse_bad_rows(stage, source, options, on_rejected)
     # A listing must not cost more requests than it can save, unless the plan needs all of it.
     whole = options.unknown is not Unknown.SEND
     budgets: dict[str, float] = {}
@@ -134,15 +134,15 @@ async def _survey_devices(  # noqa: PLR0913, PLR0917 - all that a plan is made o
         needs_all = whole or pair.expecting or pair.change.kind == "renew_device"
         budgets[pair.app_id] = budgets.get(pair.app_id, 0) + (math.inf if needs_all else pair.rows)
 
-    def check(app_id: str, found: scanning.Scan) -> None:
-        if options.unknown is Unknown.REFUSE and not found.complete:
+    def refuse(app_id: str) -> None:
+        if options.unknown is Unknown.REFUSE:
             message = f"the server lists no device of {app_id}, so unknown devices cannot be found"
             raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
 
     used = {app_id: known[app_id] for app_id in budgets if app_id in known}
     remarks = await _use_known(stage, used, options)
     rest = {app_id: budget for app_id, budget in budgets.items() if app_id not in used}
-    remarks += await scanning.scan_apps(stage, client, rest, check)
+    remarks += await scanning.scan_apps(stage, client, rest, refuse)
     return min((found.began_at for found in used.values()), default=None), remarks
 
 

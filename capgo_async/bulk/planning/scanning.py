@@ -1,11 +1,9 @@
 """Reading devices and their channels for a plan: an inventory of each app (contract C7)."""
 
 from collections.abc import Callable, Mapping, Set as AbstractSet
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
-from ...api.endpoints.devices import DeviceFilter
-from ...api.models import Device
-from ...api.models.device import stored_id
 from ...concurrency import fan_out, results_of
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
 from ...key_ring import KeyRing
@@ -15,7 +13,8 @@ from ..operations.comparing import NAMED_CHANNELS, no_channel
 from ..operations.operations import Change
 from ..operations.reasons import Cause, Reason
 from ..report import counted
-from ..spreading import apps_at_once, cursors_each, page_of
+from ..spreading import apps_at_once
+from .looking import list_devices
 
 _NAMED_SHORTCUTS: Final = 5
 
@@ -60,53 +59,33 @@ def no_access(app_id: str, error: PermissionDenied) -> Reason:
     return Reason(Cause.NO_ACCESS, (app_id, error.code))
 
 
-class Scan(NamedTuple):
-    """How far the listing of an app went, and remarks on what it could not prove."""
-
-    complete: bool
-    remarks: list[str]
-
-
 async def scan_apps(
-    stage: Staging, client: KeyRing, budgets: Mapping[str, float], check: Callable[[str, Scan], None]
+    stage: Staging, client: KeyRing, budgets: Mapping[str, float], on_incomplete: Callable[[str], None]
 ) -> list[str]:
     """List the devices of apps into the stage, each within its budget of requests, and return remarks.
 
-    The rows of an app that cannot be accessed are rejected. `check` is called with each scan, and may raise.
+    The rows of an app that cannot be accessed are rejected. `on_incomplete` is called with each app whose devices may not
+    all have been listed, and may raise.
     """
     remarks: dict[str, list[str]] = {app_id: [] for app_id in budgets}
-    cursors = cursors_each(client, len(budgets))
 
-    async def take(app_id: str) -> None:
+    async def scan(app_id: str) -> None:
         try:
-            found = await _scan(stage, client, app_id, budgets[app_id], cursors)
+            listed = await list_devices(client, app_id, budgets[app_id], len(budgets), partial(stage.observe, app_id))
         except PermissionDenied as error:
             await stage.reject(app_id, None, no_access(app_id, error))
-        else:
-            check(app_id, found)
-            remarks[app_id] = found.remarks
+            return
+        # An empty app cannot be told from a store that could not be read, so none of its devices counts as unknown.
+        complete = listed.complete and listed.pages > 0
+        await stage.close_scan(app_id, complete=complete, saw_override=listed.saw_override)
+        if not complete:
+            on_incomplete(app_id)
+        remarks[app_id] = listed.caveats
+        if not listed.complete:
+            remarks[app_id].append(f"{app_id} was listed in part ({listed.extent}), so unknown devices cannot be found")
 
-    await fan_out(budgets, take, apps_at_once(client))
+    await fan_out(budgets, scan, apps_at_once(client))
     return [remark for found in remarks.values() for remark in found]
-
-
-async def _scan(stage: Staging, client: KeyRing, app_id: str, budget: float, cursors: int) -> Scan:
-    size = page_of(client)
-    listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
-    saw_override = False
-    pages = 0
-    async for page in listing.pages(budget):
-        pages += 1
-        saw_override = saw_override or any(device.channel is not None for device in page)
-        await stage.observe(app_id, [_observation(device) for device in page])
-    # An empty app cannot be told from a store that could not be read, so none of its devices counts as unknown.
-    complete = listing.complete and pages > 0
-    await stage.close_scan(app_id, complete=complete, saw_override=saw_override)
-    remarks = [f"{app_id}: {caveat}" for caveat in listing.caveats]
-    if not listing.complete:
-        part = f"{counted(pages, 'page')} of {size}"
-        remarks.append(f"{app_id} was listed in part ({part}), so unknown devices cannot be found")
-    return Scan(complete, remarks)
 
 
 async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:
@@ -129,7 +108,3 @@ async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]
 
     found = await results_of(await stage.moved_together(_NAMED_SHORTCUTS), look, apps_at_once(client))
     return [remark for remark in found if remark is not None]
-
-
-def _observation(device: Device) -> tuple[str, str | None]:
-    return stored_id(device.device_id), device.channel

@@ -98,7 +98,8 @@ class Runner:
         self._workers = workers
         self._progress = progress
         self._make_schedule = schedule
-        self._schedule = schedule(())
+        self.schedule = schedule(())
+        """The schedule of the current run."""
         self._parked: list[tuple[float, int, Waiting]] = []
         self._settled: list[Settled] = []
         self._returned: list[int] = []
@@ -118,7 +119,7 @@ class Runner:
 
         Raises whatever stopped the run.
         """
-        self._schedule = self._make_schedule(await self._journal.shares())
+        self.schedule = self._make_schedule(await self._journal.shares())
         try:
             async with anyio.create_task_group() as group:
                 self._working = self._workers
@@ -168,19 +169,6 @@ class Runner:
         """Return the time at which the last parked operation continues, or a past time if none is parked."""
         return max((at for at, _, _ in self._parked), default=-math.inf)
 
-    @property
-    def rests_until(self) -> float:
-        """Return the time at which the current early rest ends, or a past time if there is none."""
-        return self._schedule.rests_until
-
-    def waiting(self) -> Mapping[str, int]:
-        """Return the number of operations of each app that the current run has yet to send."""
-        return self._schedule.waiting()
-
-    def resting(self) -> Mapping[str, float]:
-        """Return the keys that rest early, each with the seconds left."""
-        return self._schedule.resting(anyio.current_time())
-
     async def _keep_books(self) -> None:
         """Record outcomes and fetch operations until the workers have ended and all is recorded.
 
@@ -191,7 +179,7 @@ class Runner:
                 await self._until_something_is_due()
                 # A refill starts at half a batch and adds a whole one, so that few commits are needed at high rates.
                 most = self._batch + self._batch // 2
-                wanted = {} if self._draining else self._schedule.wanted(most, anyio.current_time())
+                wanted = {} if self._draining else self.schedule.wanted(most, anyio.current_time())
                 due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
                 if wanted or (due and self._settled):
                     await self._commit(wanted)
@@ -215,7 +203,7 @@ class Runner:
 
     async def _commit(self, take: Mapping[str, int]) -> None:
         settled, self._settled = self._settled, []
-        self._schedule.put(await self._journal.advance(settled, (), take), take)
+        self.schedule.put(await self._journal.advance(settled, (), take), take)
         now = anyio.current_time()
         # Operations of half a second: few are in doubt after a crash, and few commits are needed at high rates.
         pace = len(settled) / max(now - self._committed_at, 1e-3)
@@ -227,7 +215,7 @@ class Runner:
         """Record the remaining outcomes and return the operations that were handed out and never left."""
         if self._books_closed:
             return
-        waiting = (*self._schedule.take_back(), *(waiting for _, _, waiting in self._parked))
+        waiting = (*self.schedule.take_back(), *(waiting for _, _, waiting in self._parked))
         unsent = [*self._returned, *(each.planned.id for each in waiting if not each.in_doubt)]
         settled, self._settled = self._settled, []
         if settled or unsent:
@@ -250,7 +238,7 @@ class Runner:
                 self._hungry.set()
 
     def _note(self, planned: Planned, result: Result) -> None:
-        self._schedule.answered(planned.operation.app_id)
+        self.schedule.answered(planned.operation.app_id)
         match result:
             case Done() | Failed():
                 settled = Settled(planned.id, result, planned.operation.app_id)
@@ -262,7 +250,7 @@ class Runner:
                     self.drain()
             case Later():
                 heapq.heappush(self._parked, (result.at, planned.id, Waiting(planned, result.in_doubt)))
-                self._schedule.park(planned)
+                self.schedule.park(planned)
             case NotSent():
                 self._returned.append(planned.id)
             case Stopped():
@@ -278,7 +266,7 @@ class Runner:
                 return planned
             if self._through:
                 return None
-            if not self._schedule.exhausted:
+            if not self.schedule.exhausted:
                 self._hungry.set()
             self._idle += 1
             with anyio.CancelScope(deadline=self._looks_again_at):
@@ -292,18 +280,18 @@ class Runner:
             return None
         now = anyio.current_time()
         while self._parked and self._parked[0][0] <= now:
-            self._schedule.come_back(heapq.heappop(self._parked)[2])
+            self.schedule.come_back(heapq.heappop(self._parked)[2])
         if self._full:
             return None
-        planned = self._schedule.choose(now)
-        if self._schedule.is_low(self._batch):
+        planned = self.schedule.choose(now)
+        if self.schedule.is_low(self._batch):
             self._hungry.set()
         return planned
 
     @property
     def _full(self) -> bool:
         """Return whether no new operation may be taken until a parked one comes back."""
-        return len(self._parked) >= MOST_PARKED and not self._schedule.some_waited
+        return len(self._parked) >= MOST_PARKED and not self.schedule.some_waited
 
     @property
     def _looks_again_at(self) -> float:
@@ -312,12 +300,12 @@ class Runner:
         While `_full`, the schedule is not asked, so its own time is out of date.
         """
         comes_back_at = self._parked[0][0] if self._parked else math.inf
-        return comes_back_at if self._full else min(comes_back_at, self._schedule.look_again_at)
+        return comes_back_at if self._full else min(comes_back_at, self.schedule.look_again_at)
 
     @property
     def _through(self) -> bool:
         """Return whether no operation is left to begin."""
-        return not self._parked and self._schedule.exhausted and self._schedule.empty
+        return not self._parked and self.schedule.exhausted and self.schedule.empty
 
     def _wake(self) -> None:
         self._changed.set()

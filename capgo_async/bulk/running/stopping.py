@@ -13,7 +13,7 @@ import msgspec
 
 from ...errors import Problem
 from ...http.error_codes import NO_ACCESS
-from ..operations.results import Done, Failed, Settled
+from ..operations.results import Failed, Settled
 from .runner import StopReason
 
 _SERVER_FAILED: Final = 500
@@ -59,13 +59,14 @@ class Watch:
 
     def note(self, settled: Settled) -> StopReason | None:
         """Note one outcome. Return the reason to stop, or `None` to continue."""
-        result = settled.result
-        failed = isinstance(result, Failed)
+        failure = settled.result if isinstance(settled.result, Failed) else None
+        failed = failure is not None
         self._settled += 1
         self._failed += failed
         self._in_a_row = self._in_a_row + 1 if failed else 0
-        self._recent.append(failed and _is_of_server(result))
-        self._refused[settled.app_id] = self._refused.get(settled.app_id, 0) + 1 if _is_no_access(result) else 0
+        self._recent.append(failure is not None and (failure.status or 0) >= _SERVER_FAILED)
+        no_access = failure is not None and failure.cause in NO_ACCESS
+        self._refused[settled.app_id] = self._refused.get(settled.app_id, 0) + 1 if no_access else 0
         return self._no_access(settled.app_id) or self._server_errors() or self._consecutive() or self._share()
 
     def _no_access(self, app_id: str) -> StopReason | None:
@@ -98,11 +99,3 @@ class Watch:
 def _exceeds(count: int, share: Fraction, whole: int) -> bool:
     """Return whether `count` exceeds a share of `whole`, without slow `Fraction` arithmetic."""
     return count * share.denominator > share.numerator * whole
-
-
-def _is_of_server(result: Done | Failed) -> bool:
-    return isinstance(result, Failed) and result.status is not None and result.status >= _SERVER_FAILED
-
-
-def _is_no_access(result: Done | Failed) -> bool:
-    return isinstance(result, Failed) and result.cause in NO_ACCESS

@@ -4,12 +4,10 @@ This takes one request per page, not one per device.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from ...api.endpoints.devices import DeviceFilter
-from ...api.models.device import stored_id
 from ...concurrency import fan_out
 from ...errors import DeviceNotFound
 from ...key_ring import KeyRing
@@ -20,8 +18,8 @@ from ..jobfile.seen import Seen, with_verdict
 from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
 from ..operations.operations import TargetKind, UnlinkDevice
-from ..planning.looking import look
-from ..spreading import apps_at_once, cursors_each, page_of
+from ..planning.looking import list_devices, look
+from ..spreading import apps_at_once
 
 SECOND_LOOK_SECONDS: Final = 60.0
 """Seconds until a contradicted target is checked again: others may be writing, and reads may lag."""
@@ -91,23 +89,19 @@ class _Look:
 
     async def _list(self, app_id: str, budget: float) -> bool:
         """List an app with at most `budget` requests, and return whether the listing was complete."""
-        cursors = cursors_each(self._client, len(self._apps))
-        chosen = DeviceFilter(limit=page_of(self._client))
-        listing = self._client.client_of(app_id).devices.list(app_id, chosen, cursors=cursors)
-        saw_override = False
-        pages = 0
-        async for page in listing.pages(budget):
-            pages += 1
-            saw_override = saw_override or any(device.channel is not None for device in page)
-            await self._database.run(verdicts.judge, app_id, [(stored_id(device.device_id), device.channel) for device in page])
-        self.pages[app_id] = pages
-        await self._database.run(verdicts.close, app_id, saw_override=saw_override)
-        self.remarks[app_id] = [f"{app_id}: {caveat}" for caveat in listing.caveats]
-        if pages and not saw_override:
+
+        async def judge(page: Sequence[tuple[str, str | None]]) -> None:
+            await self._database.run(verdicts.judge, app_id, page)
+
+        listed = await list_devices(self._client, app_id, budget, len(self._apps), judge)
+        self.pages[app_id] = listed.pages
+        await self._database.run(verdicts.close, app_id, saw_override=listed.saw_override)
+        self.remarks[app_id] = listed.caveats
+        if listed.pages and not listed.saw_override:
             self.remarks[app_id].append(
                 f"{app_id} shows no link of any device, so the listing cannot tell whether one device is linked"
             )
-        return listing.complete
+        return listed.complete
 
     async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
         last = 0

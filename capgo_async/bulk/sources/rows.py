@@ -1,5 +1,6 @@
 """Turns the texts of a row into a row, or into the reason why it is rejected."""
 
+import contextlib
 import functools
 import re
 from collections.abc import Sequence
@@ -40,8 +41,7 @@ class Asked(NamedTuple):
             if not name:
                 return Row(line, None, Reason(Cause.MISSING_VALUE, (form.name,)))
             app_id = _agreed(form.app, app_id, self.app_id)
-            if fault := malformed_app(form, app_id):
-                return Row(line, None, fault)
+            check_app(form, app_id)
             if form.argument is not None:
                 argument = _agreed(form.argument, argument, self.argument)
         except RowError as error:
@@ -50,13 +50,10 @@ class Asked(NamedTuple):
 
     def block(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Block:
         """Return the rows made of these texts, as columns unless one of them is bad."""
-        try:
-            columns = self._columns(lines, names, app_ids, arguments)
-        except RowError:
-            columns = None
-        if columns is None:
-            return Block(rows=list(map(self.row, lines, names, app_ids, arguments)))
-        return Block(columns=(columns,))
+        with contextlib.suppress(RowError):
+            if columns := self._columns(lines, names, app_ids, arguments):
+                return Block(columns=(columns,))
+        return Block(rows=list(map(self.row, lines, names, app_ids, arguments)))
 
     def _columns(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Columns | None:
         """Return the rows as columns, or `None` if one may be bad. Raises `RowError` if one surely is."""
@@ -66,8 +63,8 @@ class Asked(NamedTuple):
         if not all(names) or not "".join(names).isprintable() or len(max(names, key=len, default="")) > LONGEST_NAME:
             return None
         apps = {app_id: _agreed(form.app, app_id, self.app_id) for app_id in set(app_ids)}
-        if any(malformed_app(form, app_id) for app_id in apps.values()):
-            return None
+        for app_id in apps.values():
+            check_app(form, app_id)
         meant = {text: "" if form.argument is None else _agreed(form.argument, text, self.argument) for text in set(arguments)}
         return Columns(form, lines, names, list(map(apps.__getitem__, app_ids)), list(map(meant.__getitem__, arguments)))
 
@@ -96,8 +93,10 @@ def _agreed(column: str, cell: str, given: str | None) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def malformed_app(form: Form, app_id: str) -> Reason | None:
-    """Return what is wrong with the id of an app or organization, or `None` if it is well-formed."""
+def check_app(form: Form, app_id: str) -> None:
+    """Raise `RowError` if the id of an app or organization is malformed."""
     if form.app == "org_id":
-        return None if _ORG_ID.fullmatch(app_id) else Reason(Cause.MALFORMED_ORG_ID, (app_id,))
-    return None if APP_ID.fullmatch(app_id) else Reason(Cause.MALFORMED_APP_ID, (app_id,))
+        if not _ORG_ID.fullmatch(app_id):
+            raise RowError(Cause.MALFORMED_ORG_ID, app_id)
+    elif not APP_ID.fullmatch(app_id):
+        raise RowError(Cause.MALFORMED_APP_ID, app_id)

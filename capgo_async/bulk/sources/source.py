@@ -19,7 +19,7 @@ from .blocks import BATCH, Block, check_size, known_digest, read_once
 from .json_lines import json_rows
 from .lines import LONGEST_LINE, Lines, cannot_read
 from .operations import Operations
-from .rows import Asked, RowError, cell_text, malformed_app
+from .rows import Asked, RowError, cell_text, check_app
 from .table import table_rows
 
 DeviceChange = type[LinkDevice] | type[UnlinkDevice] | type[RenewDevice]
@@ -94,19 +94,19 @@ def read_rows(
     if source == "":
         message = "the source has an empty name: pass a path, or - for standard input."
         raise ConfigurationError(message)
-    if app_id is not None and (fault := malformed_app(form, app_id)):
-        raise ConfigurationError(str(fault))
-    if argument is not None:
-        if form.argument is None:
-            message = f"{argument!r} cannot be used: {form.kind} takes nothing but its target."
-            raise ConfigurationError(message)
-        try:
+    if argument is not None and form.argument is None:
+        message = f"{argument!r} cannot be used: {form.kind} takes nothing but its target."
+        raise ConfigurationError(message)
+    try:
+        if app_id is not None:
+            check_app(form, app_id)
+        if argument is not None and form.argument is not None:
             argument = cell_text(form.argument, argument)
-        except RowError as error:
-            raise ConfigurationError(str(error.reason)) from error
-        if not argument:
-            message = f"{form.argument} is blank: pass a name, or leave it out if every row has its own."
-            raise ConfigurationError(message)
+    except RowError as error:
+        raise ConfigurationError(str(error.reason)) from error
+    if argument == "":
+        message = f"{form.argument} is blank: pass a name, or leave it out if every row has its own."
+        raise ConfigurationError(message)
     return _File(source, Asked(form=form, app_id=app_id, argument=argument))
 
 
