@@ -154,9 +154,7 @@ class Limiters:
             raise _too_many({}, end, now)
 
     def check_lock_out(self, address: str, now: int) -> None:
-        count, end = self._failures.look(address, now)
-        if self._limits.failed_auth is not None and count >= self._limits.failed_auth:
-            raise _too_many({"reason": "too_many_failed_auth_attempts"}, end, now)
+        _check(self._failures, address, self._limits.failed_auth, {"reason": "too_many_failed_auth_attempts"}, now)
 
     def count_failure(self, address: str, now: int) -> None:
         """Count a failed login; without an address there is nothing to count by (contract B2.4)."""
@@ -167,25 +165,20 @@ class Limiters:
         """Count a request of a key and refuse it if the limit is reached; refused ones count, too."""
         if self._limits.api_key is not None:
             self._keys.restart(key_id, now)
-            count, end = self._keys.look(key_id, now)
-            if count >= self._limits.api_key:
-                raise _too_many({"reason": "api_key_rate_limit_exceeded", "apikey_id": key_id}, end, now)
+            more = {"reason": "api_key_rate_limit_exceeded", "apikey_id": key_id}
+            _check(self._keys, key_id, self._limits.api_key, more, now)
 
     def check_device(self, call: DeviceCall, now: int) -> None:
         """Refuse a `/device` request that comes too soon; counts nothing (contract B2.3)."""
         limits = self._limits
-        count, end = self._addresses.look((call.app_id, call.address), now)
-        if limits.channel_self_ip is not None and count >= limits.channel_self_ip:
-            raise _too_many({"reason": "ip_rate_limit_exceeded", "app_id": call.app_id}, end, now)
+        more = {"reason": "ip_rate_limit_exceeded", "app_id": call.app_id}
+        _check(self._addresses, (call.app_id, call.address), limits.channel_self_ip, more, now)
         if call.device_id is None:
             return
-        device: dict[str, object] = {"app_id": call.app_id, "device_id": call.device_id}
-        count, end = self._bursts.look((call.app_id, call.device_id, call.operation), now)
-        if limits.burst is not None and count >= limits.burst:
-            raise _too_many(device, end, now)
-        count, end = self._same_sets.look((call.app_id, call.device_id, call.channel), now)
-        if limits.same_set is not None and call.channel is not None and count >= limits.same_set:
-            raise _too_many(device, end, now)
+        more = {"app_id": call.app_id, "device_id": call.device_id}
+        _check(self._bursts, (call.app_id, call.device_id, call.operation), limits.burst, more, now)
+        if call.channel is not None:
+            _check(self._same_sets, (call.app_id, call.device_id, call.channel), limits.same_set, more, now)
 
     def record_device(self, call: DeviceCall, now: int) -> None:
         """Count a `/device` request that was handled, whatever its outcome."""
@@ -201,6 +194,12 @@ class Limiters:
 
 def _scaled(window: int, speed: float) -> int:
     return max(1, round(window / speed))
+
+
+def _check(counters: Counters, key: Hashable, limit: int | None, more: Mapping[str, object], now: int) -> None:
+    count, end = counters.look(key, now)
+    if limit is not None and count >= limit:
+        raise _too_many(more, end, now)
 
 
 def _too_many(what: Mapping[str, object], end: int, now: int) -> Refusal:

@@ -4,10 +4,10 @@ import asyncio
 import random
 import time
 from asyncio import sleep
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Self, TextIO
+from typing import TextIO
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -61,8 +61,8 @@ async def serve(  # noqa: PLR0913 -- six knobs, each with a default
     With `port` 0 the system picks a free one. `seed` makes random faults repeatable. `log_file` gets a line of JSON for each
     request.
     """
-    with _Log(sandbox, log_file) as log:
-        face = _Face(sandbox, keeping or Keeping(), random.Random(seed), log.flush)  # noqa: S311 -- faults, no secrets
+    with nullcontext() if log_file is None else log_file.open("a", encoding="utf-8") as log:
+        face = _Face(sandbox, keeping or Keeping(), random.Random(seed), log)  # noqa: S311 -- faults, no secrets
         server = web.Server(face.handle)
         serving = Serving(host, port)
         loop = asyncio.get_running_loop()
@@ -81,32 +81,6 @@ async def serve(  # noqa: PLR0913 -- six knobs, each with a default
             await listening.wait_closed()
 
 
-class _Log:
-    """Appends the lines of the access log to a file."""
-
-    def __init__(self, sandbox: Sandbox, path: Path | None) -> None:
-        self._sandbox = sandbox
-        self._path = path
-        self._written = sandbox.answered
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> Self:
-        if self._path is not None:
-            self._file = self._path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def flush(self) -> None:
-        if self._file is None or self._sandbox.answered == self._written:
-            return
-        self._written = self._sandbox.answered
-        self._file.write(msgspec.json.encode(self._sandbox.log[-1]).decode() + "\n")
-        self._file.flush()
-
-
 class _Connection(RequestHandler):
     """A connection of aiohttp that counts its responses."""
 
@@ -114,21 +88,24 @@ class _Connection(RequestHandler):
 
 
 class _Face:
-    """Translates aiohttp's requests into values, and replies into bytes."""
+    """Translates aiohttp's requests into values, and replies into bytes; writes the access log to a file."""
 
-    def __init__(self, sandbox: Sandbox, keeping: Keeping, chance: random.Random, written: Callable[[], None]) -> None:
+    def __init__(self, sandbox: Sandbox, keeping: Keeping, chance: random.Random, log: TextIO | None) -> None:
         self._sandbox = sandbox
         self._keeping = keeping
         self._chance = chance
-        self._written = written
+        self._log = log
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         incoming = await _incoming(request)
         arrival = self._sandbox.arrive(incoming, time.time(), self._chance)
         if arrival.fault.latency > 0:
             await sleep(arrival.fault.latency)
+        logged = self._sandbox.answered
         outcome = self._sandbox.answer(arrival, time.time())
-        self._written()
+        if self._log is not None and self._sandbox.answered > logged:  # questions about the sandbox are not logged
+            self._log.write(msgspec.json.encode(self._sandbox.log[-1]).decode() + "\n")
+            self._log.flush()
         if isinstance(outcome, Dropped):
             if request.transport is not None:
                 request.transport.abort()

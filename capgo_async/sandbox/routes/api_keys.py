@@ -64,8 +64,7 @@ def update_key(call: Call) -> object:
     if sent is None:
         raise Refusal(400, "api_key_id_required", "API key ID is required")
     key_id = _well_formed(str(sent))
-    parameters = call.parameters if isinstance(call.parameters, dict) else {}
-    changes = {name: parameters[name] for name in _CHANGEABLE if name in parameters}
+    changes = {name: call.field(name) for name in _CHANGEABLE if call.sends(name)}
     if not _worth_something(changes):
         message = "No valid fields provided for update. Provide name, expires_at, bindings, global_permissions, or regenerate."
         raise Refusal(400, "no_valid_fields_provided_for_update", message, {"requestId": call.request_id})

@@ -74,9 +74,9 @@ def _read(call: Call, names: Iterable[str], code: str) -> dict[str, object]:
     """Return the columns that were sent, as the database stores them."""
     changes: dict[str, object] = {}
     for name in names:
-        if isinstance(call.parameters, dict) and name in call.parameters:
+        if call.sends(name):
             try:
-                changes["icon_url" if name == "icon" else name] = _SETTINGS[name](call.parameters[name])
+                changes["icon_url" if name == "icon" else name] = _SETTINGS[name](call.field(name))
             except ValueError as error:
                 raise _refused(code, "22P02", str(error)) from error
     return changes

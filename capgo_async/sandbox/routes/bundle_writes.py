@@ -79,7 +79,7 @@ def describe_bundle(call: Call) -> object:
     bundle = app.bundle_numbered(javascript.whole(call.field("version_id")))
     if bundle is None:
         raise Refusal(400, "cannot_find_version", "Cannot find version", {"supabaseError": no_single_row()})
-    told = [name for name in ("link", "comment") if isinstance(call.parameters, dict) and name in call.parameters]
+    told = [name for name in ("link", "comment") if call.sends(name)]
     if not told:
         raise Refusal(400, "no_fields_to_update", "No fields to update")
     before = bundle_row(app, bundle)
@@ -136,7 +136,7 @@ def _required(call: Call) -> tuple[str, str, str, str]:
 
 
 def _incomplete(call: Call, *names: str) -> Refusal:
-    sent = {name: call.field(name) for name in names if isinstance(call.parameters, dict) and name in call.parameters}
+    sent = {name: call.field(name) for name in names if call.sends(name)}
     return Refusal(400, "missing_required_fields", "Missing required fields", sent)
 
 

@@ -38,6 +38,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     def field(self, name: str) -> object:
         return parameters.field(self.parameters, name)
 
+    def sends(self, name: str) -> bool:
+        """Return whether a parameter was sent, be it null."""
+        return isinstance(self.parameters, dict) and name in self.parameters
+
     def app_id(self) -> str:
         """Return the app id, which must be present and, on modern servers, well-formed (contract A4)."""
         return self.checked(parameters.required(self.parameters, "app_id"))

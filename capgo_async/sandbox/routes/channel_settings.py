@@ -30,7 +30,7 @@ _LARGEST: Final = 2**31 - 1
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole number among the auto-pause settings: its column, its bounds, and whether null is allowed."""
+    """A setting that is a whole number: its column, its bounds, and whether null is allowed."""
 
     column: str
     least: int = 0
@@ -49,13 +49,12 @@ _WHOLE: Final[Mapping[str, Whole]] = {
 
 def sent(call: Call, name: str) -> bool:
     """Return whether a setting was sent, under its camelCase name or its snake_case alias."""
-    return isinstance(call.parameters, dict) and bool({name, _alias(name)} & set(call.parameters))
+    return call.sends(name) or call.sends(_alias(name))
 
 
 def value(call: Call, name: str) -> object:
     """Return a setting; the camelCase name takes precedence over the alias."""
-    plain = isinstance(call.parameters, dict) and name in call.parameters
-    return call.field(name if plain else _alias(name))
+    return call.field(name if call.sends(name) else _alias(name))
 
 
 def flag(call: Call, name: str) -> bool | None:
@@ -107,12 +106,7 @@ def apply_auto_pause(call: Call, draft: Channel) -> None:
         draft.auto_pause.action = action
     for name, whole in _WHOLE.items():
         if sent(call, name) and (whole.nullable or value(call, name) is not None):
-            setattr(draft.auto_pause, whole.column, _within(call, name, whole))
-
-
-def bounded(call: Call, name: str, least: int, most: int) -> int | None:
-    """Return a whole number within bounds; `None` if it was not sent."""
-    return None if value(call, name) is None else _within(call, name, Whole(column="", least=least, most=most))
+            setattr(draft.auto_pause, whole.column, within(call, name, whole))
 
 
 def bad_config(found: dict[str, object]) -> Refusal:
@@ -120,7 +114,8 @@ def bad_config(found: dict[str, object]) -> Refusal:
     return Refusal(400, "invalid_rollout_config", "Invalid rollout configuration", found)
 
 
-def _within(call: Call, name: str, whole: Whole) -> int | None:
+def within(call: Call, name: str, whole: Whole) -> int | None:
+    """Return a whole number within its bounds; `None` if it is null or was not sent."""
     found = value(call, name)
     if found is None:
         return None

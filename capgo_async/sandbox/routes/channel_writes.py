@@ -29,8 +29,8 @@ def write_channel(call: Call) -> object:
         raise unknown_error()
     if channel is None:
         return _create(call, app, name)
-    if _sends_version(call) or _promotes(call):
-        _check_promotion(call, app, channel)
+    if call.sends("version") or _promotes(call):
+        _check_may_promote(call, app, channel.created_with)
     return _update(call, app, channel)
 
 
@@ -60,8 +60,8 @@ def _create(call: Call, app: App, name: str) -> object:
     if _promotes(call):
         raise Refusal(400, "cannot_find_channel", "Cannot find channel")
     named, key = _bundle_named(call), call.key.key_id
-    if named is not None and not call.may("channel.promote_bundle", app, made_with=key):
-        raise _cannot_promote(app.app_id)
+    if named is not None:
+        _check_may_promote(call, app, key)
     rollout = Rollout(id=uuid_like("rollout", app.app_id, name))
     draft = Channel(id=0, name=name, created_at=0, updated_at=0, created_by="", rollout=rollout)
     _apply(call, app, draft)
@@ -82,7 +82,7 @@ def _create(call: Call, app: App, name: str) -> object:
 
 def _update(call: Call, app: App, channel: Channel) -> object:
     draft = channel.draft()
-    if _sends_version(call):
+    if call.sends("version"):
         named = _bundle_named(call)
         bundle = app.bundle_named(named)
         if named is not None and bundle is None:
@@ -110,23 +110,15 @@ def _promotes(call: Call) -> bool:
     return since(call.settings, ROLLOUTS) and promotes(call)
 
 
-def _sends_version(call: Call) -> bool:
-    return isinstance(call.parameters, dict) and "version" in call.parameters
-
-
 def _bundle_named(call: Call) -> object:
     """Return the name of the bundle that was sent; `None` for the names that mean no bundle."""
     name = call.field("version")
     return None if isinstance(name, str) and name in _NO_BUNDLE else name
 
 
-def _check_promotion(call: Call, app: App, channel: Channel) -> None:
-    if not call.may("channel.promote_bundle", app, made_with=channel.created_with):
-        raise _cannot_promote(app.app_id)
-
-
-def _cannot_promote(app_id: str) -> Refusal:
-    return cannot_access_app(app_id, code="cannot_promote_bundle")
+def _check_may_promote(call: Call, app: App, made_with: int | None) -> None:
+    if not call.may("channel.promote_bundle", app, made_with=made_with):
+        raise cannot_access_app(app.app_id, code="cannot_promote_bundle")
 
 
 def _demote_others(call: Call, app: App, channel: Channel) -> None:

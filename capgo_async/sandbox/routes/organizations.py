@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ..exchange import Refusal, bad_range
 from ..parameters import truthy
 from ..state.access import RANKS, Binding, Key
-from ..state.organizations import SUPER_ADMIN, Organization, User
+from ..state.organizations import SUPER_ADMIN, Organization
 from ..state.world import uuid_like
 from ..timestamps import device_format, row_format
 from ..validation import (
@@ -98,7 +98,10 @@ def create_organization(call: Call) -> object:
     owner = call.world.organizations.user_numbered(call.caller.user_id)
     if owner is None:
         raise Refusal(400, "cannot_get_user", "Cannot get user")
-    organization = _created(call, owner, str(sent["name"]))
+    organization = call.world.add_organization(str(sent["name"]), owner=owner, now=call.now)
+    if isinstance(call.caller, Key):
+        role = Binding(role=SUPER_ADMIN, org_id=organization.id)
+        call.world.keys.replace(call.caller, replace(call.caller, bindings=(*call.caller.bindings, role)))
     organization.management_email = str(sent.get("email", owner.email))
     organization.website = website
     organization.intent = str(sent.get("intent", "unknown"))
@@ -151,15 +154,6 @@ def delete_organization(call: Call) -> object:
 def _may_create(key: Key) -> bool:
     administers = any(binding.app_id is None and RANKS[binding.role] >= RANKS["org_admin"] for binding in key.bindings)
     return administers and "org.create" in key.global_permissions
-
-
-def _created(call: Call, owner: User, name: str) -> Organization:
-    organization = call.world.add_organization(name, owner=owner, now=call.now)
-    if isinstance(call.caller, Key):
-        role = Binding(role=SUPER_ADMIN, org_id=organization.id)
-        bound = replace(call.caller, bindings=(*call.caller.bindings, role))
-        call.world.keys.replace(call.caller, bound)
-    return organization
 
 
 def _website(sent: object) -> str | None:

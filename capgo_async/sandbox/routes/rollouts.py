@@ -9,11 +9,10 @@ from ..state.channels import Channel
 from ..state.world import uuid_like
 from ..timestamps import micros
 from .call import Call
-from .channel_settings import bad_config, bounded, flag, sent, value
+from .channel_settings import Whole, bad_config, flag, sent, value, within
 
 _ALL: Final = 10_000
-_MINUTE: Final = 60
-_YEAR: Final = 31_536_000
+_CACHE_TTL: Final = Whole(column="cache_ttl_seconds", least=60, most=31_536_000)
 
 
 def promotes(call: Call) -> bool:
@@ -32,7 +31,7 @@ def apply_rollout(call: Call, app: App, draft: Channel) -> None:
     if enabled is not None:
         draft.rollout.enabled = enabled
     _pause(call, draft)
-    lasting = bounded(call, "rolloutCacheTtlSeconds", _MINUTE, _YEAR)
+    lasting = within(call, "rolloutCacheTtlSeconds", _CACHE_TTL)
     if lasting is not None:
         draft.rollout.cache_ttl_seconds = lasting
     if flag(call, "promoteToStable"):
