@@ -65,7 +65,6 @@ def list_api_keys() -> Call:
 
 
 def get_api_key(key_id: int) -> Call:
-    """Get one key by its number (contract C4)."""
     return Call(f"get API key {key_id}", Request(method="GET", path=_path(key_id)))
 
 

@@ -55,7 +55,6 @@ def list_apps(page: int, limit: int, org_id: str | None = None) -> Call:
 
 
 def get_app(app_id: str) -> Call:
-    """Get one app (contract C5)."""
     return Call(f"get app {app_id}", Request(method="GET", path=_path(app_id)))
 
 

@@ -68,7 +68,6 @@ def promote_bundle(app_id: str, version_id: int, channel_id: int) -> Call:
 
 
 def set_bundle_metadata(app_id: str, version_id: int, metadata: BundleMetadata) -> Call:
-    """Set the link and the comment of a bundle (contract C8)."""
     identity: dict[str, str | int] = {"app_id": checked_app_id(app_id), "version_id": _number(version_id)}
     request = Request(method="POST", path="/bundle/metadata", body=body_of(identity, checked(metadata)))
     return Call(f"set metadata of bundle {version_id} of {app_id}", request)

@@ -87,7 +87,8 @@ def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata
         settings = msgspec.structs.replace(settings, disable_auto_update=metadata_as)
     # A pause stores its time, so pausing twice is not the same as pausing once (contract G1).
     repeat = Repeat.NEVER if settings.rollout_paused is True else Repeat.ONCE
-    return _write(f"write channel {name} of {app_id}", _body(app_id, name, settings), repeat)
+    body = body_of({"app_id": checked_app_id(app_id), "channel": named(name, "channel")}, settings)
+    return _write(f"write channel {name} of {app_id}", body, repeat)
 
 
 def checked_settings(settings: ChannelSettings) -> ChannelSettings:
@@ -117,10 +118,6 @@ def delete_channel(app_id: str, name: str) -> Call:
     query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
     request = Request(method="DELETE", path="/channel", query=query)
     return Call(f"delete channel {name} of {app_id}", request, settled_by=(ChannelNotFound,))
-
-
-def _body(app_id: str, name: str, settings: ChannelSettings) -> bytes:
-    return body_of({"app_id": checked_app_id(app_id), "channel": named(name, "channel")}, settings)
 
 
 def _write(name: str, body: bytes, repeat: Repeat) -> Call:

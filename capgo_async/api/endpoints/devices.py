@@ -73,7 +73,6 @@ def behind(device_id: str) -> tuple[tuple[str, str], ...]:
 
 
 def get_device(app_id: str, device_id: str) -> Call:
-    """Get one device (contract C7)."""
     device_id = stored_id(named(device_id, "device id"))
     query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "get"))
@@ -98,16 +97,10 @@ def link_device(app_id: str, device_id: str, channel: str) -> Call:
     return Call(f"link device {device_id} of {app_id}", Request(method="POST", path="/device", body=body), scopes)
 
 
-class _SeedLink(msgspec.Struct, frozen=True, gc=False):
-    app_id: str
-    device_id: str
-    version_id: str
-
-
 def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
     """Link a device to a bundle, which only servers until 2024-12-24 accept (contract C7, D18)."""
     device_id = stored_id(named(device_id, "device id"))
-    body = encode(_SeedLink(checked_app_id(app_id), device_id, named(version_id, "version id")))
+    body = encode({"app_id": checked_app_id(app_id), "device_id": device_id, "version_id": named(version_id, "version id")})
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "set"))
     return Call(f"link device {device_id} of {app_id} to a bundle", Request(method="POST", path="/device", body=body), scopes)
 

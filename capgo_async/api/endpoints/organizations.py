@@ -77,7 +77,6 @@ def list_organizations() -> Call:
 
 
 def get_organization(org_id: str) -> Call:
-    """Get one organization (contract C1)."""
     query = (("orgId", named(org_id, "organization id")),)
     return Call(f"get organization {org_id}", Request(method="GET", path="/organization", query=query))
 

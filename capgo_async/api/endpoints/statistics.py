@@ -38,31 +38,22 @@ def app_statistics(app_id: str, span: Span, totals: Totals, graph: Graph | None)
 
 
 def organization_statistics(org_id: str, span: Span, totals: Totals, graph: Graph | None) -> Call:
-    """Get the statistics of an organization (contract C9)."""
     return _statistics(f"statistics of {org_id}", _of_organization(org_id), (*span.query(), *_shape(totals, graph)))
 
 
 def organization_breakdown(org_id: str, span: Span, totals: Totals) -> Call:
-    """Get the statistics of an organization and of each of its apps (contract C9)."""
     query = (*span.query(), ("breakdown", "true"), *_shape(totals, None))
     return _statistics(f"statistics of {org_id} by app", _of_organization(org_id), query)
 
 
 def user_statistics(span: Span, totals: Totals, graph: Graph | None) -> Call:
-    """Get the statistics of all apps that the key can see (contract C9)."""
     return _statistics("statistics of the user", "/statistics/user", (*span.query(), *_shape(totals, graph)))
 
 
-def bundle_usage(app_id: str, span: Span) -> Call:
-    """Get the share of each bundle among the devices of an app (contract C9)."""
-    path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}/bundle_usage"
-    return _statistics(f"bundle usage of {app_id}", path, span.query())
-
-
-def native_usage(app_id: str, span: Span) -> Call:
-    """Get the share of each native version among the devices of an app (contract C9)."""
-    path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}/native_usage"
-    return _statistics(f"native usage of {app_id}", path, span.query())
+def usage(app_id: str, span: Span, of: Literal["bundle", "native"]) -> Call:
+    """Get the share of each bundle, or of each native version, among the devices of an app (contract C9)."""
+    path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}/{of}_usage"
+    return _statistics(f"{of} usage of {app_id}", path, span.query())
 
 
 def _statistics(name: str, path: str, query: tuple[tuple[str, str], ...]) -> Call:

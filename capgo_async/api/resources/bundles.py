@@ -150,9 +150,6 @@ class Bundles:
 
 def is_empty_page(error: ApiError) -> bool:
     """Whether the error means "no bundles", and not a failure with the same code (contract C8, D9)."""
+    shown = (error.status, error.code, error.message)
     nothing_failed = error.details.get("supabaseError") is None and error.details.get("error") is None
-    return _is_refusal(error) and error.message == "Cannot get bundle" and nothing_failed
-
-
-def _is_refusal(error: ApiError) -> bool:
-    return error.status == 400 and error.code == "cannot_get_bundle"  # noqa: PLR2004 - another status says nothing about the list
+    return shown == (400, "cannot_get_bundle", "Cannot get bundle") and nothing_failed

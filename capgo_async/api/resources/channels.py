@@ -6,7 +6,7 @@ import msgspec
 
 from ...errors import BundleNotFound, CapgoError, ChannelNotFound, ConfigurationError, NotApplied, PermissionDenied, ServerError
 from ...http.call import Call
-from ...http.dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Generation, Version, is_since
+from ...http.dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Version, is_since
 from ...http.effort import Effort
 from ...http.requester import Requester
 from ...http.retry import is_ambiguous
@@ -27,10 +27,6 @@ class Channels:
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
-
-    @property
-    def _generation(self) -> Generation:
-        return self._requester.generation
 
     def list(self, app_id: str) -> Listing[Channel]:
         """List the channels of an app that the key may read, oldest first (contract C6)."""
@@ -131,7 +127,8 @@ class Channels:
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.settle(endpoints.delete_channel(app_id, name))
-        if not self._generation.is_since(DELETION_OF_CHANNELS_IS_TOLD) and await self._find(app_id, name) is not None:
+        told = self._requester.generation.is_since(DELETION_OF_CHANNELS_IS_TOLD)
+        if not told and await self._find(app_id, name) is not None:
             message = f"channel {name} of {app_id}: the server reported success, but it still exists; unlink its devices first"
             raise NotApplied(message)
 

@@ -10,7 +10,7 @@ from ...errors import ConfigurationError, UnreadableAnswer
 from ...http import wire
 from ...http.dialect import Dialect
 from ...http.requester import Requester
-from ...http.wire import Response, reads_one
+from ...http.wire import Response, reads_first, reads_one
 from ...listing.listing import Listing
 from ...listing.split_listing import SplitListing
 from ...listing.split_walk import SplitWalk, Stretch
@@ -23,8 +23,9 @@ from ..models import Device, DevicePage, SeedDevice
 _PAGE: Final = wire.decoder_of(list[Device] | DevicePage)
 _SEED_PAGE: Final = wire.decoder_of(list[SeedDevice])
 """Without an envelope: an envelope holds a cursor, and servers of the seed era have none."""
-_ONE: Final = reads_one(Device)
 _SEED_ONE: Final = reads_one(SeedDevice)
+read_device: Final = reads_first(reads_one(Device), lambda response, operation: _SEED_ONE(response, operation).normalised())
+"""Decodes a device from any generation of the server (contract C7, D17)."""
 _ID: Final = attrgetter("device_id")
 
 
@@ -128,13 +129,3 @@ def read_page(response: Response, operation: str) -> Page[Device]:
     if isinstance(found, DevicePage):
         return Page(tuple(found.data), found.goes_on, found.next_cursor)
     return Page(tuple(found))
-
-
-def read_device(response: Response, operation: str) -> Device:
-    """Decode a device from any generation of the server (contract C7, D17)."""
-    try:
-        return _ONE(response, operation)
-    except UnreadableAnswer as error:
-        if not isinstance(error.__cause__, msgspec.ValidationError):
-            raise
-        return _SEED_ONE(response, operation).normalised()

@@ -71,11 +71,11 @@ class Statistics:
 
     async def bundle_usage(self, app_id: str, start: date, end: date) -> Usage:
         """Return the share of each bundle among the devices of an app, `end` included (contract C9)."""
-        return await self._requester.call(endpoints.bundle_usage(app_id, Span(start, end)), read_usage)
+        return await self._requester.call(endpoints.usage(app_id, Span(start, end), "bundle"), read_usage)
 
     async def native_usage(self, app_id: str, start: date, end: date) -> Usage:
         """Return the share of each native version among the devices of an app, `end` included (contract C9)."""
-        return await self._requester.call(endpoints.native_usage(app_id, Span(start, end)), read_usage)
+        return await self._requester.call(endpoints.usage(app_id, Span(start, end), "native"), read_usage)
 
     async def _points(self, call: Call, graph: Graph | None) -> Sequence[StatPoint] | bytes:
         if graph is None:

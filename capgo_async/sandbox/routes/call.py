@@ -70,7 +70,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return own and self.previews(app)
 
     def previews(self, app: App) -> bool:
-        """Return whether the caller is a preview key of that app."""
         return any(
             binding.role == "app_preview" and binding.org_id == app.owner_org and binding.app_id in {None, app.app_id}
             for binding in self.caller.bindings

@@ -10,18 +10,10 @@ from ..exchange import Refusal, unknown_error
 from ..state.channels import UPDATE_STRATEGIES, Channel
 from .call import Call
 
-_FLAGS: Final[Mapping[str, str]] = {
-    "public": "public",
-    "disableAutoUpdateUnderNative": "disable_auto_update_under_native",
-    "ios": "ios",
-    "android": "android",
-    "electron": "electron",
-    "allow_device_self_set": "allow_device_self_set",
-    "allow_emulator": "allow_emulator",
-    "allow_device": "allow_device",
-    "allow_dev": "allow_dev",
-    "allow_prod": "allow_prod",
-}
+_FLAGS: Final = (
+    "public", "disableAutoUpdateUnderNative", "ios", "android", "electron",
+    "allow_device_self_set", "allow_emulator", "allow_device", "allow_dev", "allow_prod",
+)  # fmt: skip
 _PACKAGES: Final = frozenset({"all", "zip", "delta", "zip_from_builtin", "delta_from_builtin"})
 _ACTIONS: Final = frozenset({"pause", "rollback", "notify"})
 _ALL: Final = 10_000
@@ -70,10 +62,10 @@ def flag(call: Call, name: str) -> bool | None:
 
 def apply_settings(call: Call, draft: Channel) -> None:
     """Apply the settings that were sent to a draft, except rollout and auto-pause."""
-    for name, column in _FLAGS.items():
+    for name in _FLAGS:
         switched = flag(call, name)
         if switched is not None:
-            setattr(draft, column, switched)
+            setattr(draft, _alias(name), switched)
     if call.field("electron") is None and flag(call, "public") and call.field("ios") != call.field("android"):
         draft.electron = False
     strategy = call.field("disableAutoUpdate")
@@ -89,7 +81,6 @@ def apply_settings(call: Call, draft: Channel) -> None:
 
 
 def apply_auto_pause(call: Call, draft: Channel) -> None:
-    """Apply the auto-pause settings to a draft."""
     switched = flag(call, "autoPauseEnabled")
     if switched is not None:
         draft.auto_pause.enabled = switched

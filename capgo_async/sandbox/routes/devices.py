@@ -7,7 +7,7 @@ from typing import Final
 
 from .. import timestamps
 from ..exchange import Refusal, no_single_row, unknown_error
-from ..parameters import field, truthy
+from ..parameters import field, required, truthy
 from ..state.apps import BUILTIN_ID, App, Device, Order
 from .call import Call
 from .paging import page_of
@@ -54,7 +54,7 @@ def link_device(call: Call) -> object:
     if app is None or channel is None:
         raise Refusal(404, "channel_not_found", "Cannot find channel", {"dbError": no_single_row()})
     if call.world.app_permitting(call.key, "channel.manage_forced_devices", app_id) is None:
-        raise cannot_access_channel(app_id)
+        raise Refusal(400, "cannot_access_channel", "You can't access this channel", {"app_id": app_id})
     if channel.public:
         raise Refusal(400, "public_channel_override", "Cannot set channel override for public channel")
     app.link(device_id, channel, call.now)
@@ -64,17 +64,9 @@ def link_device(call: Call) -> object:
 
 def unlink_device(call: Call) -> object:
     """Remove a device's override; ok if there was none, too."""
-    for name in ("app_id", "device_id"):
-        if not truthy(call.field(name)):
-            raise Refusal(400, f"missing_{name}", f"Missing {name}", {"body": call.parameters})
-    app = call.app("app.manage_devices", call.app_id())
-    app.unlink(lowered(call.field("device_id")))
+    app_id, device_id = (required(call.parameters, name) for name in ("app_id", "device_id"))
+    call.app("app.manage_devices", call.checked(app_id)).unlink(lowered(device_id))
     return {"status": "ok"}
-
-
-def cannot_access_channel(app_id: str) -> Refusal:
-    """Return the refusal for a channel that the key may see but not assign to devices."""
-    return Refusal(400, "cannot_access_channel", "You can't access this channel", {"app_id": app_id})
 
 
 def _pin(app: App, device_id: str, bundle: object) -> None:

@@ -34,7 +34,6 @@ def created_row(call: Call, key: Key, secret: str) -> dict[str, object]:
 
 
 def minted_row(key: Key, secret: str) -> dict[str, object]:
-    """Return a key with its new secret."""
     return {**_row(key, row_format), **_secret(key, secret), "is_hashed_key": key.hashed}
 
 

@@ -102,8 +102,6 @@ class Organization:
 
 
 class Organizations:
-    """All users and organizations of a server."""
-
     def __init__(self) -> None:
         self.users: dict[str, User] = {}
         self._held: dict[str, Organization] = {}
@@ -111,10 +109,6 @@ class Organizations:
     def __iter__(self) -> Iterator[Organization]:
         """Iterate over the organizations, oldest first."""
         return iter(self._held.values())
-
-    def add_user(self, user: User) -> User:
-        self.users[user.email] = user
-        return user
 
     def user_numbered(self, user_id: str) -> User | None:
         return next((user for user in self.users.values() if user.id == user_id), None)

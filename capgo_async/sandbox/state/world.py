@@ -117,7 +117,9 @@ class World:
         self.audit.forget(org_id)
 
     def add_user(self, email: str, *, user_id: str | None = None) -> User:
-        return self.organizations.add_user(User(id=user_id or uuid_like("user", email), email=email))
+        user = User(id=user_id or uuid_like("user", email), email=email)
+        self.organizations.users[email] = user
+        return user
 
     def add_session(self, token: str, user_id: str) -> None:
         """Sign a user in with a JWT, or anything that stands for one: any text but a UUID."""
