@@ -8,7 +8,7 @@ from ..exchange import Refusal, database_error, no_single_row
 from ..parameters import truthy
 from ..settings import LINKED_BUNDLES_ARE_SAFE, METADATA_SAYS_OK, since
 from ..state.apps import App, Bundle
-from ..state.channels import columns
+from ..state.channels import stored_row
 from ..timestamps import micros
 from .bundles import bundle_row
 from .call import Call, cannot_access_app
@@ -48,9 +48,7 @@ def create_bundle(call: Call) -> object:
 
 def assign_bundle(call: Call) -> object:
     """Point a channel at a bundle, both given by number."""
-    sent_app, version_id, channel_id = (call.field(name) for name in ("app_id", "version_id", "channel_id"))
-    if not (truthy(sent_app) and truthy(version_id) and truthy(channel_id)):
-        raise _incomplete(call, "app_id", "version_id", "channel_id")
+    sent_app, version_id, channel_id = _all_of(call, "app_id", "version_id", "channel_id")
     app_id = call.checked(sent_app)
     app = call.world.apps.get(app_id)
     channel = None if app is None else app.channel_numbered(javascript.whole(channel_id))
@@ -65,18 +63,17 @@ def assign_bundle(call: Call) -> object:
     if channel is None:
         raise Refusal(400, "cannot_find_channel", "Cannot find channel")
     if channel.version != bundle.id:
-        before = columns(app_id, channel)
+        before = stored_row(app_id, channel)
         channel.version = bundle.id
         channel.updated_at = max(micros(call.now), channel.updated_at + 1)
-        call.record(app, "channels", channel.id, before, columns(app_id, channel))
+        call.record(app, "channels", channel.id, before, stored_row(app_id, channel))
     return {"status": "success", "message": f"Bundle {bundle.name} set to channel {channel.name}"}
 
 
 def describe_bundle(call: Call) -> object:
-    if not (truthy(call.field("app_id")) and truthy(call.field("version_id"))):
-        raise _incomplete(call, "app_id", "version_id")
-    app = call.app("app.upload_bundle", call.checked(call.field("app_id")), code="cannot_update_bundle_metadata")
-    bundle = app.bundle_numbered(javascript.whole(call.field("version_id")))
+    sent_app, version_id = _all_of(call, "app_id", "version_id")
+    app = call.app("app.upload_bundle", call.checked(sent_app), code="cannot_update_bundle_metadata")
+    bundle = app.bundle_numbered(javascript.whole(version_id))
     if bundle is None:
         raise Refusal(400, "cannot_find_version", "Cannot find version", {"supabaseError": no_single_row()})
     told = [name for name in ("link", "comment") if call.sends(name)]
@@ -135,9 +132,12 @@ def _required(call: Call) -> tuple[str, str, str, str]:
     return app_id, version, url, checksum
 
 
-def _incomplete(call: Call, *names: str) -> Refusal:
-    sent = {name: call.field(name) for name in names if call.sends(name)}
-    return Refusal(400, "missing_required_fields", "Missing required fields", sent)
+def _all_of(call: Call, *names: str) -> list[object]:
+    found = [call.field(name) for name in names]
+    if not all(truthy(value) for value in found):
+        sent = {name: call.field(name) for name in names if call.sends(name)}
+        raise Refusal(400, "missing_required_fields", "Missing required fields", sent)
+    return found
 
 
 def _check_encryption(call: Call, app: App) -> None:

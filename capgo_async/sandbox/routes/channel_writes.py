@@ -6,7 +6,7 @@ from ..exchange import Refusal, no_single_row, unknown_error
 from ..parameters import truthy
 from ..settings import CHANNELS_ARE_REALLY_DELETED, LINKED_BUNDLES_ARE_SAFE, ROLLOUTS, since
 from ..state.apps import App, Bundle
-from ..state.channels import Channel, Rollout, columns
+from ..state.channels import Channel, Rollout, stored_row
 from ..state.world import uuid_like
 from ..timestamps import micros
 from .bundle_writes import linked, retire
@@ -50,7 +50,7 @@ def delete_channel(call: Call) -> object:
     if app.is_overridden_to(channel) and not since(call.settings, CHANNELS_ARE_REALLY_DELETED):
         return {"status": "ok"}
     app.drop_channel(channel)
-    call.record(app, "channels", channel.id, columns(app_id, channel), None)
+    call.record(app, "channels", channel.id, stored_row(app_id, channel), None)
     if bundle is not None:
         retire(call, app, bundle)
     return {"status": "ok"}
@@ -74,7 +74,7 @@ def _create(call: Call, app: App, name: str) -> object:
     draft.version = None if bundle is None else bundle.id
     channel.take(draft)
     _demote_others(call, app, channel)
-    call.record(app, "channels", channel.id, None, columns(app.app_id, channel))
+    call.record(app, "channels", channel.id, None, stored_row(app.app_id, channel))
     if bundle is not None and call.settings.dialect == "modern":
         return {"status": "ok", "id": channel.id, "public": channel.public}
     return {"status": "ok"}
@@ -91,11 +91,11 @@ def _update(call: Call, app: App, channel: Channel) -> object:
     elif not since(call.settings, LINKED_BUNDLES_ARE_SAFE):
         draft.version = None  # contract C6: settings alone removed the bundle
     _apply(call, app, draft)
-    before = columns(app.app_id, channel)
+    before = stored_row(app.app_id, channel)
     channel.take(draft)
     channel.updated_at = max(micros(call.now), channel.updated_at + 1)
     _demote_others(call, app, channel)
-    call.record(app, "channels", channel.id, before, columns(app.app_id, channel))
+    call.record(app, "channels", channel.id, before, stored_row(app.app_id, channel))
     return {"status": "ok"}
 
 
@@ -127,9 +127,9 @@ def _demote_others(call: Call, app: App, channel: Channel) -> None:
         return
     for other in app.channels.values():
         if other is not channel and other.public and other.shares_platform(channel):
-            before = columns(app.app_id, other)
+            before = stored_row(app.app_id, other)
             other.public = False
-            call.record(app, "channels", other.id, before, columns(app.app_id, other))
+            call.record(app, "channels", other.id, before, stored_row(app.app_id, other))
 
 
 def _bundle_to_delete(call: Call, app: App, channel: Channel) -> Bundle | None:

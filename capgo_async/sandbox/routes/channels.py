@@ -3,7 +3,7 @@
 from ..exchange import Refusal, no_single_row
 from ..settings import CHANNELS_MAY_LACK_A_BUNDLE, since
 from ..state.apps import UNKNOWN_ID, App
-from ..state.channels import AutoPause, Channel, Rollout
+from ..state.channels import AutoPause, Channel
 from ..timestamps import row_format
 from .call import Call, columns
 from .paging import in_order, page_of
@@ -38,25 +38,20 @@ def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
     }
     if call.settings.dialect == "seed":
         return row
+    rollout = channel.rollout
     return {
         **row,
         **columns(channel, "allow_device_self_set allow_device allow_prod"),
-        "rollout_version": channel.rollout.version,
-        "rollout_id": channel.rollout.id,
-        "rollout_version_info": _info(app, channel.rollout.version),
-        **_rollout(channel.rollout),
-        **_auto_pause(channel.auto_pause),
-        **({"updatePackage": channel.update_package} if call.settings.dialect == "docs" else {}),
-    }
-
-
-def _rollout(rollout: Rollout) -> dict[str, object]:
-    return {
+        "rollout_version": rollout.version,
+        "rollout_id": rollout.id,
+        "rollout_version_info": _info(app, rollout.version),
         "rolloutPercentageBps": rollout.percentage_bps,
         "rolloutEnabled": rollout.enabled,
         "rolloutPausedAt": None if rollout.paused_at is None else row_format(rollout.paused_at),
         "rolloutPauseReason": rollout.pause_reason,
         "rolloutCacheTtlSeconds": rollout.cache_ttl_seconds,
+        **_auto_pause(channel.auto_pause),
+        **({"updatePackage": channel.update_package} if call.settings.dialect == "docs" else {}),
     }
 
 

@@ -9,7 +9,7 @@ from .. import timestamps
 from ..exchange import Refusal, no_single_row, unknown_error
 from ..parameters import field, required, truthy
 from ..state.apps import BUILTIN_ID, App, Device, Order
-from .call import Call
+from .call import Call, columns
 from .paging import page_of
 
 _DEFAULT_LIMIT: Final = 50
@@ -184,15 +184,9 @@ def _seed_page(call: Call, app: App) -> object:
 def _seed_row(app: App, device: Device) -> dict[str, object]:
     traits = device.traits
     return {
+        **columns(device, "device_id custom_id"),
+        **columns(traits, "is_prod is_emulator platform plugin_version os_version version_build"),
         "updated_at": timestamps.seed_format(device.updated_at),
-        "device_id": device.device_id,
-        "custom_id": device.custom_id,
-        "is_prod": traits.is_prod,
-        "is_emulator": traits.is_emulator,
         "version": {"id": traits.version or BUILTIN_ID, "name": traits.version_name or "builtin"},
         "app_id": app.app_id,
-        "platform": traits.platform,
-        "plugin_version": traits.plugin_version,
-        "os_version": traits.os_version,
-        "version_build": traits.version_build,
     }

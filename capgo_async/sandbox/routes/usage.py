@@ -21,7 +21,7 @@ def bundle_usage(call: Call) -> object:
     if call.settings.dialect != "seed":
         return answer
     if call.field("graph") == "true":
-        return chart("bundle usage", _labels(days), usage)
+        return chart(usage)
     return {"status": "ok", "statistics": answer}
 
 

@@ -94,7 +94,7 @@ class Channel:
         return (self.ios and other.ios) or (self.android and other.android) or (self.electron and other.electron)
 
 
-def columns(app_id: str, channel: Channel) -> Mapping[str, object]:
+def stored_row(app_id: str, channel: Channel) -> Mapping[str, object]:
     """Return a channel as the database row that the audit log stores."""
     row: dict[str, object] = {"app_id": app_id, **asdict(channel)}
     for hidden in ("created_with", "rollout", "auto_pause", "update_package"):
