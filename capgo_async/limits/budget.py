@@ -23,9 +23,7 @@ class Budget:
             raise SafetyStop(message, problem=Problem.REQUESTS_SPENT)
 
     def spend(self) -> None:
-        """Count an attempt that leaves."""
         self._left -= 1
 
     def give_back(self) -> None:
-        """Take back an attempt that never left."""
         self._left += 1

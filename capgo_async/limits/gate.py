@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterable
 
+from .known import KnownLimit
 from .lesson import SilenceLesson, lessons_of
-from .models import DEFAULT_SILENCE, Fate, Limiter, Period
+from .models import DEFAULT_SILENCE, Fate, Limiter
 from .other_users import patience
-from .windows import Silence, Window, window_of
+from .windows import Window, silence_of, window_of
 
 
 class Gate:
@@ -36,21 +37,18 @@ class Gate:
         return max((self.earliest(now), *(window.room_at(requests, now) for window in self.windows)))
 
     def sent(self, now: float) -> None:
-        """Count one request that leaves now."""
         self.last = now
         self._in_flight += 1
         for window in self.windows:
             window.sent(now)
 
     def answered(self, now: float, fate: Fate) -> None:
-        """Count the end of a request."""
         self.last = now
         self._in_flight -= 1
-        if fate is Fate.UNSENT:
-            for window in self.windows:
+        for window in self.windows:
+            if fate is Fate.UNSENT:
                 window.unsent()
-        else:
-            for window in self.windows:
+            else:
                 window.answered(now)
 
     def close(self, now: float, seconds: float) -> None:
@@ -81,20 +79,11 @@ class LearningGate(Gate):
     request.
     """
 
-    __slots__ = (
-        "_alone",
-        "_lessons",
-        "_limiters",
-        "_others_noticed",
-        "_probes_refused",
-        "_probing",
-        "_rest",
-    )
+    __slots__ = ("_alone", "_lessons", "_others_noticed", "_probes_refused", "_probing", "_rest")
 
     def __init__(self, limiters: Iterable[Limiter] = (), *, alone: bool = False) -> None:
-        self._limiters = list(limiters)
-        super().__init__(self._limiters)
-        self._lessons = lessons_of(zip(self.windows, self._limiters, strict=True))
+        super().__init__(limiters)
+        self._lessons = lessons_of(self.windows)
         self._alone = alone
         self._rest = 0.0
         self._probing = False
@@ -107,15 +96,12 @@ class LearningGate(Gate):
             if self._alone or self._rest:
                 return math.inf
             for lesson in self._lessons.values():
-                if lesson.suspected and lesson.wary(self._in_flight):
+                # Near a suspected limit requests go one by one, so that learning it costs one request.
+                if lesson.passed + self._in_flight in lesson.suspected:
                     return math.inf
-        at = self._closed_until
-        for window in self.windows:
-            at = max(at, window.earliest(now))
-        return at
+        return super().earliest(now)
 
     def sent(self, now: float) -> None:
-        """Count one request that leaves now."""
         self.last = now
         self._in_flight += 1
         self._rest = 0.0
@@ -124,14 +110,7 @@ class LearningGate(Gate):
                 self._lessons[window].begin()
 
     def answered(self, now: float, fate: Fate) -> None:
-        """Count the end of a request."""
-        self.last = now
-        self._in_flight -= 1
-        for window in self.windows:
-            if fate is Fate.UNSENT:
-                window.unsent()
-            else:
-                window.answered(now)
+        super().answered(now, fate)
         for lesson in self._lessons.values():
             lesson.answered(fate, self._in_flight)
         if self._rest and fate is not Fate.UNSENT:
@@ -164,29 +143,23 @@ class LearningGate(Gate):
             self._probes_refused += 1
             self._others_noticed = self._others_noticed or self._probes_refused > 1
         self._probing = True
-        modelled = [window.rest for window in self.windows if isinstance(window, Silence)]
-        asked = max(seconds, *(modelled or [DEFAULT_SILENCE]))
+        silence = silence_of(self.windows)
+        asked = max(seconds, DEFAULT_SILENCE if silence is None else silence.held)
         self._rest = max(self._rest, asked * patience(self._probes_refused))
         self._alone = True
         self.close(now, self._rest, learn=learn)
 
     def restrict(self, now: float, limiter: Limiter) -> None:
         """Add a limiter after a refusal; what is in flight counts in it."""
-        if limiter not in self._limiters:
-            self._limiters.append(limiter)
+        if all(window.limiter != limiter for window in self.windows):
             window = window_of(limiter)
             window.sent(now, self._in_flight)
             self.windows.append(window)
 
-    def recall(self, requests: int) -> None:
-        """Start with the limit that an earlier process learned."""
+    def recall(self, known: KnownLimit) -> None:
+        """Start with the limit that an earlier process learned or suspected."""
         for lesson in self._lessons.values():
-            lesson.recall(requests)
-
-    def suspect(self, requests: int) -> None:
-        """Start with the limit that one refusal suggested to an earlier process."""
-        for lesson in self._lessons.values():
-            lesson.suspect(requests)
+            lesson.recall(known)
 
     def learned(self) -> int | None:
         """Return the smallest limit that refusals taught, `None` if there is none."""
@@ -201,7 +174,3 @@ class LearningGate(Gate):
         return self._others_noticed or any(
             isinstance(lesson, SilenceLesson) and lesson.others.noticed for lesson in self._lessons.values()
         )
-
-    def period(self, now: float) -> Period | None:
-        """Return what counts since the last silence, `None` if no limiter asks for one."""
-        return next((window.period(now) for window in self.windows if isinstance(window, Silence)), None)

@@ -13,6 +13,12 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 LASTING: Final = timedelta(days=7)
 """How long knowledge is kept: servers are reconfigured."""
+_LEARNED_AT: Final = {
+    "version_told_at": ("server_version",),
+    "latency_seen_at": ("latency",),
+    "page_found_at": ("page", "page_loses"),
+}
+"""The values of `Known` that were learned together, by the field that has the time."""
 _ENOUGH: Final = 20
 """Responses that a new latency needs before it replaces a known one."""
 _MOST_SAMPLES: Final = 1024
@@ -70,7 +76,6 @@ class Latencies:
         self._every = 1
 
     def note(self, seconds: float) -> None:
-        """Take the latency of one response."""
         self._answers += 1
         if self._answers % self._every:
             return
@@ -89,16 +94,10 @@ class Latencies:
 
 def with_newer(known: Known, other: Known) -> Known:
     """Return `known` with the version, latency and page of `other` if those are newer."""
-
-    def is_newer(one: datetime | None, than: datetime | None) -> bool:
-        return one is not None and (than is None or one > than)
-
-    if is_newer(other.version_told_at, known.version_told_at):
-        known = msgspec.structs.replace(known, server_version=other.server_version, version_told_at=other.version_told_at)
-    if is_newer(other.latency_seen_at, known.latency_seen_at):
-        known = msgspec.structs.replace(known, latency=other.latency, latency_seen_at=other.latency_seen_at)
-    if is_newer(other.page_found_at, known.page_found_at):
-        known = msgspec.structs.replace(known, page=other.page, page_loses=other.page_loses, page_found_at=other.page_found_at)
+    for moment, values in _LEARNED_AT.items():
+        before, now = getattr(known, moment), getattr(other, moment)
+        if now is not None and (before is None or now > before):
+            known = msgspec.structs.replace(known, **{name: getattr(other, name) for name in (moment, *values)})
     return known
 
 
@@ -108,18 +107,13 @@ def lasting(known: Known, now: datetime) -> Known:
     def lasts(moment: datetime | None) -> bool:
         return moment is not None and now - moment < LASTING
 
-    told, seen, found = lasts(known.version_told_at), lasts(known.latency_seen_at), lasts(known.page_found_at)
-    return Known(
-        server_version=known.server_version if told else None,
-        version_told_at=known.version_told_at if told else None,
-        latency=known.latency if seen else None,
-        latency_seen_at=known.latency_seen_at if seen else None,
-        page=known.page if found else None,
-        page_loses=known.page_loses if found else None,
-        page_found_at=known.page_found_at if found else None,
+    for moment, values in _LEARNED_AT.items():
+        if not lasts(getattr(known, moment)):
+            known = msgspec.structs.replace(known, **dict.fromkeys((moment, *values)))
+    return msgspec.structs.replace(
+        known,
         limits=tuple(limit for limit in known.limits if lasts(limit.learned_at)),
         others_noticed_at=known.others_noticed_at if lasts(known.others_noticed_at) else None,
-        updated_at=known.updated_at,
     )
 
 

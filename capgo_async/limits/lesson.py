@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from .models import BOUNDLESS, Fate, FixedWindow, Limiter, SilenceWindow, allowance, without_headroom
+from .known import KnownLimit
+from .models import BOUNDLESS, Fate, allowance, without_headroom
 from .other_users import Others
 from .windows import Fixed, Silence, Window
 
@@ -20,10 +21,8 @@ class Lesson:
 
     __slots__ = (
         "_confirmed",
-        "_headroom",
         "_kept",
         "_limit",
-        "_most",
         "_refused",
         "_window",
         "forgotten",
@@ -31,11 +30,9 @@ class Lesson:
         "suspected",
     )
 
-    def __init__(self, window: Window, limiter: FixedWindow | SilenceWindow) -> None:
+    def __init__(self, window: Window) -> None:
         self._window = window
-        self._most = limiter.requests
-        self._headroom = limiter.headroom
-        self._limit = self._most
+        self._limit = window.limiter.requests
         self.passed = 0
         """How many requests of this period passed."""
         self._kept = 0
@@ -49,29 +46,19 @@ class Lesson:
     @property
     def learned(self) -> int | None:
         """The limit that refusals taught, `None` if there is none."""
-        return self._limit if self._limit < self._most else None
+        return self._limit if self._limit < self._window.limiter.requests else None
 
-    def suspect(self, requests: int) -> None:
-        """Take a number for the limit once one more period ends there."""
+    def recall(self, known: KnownLimit) -> None:
+        """Start with the limit that an earlier process learned, or suspected if it is not `certain`."""
         self.forgotten = False
-        self.suspected = range(requests, requests + 2)
-
-    def recall(self, requests: int) -> None:
-        """Start with the limit that an earlier process learned."""
-        self.suspect(requests)
-        self._keep_to(min(self._limit, requests))
+        self.suspected = range(known.requests, known.requests + 2)
+        if known.certain:
+            self._keep_to(min(self._limit, known.requests))
 
     def begin(self) -> None:
         """Start a period: as far as this process can tell, the server counts from zero."""
         self.passed = 0
         self._refused = False
-
-    def wary(self, in_flight: int) -> bool:
-        """Tell whether requests go one by one.
-
-        Near a suspected limit they do, so that learning it costs one request.
-        """
-        return in_flight > 0 and self.passed + in_flight in self.suspected
 
     def answered(self, fate: Fate, in_flight: int) -> None:
         """Count the end of a request, while `in_flight` others are out."""
@@ -105,15 +92,16 @@ class Lesson:
         """Take what passed for the limit, now that every response of the period is in."""
         if self._confirmed:
             self._keep_to(min(self._limit, self.passed))
-            self.suspect(self._limit)
+            self.forgotten = False
+            self.suspected = range(self._limit, self._limit + 2)
             self._confirmed = False
             self._kept = 0
         elif self._kept >= _PERIODS_KEPT * self._limit:
-            self._keep_to(self._most)
+            self._keep_to(self._window.limiter.requests)
 
     def _keep_to(self, limit: int) -> None:
         self._limit = limit
-        self._window.limit = without_headroom(limit, self._headroom)
+        self._window.limit = without_headroom(limit, self._window.limiter.headroom)
 
 
 class SilenceLesson(Lesson):
@@ -121,9 +109,9 @@ class SilenceLesson(Lesson):
 
     __slots__ = ("_rested", "_silence", "others")
 
-    def __init__(self, window: Silence, limiter: SilenceWindow) -> None:
-        super().__init__(window, limiter)
-        self.others = Others(allowance(limiter))
+    def __init__(self, window: Silence) -> None:
+        super().__init__(window)
+        self.others = Others(allowance(window.limiter))
         self._silence = window
         self._rested = False
 
@@ -141,13 +129,13 @@ class SilenceLesson(Lesson):
         return explained
 
 
-def lessons_of(windows: Iterable[tuple[Window, Limiter]]) -> dict[Window, Lesson]:
+def lessons_of(windows: Iterable[Window]) -> dict[Window, Lesson]:
     """Return a lesson for each window that has one: a rate that the user set is not learned."""
     lessons: dict[Window, Lesson] = {}
-    for window, limiter in windows:
-        match window, limiter:
-            case Fixed(), FixedWindow():
-                lessons[window] = Lesson(window, limiter)
-            case Silence(), SilenceWindow():
-                lessons[window] = SilenceLesson(window, limiter)
+    for window in windows:
+        match window:
+            case Fixed():
+                lessons[window] = Lesson(window)
+            case Silence():
+                lessons[window] = SilenceLesson(window)
     return lessons

@@ -1,11 +1,11 @@
 """Models of the server's limits, as data (contract B).
 
-`windows` counts requests against a model, and `gates` tells when the next request may leave.
+`windows` counts requests against a model, and `gate` tells when the next request may leave.
 """
 
 import enum
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -63,8 +63,8 @@ def safety_margin(window: float) -> float:
     return min(1.0, window / 10)
 
 
-class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `requests` in any `window` seconds. `headroom` is the share that is left to other users."""
+class _Window(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are in seconds. `headroom` is the share that is left to other users."""
 
     requests: int
     window: float = 60.0
@@ -72,25 +72,19 @@ class SlidingWindow(msgspec.Struct, frozen=True, kw_only=True):
     headroom: float = 0.0
 
 
-class FixedWindow(msgspec.Struct, frozen=True, kw_only=True):
+class SlidingWindow(_Window, frozen=True, kw_only=True):
+    """At most `requests` in any `window` seconds, of which a share of `headroom` is left to other users."""
+
+
+class FixedWindow(_Window, frozen=True, kw_only=True):
     """At most `requests` in `window` seconds from the first one; then a new window (contract B2)."""
 
-    requests: int
-    window: float = 60.0
-    margin: float | None = None
-    headroom: float = 0.0
 
-
-class SilenceWindow(msgspec.Struct, frozen=True, kw_only=True):
+class SilenceWindow(_Window, frozen=True, kw_only=True):
     """At most `requests` until `window` seconds pass without one (contract B2, fact 1).
 
     This is the limit of an API key.
     """
-
-    requests: int
-    window: float = 60.0
-    margin: float | None = None
-    headroom: float = 0.0
 
 
 Limiter = SlidingWindow | FixedWindow | SilenceWindow
@@ -149,22 +143,13 @@ def parse_rate(text: str) -> tuple[Limit, ...]:
 
     Raises `ValueError` for any other text.
     """
-    presets: dict[str, Callable[[], tuple[Limit, ...]]] = {
-        "off": tuple,
-        "auto": server_limits,
-        "server": server_limits,
-        "standard": lambda: _steady(100, 60.0),
-        "enterprise": lambda: _steady(1000, 60.0),
-    }
-    if preset := presets.get(text):
-        return preset()
-    number, _, unit = text.partition("/")
+    if text == "off":
+        return ()
+    if text in {"auto", "server"}:
+        return server_limits()
+    number, _, unit = {"standard": "100/min", "enterprise": "1000/min"}.get(text, text).partition("/")
     window = {"min": 60.0, "s": 1.0}.get(unit)
     if window is None or not number.isascii() or not number.isdigit() or int(number) < 1:
         message = f"unknown rate {text!r}: use auto, standard, enterprise, server, off, N/min or N/s"
         raise ValueError(message)
-    return _steady(int(number), window)
-
-
-def _steady(requests: int, window: float) -> tuple[Limit, ...]:
-    return (Limit(ScopeKind.KEY, SlidingWindow(requests=requests, window=window)), *device_limits())
+    return (Limit(ScopeKind.KEY, SlidingWindow(requests=int(number), window=window)), *device_limits())

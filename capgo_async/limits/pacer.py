@@ -18,7 +18,7 @@ from .budget import Budget
 from .congestion import Congestion
 from .gate import Gate, LearningGate
 from .known import KnownLimit
-from .models import TARGET_KINDS, Fate, Limit, Limiter, Period, Scope, ScopeKind, SlidingWindow, with_headroom
+from .models import TARGET_KINDS, Fate, Limit, Limiter, Scope, ScopeKind, SlidingWindow, with_headroom
 from .windows import Window
 
 _EDGE_LIMITER = SlidingWindow(requests=100)
@@ -98,10 +98,9 @@ class Pacer:
         self._only_key: Scope | None = None
         self._in_flight = 0
 
-    async def acquire(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit:
+    async def acquire(self, scopes: tuple[Scope, ...]) -> Permit:
         """Wait until a request that counts in `scopes` may leave. Raises what `take` raises."""
-        permit = self.take(scopes, wait_for_target=wait_for_target)
-        return permit if permit is not None else await self._wait(_Ticket(scopes))
+        return self.take(scopes) or await self._wait(_Ticket(scopes))
 
     def take(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit | None:
         """Return a permit if a request that counts in `scopes` may leave now, `None` if it has to wait.
@@ -116,10 +115,13 @@ class Pacer:
             self._raise_refused(scopes)
         if self._targets and not wait_for_target:
             self._raise_target_busy(scopes, now)
-        if self._queue:
+        if self._queue or self.is_full:
             return None
         gates = self._gates_of(scopes)
-        return self._grant(gates, now) if self._earliest(gates, now) <= now else None
+        for gate in gates:
+            if gate.earliest(now) > now:
+                return None
+        return self._grant(gates, now)
 
     def release(self, permit: Permit, fate: Fate) -> float:
         """Give a permit back when its request has ended. Return the time."""
@@ -129,18 +131,14 @@ class Pacer:
             permit.budget.give_back()
         for gate in permit.gates:
             gate.answered(now, fate)
-        if fate is not Fate.PASSED or not self.congestion.calm:
-            self._feel(permit, fate, now)
+        if fate is Fate.PASSED:
+            if not self.congestion.calm:
+                self.congestion.passed(permit.at)
+        elif fate is Fate.FAILED or fate is Fate.LOST:
+            self.congestion.failed(permit.at, now)
         if self._queue:
             self._dispatch(now)
         return now
-
-    def _feel(self, permit: Permit, fate: Fate, now: float) -> None:
-        """Adapt the number of requests in flight to the end of a request."""
-        if fate is Fate.PASSED:
-            self.congestion.passed(permit.at)
-        elif fate is Fate.FAILED or fate is Fate.LOST:
-            self.congestion.failed(permit.at, now)
 
     def prove(self, scope: Scope) -> None:
         """Let the requests of a key go together: the server accepted the key."""
@@ -224,24 +222,14 @@ class Pacer:
         """
         return self._gate(scope).windows if self._matters(scope) else ()
 
-    def waiting_until(self, scope: Scope) -> float:
-        """Return when the next request of `scope` may leave; infinity while only a response can tell."""
-        return self._gate(scope).earliest(anyio.current_time())
-
-    def free_at(self, scope: Scope, now: float) -> float:
-        """Return what `waiting_until` returns, for a caller that knows the time."""
-        gate = self._gates.get(scope)
+    def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:
+        """Return when that many requests of `scope` may leave in a row; infinity while only a response can tell."""
+        gate: Gate | None = self._gates.get(scope)
         if gate is None:
-            return self._gate(scope).earliest(now) if self._matters(scope) else now
-        return gate.earliest(now)
-
-    def room_at(self, scope: Scope, requests: int, now: float) -> float:
-        """Return when that many requests of `scope` may leave in a row without waiting for a window."""
-        return self._gate(scope).room_at(requests, now) if self._matters(scope) else now
-
-    def period(self, scope: Scope, now: float) -> Period | None:
-        """Return what a key has sent since its last silence, `None` if no limit asks for silences."""
-        return self._learning_gate(scope).period(now)
+            if not self._matters(scope):
+                return now
+            gate = self._gate(scope)
+        return gate.earliest(now) if requests == 1 else gate.room_at(requests, now)
 
     def _gate(self, scope: Scope) -> Gate:
         return self._target_gate(scope) if scope[0] in TARGET_KINDS else self._learning_gate(scope)
@@ -259,7 +247,7 @@ class Pacer:
     def _remind(self, scope: Scope, gate: LearningGate) -> None:
         known = self._recalled.get(scope) or self._recalled.get(scope[:1])
         if known is not None:
-            (gate.recall if known.certain else gate.suspect)(known.requests)
+            gate.recall(known)
 
     def _target_gate(self, scope: Scope) -> Gate:
         gate = self._targets.get(scope)
@@ -288,12 +276,6 @@ class Pacer:
         """Tell whether anything can hold `scope` back: most scopes have no limit and were never closed."""
         kind = scope[0]
         return kind == ScopeKind.KEY or kind in self._models or scope in self._gates or scope in self._targets
-
-    def _earliest(self, gates: list[Gate], now: float) -> float:
-        at = now if self._in_flight < self.congestion.limit else math.inf
-        for gate in gates:
-            at = max(at, gate.earliest(now))
-        return at
 
     def _grant(self, gates: list[Gate], now: float) -> Permit:
         self._in_flight += 1
@@ -331,25 +313,22 @@ class Pacer:
                     with anyio.move_on_after(ticket.at - now):
                         await ticket.woken.wait()
         except BaseException:
-            self._withdraw(ticket)
+            if ticket.permit is not None:
+                self.release(ticket.permit, Fate.UNSENT)
+            elif ticket in self._queue:
+                self._queue.remove(ticket)
+                self._dispatch(anyio.current_time())
             raise
         if ticket.error is not None:
             raise ticket.error.as_kind(type(ticket.error))
         assert ticket.permit is not None  # noqa: S101 - the loop ends with one of the two
         return ticket.permit
 
-    def _withdraw(self, ticket: _Ticket) -> None:
-        if ticket.permit is not None:
-            self.release(ticket.permit, Fate.UNSENT)
-        elif ticket in self._queue:
-            self._queue.remove(ticket)
-            self._dispatch(anyio.current_time())
-
     def _dispatch(self, now: float) -> None:
         """Grant what may leave now, in FIFO order within each scope."""
         held: set[Scope] = set()
         waiting: deque[_Ticket] = deque()
-        while self._queue and self._in_flight < self.congestion.limit and not self._spent:
+        while self._queue and not self.is_full and not self._spent:
             ticket = self._queue.popleft()
             at = self._line_up(ticket.scopes, held, now)
             if at <= now:

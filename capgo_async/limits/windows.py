@@ -1,7 +1,6 @@
-"""Windows: what counts against one limiter, and when more requests may leave (contract B2).
+"""The state of limits: which requests count, and when the next may leave (contract B).
 
-A window never needs the server's clock. The server counts a request somewhere between its departure and its response. So a
-request counts from its departure, and its time starts to run out with its response.
+A request counts from its departure until some time after its response.
 
 Gates count single requests as they leave and as their responses arrive. Forecasts count bursts, whose responses they foresee.
 A burst can be split among apps, so counts need not be whole numbers.
@@ -11,7 +10,7 @@ import copy
 import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from .models import BOUNDLESS, FixedWindow, Limiter, Period, SilenceWindow, SlidingWindow, allowance, held_for
 
@@ -22,23 +21,13 @@ Part = tuple[float, float]
 """A time, and a number of requests."""
 
 
-class Burst(NamedTuple):
-    """Requests that leave together, with the times of their responses.
-
-    Only a `share` of the requests counts: a burst can be split among apps.
-    """
-
-    parts: Sequence[Part]
-    requests: float
-    share: float = 1.0
-
-
 class Sliding:
     """The state of a `SlidingWindow`: each request counts until `held` seconds after its response."""
 
-    __slots__ = ("_counted", "_releases", "held", "in_flight", "limit")
+    __slots__ = ("_counted", "_releases", "held", "in_flight", "limit", "limiter")
 
     def __init__(self, limiter: SlidingWindow | FixedWindow) -> None:
+        self.limiter = limiter
         self.limit = allowance(limiter)
         self.held = held_for(limiter)
         self.in_flight: float = 0
@@ -99,12 +88,12 @@ class Sliding:
         self.in_flight -= 1
         self._counted -= 1
 
-    def burst(self, now: float, burst: Burst) -> None:
-        """Count requests that leave now, and the responses that are to come."""
+    def burst(self, now: float, requests: float, responses: Sequence[Part]) -> None:
+        """Count requests that leave now, and their responses, which are to come at the times of `responses`."""
         self.used(now)
-        self._counted += burst.requests * burst.share
-        for at, count in burst.parts:
-            self._release(at + self.held, count * burst.share)
+        self._counted += requests
+        for at, count in responses:
+            self._release(at + self.held, count)
 
     def refused(self, _until: float) -> float:
         """Take a refusal that names the time at which the server starts anew: here it says nothing.
@@ -126,7 +115,6 @@ class Sliding:
     def seen_from(self, now: float) -> Self:
         """Return a copy with times relative to `now`, as if all that is in flight were answered now."""
         seen = copy.copy(self)
-        seen._releases = list(self._releases)  # noqa: SLF001 - of the same class
         seen.shift(-now)
         if seen.in_flight:
             seen.answered(0.0, seen.in_flight)
@@ -139,10 +127,6 @@ class Sliding:
     def signature(self, now: float) -> tuple[float, ...]:
         """Return the state in times relative to `now`: what follows on equal states is equal."""
         return _rounded(number for at, count in self._releases for number in (at - now, count))
-
-    def most_within(self, seconds: float) -> float:
-        """Return how many requests may leave within `seconds`, at most."""
-        return self.limit * math.ceil(seconds / self.held)
 
     def _release(self, at: float, requests: float) -> None:
         releases = self._releases
@@ -161,17 +145,15 @@ class Fixed(Sliding):
     ended is forgotten with it. Anything later may have opened the next window.
     """
 
-    __slots__ = ("_ends_after", "_ends_before", "_window")
+    __slots__ = ("_ends_after", "_ends_before")
 
     def __init__(self, limiter: FixedWindow) -> None:
         super().__init__(limiter)
-        self._window = limiter.window
         self._ends_after = -math.inf
         self._ends_before = math.inf
 
     def sent(self, now: float, requests: float = 1) -> bool:
-        """Count requests that leave now. Return whether they open a window."""
-        opens = not self.in_flight and self.idle(now)
+        opens = self.idle(now)
         if opens:
             self._open(now)
         self.in_flight += requests
@@ -179,21 +161,19 @@ class Fixed(Sliding):
         return opens
 
     def answered(self, now: float, requests: float = 1) -> None:
-        """Count the responses of requests that left before."""
         self.in_flight -= requests
         self._release(self._forgotten_at(now), requests)
 
-    def burst(self, now: float, burst: Burst) -> None:
-        """Count requests that leave now, and the responses that are to come."""
+    def burst(self, now: float, requests: float, responses: Sequence[Part]) -> None:
         if self.idle(now):
             self._open(now)
-        self._counted += burst.requests * burst.share
-        at = self._forgotten_at(burst.parts[0][0])
-        if burst.parts[-1][0] <= self._ends_after:
-            self._release(at, burst.requests * burst.share)
+        self._counted += requests
+        at = self._forgotten_at(responses[0][0])
+        if responses[-1][0] <= self._ends_after:
+            self._release(at, requests)
             return
-        for at, count in burst.parts:
-            self._release(self._forgotten_at(at), count * burst.share)
+        for answered, count in responses:
+            self._release(self._forgotten_at(answered), count)
 
     def refused(self, until: float) -> float:
         """Take the server's word for when its window ends.
@@ -206,25 +186,22 @@ class Fixed(Sliding):
         return counted
 
     def seed(self, used: float, last: float) -> None:
-        """Count what an earlier process used, the last of it at `last`."""
         super().seed(used, last)
         self._ends_after = -math.inf
 
     def shift(self, seconds: float) -> None:
-        """Move everything that happened to a later time."""
         super().shift(seconds)
         self._ends_after += seconds
         self._ends_before += seconds
 
     def signature(self, now: float) -> tuple[float, ...]:
-        """Return the state in times relative to `now`: what follows on equal states is equal."""
         ends = (self._ends_after - now, self._ends_before - now) if self._counted else ()
         return *super().signature(now), *_rounded(ends)
 
     def _open(self, now: float) -> None:
         self._releases.clear()
         self._counted = 0
-        self._ends_after = now + self._window
+        self._ends_after = now + self.limiter.window
         self._ends_before = math.inf
 
     def _forgotten_at(self, answered: float) -> float:
@@ -235,21 +212,21 @@ class Fixed(Sliding):
 
 
 class Silence:
-    """The state of a `SilenceWindow`: everything counts until a silence of `rest` seconds.
+    """The state of a `SilenceWindow`: everything counts until a silence of `held` seconds.
 
-    A silence is a time in which no request is sent or answered.
+    A silence is a time in which no request is sent or answered. The methods mean what those of `Sliding` mean.
     """
 
-    __slots__ = ("_counted", "_last", "_modelled", "_spent", "bound", "in_flight", "limit", "rest")
+    __slots__ = ("_counted", "_last", "_spent", "bound", "held", "in_flight", "limit", "limiter")
 
     def __init__(self, limiter: SilenceWindow) -> None:
+        self.limiter = limiter
         self.limit = allowance(limiter)
-        self.rest = held_for(limiter)
+        self.held = held_for(limiter)
         self.bound = BOUNDLESS
         """How many requests other users of the key leave to this one, until the next silence."""
         self.in_flight: float = 0
         self._counted: float = 0
-        self._modelled = limiter.requests
         self._spent = False
         """Whether the server refused a request."""
         self._last = -math.inf
@@ -257,7 +234,7 @@ class Silence:
     @property
     def fresh_at(self) -> float:
         """Time at which everything is forgotten, if nothing more is sent and nothing is in flight."""
-        return self._last + self.rest
+        return self._last + self.held
 
     def used(self, now: float) -> float:
         """Return how many requests count; after a refusal at least as many as the model allows."""
@@ -268,20 +245,17 @@ class Silence:
         return self.limit - self.used(now)
 
     def earliest(self, now: float) -> float:
-        """Return when the next request may leave: `now`, or later; infinity while only a response can tell."""
         if (self._counted < self.limit and self._counted < self.bound) or self._has_rested(now):
             return now
-        return math.inf if self.in_flight else self._last + self.rest
+        return math.inf if self.in_flight else self.fresh_at
 
     def room_at(self, requests: float, now: float) -> float:
-        """Return when that many requests may leave, or as many as the limit ever allows, as `earliest` does."""
         if self.room(now) >= min(requests, self.limit) - FEW:
             return now
         return math.inf if self.in_flight else self.fresh_at
 
     def sent(self, now: float, requests: float = 1) -> bool:
-        """Count requests that leave now. Return whether they are the first after a silence."""
-        rested = not self.in_flight and self._has_rested(now)
+        rested = self._has_rested(now)
         if rested:
             self._counted = 0
             self._spent = False
@@ -291,22 +265,19 @@ class Silence:
         return rested
 
     def answered(self, now: float, requests: float = 1) -> None:
-        """Count the responses of requests that left before."""
         self.in_flight -= requests
         self._last = max(self._last, now)
 
     def unsent(self) -> None:
-        """Take back one request that never left."""
         self.in_flight -= 1
         if not self._spent:
             self._counted -= 1
 
-    def burst(self, now: float, burst: Burst) -> None:
-        """Count requests that leave now, and the responses that are to come."""
+    def burst(self, now: float, requests: float, responses: Sequence[Part]) -> None:
         if self._has_rested(now):
             self._counted = 0
-        self._counted += burst.requests * burst.share
-        self._last = max(self._last, burst.parts[-1][0])
+        self._counted += requests
+        self._last = max(self._last, responses[-1][0])
 
     def refused(self, _until: float) -> float:
         """Let nothing leave until a silence.
@@ -316,7 +287,7 @@ class Silence:
         if self._spent:
             return 0
         counted, self._spent = self._counted, True
-        self._counted = max(counted, self._modelled)
+        self._counted = max(counted, self.limiter.requests)
         return counted
 
     def period(self, now: float) -> Period:
@@ -324,20 +295,15 @@ class Silence:
         return Period(min(self.used(now), self.limit), self.limit, self.fresh_at)
 
     def seed(self, used: float, last: float) -> None:
-        """Count what an earlier process used, the last of it at `last`."""
         self._counted += used
-        self._spent = self._spent or self._counted >= self._modelled
+        self._spent = self._spent or self._counted >= self.limiter.requests
         self._last = max(self._last, last)
 
     def idle(self, now: float) -> bool:
-        """Tell whether nothing counts."""
         return not self.in_flight and not self.used(now)
 
     def seen_from(self, now: float) -> Self:
-        """Return a copy with times relative to `now`, as if all that is in flight were answered now.
-
-        What other users leave is no part of it: that lasts a few periods.
-        """
+        """Return a copy as `Sliding` does, without what other users leave: that lasts a few periods."""
         seen = copy.copy(self)
         seen.bound = BOUNDLESS
         seen.shift(-now)
@@ -346,19 +312,13 @@ class Silence:
         return seen
 
     def shift(self, seconds: float) -> None:
-        """Move everything that happened to a later time."""
         self._last += seconds
 
     def signature(self, now: float) -> tuple[float, ...]:
-        """Return the state in times relative to `now`: what follows on equal states is equal."""
         return _rounded((self.used(now), self._last - now))
 
-    def most_within(self, seconds: float) -> float:
-        """Return how many requests may leave within `seconds`, at most."""
-        return self.limit * math.ceil(seconds / self.rest)
-
     def _has_rested(self, now: float) -> bool:
-        return not self.in_flight and now >= self._last + self.rest and self._counted > 0
+        return not self.in_flight and now >= self._last + self.held and self._counted > 0
 
 
 Window = Sliding | Silence
@@ -373,6 +333,11 @@ def window_of(limiter: Limiter) -> Window:
             return Fixed(limiter)
         case SilenceWindow():
             return Silence(limiter)
+
+
+def silence_of(windows: Iterable[Window]) -> Silence | None:
+    """Return the window of the limit that asks for silences, `None` if no limit does."""
+    return next((window for window in windows if isinstance(window, Silence)), None)
 
 
 def _rounded(state: Iterable[float]) -> tuple[float, ...]:

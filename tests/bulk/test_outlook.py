@@ -1,5 +1,6 @@
 """What a client knows of the limits while it runs: after refusals that no model explains, and at a server in trouble."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -16,6 +17,7 @@ from capgo_async.bulk.schedule.share import share_of
 from capgo_async.client import requester_of
 from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.limits.gate import LearningGate
+from capgo_async.limits.known import KnownLimit
 from capgo_async.limits.models import Fate, FixedWindow, ScopeKind, SilenceWindow, parse_rate
 from capgo_async.limits.pacer import Pacer
 from capgo_async.limits.windows import Fixed, Silence, Sliding
@@ -130,7 +132,7 @@ async def test_the_limiters_that_a_gate_keeps_are_its_models_until_refusals_say_
 def test_what_was_learned_is_kept_and_what_others_leave_is_not() -> None:
     """Their bound grows by a quarter of the limit in each period in which nothing is refused: it is gone after four."""
     learned = LearningGate((FixedWindow(requests=1000, headroom=0.5),))
-    learned.recall(400)
+    learned.recall(KnownLimit(scope=ScopeKind.APP_ADDRESS, requests=400, learned_at=datetime.now(UTC)))
     assert [window.seen_from(0.0).limit for window in learned.windows] == [200]
     shared = LearningGate((SilenceWindow(requests=100),))
     now = 0.0

@@ -21,6 +21,7 @@ from capgo_async.bulk.schedule.share import Share
 from capgo_async.client import CapgoClient, requester_of
 from capgo_async.key_ring import KeyRing, pacer_of
 from capgo_async.limits.models import Fate, FixedWindow, Limit, Period, ScopeKind, SilenceWindow, SlidingWindow
+from capgo_async.limits.windows import silence_of
 from capgo_async.sandbox.limiting import DeviceCall, Limiters, Thresholds
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
@@ -659,9 +660,9 @@ class World:
             if count <= waiting[app_id] or (kind.apart and self.in_flight[app_id]):
                 continue
             if now < key.resting_until:
-                period = self.pacer.period((ScopeKind.KEY, key.name), now)
-                assert period is not None
-                assert key.resting_until <= period.fresh_at + 1e-6, "a rest is as long as the silence that it is for"
+                silence = silence_of(self.pacer.windows_of((ScopeKind.KEY, key.name)))
+                assert silence is not None
+                assert key.resting_until <= silence.fresh_at + 1e-6, "a rest is as long as the silence that it is for"
             rests = now < key.resting_until or key.quota < 1 or self.further[key.name]
             free = max(
                 self.pacer.free_at((ScopeKind.KEY, key.name), now),

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from ...limits.windows import FEW, Silence, Window
+from ...limits.windows import FEW, Window
 from ..schedule.keys import Key, rules_of
 from ..schedule.resting import Prospect, Rules, in_wholes
 
@@ -30,15 +30,16 @@ class CountedLane:
         return _opens_at(self.windows, self.each, now)
 
 
-class CountedKey(Key[CountedLane]):
+class CountedKey(Key):
     """The lanes of one key, and the windows of its limits."""
 
     __slots__ = ("aside", "windows")
+    lanes: Sequence[CountedLane]
 
     def __init__(
         self,
         windows: Sequence[Window],
-        lanes: list[CountedLane],
+        lanes: Sequence[CountedLane],
         resting_until: float = -math.inf,
         aside: Sequence[CountedLane] = (),
     ) -> None:
@@ -49,11 +50,6 @@ class CountedKey(Key[CountedLane]):
 
         Each has the requests that it had at first.
         """
-
-    @property
-    def silence(self) -> Silence | None:
-        """The window of the limit that asks for silences, if there is one."""
-        return next((window for window in self.windows if isinstance(window, Silence)), None)
 
     def room(self, now: float) -> float:
         """Return how many requests may leave, of whichever app."""

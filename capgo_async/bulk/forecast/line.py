@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from ...limits.models import Limit, Scope, ScopeKind
 from ...limits.pacer import ScopeUsage
-from ...limits.windows import FEW, Burst, Sliding, Window, window_of
+from ...limits.windows import FEW, Sliding, Window, silence_of, window_of
 from ..schedule.keys import first_to_send
 from ..schedule.resting import levelled
 from ..schedule.share import Share
@@ -99,8 +99,8 @@ class Line:
         for window in lane.windows:
             # Of a longer time only the last window counts.
             since = max(began, ends - window.held) if isinstance(window, Sliding) else began
-            share = (ends - since) / (ends - began) if ends > began else 1.0
-            window.burst(since, Burst([(since + self._latency, lane.requests)], lane.requests, share))
+            requests = lane.requests * (ends - since) / (ends - began) if ends > began else lane.requests
+            window.burst(since, requests, [(since + self._latency, requests)])
 
     def _first(
         self, keys: Sequence[CountedKey], free: Sequence[CountedKey], before: CountedKey | None, now: float
@@ -126,16 +126,16 @@ class Line:
         burst = max(1, min(int(most + FEW), math.ceil(key.requests - FEW)))
         parts = self._parts(burst)
         for window in key.windows:
-            window.burst(now, Burst(parts, burst))
-        each = Burst(parts, burst, 1 / count)
+            window.burst(now, burst, parts)
+        of_each = [(at, responses / count) for at, responses in parts]
         for lane in group:
             for window in lane.windows:
-                window.burst(now, each)
+                window.burst(now, burst / count, of_each)
             lane.requests = max(0.0, lane.requests - burst / count)
         self._sent += burst
         key.quota -= burst
-        if key.quota < 1 - FEW and key.silence is not None:
-            key.rests_until(key.silence.fresh_at)
+        if key.quota < 1 - FEW and (silence := silence_of(key.windows)) is not None:
+            key.rests_until(silence.fresh_at)
 
     def _goes_on(self, key: CountedKey, now: float) -> float:
         """Return when a blocked key may send again, after it chose between waiting and a silence."""
@@ -145,7 +145,7 @@ class Line:
             return opens_at
         opens_at = min(lane.opens_at(now) for lane in key.lanes if lane.requests > FEW)
         if opens_at > max(key.decided, self.now) + FEW:
-            silence, rules = key.silence, key.rules(self._pace)
+            silence, rules = silence_of(key.windows), key.rules(self._pace)
             if silence is not None and rules is not None and key.rests_early(opens_at, self.now, silence.period(now), rules):
                 return key.resting_until
         return opens_at
@@ -228,7 +228,7 @@ class Line:
         most = 0.0
         for window in (window for lane in lanes for window in lane.windows if isinstance(window, Sliding)):
             fastest = self._places * (window.held / self._latency + 2) if self._latency else math.inf
-            most = max(most, min([fastest, *(each.most_within(window.held) for each in of_key)]))
+            most = max(most, min([fastest, *(each.limit * math.ceil(window.held / each.held) for each in of_key)]))
         after = levelled([lane.requests for lane in lanes], most)
         return any(lane.requests - level > lane.room(self.now) for lane, level in zip(lanes, after, strict=True))
 

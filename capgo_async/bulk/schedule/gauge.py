@@ -14,50 +14,40 @@ class Gauge(Protocol):
 
     def key_of(self, app_id: str) -> str:
         """Return the name of the key that is used for an app."""
-        ...
 
     def is_full(self, own: int) -> bool:
         """Tell whether no place in flight is free, and `own` operations are enough to fill the places."""
-        ...
 
     def key_free_at(self, key: str, now: float) -> float:
         """Return when the next request of a key may leave."""
-        ...
 
     def app_free_at(self, app_id: str, requests: int, now: float) -> float:
         """Return when that many requests of an app may leave in a row, or as many as its limit ever allows."""
-        ...
 
     def period(self, key: str, now: float) -> Period | None:
         """Return what a key has sent since its last silence, `None` if no limit asks for silences."""
-        ...
 
     def rules(self, key: str, app_id: str | None) -> Rules | None:
         """Return the limits of a key, and of one of its apps; `None` if the key need not be silent."""
-        ...
 
 
 class Boundless:
     """The gauge of a run without limits."""
 
     def key_of(self, _app_id: str) -> str:
-        """Return one key for all apps."""
         return ""
 
     def is_full(self, _own: int) -> bool:
-        """Return `False`."""
         return False
 
     def key_free_at(self, _key: str, now: float) -> float:
-        """Return `now`."""
         return now
 
     def app_free_at(self, _app_id: str, _requests: int, now: float) -> float:
-        """Return `now`."""
         return now
 
     def period(self, _key: str, _now: float) -> None:
-        """Return `None`."""
+        return None
 
     def rules(self, _key: str, _app_id: str | None) -> None:
-        """Return `None`."""
+        return None

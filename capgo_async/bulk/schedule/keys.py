@@ -5,10 +5,10 @@ Schedules and forecasts share these decisions.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ...limits.models import Period
-from ...limits.windows import FEW, Silence, Sliding, Window
+from ...limits.windows import FEW, Sliding, Window, silence_of
 from .resting import BlockedKey, Prospect, Rules, first_of, rests_early
 
 
@@ -18,18 +18,16 @@ class Lane(Protocol):
     @property
     def requests(self) -> float:
         """How many requests have yet to leave."""
-        ...
 
 
-L = TypeVar("L", bound=Lane)
-
-
-class Key(Generic[L]):
+class Key:
     """One key: the lanes of its apps, and the decisions about it."""
 
     __slots__ = ("decided", "free", "lanes", "quota", "resting_until")
 
-    def __init__(self, lanes: list[L], resting_until: float = -math.inf) -> None:
+    lanes: Sequence[Lane]
+
+    def __init__(self, lanes: Sequence[Lane], resting_until: float = -math.inf) -> None:
         self.lanes = lanes
         self.free = False
         """Whether it could send when the keys were last put in order."""
@@ -49,7 +47,6 @@ class Key(Generic[L]):
         return [lane.requests for lane in self.lanes if lane.requests > FEW]
 
     def prospect(self, room: float, rules: Rules) -> Prospect:
-        """Return its prospect, with `room` for that many requests now."""
         return Prospect(self.left(), max(1.0, room), rules)
 
     def rests_until(self, at: float) -> None:
@@ -66,7 +63,7 @@ class Key(Generic[L]):
         return True
 
 
-K = TypeVar("K", bound=Key[Any])
+K = TypeVar("K", bound=Key)
 
 
 def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
@@ -81,8 +78,8 @@ def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
 
 def rules_of(key: Iterable[Window], app: Iterable[Window], pace: float) -> Rules | None:
     """Return the limits of a key and of an app, `None` if the key need not be silent."""
-    silence = next((window for window in key if isinstance(window, Silence)), None)
+    silence = silence_of(key)
     if silence is None:
         return None
     of_app, held = min(((window.limit, window.held) for window in app if isinstance(window, Sliding)), default=(math.inf, 0.0))
-    return Rules(silence.limit, of_app, silence.rest, held, pace)
+    return Rules(silence.limit, of_app, silence.held, held, pace)

@@ -7,6 +7,7 @@ because lanes, keys and fetching share their counts.
 """
 
 import heapq
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,13 +95,14 @@ class _Lane:
         return _FIRST if self.again else self.requests if self.windowed else 0
 
 
-class _Key(Key["_Lane"]):
+class _Key(Key):
     """A key and its lanes.
 
     `queue` holds the lanes that may go, by need and turn; `closed` holds those whose apps wait, by time.
     """
 
-    __slots__ = ("at_hand", "closed", "in_flight", "left_in_journal", "name", "queue", "unsure")
+    __slots__ = ("at_hand", "closed", "in_flight", "name", "queue", "unsure")
+    lanes: list[_Lane]
 
     def __init__(self, name: str) -> None:
         super().__init__([])
@@ -109,11 +111,14 @@ class _Key(Key["_Lane"]):
         self.closed: list[tuple[float, int, _Lane]] = []
         self.unsure: list[_Lane] = []
         """Lanes that wait for a response, because only that can tell when their apps are free."""
-        self.left_in_journal = 0
-        """How many operations the journal has."""
         self.at_hand = 0
         """How many operations are at hand of lanes that are not closed."""
         self.in_flight = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a lane that is not closed has operations, at hand or in the journal."""
+        return any(not lane.closed and (lane.left or lane.at_hand) for lane in self.lanes)
 
 
 class Schedule:
@@ -130,7 +135,7 @@ class Schedule:
         self._order: list[_Key] = []
         """The keys, in the order in which they send."""
         self._order_again_at = -math.inf
-        self._turns = 0
+        self._turns = itertools.count()
         self._in_flight = 0
         for share in shares:
             self._add(share)
@@ -138,7 +143,6 @@ class Schedule:
     def _add(self, share: Share) -> None:
         name = self._gauge.key_of(share.app_id)
         key = self._keys.setdefault(name, _Key(name))
-        key.left_in_journal += share.operations
         lane = self._lanes.get(share.app_id)
         if lane is None:
             lane = self._lanes[share.app_id] = _Lane(share, key)
@@ -153,7 +157,7 @@ class Schedule:
     @property
     def exhausted(self) -> bool:
         """Whether the journal has nothing more."""
-        return not any(key.left_in_journal for key in self._keys.values())
+        return not any(lane.left for lane in self._lanes.values())
 
     @property
     def empty(self) -> bool:
@@ -193,9 +197,7 @@ class Schedule:
             lane = self._lanes[app_id]
             key = lane.key
             key.at_hand += 0 if lane.closed else count
-            left = max(0, lane.left - count) if count == asked[app_id] else 0
-            key.left_in_journal += left - lane.left
-            lane.left = left
+            lane.left = max(0, lane.left - count) if count == asked[app_id] else 0
             self._line_up(key, lane)
 
     def park(self, planned: Planned) -> None:
@@ -279,7 +281,7 @@ class Schedule:
         if not self._order:
             return False
         first = self._order[0]
-        return first.left_in_journal > 0 and first.at_hand <= most // 2
+        return first.at_hand <= most // 2 and any(lane.left for lane in first.lanes)
 
     def _in_order(self, now: float) -> list[_Key]:
         """Return the keys in the order in which they send.
@@ -292,7 +294,7 @@ class Schedule:
         self._order_again_at = math.inf
         for key in self._keys.values():
             free_at = self._free_at(key, now)
-            before, key.free = key.free, free_at <= now and self._has_work(key)
+            before, key.free = key.free, free_at <= now and key.has_work
             came = came or (key.free and not before)
             opens_at = key.closed[0][0] if key.closed else math.inf
             self._order_again_at = min(self._order_again_at, free_at if free_at > now else opens_at)
@@ -316,9 +318,6 @@ class Schedule:
     def _rules(self, key: _Key, windowed: _Lane | None) -> Rules | None:
         rules = self._gauge.rules(key.name, None if windowed is None else windowed.app_id)
         return rules if rules is None or windowed is None else in_wholes(rules, windowed.each)
-
-    def _has_work(self, key: _Key) -> bool:
-        return any(not lane.closed and (lane.left or lane.at_hand) for lane in key.lanes)
 
     def _free_at(self, key: _Key, now: float) -> float:
         """Return when a key may send: `now` or before, or later; infinity while only a response can tell."""
@@ -370,7 +369,7 @@ class Schedule:
         if at == math.inf:
             key.unsure.append(lane)
         else:
-            heapq.heappush(key.closed, (at, self._next_turn(), lane))
+            heapq.heappush(key.closed, (at, next(self._turns), lane))
         return False
 
     def _wait_for_windows(self, key: _Key, now: float) -> None:
@@ -379,8 +378,7 @@ class Schedule:
             return
         opens_at = key.closed[0][0]
         self._look_again(opens_at)
-        unthought = key.decided < opens_at and not key.unsure and not key.in_flight
-        if unthought and all(lane.closed or not (lane.left or lane.at_hand) for lane in key.lanes):
+        if key.decided < opens_at and not key.unsure and not key.in_flight and not key.has_work:
             period, rules = self._gauge.period(key.name, now), self._rules(key, key.closed[0][2])
             if period is not None and rules is not None and key.rests_early(opens_at, now, period, rules):
                 self._look_again(period.fresh_at)
@@ -394,24 +392,20 @@ class Schedule:
         lane.in_flight += 1
         # The only lane keeps its place.
         if len(key.queue) > 1:
-            lane.turn = self._next_turn()
+            lane.turn = next(self._turns)
             heapq.heapreplace(key.queue, (-lane.need, lane.turn, lane))
         return found
 
     def _line_up(self, key: _Key, lane: _Lane) -> None:
         """Give a lane a place in the queue, unless it has one, has nothing at hand, or is closed."""
         if lane.turn < 0 and lane.at_hand and not lane.closed:
-            lane.turn = self._next_turn()
+            lane.turn = next(self._turns)
             heapq.heappush(key.queue, (-lane.need, lane.turn, lane))
 
     def _reopen(self, key: _Key, lane: _Lane) -> None:
         lane.closed = False
         key.at_hand += lane.at_hand
         self._line_up(key, lane)
-
-    def _next_turn(self) -> int:
-        self._turns += 1
-        return self._turns
 
     def _look_again(self, at: float) -> None:
         self.look_again_at = min(self.look_again_at, at)

@@ -191,9 +191,9 @@ class Reading:
 def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     """Return for how many seconds nothing may leave, as far as the limits tell, and which limit asks for it."""
     pacer, now = pacer_of(client), anyio.current_time()
-    until = min(pacer.waiting_until(requester_of(each).key_scope) for each in client.clients)
+    until = min(pacer.free_at(requester_of(each).key_scope, now) for each in client.clients)
     limit = "limit of the API key" if len(client.clients) == 1 else "limits of all API keys"
-    if apps and (free := min(pacer.waiting_until((ScopeKind.APP_ADDRESS, app)) for app in apps)) > until:
+    if apps and (free := min(pacer.free_at((ScopeKind.APP_ADDRESS, app), now) for app in apps)) > until:
         until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
     seconds = until - now
     return (seconds, limit) if _WORTH_SAYING <= seconds < math.inf else (0.0, "")
