@@ -75,7 +75,8 @@ class Job:
         """Whether the job had been run before it was opened. Its changes were confirmed then."""
         self._journal = journal
         self._database = journal.database
-        self._facts = facts
+        self.facts = facts
+        """The facts of the job: source, options, time, server, survey."""
         self._course = course
         self._clock = clock
         self._runner: Runner | None = None
@@ -131,9 +132,6 @@ class Job:
         With `client`, the plan includes an estimate of the time. With `read_only`, another process may be running the job.
         """
         path = Path(path)
-        if path.is_dir():
-            message = f"{path} is a directory, not a job file"
-            raise JobError(message)
         ring = None if client is None else ring_of(client)
         return await cls._opened(path, await Journal.open(path, read_only=read_only), ring, wall_clock)
 
@@ -176,11 +174,6 @@ class Job:
             raise JobError(message)
         return job
 
-    @property
-    def facts(self) -> JobFacts:
-        """Return the facts of the job as of when it was opened: source, options, time, server, survey."""
-        return self._facts
-
     async def run(  # noqa: PLR0913 - keyword-only options
         self,
         client: CapgoClient | KeyRing,
@@ -213,18 +206,18 @@ class Job:
                 await self._database.run(reopen_failed)
             page = page_of(ring)
             if which is Which.FAILED or self._runner is not None or page < PAGE:
-                self._course = await self._database.run(course_of, self._facts, self._clock(), which, page)
+                self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
             executor = Executor(ring, await self._database.run(in_doubt))
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
             self._runner = Runner(
                 self._journal,
                 executor,
                 workers=pacer.concurrency,
-                schedule=partial(Schedule, gauge=ClientGauge(ring, latency_of(self._facts))),
+                schedule=partial(Schedule, gauge=ClientGauge(ring, latency_of(self.facts))),
                 progress=progress,
                 brakes=brakes,
             )
-            pace = Pace(self._facts.options.bake_seconds, rules.failures, self._clock)
+            pace = Pace(self.facts.options.bake_seconds, rules.failures, self._clock)
             self._waves = waves = Waves(self._journal, self._runner, ring, pace)
             async with self._journal.recorded(meter, which) as ending:
                 if self._asked_to_drain:
@@ -307,10 +300,10 @@ class Job:
         the target since. Raises `JobError` if `client` has another server or key than the job.
         """
         ring = ring_of(client)
-        if JobBinding.of(ring, self._salt) != self._facts.binding:
+        if JobBinding.of(ring, self._salt) != self.facts.binding:
             raise self._bound_elsewhere(ring)
         await self._seed(ring)
-        source = Undoing(self._database, self._name, self._facts.created_at.isoformat())
+        source = Undoing(self._database, self._name, self.facts.created_at.isoformat())
         return await self.create(path, source, client=ring, options=options, on_rejected=on_rejected)
 
     @property
@@ -340,7 +333,7 @@ class Job:
 
         The estimate assumes 16 requests in flight, and that nothing of `limits` has been used.
         """
-        return seconds_of(self._course, Outlook(limits, 16, latency_of(self._facts)))
+        return seconds_of(self._course, Outlook(limits, 16, latency_of(self.facts)))
 
     def remaining(self, client: CapgoClient | KeyRing, settled: int, latency: float | None = None) -> float:
         """Return the estimated seconds until the current run ends, given `settled` operations so far.
@@ -349,7 +342,7 @@ class Job:
         """
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.schedule.waiting() if self._runner else None)
-        outlook = outlook_of(ring_of(client), left, latency or latency_of(self._facts))
+        outlook = outlook_of(ring_of(client), left, latency or latency_of(self.facts))
         if self._runner is not None:
             now = anyio.current_time()
             outlook = outlook._replace(resting=self._runner.schedule.resting(now), held_up_for=self._runner.parked_until - now)
@@ -400,7 +393,7 @@ class Job:
 
     @property
     def _salt(self) -> bytes:
-        return self._facts.binding.key_salt
+        return self.facts.binding.key_salt
 
     def _meter(self, ring: KeyRing) -> Meter:
         return Meter(ring, self._salt, self._clock)
@@ -419,7 +412,7 @@ class Job:
 
     async def _bind(self, ring: KeyRing, *, rebind: bool) -> JobBinding | None:
         """Bind the job to the ring's server and keys, and return the former binding if it differs."""
-        former, binding = self._facts.binding, JobBinding.of(ring, self._salt)
+        former, binding = self.facts.binding, JobBinding.of(ring, self._salt)
         if binding == former:
             return None
         if not rebind:
@@ -429,11 +422,11 @@ class Job:
 
     async def _rebind(self, binding: JobBinding) -> None:
         await self._database.run(bind, binding)
-        self._facts = msgspec.structs.replace(self._facts, binding=binding)
+        self.facts = msgspec.structs.replace(self.facts, binding=binding)
 
     def _bound_elsewhere(self, ring: KeyRing) -> JobError:
-        what = [] if ring.base_url == self._facts.binding.base_url else ["base URL"]
-        if ring.fingerprint(self._salt) != self._facts.binding.key_fingerprint:
+        what = [] if ring.base_url == self.facts.binding.base_url else ["base URL"]
+        if ring.fingerprint(self._salt) != self.facts.binding.key_fingerprint:
             what.append("API key")
         message = f"{self.path} was made with another {' and '.join(what)}"
         return JobError(message, problem=Problem.OTHER_SERVER_OR_KEY)

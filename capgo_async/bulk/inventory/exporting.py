@@ -15,7 +15,7 @@ from ..report import counted, storable
 from ..storage.exported import Exported, exported_of
 from ..storage.lock import give_name, locked
 from .columns import InventoryKind
-from .formats import Format, ParquetWriter, TextWriter, Writer, check_format, format_of, lines_of, refused_by_disk
+from .formats import Format, ParquetWriter, TextWriter, check_format, format_of, lines_of, refused_by_disk
 from .shelf import BATCH, InventoryBinding, InventoryFile
 from .taking import LIST_OF_APPS, Tally, take_inventory
 
@@ -134,7 +134,7 @@ async def _write(file: InventoryFile, writing: Path, chosen: Format, summary: Su
             writer.close()
 
 
-def _writer(path: Path, file: InventoryFile, chosen: Format, summary: Summary) -> Writer:
+def _writer(path: Path, file: InventoryFile, chosen: Format, summary: Summary) -> TextWriter | ParquetWriter:
     if chosen is Format.PARQUET:
         return ParquetWriter(path, file.table, msgspec.json.encode(summary))
     return TextWriter(path, lines_of(chosen, file.table))

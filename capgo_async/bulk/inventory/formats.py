@@ -7,7 +7,7 @@ import importlib.util
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -49,16 +49,6 @@ def check_format(chosen: Format) -> None:
     if chosen is Format.PARQUET and importlib.util.find_spec("pyarrow") is None:
         message = "Parquet output needs pyarrow, which is not installed: pip install 'capgo-async[parquet]'"
         raise ConfigurationError(message)
-
-
-class Writer(Protocol):
-    """Writes rows to a file, which is complete after `close`."""
-
-    def write(self, rows: Batch) -> None: ...
-
-    def close(self) -> None:
-        """Finish and close the file."""
-        ...
 
 
 def lines_of(chosen: Format, table: Table) -> "JsonLines | CsvLines":

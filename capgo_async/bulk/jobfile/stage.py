@@ -46,16 +46,3 @@ class Moved(NamedTuple):
     channel: str
     goal: str
     devices: int
-
-
-class KnownApp(NamedTuple):
-    """What an inventory on disk holds for one app.
-
-    `began_at` is when it was taken, in UTC, ISO 8601. `held` is whether it is surely complete. `caveats` are sentences on what
-    its responses could not prove.
-    """
-
-    began_at: str
-    devices: int
-    held: bool
-    caveats: tuple[str, ...]

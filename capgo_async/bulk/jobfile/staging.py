@@ -19,11 +19,11 @@ from ..operations.reasons import Reason
 from ..report import Ended
 from ..sources.blocks import Block, Columns
 from ..storage.database import Database, Mode, transaction
-from ..storage.exported import devices_exported
+from ..storage.exported import Exported, devices_exported
 from . import schema, staging_sql
 from .facts import JobFacts, Survey, write_facts
 from .records import Measures, note_run
-from .stage import Assessment, KnownApp, Moved, Pair, Staged
+from .stage import Assessment, Moved, Pair, Staged
 
 Place = tuple[int, int, int, int, str | None]
 """What rows are counted by: app, change, whether a state is expected, whether shown, and the channel.
@@ -119,8 +119,8 @@ class Staging:
         statement = "INSERT INTO scans (app, complete, saw_override) VALUES (?, ?, ?)"
         connection.execute(statement, (self._apps[app_id], complete, saw_override))
 
-    async def know(self, inventory: str, base_url: str) -> Mapping[str, KnownApp]:
-        """Attach an inventory of devices on disk, and return what it holds for each app.
+    async def know(self, inventory: str, base_url: str) -> Mapping[str, Exported]:
+        """Attach an inventory of devices on disk, and return its record of each app.
 
         Raises `InputError` if the file is not an inventory, or is one of another server.
         """
@@ -128,7 +128,7 @@ class Staging:
         found = await devices_exported(path, base_url)
         await self.database.attach(path, "known")
         self._knows = True
-        return {app.app_id: KnownApp(app.began_at, app.rows, app.held, app.caveats) for app in found}
+        return {app.app_id: app for app in found}
 
     @transaction
     def use_known(self, connection: sqlite3.Connection, app_id: str, *, complete: bool) -> None:

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from ...api.endpoints.bundles import BundleMetadata
 from ...api.endpoints.channels import ChannelSettings
 from ...api.models import Bundle, Channel, Member
+from .kinds import given, listed
 from .operations import (
     DeleteBundle,
     DeleteChannel,
@@ -95,7 +96,7 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
     channel = shown.channels.get(operation.channel)
     if channel is None:
         return _no_channel(operation, shown)
-    wanted = {name: value for name, value in msgspec.structs.asdict(operation.settings).items() if value is not UNSET}
+    wanted = given(operation.settings)
     if shown.bundles and isinstance(bundle := wanted.get("bundle"), str) and bundle not in shown.bundles:
         return _no_bundle(operation, bundle)
     present = {name: _present(channel, name, value) for name, value in wanted.items()}
@@ -109,7 +110,7 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
     lossy = displaces(operation, shown) or ("rollout_bundle" in wanted and channel.rollout_paused_at is not None)
     former = msgspec.structs.replace(ChannelSettings(), **present)
     back = None if lossy else msgspec.structs.replace(operation, settings=former)
-    return Sight(State.OTHERWISE, operation, former_of(back), look=_values(present))
+    return Sight(State.OTHERWISE, operation, former_of(back), look=listed(present))
 
 
 def displaces(operation: UpdateChannel, shown: Shown) -> bool:
@@ -191,7 +192,7 @@ def _description(operation: SetBundleMetadata, bundle: Bundle | None) -> Sight:
     if bundle is None:
         return _no_bundle(operation, operation.bundle)
     operation = msgspec.structs.replace(operation, version_id=bundle.id)
-    wanted = {name: value for name, value in msgspec.structs.asdict(operation.metadata).items() if value is not UNSET}
+    wanted = given(operation.metadata)
     present = {name: getattr(bundle, name) for name in wanted}
     if present == wanted:
         return _as_wanted(operation, Cause.ALREADY_SET)
@@ -199,7 +200,7 @@ def _description(operation: SetBundleMetadata, bundle: Bundle | None) -> Sight:
     back = None
     if None not in present.values():
         back = msgspec.structs.replace(operation, metadata=BundleMetadata(**present))
-    return Sight(State.OTHERWISE, operation, former_of(back), look=_values(present))
+    return Sight(State.OTHERWISE, operation, former_of(back), look=listed(present))
 
 
 def _removal(operation: RemoveMember, shown: Shown) -> Sight:
@@ -234,7 +235,3 @@ def _as_wanted(operation: Operation, cause: Cause, *details: str) -> Sight:
 
 def _impossible(operation: Operation, cause: Cause, *details: str) -> Sight:
     return Sight(State.IMPOSSIBLE, operation, reason=Reason(cause, details))
-
-
-def _values(present: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in present.items())

@@ -134,15 +134,20 @@ def object_of(change: Change) -> str:
         case RenewDevice(channel=channel) if channel:
             return f"on {channel}"
         case UpdateChannel(settings=settings):
-            return f"({_values(settings)})"
+            return f"({listed(given(settings))})"
         case PromoteBundle(bundle=bundle):
             return f"to bundle {bundle}"
         case SetBundleMetadata(metadata=metadata):
-            return f"({_values(metadata)})"
+            return f"({listed(given(metadata))})"
         case _:
             return ""
 
 
-def _values(settings: msgspec.Struct) -> str:
-    given = ((name, value) for name, value in msgspec.structs.asdict(settings).items() if value is not msgspec.UNSET)
-    return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in given)
+def given(settings: msgspec.Struct) -> dict[str, object]:
+    """Return the fields of a struct that are set, by name."""
+    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not msgspec.UNSET}
+
+
+def listed(values: Mapping[str, object]) -> str:
+    """Return values by name as text, such as `public=true, ios=false`."""
+    return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in values.items())

@@ -36,7 +36,6 @@ class _OfDevice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def target(self) -> Target:
-        """Return the device that this operation changes."""
         return Target(TargetKind.DEVICE, self.app_id, self.device_id)
 
 
@@ -66,7 +65,6 @@ class _OfChannel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def target(self) -> Target:
-        """Return the channel that this operation changes."""
         return Target(TargetKind.CHANNEL, self.app_id, self.channel)
 
 
@@ -97,7 +95,6 @@ class _OfBundle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def target(self) -> Target:
-        """Return the bundle that this operation changes."""
         return Target(TargetKind.BUNDLE, self.app_id, self.bundle)
 
 
@@ -128,7 +125,6 @@ class RemoveMember(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="rem
 
     @property
     def target(self) -> Target:
-        """Return the member that this operation changes."""
         return Target(TargetKind.MEMBER, self.org_id, self.email)
 
 
@@ -167,27 +163,20 @@ _SETTINGS: Final = msgspec.json.Decoder(ChannelSettings)
 _METADATA: Final = msgspec.json.Decoder(tuple[int, BundleMetadata])
 
 
-def change_of(operation: Operation) -> Change:  # noqa: PLR0911 - one for each kind
+def change_of(operation: Operation) -> Change:
     """Return what `operation` does, without its target."""
+    kind = str(operation.__struct_config__.tag)
     match operation:
-        case LinkDevice(channel=channel):
-            return Change("link_device", channel)
-        case UnlinkDevice():
-            return Change("unlink_device")
-        case RenewDevice(channel=channel):
-            return Change("renew_device", channel)
+        case LinkDevice(channel=channel) | RenewDevice(channel=channel):
+            return Change(kind, channel)
         case UpdateChannel(settings=settings):
-            return Change("update_channel", msgspec.json.encode(settings).decode())
-        case PromoteBundle(bundle=bundle, version_id=version, channel_id=channel):
-            return Change("promote_bundle", msgspec.json.encode((bundle, version, channel)).decode())
-        case DeleteChannel():
-            return Change("delete_channel")
-        case DeleteBundle():
-            return Change("delete_bundle")
+            return Change(kind, msgspec.json.encode(settings).decode())
+        case PromoteBundle(bundle=bundle, version_id=version, channel_id=channel_id):
+            return Change(kind, msgspec.json.encode((bundle, version, channel_id)).decode())
         case SetBundleMetadata(metadata=metadata, version_id=version):
-            return Change("set_bundle_metadata", msgspec.json.encode((version, metadata)).decode())
-        case RemoveMember():
-            return Change("remove_member")
+            return Change(kind, msgspec.json.encode((version, metadata)).decode())
+        case _:
+            return Change(kind)
 
 
 def operation_of(change: Change, app_id: str, name: str) -> Operation:  # noqa: PLR0911 - one for each kind

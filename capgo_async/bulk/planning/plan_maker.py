@@ -13,7 +13,7 @@ from ...errors import ConfigurationError, DangerousCall, InputError, PermissionD
 from ...http.dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
 from ...key_ring import KeyRing
 from ..jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
-from ..jobfile.stage import KnownApp, Pair
+from ..jobfile.stage import Pair
 from ..jobfile.staging import Staging
 from ..operations.kinds import KINDS
 from ..operations.operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
@@ -21,6 +21,7 @@ from ..operations.reasons import Reason
 from ..report import counted
 from ..sources.source import Source, blocks_of
 from ..spreading import apps_at_once
+from ..storage.exported import Exported
 from . import looking, scanning
 from .scanning import no_access
 
@@ -121,7 +122,7 @@ def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
 
 
 async def _survey_devices(
-    stage: Staging, client: KeyRing, options: Options, known: Mapping[str, KnownApp]
+    stage: Staging, client: KeyRing, options: Options, known: Mapping[str, Exported]
 ) -> tuple[str | None, list[str]]:
     # A listing must not cost more requests than it can save, unless the plan needs all of it.
     whole = options.unknown is not Unknown.SEND
@@ -146,13 +147,13 @@ async def _survey_devices(
     return min((found.began_at for found in used.values()), default=None), remarks
 
 
-async def _use_known(stage: Staging, used: Mapping[str, KnownApp], options: Options) -> list[str]:
+async def _use_known(stage: Staging, used: Mapping[str, Exported], options: Options) -> list[str]:
     """Compare the rows of these apps with the attached inventory instead of a listing."""
     remarks: list[str] = []
     for app_id, found in used.items():
         remarks += (f"{app_id}: {caveat}" for caveat in found.caveats)
         # As in a listing, an empty app cannot be told from a store that could not be read.
-        complete = found.held and found.devices > 0
+        complete = found.held and found.rows > 0
         if not complete:
             remarks.append(f"the inventory of {app_id} may be incomplete, so unknown devices cannot be found")
             if options.unknown is Unknown.REFUSE:

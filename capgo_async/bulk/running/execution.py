@@ -1,7 +1,7 @@
 """Executes single operations with a key ring: the bridge between the engine and HTTP."""
 
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import anyio
@@ -73,8 +73,7 @@ class Executor:
         self._ring = ring
         self._in_doubt = in_doubt or {}
         self._courses: dict[Target, _Course] = {}
-        self._active: set[Effort] = set()
-        self._gathered: set[Efforts] = set()
+        self._active: set[Effort | Efforts] = set()
         self._locks: dict[str, anyio.Lock] = {}
         self._draining = False
 
@@ -87,20 +86,18 @@ class Executor:
     def drain(self) -> None:
         """Stop everything that waits, and begin nothing new."""
         self._draining = True
-        for effort in self._active:
-            effort.abandon()
-        for efforts in self._gathered:
+        for efforts in self._active:
             efforts.abandon()
 
     @contextmanager
     def _abandonable(self) -> Iterator[Efforts]:
         """Let `drain` end the waits of this block."""
         with gathered() as efforts:
-            self._gathered.add(efforts)
+            self._active.add(efforts)
             try:
                 yield efforts
             finally:
-                self._gathered.discard(efforts)
+                self._active.discard(efforts)
 
     async def _call_by_call(self, operation: LinkDevice | UnlinkDevice | RenewDevice) -> Result:
         course = self._courses.pop(operation.target, None) if self._courses else None
@@ -191,7 +188,9 @@ class Executor:
     async def _do(self, client: CapgoClient, operation: Operation) -> Done | Failed:
         match operation:
             case UpdateChannel(settings=settings):
-                async with self._one_at_a_time(operation):
+                # Two changes of `public` in one app at once fail (contract G2).
+                lock = self._locks.setdefault(operation.app_id, anyio.Lock())
+                async with nullcontext() if settings.public is msgspec.UNSET else lock:
                     await client.channels.update(operation.app_id, operation.channel, settings)
             case PromoteBundle():
                 return await self._promote(client, operation)
@@ -204,15 +203,6 @@ class Executor:
             case RemoveMember():
                 await client.members.remove(operation.org_id, operation.email)
         return Done()
-
-    @asynccontextmanager
-    async def _one_at_a_time(self, operation: UpdateChannel) -> AsyncIterator[None]:
-        """Run changes of `public` in one app one after the other, because two at once fail (contract G2)."""
-        if operation.settings.public is msgspec.UNSET:
-            yield
-            return
-        async with self._locks.setdefault(operation.app_id, anyio.Lock()):
-            yield
 
     async def _delete(self, client: CapgoClient, operation: DeleteChannel) -> Done | Failed:
         """Delete a channel, unless it has become public since the plan."""

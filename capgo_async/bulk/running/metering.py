@@ -74,16 +74,7 @@ def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Cl
     if last is None or last.client == _name_of(client):
         return []
     age = max(0.0, (clock() - datetime.fromisoformat(last.at)).total_seconds())
-    return _seeds(last, age, client, _stored_keys(client, salt))
-
-
-def _stored_keys(client: KeyRing, salt: bytes) -> dict[Scope, Scope]:
-    """Return the name in the job file for the scope of each key. Scopes differ between processes."""
-    return {each.key_scope: (ScopeKind.KEY, each.identity.fingerprint(salt)[:16]) for each in map(requester_of, client.clients)}
-
-
-def _seeds(last: LastUsage, age: float, client: KeyRing, keys: dict[Scope, Scope]) -> list[ScopeUsage]:
-    present = {stored: scope for scope, stored in keys.items()}
+    present = {stored: scope for scope, stored in _stored_keys(client, salt).items()}
     usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
     if not last.uncounted:
         return [ScopeUsage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
@@ -95,6 +86,11 @@ def _seeds(last: LastUsage, age: float, client: KeyRing, keys: dict[Scope, Scope
             uncounted[scope] = uncounted.get(scope, 0) + times * (1 + requester.policy.retries)
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
     return [ScopeUsage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
+
+
+def _stored_keys(client: KeyRing, salt: bytes) -> dict[Scope, Scope]:
+    """Return the name in the job file for the scope of each key. Scopes differ between processes."""
+    return {each.key_scope: (ScopeKind.KEY, each.identity.fingerprint(salt)[:16]) for each in map(requester_of, client.clients)}
 
 
 def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:

@@ -18,6 +18,7 @@ class Operations:
 
     def __init__(self, operations: Iterable[Operation] | AsyncIterable[Operation], name: str) -> None:
         self.name = name
+        self.asked: dict[str, str | None] = {}
         self._operations = operations
         self._spent = False
         self._digest: str | None = None
@@ -26,11 +27,6 @@ class Operations:
     def digest(self) -> str:
         """Return the SHA-256 of the operations."""
         return known_digest(self.name, self._digest)
-
-    @property
-    def asked(self) -> dict[str, str | None]:
-        """Return an empty dict: no value is set for every row."""
-        return {}
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
         """Yield the rows, at most `size` at a time."""
@@ -46,7 +42,8 @@ class Operations:
         async with aclosing(_each(self._operations)) as operations:
             async for operation in operations:
                 line += 1
-                row = _normalised(line, operation)
+                (form, argument), target = form_of(operation), operation.target
+                row = Asked(form).row(line, target.name, target.app_id, argument)
                 sha256.update(encode(row))
                 batch.append(row)
                 if len(batch) == size:
@@ -56,12 +53,6 @@ class Operations:
         if batch:
             yield batch
         self._digest = sha256.hexdigest()
-
-
-def _normalised(line: int, operation: Operation) -> Row:
-    form, argument = form_of(operation)
-    target = operation.target
-    return Asked(form).row(line, target.name, target.app_id, argument)
 
 
 async def _each(operations: Iterable[Operation] | AsyncIterable[Operation]) -> AsyncGenerator[Operation, None]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Genera
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+from typing import BinaryIO, Protocol, TypeVar
 
 from anyio import to_thread
 
@@ -53,17 +53,9 @@ class Source(Protocol):
         """
 
 
-@runtime_checkable
-class SourceOfBlocks(Protocol):
-    """A source that can also yield its rows as columns."""
-
-    def blocks(self) -> AsyncGenerator[Block, None]:
-        """Read the rows in blocks, otherwise as `batches` does."""
-
-
 async def blocks_of(source: Source) -> AsyncGenerator[Block, None]:
     """Yield the rows of `source`, as columns where it has them."""
-    if isinstance(source, SourceOfBlocks):
+    if isinstance(source, _File):
         async with aclosing(source.blocks()) as blocks:
             async for block in blocks:
                 yield block

@@ -57,17 +57,11 @@ class Database:
 
     async def run(self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function(connection, ...)` in the thread, in a transaction. Cancelling waits for its end."""
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._thread, lambda: self._transact(lambda c: function(c, *args, **kwargs)))
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait((future,))
-        return future.result()
+        return await self._in_thread(lambda: self._transact(lambda c: function(c, *args, **kwargs)))
 
     async def configure(self, *statements: str) -> None:
         """Execute statements outside a transaction, such as pragmas."""
-        loop = asyncio.get_running_loop()
-        with anyio.CancelScope(shield=True):
-            await loop.run_in_executor(self._thread, self._execute, statements)
+        await self._in_thread(lambda: self._execute(statements))
 
     async def attach(self, path: Path, name: str) -> None:
         """Attach another file under `name`, read-only."""
@@ -78,10 +72,14 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        loop = asyncio.get_running_loop()
-        with anyio.CancelScope(shield=True):
-            await loop.run_in_executor(self._thread, self._close)
+        await self._in_thread(self._close)
         self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        future = asyncio.get_running_loop().run_in_executor(self._thread, function)
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait((future,))
+        return future.result()
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -132,6 +130,8 @@ class Database:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _NO_ROOM:
             return DiskFull(f"no space left for {self.path}: free some disk space, then go on")
+        if self.path.is_dir():
+            return JobError(f"{self.path} is a directory, not a {self._called}")
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
             return JobError(f"there is no {self._called} {self.path}, or it cannot be opened")
         if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:

@@ -53,7 +53,6 @@ async def devices_exported(path: Path, base_url: str) -> list[Exported]:
 
     Raises `InputError` if the file is not a complete export of devices from `base_url`.
     """
-    _refuse_directory(path)
     database = Database(path, Mode.READ_ONLY, called=_CALLED)
     try:
         found = await database.run(_devices_exported, path)
@@ -66,12 +65,6 @@ async def devices_exported(path: Path, base_url: str) -> list[Exported]:
         message = f"{path} is an export from {elsewhere}, but this plan is for {base_url}"
         raise InputError(message)
     return found
-
-
-def _refuse_directory(path: Path) -> None:
-    if path.is_dir():
-        message = f"{path} is a directory, not a {_CALLED}"
-        raise InputError(message)
 
 
 def _devices_exported(connection: sqlite3.Connection, path: Path) -> list[Exported]:
