@@ -1,12 +1,21 @@
-"""GET /channel (contract C6)."""
+"""All /channel routes (contract C6)."""
 
-from ..exchange import Refusal, no_single_row
-from ..settings import CHANNELS_MAY_LACK_A_BUNDLE, since
-from ..state.apps import UNKNOWN_ID, App
-from ..state.channels import AutoPause, Channel
-from ..timestamps import row_format
-from .call import Call, columns
+from typing import Final
+
+from ..exchange import Refusal, no_single_row, unknown_error
+from ..parameters import truthy
+from ..settings import CHANNELS_ARE_REALLY_DELETED, CHANNELS_MAY_LACK_A_BUNDLE, LINKED_BUNDLES_ARE_SAFE, ROLLOUTS, since
+from ..state.apps import UNKNOWN_ID, App, Bundle
+from ..state.channels import AutoPause, Channel, Rollout, stored_row
+from ..state.world import uuid_like
+from ..timestamps import micros, row_format
+from .bundles import linked, retire
+from .call import Call, cannot_access_app, columns
+from .channel_settings import apply_auto_pause, apply_settings, flag
 from .paging import in_order, page_of
+from .rollouts import apply_rollout, promotes
+
+_NO_BUNDLE: Final = frozenset({"", "unknown", "builtin"})
 
 
 def read_channels(call: Call) -> object:
@@ -78,3 +87,134 @@ def _info(app: App, bundle_id: int | None) -> dict[str, object] | None:
 def _nothing(call: Call) -> dict[str, object] | None:
     # A channel without a bundle used to point at a placeholder of this name.
     return None if since(call.settings, CHANNELS_MAY_LACK_A_BUNDLE) else {"name": "unknown", "id": UNKNOWN_ID}
+
+
+def write_channel(call: Call) -> object:
+    """Create a channel, or change the settings that were sent of an existing one."""
+    app_id = call.app_id()
+    name = call.field("channel")
+    app = call.world.apps.get(app_id)
+    channel = app.channels.get(name) if app is not None and isinstance(name, str) else None
+    needed = "app.create_channel" if channel is None else "channel.update_settings"
+    app = call.app(needed, app_id)
+    if not isinstance(name, str) or not name:
+        raise unknown_error()
+    if channel is None:
+        return _create(call, app, name)
+    if call.sends("version") or _promotes(call):
+        _check_may_promote(call, app, channel.created_with)
+    return _update(call, app, channel)
+
+
+def delete_channel(call: Call) -> object:
+    """Delete a channel and its overrides; old servers return ok but keep a channel that has any."""
+    app_id = call.app_id()
+    name = call.field("channel")
+    if not truthy(name):
+        raise Refusal(400, "missing_channel_name", "You must provide a channel name")
+    app = call.world.apps.get(app_id)
+    channel = app.channels.get(name) if app is not None and isinstance(name, str) else None
+    if app is None or channel is None:
+        raise Refusal(400, "cannot_find_channel", "Cannot find channel", {"supabaseError": no_single_row()})
+    if not call.may("channel.delete", app, made_with=channel.created_with):
+        raise cannot_access_app(app_id)
+    bundle = _bundle_to_delete(call, app, channel) if call.field("delete_bundle") is True else None
+    if app.is_overridden_to(channel) and not since(call.settings, CHANNELS_ARE_REALLY_DELETED):
+        return {"status": "ok"}
+    app.drop_channel(channel)
+    call.record(app, "channels", channel.id, stored_row(app_id, channel), None)
+    if bundle is not None:
+        retire(call, app, bundle)
+    return {"status": "ok"}
+
+
+def _create(call: Call, app: App, name: str) -> object:
+    if _promotes(call):
+        raise Refusal(400, "cannot_find_channel", "Cannot find channel")
+    named, key = _bundle_named(call), call.key.key_id
+    if named is not None:
+        _check_may_promote(call, app, key)
+    rollout = Rollout(id=uuid_like("rollout", app.app_id, name))
+    draft = Channel(id=0, name=name, created_at=0, updated_at=0, created_by="", rollout=rollout)
+    _apply(call, app, draft)
+    bundle = app.bundle_named(named)
+    if named is not None and bundle is None:
+        call.world.number()  # contract H2: a creation that is rolled back uses up an id
+        raise Refusal(400, "cannot_find_version", "Cannot find version")
+    channel = call.world.add_channel(app, name, now=call.now)
+    channel.created_by, channel.created_with = call.key.user_id, key
+    draft.version = None if bundle is None else bundle.id
+    channel.take(draft)
+    _demote_others(call, app, channel)
+    call.record(app, "channels", channel.id, None, stored_row(app.app_id, channel))
+    if bundle is not None and call.settings.dialect == "modern":
+        return {"status": "ok", "id": channel.id, "public": channel.public}
+    return {"status": "ok"}
+
+
+def _update(call: Call, app: App, channel: Channel) -> object:
+    draft = channel.draft()
+    if call.sends("version"):
+        named = _bundle_named(call)
+        bundle = app.bundle_named(named)
+        if named is not None and bundle is None:
+            raise unknown_error()
+        draft.version = None if bundle is None else bundle.id
+    elif not since(call.settings, LINKED_BUNDLES_ARE_SAFE):
+        draft.version = None  # contract C6: settings alone removed the bundle
+    _apply(call, app, draft)
+    before = stored_row(app.app_id, channel)
+    channel.take(draft)
+    channel.updated_at = max(micros(call.now), channel.updated_at + 1)
+    _demote_others(call, app, channel)
+    call.record(app, "channels", channel.id, before, stored_row(app.app_id, channel))
+    return {"status": "ok"}
+
+
+def _apply(call: Call, app: App, draft: Channel) -> None:
+    apply_settings(call, draft)
+    if since(call.settings, ROLLOUTS):
+        apply_rollout(call, app, draft)
+        apply_auto_pause(call, draft)
+
+
+def _promotes(call: Call) -> bool:
+    return since(call.settings, ROLLOUTS) and promotes(call)
+
+
+def _bundle_named(call: Call) -> object:
+    """Return the name of the bundle that was sent; `None` for the names that mean no bundle."""
+    name = call.field("version")
+    return None if isinstance(name, str) and name in _NO_BUNDLE else name
+
+
+def _check_may_promote(call: Call, app: App, made_with: int | None) -> None:
+    if not call.may("channel.promote_bundle", app, made_with=made_with):
+        raise cannot_access_app(app.app_id, code="cannot_promote_bundle")
+
+
+def _demote_others(call: Call, app: App, channel: Channel) -> None:
+    """Make other channels of a platform private, as the database does when a channel becomes public."""
+    if not flag(call, "public"):
+        return
+    for other in app.channels.values():
+        if other is not channel and other.public and other.shares_platform(channel):
+            before = stored_row(app.app_id, other)
+            other.public = False
+            call.record(app, "channels", other.id, before, stored_row(app.app_id, other))
+
+
+def _bundle_to_delete(call: Call, app: App, channel: Channel) -> Bundle | None:
+    """Return the bundle to delete with its channel: preview keys may ask for it, for their own."""
+    if not call.previews(app):
+        refusal = cannot_access_app(app.app_id)
+        refusal.more["channel_id"] = str(channel.id)
+        raise refusal
+    bundle = app.bundle_numbered(channel.version)
+    if bundle is None:
+        return None
+    if bundle.created_with != call.key.key_id:
+        raise Refusal(400, "cannot_delete_preview_bundle", "Cannot delete preview bundle", {"app_id": app.app_id})
+    if any(other is not channel and other.serves(bundle.id) for other in app.channels.values()):
+        raise linked(app, bundle)
+    return bundle
