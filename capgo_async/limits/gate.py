@@ -68,7 +68,7 @@ class Gate:
             window.seed(used, last)
 
     def idle(self, now: float) -> bool:
-        """Tell whether nothing would be lost by dropping this gate."""
+        """Return whether nothing would be lost by dropping this gate."""
         return not self._in_flight and self._closed_until <= now and all(window.idle(now) for window in self.windows)
 
 
@@ -166,11 +166,11 @@ class LearningGate(Gate):
         return min((lesson.learned for lesson in self._lessons.values() if lesson.learned is not None), default=None)
 
     def forgot(self) -> bool:
-        """Tell whether a limit that was learned or suspected proved too small."""
+        """Return whether a limit that was learned or suspected proved too small."""
         return any(lesson.forgotten for lesson in self._lessons.values())
 
     def others_noticed(self) -> bool:
-        """Tell whether there were refusals that only another user's requests explain."""
+        """Return whether there were refusals that only another user's requests explain."""
         return self._others_noticed or any(
             isinstance(lesson, SilenceLesson) and lesson.others.noticed for lesson in self._lessons.values()
         )

@@ -65,7 +65,7 @@ def patience(refused_probes: int) -> float:
 
 
 def _nothing_passes(ended: range) -> bool:
-    """Tell whether not even one request passed: every limit lets something pass."""
+    """Return whether not even one request passed: every limit lets something pass."""
     return ended == range(1)
 
 

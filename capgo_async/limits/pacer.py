@@ -206,7 +206,7 @@ class Pacer:
         return found
 
     def others_noticed(self, key: Scope | None = None) -> bool:
-        """Tell whether another user of `key` was noticed; without `key`, of any key."""
+        """Return whether another user of `key` was noticed; without `key`, of any key."""
         gates = self._gates.items()
         return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
 
@@ -273,7 +273,7 @@ class Pacer:
         return [self._gate(scope) for scope in scopes if self._matters(scope)]
 
     def _matters(self, scope: Scope) -> bool:
-        """Tell whether anything can hold `scope` back: most scopes have no limit and were never closed."""
+        """Return whether anything can hold `scope` back: most scopes have no limit and were never closed."""
         kind = scope[0]
         return kind == ScopeKind.KEY or kind in self._models or scope in self._gates or scope in self._targets
 

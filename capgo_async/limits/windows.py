@@ -109,7 +109,7 @@ class Sliding:
         insort(self._releases, (last + self.held, count))
 
     def idle(self, now: float) -> bool:
-        """Tell whether nothing counts."""
+        """Return whether nothing counts."""
         return not self.in_flight and (not self._releases or self._releases[-1][0] <= now)
 
     def seen_from(self, now: float) -> Self:

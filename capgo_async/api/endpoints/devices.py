@@ -86,7 +86,10 @@ class _Link(msgspec.Struct, frozen=True, gc=False):
 
 
 def link_device(app_id: str, device_id: str, channel: str) -> Call:
-    """Link a device to a channel; repeating is harmless, but refused for 60 s (contract C7, G1)."""
+    """Link a device to a channel. Repeating is harmless (contract C7, G1).
+
+    The server refuses a repeat for up to 60 s (5 s on newer servers, contract B2).
+    """
     device_id = stored_id(named(device_id, "device id"))
     body = encode(_Link(checked_app_id(app_id), device_id, named(channel, "channel")))
     scopes: tuple[Scope, ...] = (

@@ -87,7 +87,10 @@ def probe_organizations() -> Call:
 
 
 def create_organization(new: NewOrganization, dialect: Dialect) -> Call:
-    """Create an organization, never retried; without `orgId` the body updates none (contract C1, D1)."""
+    """Create an organization. Never retried (contract C1).
+
+    The body has no `orgId`, so the wrong HTTP method changes nothing (contract D1).
+    """
     verb = "PUT" if dialect is Dialect.SEED else "POST"
     request = Request(method=verb, path="/organization", body=encode(checked(new)))
     return Call(f"create organization {new.name}", request, repeat=Repeat.NEVER)

@@ -73,7 +73,8 @@ class Devices:
         """Link a device to a channel that is not public (contract C7).
 
         The device need not have been seen before. The link expires after 30 days on self-hosted servers and after 90 days on
-        the cloud; linking again to the same channel does not renew it. A repeat within 60 s waits for the server's limit.
+        the cloud; linking again to the same channel does not renew it. A repeat may wait for the server's limit:
+        up to 60 s (5 s on newer servers, contract B2).
 
         Raises `ChannelNotFound`, `PublicChannelOverride` or `PermissionDenied`.
         """

@@ -160,7 +160,11 @@ class Organizations:
             message = f"{error}: check whether organization {org_id} was updated, or a new one was created"
             raise NotApplied(message) from error
         if len(updated) != 1 or updated[0].id != org_id:
-            message = f"organization {org_id} was to be updated, but the response shows {[row.id for row in updated]}"
+            shown = ", ".join(row.id for row in updated) or "none"
+            message = (
+                f"organization {org_id} was to be updated, but the response names {shown}: "
+                f"check whether {org_id} was updated, or a new organization was created"
+            )
             raise NotApplied(message)
         return updated[0]
 

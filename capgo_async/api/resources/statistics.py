@@ -22,11 +22,13 @@ read_usage: Final = reads_one(Usage)
 
 
 class Statistics:
-    """Read usage statistics, by day in UTC, from `start` up to but not including `end` (contract C9).
+    """Read usage statistics by day, in UTC (contract C9).
 
-    `totals` are `running`, the server's own way, where a day shows the sum of all days so far, or `daily` (contract D42). With
-    `graph`, the server's chart is returned as SVG; raises `GraphNotSupported` if the server no longer draws charts
-    (contract D40). Raises `SubscriptionRequired` if the organization has no paid plan.
+    `end` is excluded, except in `bundle_usage` and `native_usage`. `totals` is `running` or `daily`. `running` is the server's
+    default: each day shows the sum so far (contract D42). With `graph`, the server's chart is returned as SVG.
+
+    Raises `GraphNotSupported` if the server no longer draws charts (contract D40), and `SubscriptionRequired` if the
+    organization has no paid plan.
     """
 
     def __init__(self, requester: Requester) -> None:

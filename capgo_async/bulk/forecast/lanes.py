@@ -60,7 +60,7 @@ class CountedKey(Key):
         return _opens_at(self.windows, 1, now)
 
     def ahead(self, now: float, pace: float) -> Prospect | None:
-        """Return its prospect, `None` if no limit asks for silences."""
+        """Return its prospect, or `None` if it has no silence window."""
         rules = self.rules(pace)
         return None if rules is None else self.prospect(self.room(now), rules)
 

@@ -118,7 +118,10 @@ class Line:
         return self._latency / self._places
 
     def _burst(self, key: CountedKey, group: Sequence[CountedLane], floor: float, now: float) -> None:
-        """Send evenly from the lanes of `group`, until they are down to `floor` or a limit is full."""
+        """Simulate one burst, spread evenly over the lanes of `group`.
+
+        It brings them down to `floor` requests each, or ends earlier when a limit is full. It has at least one request.
+        """
         count = len(group)
         level = min(lane.requests for lane in group)
         # All lanes are brought down equally, also past one that its own window holds back. No request is a fraction.
@@ -224,7 +227,7 @@ class Line:
         return found
 
     def _matter(self, lanes: Sequence[CountedLane], of_key: Sequence[Window]) -> bool:
-        """Tell whether an app can meet a limit of its own: at first, when few apps have most left."""
+        """Return whether an app can meet a limit of its own: at first, when few apps have most left."""
         most = 0.0
         for window in (window for lane in lanes for window in lane.windows if isinstance(window, Sliding)):
             fastest = self._places * (window.held / self._latency + 2) if self._latency else math.inf

@@ -132,7 +132,7 @@ class Staging:
 
     @transaction
     def use_known(self, connection: sqlite3.Connection, app_id: str, *, complete: bool) -> None:
-        """Compare the rows of an app with the attached inventory."""
+        """Use the attached inventory as the listing of this app. `compare_with_inventory` compares."""
         connection.execute(staging_sql.SCAN_OF_KNOWN, (app_id, complete))
 
     @transaction

@@ -120,7 +120,7 @@ class RemoveMember(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="rem
 
     @property
     def app_id(self) -> str:
-        """Return the organization, so that its API key is found as for apps."""
+        """The organization id. Key rings look keys up by `app_id`."""
         return self.org_id
 
     @property

@@ -57,7 +57,10 @@ async def list_devices(
 
 
 async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:
-    """Return what operations of these kinds need to see of an app or organization, and the caveats."""
+    """List the channels, bundles or members that operations of these kinds are compared with.
+
+    `app_id` is an app or an organization. Also returns the caveats of the listings.
+    """
     targets = {KINDS[kind].target for kind in kinds}
     capgo = client.client_of(app_id)
     if TargetKind.MEMBER in targets:

@@ -88,7 +88,10 @@ class _Look:
             await self._journal.note(verdicts.end, app_id)
 
     async def _list(self, app_id: str, budget: float) -> bool:
-        """List an app with at most `budget` requests, and return whether the listing was complete."""
+        """List the devices of an app with at most `budget` requests, and store verdicts.
+
+        Returns whether the listing was complete.
+        """
 
         async def judge(page: Sequence[tuple[str, str | None]]) -> None:
             await self._database.run(verdicts.judge, app_id, page)

@@ -16,7 +16,7 @@ class Gauge(Protocol):
         """Return the name of the key that is used for an app."""
 
     def is_full(self, own: int) -> bool:
-        """Tell whether no place in flight is free, and `own` operations are enough to fill the places."""
+        """Return whether no place in flight is free, and `own` operations are enough to fill the places."""
 
     def key_free_at(self, key: str, now: float) -> float:
         """Return when the next request of a key may leave."""

@@ -67,7 +67,10 @@ K = TypeVar("K", bound=Key)
 
 
 def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
-    """Return which of the keys that may send goes first, and set its quota."""
+    """Return the one of `keys`, which may all send, that goes first.
+
+    If there are several and each has a prospect, this also sets the key's quota.
+    """
     known = [prospect for prospect in prospects if prospect is not None]
     if len(keys) == 1 or len(known) < len(keys):
         return max(keys, key=lambda key: key.requests)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from ...limits.windows import FEW
 
 _MOST_WINDOWS: Final = 8
-"""Most windows in a period that are considered.
+"""Greatest number of app windows per period that is considered.
 
 A key allows at most that many times the requests of an app.
 """
@@ -58,7 +58,7 @@ class BlockedKey(NamedTuple):
 
 
 def rests_early(key: BlockedKey, rules: Rules) -> bool:
-    """Tell whether the job ends sooner if the key is silent now than if it goes on with this period."""
+    """Return whether the job ends sooner if the key is silent now than if it goes on with this period."""
     # If two more whole windows fit, the next one may as well leave before the silence, unless it waits longer than that.
     window = sum(min(left, rules.app) for left in key.left)
     if rules.rest >= rules.window and window * _FULL_WINDOWS <= key.room + FEW:

@@ -64,7 +64,7 @@ class _Lane:
         self.parked = 0
         self.in_flight = 0
         self.turn = -1
-        """Number of its place in the queue, -1 if it has none."""
+        """Its number in the queue, or -1 if it is not queued."""
         self.closed = False
 
     @property
@@ -277,7 +277,7 @@ class Schedule:
         return {}
 
     def is_low(self, most: int) -> bool:
-        """Tell whether at most half of `most` is at hand for the sending key while the journal has more."""
+        """Return whether at most half of `most` is at hand for the sending key while the journal has more."""
         if not self._order:
             return False
         first = self._order[0]
@@ -353,7 +353,7 @@ class Schedule:
         return None
 
     def _is_open(self, key: _Key, lane: _Lane, now: float) -> bool:
-        """Tell whether a lane of the queue may send. If its app has to wait, put the lane aside."""
+        """Return whether a lane of the queue may send. If its app has to wait, put the lane aside."""
         if not (lane.ready or lane.again) or (lane.apart and lane.in_flight):
             return False
         if not lane.windowed:

@@ -9,7 +9,7 @@ from ..operations.operations import Row
 
 
 class Columns(NamedTuple):
-    """Good rows of one form, as columns: a million rows then need no object each."""
+    """Valid rows of one form, stored as columns so that no object is created per row."""
 
     form: Form
     lines: Sequence[int]

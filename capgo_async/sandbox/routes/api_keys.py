@@ -59,7 +59,7 @@ def create_key(call: Call) -> object:
 
 
 def update_key(call: Call) -> object:
-    """Change a key's name, expiry or secret, or, as a user, its permissions."""
+    """Change a key's name, expiry or secret. With a user session, also its permissions."""
     sent = call.path.get("id") or call.field("id")
     if sent is None:
         raise Refusal(400, "api_key_id_required", "API key ID is required")

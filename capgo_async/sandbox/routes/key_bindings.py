@@ -24,7 +24,7 @@ def read_bindings(call: Call, sent: object) -> tuple[Binding, ...]:
 
 
 def read_global_permissions(sent: object) -> tuple[str, ...]:
-    """Parse `global_permissions`; only one exists."""
+    """Parse `global_permissions`. The only known one is `org.create`."""
     if sent is None:
         return ()
     if not isinstance(sent, list) or not all(isinstance(name, str) and name in _GLOBAL for name in sent):

@@ -74,7 +74,10 @@ class Bundle:
 
 @dataclass(slots=True, kw_only=True)
 class App:
-    """An app with everything in it; `pinned` maps devices to bundles as sent in the seed era."""
+    """An app and its contents.
+
+    `pinned` maps a device id to the `version_id` that a seed-era request set.
+    """
 
     app_id: str
     id: str

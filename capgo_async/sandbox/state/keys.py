@@ -9,7 +9,7 @@ from .access import Key
 
 
 class Keyring:
-    """All keys; of hashed ones only the SHA-256 is stored."""
+    """All API keys. For a hashed key, only its SHA-256 is stored."""
 
     def __init__(self) -> None:
         self._held: dict[str, Key] = {}
