@@ -1,7 +1,6 @@
-"""The rooms of the package, the arrows between them and their grades, read from the source.
+"""The rooms of the package: which imports which, and their grades. The rules are in the tables of `capgo_async/README.md`.
 
-The rules are stated for folders: a new module is held to those of its folder and needs no edit here. `capgo_async/README.md` is
-the map of the same rooms.
+They are stated for folders: a new module is held to the rules of its folder and needs no edit, neither here nor there.
 """
 
 import ast
@@ -15,62 +14,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "capgo_async"
 
-FLOORS = [
-    "errors",
-    "limits",
-    "http",
-    "listing",
-    "api",
-    "client",
-    "bulk",
-    "rehearsal",
-    "cli",
-]
-"""From the ground up: a room may import the rooms before it, and none after it."""
-
-GRADES = {
-    "": "C",
-    "errors.py": "A",
-    "version.py": "A",
-    "concurrency.py": "B",
-    "calibration.py": "B",
-    "limits": "A",
-    "limits/pacer.py": "B",
-    "http": "A",
-    "http/effort.py": "B",
-    "http/requester.py": "B",
-    "http/transport.py": "C",
-    "http/direct.py": "C",
-    "http/deadlines.py": "C",
-    "listing": "A",
-    "listing/listing.py": "B",
-    "listing/split_listing.py": "B",
-    "api": "A",
-    "api/detection.py": "B",
-    "api/resources": "B",
-    "bulk": "C",
-    "bulk/plan.py": "A",
-    "bulk/report.py": "A",
-    "bulk/operations": "A",
-    "bulk/schedule": "A",
-    "bulk/forecast": "A",
-    "bulk/planning": "B",
-    "bulk/planning/facts.py": "C",
-    "bulk/running": "B",
-    "rehearsal": "C",
-    "rehearsal/scenery.py": "B",
-    "sandbox": "A",
-    "sandbox/__init__.py": "C",
-    "sandbox/inprocess.py": "B",
-    "sandbox/virtual_time.py": "C",
-    "sandbox/server.py": "C",
-    "cli": "C",
-}
-"""The grade of each folder, and of the few files that differ from their folder.
-
-A: no `async`, no clock, no chance, no files, no logging. B: awaits only anyio and what it was given.
-C: sockets, files, threads, terminals.
-"""
+ROW = re.compile(r"\| `([\w/.]+)` \| .+ \| ([ABC])(.*) \|")
+EXCEPTIONS = re.compile(r"((?: `[\w/.]+`)+) ([ABC])")
 
 SLEEPERS = {
     "http/requester.py",
@@ -111,8 +56,16 @@ class Module:
 
     @property
     def top(self) -> str:
-        """Return the room on the top level: a folder, or a file beside the folders, without its suffix."""
+        """Return the folder or file on the top level, without its suffix."""
         return self.name.partition("/")[0].removesuffix(".py")
+
+    @property
+    def room(self) -> str:
+        """Return the room of the map that it belongs to, the narrowest one; "" for what the map does not list."""
+        place = self.name
+        while place and place not in ROOMS:
+            place = place.rpartition("/")[0]
+        return place
 
     @functools.cached_property
     def grade(self) -> str:
@@ -169,6 +122,22 @@ def file_of(name: str) -> str | None:
     return "__init__.py"
 
 
+def rooms_of_the_map() -> tuple[list[str], dict[str, str]]:
+    """Return the rooms in the order of the map, and the grade of each and of the places in it that differ."""
+    rooms: list[str] = []
+    grades = {"__init__.py": "C", "__main__.py": "C"}
+    for room, grade, rest in ROW.findall((PACKAGE / "README.md").read_text()):
+        rooms.append(room.rstrip("/"))
+        grades[room.rstrip("/")] = grade
+        for names, differing in EXCEPTIONS.findall(rest):
+            grades |= {room + name.strip("`/"): differing for name in names.split()}
+    inner = [room for room in rooms if room.startswith("bulk/")]
+    outer = [room for room in rooms if room not in inner]
+    place = outer.index("bulk")
+    return [*outer[:place], *inner, *outer[place:]], grades
+
+
+ROOMS, GRADES = rooms_of_the_map()
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = {name: Module(path) for name, path in FILES.items()}
 
@@ -217,10 +186,11 @@ def test_aiohttp_is_touched_by_the_transport_and_the_server_of_the_sandbox_only(
     assert {module.name for module in every() if "aiohttp" in module.foreign_imports} == AIOHTTP
 
 
-def test_a_room_imports_only_rooms_below_it() -> None:
+def test_a_room_imports_only_rooms_above_it_in_the_map() -> None:
     for module in every():
-        above = set(FLOORS[FLOORS.index(module.top) + 1 :]) if module.top in FLOORS else set()
-        assert not above & {MODULES[name].top for name in module.own_imports}, module.name
+        if module.room:
+            later = {room for room in ROOMS[ROOMS.index(module.room) + 1 :] if not room.startswith(f"{module.room}/")}
+            assert not later & {MODULES[name].room for name in module.own_imports}, module.name
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
