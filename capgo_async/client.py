@@ -1,4 +1,4 @@
-"""The client: puts the parts together and owns their lifetime."""
+"""The client for one server and one API key."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ _PROCESS_SALT: Final = secrets.token_bytes(16)
 
 
 class _Shared(NamedTuple):
-    """The parts that clients of one server share, whatever their keys."""
+    """What clients of one server share, whatever their keys."""
 
     base_url: str
     transport: "Transport"
@@ -60,20 +60,23 @@ class _Shared(NamedTuple):
 
 
 class CapgoClient:
-    """Speak to one Capgo server with one API key.
+    """A client for one Capgo server and one API key.
 
-    `api_key` and `base_url` fall back to the environment variables `CAPGO_API_KEY` and `CAPGO_BASE_URL`, the latter then to
-    the vendor's cloud. `rate` is `auto` (default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`;
-    `limits` are limiter models of the caller's own in its place. `headroom` is the share of the limits of keys and apps, from 0
-    to below 1, that is left to others. At most `concurrency` requests are in flight; one attempt
-    takes at most `timeout` seconds, and a call that fails is tried again up to `retries` times, where that is harmless
-    (contract G1).
+    `api_key` defaults to the environment variable `CAPGO_API_KEY`. `base_url` defaults to `CAPGO_BASE_URL`, and then to the
+    Capgo cloud.
 
-    `auth_header` is `authorization` or `capgkey`; the latter is for keys that are no UUIDs and for the oldest servers (contract
-    A2). `session` is an aiohttp session of the caller's, which is never closed here. `on_attempt` receives a frozen record of
-    each attempt. `transport` replaces aiohttp, for doubles; `chance`, from 0 to 1, what spreads retries.
+    `rate` is `auto` (the default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`. `limits` replaces it by limits
+    of your own. `headroom` is the share of the limits of keys and apps to leave to others, from 0 to below 1.
 
-    Raises `ConfigurationError` for a missing key, a base URL that would leak it, or an option that means nothing.
+    At most `concurrency` requests are in flight. One attempt takes at most `timeout` seconds. A failed call is retried up to
+    `retries` times if repeating it is harmless (contract G1).
+
+    `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
+    (contract A2). `session` is an aiohttp session of yours; the client never closes it. `on_attempt` is called with a frozen
+    record after each attempt. `transport` replaces aiohttp, for example in tests. `chance` returns the random numbers, from 0
+    to 1, that spread retries.
+
+    Raises `ConfigurationError` if the key is missing, the base URL would leak it, or an option is invalid.
     """
 
     def __init__(  # noqa: PLR0913 - the public options, keyword only
@@ -111,7 +114,7 @@ class CapgoClient:
                 auth_header=auth_header,
                 user_agent=user_agent,
                 on_attempt=on_attempt,
-                chance=chance or random.Random().random,  # noqa: S311 - jitter is no secret
+                chance=chance or random.Random().random,  # noqa: S311 - jitter needs no secrecy
             )
             self._closes: Transport | None = _shared.transport
         else:
@@ -131,48 +134,49 @@ class CapgoClient:
         self.statistics = Statistics(self._requester)
 
     def with_key(self, api_key: str) -> "CapgoClient":
-        """Return a client of another key for the same server: it shares connections, pace and what was learned.
+        """Return a client with another key for the same server.
 
-        It works as long as this client is open; closing it closes nothing. Raises `ConfigurationError`.
+        It shares this client's connections, its limits, and what it has learned about the server. It works until this client
+        is closed; closing it closes nothing. Raises `ConfigurationError` if the key is invalid.
         """
         return CapgoClient(api_key=api_key, _shared=self._shared)
 
     @property
     def counters(self) -> Counters:
-        """Return how many requests, retries and refusals there were so far."""
+        """Return the numbers of requests, retries and refusals so far."""
         return self._requester.counters
 
     @property
     def dialect(self) -> Dialect:
-        """Return the dialect that was set or learned, `AUTO` while it is unknown."""
+        """Return the dialect that was set or learned, or `AUTO` while it is unknown."""
         return self._requester.generation.dialect
 
     @property
     def server_version(self) -> tuple[int, int, int] | None:
-        """Return the server's version as its last answer told it; `None` when no answer has (contract A5)."""
+        """Return the server's version from its last response, or `None` if no response told it (contract A5)."""
         return self._requester.generation.version
 
     def recall(self, known: Known) -> None:
-        """Begin with what an earlier client of the same server and key learned: see `known`.
+        """Start with what an earlier client of the same server and key returned from `known`.
 
-        What was learned more than a week ago is left out, and a rate that learns nothing takes no limits.
+        Anything learned more than a week ago is ignored. Limits are used only with the rate `auto`.
         """
         self._recalled = lasting(known, datetime.now(UTC))
         self._shared.pacer.recall(self._recalled.limits, self._requester.key_scope)
 
     def known(self) -> Known:
-        """Return what is known of the server and the key by now, for the next client to `recall`."""
+        """Return what this client has learned about the server and the key, for `recall` of a later client."""
         now, key, pacer = datetime.now(UTC), self._requester.key_scope, self._shared.pacer
         known = with_lessons(with_version(self._recalled, self.server_version, now), pacer.lessons(key), now)
         noticed = now if pacer.others_noticed(key) else known.others_noticed_at
         return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
 
     async def check(self) -> None:
-        """Ask the server for its health and learn its version; takes no quota and no key (contract C10)."""
+        """Check that the server is up, and learn its version; needs no key and counts as no request (contract C10)."""
         await self._requester.call(ok(), wire.acknowledge)
 
     async def aclose(self) -> None:
-        """Close the connections that this client opened."""
+        """Close the connections of this client."""
         if self._closes is not None:
             await self._closes.aclose()
 
@@ -187,8 +191,8 @@ class CapgoClient:
 
 
 def requester_of(client: CapgoClient) -> Requester:
-    """Return what makes the calls of `client`, for engines that make calls of their own."""
-    return client._requester  # noqa: SLF001 - kept out of the public face, not of the package
+    """Return the requester of `client`, for engines that make calls of their own."""
+    return client._requester  # noqa: SLF001 - private to users, not to this package
 
 
 def _fingerprinter(key: str) -> Callable[[bytes], str]:
@@ -202,7 +206,9 @@ def _checked_key(api_key: str | None) -> str:
         message = "no API key: set CAPGO_API_KEY, or pass api_key"
         raise ConfigurationError(message, problem=Problem.NO_API_KEY)
     if not key.isprintable() or not key.isascii() or " " in key:
-        message = "the API key has characters that no key has, such as a line end or a space; it is sent bare, without `Bearer`"
+        message = (
+            "the API key contains an invalid character, such as a line break or a space; pass the bare key, without `Bearer`"
+        )
         raise ConfigurationError(message)
     return key
 
@@ -217,19 +223,19 @@ def _checked_dialect(dialect: Dialect | str) -> Dialect:
     try:
         return Dialect(dialect)
     except ValueError:
-        message = f"dialect {dialect!r} is none of {', '.join(Dialect)}"
+        message = f"invalid dialect {dialect!r}: use one of {', '.join(Dialect)}"
         raise ConfigurationError(message) from None
 
 
 def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: float) -> None:
     if concurrency < 1:
-        message = f"concurrency {concurrency} is below 1: nothing could ever be sent"
+        message = f"invalid concurrency {concurrency}: it must be at least 1"
     elif not timeout > 0:
-        message = f"timeout {timeout:g} is not above 0 seconds"
+        message = f"invalid timeout {timeout:g}: it must be more than 0 seconds"
     elif retries < 0:
-        message = f"retries {retries} is below 0: 0 tries everything once"
+        message = f"invalid retries {retries}: it must be at least 0"
     elif not 0.0 <= headroom < 1.0:
-        message = f"headroom {headroom:g} is not from 0 to below 1: it is the share of the limits that is left to others"
+        message = f"invalid headroom {headroom:g}: it must be at least 0 and below 1"
     else:
         return
     raise ConfigurationError(message)
@@ -237,10 +243,10 @@ def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: 
 
 def _check_headers(auth_header: str, user_agent: str) -> None:
     if auth_header not in _AUTH_HEADERS:
-        message = f"auth_header {auth_header!r} is neither authorization nor capgkey, the two that the server takes everywhere"
+        message = f"invalid auth_header {auth_header!r}: use authorization or capgkey"
         raise ConfigurationError(message)
     if not user_agent.isprintable() or not user_agent.isascii():
-        message = f"user_agent {user_agent!r} has characters that no header may have"
+        message = f"invalid user_agent {user_agent!r}: use printable ASCII characters only"
         raise ConfigurationError(message)
 
 
@@ -250,7 +256,7 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     if headroom and not models:
-        message = "headroom leaves a share of the limits to others, and rate off has none"
+        message = "headroom cannot be used with the rate off, which has no limits"
         raise ConfigurationError(message)
     return Pacer(models, concurrency=concurrency, adaptive=rate == "auto", headroom=headroom)
 

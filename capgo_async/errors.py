@@ -1,15 +1,15 @@
 """The exceptions of this package.
 
     CapgoError
-    ├── ConfigurationError        an option, a file or an argument is wrong; nothing was sent
-    │   └── DangerousCall         refused before any change until the caller says it explicitly
-    ├── TransportError            no answer
-    │   ├── NotConnected          nothing can have left: no server, no name, no TLS
+    ├── ConfigurationError        an option, a file or an argument is invalid; nothing was sent
+    │   └── DangerousCall         refused until the caller confirms it; nothing was changed
+    ├── TransportError            no response was received
+    │   ├── NotConnected          no connection was made (address, name, TLS), so nothing was processed
     │   └── ConnectionLost        the request may have been processed
     │       └── TimedOut
-    ├── ApiError                  the server answered with an error
+    ├── ApiError                  the server responded with an error
     │   ├── AuthenticationError   the key was refused, or the address is locked out
-    │   ├── PermissionDenied      no access, or it does not exist: the server does not tell (contract A7)
+    │   ├── PermissionDenied      no access, or no such thing: the server does not say which (contract A7)
     │   │   └── NeedsUserSession  no API key may do this
     │   ├── NotFound
     │   │   ├── BundleNotFound
@@ -22,16 +22,16 @@
     │   ├── SubscriptionRequired
     │   ├── RateLimited
     │   └── ServerError
-    ├── UnreadableAnswer          a success whose body is not what the contract says
-    ├── GraphNotSupported         the server answers with numbers where it used to draw
-    ├── NotApplied                the server said yes, and a look afterwards says no
-    ├── ListingError              a listing that cannot be completed
-    └── JobError                  a job file that cannot be made, opened or continued
-        ├── InputError            the rows of a source were refused
-        ├── SafetyStop            a rule stopped the run; what is open can be run later
-        └── DiskFull              no room for the job file
+    ├── UnreadableAnswer          a successful response whose body has an unexpected form
+    ├── GraphNotSupported         the server sends numbers where it used to draw a graph
+    ├── NotApplied                the server reported success, but its state shows otherwise
+    ├── ListingError              a listing cannot be completed
+    └── JobError                  a job file cannot be created, opened or continued
+        ├── InputError            rows of a source were rejected
+        ├── SafetyStop            a safety rule stopped the run; the rest can be run later
+        └── DiskFull              there is no room for the job file
 
-No exception carries the API key. Past 300 lines because the tree is read in one place, with what each error advises.
+No exception contains the API key. This file is longer than 300 lines so that the whole tree, with its advice, is in one place.
 """
 
 import enum
@@ -44,17 +44,17 @@ _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 
 
 class Problem(enum.StrEnum):
-    """What stands in the way, where the caller may want to change an argument and go on."""
+    """A problem that the caller may solve by changing an argument."""
 
     NO_API_KEY = "no_api_key"
     UNENCRYPTED = "unencrypted"
-    """The base URL is plain http and leads beyond this machine."""
+    """The base URL is plain http and not on this machine."""
     FORMAT_UNKNOWN = "format_unknown"
     INVENTORY_UNRELATED = "inventory_unrelated"
-    """An inventory of devices was given for a plan that changes none."""
+    """An inventory of devices was given for a plan that changes no device."""
     DEVICES_UNKNOWN = "devices_unknown"
     MAY_LOSE_BUNDLE = "may_lose_bundle"
-    """The server may take a channel's bundle away when settings change (contract C6)."""
+    """The server may remove a channel's bundle when its settings change (contract C6)."""
     OTHER_SERVER_OR_KEY = "other_server_or_key"
     """A job was made with another base URL or API key."""
     REQUESTS_SPENT = "requests_spent"
@@ -65,13 +65,13 @@ class Problem(enum.StrEnum):
     ACCESS_LOST = "access_lost"
     SERVER_FAILING = "server_failing"
     CONTRADICTED = "contradicted"
-    """A fresh listing does not show what operations have done."""
+    """A fresh listing does not show what operations did."""
 
 
 class CapgoError(Exception):
     """Base class of every exception that this package raises.
 
-    `problem` is what stands in the way, where an argument of the caller's decides on it.
+    `problem` is set where the caller can solve it by changing an argument.
     """
 
     def __init__(self, *args: object, problem: Problem | None = None) -> None:
@@ -80,46 +80,46 @@ class CapgoError(Exception):
 
 
 class ConfigurationError(CapgoError):
-    """Say that an option or an argument is wrong; nothing was sent."""
+    """Raised when an option or an argument is invalid; nothing was sent."""
 
 
 class DangerousCall(ConfigurationError):
-    """Refuse a call that destroys more than it seems to, until the caller says so explicitly; nothing was changed.
+    """Raised when a call would destroy more than it seems to and was not confirmed; nothing was changed.
 
-    `confirm` is what the caller repeats to say so, `None` where that is not the way to go on.
+    `confirm` is the value to pass as `confirm=`, or `None` if the call cannot be confirmed that way.
     """
 
     def __init__(self, danger: str, *, confirm: str | None = None, problem: Problem | None = None) -> None:
-        way = "" if confirm is None else f" If that is meant, say so with confirm={confirm!r}."
+        way = "" if confirm is None else f" To do it all the same, pass confirm={confirm!r}."
         super().__init__(danger + way, problem=problem)
         self.danger = danger
         self.confirm = confirm
 
 
 class TransportError(CapgoError):
-    """Say that no answer arrived."""
+    """Raised when no response was received."""
 
 
 class NotConnected(TransportError):
-    """Say that no connection could be made, so that nothing can have been processed."""
+    """Raised when no connection could be made; nothing was processed."""
 
 
 class ConnectionLost(TransportError):
-    """Say that the connection ended before the answer: the request may have been processed."""
+    """Raised when the connection ended before the response; the request may have been processed."""
 
 
 class TimedOut(ConnectionLost):
-    """Say that no answer came within the timeout: the request may have been processed."""
+    """Raised when no response was received within the timeout; the request may have been processed."""
 
 
 class ApiError(CapgoError):
-    """Say what the server answered, whatever the generation of its error body (contract A6).
+    """Raised when the server responded with an error, in any form of error body (contract A6).
 
-    `code` is the server's snake_case code, or one derived from its sentence; `details` is its `moreInfo`; `retry_after` is in
-    seconds from the arrival of the answer, `None` when the server named no time.
+    `code` is the server's snake_case code, or one derived from its sentence. `details` is its `moreInfo`. `retry_after` is in
+    seconds after the response arrived, or `None` if the server named no time.
     """
 
-    def __init__(  # noqa: PLR0913 - one field each of what the answer said; all but the first are named
+    def __init__(  # noqa: PLR0913 - one argument for each field of the response
         self,
         message: str,
         *,
@@ -143,11 +143,11 @@ class ApiError(CapgoError):
         self.operation = operation
         self.body = body
         self.hint = ""
-        """What the caller knows beyond the answer of why it may have failed; said in place of the advice."""
+        """Why the call may have failed, as far as the caller knows; replaces the advice."""
 
     @property
     def finding(self) -> str:
-        """Return what the details add to the message: a word, or the first fault that a validation found (contract A6, C2)."""
+        """Return what the details add to the message: a word, or the first validation error (contract A6, C2)."""
         word, error = self.details.get("data"), self.details.get("error")
         for text in (word, error):
             if isinstance(text, str) and _WORD.fullmatch(text) and text not in {self.code, self.message}:
@@ -162,17 +162,17 @@ class ApiError(CapgoError):
 
     @property
     def of_route(self) -> bool:
-        """Tell whether no handler of the API made this error: nothing answers at this path, which proves nothing else."""
+        """Tell whether the path itself was not found, so that the error says nothing about the target."""
         return self.status == _NO_ROUTE and self.code in {"not_found", "not_json"}
 
     @property
     def reason(self) -> str | None:
-        """Return the `reason` of a 429, which tells the limits apart (contract A8)."""
+        """Return the `reason` of a 429, which says which limit was met (contract A8)."""
         reason = self.details.get("reason")
         return reason if isinstance(reason, str) else None
 
     def as_kind(self, kind: type["ApiError"]) -> "ApiError":
-        """Return the same answer as another exception: a copy to raise elsewhere, or a code that meant something else."""
+        """Return a copy of this error as another kind of exception."""
         return kind(
             self.message,
             status=self.status,
@@ -187,7 +187,7 @@ class ApiError(CapgoError):
 
     @property
     def advice(self) -> str:
-        """Say what the user can do next, or nothing."""
+        """Return what the user can do next, or an empty string."""
         return self._advice
 
     _advice = ""
@@ -201,129 +201,129 @@ class ApiError(CapgoError):
 
 
 class AuthenticationError(ApiError):
-    """Say that the key was refused, or that this address is locked out because of refused keys (contract A2, B2)."""
+    """Raised when the key was refused, or the address is locked out (contract A2, B2)."""
 
     @property
     def locked_out(self) -> bool:
-        """Tell whether the address, not the key, is refused: 15 minutes from the last failed login."""
+        """Tell whether the address was refused, not the key: for 15 minutes after the last refused key."""
         return self.reason == "too_many_failed_auth_attempts"
 
     @property
     def advice(self) -> str:
-        """Say what the user can do next."""
+        """Return what the user can do next."""
         if self.locked_out:
-            return "This address is locked out because of refused keys: wait 15 minutes and use a valid key."
-        return "Check the API key; it is not tried again, because refused keys lock the address out."
+            return "This address is locked out because keys were refused. Wait 15 minutes, then use a valid key."
+        return "Check the API key. It is not tried again, because refused keys lock the address out."
 
 
 class PermissionDenied(ApiError):
-    """Say that the key has no access, or that the thing does not exist: the server does not tell (contract A7)."""
+    """Raised when the key has no access or there is no such thing, which look alike (contract A7)."""
 
-    _advice = "Check that the id is spelt as the server knows it and that the key may do this."
+    _advice = "Check the spelling of the id, and that the key has access."
 
 
 class NeedsUserSession(PermissionDenied):
-    """Say that only a signed-in user may do this: on modern servers no API key makes API keys (contract C4)."""
+    """Raised when no API key may do this, such as creating API keys on modern servers (contract C4)."""
 
-    _advice = "Make the key in the console, or pass the token of a user session as the key of a client of its own."
+    _advice = "Create the key in the console, or with a client whose key is the token of a user session."
 
 
 class NotFound(ApiError):
-    """Say that the thing does not exist."""
+    """Raised when the thing does not exist."""
 
     @property
     def advice(self) -> str:
-        """Say what the user can do next."""
+        """Return what the user can do next."""
         if self.of_route:
-            return "The server has no such route: its generation may lack it, or the base URL leads elsewhere."
+            return "The server has no such route. It may be too old for it, or the base URL is wrong."
         if "NO_EMAIL" in {self.code, self.finding}:
-            return "Nobody has an account with this address: who is invited signs up first."
+            return "Nobody has an account with this address. People must sign up before they can be invited."
         return self._advice
 
 
 class BundleNotFound(NotFound):
-    """Say that the app has no bundle of this name or id, or not any more (contract C8)."""
+    """Raised when the app has no bundle with this name or id, or it was deleted (contract C8)."""
 
-    _advice = "A bundle's name is its version, exactly as it was registered."
+    _advice = "The name of a bundle is its version, exactly as it was uploaded."
 
 
 class ChannelNotFound(NotFound):
-    """Say that the app has no channel of this name (contract D12)."""
+    """Raised when the app has no channel with this name (contract D12)."""
 
     _advice = "Channel names are case-sensitive."
 
 
 class DeviceNotFound(NotFound):
-    """Say that the inventory does not know the device; it may still have an override (contract C7)."""
+    """Raised when the server does not know the device, which may be linked all the same (contract C7)."""
 
-    _advice = "The inventory knows a device once it has called the updater; it can be linked all the same."
+    _advice = "The server knows a device once its app has asked for updates. It can be linked before."
 
 
 class Conflict(ApiError):
-    """Say that the thing exists already, or that something else holds it."""
+    """Raised when the thing exists already, or is in use."""
 
     @property
     def advice(self) -> str:
-        """Say what the user can do next."""
+        """Return what the user can do next."""
         if self.code == "cannot_create_bundle":
-            return "The name of a deleted bundle cannot be used again for 90 days: choose another version."
+            return "The name of a deleted bundle cannot be used again for 90 days. Choose another version."
         if "ALREADY_INVITED" in {self.code, self.finding}:
-            return "A member, or who is invited, keeps the role: an invitation does not change it."
+            return "An invitation does not change the role of somebody who is a member or invited already."
         return self._advice
 
 
 class BundleLinked(Conflict):
-    """Say that a channel or a rollout uses the bundle, so that it cannot be deleted (contract C8)."""
+    """Raised when a bundle cannot be deleted because a channel or a rollout uses it (contract C8)."""
 
     _advice = "Give the channel another bundle first."
 
 
 class InvalidRequest(ApiError):
-    """Say that the server refused the arguments."""
+    """Raised when the server refused the arguments."""
 
 
 class PublicChannelOverride(InvalidRequest):
-    """Say that a public channel cannot be linked to a device (contract C7)."""
+    """Raised when a device cannot be linked to a channel because the channel is public (contract C7)."""
 
     _advice = "To put a device on the public channel, remove its link."
 
 
 class SubscriptionRequired(ApiError):
-    """Say that the organization is unpaid or over its plan (HTTP 402)."""
+    """Raised when the organization has not paid or exceeds its plan (HTTP 402)."""
 
     _advice = "Check the organization's subscription and plan."
 
 
 class RateLimited(ApiError):
-    """Say that a limit of the server was met (contract A8)."""
+    """Raised when a limit of the server was met (contract A8)."""
 
     _advice = "Send more slowly, or later."
 
 
 class ServerError(ApiError):
-    """Say that the server failed; a write may have happened all the same (contract A9)."""
+    """Raised when the server failed; a write may have taken effect all the same (contract A9)."""
 
-    _advice = "Try again later; if this was a write, look first whether it happened."
+    _advice = "Try again later. If this was a write, check first whether it took effect."
 
 
 class UnreadableAnswer(CapgoError):
-    """Say that a successful answer does not have the shape that the contract names."""
+    """Raised when the body of a successful response does not have the expected form."""
 
 
 class GraphNotSupported(CapgoError):
-    """Say that the server sent numbers where a picture was asked for: it draws none since 2025-02-03 (contract D40)."""
+    """Raised when the server sent numbers instead of a graph, as it does since 2025-02-03 (contract D40)."""
 
 
 class NotApplied(CapgoError):
-    """Say that the server reported success, but that its state shows otherwise (contract C1, C6, D48)."""
+    """Raised when the server reported success, but its state shows otherwise (contract C1, C6, D48)."""
 
 
 class ListingError(CapgoError):
-    """Say that a listing cannot be completed, so that nobody takes a part for the whole."""
+    """Raised when a listing cannot be completed; a part of it is never returned as the whole."""
 
 
 class JobError(CapgoError):
-    """Say that a job file cannot be made, opened or continued."""
+    """Raised when a job file cannot be created, opened or continued."""
 
 
 class InputError(JobError):
@@ -349,8 +349,8 @@ class InputError(JobError):
 
 
 class SafetyStop(JobError):
-    """Say which rule stopped a run; everything that came of it is recorded, and the rest can be run later."""
+    """Raised when a safety rule stopped a run; its outcomes are recorded, and the rest can be run later."""
 
 
 class DiskFull(JobError):
-    """Say that there is no room for the job file; the job can go on once there is."""
+    """Raised when there is no room for the job file; the job can be continued once there is."""

@@ -1,4 +1,4 @@
-"""A ring of keys: one run that spans organizations with keys of their own."""
+"""Several API keys for one server, so that one run can span organizations."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from .limits.pacer import Pacer
 
 
 class KeyRing:
-    """Several keys for one server, behind one client: each app is spoken for with the key of its own.
+    """Several API keys for one server, of which each app has its own.
 
-    `keys` maps app ids and organization ids to API keys; an app's own entry goes before that of its organization, and the
-    client's key is for all others. All of them share the client's pacer and connections, because the server counts an app's
-    requests by address, whatever their key (contract B2). Close the client, not the ring.
+    `keys` maps app ids and organization ids to API keys. An app's own entry takes precedence over that of its organization;
+    all other apps use the key of `client`. All keys share the client's connections and limits, because the server counts an
+    app's requests by address, whatever their key (contract B2). Close the client, not the ring.
 
-    Raises `ConfigurationError` for a name that is neither an app id nor an organization id.
+    Raises `ConfigurationError` if a name is neither an app id nor an organization id.
     """
 
     def __init__(self, client: CapgoClient, keys: Mapping[str, str]) -> None:
@@ -31,7 +31,7 @@ class KeyRing:
 
     @property
     def counters(self) -> Counters:
-        """Return how many requests, retries and refusals there were so far, of all keys."""
+        """Return the numbers of requests, retries and refusals so far, over all keys."""
         counters = Counters()
         for client in self.clients:
             counters.requests += client.counters.requests
@@ -43,12 +43,12 @@ class KeyRing:
         return counters
 
     def fingerprint(self, salt: bytes) -> str:
-        """Return a digest by which one set of keys can be told from another, and from which nobody gets a key."""
+        """Return a digest that identifies this set of keys without revealing one."""
         prints = sorted({requester_of(client).identity.fingerprint(salt) for client in self.clients})
         return hashlib.sha256("".join(prints).encode()).hexdigest()
 
     async def prepare(self) -> None:
-        """List the apps of each organization that has a key here; once, however often it is called."""
+        """Find out which apps each organization has, unless this was done before."""
         if self._prepared:
             return
         for org_id, client in self._by_organization.items():
@@ -57,7 +57,7 @@ class KeyRing:
         self._prepared = True
 
     def client_of(self, app_id: str) -> CapgoClient:
-        """Return the client whose key is for this app; `prepare` comes first."""
+        """Return the client with the key for this app; call `prepare` first."""
         return self._by_app.get(app_id, self._default)
 
     def __repr__(self) -> str:
@@ -65,22 +65,22 @@ class KeyRing:
 
 
 def ring_of(client: CapgoClient | KeyRing) -> KeyRing:
-    """Return `client` as a ring: alone, it is one of one key."""
+    """Return `client` itself if it is a ring, else a ring with its key alone."""
     return client if isinstance(client, KeyRing) else KeyRing(client, {})
 
 
 def pacer_of(client: CapgoClient | KeyRing) -> Pacer:
-    """Return what paces the calls of all keys."""
+    """Return the pacer that all keys share."""
     return requester_of(ring_of(client).clients[0]).pacer
 
 
 def _is_organization(name: str) -> bool:
-    """Tell an organization id, a UUID, from an app id, which has a dot."""
+    """Tell whether `name` is an organization id, a UUID; an app id contains a dot."""
     if "." in name:
         return False
     try:
         UUID(name)
     except ValueError:
-        message = f"{name!r} is neither an app id, such as com.example.app, nor an organization id, a UUID"
+        message = f"{name!r} is neither an app id, such as com.example.app, nor an organization id, which is a UUID"
         raise ConfigurationError(message) from None
     return True

@@ -145,7 +145,8 @@ def test_a_member_is_removed_after_a_question(server: Served, capgo: Command, mo
 
 
 @pytest.mark.parametrize(
-    ("email", "said"), [("nobody@example.com", "NO_EMAIL"), (USER_EMAIL, "ALREADY_INVITED"), (USER_EMAIL, "does not change it")]
+    ("email", "said"),
+    [("nobody@example.com", "NO_EMAIL"), (USER_EMAIL, "ALREADY_INVITED"), (USER_EMAIL, "does not change the role")],
 )
 def test_a_refused_invitation_says_why(capgo: Command, email: str, said: str) -> None:
     assert said in capgo("members", "invite", ORG_ID, email, "org_member").stderr

@@ -247,7 +247,7 @@ def test_a_list_that_this_generation_lacks_is_said(unaimed: Command) -> None:
     with served(Settings(dialect="seed"), devices=1) as old:
         result = unaimed("apps", "list", env=old.environment)
     assert result.exit_code == 3
-    assert "The server has no such route: its generation may lack it" in result.stderr
+    assert "The server has no such route. It may be too old for it" in result.stderr
 
 
 COMMANDS = dict(subcommands())

@@ -11,16 +11,16 @@ from scripted import answer
 from capgo_async import errors
 from capgo_async.http.wire import Response, error_of, retry_after, server_version
 
-WAIT_15_MINUTES = "This address is locked out because of refused keys: wait 15 minutes and use a valid key."
-CHECK_THE_KEY = "Check the API key; it is not tried again, because refused keys lock the address out."
-CHECK_THE_ID = "Check that the id is spelt as the server knows it and that the key may do this."
-NAME = "A bundle's name is its version, exactly as it was registered."
+WAIT_15_MINUTES = "This address is locked out because keys were refused. Wait 15 minutes, then use a valid key."
+CHECK_THE_KEY = "Check the API key. It is not tried again, because refused keys lock the address out."
+CHECK_THE_ID = "Check the spelling of the id, and that the key has access."
+NAME = "The name of a bundle is its version, exactly as it was uploaded."
 CASE = "Channel names are case-sensitive."
 UNLINK = "To put a device on the public channel, remove its link."
 SLOWLY = "Send more slowly, or later."
-LATER = "Try again later; if this was a write, look first whether it happened."
-ROUTE = "The server has no such route: its generation may lack it, or the base URL leads elsewhere."
-UPDATER = "The inventory knows a device once it has called the updater; it can be linked all the same."
+LATER = "Try again later. If this was a write, check first whether it took effect."
+ROUTE = "The server has no such route. It may be too old for it, or the base URL is wrong."
+UPDATER = "The server knows a device once its app has asked for updates. It can be linked before."
 PLAN = "Check the organization's subscription and plan."
 
 TOO_MANY = "Too many requests"
@@ -178,7 +178,7 @@ TABLE: list[Row] = [
         errors.NotFound,
         "NO_EMAIL",
         "NO_EMAIL",
-        "Nobody has an account with this address: who is invited signs up first.",
+        "Nobody has an account with this address. People must sign up before they can be invited.",
     ),
     # E4
     (
@@ -440,7 +440,9 @@ def test_an_error_tells_what_the_details_add(code: str, more: dict[str, Any], fi
     assert str(error).startswith(f"the call: Refused{': ' if finding else ''}{finding} (HTTP 400")
 
 
-@pytest.mark.parametrize(("word", "advice"), [("ALREADY_INVITED", "does not change it"), ("NO_EMAIL", "signs up first")])
+@pytest.mark.parametrize(
+    ("word", "advice"), [("ALREADY_INVITED", "does not change the role"), ("NO_EMAIL", "must sign up before")]
+)
 @pytest.mark.parametrize("generation", ["modern", "seed"])
 def test_a_refused_invitation_says_what_to_do(word: str, advice: str, generation: str) -> None:
     body = {"error": "error_inviting_user_to_organization", "message": "Error", "moreInfo": {"data": word}}

@@ -131,12 +131,12 @@ def client_with(sandbox: Sandbox | None = None, **options: object) -> CapgoClien
 
 @pytest.mark.parametrize("headroom", [-0.1, 1.0, 1.5, float("nan"), float("inf")])
 def test_a_share_that_leaves_nothing_or_is_none_is_refused(headroom: float) -> None:
-    with pytest.raises(ConfigurationError, match="from 0 to below 1"):
+    with pytest.raises(ConfigurationError, match="at least 0 and below 1"):
         client_with(headroom=headroom)
 
 
 def test_a_share_of_no_limits_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="rate off has none"):
+    with pytest.raises(ConfigurationError, match="rate off, which has no limits"):
         client_with(rate="off", headroom=0.2)
     assert pacer_of(client_with(rate="off", headroom=0.0)).limits == ()
 
