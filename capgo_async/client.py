@@ -172,7 +172,7 @@ class CapgoClient:
         return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
 
     async def check(self) -> None:
-        """Check that the server is up, and learn its version; needs no key and counts as no request (contract C10)."""
+        """Check that the server is up, and learn its version; counts against no limit (contract C10)."""
         await self._requester.call(ok(), wire.acknowledge)
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Learns which generation a server is of, once, by what costs least (contract C1, C10)."""
+"""How the generation of a server is found out, once and with the cheapest request (contract C1, C10)."""
 
 from typing import Final
 
@@ -17,12 +17,12 @@ _SERVER_FAILED: Final = 500
 
 
 def ok() -> Call:
-    """Ask the server for its health: no key, no quota (contract C10)."""
+    """Return the health check, which needs no key and counts against no limit (contract C10)."""
     return Call("check the server", Request(method="GET", path="/ok"), keyed=False)
 
 
 class Learner:
-    """Ask for a server's version and dialect when they are needed and nobody knows them."""
+    """Finds out the version and dialect of a server when they are needed."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
@@ -30,18 +30,18 @@ class Learner:
 
     @property
     def generation(self) -> Generation:
-        """Return what is known without asking."""
+        """Return what is known so far."""
         return self._requester.generation
 
     async def version(self) -> Version | None:
-        """Return the server's version; asks `GET /ok`, which costs no quota, where no answer told it yet."""
+        """Return the server's version, from the health check if no response has told it yet."""
         async with self._asking:
             await self._ask()
         return self.generation.version
 
     async def _ask(self) -> None:
         if self.generation.version is None and not self.generation.asked:
-            # Whatever else is said there, by the server or before it, tells no version: that is an answer, too.
+            # Any other response, from the server or a proxy, means that the version stays unknown.
             try:
                 await self._requester.call(ok(), wire.acknowledge)
             except RateLimited:
@@ -51,7 +51,7 @@ class Learner:
             self.generation.asked = True
 
     async def dialect(self) -> Dialect:
-        """Return the dialect, `AUTO` where neither the user nor the server tells it; a set one is made sure of."""
+        """Return the dialect, or `AUTO` if it is unknown; one that the user set is checked first."""
         if self.generation.chosen is not Dialect.AUTO:
             return await self.proven_dialect()
         if self.generation.dialect is Dialect.AUTO:
@@ -59,10 +59,10 @@ class Learner:
         return self.generation.dialect
 
     async def proven_dialect(self) -> Dialect:
-        """Return the dialect for a call that the wrong verb would turn into another; probes where nothing else tells.
+        """Return the dialect for a call that would do something else with the wrong verb.
 
-        Without the header a probe comes before each such call: the server may have been renewed since the last one. Raises
-        `DangerousCall` where nothing is set and nothing shows, or where a set dialect is not the server's.
+        If the server does not tell its version, a probe is sent before each such call, because the server may have been
+        upgraded. Raises `DangerousCall` if the dialect stays unknown, or differs from the one that the user set.
         """
         async with self._asking:
             if self.generation.worker_source is None:
@@ -72,7 +72,7 @@ class Learner:
         return _agreed(self.generation)
 
     async def proven_anew(self) -> Dialect:
-        """Return the dialect as `proven_dialect` does, and trust nothing that the server told before."""
+        """Forget what earlier responses have shown, and return the dialect as `proven_dialect` does."""
         self.generation.forget()
         return await self.proven_dialect()
 
@@ -81,14 +81,14 @@ def _agreed(generation: Generation) -> Dialect:
     shown, chosen = generation.shown, generation.chosen
     if Dialect.AUTO is shown is chosen:
         message = (
-            "the server does not show which verb updates an organization, and the wrong one would create another: "
+            "the generation of the server is unknown, and the wrong verb would create another organization: "
             "set dialect='modern' or dialect='seed'"
         )
         raise DangerousCall(message)
     if Dialect.AUTO not in {shown, chosen} and shown is not chosen:
         message = (
-            f"dialect={chosen.value!r} was set, but the server shows that it is {shown.value}, where that verb does something "
-            f"else to organizations: leave the dialect out, or set dialect={shown.value!r}"
+            f"dialect={chosen.value!r} was set, but the server is {shown.value}, where the same verb does something else to "
+            f"organizations: omit the dialect, or set dialect={shown.value!r}"
         )
         raise DangerousCall(message)
     return generation.dialect

@@ -1,4 +1,4 @@
-"""Deadlines: how long an attempt may take, with one timer for all that are under way."""
+"""Timeouts of attempts, with one timer for all attempts in flight."""
 
 import asyncio
 import itertools
@@ -6,9 +6,10 @@ from types import TracebackType
 
 
 class Deadlines:
-    """Bound the time of attempts with one timer for all: they get the same time, so the oldest is always the next to end.
+    """The deadlines of all attempts in flight.
 
-    aiohttp's own bound is a timer for each request, and a tenth of what a request costs.
+    One timer is enough, because all attempts have the same timeout and so expire in the order in which they began. aiohttp's
+    own timeout uses a timer for each request, which takes a tenth of the CPU time of a request.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -17,13 +18,13 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, deadline: "Deadline") -> None:
-        """Begin to watch `deadline`."""
+        """Start to watch `deadline`."""
         self.running[deadline] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(deadline.at, self._expire)
 
     def stop(self) -> None:
-        """Watch nothing more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -40,7 +41,7 @@ class Deadlines:
 
 
 class Deadline:
-    """Cancel what is awaited inside when the time is up, and raise `TimeoutError` in its place, as `asyncio.timeout` does."""
+    """A context manager that cancels its block and raises `TimeoutError` when the time is up."""
 
     __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "at")
 
@@ -54,7 +55,7 @@ class Deadline:
         self._expired = False
 
     def expire(self) -> None:
-        """Say that the time is up."""
+        """Cancel the block: its time is up."""
         self._expired = True
         self._task.cancel()
 
@@ -63,6 +64,6 @@ class Deadline:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
         self._deadlines.running.pop(self, None)
-        # Who else cancelled the task gets the cancellation.
+        # A cancellation from elsewhere is passed on.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -1,4 +1,4 @@
-"""What calls have used up, how they are told to wait for nothing more, and what they raise then."""
+"""The state of calls that wait and retry, and how they are told to stop waiting."""
 
 import enum
 import math
@@ -14,20 +14,20 @@ from .call import Call
 
 
 class Patience(enum.Enum):
-    """What a call waits for; where it would wait for anything else, it gives a `Wait` back."""
+    """What a call waits for. Where it would wait for anything else, it ends with a `Wait`."""
 
     FULL = enum.auto()
     SHARED_LIMITS = enum.auto()
-    """The limits of keys and apps, which hold everybody back: not for its own target, nor for a retry."""
+    """Limits of keys and apps, which hold back other calls, too; not its own target, and not a retry."""
     UNTIL_REFUSED = enum.auto()
-    """Anything but a limit that has refused it."""
+    """Everything but a limit that has refused the call."""
     NONE = enum.auto()
 
 
 class Effort:
-    """What a call has used up so far; a call that was parked goes on with it.
+    """What a call has used up so far; a call that ended with a `Wait` continues with it.
 
-    `began_at` is when its first attempt left; `in_doubt` is set once one may have been processed without saying so.
+    `began_at` is when the first attempt was sent. `in_doubt` is set if an attempt may have been processed.
     """
 
     __slots__ = ("attempts", "began_at", "in_doubt", "patience", "request_id", "seconds", "unconnected", "waiting")
@@ -43,34 +43,34 @@ class Effort:
         self.waiting: anyio.CancelScope | None = None
 
     def abandon(self) -> None:
-        """Wait for nothing more; an attempt that is in flight is finished."""
+        """Stop waiting; an attempt in flight is finished."""
         self.patience = Patience.NONE
         if self.waiting is not None:
             self.waiting.cancel()
 
 
 class Efforts:
-    """The efforts of all calls that a block makes, whoever makes them for it: see `gathered`."""
+    """The efforts of all calls that a block makes, directly or through others; see `gathered`."""
 
     def __init__(self) -> None:
         self._efforts: set[Effort] = set()
         self._abandoned = False
         self.in_doubt = False
-        """Whether a write of them may have been processed."""
+        """Whether a write among them may have been processed."""
 
     def join(self, effort: Effort) -> None:
-        """Take in an effort that begins, or goes on."""
+        """Add an effort that begins or continues."""
         self._efforts.add(effort)
         if self._abandoned:
             effort.abandon()
 
     def leave(self, effort: Effort, call: Call) -> None:
-        """Let go an effort that is at its end."""
+        """Remove an effort that has ended."""
         self._efforts.discard(effort)
         self.in_doubt = self.in_doubt or (effort.in_doubt and call.request.method != "GET")
 
     def abandon(self) -> None:
-        """Abandon those under way, and those that begin later."""
+        """Abandon all current efforts, and those that join later."""
         self._abandoned = True
         for effort in self._efforts:
             effort.abandon()
@@ -81,7 +81,7 @@ _GATHERED: ContextVar[Efforts | None] = ContextVar("gathered", default=None)
 
 @contextmanager
 def gathered() -> Iterator[Efforts]:
-    """Gather the efforts of the calls that this block makes, so that they can be abandoned together."""
+    """Gather the efforts of all calls in this block, so that they can be abandoned together."""
     efforts = Efforts()
     token = _GATHERED.set(efforts)
     try:
@@ -91,9 +91,9 @@ def gathered() -> Iterator[Efforts]:
 
 
 class Wait(NamedTuple):
-    """What a call gives back in place of waiting: with its effort it can go on at `until`, by `anyio.current_time()`.
+    """What a call returns instead of waiting.
 
-    `refused` is the rate limit that it has met, if it has.
+    It can continue with its effort at `until`, by `anyio.current_time()`. `refused` is the rate limit that it met, if any.
     """
 
     until: float
@@ -101,13 +101,13 @@ class Wait(NamedTuple):
 
 
 class Abandoned(CapgoError):
-    """Raised when a call that others make would wait, and nobody waits for it any more."""
+    """Raised when a call would have to wait and its effort does not."""
 
     def __init__(self, wait: Wait) -> None:
-        super().__init__("nobody waits for this call any more")
+        super().__init__("the call would have to wait")
         self.wait = wait
 
 
 def gathering() -> Efforts | None:
-    """Return what gathers the efforts of the block that this runs in, if one does."""
+    """Return the gathered efforts of the current block, or `None`."""
     return _GATHERED.get()

@@ -1,6 +1,6 @@
-"""What the server's error codes mean: each code of the contract and its exception (contract A2, A7, A8, C1-C9).
+"""The server's error codes and their exceptions (contract A2, A7, A8, C1-C9).
 
-Statuses tell little, 400 is used for nearly everything; a code that stands in no table is read by its status.
+The status says little, because most errors are a 400. It decides only for codes that no table contains.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ..errors import ApiError
 REFUSED_KEY: Final = frozenset(
     {"invalid_apikey", "no_key_provided", "no_jwt_apikey_or_subkey", "invalid_jwt", "invalid_subkey"}
 )
-"""The only codes that prove a key bad; a 401 alone does not (contract A7)."""
+"""The only codes that prove that a key is invalid; a 401 does not (contract A7)."""
 
 NO_ACCESS: Final = (
     "cannot_access_app",
@@ -37,7 +37,7 @@ NO_ACCESS: Final = (
     "permission_denied",
     "user_does_not_have_access_to_this_organization",
 )
-"""Codes that mean no access, or that the thing is gone: the server does not tell (contract A7)."""
+"""Codes that mean either no access or no such thing; the server does not say which (contract A7)."""
 _NOT_FOUND: Final = (
     "api_key_not_found",
     "api_key_not_found_or_access_denied",
@@ -73,7 +73,7 @@ _INVITATION: Final[Mapping[str, type[ApiError]]] = {
     "NO_ORG": errors.NotFound,
     "NO_RIGHTS": errors.PermissionDenied,
 }
-"""Why an invitation was refused; the seed era says so in place of the code (contract C2)."""
+"""Why an invitation was refused; seed servers send this in place of the code (contract C2)."""
 CLASSES: Final[Mapping[str, type[ApiError]]] = {
     **dict.fromkeys(REFUSED_KEY, errors.AuthenticationError),
     **dict.fromkeys(NO_ACCESS, errors.PermissionDenied),
@@ -95,23 +95,23 @@ _NO_ROW: Final = "PGRST116"
 
 
 def class_of(status: int, code: str, message: str, details: Mapping[str, Any]) -> type[ApiError]:
-    """Return the exception for an answer that is an error, from what its body says."""
+    """Return the exception class for an error response."""
     locked_out = details.get("reason") == "too_many_failed_auth_attempts"
-    # The seed-era cloud says "Invalid apikey" in a 500 (contract D38).
+    # Seed servers say "Invalid apikey" in a 500 (contract D38).
     if locked_out or (status >= 400 and (code in REFUSED_KEY or "invalid apikey" in message.lower())):  # noqa: PLR2004 - an HTTP status
         return errors.AuthenticationError
-    if status >= 500:  # noqa: PLR2004 - the server's own failures
+    if status >= 500:  # noqa: PLR2004 - server errors
         return errors.ServerError
     by_status = _BY_STATUS.get(status, errors.InvalidRequest)
-    # A true limit is told by its status alone, whatever word stands in the body.
+    # A 429 is a limit, whatever its code.
     return by_status if by_status is errors.RateLimited else _by_details(code, details) or CLASSES.get(code, by_status)
 
 
 def _by_details(code: str, details: Mapping[str, Any]) -> type[ApiError] | None:
-    """Tell apart what the server says with one code (contract C2, C6, C8)."""
+    """Return the class for a code that has several meanings (contract C2, C6, C8)."""
     match code:
         case "cannot_create_bundle":
-            # With a database error the key may do this; the duplicate is a name that is burned (contract D49).
+            # A database error means that the key has access; a duplicate, that the name was used before (contract D49).
             return errors.Conflict if _database_code(details) == _DUPLICATE else _denied_unless_database(details)
         case "cannot_get_bundle":
             return errors.PermissionDenied if "app_id" in details and "supabaseError" not in details else None
@@ -129,7 +129,7 @@ def _denied_unless_database(details: Mapping[str, Any]) -> type[ApiError] | None
 
 
 def _database_code(details: Mapping[str, Any]) -> object:
-    """Return what the database said, under today's name or, in the seed era's bodies, as the error itself (contract A6)."""
+    """Return the database's error code, which seed servers send in `error` (contract A6)."""
     for name in ("supabaseError", "error"):
         failure = details.get(name)
         if isinstance(failure, dict):

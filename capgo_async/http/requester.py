@@ -1,8 +1,8 @@
-"""The one way a request is made: pace, send, decode; and try again as the table says.
+"""How every call is made: pace it, send it, decode the response, and retry according to the table.
 
-The first attempt runs bare. tenacity takes over at the first retryable failure. A rate limit is no failure: it closes a gate
-and uses up neither an attempt nor the time for retries. Past 300 lines because all that may happen between a call and its last
-attempt is decided here, in one class.
+The first attempt is made without tenacity, which takes over at the first failure that may be retried. A rate limit is not a
+failure: it closes a gate, and counts neither as an attempt nor as time for retries. This file is longer than 300 lines because
+everything between a call and its last attempt belongs together.
 """
 
 import itertools
@@ -38,16 +38,16 @@ from .wire import Response, Transport
 T = TypeVar("T")
 
 _FRESH: Final = frozenset({Repeat.NEVER, Repeat.AFTER_A_LOOK})
-"""What must not be in doubt needlessly: a reused connection may be dead."""
+"""Calls that use a new connection: a reused one may be dead, which would leave their result unknown."""
 
 _CAPTURED: ContextVar[list[Response] | None] = ContextVar("captured", default=None)
 
 
 @contextmanager
 def raw_responses() -> Iterator[list[Response]]:
-    """Collect every answer that calls in this block receive, with whatever no model has a field for.
+    """Collect every response in this block, including data for which the models have no field.
 
-    Holds for the tasks that the block starts, too; refused and retried attempts are in the list as they came.
+    Responses to tasks that the block starts are collected, too, and so are those of refused and retried attempts.
     """
     captured: list[Response] = []
     token = _CAPTURED.set(captured)
@@ -58,10 +58,10 @@ def raw_responses() -> Iterator[list[Response]]:
 
 
 class Attempt(NamedTuple):
-    """What one attempt did: for logs and measurements.
+    """One attempt of a call, for logs and measurements.
 
-    `status` is `None` when no answer came; `seconds` is without pacing; `allowed` is how many requests may be in flight after
-    it, fewer than the client's `concurrency` while the server is in trouble.
+    `status` is `None` if there was no response. `seconds` does not include the time spent waiting for limits. `allowed` is the
+    number of requests that may be in flight afterwards, which falls below the client's `concurrency` while the server fails.
     """
 
     operation: str
@@ -76,17 +76,18 @@ class Attempt(NamedTuple):
 
 
 class RetryPolicy(NamedTuple):
-    """How often and how long a call is tried again: `retries` attempts beyond the first, `seconds` without pacing."""
+    """How often a call is retried, and for how many seconds, without the time spent on limits."""
 
     retries: int = 4
     seconds: float = 120.0
 
 
 class Counters:
-    """What left so far: every attempt, those beyond a call's first, and the refusals by a rate limit, also by its kind.
+    """The requests so far.
 
-    `seconds` is how long those were under way, all together, that got one of the `answers`: what nobody answered tells how long
-    was waited, not how long answers take.
+    `requests` counts all attempts, `retries` those after the first attempt of a call, and `answers` those with a response.
+    `rate_limited` counts refusals by a rate limit, and `limits_met` counts them by scope. `seconds` is the sum of the response
+    times, without attempts that got no response.
     """
 
     __slots__ = ("answers", "limits_met", "rate_limited", "requests", "retries", "seconds")
@@ -101,9 +102,10 @@ class Counters:
 
 
 class Identity(NamedTuple):
-    """Who a requester is: its `name` begins the ids of its requests, its `headers` carry the key, and `scope` counts it.
+    """What identifies a requester to the server and to limits.
 
-    `fingerprint` makes, with a salt, a digest by which one key can be told from another, and from which nobody gets the key.
+    Request ids begin with `name`. `headers` contain the key, and `scope` is the key's scope. `fingerprint` takes a salt and
+    returns a digest that identifies the key without revealing it. `chance` returns the random numbers that spread retries.
     """
 
     name: str
@@ -117,7 +119,7 @@ class Identity(NamedTuple):
 
 
 class Requester:
-    """Make calls with one key, paced and retried."""
+    """Makes calls with one key, paces them and retries them."""
 
     def __init__(  # noqa: PLR0913 - three parts and three options
         self,
@@ -136,15 +138,15 @@ class Requester:
         self.identity = identity
         self.key_scope = identity.scope
         self.answered_at = -math.inf
-        """When the server answered last, anything at all, on the clock of `anyio.current_time()`."""
+        """Time of the last response of any kind, by `anyio.current_time()`."""
         self._transport = transport
         self._serial = itertools.count(1)
         self._on_attempt = on_attempt
 
     async def call(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
-        """Make `call` and return what `decode` makes of the answer; wait and try again as long as the policy allows.
+        """Make `call`, wait and retry as the policy allows, and return the decoded response.
 
-        Raises `Abandoned` where `effort` does not wait any more.
+        Raises `Abandoned` if it would have to wait and `effort` does not.
         """
         answer = await self.call_or_wait(call, decode, effort or Effort())
         if isinstance(answer, Wait):
@@ -152,7 +154,7 @@ class Requester:
         return answer
 
     async def call_or_wait(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
-        """Make `call` as `call` does; return a `Wait` where `effort` does not wait."""
+        """Do what `call` does, but return a `Wait` if the call would have to wait and `effort` does not."""
         if (efforts := gathering()) is None:
             return await self._make(call, decode, effort)
         efforts.join(effort)
@@ -162,7 +164,10 @@ class Requester:
             efforts.leave(effort, call)
 
     async def settle(self, call: Call, effort: Effort | None = None) -> None:
-        """Make a write; what its repeat is answered with counts as success after an ambiguous attempt (contract G1)."""
+        """Make a write.
+
+        The errors in `call.settled_by` mean success after an attempt with an unknown result (contract G1).
+        """
         effort = effort or Effort()
         try:
             await self.call(call, wire.acknowledge, effort)
@@ -180,7 +185,10 @@ class Requester:
         return await self._retry(call, decode, effort, failure)
 
     async def _retry(self, call: Call, decode: Callable[[Response, str], T], effort: Effort, failure: CapgoError) -> T | Wait:
-        """Hand a call to tenacity, which costs as much as a request, once its first attempt has met `failure`."""
+        """Let tenacity continue a call whose first attempt ended with `failure`.
+
+        tenacity takes as much CPU time as a request, and most calls need one attempt only.
+        """
         wait: Wait | None = None
 
         async def attempt() -> T | Wait:
@@ -197,7 +205,7 @@ class Requester:
             retry=retry_if_exception(
                 lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat, effort.attempts)
             ),
-            # tenacity's own measure of time reads a clock that virtual time does not move.
+            # tenacity's own stops read a clock that does not follow virtual time.
             stop=lambda state: attempts_used_up(state) or effort.seconds + _asked_for(state) >= self.policy.seconds,
             wait=lambda state: max(_asked_for(state), backoff(effort.attempts, self.identity.chance())),
             sleep=sleep,
@@ -207,7 +215,7 @@ class Requester:
 
     async def _sleep(self, seconds: float, effort: Effort) -> Wait | None:
         effort.seconds += seconds
-        # A server that takes no connection takes none for others either: they are not sent to knock meanwhile.
+        # A server that refuses connections would refuse those of other calls, too, so the worker is not freed for them.
         if effort.patience is Patience.NONE or (effort.patience is Patience.SHARED_LIMITS and not effort.unconnected):
             return Wait(anyio.current_time() + seconds)
         with anyio.CancelScope() as effort.waiting:
@@ -216,7 +224,7 @@ class Requester:
         return Wait(anyio.current_time()) if abandoned else None
 
     async def _attempt(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
-        """Make one attempt; a rate limit is waited out and does not count as one."""
+        """Make one attempt. A refusal by a rate limit does not count as one: wait, and send again."""
         scopes = (*call.scopes, self.key_scope) if call.keyed else call.scopes
         while True:
             try:
@@ -228,7 +236,7 @@ class Requester:
             try:
                 return await self._send(call, decode, permit, effort)
             except RateLimited as error:
-                # A call that no gate holds back would knock again at once: it is refused like any other.
+                # Without a gate to wait for, the call would be sent again at once.
                 if not scopes or call.repeat is Repeat.AFTER_A_LOOK or judge(error).disposition is not Disposition.CLOSE_SCOPE:
                     raise
                 effort.attempts -= 1
@@ -236,7 +244,7 @@ class Requester:
                     return Wait(anyio.current_time(), error)
 
     def _close_scope(self, call: Call, error: CapgoError) -> None:
-        """Close the gate that a rate limit names, before the refused request gives its place to the next."""
+        """Close the gate of the limit that was met, before the next request leaves."""
         verdict = judge(error)
         if verdict.disposition is Disposition.CLOSE_SCOPE and (call.keyed or call.scopes):
             scope = self._scope_of(call, verdict.scope)
@@ -245,7 +253,7 @@ class Requester:
             self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known)
 
     async def _permit(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit | None:
-        """Wait for a permit; return `None` once the effort is abandoned."""
+        """Wait for a permit; return `None` if the effort is abandoned."""
         if effort.patience is Patience.NONE:
             return None
         try:
@@ -256,17 +264,17 @@ class Requester:
         return None
 
     def _scope_of(self, call: Call, kind: ScopeKind | None) -> Scope:
-        """Return the call's scope of this kind; its narrowest where the refusal tells no more than the device."""
+        """Return the call's scope of this kind, or its narrowest if the refusal only names the device."""
         if kind is ScopeKind.KEY:
             return self.key_scope
         return next((scope for scope in call.scopes if scope[0] == kind), (*call.scopes, self.key_scope)[len(call.scopes) - 1])
 
     async def _send(self, call: Call, decode: Callable[[Response, str], T], permit: Permit, effort: Effort) -> T:
-        """Send once, tell the pacer how it ended, and decode the answer.
+        """Send once, report the end to the pacer, and decode the response.
 
-        Past 40 lines because each end of an attempt leaves the same books in order, and a call more costs every request.
+        This function is longer than 40 lines because every attempt runs through it, and each further call would cost time.
         """
-        # In the form that the server echoes (contract A5).
+        # The server returns ids of this form (contract A5).
         effort.request_id = request_id = f"{self.identity.name}-{next(self._serial):06d}"
         headers = {**self.identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
         effort.began_at = min(effort.began_at, permit.at)
@@ -312,7 +320,7 @@ class Requester:
                 self._report(call, request_id, effort, (status, failure, seconds))
 
     def _judge_key(self, call: Call, error: CapgoError) -> None:
-        """Stop the key when it was refused; trust it when the answer shows that the server took it."""
+        """Stop using a key that was refused, and trust one that the server has accepted."""
         if not call.keyed:
             return
         if isinstance(error, AuthenticationError):
@@ -349,6 +357,6 @@ def _fate_of(error: CapgoError, fate: Fate) -> Fate:
 
 
 def _asked_for(state: RetryCallState) -> float:
-    """Return how many seconds the server asks to wait for, after the attempt that failed last."""
+    """Return the pause that the server asked for after the last attempt, in seconds."""
     error = state.outcome.exception() if state.outcome else None
     return (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0

@@ -1,4 +1,4 @@
-"""The transport over aiohttp: one request, once, as told (design, wall 4)."""
+"""The transport over aiohttp, which sends every request exactly once."""
 
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +18,7 @@ from .wire import Request, Response
 _CONNECT_SECONDS: Final = 10.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SILENT_RESENDS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
-"""Methods that aiohttp repeats by itself when a kept-alive connection turns out to be dead."""
+"""Methods that aiohttp resends on its own if a kept-alive connection turns out to be dead."""
 
 _NEVER_CONNECTED: Final = (
     aiohttp.ClientConnectorError,
@@ -26,13 +26,13 @@ _NEVER_CONNECTED: Final = (
     aiohttp.ClientHttpProxyError,
     aiohttp.ServerFingerprintMismatch,
 )
-"""What aiohttp raises before the first byte of a request has left."""
+"""What aiohttp raises before it has sent any of a request."""
 
 _Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 
 
 class _Disconnected(aiohttp.ClientError):
-    """Carry a dead connection past aiohttp's silent resend, which looks for other classes."""
+    """Raised in place of the exceptions on which aiohttp would resend a request."""
 
 
 async def _once(request: aiohttp.ClientRequest, handler: _Handler) -> aiohttp.ClientResponse:
@@ -48,31 +48,31 @@ _serial = itertools.count()
 
 
 async def _fresh(request: aiohttp.ClientRequest, handler: _Handler) -> aiohttp.ClientResponse:
-    # Pools are kept per connection key, of which this is a part that means nothing without a proxy.
+    # Proxy headers are part of the key of the connection pool; without a proxy they have no other effect.
     request.proxy_headers = CIMultiDict({**(request.proxy_headers or {}), "X-Connection": str(next(_serial))})
     request.headers["Connection"] = "close"
     return await handler(request)
 
 
 def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
-    """Return `base_url` without its last slash; refuse what would send the key in the clear or elsewhere.
+    """Return `base_url` without a trailing slash; a path prefix is kept (contract A1).
 
-    Raises `ConfigurationError`. A path prefix is kept (contract A1).
+    Raises `ConfigurationError` if the URL is invalid, or would send the key unencrypted.
     """
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
-        message = f"base URL {base_url!r} has characters that a URL has only in encoded form"
+        message = f"invalid base URL {base_url!r}: it contains characters that must be percent-encoded"
         raise ConfigurationError(message)
     try:
         parts = urlsplit(base_url)
         port = parts.port
     except ValueError as error:
-        message = f"base URL {base_url!r} is not valid: {error}"
+        message = f"invalid base URL {base_url!r}: {error}"
         raise ConfigurationError(message) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        message = f"base URL {base_url!r} does not begin with https:// and a host"
+        message = f"invalid base URL {base_url!r}: it must begin with https:// and a host"
         raise ConfigurationError(message)
     if "@" in parts.netloc or "?" in base_url or "#" in base_url:
-        message = "a base URL has no user, query or fragment"
+        message = "invalid base URL: it must not contain a user, a query or a fragment"
         raise ConfigurationError(message)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
         message = f"base URL {base_url!r} sends the API key unencrypted: use https, or pass allow_plain_http"
@@ -81,7 +81,7 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
 
 
 def _proxy_of(base_url: str) -> str | None:
-    """Return the proxy that the environment names for `base_url`; asked once, for aiohttp would ask at every request."""
+    """Return the proxy for `base_url` from the environment, which aiohttp would look up for every request."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if host in _LOOPBACK or proxy_bypass(host):
@@ -90,10 +90,10 @@ def _proxy_of(base_url: str) -> str | None:
 
 
 class AiohttpTransport:
-    """Send requests through aiohttp.
+    """Sends requests through aiohttp.
 
-    A `session` of the caller's is used as it is and never closed. `timeout` is the seconds that one attempt may take. With
-    `trust_env` the environment's proxy is used; .netrc never is, for its credentials would fight the key's header.
+    A `session` of the caller's is used as it is and never closed. `timeout` is the time limit of one attempt, in seconds. With
+    `trust_env` the proxy of the environment is used. .netrc is never used, because its credentials would replace the key.
     """
 
     def __init__(
@@ -115,7 +115,10 @@ class AiohttpTransport:
         self._closed = False
 
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
-        """Send `request` once. Raises `NotConnected`, `ConnectionLost`, `TimedOut`, or `ConfigurationError` before any I/O."""
+        """Send `request` once.
+
+        Raises `NotConnected`, `ConnectionLost` or `TimedOut`; `ConfigurationError` before any I/O.
+        """
         session = self._session_for(headers)
         try:
             with Deadline(self._deadlines):
@@ -126,21 +129,21 @@ class AiohttpTransport:
             message = f"cannot connect to {self._base_url}: {_short(error)}"
             raise NotConnected(message) from _without_secrets(error)
         except TimeoutError as error:
-            message = f"no answer from {self._base_url} within {self._deadlines.seconds} s"
+            message = f"no response from {self._base_url} within {self._deadlines.seconds} s"
             raise TimedOut(message) from error
         except ValueError as error:
             sent = f"{request.method} {request.shown_path or request.path}"
-            message = f"session or environment keep {sent} from being sent: {_short(error)}"
+            message = f"the session or the environment prevents {sent} from being sent: {_short(error)}"
             raise ConfigurationError(message) from error
         except (aiohttp.ClientError, OSError) as error:
-            # Without the secrets before it is told: aiohttp's message has the URL in it.
-            message = f"the connection to {self._base_url} ended before the answer: {_short(_without_secrets(error))}"
+            # First remove the secrets: the message of aiohttp contains the URL.
+            message = f"the connection to {self._base_url} ended before the response: {_short(_without_secrets(error))}"
             raise ConnectionLost(message) from error
 
     async def _ask(
         self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
-        # A payload of its own class: aiohttp need not look for one, nor for the header of its type.
+        # A ready payload saves aiohttp the search for its class and content type.
         body = None if request.body is None else aiohttp.BytesPayload(request.body, content_type="application/json")
         answer = await session.request(
             request.method,
@@ -152,11 +155,11 @@ class AiohttpTransport:
             timeout=self._timeout,
             middlewares=self._middlewares(session, request.method, fresh=fresh),
         )
-        # Reading to the end gives the connection back, failing to closes it: no context manager is needed for that.
+        # Reading the body to its end releases the connection, and an error closes it.
         return Response(status=answer.status, headers=answer.headers, body=await answer.read())
 
     async def aclose(self) -> None:
-        """Close the session, unless it is the caller's."""
+        """Close the session unless it is the caller's."""
         self._closed = True
         self._deadlines.stop()
         if self._owned is not None:
@@ -170,15 +173,15 @@ class AiohttpTransport:
         if self._session is None:
             return self._owned or self._open()
         if self._session.closed:
-            message = "the session that the client was given is closed"
+            message = "the session that was passed to the client is closed"
             raise ConfigurationError(message)
         if "capgkey" in headers and "authorization" in self._session.headers:
-            message = "the session sends an authorization header of its own, which fights the key in capgkey"
+            message = "the session sends an authorization header, which conflicts with the key in capgkey"
             raise ConfigurationError(message)
         return self._session
 
     def _open(self) -> aiohttp.ClientSession:
-        # No limit on connections here: the pacer bounds the requests in flight. The API sets no cookies.
+        # The pacer limits the requests in flight, and so the connections. The API sets no cookies.
         self._owned = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -191,10 +194,10 @@ class AiohttpTransport:
     def _middlewares(
         self, session: aiohttp.ClientSession, method: str, *, fresh: bool
     ) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
-        """Return what keeps aiohttp from resending, around the session's own middlewares; `None` where nothing is needed."""
+        """Return the middlewares that keep aiohttp from resending, or `None` if none are needed."""
         if not fresh and method not in _SILENT_RESENDS:
             return None
-        # aiohttp replaces a session's middlewares by a request's, and has no public name for the former.
+        # A request's middlewares replace those of the session, which have no public name.
         own: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", ()))
         return (_once, *own, _fresh) if fresh else (_once, *own)
 
@@ -202,16 +205,16 @@ class AiohttpTransport:
         if not request.query:
             if (known := self._urls.get(request.path)) is None:
                 known = URL(self._base_url + request.path, encoded=True)
-                if len(self._urls) < 64:  # noqa: PLR2004 - a bound; paths with ids are not worth keeping
+                if len(self._urls) < 64:  # noqa: PLR2004 - a bound, because paths with ids do not repeat
                     self._urls[request.path] = known
             return known
-        # Fully encoded: a `+` that goes out as it is ends an ordered listing silently (contract D51).
+        # All of it is encoded: a bare `+` would silently end an ordered listing (contract D51).
         query = urlencode(request.query, quote_via=quote, safe="")
         return URL(f"{self._base_url}{request.path}?{query}", encoded=True)
 
 
 def _without_secrets(error: Exception) -> Exception:
-    """Return `error` without headers and path of the request, which aiohttp shows when an answer is malformed."""
+    """Return `error` without the headers and the path of the request, which aiohttp includes."""
     if isinstance(error, aiohttp.ClientResponseError):
         told = error.request_info
         origin = told.url.origin()

@@ -1,7 +1,4 @@
-"""What crosses the wire, as values: requests, responses, and the protocol that carries them.
-
-Nothing outside this module knows JSON (contract A3, A6).
-"""
+"""Requests and responses as values, the transport protocol, and the JSON of both (contract A3, A6)."""
 
 import contextlib
 import math
@@ -22,10 +19,10 @@ U = TypeVar("U")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One HTTP request before it is paced and authenticated.
+    """One HTTP request, without the headers for the key.
 
-    `path` starts with a slash and is percent-encoded; `query` holds plain text, the transport encodes it in full
-    (`+` and `|` included, contract C7); `body` is encoded JSON or `None`. `shown_path` stands for a path that nobody may see.
+    `path` starts with a slash and is percent-encoded. `query` is plain text; the transport encodes all of it, `+` and `|`
+    included (contract C7). `body` is encoded JSON or `None`. `shown_path` replaces a secret path in messages and records.
     """
 
     method: str
@@ -35,44 +32,43 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shown_path: str | None = None
 
     def __repr__(self) -> str:
-        """Leave the body out, and the path where nobody may see it: both may hold a key."""
+        """Leave out the body and a secret path: both may contain a key."""
         size = 0 if self.body is None else len(self.body)
         return f"Request({self.method} {self.shown_path or self.path}, query={self.query!r}, {size} bytes)"
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One HTTP answer; header names are lower-case."""
+    """One HTTP response; header names are lower-case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """Return the body as plain values; raises `UnreadableAnswer` for what is no JSON."""
+        """Return the body as plain values; raises `UnreadableAnswer` if it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
         except _UNREADABLE as error:
-            message = f"the answer is no JSON: {error}"
+            message = f"the response is not JSON: {error}"
             raise UnreadableAnswer(message) from error
 
     def __repr__(self) -> str:
-        """Leave the body out: it may hold a new key."""
+        """Leave out the body, which may contain a new key."""
         return f"Response(status={self.status}, {len(self.body)} bytes)"
 
 
 class Transport(Protocol):
-    """Carries one request to the server, once: no resend, no redirect, no retry."""
+    """Sends a request once, without resending it, retrying it or following a redirect."""
 
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
-        """Send `request` with the extra `headers`; with `fresh` on a connection that nobody used before.
+        """Send `request` with the extra `headers`, on a new connection if `fresh` is set.
 
-        Raises `NotConnected` when no byte can have left, `ConnectionLost` or `TimedOut` when the request may have been
-        processed.
+        Raises `NotConnected` if nothing was sent, and `ConnectionLost` or `TimedOut` if the request may have been processed.
         """
         ...
 
     async def aclose(self) -> None:
-        """Release what the transport itself opened."""
+        """Close what the transport itself opened."""
         ...
 
 
@@ -83,14 +79,14 @@ class Envelope(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
-    """What a write answers, in every generation: `{"status": "ok"}`, `{"success": true}` and their kin (contract D31, D35)."""
+    """The response to a write: `{"status": "ok"}`, `{"success": true}` and similar (contract D31, D35)."""
 
     status: str | None = None
     success: bool | None = None
 
     @property
     def accepted(self) -> bool:
-        """Tell whether the server says that the write happened."""
+        """Tell whether the server reports success."""
         if self.status is None:
             return self.success is True
         return self.status.lower() in _ACCEPTED
@@ -99,9 +95,9 @@ class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
 _ACCEPTED: Final = frozenset({"ok", "success"})
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|[a-z][a-z0-9]*", re.ASCII)
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises; the last for a body that is nested without end."""
+"""What decoding raises; `RecursionError` for a body that is nested too deeply."""
 _LONGEST_REFUSAL: Final = 16_384
-"""Bytes of a success that may mean a failure (contract D31); to search pages for that costs more than to read them."""
+"""Largest body of a 200 that is searched for a failure (contract D31); pages would take too long."""
 _VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 
@@ -111,12 +107,12 @@ def encode(value: object) -> bytes:
 
 
 def decoder_of(type_: Any) -> "msgspec.json.Decoder[Any]":
-    """Return a decoder for `type_` that coerces numbers sent as strings (contract A4); build it once per type."""
+    """Return a decoder for `type_` that accepts numbers sent as strings (contract A4); build one per type."""
     return msgspec.json.Decoder(type_, strict=False)
 
 
 def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str) -> T:
-    """Decode a successful answer, or raise what the answer means."""
+    """Decode a successful response, or raise the error that it means."""
     if response.status != 200:  # noqa: PLR2004 - every success of the API is 200 (contract A7)
         raise error_of(response, operation)
     body = response.body
@@ -125,18 +121,18 @@ def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str)
     try:
         return decoder.decode(body)
     except _UNREADABLE as error:
-        message = f"{operation}: the answer is not what the API promises: {error}"
+        message = f"{operation}: the response does not have the expected form: {error}"
         raise UnreadableAnswer(message) from error
 
 
 def reads_one(type_: type[T]) -> Callable[[Response, str], T]:
-    """Return what decodes a single object of `type_`, bare or in an envelope (contract D5)."""
+    """Return a reader of one `type_`, bare or in an envelope (contract D5)."""
     wrapped: Callable[[Response, str], T] = reads(_enveloped(type_), lambda envelope: envelope.data)
     return reads_first(reads(type_, lambda value: value), wrapped)
 
 
 def reads_many(type_: type[T]) -> Callable[[Response, str], tuple[T, ...]]:
-    """Return what decodes a list of `type_`, bare or in an envelope (contract D4)."""
+    """Return a reader of a list of `type_`, bare or in an envelope (contract D4)."""
     rows = GenericAlias(list, (type_,))
     decoder: msgspec.json.Decoder[list[T] | Envelope[list[T]]] = decoder_of(rows | _enveloped(rows))
 
@@ -148,7 +144,7 @@ def reads_many(type_: type[T]) -> Callable[[Response, str], tuple[T, ...]]:
 
 
 def reads_first(*readers: Callable[[Response, str], T]) -> Callable[[Response, str], T]:
-    """Return what decodes an answer of any of several generations: the first reader that can."""
+    """Return a reader that tries `readers` in turn, because generations of the server differ."""
 
     def decode(response: Response, operation: str) -> T:
         try:
@@ -163,18 +159,18 @@ def reads_first(*readers: Callable[[Response, str], T]) -> Callable[[Response, s
 
 
 def reads(type_: type[U], unwrap: Callable[[U], T]) -> Callable[[Response, str], T]:
-    """Return what decodes an answer of the shape `type_` and takes the value out of it."""
+    """Return a reader that decodes a `type_` and returns what `unwrap` takes from it."""
     decoder: msgspec.json.Decoder[U] = decoder_of(type_)
     return lambda response, operation: unwrap(read(response, decoder, operation))
 
 
 def _enveloped(type_: Any) -> Any:
-    # Made at run time: a type checker cannot see that the argument is a type.
+    # A type checker cannot see that the argument is a type.
     return Envelope[type_]
 
 
 def acknowledge(response: Response, operation: str) -> None:
-    """Check that a write was accepted, or raise what the answer means; a 200 with `status: "KO"` is an error (contract A6)."""
+    """Raise an error unless the write was accepted; a 200 with `status: "KO"` is an error (contract A6)."""
     if response.body == _USUAL and response.status == 200:  # noqa: PLR2004 - as in `read`
         return
     if not read(response, _ACKNOWLEDGEMENT, operation).accepted:
@@ -183,7 +179,7 @@ def acknowledge(response: Response, operation: str) -> None:
 
 _ACKNOWLEDGEMENT: Final = decoder_of(Acknowledgement)
 _USUAL: Final = b'{"status":"ok"}'
-"""What nearly all writes are answered with: to know it is enough."""
+"""The response to nearly every write; comparing it is faster than decoding it."""
 
 
 def _says_failure(body: bytes) -> bool:
@@ -200,9 +196,9 @@ def _object_of(body: bytes) -> dict[str, Any]:
 
 
 def error_of(response: Response, operation: str) -> ApiError:
-    """Turn an error body of any generation into its exception (contract A6).
+    """Return the exception for an error response, in any form of error body (contract A6).
 
-    Codes are the server's where it sent a token, else made from its sentence; text and HTML become `not_json`.
+    The code is the server's if it sent one, else derived from its sentence. Text and HTML become `not_json`.
     """
     body = _object_of(response.body)
     code, message = _code_and_message(body, response)
@@ -228,7 +224,7 @@ def _code_and_message(body: Mapping[str, Any], response: Response) -> tuple[str,
     error, status, message = (body.get(key) for key in ("error", "status", "message"))
     if isinstance(error, str) and _TOKEN.fullmatch(error):
         return error, message if isinstance(message, str) else error
-    # The sentence may stand in any of the three; `error` then is a word of the database, `{}` or an object.
+    # Any of the three may hold the sentence; `error` may then be a word of the database, `{}` or an object.
     sentences = [text for text in (message, status, error) if isinstance(text, str) and text.upper() not in {"", "KO", "{}"}]
     sentence = sentences[0] if sentences else f"HTTP {response.status}"
     if _TOKEN.fullmatch(sentence):
@@ -238,20 +234,20 @@ def _code_and_message(body: Mapping[str, Any], response: Response) -> tuple[str,
 
 def _without_object(response: Response) -> tuple[str, str]:
     if 300 <= response.status < 400:  # noqa: PLR2004 - redirects
-        return "redirected", "the server redirects, and redirects are not followed: check the base URL"
-    return "not_json", _first_line(response.body) or "the answer has no body"
+        return "redirected", "the server redirects this request, and redirects are not followed: check the base URL"
+    return "not_json", _first_line(response.body) or "the response has no body"
 
 
 def _first_line(body: bytes) -> str:
-    """Return the beginning of a text body, for an error message."""
+    """Return the start of a text body, for an error message."""
     text = body[:400].decode("utf-8", "replace").strip()
     return text.splitlines()[0][:120] if text else ""
 
 
 def retry_after(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Return the seconds that the server asks to wait, or `None`.
+    """Return the seconds to wait that the server asks for, or `None`.
 
-    In this order: `Retry-After`, `retryAfterSeconds`, and the epoch forms relative to the answer's own `Date`, because the
+    They are taken from `Retry-After`, `retryAfterSeconds`, or a time. Times count from the `Date` of the response, because the
     clocks of client and server differ (contract A8).
     """
     header = headers.get("retry-after", "")
@@ -267,7 +263,7 @@ def retry_after(headers: Mapping[str, str], details: Mapping[str, Any]) -> float
 
 
 def _reset(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Return the epoch second at which a limit ends, as the server's clock has it."""
+    """Return when a limit ends, in seconds since the epoch by the server's clock."""
     if (seconds := _number(headers.get("x-ratelimit-reset", ""))) is not None:
         return seconds
     milliseconds = _number(details.get("rateLimitResetAt"))
@@ -275,7 +271,7 @@ def _reset(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | No
 
 
 def _number(value: object) -> float | None:
-    """Return a time as the server tells it, a number or its digits; `None` for what no clock can show."""
+    """Return a number, or a string of digits, as a number; `None` if it cannot be a time."""
     if isinstance(value, str):
         number = float(value) if value.isascii() and value.isdigit() else math.inf
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -286,19 +282,19 @@ def _number(value: object) -> float | None:
 
 
 _LATEST: Final = 1e15
-"""Above every time that a server can mean, in milliseconds too; JSON holds numbers that no float does."""
+"""Later than any time that a server can mean, in milliseconds; JSON numbers may exceed any float."""
 
 
 def _epoch(date: str) -> float | None:
     try:
         moment = parsedate_to_datetime(date)
-        # A date without a zone is UTC (RFC 9110), never the zone of this machine.
+        # A date without a zone is in UTC (RFC 9110).
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 
 
 def server_version(worker_source: str | None) -> tuple[int, int, int] | None:
-    """Return the version from an `X-Worker-Source` header, `None` when it tells none (contract A5)."""
+    """Return the version from an `X-Worker-Source` header, or `None` if it contains none (contract A5)."""
     found = _VERSION.search(worker_source or "")
     return (int(found[1]), int(found[2]), int(found[3])) if found else None

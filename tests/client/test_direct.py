@@ -98,7 +98,7 @@ async def test_connecting_for_too_long(kind: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("kind", OURS)
 async def test_no_header_makes_two(kind: str) -> None:
     async with serving(always(OK)) as server, transport_of(kind, server.url) as transport:
-        with pytest.raises(errors.ConfigurationError, match="keep POST /device from being sent"):
+        with pytest.raises(errors.ConfigurationError, match="prevents POST /device from being sent"):
             await transport.send(request_of("POST"), {"User-Agent": "a\r\nX-B: b"})
 
     assert server.received == []

@@ -240,7 +240,7 @@ TABLE: list[Row] = [
         "<html>",
         LATER,
     ),
-    ("nothing", 503, b"", errors.ServerError, "not_json", "the answer has no body", LATER),
+    ("nothing", 503, b"", errors.ServerError, "not_json", "the response has no body", LATER),
     ("Latin-1", 520, b"\xe9\xe8", errors.ServerError, "not_json", "��", LATER),
     ("a list", 400, [], errors.InvalidRequest, "not_json", "[]", ""),
     (
@@ -249,7 +249,7 @@ TABLE: list[Row] = [
         b"",
         errors.InvalidRequest,
         "redirected",
-        "the server redirects, and redirects are not followed: check the base URL",
+        "the server redirects this request, and redirects are not followed: check the base URL",
         "",
     ),
     ("only marks", 400, {"status": "!!!"}, errors.InvalidRequest, "unknown", "!!!", ""),

@@ -63,7 +63,7 @@ async def test_blocks_hold_for_the_tasks_that_they_start_and_for_nobody_else() -
 
 
 def test_a_raw_answer_that_is_no_json_says_so() -> None:
-    with pytest.raises(errors.UnreadableAnswer, match="no JSON"):
+    with pytest.raises(errors.UnreadableAnswer, match="is not JSON"):
         Response(status=200, headers={}, body=b"<html>").json()
 
 
