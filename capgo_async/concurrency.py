@@ -1,4 +1,4 @@
-"""Concurrency: many things to do, some at a time, and one thing beside another."""
+"""Running many things, a few at a time."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
@@ -10,9 +10,9 @@ U = TypeVar("U")
 
 
 async def fan_out(items: Iterable[T], work: Callable[[T], Awaitable[object]], at_once: int) -> None:
-    """Do `work` for each of `items`, `at_once` at a time, taken as they are needed.
+    """Call `work` with each of `items`, up to `at_once` at a time; items are taken when they are needed.
 
-    The first failure ends what is under way, and is raised bare: as if one had been done after the other.
+    The first failure cancels the others and is raised as it is, not in an exception group.
     """
     waiting = iter(items)
     failures: list[Exception] = []
@@ -33,7 +33,7 @@ async def fan_out(items: Iterable[T], work: Callable[[T], Awaitable[object]], at
 
 
 async def results(items: AsyncIterable[T], work: Callable[[T], Awaitable[U]], at_once: int) -> AsyncIterator[U]:
-    """Yield what `work` makes of each of `items`, in their order; nothing is under way while one is shown."""
+    """Yield the result of `work` for each of `items`, in order; nothing runs while a result is yielded."""
     part: list[T] = []
     async for item in items:
         part.append(item)
@@ -46,7 +46,7 @@ async def results(items: AsyncIterable[T], work: Callable[[T], Awaitable[U]], at
 
 
 async def results_of(items: Sequence[T], work: Callable[[T], Awaitable[U]], at_once: int) -> list[U]:
-    """Return what `work` makes of each of a few `items`, in their order."""
+    """Return the results of `work` for a few `items`, in order."""
     found: dict[int, U] = {}
 
     async def do(place: int) -> None:
@@ -57,7 +57,7 @@ async def results_of(items: Sequence[T], work: Callable[[T], Awaitable[U]], at_o
 
 
 async def alongside(companion: Callable[[], Coroutine[Any, Any, None]], main: Callable[[], Awaitable[T]]) -> T:
-    """Return what `main` returns, or raise what it raises, bare; `companion` ends with it."""
+    """Await `main` while `companion` runs, and return its result; `companion` is cancelled at its end."""
     result: list[T] = []
     failure: Exception | None = None
     async with anyio.create_task_group() as group:

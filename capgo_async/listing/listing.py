@@ -1,4 +1,4 @@
-"""`Listing`: the pages of a list, or its items, as they are asked for (contract G3)."""
+"""`Listing`: a list that is fetched while it is read (contract G3)."""
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class Listing(Generic[T]):
-    """A list that is fetched page by page, de-duplicated: iterate it, or its `pages()`, or take `all()`.
+    """A list that is fetched page by page: iterate it or its `pages()`, or await `all()`.
 
-    Nothing is sent until then, and each iteration begins anew. It ends complete or raises `ListingError`; afterwards `caveats`
-    names what the answers cannot prove.
+    Nothing is sent before. Every iteration starts from the beginning, yields each row once, and either returns the complete
+    list or raises `ListingError`. Afterwards `caveats` states what could not be proven.
     """
 
     def __init__(self, walk: Callable[[], Walk[T]], fetch: Callable[[Position], Awaitable[Page[T]]]) -> None:
@@ -23,7 +23,7 @@ class Listing(Generic[T]):
         self.caveats: tuple[str, ...] = ()
 
     async def pages(self, most: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page; stop after `most` requests, then perhaps not `complete`."""
+        """Yield the new rows of each page; after `most` requests stop, even if the list is not `complete`."""
         self.complete, self.caveats = False, ()
         walk = self._walk()
         position: Position | None = walk.start()
@@ -39,13 +39,13 @@ class Listing(Generic[T]):
                 yield rows
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Yield each row once."""
+        """Yield every row once."""
         async for rows in self.pages():
             for row in rows:
                 yield row
 
     async def all(self) -> list[T]:
-        """Return every row; the whole list is in memory then."""
+        """Return all rows; this holds the whole list in memory."""
         return [row async for row in self]
 
     def _state(self, caveats: tuple[str, ...]) -> None:

@@ -1,15 +1,15 @@
-"""Measures a list of ids while it is read, so that it can be cut into even parts."""
+"""Positions of ids within a sorted list, to cut it into parts of even size."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
 
 _MEASURED: Final = 32
-"""Characters of an id that are measured."""
+"""Characters at the start of an id that are used."""
 
 
 class Ruler:
-    """Ids as numbers, so that there are places between them; `seen` are ids that show which characters there are."""
+    """Maps ids to numbers and back; `seen` are ids that show which characters occur."""
 
     def __init__(self, seen: Iterable[str]) -> None:
         self._characters = sorted({each for name in seen for each in name if each.isprintable() and each != "|"})
@@ -17,18 +17,18 @@ class Ruler:
         self.end = self._base**_MEASURED
 
     def knows(self, name: str) -> bool:
-        """Tell whether it knows all characters of an id that it takes any notice of."""
+        """Tell whether all characters of `name` are known, except for those that are ignored."""
         return all(each in self._characters or each == "|" or not each.isprintable() for each in name)
 
     def measure(self, name: str) -> int:
-        """Return where an id is."""
+        """Return the number of an id."""
         number = 0
         for each in name[:_MEASURED].ljust(_MEASURED, "\0"):
             number = number * self._base + bisect_right(self._characters, each)
         return number
 
     def name(self, number: int) -> str:
-        """Return an id that is at `number`, or as near as these characters come."""
+        """Return an id at `number`, or as near to it as the characters allow."""
         digits: list[int] = []
         for _ in range(_MEASURED):
             number, digit = divmod(number, self._base)

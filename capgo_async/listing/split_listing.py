@@ -1,4 +1,4 @@
-"""Listings that are read at several places at once."""
+"""Listings that are read by several cursors at once."""
 
 import math
 from collections import deque
@@ -14,15 +14,15 @@ from .walks import Page, Position
 T = TypeVar("T")
 
 _PAGES_AT_ONCE: Final = 4
-"""Pages for each cursor that are read before they are shown: all that is in memory of a list."""
+"""Pages of each cursor that are read before they are returned; this bounds memory."""
 _UNWILLING: Final = (InvalidRequest, NotFound, ServerError, UnreadableAnswer)
-"""What a server may answer that does not let its list be begun anywhere."""
+"""Errors of servers that do not let a list begin at any id."""
 
 
 class SplitListing(Listing[T]):
-    """A listing that `cursors` cursors read at once, where the server lets them; its pages come as they are there.
+    """A listing that is read by up to `cursors` cursors at once, in no particular order.
 
-    No request is under way while a page is shown, so that whoever stops there leaves nothing behind.
+    No request is in flight while a page is yielded, so the caller can stop at any page.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class SplitListing(Listing[T]):
         self.caveats: tuple[str, ...] = ()
 
     async def pages(self, most: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page; stop after `most` requests, then perhaps not `complete`."""
+        """Yield the new rows of each page; after `most` requests stop, even if the list is not `complete`."""
         self.complete, self.caveats = False, ()
         walk = self._split()
         shown: deque[tuple[T, ...]] = deque()
@@ -52,9 +52,9 @@ class SplitListing(Listing[T]):
             self.complete = walk.complete
 
     async def hand_over(self, take: Callable[[tuple[T, ...], tuple[Stretch, ...]], Awaitable[object]]) -> tuple[Stretch, ...]:
-        """Give the new rows of each page to `take`, while others are read, and with them all that was walked until then.
+        """Call `take` with the new rows of each page, and with what was walked so far.
 
-        Whoever keeps both in the order in which they come can go on from there. Returns what was walked in the end.
+        A caller that stores both in this order can continue from there later. Returns what was walked in the end.
         """
         self.complete, self.caveats = False, ()
         walk = self._split()
@@ -68,7 +68,7 @@ class SplitListing(Listing[T]):
         return walk.stretches()
 
     async def _read(self, walk: SplitWalk[T], most: float, take: Callable[[tuple[T, ...]], Awaitable[None]]) -> int:
-        """Read up to `most` pages, those of all ranges; return how many were asked for."""
+        """Read up to `most` pages of all ranges; return how many were requested."""
         asks: list[Ask[T]] = []
         while len(asks) < most and (ask := walk.take()):
             asks.append(ask)

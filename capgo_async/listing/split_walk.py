@@ -1,12 +1,16 @@
-"""One list walked at several places at once: where to cut it, and why nothing is lost or listed twice (contract C7, G3).
+"""Walking one list with several cursors without losing or repeating a row (contract C7, G3).
 
-A list by id can be begun behind any id. The order of the server need not be that of Python's strings, so a range does not end
-at an id that is larger than another: it ends where its walk meets a row that another range began with. Then each row belongs
-to one range, whatever the order is. Strings are compared to choose where to cut, and to prove of the row that a new range
-begins with that nobody has listed it: what was listed of a range lies between its first row and its last, as long as rows
-ascend. Where they do not, nothing is cut any more, and the ranges that are there are walked to their ends.
+A list that is sorted by id can be read from after any id. Each cursor walks one range of it.
 
-What was walked can be told as stretches, from which another walk goes on. Past 300 lines because this proof is one.
+A range ends where its walk meets the first row of another range. It does not end at an id that compares as larger, because the
+server may sort differently from Python. So each row belongs to exactly one range, in any order of the server.
+
+Ids are compared for two purposes only: to choose where to cut, and to prove that the first row of a new range was not listed
+yet. As long as rows ascend, the listed rows of a range lie between its first and its last. If they do not ascend, no more cuts
+are made, and the existing ranges are walked to their ends.
+
+What was walked can be returned as stretches, from which another walk continues. This file is longer than 300 lines because the
+proof spans all of it.
 """
 
 from bisect import bisect_right, insort
@@ -25,20 +29,20 @@ from .walks import DeviceWalk, Page, Position
 T = TypeVar("T")
 
 _ALONE: Final = 3
-"""Pages after which a list is long enough to be cut; until then it costs what it costs without."""
+"""Pages after which a list is long enough to be cut."""
 _WORTH_PAGES: Final = 4
-"""Pages that a range has at least, as far as that can be foreseen: each costs up to one page that another shows, too."""
+"""Fewest pages of a new range, as far as can be estimated: each range re-reads up to one page."""
 _USELESS_CUTS: Final = 2
 _PAGES_A_USELESS_CUT: Final = 16
-"""Cuts that may turn out to be useless: so many for each cursor, and one for so many pages."""
+"""Cuts that may prove useless: two for each cursor, and one for every 16 pages."""
 _SEARCHING: Final = 2
-"""Cuts at once of a range that has rows at its beginning only, it seems."""
+"""Concurrent cuts of a range that seems to have rows at its beginning only."""
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Rows that were walked from `first` to `last` with none between them left out, so that another walk can go on behind them.
+    """Rows from `first` to `last` that were walked without a gap; another walk can continue after them.
 
-    `newest` is what the last page began with; `at_end` tells that the list ended with `last`.
+    `newest` is the first row of the last page. `at_end` tells whether `last` is the last row of the list.
     """
 
     first: str
@@ -49,7 +53,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class _Range(Generic[T]):
-    """A part of the list, from the row that its walk began with to the one that it showed last."""
+    """A part of the list, from the first row of its walk to the last one so far."""
 
     def __init__(self, walk: DeviceWalk[T], behind: str, start: Position | None) -> None:
         self.walk = walk
@@ -64,7 +68,10 @@ class _Range(Generic[T]):
         self.met: _Range[T] | None = None
 
     def go_on_behind(self, stretch: Stretch, start: Position) -> None:
-        """Take what was walked before, the last row of which is seen again at `start`: an empty page would prove nothing."""
+        """Continue after `stretch`.
+
+        The page at `start` must show its last row again, because an empty page proves nothing.
+        """
         self.first, self.newest = stretch.first, stretch.newest
         self.before_last, self.last = stretch.before_last, stretch.last
         self.pages = 1
@@ -73,12 +80,15 @@ class _Range(Generic[T]):
         self.next = None if stretch.at_end else start
 
     def step(self, ruler: Ruler) -> int:
-        """Return how far its newest page took, measured."""
+        """Return the distance that the newest page covered."""
         return max(1, ruler.measure(self.last) - ruler.measure(self.newest))
 
 
 class Ask(NamedTuple, Generic[T]):
-    """A page to ask for: of a range, or where one is to begin, behind the id `cut`; `shows` is with which id it must begin."""
+    """A page to request, of a range or of a new one after the id `cut`.
+
+    It must begin with the id `shows`, if set.
+    """
 
     position: Position
     range: _Range[T] | None
@@ -87,17 +97,18 @@ class Ask(NamedTuple, Generic[T]):
 
     @property
     def trial(self) -> bool:
-        """Tell that the list can do without an answer."""
+        """Tell whether the walk can do without this page."""
         return not self.range or (bool(self.shows) and not self.range.looking)
 
 
 class SplitWalk(Generic[T]):
-    """Walk a list of devices with `cursors` cursors, where the server lets its list be begun anywhere.
+    """Walks a list of devices with up to `cursors` cursors, if the server lets the list begin at any id.
 
-    It begins with one. Then the second last row that was seen takes the place of the server's cursor: where the answer begins
-    with the last one, and the rows ascend, other ranges are begun likewise. Else one cursor goes on as without.
-    `behind` makes the position behind an id. Where parts of the list were `walked` before, it goes on behind each of them; one
-    part alone is as good as a list that begins behind it, and is not cut before that has been tried again.
+    The walk starts with one cursor. To try the server, it requests the page after the second last row seen. If that page
+    begins with the last row, and rows ascend, more ranges are begun in the same way. Otherwise one cursor reads the whole list.
+
+    `behind` returns the position after an id. If parts of the list were `walked` before, the walk continues after each of them.
+    A single part is treated as a list that begins after it, and the server is tried again before a cut.
     """
 
     def __init__(
@@ -116,7 +127,7 @@ class SplitWalk(Generic[T]):
         begins = walked[0].before_last if len(walked) == 1 else ""
         self._ranges = [_Range(walk, begins, behind(begins) if begins else walk.start())]
         self._borders: dict[str, _Range[T]] = {}
-        """The rows that ranges began with: a page of each, in case that some of them vanish."""
+        """The first page of every range; a whole page, because its first row may vanish."""
         self._ruler: Ruler | None = None
         self._tried = cursors == 1
         self._cuts: list[str] = []
@@ -126,11 +137,11 @@ class SplitWalk(Generic[T]):
 
     @property
     def complete(self) -> bool:
-        """Tell that every range was walked to its end."""
+        """Tell whether every range was walked to its end."""
         return all(each.next is None for each in self._ranges)
 
     def stretches(self) -> tuple[Stretch, ...]:
-        """Return what was walked until now, the ranges that have met as one."""
+        """Return what was walked so far; ranges that have met are joined."""
         met = [each.met for each in self._ranges]
         found: list[Stretch] = []
         for each in self._ranges:
@@ -143,7 +154,7 @@ class SplitWalk(Generic[T]):
         return tuple(found)
 
     def take(self) -> Ask[T] | None:
-        """Return a page to ask for now; `None` when there is none before another answer, or ever."""
+        """Return a page to request now, or `None` if there is none before the next response."""
         under_way = [each for each in self._ranges if each.next is not None]
         for each in under_way:
             if not each.asked:
@@ -156,7 +167,7 @@ class SplitWalk(Generic[T]):
         return Ask(self._behind(cut), None, cut=cut)
 
     def feed(self, ask: Ask[T], page: Page[T]) -> tuple[tuple[T, ...], tuple[str, ...]]:
-        """Return the rows of `page` that are new, and what the listing cannot prove."""
+        """Return the new rows of `page`, and what the listing cannot prove."""
         each = ask.range
         if each is None:
             return self._begin(ask.cut, page), ()
@@ -178,7 +189,7 @@ class SplitWalk(Generic[T]):
         return self._go_on(each, page)
 
     def refuse(self, ask: Ask[T]) -> None:
-        """Go on without the answer to a trial."""
+        """Continue without a page that the server refused."""
         if ask.range is None:
             self._cuts.remove(ask.cut)
         else:
@@ -196,7 +207,7 @@ class SplitWalk(Generic[T]):
         self._ruler = Ruler(name for each in walked for name in (each.first, each.newest, each.before_last, each.last))
 
     def _ask(self, each: _Range[T]) -> Ask[T]:
-        assert each.next is not None  # noqa: S101 - only such a range is asked for
+        assert each.next is not None  # noqa: S101 - the range is not at its end
         if each.looking:
             return Ask(each.next, each, shows=each.last)
         if not self._tried and each.pages >= _ALONE and each.before_last:
@@ -205,7 +216,7 @@ class SplitWalk(Generic[T]):
         return Ask(each.next, each)
 
     def _begin(self, cut: str, page: Page[T]) -> tuple[T, ...]:
-        """Begin a range behind `cut`, if there is something that no other range has shown."""
+        """Begin a range after `cut`, if its first row was not listed yet."""
         self._cuts.remove(cut)
         names = [self._key(row) for row in page.rows]
         if self._ruler is None:
@@ -230,15 +241,15 @@ class SplitWalk(Generic[T]):
         return rows
 
     def _believe(self, each: _Range[T], page: Page[T]) -> None:
-        """Let a range go on, or end, as the second look at its end says."""
+        """Continue or end a range, after its end was read a second time."""
         if not page.rows and self._shown_beyond(each):
-            message = "the server ended the list before rows that it had shown: the listing is not complete"
+            message = "the server ended the list before rows that it had sent earlier: the listing is incomplete"
             raise ListingError(message)
         each.looking = False
         each.next = self._behind(each.last)
 
     def _go_on(self, each: _Range[T], page: Page[T]) -> tuple[tuple[T, ...], tuple[str, ...]]:
-        """Take the rows of a range up to where another began."""
+        """Return the rows of a range up to the first row of another range."""
         rows, step = each.walk.feed(page)
         self._tried |= page.has_more is None
         self._note(each, [self._key(row) for row in page.rows])
@@ -254,7 +265,7 @@ class SplitWalk(Generic[T]):
             return rows[:end], step.caveats
         each.next, each.at_end = step.next, step.next is None
         if step.next is None and self._shown_beyond(each):
-            # There are rows beyond: the end is believed when it is seen behind the last row a second time.
+            # There are rows beyond this end, so it must show a second time.
             each.walk = DeviceWalk(self._key, expected=Dialect.MODERN)
             each.next, each.at_end, each.looking = self._behind(each.before_last), False, True
         return rows, step.caveats
@@ -276,7 +287,7 @@ class SplitWalk(Generic[T]):
             self._ruler = Ruler((*self._borders, each.last))
 
     def _where_to_cut(self, under_way: Sequence[_Range[T]]) -> str:
-        """Return the place where a new range takes most work from others; none where there is little of it."""
+        """Return the id at which a new range would take over the most pages, or an empty string if too few."""
         read = sum(each.pages for each in self._ranges)
         allowed = _USELESS_CUTS * self._cursors + read // _PAGES_A_USELESS_CUT
         if self._ruler is None or self._useless_cuts + len(self._cuts) >= allowed:
@@ -289,7 +300,7 @@ class SplitWalk(Generic[T]):
         return cut if most.range.last < cut and cut not in self._cuts else ""
 
     def _piece(self, each: _Range[T], ruler: Ruler) -> "_Piece[T] | None":
-        """Return the part of a range that is best cut next."""
+        """Return the rest of a range that can be cut."""
         after = next((other.first for other in self._ranges if other.first > each.last), None)
         ends = [ruler.measure(end) for end in (after, each.empty_from) if end is not None and end > each.last]
         here, end = ruler.measure(each.last), min(ends, default=ruler.end)
@@ -300,7 +311,7 @@ class SplitWalk(Generic[T]):
 
 
 class _Piece(NamedTuple, Generic[T]):
-    """What is left of a range, `page` being what it shows at a time, and cut already where answers are awaited."""
+    """The rest of a range with its pending cuts at `places`; `page` is the distance that a page covers."""
 
     range: _Range[T]
     page: int
@@ -309,11 +320,11 @@ class _Piece(NamedTuple, Generic[T]):
 
     @property
     def pages(self) -> int:
-        """Return the pages of a part, if rows are as close as where the range was walked."""
+        """Return the estimated pages of a part, if rows are as dense as so far."""
         return (self.places[-1] - self.here) // self.page // (len(self.places) - 1)
 
     def middle(self) -> int:
-        """Return the middle of the largest part; while it is searched for where rows end, of the numbers of digits."""
+        """Return the middle of the largest part, on a log scale while searching for the end of the rows."""
         if not self.range.searching:
             left, right = max(pairwise(self.places), key=lambda part: part[1] - part[0])
             return (left + right) // 2

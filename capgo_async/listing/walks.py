@@ -1,7 +1,7 @@
-"""Listings: given this page, what comes next (contract C6, C7, G3), and the `Listing` that walks them.
+"""Walks: given this page of a listing, which one is next (contract C6, C7, G3).
 
-A walk is pure: it is fed pages and says what to ask for next, or that the listing is complete, or raises `ListingError`.
-Past 300 lines because every generation of listing has a walk of its own, and all their guards are read side by side.
+A walk is pure. It is fed pages, and returns what to request next or that the listing is complete, or raises `ListingError`.
+This file is longer than 300 lines so that the walks of all generations and their guards can be compared.
 """
 
 from collections.abc import Callable, Hashable
@@ -14,24 +14,24 @@ from ..http.dialect import Dialect
 
 T = TypeVar("T")
 Position = tuple[tuple[str, str], ...]
-"""The query parameters that name a page: `cursor`, or `page`, or none for the first."""
+"""The query parameters of a page: `cursor`, `page`, or none for the first page."""
 
 PAGE_ROWS: Final = 50
-"""Rows of a page that the server decides on (contract F)."""
+"""Rows of a page of the server's own size (contract F)."""
 ROW_CAP: Final = 1000
-"""Rows that a backend gives at most (contract C6, F)."""
+"""The most rows that a backend returns (contract C6, F)."""
 
-# In this order they rest on contract C7, C6, C7, D6, D6 and G3.
-MASKED_EMPTY: Final = "the first page was empty twice; a server that cannot read its devices answers the same"
-TIES: Final = "rows of one creation time stand on both sides of a page border, where their order is not defined"
-SHORT_FIRST: Final = "the first page had 49 rows: servers that cut it there never show the row after it"
-UNREADABLE: Final = "the key sees apps of organizations that it may not read: these are left out"
-TRUNCATED: Final = "the server shows 50 organizations at most; others are here if the key sees an app of theirs"
-NO_ORDER: Final = "the server names no order for this list: a row may be missed when it has several pages"
+# These rest on contract C7, C6, C7, D6, D6 and G3, in this order.
+MASKED_EMPTY: Final = "the first page was empty twice, as it also is if the server cannot read its devices"
+TIES: Final = "rows with the same creation time are on two pages, and their order is undefined: one may be missing"
+SHORT_FIRST: Final = "the first page had 49 rows: some servers end it there and leave out the next row"
+UNREADABLE: Final = "the key sees apps of organizations that it may not read; these organizations are missing"
+TRUNCATED: Final = "the server lists only 50 organizations; others are listed if the key sees one of their apps"
+NO_ORDER: Final = "the server does not define the order of this list: a row may be missing if it has several pages"
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """Rows as they came, and what the server says of those to come; `has_more` is `None` where it says nothing."""
+    """One page of rows; `has_more` is `None` if the server does not say whether there are more."""
 
     rows: tuple[T, ...]
     has_more: bool | None = None
@@ -40,7 +40,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What a walk says to a page: the position of the next one, `None` at the end; what the listing cannot prove."""
+    """The position of the next page, or `None` at the end, and what the listing cannot prove."""
 
     next: Position | None
     caveats: tuple[str, ...] = ()
@@ -50,34 +50,35 @@ class Walk(Protocol[T]):
     """A way through the pages of one listing."""
 
     def start(self) -> Position:
-        """Return where the first page is."""
+        """Return the position of the first page."""
         ...
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Return the rows of `page` that are new, and where to go next."""
+        """Return the new rows of `page`, and the next step."""
         ...
 
 
 def last_unless_full(rows: int) -> bool:
-    """Tell that a page of channels or bundles ends the list: right and buggy pages and the row cap are multiples of 50."""
+    """Tell whether a page of channels or bundles is the last: all full pages are multiples of 50 rows."""
     return rows % PAGE_ROWS != 0 and rows < ROW_CAP
 
 
 def last_below_smallest(rows: int) -> bool:
-    """Tell that a page ends a list whose page size may be the asked one or the server's own 50."""
+    """Tell whether a page is the last of a list whose pages have the requested size or 50 rows."""
     return rows < PAGE_ROWS
 
 
 def never_last(_rows: int) -> bool:
-    """Trust no short page: the seed era's first page of devices had 49 rows (contract C7)."""
+    """Trust no short page, because the first page of devices of seed servers has 49 rows (contract C7)."""
     return False
 
 
 class PageWalk(Generic[T]):
-    """Walk a list by `page`, exact whatever the page size that the server really uses (contract C6, steps 1 to 4).
+    """Walks a list by `page`, whatever page size the server really uses (contract C6, steps 1 to 4).
 
-    `last` tells from the number of rows that no page follows; a page without new rows ends the walk in any case. `tie` returns
-    what the server orders by, to notice rows whose order is not defined; `caveat` is stated of every list of several pages.
+    `last` tells from the number of rows whether a page is the last. A page without new rows ends the walk in any case. `tie`
+    returns the value that the server sorts by, to notice rows with an undefined order. `caveat` is reported for every list
+    with several pages.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class PageWalk(Generic[T]):
         return (("page", "0"),)
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Take the rows not seen yet; stop when there are none, or when the page says that it is the last."""
+        """Return the new rows; stop if there are none, or if this is the last page."""
         rows = len(page.rows)
         caveats = self._caveats(page)
         new = tuple(row for row in page.rows if self._is_new(row))
@@ -128,17 +129,17 @@ class PageWalk(Generic[T]):
         else:
             found = (TIES,) if self._tie and self._border == (self._tie(page.rows[0]),) else ()
         if page.rows and self._tie:
-            # The next page begins where this one would end if it had the size that it should have.
+            # The next page begins where this one would end if it had the right size.
             step = max(1, len(page.rows) // PAGE_ROWS) * PAGE_ROWS
             self._border = (self._tie(page.rows[min(step, len(page.rows)) - 1]),)
         return found
 
 
 class CursorWalk(Generic[T]):
-    """Walk a list by its cursor, with a guard for each way in which that goes wrong (contract C7).
+    """Walks a list by its cursor, with a guard for each known way in which that fails (contract C7).
 
-    In the default order only neighbouring pages can overlap, so that one id of each page is enough to notice a walk in
-    circles; with `unordered` rows may move while the walk goes on, so that every id is remembered.
+    In the default order only consecutive pages can overlap, so one id of each page is enough to detect a loop. With
+    `unordered` rows may move during the walk, so every id is kept.
     """
 
     def __init__(self, key: Callable[[T], Hashable], *, unordered: bool = False) -> None:
@@ -155,7 +156,7 @@ class CursorWalk(Generic[T]):
         return ()
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Take the rows not seen yet and follow the cursor until the server says that there is no more."""
+        """Return the new rows, and follow the cursor until the server says that there are no more."""
         if not page.rows:
             return (), self._at_empty_page(page)
         self._asked_again = False
@@ -169,7 +170,7 @@ class CursorWalk(Generic[T]):
                     fresh.setdefault(key, row)
             keys, new = list(fresh), tuple(fresh.values())
         if not self._marks.isdisjoint(keys) or (page.has_more and not new):
-            message = "the server sent a page again that it had sent before: the listing does not advance"
+            message = "the server sent the same page twice: the listing does not advance"
             raise ListingError(message)
         if not page.has_more:
             return new, Step(None)
@@ -188,24 +189,24 @@ class CursorWalk(Generic[T]):
             return Step(self._position)
         if first and not page.has_more:
             return Step(None, (MASKED_EMPTY,))
-        message = "the server announced more rows and then sent an empty page, twice: the listing is not complete"
+        message = "the server announced more rows but sent an empty page, twice: the listing is incomplete"
         raise ListingError(message)
 
     def _follow(self, cursor: str | None) -> Position:
         if not cursor:
-            message = "the server says that there are more rows, but not where: the listing is not complete"
+            message = "the server announced more rows but sent no cursor: the listing is incomplete"
             raise ListingError(message)
         if hash(cursor) in self._cursors:
-            message = "the server sent a cursor again that it had sent before: the listing does not advance"
+            message = "the server sent the same cursor twice: the listing does not advance"
             raise ListingError(message)
         self._cursors.add(hash(cursor))
         return (("cursor", cursor),)
 
 
 class DeviceWalk(Generic[T]):
-    """Let the first answer decide: a cursor where the server has one, else pages (contract C7).
+    """Walks a list of devices by cursor or by page, depending on the first response (contract C7).
 
-    `expected` is the dialect that the user set: an answer of the other generation then is an error.
+    `expected` is the dialect that the user set; a response of the other dialect is then an error.
     """
 
     def __init__(self, key: Callable[[T], Hashable], *, unordered: bool = False, expected: Dialect = Dialect.AUTO) -> None:
@@ -216,19 +217,19 @@ class DeviceWalk(Generic[T]):
         self._asked_again = False
 
     def start(self) -> Position:
-        """Return the first page, in a way that both generations take."""
+        """Return the first page; both generations accept a request without parameters."""
         return ()
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Choose the way with the first page, and follow it."""
+        """Choose the walk by the first page, and follow it."""
         if self._walk is not None:
             if isinstance(self._walk, CursorWalk) is (page.has_more is None):
-                message = "the server changed its way of listing between two pages: the listing is not complete"
+                message = "the server changed the form of its pages during the listing: the listing is incomplete"
                 raise ListingError(message)
             return self._walk.feed(page)
         found = Dialect.SEED if page.has_more is None else Dialect.MODERN
         if self._expected not in {Dialect.AUTO, found}:
-            message = f"the server lists devices as the dialect {found} does, but {self._expected} was set"
+            message = f"the server lists devices in the dialect {found}, but {self._expected} was set"
             raise ListingError(message)
         if page.has_more is not None:
             self._walk = CursorWalk(self._key, unordered=self._unordered)
@@ -240,7 +241,7 @@ class DeviceWalk(Generic[T]):
         return new, Step(step.next, (SHORT_FIRST,) if len(page.rows) == PAGE_ROWS - 1 else step.caveats)
 
     def _at_empty_page(self) -> Step:
-        # The seed era, too, answers like an empty app when it cannot resolve the versions.
+        # Seed servers also send an empty page if they cannot resolve the versions.
         if self._asked_again:
             return Step(None, (MASKED_EMPTY,))
         self._asked_again = True
@@ -248,21 +249,21 @@ class DeviceWalk(Generic[T]):
 
 
 class WholeWalk(Generic[T]):
-    """Take a list that the server sends whole (contract C2, C4)."""
+    """Reads a list that the server sends as one page (contract C2, C4)."""
 
     def start(self) -> Position:
         """Return the only page."""
         return ()
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Take every row."""
+        """Return all rows."""
         return page.rows, Step(None)
 
 
 class CountedWalk(Generic[T]):
-    """Walk a list whose pages tell how many rows there are in all, newest first (contract C3).
+    """Walks a list, newest first, whose pages tell how many rows there are in total (contract C3).
 
-    New rows push old ones to later pages: they come twice and count once.
+    New rows push older ones to later pages; rows that appear twice are returned once.
     """
 
     def __init__(self, key: Callable[[T], Hashable]) -> None:
@@ -275,22 +276,22 @@ class CountedWalk(Generic[T]):
         return (("page", "0"),)
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Take the rows not seen yet, until the count says that this was the last page, or it is empty."""
+        """Return the new rows, until the last page by the total, or an empty one."""
         new = {self._key(row): row for row in page.rows if self._key(row) not in self._seen}
         self._seen.update(new)
         if not page.has_more or not page.rows:
             return tuple(new.values()), Step(None)
         if not new:
-            message = "the server sent a page again that it had sent before: the listing does not advance"
+            message = "the server sent the same page twice: the listing does not advance"
             raise ListingError(message)
         self._page += 1
         return tuple(new.values()), Step((("page", str(self._page)),))
 
 
 class CompletedWalk(Generic[T]):
-    """Walk a list of which the server shows one page only; where that is full, the rest is found elsewhere (contract D6).
+    """Reads a list of which the server sends one page; the rest is found elsewhere (contract D6).
 
-    The position of the rest names all that was `seen`.
+    The position of the rest contains the keys that were `seen`.
     """
 
     def __init__(self, key: Callable[[T], str]) -> None:
@@ -302,7 +303,7 @@ class CompletedWalk(Generic[T]):
         return ()
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Take the page, then what is new in the rest."""
+        """Return the page, then the new rows of the rest."""
         if self._seen is None:
             self._seen = {self._key(row) for row in page.rows}
             full = len(page.rows) >= PAGE_ROWS

@@ -431,7 +431,7 @@ def test_an_empty_second_look_is_an_error() -> None:
             return Page(page.rows, has_more=False)
         return Page((), has_more=False) if lied and position[0][1].startswith("any|") else page
 
-    with pytest.raises(ListingError, match="not complete"):
+    with pytest.raises(ListingError, match="incomplete"):
         split(fetch)
 
 

@@ -1,6 +1,7 @@
-"""What commands learned of servers and keys, in the user's cache directory; no key stands there, but a salted digest of it.
+"""What commands have learned about servers and keys, in the user's cache directory.
 
-A file that cannot be read or written costs no more than a note: everything in it can be learned again.
+The file contains a salted digest of each key, and no key. If it cannot be read or written, commands only note it, because
+everything in it can be learned again.
 """
 
 import contextlib
@@ -25,15 +26,15 @@ from ...limits.known import Known, Latencies, with_latency, with_newer
 C = TypeVar("C", bound=CapgoClient | KeyRing)
 
 FILE_VARIABLE: Final = "CAPGO_CACHE"
-"""The environment variable that names another file; where it is empty, nothing is kept."""
+"""Environment variable with the path of the file; if it is empty, nothing is kept."""
 _FORMAT: Final = 1
 _MOST: Final = 100
-"""Servers and keys that are kept; of more, those that were used longest ago are forgotten."""
+"""Records that are kept; the least recently used ones are dropped."""
 _GOOD: Final = 200
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one server with one key, which `key` is a digest of."""
+    """What is known about one server and one key; `key` is a digest."""
 
     base_url: str
     key: str
@@ -47,18 +48,18 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory:
-    """The file in which commands keep what they learned."""
+    """The file in which commands keep what they have learned."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def records(self) -> Sequence[Record]:
-        """Return everything that is kept, what was used last first."""
+        """Return all records, the most recently used first."""
         file = self._read()
         return () if file is None else file.records
 
     def recall(self, client: CapgoClient) -> None:
-        """Let `client` begin with what is known of its server and key."""
+        """Let `client` start with what is known about its server and key."""
         file = self._read()
         if file is None or not file.records:
             return
@@ -67,7 +68,7 @@ class Memory:
         client.recall(next(known, Known()))
 
     def keep(self, client: CapgoClient, known: Known) -> None:
-        """Keep what is known of the server and key of `client`, and what another command learned later meanwhile."""
+        """Keep what is known about the server and key of `client`, merged with what other commands have kept since."""
         file = self._read()
         if file is None or self._path is None:
             return
@@ -78,10 +79,10 @@ class Memory:
         try:
             _write(self._path, msgspec.json.encode(msgspec.structs.replace(file, records=records)))
         except OSError as error:
-            _note(f"what was learned of the server is not kept: cannot write {self._path}: {error.strerror}")
+            _note(f"what was learned about the server was not saved: cannot write {self._path}: {error.strerror}")
 
     def forget(self) -> int:
-        """Remove the file, whatever is in it, and return how many records that were; raises `ConfigurationError`."""
+        """Remove the file and return the number of its records; raises `ConfigurationError`."""
         with warnings.catch_warnings(action="ignore"):
             records = len(self.records())
         try:
@@ -93,7 +94,7 @@ class Memory:
         return records
 
     def _read(self) -> _File | None:
-        """Return what the file holds, an empty one where there is none; `None` where it is to be left alone."""
+        """Return the content of the file, empty if there is no file, or `None` if it cannot be used."""
         if self._path is None:
             return None
         try:
@@ -101,20 +102,20 @@ class Memory:
         except FileNotFoundError:
             return _File(format=_FORMAT, salt=secrets.token_hex(16))
         except OSError as error:
-            _note(f"what was learned of servers cannot be read: {self._path}: {error.strerror}")
+            _note(f"cannot read {self._path}, in which commands keep what they learn about servers: {error.strerror}")
             return None
         except (msgspec.DecodeError, UnicodeDecodeError):
             file = None
         if file is None or file.format != _FORMAT or not _is_salt(file.salt):
-            _note(f"{self._path} does not hold what this program learned of servers: `limits --forget` removes it")
+            _note(f"{self._path} was not written by this version of the program and is ignored; `limits --forget` removes it")
             return None
         return file
 
 
 class Remembering(Generic[C]):
-    """Open a client, or a ring of keys, with what earlier commands learned; keep what it learned once it is closed.
+    """Opens a client, or a ring of keys, with what earlier commands have learned, and keeps what it learns.
 
-    Nothing is kept of a server that gave no good answer. `latencies` notes how long good answers took.
+    Nothing is kept if the server sent no successful response. `latencies` holds the response times.
     """
 
     def __init__(self, opened: C, memory: Memory, latencies: Latencies) -> None:
@@ -133,13 +134,13 @@ class Remembering(Generic[C]):
             await self._clients[0].aclose()
         finally:
             if self._latencies.estimate() is not None:
-                # The first one last: the file begins with what was used last.
+                # The first client comes last, because the file begins with the latest record.
                 for client in reversed(self._clients):
                     if client.counters.answers or client is self._clients[0]:
                         self._memory.keep(client, self._known(client))
 
     def known(self) -> Known:
-        """Return what is known of the server and the first key by now, how long answers take included."""
+        """Return what is known about the server and the first key, including response times."""
         return self._known(self._clients[0])
 
     def _known(self, client: CapgoClient) -> Known:
@@ -147,7 +148,7 @@ class Remembering(Generic[C]):
 
 
 def memory() -> Memory:
-    """Return the memory of this user's commands."""
+    """Return the memory of this user."""
     named = os.environ.get(FILE_VARIABLE)
     if named is None:
         return Memory(platformdirs.user_cache_path("capgo-async") / "known.json")
@@ -155,7 +156,7 @@ def memory() -> Memory:
 
 
 def hearing(latencies: Latencies) -> Callable[[Attempt], None]:
-    """Return what notes how long good answers took; refusals are quicker, and failures slower."""
+    """Return a listener that notes the response times of successes; refusals are faster, and failures slower."""
 
     def hear(attempt: Attempt) -> None:
         if attempt.status == _GOOD:
@@ -175,7 +176,7 @@ def _is_salt(text: str) -> bool:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all, for this user alone."""
+    """Replace the file atomically; only this user may read it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     building, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
