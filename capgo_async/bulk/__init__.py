@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from .job import Job
 from .jobfile.contents import JobRow, Rows
-from .jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
+from .jobfile.facts import JobBinding, JobFacts, Options, Pair, Survey, Unknown
 from .jobfile.outcomes import OperationRow
 from .jobfile.schema import Which
 from .jobfile.seen import Seen
-from .jobfile.stage import Pair
 from .operations.advice import Remedy
 from .operations.operations import (
     Change,

@@ -52,7 +52,6 @@ def check_format(chosen: Format) -> None:
 
 
 def lines_of(chosen: Format, table: Table) -> "JsonLines | CsvLines":
-    """Return the encoder for a text format."""
     return CsvLines(table) if chosen is Format.CSV else JsonLines(table)
 
 

@@ -98,7 +98,6 @@ class InventoryFile:
 
     @transaction
     def settled(self, connection: sqlite3.Connection) -> set[str]:
-        """Return the apps that are finished."""
         return {app_id for (app_id,) in connection.execute("SELECT app_id FROM export")}
 
     @transaction

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -15,10 +15,9 @@ from ...client import requester_of
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from ...limits.pacer import ScopeUsage
-from ..operations.operations import Operation
+from ..operations.operations import Change, Operation
 from ..plan import Thresholds
 from ..report import storable
-from .stage import Pair
 
 _FINEST: Final = 10**8
 """Greatest denominator of a wave's share. Times the number of operations, it fits SQLite's integers."""
@@ -57,7 +56,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     inventory: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ConfigurationError` for waves or a bake time that make no sense."""
         rising = all(first < second for first, second in pairwise((Fraction(0), *self.waves)))
         if self.waves and (not rising or self.waves[-1] != 1):
             message = "waves must rise from above 0% to 100%, for example 1%,10%,100%"
@@ -88,13 +86,24 @@ class JobBinding(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, ring: KeyRing, salt: bytes) -> Self:
-        """Return the binding to the server and the keys of a ring."""
         return cls(
             base_url=ring.base_url,
             key_salt=salt,
             key_fingerprint=ring.fingerprint(salt),
             keys=len({requester_of(each).identity.fingerprint(salt) for each in ring.clients}),
         )
+
+
+class Pair(NamedTuple):
+    """One app and one change that rows ask for, and the number of these rows.
+
+    `expecting` is whether they are meant only for targets that are still as another operation left them.
+    """
+
+    app_id: str
+    change: Change
+    rows: int
+    expecting: bool
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,13 +154,11 @@ class LastUsage(msgspec.Struct, frozen=True):
 
 
 def read_facts(connection: sqlite3.Connection) -> JobFacts:
-    """Return the facts of the job."""
     rows = connection.execute("SELECT name, value FROM job").fetchall()
     return _FACTS.decode(msgspec.json.encode({name: msgspec.Raw(value.encode()) for name, value in rows}))
 
 
 def write_facts(connection: sqlite3.Connection, facts: JobFacts) -> None:
-    """Write the facts of a new job."""
     _write(connection, **msgspec.structs.asdict(facts))
 
 

@@ -99,7 +99,6 @@ class Journal:
         return await self.note(self._advance, settled, returned, take)
 
     async def end_run(self, how: Ended, reason: str | None = None) -> None:
-        """Close the record of this run."""
         await self.database.run(records.end_run, self._run, how, self._measures(), reason)
 
     @contextlib.asynccontextmanager

@@ -56,7 +56,6 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def record(connection: sqlite3.Connection, settled: Sequence[Settled], run: int) -> None:
-    """Record outcomes."""
     # Nearly all are done, and one statement writes these: each statement costs a switch to the thread of the event loop.
     done = {entry.id: entry.result.request_id for entry in settled if not isinstance(entry.result, Failed)}
     connection.execute(_DONE, (Outcome.DONE, run, msgspec.json.encode(done).decode()))
@@ -91,7 +90,6 @@ def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool
 
 
 def write_measures(connection: sqlite3.Connection, run: int, measures: Measures) -> None:
-    """Store what a run has used so far."""
     connection.execute(
         "UPDATE runs SET elapsed = ?, requests = ?, retries = ?, rate_limited = ?, limits = ?, servers = ? WHERE id = ?",
         (
@@ -116,13 +114,11 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
 
 
 def end_run(connection: sqlite3.Connection, run: int, how: Ended, measures: Measures, reason: str | None = None) -> None:
-    """Complete the record of a run."""
     write_measures(connection, run, measures)
     connection.execute("UPDATE runs SET ended = ?, reason = ? WHERE id = ?", (how, reason, run))
 
 
 def report_of(connection: sqlite3.Connection, name: str) -> Report:
-    """Return the report of the job, with every count."""
     fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
     outcomes: dict[int, int] = dict(connection.execute("SELECT outcome, count(*) FROM operations GROUP BY outcome"))
     verdicts: dict[int, int] = dict(

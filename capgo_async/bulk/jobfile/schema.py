@@ -150,18 +150,14 @@ STILL_PROTECTED: Final = f"""
     ORDER BY app_id, channel
 """
 
-# Operations of one app have consecutive ids, in the order of the input. A run takes from each app what the limits allow.
-PLAN: Final = f"""
+_PLANNED: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)
-    SELECT line, app, name, change, former, former_value
-    FROM ({FORMERS})
-    ORDER BY app, turn
+    SELECT line, app, name, change, former, former_value FROM ({FORMERS})
 """
+# Operations of one app have consecutive ids, in the order of the input. A run takes from each app what the limits allow.
+PLAN: Final = f"{_PLANNED} ORDER BY app, turn"
 # The first wave of all apps comes before the second of any. Shares are rounded up, so each wave has operations of every app.
-PLAN_IN_WAVES: Final = f"""
-    INSERT INTO operations (line, app, name, change, former, former_value)
-    SELECT line, app, name, change, former, former_value
-    FROM ({FORMERS})
+PLAN_IN_WAVES: Final = f"""{_PLANNED}
     JOIN (SELECT app AS of, count(*) AS total FROM staged WHERE fate = '' GROUP BY app) ON of = app
     ORDER BY (SELECT min(number) FROM waves WHERE (turn - 1) * denominator < numerator * total), app, turn
 """

@@ -36,7 +36,6 @@ def seen_of(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]
 
 
 def pending_of(connection: sqlite3.Connection, app_id: str, after: int, most: int) -> list[Seen]:
-    """Return up to `most` pending operations of an app with ids above `after`."""
     return _seen(connection, f"{OF_APP} AND operations.id > ? AND outcome <= ?", app_id, after, Outcome.SENT, most=most)
 
 
@@ -46,7 +45,6 @@ def index_names(connection: sqlite3.Connection) -> None:
 
 
 def pending_among(connection: sqlite3.Connection, app_id: str, names: Sequence[str]) -> list[Seen]:
-    """Return the pending operations on these targets of an app."""
     condition = f"{OF_APP} AND name IN (SELECT value FROM json_each(?)) AND outcome <= ?"
     return _seen(connection, condition, app_id, msgspec.json.encode(names).decode(), Outcome.SENT)
 

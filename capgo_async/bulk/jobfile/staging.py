@@ -9,27 +9,56 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, repeat
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from ..operations.kinds import KINDS
-from ..operations.operations import Change, Operation, Row, change_of, operation_of
+from ..operations.operations import Change, FormerState, Operation, Row, change_of, operation_of
 from ..operations.reasons import Reason
 from ..report import Ended
 from ..sources.blocks import Block, Columns
 from ..storage.database import Database, Mode, transaction
 from ..storage.exported import Exported, devices_exported
 from . import schema, staging_sql
-from .facts import JobFacts, Survey, write_facts
+from .facts import JobFacts, Pair, Survey, write_facts
 from .records import Measures, note_run
-from .stage import Assessment, Moved, Pair, Staged
 
 Place = tuple[int, int, int, int, str | None]
 """What rows are counted by: app, change, whether a state is expected, whether shown, and the channel.
 
 The app and the change are numbers in the file. The inventory shows the device or not, and with its channel.
 """
+
+
+class Staged(NamedTuple):
+    """One row that is still to be planned."""
+
+    line: int
+    operation: Operation
+    expected: Operation | None
+
+
+class Assessment(NamedTuple):
+    """The result of looking at a row's target.
+
+    An empty `fate` plans `operation`, which may have more fields filled in than the row's.
+    """
+
+    line: int
+    fate: str
+    reason: Reason | None
+    operation: Operation
+    former: FormerState
+
+
+class Moved(NamedTuple):
+    """A channel whose linked devices, `devices` in number, all move to the channel `goal`."""
+
+    app_id: str
+    channel: str
+    goal: str
+    devices: int
 
 
 class Staging:
@@ -71,7 +100,7 @@ class Staging:
             self._add_columns(connection, columns, places)
         bad = [(row.line, "rejected", *schema.columns_of(row.reason)) for row in block.rows if row.operation is None]
         connection.executemany("INSERT INTO others (line, fate, cause, details, places) VALUES (?, ?, ?, ?, ?)", bad)
-        connection.executemany(_ADD_ROW, self._staged(connection, block.rows, places))
+        connection.executemany(staging_sql.ADD_ROW, self._staged(connection, block.rows, places))
         self._places += places
         self._counted_at = connection.total_changes
 
@@ -105,7 +134,7 @@ class Staging:
     def reject(self, connection: sqlite3.Connection, app_id: str, change: Change | None, reason: Reason) -> None:
         """Reject all rows of an app, or only those that ask for `change`."""
         number = None if change is None else self._changes[change]
-        connection.execute(_REJECT, (*schema.columns_of(reason), self._apps[app_id], number))
+        connection.execute(staging_sql.REJECT, (*schema.columns_of(reason), self._apps[app_id], number))
 
     @transaction
     def observe(self, connection: sqlite3.Connection, app_id: str, devices: Iterable[tuple[str, str | None]]) -> None:
@@ -224,7 +253,6 @@ class Staging:
 
     @transaction
     def skip_unknown(self, connection: sqlite3.Connection) -> None:
-        """Skip the devices that a complete inventory does not show."""
         connection.execute(staging_sql.UNKNOWN_DEVICES)
 
     @transaction
@@ -269,20 +297,20 @@ class Staging:
         apps = {app_id: self._app(connection, app_id) for app_id in dict.fromkeys(app_ids)}
         # A change is the same for every target.
         changes = {text: self._change(connection, form.make("", "", text)) for text in dict.fromkeys(arguments)}
-        if isinstance(lines, range) and len(changes) == 1 and len(self._apps) < _MOST_AT_ONCE:
+        if isinstance(lines, range) and len(changes) == 1 and len(self._apps) < staging_sql.MOST_AT_ONCE:
             # One statement for all rows: each row of an `executemany` is a switch between threads.
             (change,) = changes.values()
             told = msgspec.json.encode(names).decode()
             if len(apps) == 1:
-                connection.execute(_ADD_ALIKE, (lines[0], *apps.values(), change, told))
+                connection.execute(staging_sql.ADD_ALIKE, (lines[0], *apps.values(), change, told))
             else:
-                characters = {app_id: chr(_FIRST_CHARACTER + number) for app_id, number in apps.items()}
+                characters = {app_id: chr(staging_sql.FIRST_CHARACTER + number) for app_id, number in apps.items()}
                 of_apps = "".join(map(characters.__getitem__, app_ids)).encode()
-                connection.execute(_ADD_OF_APPS, (lines[0], of_apps, change, told))
+                connection.execute(staging_sql.ADD_OF_APPS, (lines[0], of_apps, change, told))
             places.update({(apps[app_id], change, 0, 0, None): rows for app_id, rows in Counter(app_ids).items()})
         else:
             numbers = [apps[app_id] for app_id in app_ids], [changes[text] for text in arguments]
-            connection.executemany(_ADD, zip(lines, names, *numbers, strict=True))
+            connection.executemany(staging_sql.ADD, zip(lines, names, *numbers, strict=True))
             places.update(zip(*numbers, repeat(0), repeat(0), repeat(None)))
 
     def _staged(self, connection: sqlite3.Connection, rows: Iterable[Row], places: Counter[Place]) -> Iterator[tuple[Any, ...]]:
@@ -352,21 +380,3 @@ def _plan(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
     write_facts(connection, facts)
     note_run(connection, Ended.PLANNED, measures)
-
-
-_ADD = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
-_ADD_ROW = """
-    INSERT INTO staged (line, app, name, change, expected, fate, cause, details, places) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_ADD_ALIKE = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
-# The app of each row is passed as one character of four bytes. SQLite finds it by position, without counting characters.
-_FIRST_CHARACTER = 0x10000
-_MOST_AT_ONCE = 0x100000
-_ADD_OF_APPS = f"""
-    INSERT INTO staged (line, name, app, change)
-    SELECT ?1 + key, value, unicode(substr(?2, 4 * key + 1, 4)) - {_FIRST_CHARACTER}, ?3 FROM json_each(?4)
-"""
-_REJECT = """
-    UPDATE staged SET fate = 'rejected', cause = ?1, details = ?2, places = ?3
-    WHERE fate = '' AND app = ?4 AND (?5 IS NULL OR change = ?5)
-"""

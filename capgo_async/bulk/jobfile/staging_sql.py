@@ -35,6 +35,23 @@ TABLES: Final = (
 )
 """The staging tables. They are temporary, so that the job file itself never holds free pages."""
 
+ADD: Final = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
+ADD_ROW: Final = """
+    INSERT INTO staged (line, app, name, change, expected, fate, cause, details, places) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+ADD_ALIKE: Final = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
+# The app of each row is passed as one character of four bytes. SQLite finds it by position, without counting characters.
+FIRST_CHARACTER: Final = 0x10000
+MOST_AT_ONCE: Final = 0x100000
+ADD_OF_APPS: Final = f"""
+    INSERT INTO staged (line, name, app, change)
+    SELECT ?1 + key, value, unicode(substr(?2, 4 * key + 1, 4)) - {FIRST_CHARACTER}, ?3 FROM json_each(?4)
+"""
+REJECT: Final = """
+    UPDATE staged SET fate = 'rejected', cause = ?1, details = ?2, places = ?3
+    WHERE fate = '' AND app = ?4 AND (?5 IS NULL OR change = ?5)
+"""
+
 # The name comes first because names nearly always differ, and app numbers nearly never.
 BY_TARGET: Final = "CREATE INDEX staged_target ON staged (name, app)"
 

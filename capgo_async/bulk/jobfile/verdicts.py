@@ -61,7 +61,6 @@ def close(connection: sqlite3.Connection, app_id: str, *, saw_override: bool) ->
 
 
 def settle(connection: sqlite3.Connection, verdicts: Sequence[tuple[int, Verdict]]) -> None:
-    """Record verdicts, each for the operation with that id."""
     connection.executemany("UPDATE operations SET verdict = ?2 WHERE id = ?1", verdicts)
 
 

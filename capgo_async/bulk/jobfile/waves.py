@@ -70,7 +70,6 @@ def apps_in(connection: sqlite3.Connection, wave: StoredWave) -> list[str]:
 
 
 def totals_of(connection: sqlite3.Connection, wave: StoredWave) -> WaveTotals:
-    """Count what came of a wave."""
     settled, failed = connection.execute(
         "SELECT count(*), coalesce(sum(outcome = ?), 0) FROM operations WHERE id > ? AND id <= ? AND outcome >= ?",
         (Outcome.FAILED, wave.after, wave.last, Outcome.DONE),

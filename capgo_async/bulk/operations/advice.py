@@ -20,8 +20,6 @@ class Remedy(enum.StrEnum):
 
 
 class Advice(NamedTuple):
-    """A remedy, and the text to show."""
-
     remedy: Remedy
     text: str
 
@@ -73,6 +71,5 @@ _BY_STATUS: Final = (
 
 
 def advice_on(cause: str, status: int | None) -> Advice:
-    """Return the advice for operations that failed with `cause`."""
     by_status = (advice for least, advice in _BY_STATUS if status is not None and status >= least)
     return ADVICE.get(cause) or next(by_status, _AS_THE_MESSAGE_SAYS)

@@ -31,25 +31,13 @@ class InDoubt(enum.Enum):
     """Others may have changed the target since. Look, and repeat only if it still is as the plan saw it."""
 
 
-class Apart(enum.Enum):
-    """Operations on other targets that must not run at the same time (contract G2)."""
-
-    DELETIONS_OF_BUNDLES = enum.auto()
-    """Deletions of bundles in the same app. No job has both, because a job has one kind of targets."""
-    PROMOTIONS = enum.auto()
-    """Promotions in the same app."""
-    PUBLIC_CHANNELS = enum.auto()
-    """Other changes of `public` in the same app. They run one at a time."""
-    REMOVALS = enum.auto()
-    """Other removals from the same organization. They run one at a time, each after reading the members."""
-
-
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """The properties of all operations of one kind.
 
     `requests` are sent in this order, each as method and path. `limits` are the scopes that count them. `gone` is the error by
     which the server reports a missing target. `inverse` is whether an operation can undo it when the former state is known.
-    `destroys` is whether it deletes something for good.
+    `destroys` is whether it deletes something for good. `one_at_a_time` is whether the operations of one app or organization
+    follow one another (contract G2). No job deletes bundles and promotes them, because a job has one kind of targets.
     """
 
     target: TargetKind
@@ -59,7 +47,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     in_doubt: InDoubt = InDoubt.REPEAT
     gone: type[NotFound] | None = None
     inverse: bool = True
-    apart: Apart | None = None
+    one_at_a_time: bool = False
     destroys: bool = False
 
 
@@ -77,15 +65,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         in_doubt=InDoubt.LOOK_FIRST,
         inverse=False,
     ),
-    "update_channel": Kind(
-        target=TargetKind.CHANNEL, verb="update", requests=("GET /channel", "POST /channel"), apart=Apart.PUBLIC_CHANNELS
-    ),
+    "update_channel": Kind(target=TargetKind.CHANNEL, verb="update", requests=("GET /channel", "POST /channel")),
     "promote_bundle": Kind(
         target=TargetKind.CHANNEL,
         verb="promote",
         requests=("PUT /bundle",),
         in_doubt=InDoubt.LOOK_FIRST,
-        apart=Apart.DELETIONS_OF_BUNDLES,
     ),
     "delete_channel": Kind(
         target=TargetKind.CHANNEL,
@@ -103,7 +88,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         in_doubt=InDoubt.REPEAT_UNTIL_GONE,
         gone=BundleNotFound,
         inverse=False,
-        apart=Apart.PROMOTIONS,
         destroys=True,
     ),
     "set_bundle_metadata": Kind(target=TargetKind.BUNDLE, verb="describe", requests=("POST /bundle/metadata",)),
@@ -114,7 +98,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         in_doubt=InDoubt.REPEAT_UNTIL_GONE,
         gone=NotFound,
         inverse=False,
-        apart=Apart.REMOVALS,
+        one_at_a_time=True,
         destroys=True,
     ),
 }

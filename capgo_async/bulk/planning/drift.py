@@ -1,6 +1,5 @@
 """Drift: what others changed since the plan, for pending operations (contract C2, C6-C8)."""
 
-import enum
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
@@ -14,7 +13,7 @@ from ..jobfile.schema import Which
 from ..jobfile.seen import Seen, index_names, pending_among, pending_of
 from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
-from ..operations.operations import Former, FormerState, LinkDevice, Operation, TargetKind, UnlinkDevice
+from ..operations.operations import Former, LinkDevice, Operation, TargetKind, UnlinkDevice
 from ..report import counted
 from ..spreading import apps_at_once
 from ..storage.database import Database
@@ -48,12 +47,6 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join((text, *(f"  {name}" for name in self.first), *more, *self.remarks))
 
 
-class _Look(enum.Enum):
-    AS_ASSUMED = enum.auto()
-    CHANGED = enum.auto()
-    NEEDLESS = enum.auto()
-
-
 class _Tally:
     """Counts for one app, or for some of its devices."""
 
@@ -61,13 +54,11 @@ class _Tally:
         self.changed = self.needless = 0
         self.first: list[str] = []
 
-    def add(self, found: _Look, assumed: Seen, now: str) -> None:
-        self.needless += found is _Look.NEEDLESS
-        if found is _Look.CHANGED:
-            self.changed += 1
-            if len(self.first) < _NAMED:
-                target = assumed.operation.target
-                self.first.append(f"{target.app_id}/{target.name}: {now}")
+    def change(self, planned: Seen, now: str) -> None:
+        self.changed += 1
+        if len(self.first) < _NAMED:
+            target = planned.operation.target
+            self.first.append(f"{target.app_id}/{target.name}: {now}")
 
 
 _Found = tuple[Iterable[_Tally], Sequence[str]]
@@ -113,10 +104,13 @@ async def _devices(database: Database, client: KeyRing, app_id: str, budget: int
 
     async def take(page: Sequence[tuple[str, str | None]]) -> None:
         shown = dict(page)
-        for assumed in await database.run(pending_among, app_id, list(shown)):
-            channel = shown[assumed.operation.target.name]
-            now = f"now {'without a link' if channel is None else f'linked to {channel}'}"
-            (unlinked if channel is None else linked).add(_device(assumed.operation, assumed.former, channel), assumed, now)
+        for planned in await database.run(pending_among, app_id, list(shown)):
+            channel = shown[planned.operation.target.name]
+            tally = unlinked if channel is None else linked
+            if _is_needless(planned.operation, channel):
+                tally.needless += 1
+            elif planned.former.known in {Former.CHANNEL, Former.NONE} and planned.former.value != channel:
+                tally.change(planned, "now without a link" if channel is None else f"now linked to {channel}")
 
     listed = await list_devices(client, app_id, budget, apps, take)
     remarks = listed.caveats
@@ -126,14 +120,14 @@ async def _devices(database: Database, client: KeyRing, app_id: str, budget: int
     return (linked, unlinked) if listed.saw_override else (linked,), remarks
 
 
-def _device(operation: Operation, former: FormerState, channel: str | None) -> _Look:
+def _is_needless(operation: Operation, channel: str | None) -> bool:
     match operation:
-        case LinkDevice(channel=wanted) if wanted == channel:
-            return _Look.NEEDLESS
-        case UnlinkDevice() if channel is None:
-            return _Look.NEEDLESS
-    known = former.known in {Former.CHANNEL, Former.NONE}
-    return _Look.CHANGED if known and former.value != channel else _Look.AS_ASSUMED
+        case LinkDevice(channel=wanted):
+            return wanted == channel
+        case UnlinkDevice():
+            return channel is None
+        case _:
+            return False
 
 
 async def _others(database: Database, client: KeyRing, app_id: str, kinds: Collection[str]) -> _Found:
@@ -142,10 +136,10 @@ async def _others(database: Database, client: KeyRing, app_id: str, kinds: Colle
     last = 0
     while chunk := await database.run(pending_of, app_id, last, _CHUNK):
         last = chunk[-1].id
-        for assumed in chunk:
-            sight = compare(assumed.operation, shown)
+        for planned in chunk:
+            sight = compare(planned.operation, shown)
             if sight.state is State.AS_WANTED:
-                tally.add(_Look.NEEDLESS, assumed, "")
-            elif sight.state is State.IMPOSSIBLE or sight.former != assumed.former:
-                tally.add(_Look.CHANGED, assumed, f"now {sight}")
+                tally.needless += 1
+            elif sight.state is State.IMPOSSIBLE or sight.former != planned.former:
+                tally.change(planned, f"now {sight}")
     return (tally,), remarks

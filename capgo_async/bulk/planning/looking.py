@@ -10,8 +10,7 @@ from ...api.models import Bundle
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
 from ...key_ring import KeyRing
-from ..jobfile.stage import Assessment, Staged
-from ..jobfile.staging import Staging
+from ..jobfile.staging import Assessment, Staged, Staging
 from ..operations.comparing import Shown, State, compare, displaces
 from ..operations.kinds import KINDS
 from ..operations.operations import RemoveMember, TargetKind, UpdateChannel

@@ -10,10 +10,9 @@ import msgspec
 from ...client import requester_of
 from ...concurrency import fan_out
 from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied, Problem
-from ...http.dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect, Generation
+from ...http.dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect
 from ...key_ring import KeyRing
-from ..jobfile.facts import JobBinding, JobFacts, Options, Survey, Unknown
-from ..jobfile.stage import Pair
+from ..jobfile.facts import JobBinding, JobFacts, Options, Pair, Survey, Unknown
 from ..jobfile.staging import Staging
 from ..operations.kinds import KINDS
 from ..operations.operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
@@ -83,7 +82,6 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
 
 
 def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding, created_at: datetime) -> JobFacts:
-    """Return the facts of a new job."""
     remarks, observed_at = draft.remarks, created_at
     if draft.observed_at is not None:
         observed_at = datetime.fromisoformat(draft.observed_at)
@@ -188,19 +186,14 @@ async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> l
         if promotes and generation.dialect is Dialect.SEED:
             message = "this server is of the seed generation and cannot promote: update the channels with bundle=NAME instead"
             raise ConfigurationError(message)
-        if settings_alone and not options.old_servers:
-            _refuse_old_server(generation)
+        if settings_alone and not options.old_servers and not generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
+            message = (
+                "this server may be older than 12.198, and there changing a channel's settings can remove its bundle."
+                " To keep the bundle, its name would be sent with the settings."
+                " That would undo a promotion made at the same moment."
+            )
+            raise DangerousCall(message, problem=Problem.MAY_LOSE_BUNDLE)
     return [remark for found in remarks.values() for remark in found]
-
-
-def _refuse_old_server(generation: Generation) -> None:
-    if not generation.is_since(SETTINGS_KEEP_THE_BUNDLE):
-        message = (
-            "this server may be older than 12.198, and there changing a channel's settings can remove its bundle."
-            " To keep the bundle, its name would be sent with the settings."
-            " That would undo a promotion made at the same moment."
-        )
-        raise DangerousCall(message, problem=Problem.MAY_LOSE_BUNDLE)
 
 
 async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, on_rejected: OnRejected) -> None:

@@ -7,8 +7,7 @@ from typing import Final
 from ...concurrency import fan_out, results_of
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
 from ...key_ring import KeyRing
-from ..jobfile.stage import Moved
-from ..jobfile.staging import Staging
+from ..jobfile.staging import Moved, Staging
 from ..operations.comparing import NAMED_CHANNELS, no_channel
 from ..operations.operations import Change
 from ..operations.reasons import Cause, Reason
@@ -55,7 +54,6 @@ async def _no_channel(client: KeyRing, app_id: str, name: str) -> Reason:
 
 
 def no_access(app_id: str, error: PermissionDenied) -> Reason:
-    """Return the reason for rows of an app or organization that cannot be accessed."""
     return Reason(Cause.NO_ACCESS, (app_id, error.code))
 
 

@@ -28,11 +28,9 @@ class Undoing:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of what was read."""
         return known_digest(self.name, self._digest)
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
-        """Read the rows, at most `size` at a time."""
         sha256 = hashlib.sha256()
         last = 0
         while found := await self._database.run(touched, last, size):

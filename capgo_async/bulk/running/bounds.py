@@ -30,7 +30,6 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Reject invalid bounds."""
         if self.max_requests is not None and self.max_requests < 1:
             message = f"a run of at most {self.max_requests} requests could send nothing"
         elif self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
@@ -81,6 +80,5 @@ def in_words(seconds: float) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Return a time as text, in UTC."""
     utc = at.astimezone(UTC)
     return f"{utc:%Y-%m-%d %H:%M:%S} UTC" if utc.second else f"{utc:%Y-%m-%d %H:%M} UTC"

@@ -111,10 +111,11 @@ class Executor:
             last = course.step == len(calls) - 1
             if isinstance(result, Done) and last:
                 return course.doubt or result
-            if last or not (isinstance(result, Done) or _is_ambiguous(result)):
-                return result
             # The removal may have taken effect even if its result is ambiguous, so the link is set again.
-            course = _Course(course.step + 1, Effort(Patience.SHARED_LIMITS), result if isinstance(result, Failed) else None)
+            doubt = result if isinstance(result, Failed) and result.cause == AMBIGUOUS else None
+            if last or not (doubt or isinstance(result, Done)):
+                return result
+            course = _Course(course.step + 1, Effort(Patience.SHARED_LIMITS), doubt)
 
     async def _objection_to(self, operation: RenewDevice) -> Failed | NotSent | Stopped | None:
         """Return why a link must not be renewed, or `None` if it may be.
@@ -156,13 +157,12 @@ class Executor:
             return failed
         finally:
             self._active.discard(effort)
-        return self._parked(operation, answer, course) if isinstance(answer, Wait) else Done(effort.request_id)
-
-    def _parked(self, operation: Operation, wait: Wait, course: _Course) -> Result:
+        if not isinstance(answer, Wait):
+            return Done(effort.request_id)
         if self._draining and not course.in_doubt:
             return NotSent()
         self._courses[operation.target] = course
-        return Later(wait.until, course.in_doubt)
+        return Later(answer.until, course.in_doubt)
 
     async def _as_a_whole(self, operation: Operation) -> Result:
         """Execute an operation that makes several calls and reads its target between them."""
@@ -238,7 +238,6 @@ async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
 
 
 def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, ...]:
-    """Return the calls of an operation on a device, in order."""
     match operation:
         case LinkDevice(channel=channel):
             return (endpoints.link_device(operation.app_id, operation.device_id, channel),)
@@ -249,10 +248,6 @@ def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, 
                 endpoints.unlink_device(operation.app_id, operation.device_id),
                 endpoints.link_device(operation.app_id, operation.device_id, channel),
             )
-
-
-def _is_ambiguous(result: Result) -> bool:
-    return isinstance(result, Failed) and result.cause == AMBIGUOUS
 
 
 def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:

@@ -38,7 +38,6 @@ class Meter:
         self._keys = _stored_keys(client, salt)
 
     def __call__(self) -> Measures:
-        """Return the measures so far."""
         requests, retries, rate_limited, answers, seconds = (
             now - then for now, then in zip(_count(self._client), self._before, strict=True)
         )

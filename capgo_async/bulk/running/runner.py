@@ -105,7 +105,8 @@ class Runner:
         self._returned: list[int] = []
         self._batch = 2 * workers
         self._idle = 0
-        self._draining = False
+        self.drained = False
+        """Whether the run was asked to stop before its end."""
         self._late = False
         self._books_closed = False
         self._working = 0
@@ -139,7 +140,7 @@ class Runner:
 
     def drain(self) -> None:
         """Take no new operation. Operations in flight are finished and recorded."""
-        self._draining = True
+        self.drained = True
         self._brakes.give_up()
         self._wake()
         self._hungry.set()
@@ -148,16 +149,11 @@ class Runner:
         """Sleep for `seconds`, or until drained. Raises `SafetyStop` if the deadline comes first."""
         ends_at = anyio.current_time() + seconds
         with anyio.CancelScope(deadline=min(ends_at, self._brakes.deadline.at)):
-            while not self._draining:
+            while not self.drained:
                 await self._changed.wait()
-        if not self._draining and self._brakes.deadline.at < ends_at:
+        if not self.drained and self._brakes.deadline.at < ends_at:
             self.drain()
             raise stop(self._brakes.deadline.reason)
-
-    @property
-    def drained(self) -> bool:
-        """Return whether the run was asked to stop before its end."""
-        return self._draining
 
     @property
     def parked(self) -> int:
@@ -179,7 +175,7 @@ class Runner:
                 await self._until_something_is_due()
                 # A refill starts at half a batch and adds a whole one, so that few commits are needed at high rates.
                 most = self._batch + self._batch // 2
-                wanted = {} if self._draining else self.schedule.wanted(most, anyio.current_time())
+                wanted = {} if self.drained else self.schedule.wanted(most, anyio.current_time())
                 due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
                 if wanted or (due and self._settled):
                     await self._commit(wanted)
@@ -190,7 +186,7 @@ class Runner:
 
     async def _until_something_is_due(self) -> None:
         """Wait until a worker needs operations, a commit is due, or the deadline drains the run."""
-        ends_at = math.inf if self._draining else self._brakes.deadline.at
+        ends_at = math.inf if self.drained else self._brakes.deadline.at
         now = anyio.current_time()
         due_at = self._committed_at + COMMIT_SECONDS
         due_at = due_at if self._settled and due_at > now else now + COMMIT_SECONDS
@@ -261,7 +257,7 @@ class Runner:
 
     async def _next(self) -> Planned | None:
         """Wait for the next operation and return it, or `None` if there are no more."""
-        while not self._draining:
+        while not self.drained:
             if (planned := self._pick()) is not None:
                 return planned
             if self._through:
@@ -276,7 +272,7 @@ class Runner:
 
     def _pick(self) -> Planned | None:
         """Return an operation that may leave now, if there is one."""
-        if self._draining:
+        if self.drained:
             return None
         now = anyio.current_time()
         while self._parked and self._parked[0][0] <= now:
@@ -313,5 +309,4 @@ class Runner:
 
 
 def stop(reason: StopReason) -> SafetyStop:
-    """Return the exception that stops a run for this reason."""
     return SafetyStop(f"stopped: {reason.text}", problem=reason.problem)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ...limits.models import ScopeKind
-from ..operations.kinds import KINDS, Apart
+from ..operations.kinds import KINDS
 
 
 class Share(NamedTuple):
@@ -27,4 +27,4 @@ class Share(NamedTuple):
 def share_of(app_id: str, kind: str, operations: int) -> Share:
     """Return the share of an app that has so many operations of one kind."""
     of_kind = KINDS[kind]
-    return Share(app_id, operations, len(of_kind.requests), of_kind.limits, of_kind.apart is Apart.REMOVALS)
+    return Share(app_id, operations, len(of_kind.requests), of_kind.limits, of_kind.one_at_a_time)

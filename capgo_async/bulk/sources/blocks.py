@@ -40,7 +40,6 @@ BATCH = 10_000
 
 
 def check_size(size: int) -> None:
-    """Check the size of a batch."""
     if size < 1:
         message = f"size is {size}: a batch must have at least 1 row."
         raise ConfigurationError(message)

@@ -10,12 +10,8 @@ from ..operations.reasons import Cause, Reason
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-
 LONGEST_LINE = 65_536  # Bytes of one row. Bounds the memory that a file without line ends or closing quotes takes.
-
-
 _READ = 32_768  # Bytes read at once. Half of `LONGEST_LINE`, so that few blocks can hold a longer line.
-
 
 _ADVICE: dict[type[Exception], str] = {
     FileNotFoundError: "there is no such file; check the path",

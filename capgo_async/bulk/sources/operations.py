@@ -25,11 +25,9 @@ class Operations:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of the operations."""
         return known_digest(self.name, self._digest)
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
-        """Yield the rows, at most `size` at a time."""
         check_size(size)
         if self._spent:
             raise read_once(self.name)

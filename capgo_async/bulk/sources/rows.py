@@ -13,8 +13,6 @@ from ..operations.reasons import Cause, Reason
 from .blocks import Block, Columns
 
 _ORG_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-
-
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -34,7 +32,6 @@ class Asked(NamedTuple):
     argument: str | None = None
 
     def row(self, line: int, name: str, app_id: str, argument: str) -> Row:
-        """Return the row made of these texts."""
         form = self.form
         try:
             name = cell_text(form.name, form.stored(name))

@@ -41,7 +41,6 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def exported_of(connection: sqlite3.Connection) -> list[Exported]:
-    """Return the records of all apps."""
     names = Exported.__struct_fields__
     rows = connection.execute(f"SELECT {', '.join(names)} FROM export ORDER BY app_id")
     told = (dict(zip(names, row, strict=True)) for row in rows)
