@@ -1,8 +1,11 @@
-"""What a server and a key allow, found out with reads alone; the first refusal ends it: knocking prolongs it (contract B2)."""
+"""Measures what a server and a key allow. It sends reads only.
+
+The first refusal ends a calibration, because each further request would prolong it (contract B2).
+"""
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeVar
 
@@ -27,23 +30,26 @@ T = TypeVar("T")
 
 _MANY_APPS: Final = reads_many(App)
 _SMALL_PAGE: Final = 50
-"""The server's own page: what it says of channels is believed (contract C7)."""
+"""Default page size of the server. Channels in such a page are right (contract C7)."""
 _STEP: Final = 10
-"""How exactly the largest page is found."""
+"""Precision of the largest page, in devices."""
 _APPS: Final = 5
-"""Apps that are looked at for one with many devices."""
+"""Most apps that are searched for one with many devices."""
 WINDOW: Final = 60.0
-"""Seconds within which the server counts what it limits (contract B2)."""
+"""Length of the server's rate limit windows in seconds (contract B2)."""
 _SPENT_WITHIN: Final = WINDOW / 2
-"""Seconds within which the rest of the budget is to go out, so that it counts together with the reads before it."""
+"""Seconds in which the rest of the budget is sent, so that it counts together with the reads before it."""
 _MOST_AT_ONCE: Final = 8
-"""Reads in flight at most: so many may be refused."""
+"""Most reads in flight: as many may be refused."""
 
 _UNFINISHED: Final = "the budget was used up before"
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """After `passed` reads, of an app at least so many, a limit of this scope refused one; `named` if the server said which."""
+    """A refusal by a limit of this scope, after `passed` reads; of an app, at least that many.
+
+    It is `named` if the server said which limit it was.
+    """
 
     scope: ScopeKind
     passed: int
@@ -51,10 +57,11 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, kw_only=True):
-    """What was found out so far; `page_remark` says why `page` is not known, or how far it was tried.
+    """The result of a calibration.
 
-    `page_loses` is the smallest page that was seen to lose a channel, `None` where all that were tried keep them.
-    `tried` is the most reads that surely counted together within a minute: a smaller limit would have been met.
+    `page` is the largest page of devices that kept every channel, and `page_loses` the smallest that lost one, `None` if none
+    did. `page_remark` says why `page` is unknown, or which pages were tried. `tried` is the largest number of reads that surely
+    counted together in a minute: a smaller limit would have been met.
     """
 
     app_id: str | None = None
@@ -65,13 +72,8 @@ class Findings(msgspec.Struct, kw_only=True):
     tried: int = 0
 
 
-class _Row(NamedTuple):
-    device_id: str
-    linked: bool
-
-
 class _Span(NamedTuple):
-    """When a read that passed left, when its answer came, and the app, if any."""
+    """When a read that passed was sent and answered, and its app, empty for none."""
 
     began: float
     ended: float
@@ -79,10 +81,10 @@ class _Span(NamedTuple):
 
 
 async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
-    """Read until the pacer's budget is used up or something is refused; without `app_id` an app with devices is looked for.
+    """Send reads until the pacer's budget is spent or a limit refuses one.
 
-    A limit that is known already ends it, too: the pacer keeps to it, so that nothing more comes to light. There must be a
-    budget. Raises what other calls raise, rate limits and the end of the budget excepted.
+    Without `app_id`, an app with devices is searched for. The pacer must have a budget. A limit that is already known ends the
+    calibration too, because the pacer keeps to it. Raises what other calls raise, except rate limits and the end of the budget.
     """
     found = Findings(app_id=app_id)
     reader = _Reader(client)
@@ -94,8 +96,8 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
         else:
             await _find_page(reader, found.app_id, found)
         await reader.spend(found.app_id)
-    except _Refusal as refusal:
-        found.refused = refusal.refused
+    except Abandoned as end:
+        found.refused = reader.refusal(end)
         if found.page_remark is _UNFINISHED:
             found.page_remark = "a limit refused a read before"
     except SafetyStop:
@@ -104,20 +106,14 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
     return found
 
 
-class _Refusal(Exception):
-    """End a calibration: a limit refused a read."""
-
-    def __init__(self, refused: Refused) -> None:
-        super().__init__("refused by a limit")
-        self.refused = refused
-
-
 class _Reader:
-    """Reads, and counts what passed by what counts it; raises `_Refusal` once a limit refused one."""
+    """Sends reads, and counts those that passed. Its methods raise `Abandoned` when a limit refuses a read."""
 
     def __init__(self, client: CapgoClient) -> None:
         self._requester = requester_of(client)
         self._before = client.counters.requests, client.counters.rate_limited
+        self._app_id = ""
+        """The app that is read, or was read last."""
         self._of_apps: Counter[str] = Counter()
         self._answered: list[_Span] = []
 
@@ -127,59 +123,62 @@ class _Reader:
 
     @property
     def _passed(self) -> int:
-        """Return how many no limit refused: what the server failed counts, too."""
+        """How many reads no limit refused. Server errors count too."""
         return self._sent - (self._requester.counters.rate_limited - self._before[1])
 
     @property
     def _at_known_limit(self) -> bool:
-        """Tell whether the next read would wait for a limit that was learned before."""
+        """Whether the next read would wait for a limit that was learned before."""
         learned = self._requester.pacer.lessons(self._requester.key_scope).values()
         return self._sent >= min(filter(None, learned), default=math.inf)
 
     async def apps(self, limit: int) -> list[str]:
-        """Return the ids of the first apps."""
-        return [app.app_id for app in await self._read(list_apps(0, limit), _MANY_APPS, "")]
+        with self._reading(""):
+            return [app.app_id for app in await self._send(list_apps(0, limit), _MANY_APPS)]
 
     async def devices(self, app_id: str, limit: int, cursor: str | None = None) -> Page[Device]:
-        """Return one page of devices."""
         call = list_devices(app_id, DeviceFilter(limit=limit), (("cursor", cursor),) if cursor else ())
-        return await self._read(call, read_page, app_id)
+        with self._reading(app_id):
+            return await self._send(call, read_page)
 
     async def spend(self, app_id: str | None) -> None:
-        """Read until the budget is spent or a known limit is reached, as many at once as get it out within the window.
+        """Send reads until the budget is spent or a known limit is reached, enough at once to spend it within a window.
 
-        What is in flight when one is refused is finished: only then it is known how many passed.
+        After a refusal, the reads in flight are finished: only then is the number that passed known.
         """
-
-        def look() -> Awaitable[object]:
-            if app_id is None:
-                return self._send(list_apps(0, 1), _MANY_APPS, "")
-            return self._send(list_devices(app_id, DeviceFilter(limit=1), ()), read_page, app_id)
-
-        refused: list[Abandoned] = []
-        ended = False
-        with gathered() as efforts, self._counting(app_id or ""):
+        ends: list[SafetyStop | Abandoned] = []
+        with gathered() as efforts, self._reading(app_id or ""):
 
             def turns() -> Iterator[None]:
-                while not (ended or self._at_known_limit):
+                while not (ends or self._at_known_limit):
                     yield
                 efforts.abandon()
 
             async def read(_turn: None) -> None:
-                nonlocal ended
                 try:
-                    await look()
+                    if app_id is None:
+                        await self._send(list_apps(0, 1), _MANY_APPS)
+                    else:
+                        await self._send(list_devices(app_id, DeviceFilter(limit=1), ()), read_page)
                 except (SafetyStop, Abandoned) as end:
-                    ended = True
-                    if isinstance(end, Abandoned) and end.wait.refused is not None:
-                        refused.append(end)
+                    ends.append(end)
 
             await fan_out(turns(), read, self._at_once())
-        if refused:
-            raise self._refusal(refused[0], app_id or "") from refused[0]
+        for end in ends:
+            if isinstance(end, Abandoned) and end.wait.refused is not None:
+                raise end
+
+    def refusal(self, end: Abandoned) -> Refused:
+        """Return the refusal that ended the last read. Raises `end` if it was none."""
+        if end.wait.refused is None:
+            raise end
+        verdict = judge(end.wait.refused)
+        scope = verdict.scope or ScopeKind.KEY
+        passed = self._passed_of_app() if scope is ScopeKind.APP_ADDRESS else self._passed
+        return Refused(scope=scope, passed=passed, named=verdict.reason_known)
 
     def most_within_window(self, app_id: str | None) -> int:
-        """Return the most reads, of an app if there is one, that surely counted together in a window."""
+        """Return the largest number of reads, of an app if there is one, that surely counted together in a window."""
         reads = [read for read in self._answered if app_id is None or read.app_id == app_id]
         return max((len(window) - _unseen(window) for window in _windows(reads)), default=0)
 
@@ -189,46 +188,30 @@ class _Reader:
         needed = math.ceil(left * counters.seconds / max(1, counters.answers) / _SPENT_WITHIN)
         return max(1, min(needed, pacer.concurrency, _MOST_AT_ONCE))
 
-    async def _read(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
-        try:
-            with self._counting(app_id):
-                return await self._send(call, decode, app_id)
-        except Abandoned as end:
-            raise self._refusal(end, app_id) from end
-
-    async def _send(self, call: Call, decode: Callable[[Response, str], T], app_id: str) -> T:
-        # A refusal ends the call: to wait for its end is what calibration must not do.
+    async def _send(self, call: Call, decode: Callable[[Response, str], T]) -> T:
         effort = Effort(Patience.UNTIL_REFUSED)
         answer = await self._requester.call(call, decode, effort)
-        self._answered.append(_Span(effort.began_at, anyio.current_time(), app_id))
+        self._answered.append(_Span(effort.began_at, anyio.current_time(), self._app_id))
         return answer
 
     @contextmanager
-    def _counting(self, app_id: str) -> Iterator[None]:
-        """Count what passes in the block as the app's."""
-        before = self._passed
+    def _reading(self, app_id: str) -> Iterator[None]:
+        """Count the reads of the block that pass as reads of this app."""
+        self._app_id, before = app_id, self._passed
         try:
             yield
         finally:
             self._of_apps[app_id] += self._passed - before
 
-    def _of_app(self, app_id: str) -> int:
-        """Return how many of an app surely counted when one was refused: what passed in windows before was forgotten."""
-        reads = [read for read in self._answered if read.app_id == app_id]
+    def _passed_of_app(self) -> int:
+        """Return how many reads of the app surely counted at the last one: earlier windows were forgotten."""
+        reads = [read for read in self._answered if read.app_id == self._app_id]
         opened = max((window[0].began for window in _windows(reads)), default=-math.inf)
-        return max(0, self._of_apps[app_id] - sum(read.began < opened for read in reads) - _unseen(reads))
-
-    def _refusal(self, end: Abandoned, app_id: str) -> _Refusal:
-        if end.wait.refused is None:
-            raise end
-        verdict = judge(end.wait.refused)
-        scope = verdict.scope or ScopeKind.KEY
-        passed = self._of_app(app_id) if scope is ScopeKind.APP_ADDRESS else self._passed
-        return _Refusal(Refused(scope=scope, passed=passed, named=verdict.reason_known))
+        return max(0, self._of_apps[self._app_id] - sum(read.began < opened for read in reads) - _unseen(reads))
 
 
 def _windows(reads: Iterable[_Span]) -> list[list[_Span]]:
-    """Return which reads surely counted together, as an app's are: a window opens with the first read behind the last one."""
+    """Group the reads that surely counted together: a window opens with the first read after the window before."""
     windows: list[list[_Span]] = []
     for read in sorted(reads):
         if not windows or read.began >= windows[-1][0].began + WINDOW:
@@ -239,16 +222,17 @@ def _windows(reads: Iterable[_Span]) -> list[list[_Span]]:
 
 
 def _unseen(reads: Sequence[_Span]) -> int:
-    """Return how many others were under way when the last of `reads` left.
+    """Return how many others were in flight when the last of `reads` was sent.
 
-    The limit of an app is looked at before a request and counts it afterwards: it may have let them all pass (contract B2).
+    The server checks the limit of an app before a request and counts the request afterwards, so all of them may have passed
+    unseen (contract B2).
     """
     last = max((read.began for read in reads), default=math.inf)
     return max(0, sum(read.ended > last for read in reads) - 1)
 
 
 async def _app_with_devices(reader: _Reader) -> str | None:
-    """Return the first app whose devices do not fit on a small page, else the first with some."""
+    """Return the first app whose devices do not fit on a small page, or else the first that has any."""
     some: str | None = None
     for app_id in (await reader.apps(_SMALL_PAGE))[:_APPS]:
         page = await reader.devices(app_id, _SMALL_PAGE)
@@ -259,9 +243,9 @@ async def _app_with_devices(reader: _Reader) -> str | None:
 
 
 async def _find_page(reader: _Reader, app_id: str, found: Findings) -> None:
-    """Find the largest page that tells the channel of every device of which small pages tell it."""
+    """Find the largest page with the channels of all devices that have one in small pages."""
     rows = await _first_devices(reader, app_id)
-    linked = [place for place, row in enumerate(rows) if row.linked]
+    linked = [place for place, device in enumerate(rows) if device.channel is not None]
     if len(rows) <= _SMALL_PAGE or not linked:
         found.page_remark = f"{len(rows)} devices of {app_id} were looked at, {len(linked)} of them linked: too few to tell"
         return
@@ -272,26 +256,26 @@ async def _find_page(reader: _Reader, app_id: str, found: Findings) -> None:
     while True:
         page = await reader.devices(app_id, size)
         kept = {device.device_id for device in page.rows if device.channel is not None}
-        if len(page.rows) == size and all(row.device_id in kept for row in rows[:size] if row.linked):
+        if len(page.rows) == size and all(rows[place].device_id in kept for place in linked if place < size):
             keeps, kept_once = size, True
         else:
             loses = size
         if loses - keeps <= _STEP:
             break
         size = (keeps + loses) // 2
-    # Where no page was seen to keep them, the first that could tell is no more than a guess.
+    # If no page was seen to keep the channels, the lower bound is only a guess.
     found.page = keeps if kept_once else _SMALL_PAGE
     found.page_loses = loses if loses < beyond else None
     found.page_remark = f"tried up to {len(rows)} devices a page of {app_id}"
 
 
-async def _first_devices(reader: _Reader, app_id: str) -> list[_Row]:
-    """Return the first devices of an app in small pages, as many as the largest page could hold."""
-    rows: list[_Row] = []
+async def _first_devices(reader: _Reader, app_id: str) -> list[Device]:
+    """Return the first devices of an app from small pages, as many as the largest page can hold."""
+    rows: list[Device] = []
     cursor: str | None = None
     while len(rows) < LARGEST_DEVICE_PAGE:
         page = await reader.devices(app_id, _SMALL_PAGE, cursor)
-        rows += [_Row(device.device_id, device.channel is not None) for device in page.rows]
+        rows += page.rows
         cursor = page.next_cursor
         if not page.rows or not page.has_more or cursor is None:
             break
