@@ -7,7 +7,6 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -78,18 +77,14 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a rehearsal.
 
     `makespan` is the duration in virtual seconds, `forecast` the estimate made before it, and `took` the real duration in
-    seconds. `requests`, `retries`, `rate_limited` and `limits_met` (refusals by kind of limit) count the rehearsal alone.
-    `report` is the report that the job would have. `error` is the error that stopped the run, if any.
+    seconds. `report` is the report that the job would have; the last of its runs is the rehearsed one. `error` is the error
+    that stopped this run, if any.
     """
 
     makespan: float
     forecast: float | None
     took: float
     latency: float
-    requests: int
-    retries: int
-    rate_limited: int
-    limits_met: Mapping[str, int]
     waves: tuple[RehearsedWave, ...]
     remarks: tuple[str, ...]
     report: Report
@@ -168,12 +163,10 @@ class Rehearsal:
                 error: CapgoError | None = None
                 try:
                     await job.run(client, progress=self._count, rules=self._conditions.rules, bounds=self._conditions.bounds)
-                except SafetyStop as stopped:
-                    error = stopped
-                except JobError:
-                    # A fault of the copy is no result: a run of the job itself would not have it.
-                    raise
                 except CapgoError as stopped:
+                    # A fault of the copy is no result: a run of the job itself would not have it.
+                    if isinstance(stopped, JobError) and not isinstance(stopped, SafetyStop):
+                        raise
                     error = stopped
                 report = msgspec.structs.replace(await job.report(), job=str(self._path))
         return Rehearsed(
@@ -181,10 +174,6 @@ class Rehearsal:
             forecast=job.plan.seconds,
             took=time.perf_counter() - began,
             latency=latency,
-            requests=report.runs[-1].requests,
-            retries=report.runs[-1].retries,
-            rate_limited=report.runs[-1].rate_limited,
-            limits_met=report.runs[-1].limits_met,
             waves=tuple(_timed(wave, begun_at) for wave in report.waves),
             remarks=remarks,
             report=report,

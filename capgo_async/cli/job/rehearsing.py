@@ -94,9 +94,7 @@ def print_rehearsal(rehearsed: Rehearsed, rehearsing: Rehearsing, speech: Speech
 def _document(rehearsed: Rehearsed) -> dict[str, Any]:
     report = msgspec.to_builtins(rehearsed.report)
     told = {name: report[name] for name in ("job", "planned", "done", "failed", "pending", "verified", "contradicted")}
-    found = {
-        name: getattr(rehearsed, name) for name in ("requests", "retries", "rate_limited", "limits_met", "remarks", "waves")
-    }
+    requests = {name: report["runs"][-1][name] for name in ("requests", "retries", "rate_limited", "limits_met")}
     times = {
         "makespan_seconds": rehearsed.makespan,
         "forecast_seconds": rehearsed.forecast,
@@ -106,22 +104,24 @@ def _document(rehearsed: Rehearsed) -> dict[str, Any]:
     return {
         **told,
         **times,
-        **found,
+        **requests,
+        "remarks": rehearsed.remarks,
+        "waves": rehearsed.waves,
         "failures": report["failures"],
         "error": None if rehearsed.error is None else str(rehearsed.error),
     }
 
 
 def _lines(rehearsed: Rehearsed, rehearsing: Rehearsing) -> Iterator[str]:
-    report = rehearsed.report
+    report, run = rehearsed.report, rehearsed.report.runs[-1]
     server = f"limits {rehearsing.limits}, an answer in {rehearsed.latency * 1000:,.0f} ms, {rehearsing.concurrency} in flight"
     yield f"rehearsed in {rehearsed.took:,.1f} s, nothing was sent: {server}"
     forecast = "" if rehearsed.forecast is None else f"; the forecast was {_clock(rehearsed.forecast)}"
     yield f"it would run for {about(rehearsed.makespan)} ({_clock(rehearsed.makespan)}){forecast}"
     yield f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
-    refused = ", ".join(f"{count:,} by that of {_SCOPES[ScopeKind(kind)]}" for kind, count in rehearsed.limits_met.items())
-    requests = f"{counted(rehearsed.requests, 'request')}, {rehearsed.retries:,} of them retries"
-    yield f"{requests}, {rehearsed.rate_limited:,} refused by a rate limit{f': {refused}' if refused else ''}"
+    refused = ", ".join(f"{count:,} by that of {_SCOPES[ScopeKind(kind)]}" for kind, count in run.limits_met.items())
+    requests = f"{counted(run.requests, 'request')}, {run.retries:,} of them retries"
+    yield f"{requests}, {run.rate_limited:,} refused by a rate limit{f': {refused}' if refused else ''}"
     yield from map(_wave, rehearsed.waves)
     yield from (f"failed: {failure.count:,} {failure.cause}: {failure.message}" for failure in report.failures)
     yield from (f"note: {remark}" for remark in rehearsed.remarks)
