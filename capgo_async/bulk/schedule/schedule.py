@@ -52,13 +52,13 @@ class _Lane:
         "windowed",
     )
 
-    def __init__(self, share: Share, key: "_Key") -> None:
+    def __init__(self, app_id: str, key: "_Key") -> None:
         self.key = key
-        self.app_id = share.app_id
-        self.left = share.operations
-        self.each = share.each
-        self.windowed = ScopeKind.APP_ADDRESS in share.limits
-        self.apart = share.apart
+        self.app_id = app_id
+        self.left = 0
+        self.each = 1
+        self.windowed = False
+        self.apart = False
         self.ready: deque[Planned] = deque()
         self.again: deque[Waiting] = deque()
         self.parked = 0
@@ -145,14 +145,13 @@ class Schedule:
         key = self._keys.setdefault(name, _Key(name))
         lane = self._lanes.get(share.app_id)
         if lane is None:
-            lane = self._lanes[share.app_id] = _Lane(share, key)
+            lane = self._lanes[share.app_id] = _Lane(share.app_id, key)
             key.lanes.append(lane)
-        else:
-            # Several kinds of operations on one app share its lane, and the strictest rule of each holds for all.
-            lane.left += share.operations
-            lane.each = max(lane.each, share.each)
-            lane.windowed = lane.windowed or ScopeKind.APP_ADDRESS in share.limits
-            lane.apart = lane.apart or share.apart
+        # Several kinds of operations on one app share its lane, and the strictest rule of each holds for all.
+        lane.left += share.operations
+        lane.each = max(lane.each, share.each)
+        lane.windowed = lane.windowed or ScopeKind.APP_ADDRESS in share.limits
+        lane.apart = lane.apart or share.apart
 
     @property
     def exhausted(self) -> bool:
@@ -195,10 +194,9 @@ class Schedule:
             self._lanes[app_id].ready.append(each)
         for app_id, count in found.items():
             lane = self._lanes[app_id]
-            key = lane.key
-            key.at_hand += 0 if lane.closed else count
+            lane.key.at_hand += 0 if lane.closed else count
             lane.left = max(0, lane.left - count) if count == asked[app_id] else 0
-            self._line_up(key, lane)
+            self._line_up(lane)
 
     def park(self, planned: Planned) -> None:
         """Take note that an operation that left waits for its own target."""
@@ -207,12 +205,11 @@ class Schedule:
     def come_back(self, waiting: Waiting) -> None:
         """Add an operation that has waited for its own target."""
         lane = self._lanes[waiting.planned.operation.app_id]
-        key = lane.key
         lane.parked -= 1
         lane.again.append(waiting)
-        key.at_hand += 0 if lane.closed else 1
+        lane.key.at_hand += 0 if lane.closed else 1
         lane.turn = -1
-        self._line_up(key, lane)
+        self._line_up(lane)
 
     def answered(self, app_id: str) -> None:
         """Take note that an operation that left has ended, or waits for its target."""
@@ -222,20 +219,21 @@ class Schedule:
         key.in_flight -= 1
         self._in_flight -= 1
         if lane.apart:
-            self._line_up(key, lane)
+            self._line_up(lane)
         if not key.in_flight and len(self._keys) > 1 and key is not self._order[0]:
             # Now it is known when its silence ends.
             self._order_again_at = -math.inf
         if key.unsure:
             unsure, key.unsure = key.unsure, []
             for each in unsure:
-                self._reopen(key, each)
+                self._reopen(each)
 
     def take_back(self) -> list[Waiting]:
         """Return everything at hand, and forget it."""
-        found = [Waiting(each, in_doubt=False) for lane in self._lanes.values() for each in lane.ready]
-        found += [each for lane in self._lanes.values() for each in lane.again]
+        found: list[Waiting] = []
         for lane in self._lanes.values():
+            found += (Waiting(each, in_doubt=False) for each in lane.ready)
+            found += lane.again
             lane.ready.clear()
             lane.again.clear()
         for key in self._keys.values():
@@ -255,7 +253,7 @@ class Schedule:
                 # While the first key waits, another may take its turn.
                 self._order_again_at = -math.inf
             if lane is not None:
-                return self._leave(key, lane)
+                return self._leave(lane)
         return None
 
     def wanted(self, most: int, now: float) -> dict[str, int]:
@@ -333,7 +331,7 @@ class Schedule:
         if free_at > now and (free_at < math.inf or key.in_flight):
             return free_at
         while key.closed and key.closed[0][0] <= now:
-            self._reopen(key, heapq.heappop(key.closed)[2])
+            self._reopen(heapq.heappop(key.closed)[2])
         return now
 
     def _open_lane(self, key: _Key, now: float) -> _Lane | None:
@@ -344,7 +342,7 @@ class Schedule:
             return None
         while key.queue:
             _, turn, lane = key.queue[0]
-            if turn == lane.turn and self._is_open(key, lane, now):
+            if turn == lane.turn and self._is_open(lane, now):
                 return lane
             heapq.heappop(key.queue)
             if turn == lane.turn:
@@ -352,7 +350,7 @@ class Schedule:
         self._wait_for_windows(key, now)
         return None
 
-    def _is_open(self, key: _Key, lane: _Lane, now: float) -> bool:
+    def _is_open(self, lane: _Lane, now: float) -> bool:
         """Return whether a lane of the queue may send. If its app has to wait, put the lane aside."""
         if not (lane.ready or lane.again) or (lane.apart and lane.in_flight):
             return False
@@ -365,11 +363,11 @@ class Schedule:
         if at <= now or (at == math.inf and not lane.in_flight):
             return True
         lane.closed = True
-        key.at_hand -= lane.at_hand
+        lane.key.at_hand -= lane.at_hand
         if at == math.inf:
-            key.unsure.append(lane)
+            lane.key.unsure.append(lane)
         else:
-            heapq.heappush(key.closed, (at, next(self._turns), lane))
+            heapq.heappush(lane.key.closed, (at, next(self._turns), lane))
         return False
 
     def _wait_for_windows(self, key: _Key, now: float) -> None:
@@ -383,7 +381,8 @@ class Schedule:
             if period is not None and rules is not None and key.rests_early(opens_at, now, period, rules):
                 self._look_again(period.fresh_at)
 
-    def _leave(self, key: _Key, lane: _Lane) -> Planned:
+    def _leave(self, lane: _Lane) -> Planned:
+        key = lane.key
         found = lane.again.popleft().planned if lane.again else lane.ready.popleft()
         key.at_hand -= 1
         key.quota -= lane.each
@@ -396,16 +395,16 @@ class Schedule:
             heapq.heapreplace(key.queue, (-lane.need, lane.turn, lane))
         return found
 
-    def _line_up(self, key: _Key, lane: _Lane) -> None:
+    def _line_up(self, lane: _Lane) -> None:
         """Give a lane a place in the queue, unless it has one, has nothing at hand, or is closed."""
         if lane.turn < 0 and lane.at_hand and not lane.closed:
             lane.turn = next(self._turns)
-            heapq.heappush(key.queue, (-lane.need, lane.turn, lane))
+            heapq.heappush(lane.key.queue, (-lane.need, lane.turn, lane))
 
-    def _reopen(self, key: _Key, lane: _Lane) -> None:
+    def _reopen(self, lane: _Lane) -> None:
         lane.closed = False
-        key.at_hand += lane.at_hand
-        self._line_up(key, lane)
+        lane.key.at_hand += lane.at_hand
+        self._line_up(lane)
 
     def _look_again(self, at: float) -> None:
         self.look_again_at = min(self.look_again_at, at)
