@@ -1,6 +1,6 @@
-"""Makes commands of coroutine functions.
+"""Turns coroutine functions into commands.
 
-Expands their groups of options, runs them, lets signals interrupt them and turns what they raise into exit codes.
+Expands groups of options, runs the coroutine, handles signals and turns exceptions into messages and exit codes.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
 
 
 class Interruption:
-    """Listens for signals: each takes the next of the current `steps`; when there are none left, everything stops."""
+    """Handles signals. Each signal calls the next of the current `steps`; when none is left, the command is cancelled."""
 
     def __init__(self, speech: Speech) -> None:
         self._speech = speech
@@ -38,7 +38,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def steps(self, *steps: Callable[[], None]) -> Iterator[None]:
-        """Within the block, let the first signal take the first step, the second the second."""
+        """Within the block, call the first step on the first signal, the second step on the second, and so on."""
         former, self._steps = self._steps, list(steps)
         try:
             yield
@@ -46,7 +46,7 @@ class Interruption:
             self._steps = former
 
     async def guard(self, action: Callable[[], Awaitable[int]]) -> int:
-        """Return the exit code of `action`, 130 when it was stopped."""
+        """Run `action` and return its exit code, or 130 if it was cancelled."""
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             return await alongside(lambda: self._listen(signals), lambda: self._stoppable(action))
 
@@ -65,7 +65,7 @@ class Interruption:
 
 
 class Invocation(NamedTuple):
-    """One call of the command: how it speaks, and what interrupts it."""
+    """One invocation of the command: its output, and its signals."""
 
     speech: Speech
     interruption: Interruption
@@ -74,10 +74,10 @@ class Invocation(NamedTuple):
 def command(
     app: typer.Typer, name: str, *, epilog: str | None = None, short: str | None = None
 ) -> Callable[[Command], Command]:
-    """Make a command of a coroutine function that takes an `Output` among its parameters and returns its exit code.
+    """Register a coroutine function as a command. It takes an `Output` among its parameters and returns the exit code.
 
-    A parameter whose type is a `Group` becomes the options of that group; one of type `Invocation` is no option.
-    `short` is what a list of commands says, where the first sentence is too long for a line.
+    A parameter of a `Group` type becomes the options of that group. A parameter of type `Invocation` is not an option.
+    `short` is the line in the list of commands, in case the first sentence of the docstring is too long.
     """
 
     def register(function: Command) -> Command:
@@ -133,7 +133,7 @@ def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: I
     except KeyboardInterrupt:
         invocation.speech.say("interrupted")
         return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last place that can say it in a sentence
+    except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
         if output.debug:
             invocation.speech.say("".join(traceback.format_exception(error)))
         invocation.speech.say(f"error: {explain(error)}")

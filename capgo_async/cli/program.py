@@ -1,4 +1,4 @@
-"""The program: all commands put together. A command is imported when it is called, so that all others start faster."""
+"""The program with all its commands. A command is imported when it is called, so that the others start faster."""
 
 import importlib
 import itertools
@@ -14,32 +14,32 @@ from ..version import __version__
 
 
 class Entry(NamedTuple):
-    """Where a command is defined, and what the list of commands says of it."""
+    """The module of a command, and its line in the list of commands."""
 
     module: str
     summary: str
 
 
 COMMANDS: Final = {
-    "sandbox": Entry("sandbox", "Serve the API on this machine, until interrupted."),
-    "demo": Entry("demo", "Relink a made-up fleet, end to end, and prove it."),
-    "calibrate": Entry("calibrate", "Find out what the server and the key allow, with reads alone."),
-    "limits": Entry("limits", "Show what earlier commands learned of servers and keys."),
-    "api-keys": Entry("api_keys", "Look at API keys, make, change and revoke them."),
-    "apps": Entry("apps", "Look at apps, create, change and delete them."),
-    "bundles": Entry("bundles", "Look at bundles, register, promote and delete them."),
-    "channels": Entry("channels", "Look at channels, create, change and delete them."),
-    "devices": Entry("devices", "Look at devices, link and unlink them."),
-    "export": Entry("export", "Write everything of one kind, of many apps, to one file."),
-    "job": Entry("jobs", "Look at a job, or go on with it."),
-    "members": Entry("members", "Look at members of organizations, invite and remove them."),
-    "orgs": Entry("orgs", "Look at organizations, create, change and delete them."),
-    "stats": Entry("stats", "What apps used, and which versions devices have."),
+    "sandbox": Entry("sandbox", "Serve the API on this machine, with made-up data."),
+    "demo": Entry("demo", "Move 20,000 made-up devices to a channel, on a local server."),
+    "calibrate": Entry("calibrate", "Measure latency, page size and rate limits, with reads only."),
+    "limits": Entry("limits", "Show what earlier commands learned about servers and limits."),
+    "api-keys": Entry("api_keys", "List, create, change and revoke API keys."),
+    "apps": Entry("apps", "List, create, change and delete apps."),
+    "bundles": Entry("bundles", "List, register, promote and delete bundles."),
+    "channels": Entry("channels", "List, create, change and delete channels."),
+    "devices": Entry("devices", "List devices, link them to channels and unlink them."),
+    "export": Entry("export", "Write all devices, channels, bundles or apps to one file."),
+    "job": Entry("jobs", "Show, run, verify and undo jobs."),
+    "members": Entry("members", "List, invite and remove members of organizations."),
+    "orgs": Entry("orgs", "List, create, change and delete organizations."),
+    "stats": Entry("stats", "Show usage of apps, and the versions on devices."),
 }
 
 
 class _Program(TyperGroup):
-    """Imports a command when it is called, and cuts the API key out of messages about wrong usage, which quote the input."""
+    """Imports a command when it is called, and masks the API key in messages about wrong usage, which quote the input."""
 
     _secrets: tuple[str, ...] = ()
 
@@ -80,15 +80,20 @@ class _Program(TyperGroup):
 
 
 def _keys_in(words: Sequence[str]) -> list[str]:
-    """Return what stands behind `--api-key`."""
+    """Return the values of `--api-key`."""
     following = [value for name, value in itertools.pairwise(words) if name == "--api-key"]
     return [*following, *(word.partition("=")[2] for word in words if word.startswith("--api-key="))]
 
 
+_HELP: Final = """Manage Capgo apps, channels, bundles and devices.
+
+Bulk changes run as jobs: planned, confirmed, sent within the server's limits, verified. A job can be resumed and undone.
+"""
+
 program = typer.Typer(
     name="capgo-async",
     cls=_Program,
-    help="Speak to a Capgo server: look, change one thing, or change many and prove it.",
+    help=_HELP,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -96,7 +101,7 @@ program = typer.Typer(
 )
 
 
-def _say_version(wanted: bool) -> None:  # noqa: FBT001 - the form that typer asks for
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the form that typer asks for
     if wanted:
         typer.echo(f"capgo-async {__version__}")
         raise typer.Exit
@@ -105,9 +110,11 @@ def _say_version(wanted: bool) -> None:  # noqa: FBT001 - the form that typer as
 @program.callback()
 def options(
     *,
-    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
-    """Speak to a Capgo server: look, change one thing, or change many and prove it."""
+    """Handle the options of the program itself."""
     del version
 
 

@@ -80,15 +80,15 @@ def test_every_operation_is_a_line_of_csv(ran: dict[str, str], here: Path, unaim
     assert [row["request_id"] for row in rows if not row["request_id"]] == []
     if to != "-":
         assert result.stdout == ""
-        assert f"{report['planned']} operations in all.csv" in result.stderr
+        assert f"{report['planned']} operations to all.csv" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--csv", "-", "--json"), "choose one"),
+        (("--csv", "-", "--json"), "cannot be combined"),
         (("--csv", "nowhere/all.csv"), "cannot write --csv nowhere/all.csv: No such file or directory"),
-        (("--csv", "./m.capgo-job"), "is the job file itself"),
+        (("--csv", "./m.capgo-job"), "would overwrite the job file"),
     ],
 )
 def test_what_cannot_be_written_is_wrong_usage(

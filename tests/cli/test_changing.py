@@ -28,9 +28,9 @@ def relink(*more: object) -> tuple[object, ...]:
 
 def test_one_device_is_linked_and_unlinked(server: Served, capgo: Command) -> None:
     device = device_id(APP, 1)
-    assert capgo("devices", "link", APP, device.upper(), "beta").stdout == f"{device} of {APP} is linked to beta\n"
+    assert capgo("devices", "link", APP, device.upper(), "beta").stdout == f"linked {device} of {APP} to beta\n"
     assert server.channel_of(device) == "beta"
-    assert capgo("devices", "unlink", APP, device).stdout == f"{device} of {APP} is without a link\n"
+    assert capgo("devices", "unlink", APP, device).stdout == f"unlinked {device} of {APP}\n"
     assert server.channel_of(device) is None
     linked = json.loads(capgo("devices", "link", APP, device, "alpha", "--json").stdout)
     assert linked == {"app_id": APP, "device_id": device, "channel": "alpha"}

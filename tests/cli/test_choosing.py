@@ -58,20 +58,20 @@ def test_the_same_command_goes_on_with_its_job_and_another_does_not(server: Serv
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("relink", "--where", "TRUE", "--channel", "beta"), "add --all"),
-        (("relink", "--sample", "1%", "--channel", "beta"), "add --all"),
-        (("unlink", "--where", "TRUE"), "add --all"),
-        (("unlink", APP, "some-device", "--where", "TRUE"), "add --all"),
+        (("relink", "--where", "TRUE", "--channel", "beta"), "need --all"),
+        (("relink", "--sample", "1%", "--channel", "beta"), "need --all"),
+        (("unlink", "--where", "TRUE"), "need --all"),
+        (("unlink", APP, "some-device", "--where", "TRUE"), "need --all"),
         (("unlink", APP, "some-device", "--all"), "leave com.example.app01 out"),
         (("relink", "devices.csv", "--all", "--channel", "beta"), "leave devices.csv out"),
-        (("relink", "--channel", "beta"), "name a SOURCE, or give --all"),
-        (("unlink",), "name a SOURCE, or give --all"),
-        (("relink", "--all"), "give --channel"),
+        (("relink", "--channel", "beta"), "or --all"),
+        (("unlink",), "or --all"),
+        (("relink", "--all"), "needs --channel"),
         (("relink", "--all", "--channel", "beta", "--where", "platform ="), "syntax error"),
         (("relink", "--all", "--channel", "beta", "--where", "plat = 'ios'"), "no such column: plat. The columns are app_id,"),
         (("relink", "--all", "--channel", "beta", "--sample", "110%"), "not a share between 0% and 100%"),
         (("relink", "--all", "--channel", "beta", "--app", "nonsense"), "not in reverse-domain form"),
-        (("relink", "devices.csv", "--app", APP, "--app", OTHER, "--channel", "beta"), "2 times --app"),
+        (("relink", "devices.csv", "--app", APP, "--app", OTHER, "--channel", "beta"), "--app is given more than once"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_sent(

@@ -29,7 +29,7 @@ def far(server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPa
 def test_yes_alone_is_not_enough(server: Served, capgo: Command, far: int, *, again: bool) -> None:
     result = capgo(*((*RELINK, "--profile", "strict") if again else RUN), "--yes")
     assert result.exit_code == 2
-    assert f"say --confirm {far}" in result.stderr
+    assert f"pass --confirm {far} to send it" in result.stderr
     assert f"{far} operations, more than 10" in result.stderr
     assert not server.sent()
 
@@ -40,7 +40,7 @@ def test_a_wrong_number_is_refused_and_the_right_one_is_named(
 ) -> None:
     result = capgo(*RUN, "--confirm", far + 1, *more)
     assert result.exit_code == 2
-    assert f"--confirm {far + 1} is not the number of its operations; nothing was sent; say --confirm {far}" in result.stderr
+    assert f"--confirm {far + 1} does not match. Nothing was sent; pass --confirm {far} to send it" in result.stderr
     assert f"capgo-async job run m.capgo-job --base-url {server.base_url} --confirm {far}" in result.stderr
     assert not server.sent()
 

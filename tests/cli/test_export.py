@@ -76,7 +76,7 @@ def test_the_format_can_be_named(capgo: Command) -> None:
         (("-o", "out.xls"), "does not end with .jsonl, .csv, .sqlite, .db or .parquet"),
         (("-o", "missing/out.csv"), "there is no directory"),
         (("-o", ".", "--format", "csv"), "is a directory"),
-        (("--format", "parquet"), "is not written to stdout"),
+        (("--format", "parquet"), "cannot be written to stdout"),
         (("--app", "nonsense"), "not in reverse-domain form"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_full_disk_keeps_what_was_read(capgo: Command, monkeypatch: pytest.Mon
         result = capgo("export", "devices", "-o", "out.csv")
     assert result.exit_code == 4
     assert "no space left for out.csv" in result.stderr
-    assert "what was read is in out.csv.building: the same command goes on from there" in result.stderr
+    assert "run the same command again (its progress is in out.csv.building)" in result.stderr
     assert capgo("export", "devices", "-o", "out.csv").exit_code == 0
     assert [path.name for path in Path().iterdir()] == ["out.csv"]
 
@@ -142,7 +142,7 @@ async def test_progress_is_a_line_when_something_changed(monkeypatch: pytest.Mon
         "0 devices read, 0 of 0 lists complete",
         "1,234 devices read, 1 of 2 lists complete",
     ]
-    assert re.fullmatch(rf"1,234 devices read, 1 of 2 lists complete, resting until [\d:]+ \(limit of {APP}\)", said[2])
+    assert re.fullmatch(rf"1,234 devices read, 1 of 2 lists complete, waiting until [\d:]+ for the limit of {APP}", said[2])
     assert len(said) == 3
 
 
@@ -192,13 +192,13 @@ def test_the_same_command_goes_on_after_any_end(unaimed: Command, sign: signal.S
             assert ended.returncode == -sign
         else:
             assert ended.returncode == 130
-            assert "what was read is in out.sqlite.building: the same command goes on from there" in ended.stderr
+            assert "run the same command again (its progress is in out.sqlite.building)" in ended.stderr
         assert Path("out.sqlite.building").exists()
         assert not Path("out.sqlite").exists()
         listed = server.sandbox.listings
         result = unaimed("export", "devices", "-o", "out.sqlite", "--rate", "off", env=server.environment)
         assert result.exit_code == 0, result.stderr
-        assert "going on with out.sqlite.building" in result.stderr
+        assert "continuing with out.sqlite.building" in result.stderr
         assert server.sandbox.listings - listed < 4 * (1500 / 200) + 4 * 3 - 12
         with closing(sqlite3.connect("out.sqlite")) as connection:
             assert {device for (device,) in connection.execute("SELECT device_id FROM devices")} == ids_in(server)

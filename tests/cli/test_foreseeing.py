@@ -17,7 +17,7 @@ from capgo_async.sandbox.seeding import ORG_ID, device_id
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")
 RUN = ("job", "run", "m.capgo-job")
-ENDS = r"sent now, it ends \d\d:\d\d\n"
+ENDS = r"if sent now, it ends at \d\d:\d\d\n"
 OTHER = "7ead0000-dead-4bee-8bad-c0ffee5ec2e7"
 
 
@@ -41,13 +41,13 @@ def test_it_is_told_also_where_nothing_is_asked_and_once(capgo: Command, here: P
     assert result.exit_code == 0
     assert planned.splitlines()[0] in result.stderr
     assert len(re.findall(ENDS, result.stderr)) == 1
-    assert "sent now" not in capgo(*RUN, "--yes").stderr, "begun before"
+    assert "if sent now" not in capgo(*RUN, "--yes").stderr, "begun before"
 
 
 def test_a_planning_command_tells_the_end_before_it_sends(capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     assert len(re.findall(ENDS, capgo(*RELINK, "--yes").stderr)) == 1
-    assert "sent now" not in capgo(*RELINK, "--yes", "--quiet").stderr
+    assert "if sent now" not in capgo(*RELINK, "--yes", "--quiet").stderr
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_all_keys_of_a_ring_count(unaimed: Command, three: Served, here: Path, m
 def test_what_is_not_sent_is_not_foretold(capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     assert capgo(*RELINK, "--plan-only").exit_code == 0
-    assert "sent now" not in capgo(*RUN, "--failed", "--yes").stderr
+    assert "if sent now" not in capgo(*RUN, "--failed", "--yes").stderr
 
 
 def test_what_is_verified_is_not_foretold(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

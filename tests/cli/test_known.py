@@ -45,7 +45,7 @@ def test_an_old_inventory_is_an_old_plan(server: Served, capgo: Command, here: P
 def test_it_is_refused_where_the_devices_come_from_an_inventory_anyway(capgo: Command) -> None:
     result = capgo("devices", "relink", "--all", "--app", APP, "--channel", "beta", *KNOWN)
     assert result.exit_code == 2
-    assert "--all takes an inventory of its own" in result.stderr
+    assert "--all lists the devices itself" in result.stderr
 
 
 def test_what_is_no_inventory_is_wrong_usage(capgo: Command) -> None:

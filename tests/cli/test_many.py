@@ -146,14 +146,14 @@ def test_links_are_renewed(server: Served, capgo: Command, here: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("channels", "update", "allow_dev=false"), "name APP and NAME, or say where"),
-        (("channels", "update", APP, "beta", "allow_dev=false", "--job", "a.capgo-job"), "takes no options of a plan"),
-        (("channels", "update", "beta", "x=1", "--everywhere"), "no setting of the form"),
-        (("channels", "delete", APP, "beta", "gamma"), "one word too many"),
-        (("channels", "delete", "--from", "a.csv", "--everywhere"), "choose one"),
-        (("bundles", "promote", APP, "1.0.0"), "name APP and BUNDLE and CHANNEL"),
-        (("bundles", "prune"), "nothing says which bundles are old"),
-        (("bundles", "prune", "--older-than", "soon"), "--older-than soon is no time"),
+        (("channels", "update", "allow_dev=false"), "pass APP NAME; for many"),
+        (("channels", "update", APP, "beta", "allow_dev=false", "--job", "a.capgo-job"), "takes no options of a job"),
+        (("channels", "update", "beta", "x=1", "--everywhere"), "not a setting of the form"),
+        (("channels", "delete", APP, "beta", "gamma"), "unexpected argument"),
+        (("channels", "delete", "--from", "a.csv", "--everywhere"), "cannot be combined"),
+        (("bundles", "promote", APP, "1.0.0"), "pass APP BUNDLE CHANNEL"),
+        (("bundles", "prune"), "to define which bundles are old"),
+        (("bundles", "prune", "--older-than", "soon"), "invalid --older-than soon"),
     ],
 )
 def test_what_is_not_clear_is_refused_before_anything_is_sent(
@@ -200,4 +200,4 @@ def test_a_verified_contradiction_ends_with_3(server: Served, capgo: Command, he
     app.overrides.pop(next(device for device in app.overrides if app.overrides[device].channel.name == "alpha"))
     result = capgo("job", "verify", "a.capgo-job", "--json")
     assert (result.exit_code, json.loads(result.stdout)["contradicted"]) == (3, 1)
-    assert "looking again in 0 s" in result.stderr
+    assert "checking again in 0 s" in result.stderr

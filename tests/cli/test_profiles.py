@@ -76,14 +76,14 @@ def test_keys_of_organizations_and_apps_make_a_ring(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "cannot be read: No such file"),
-        ("[profiles", "it is not TOML"),
+        (None, "No such file"),
+        ("[profiles", "not TOML"),
         ('[profiles.here]\napi_key = "5ec2e7aa-in-the-clear"', "never the key itself"),
         ('[profiles.here.apps]\n"com.example.app" = "5ec2e7aa-in-the-clear"', "never the key itself"),
         ('[profiles.here]\nconcurrency = "3"', "Expected `int | null`, got `str` - at `$.profiles[...].concurrency`\n"),
-        ("[profiles.other]", "has no profile 'here'; it has other"),
+        ("[profiles.other]", "has no profile 'here' (profiles: other)"),
         ("[profiles.here]\napi_kay = {}", "unknown field `api_kay`"),
-        ("[profiles.here]\napi_key = {}", "either {env = NAME} or {file = PATH}"),
+        ("[profiles.here]\napi_key = {}", "must be {env = NAME} or {file = PATH}"),
         ('[profiles.here]\napi_key = {env = "NOT_SET"}', "environment variable NOT_SET, which is not set"),
         ('[profiles.here]\napi_key = {file = "/no/such/file"}', "/no/such/file, which cannot be read: No such file"),
         ("[profiles.here]\nrate = 3", "Expected `str | null`, got `int`"),
@@ -108,7 +108,7 @@ def test_profiles_stand_in_the_platform_s_place(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_key_of_bytes_that_are_no_text_is_named_by_its_file(tmp_path: Path) -> None:
     tmp_path.joinpath("key").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigurationError, match="it is no text"):
+    with pytest.raises(ConfigurationError, match="not UTF-8 text"):
         Reference(file=str(tmp_path / "key")).secret()
 
 
@@ -222,7 +222,7 @@ def test_a_channel_that_is_protected_later_is_refused_when_the_job_is_run(
     for arguments in (("job", "run", "m.capgo-job", "--yes"), (*RELINK, "--job", "m.capgo-job")):
         result = capgo(*arguments)
         assert result.exit_code == 2
-        assert f"would change what {profiles} protects: beta of {APP}; nothing was sent" in result.stderr
+        assert f"changes protected channels: beta of {APP} (see {profiles}); nothing was sent" in result.stderr
         assert not server.sent()
     write(profiles, "")
     assert capgo("job", "run", "m.capgo-job", "--yes").exit_code == 0

@@ -55,8 +55,8 @@ def digest(here: Path) -> str:
 def test_a_rehearsal_tells_what_will_come(unaimed: Command) -> None:
     result = unaimed("job", "rehearse", JOB, "--latency", "80ms")
     assert result.exit_code == 0
-    assert re.search(r"limits server, an answer in 80 ms, 16 in flight\n", result.stdout)
-    assert "it would run for about 1 s (0:00:01); the forecast was 0:00:01\n" in result.stdout
+    assert re.search(r"\(limits server, latency 80 ms, 16 in flight\)\n", result.stdout)
+    assert "the run would take about 1 s (0:00:01); the plan's forecast was 0:00:01\n" in result.stdout
     planned = re.search(r"(\d+) planned: \1 done, 0 failed, 0 pending\n\1 requests, 0 of them retries", result.stdout)
     assert planned
     assert int(planned[1]) > 100
@@ -80,7 +80,7 @@ def test_a_rate_that_the_limits_do_not_bear_is_refused_there(unaimed: Command) -
     assert found["limits_met"] == {"key": found["rate_limited"]}
     assert found["rate_limited"] > 0
     told = unaimed("job", "rehearse", JOB, "--rate", "off", "--limits", "100/min").stdout
-    assert f"{found['rate_limited']:,} refused by a rate limit: {found['rate_limited']:,} by that of the API key\n" in told
+    assert f"{found['rate_limited']:,} refused by a rate limit: {found['rate_limited']:,} by the limit of the API key\n" in told
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_faults_are_survived_or_end_it_with_the_code_of_the_run(unaimed: Command
     assert json.loads(other.stdout)["makespan_seconds"] != found["makespan_seconds"]
     failing = unaimed("job", "rehearse", JOB, "--faults", "POST /device:500=100%")
     assert failing.exit_code == 4
-    assert "it would end with an error: stopped: " in failing.stderr
+    assert "the run would end with this error: stopped: " in failing.stderr
     assert "failed: " in failing.stdout
     some = unaimed("job", "rehearse", JOB, "--faults", "POST /device:429-permanent=#3", "--json")
     assert (some.exit_code, json.loads(some.stdout)["failed"]) == (3, 1)
@@ -108,7 +108,7 @@ def test_waves_are_told_with_their_times(capgo: Command, unaimed: Command, here:
     result = unaimed("job", "rehearse", JOB, "--latency", "80ms")
     assert result.exit_code == 0
     assert re.search(
-        r"wave 1, to 1%: 2 operations, 0 failed, verified after 0:00:00, baked after 3:00:00\n"
+        r"wave 1, to 1%: 2 operations, 0 failed, verified after 0:00:00, pause over after 3:00:00\n"
         r"wave 2, to 100%: \d+ operations, 0 failed, verified after 3:00:\d\d$",
         result.stdout.rstrip(),
     )
@@ -118,7 +118,7 @@ def test_waves_are_told_with_their_times(capgo: Command, unaimed: Command, here:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--limits", "many"), "--limits many is none of server, published, off, N/min"),
+        (("--limits", "many"), "invalid --limits many: use server, published, off or N/min"),
         (("--latency", "80"), "expected a time such as 20ms or 1.5s"),
         (("--faults", "sometimes"), "fault rule 'sometimes'"),
         (("--rate", "fast"), "unknown rate 'fast': use auto"),
@@ -134,7 +134,7 @@ def test_what_cannot_be_rehearsed_is_said(unaimed: Command, options: tuple[str, 
 @pytest.mark.usefixtures("planned")
 def test_every_rate_of_a_run_can_be_rehearsed_and_is_named(unaimed: Command) -> None:
     told = re.sub(r"\s", "", unaimed("job", "rehearse", "--help").stdout)
-    assert "auto|standard|enterprise|server|off|N/min|N/s." in told
+    assert "auto,standard,enterprise,server,off,N/minorN/s." in told
     assert unaimed("job", "rehearse", JOB, "--rate", "server").exit_code == 0
 
 

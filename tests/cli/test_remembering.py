@@ -105,8 +105,8 @@ def test_limits_shows_a_line_for_each_and_forgets(capgo: Command, unaimed: Comma
     shown = unaimed("limits")
     assert shown.stdout.splitlines()[0].split("\t") == ["server", "key", "version", "latency", "page", "limits", "age"]
     assert f"{server.base_url}\t" in shown.stdout
-    assert "none learned\t0 min" in shown.stdout
-    assert unaimed("limits", "--forget").stdout == "forgot 1 record\n"
+    assert "none\t0 min" in shown.stdout
+    assert unaimed("limits", "--forget").stdout == "deleted 1 record\n"
     assert kept(unaimed) == []
     assert unaimed("limits", "--forget", "--json").stdout == '{"forgotten":0}\n'
 
@@ -198,7 +198,7 @@ def test_a_small_app_says_nothing_of_larger_pages(
     assert tells_more(findings, Known(page=known[0], page_loses=known[1])) is replaces
 
 
-@pytest.mark.parametrize(("days", "shown"), [(6, "key 30"), (8, "none learned")])
+@pytest.mark.parametrize(("days", "shown"), [(6, "key 30"), (8, "none")])
 def test_limits_shows_no_limit_of_more_than_a_week_ago(unaimed: Command, cache: Path, days: int, shown: str) -> None:
     learned = KnownLimit(scope=ScopeKind.KEY, requests=30, learned_at=datetime.now(UTC) - timedelta(days=days))
     client = CapgoClient(api_key="k" * 8, base_url="http://127.0.0.1:1000")
@@ -225,9 +225,9 @@ def test_calibrate_finds_out_and_limits_shows_it(server: Served, capgo: Command,
     assert result.exit_code == 0
     assert server.requests() == 20
     assert {line.method for line in server.sandbox.log} == {"GET"}
-    assert f"server    {server.base_url}, 12.201.7" in result.stdout
-    assert "none below 19 requests within 60 s" in result.stdout, "one read lists apps"
-    assert "limits above 19 requests within 60 s are learned in runs only" in result.stdout
+    assert f"server    {server.base_url}, version 12.201.7" in result.stdout
+    assert "none up to 19 requests within 60 s" in result.stdout, "one read lists apps"
+    assert "limits above 19 requests within 60 s can be learned only while a job runs" in result.stdout
     assert kept(unaimed)[0]["known"]["latency"]["answers"] == 20
 
 
@@ -239,8 +239,8 @@ def test_calibrate_denies_no_limit_that_was_not_tried(server: Served, capgo: Com
     monkeypatch.setattr("capgo_async.cli.commands.calibrate.calibrate", slow)
     told = capgo("calibrate", APP).stdout
     assert server.requests() == 1
-    assert "none below 86 requests within 60 s\n" in told
-    assert "limits above 86 requests within 60 s are learned in runs only\n" in told
+    assert "none up to 86 requests within 60 s\n" in told
+    assert "limits above 86 requests within 60 s can be learned only while a job runs\n" in told
 
 
 def test_calibrate_speaks_json_and_keeps_the_page(capgo: Command, unaimed: Command) -> None:
@@ -274,15 +274,16 @@ def test_calibrate_stops_at_the_keys_limit_says_that_it_rests_and_the_next_one_m
     result = unaimed("calibrate", *aim)
     assert result.exit_code == 0
     assert "refused after 60 requests by the limit of the API key" in result.stdout
-    assert "send nothing with it for 61 s" in result.stdout
+    assert "send nothing with this key for 61 s" in result.stdout
+    assert "not certain yet" in result.stdout
     assert few.requests() == 61
     assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [False]
     assert "key 60?" in unaimed("limits").stdout
     few.sandbox.limiters = type(few.sandbox.limiters)(few.sandbox.settings.limits)
-    assert "it is certain once another run" not in unaimed("calibrate", *aim).stdout
+    assert "not certain yet" not in unaimed("calibrate", *aim).stdout
     assert [limit["certain"] for limit in kept(unaimed)[0]["known"]["limits"]] == [True]
     assert "key 60\t" in unaimed("limits").stdout
-    assert "nothing passed" in unaimed("calibrate", *aim).stdout
+    assert "the limit was already used up" in unaimed("calibrate", *aim).stdout
 
 
 def test_calibrate_does_not_wait_for_a_limit_that_is_known_and_tells_it(few: Served, unaimed: Command) -> None:
@@ -293,7 +294,7 @@ def test_calibrate_does_not_wait_for_a_limit_that_is_known_and_tells_it(few: Ser
     before = few.requests()
     result = unaimed("calibrate", *aim)
     assert few.requests() - before == 60
-    assert "limits    known before: 60 for the API key\n" in result.stdout
+    assert "limits    already known: 60 for the API key\n" in result.stdout
     assert "none below" not in result.stdout
     assert "learned in runs only" not in result.stdout
 

@@ -61,7 +61,7 @@ def test_the_first_signal_drains_and_job_run_finishes(server: Served, capgo: Com
     assert report["pending"] > 0
     assert report["done"] == len(server.sent()) >= 20
     assert report["planned"] == report["done"] + report["failed"] + report["pending"]
-    assert "stopping: what is in flight is finished" in first.stderr
+    assert "interrupted: finishing the requests in flight" in first.stderr
     assert RESUME in first.stderr
     # It was confirmed when it was run: no question, also without a terminal.
     second = capgo("job", "run", "m.capgo-job", "--json")
@@ -77,7 +77,7 @@ def test_signals_are_heard_without_uvloop(server: Served, capgo: Command, here: 
     server.sandbox.on_change = signal_at(20, signal.SIGINT)
     result = capgo(*RELINK)
     assert result.exit_code == 130
-    assert "stopping" in result.stderr
+    assert "interrupted: " in result.stderr
 
 
 def test_a_signal_before_the_first_change_is_not_lost(
@@ -258,7 +258,7 @@ def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served,
             assert process.stderr is not None
             reached.wait()
             process.send_signal(name)
-            while not (line := process.stderr.readline()).startswith("stopping"):
+            while not (line := process.stderr.readline()).startswith("interrupted: "):
                 assert line
             process.send_signal(name)
             out, err = process.communicate()
@@ -326,5 +326,5 @@ async def test_a_follower_says_how_it_goes_and_when_all_rest(
                 await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
     said = capsys.readouterr().err
-    assert f"2 of {follower.total} settled, 1 failed" in said
-    assert "resting until" in said
+    assert f"2 of {follower.total} finished, 1 failed" in said
+    assert "waiting until" in said

@@ -120,7 +120,7 @@ def test_a_bound_on_requests_ends_the_run_with_4_and_it_can_be_gone_on_with(
     result = capgo(*command, "--max-requests", "7")
     assert result.exit_code == 4
     assert sum(server.sent().values()) == 7
-    assert "error: stopped: the limit of 7 requests is reached. --max-requests sets it." in result.stderr
+    assert "error: stopped: the limit of 7 requests is reached. --max-requests sets this limit." in result.stderr
     assert "to go on: capgo-async job run m.capgo-job" in result.stderr
     assert capgo("job", "run", "m.capgo-job", "--json").exit_code == 0
     assert set(server.sent().values()) == {1}
@@ -140,31 +140,31 @@ def test_a_bound_on_time_is_told_with_its_moment(here: Path, unaimed: Command, m
         # What was ahead when the command began is over when the run begins: nothing leaves.
         result = unaimed(*RELINK, "--until", "2026-01-02T04:00+01:00", env=aimed)
         assert result.exit_code == 2
-        assert "is over: now it is 2026-01-02 03:04 UTC" in result.stderr
+        assert "is in the past: it is 2026-01-02 03:04 UTC now" in result.stderr
         result = unaimed(*RELINK, "--until", "2026-01-02T05:00+01:00", env=aimed)
         assert (result.exit_code, server.sent()) == (4, {})
-        assert result.stderr.splitlines()[0] == "until 2026-01-02 04:00 UTC"
-        assert "stopped: the end time 2026-01-02 04:00 UTC is reached. --until sets it." in result.stderr
+        assert result.stderr.splitlines()[0] == "the run ends at 2026-01-02 04:00 UTC at the latest"
+        assert "stopped: the end time 2026-01-02 04:00 UTC is reached. --until sets this time." in result.stderr
         assert unaimed("job", "run", "m.capgo-job", "--max-duration", "1h", env=aimed).exit_code == 0
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--stop-failures", "10"), "--stop-failures: '10' is not a share between 0% and 100%, nor off"),
-        (("--stop-failures", "101%"), "--stop-failures: '101%' is not a share"),
-        (("--stop-server-errors", "x"), "--stop-server-errors: 'x' is not a share"),
-        (("--stop-consecutive", "0"), "--stop-consecutive: '0' is neither a number from 1 on nor off"),
-        (("--stop-no-access", "-1"), "--stop-no-access: '-1' is neither"),
-        (("--stop-no-access", "many"), "--stop-no-access: 'many' is neither"),
-        (("--stop-minimum", "0"), "--stop-minimum 0 is below 1"),
-        (("--no-stop", "--stop-consecutive", "9"), "--no-stop switches all rules off"),
+        (("--stop-failures", "10"), "invalid --stop-failures 10: use a share such as 10%, or off"),
+        (("--stop-failures", "101%"), "invalid --stop-failures 101%"),
+        (("--stop-server-errors", "x"), "invalid --stop-server-errors x"),
+        (("--stop-consecutive", "0"), "invalid --stop-consecutive 0: use a number of at least 1, or off"),
+        (("--stop-no-access", "-1"), "invalid --stop-no-access -1"),
+        (("--stop-no-access", "many"), "invalid --stop-no-access many"),
+        (("--stop-minimum", "0"), "invalid --stop-minimum 0"),
+        (("--no-stop", "--stop-consecutive", "9"), "--no-stop turns off all rules"),
         (("--max-requests", "0"), "at most 0 requests could send nothing"),
-        (("--max-duration", "0s"), "--max-duration 0s is no time"),
-        (("--max-duration", "5"), "--max-duration 5 is no time such as 90s, 30m, 1h30m or 30d"),
-        (("--until", "25:00"), "--until 25:00 is neither HH:MM nor a moment"),
-        (("--until", "2026-01-01T00:00"), "has no zone: write 2026-01-01T00:00Z for UTC"),
-        (("--until", "2020-01-01T00:00Z"), "--until 2020-01-01T00:00Z is over"),
+        (("--max-duration", "0s"), "invalid --max-duration 0s"),
+        (("--max-duration", "5"), "invalid --max-duration 5: use a duration such as 90s, 30m, 1h30m or 30d"),
+        (("--until", "25:00"), "invalid --until 25:00: use HH:MM, or a date"),
+        (("--until", "2026-01-01T00:00"), "has no time zone: write 2026-01-01T00:00Z for UTC"),
+        (("--until", "2020-01-01T00:00Z"), "--until 2020-01-01T00:00Z is in the past"),
     ],
 )
 @pytest.mark.parametrize("command", [RELINK, UNLINK, ("job", "run", "m.capgo-job")], ids=lambda words: words[1])
@@ -196,7 +196,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "0s", "0h0m", "1", "m", "30m1h", "1.5h", "-1s", "1w", "1h 30m"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no time such as"):
+    with pytest.raises(ConfigurationError, match="use a duration such as"):
         read_duration(text)
 
 
@@ -250,7 +250,7 @@ def test_what_failed_is_sent_again_by_one_command(here: Path, unaimed: Command) 
         assert sum(server.sent().values()) == report["planned"] + 3
         none = unaimed("job", "run", "m.capgo-job", "--failed", env=aimed)
         assert none.exit_code == 0
-        assert "nothing failed: there is nothing to send again" in none.stderr
+        assert "no operation failed, so there is nothing to send again" in none.stderr
         assert sum(server.sent().values()) == report["planned"] + 3
 
 
@@ -259,6 +259,6 @@ def test_without_failures_what_is_pending_is_not_sent_by_it(server: Served, here
     assert capgo(*RELINK, "--max-requests", "7").exit_code == 4
     result = capgo("job", "run", "m.capgo-job", "--failed")
     assert result.exit_code == 130
-    assert "nothing failed" in result.stderr
+    assert "no operation failed" in result.stderr
     assert "to go on: " in result.stderr
     assert sum(server.sent().values()) == 7

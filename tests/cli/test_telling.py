@@ -50,7 +50,7 @@ def test_a_job_shows_what_it_does_and_which_rows_it_does_not(server: Served, cap
     assert f"{31 - planned} skipped: already linked to beta" in lines
     assert "1 skipped: identical to an earlier row" in lines
     assert "1 rejected: device_id contains the control character U+0001" in lines
-    assert "1 device in no inventory when it was planned" in lines
+    assert "1 device unknown to the server when the job was planned" in lines
     shown = json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)
     change = {"kind": "link_device", "what": "link to beta", "object": "to beta", "app_id": APP, "targets": planned}
     assert shown["changes"] == [change]
@@ -233,9 +233,9 @@ def test_a_name_that_is_no_file_is_said(capgo: Command, here: Path, arguments: t
     ("arguments", "said"),
     [
         (("--log", "/nodir/x"), "error: cannot write --log /nodir/x: No such file or directory\n"),
-        (("--speed", "nan"), "error: --speed nan is no number above 0\n"),
-        (("--speed", "0"), "error: --speed 0 is no number above 0\n"),
-        (("--speed", "inf"), "error: --speed inf is no number above 0\n"),
+        (("--speed", "nan"), "error: --speed nan is not a number above 0\n"),
+        (("--speed", "0"), "error: --speed 0 is not a number above 0\n"),
+        (("--speed", "inf"), "error: --speed inf is not a number above 0\n"),
     ],
 )
 def test_a_sandbox_names_the_option_that_is_wrong(unaimed: Command, arguments: tuple[str, ...], said: str) -> None:
@@ -315,7 +315,9 @@ async def test_the_same_line_is_not_said_again_and_again(server: Served, here: P
 
     said = await followed(server, here, monkeypatch, rest)
     assert 2 <= len(said) <= 4, "once, and then once in twelve looks"
-    assert all(re.search(r"resting until [\d:]+ \(limit of the API key\), [\d:]+ left, ends [\d:]+$", line) for line in said)
+    assert all(
+        re.search(r"waiting until [\d:]+ for the limit of the API key, [\d:]+ left, ends [\d:]+$", line) for line in said
+    )
 
 
 async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +328,7 @@ async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Pat
 
     monkeypatch.setattr(Job, "parked", property(lambda _job: 7))
     (line,) = await followed(server, here, monkeypatch, rest)
-    assert re.search(rf"\(limit of {APP}\), [\d:]+ left, ends [\d:]+, 7 waiting for the limits of their devices", line)
+    assert re.search(rf"for the limit of {APP}, [\d:]+ left, ends [\d:]+, 7 waiting for limits of single devices", line)
 
 
 async def test_a_server_in_trouble_is_told_of_with_what_is_done_about_it(
@@ -341,7 +343,7 @@ async def test_a_server_in_trouble_is_told_of_with_what_is_done_about_it(
 
     said = await followed(server, here, monkeypatch, fail)
     assert not any("in flight at most" in line for line in said[:-1])
-    assert "8 in flight at most: the server is in trouble" in said[-1]
+    assert "only 8 requests in flight because the server has errors" in said[-1]
 
 
 async def test_somebody_else_with_the_same_key_is_told_of(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,22 +354,22 @@ async def test_somebody_else_with_the_same_key_is_told_of(server: Served, here: 
             yield
 
     said = await followed(server, here, monkeypatch, meet)
-    assert "somebody else uses the API key" in said[-1]
-    assert not any("somebody else" in line for line in said[:-1])
+    assert "the API key is also used elsewhere" in said[-1]
+    assert not any("used elsewhere" in line for line in said[:-1])
 
 
 def test_the_report_says_that_somebody_else_uses_the_key_and_limits_remembers_it(
     capgo: Command, unaimed: Command, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     csv_of(here / "devices.csv")
-    assert "somebody else" not in capgo(*RELINK, "--yes", "--job", "one.capgo-job").stdout
+    assert "used elsewhere" not in capgo(*RELINK, "--yes", "--job", "one.capgo-job").stdout
     assert "others" not in unaimed("limits").stdout
     monkeypatch.setattr(Pacer, "others_noticed", lambda *_: True)
     result = capgo(*RELINK, "--yes", "--job", "two.capgo-job")
     assert result.exit_code == 0
-    assert "note: somebody else uses the API key" in result.stdout
-    assert "an API key of its own for each user ends that" in result.stdout
-    assert "none learned, used by others, too" in unaimed("limits").stdout
+    assert "note: the API key is also used elsewhere" in result.stdout
+    assert "Use a separate API key for each user" in result.stdout
+    assert "none, key also used by others" in unaimed("limits").stdout
 
 
 def test_the_lock_of_a_finished_job_stays(capgo: Command, here: Path) -> None:

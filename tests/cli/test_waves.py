@@ -76,7 +76,7 @@ def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path,
     [
         (("--waves", "10%,5%,100%"), "waves must rise from above 0% to 100%"),
         (("--waves", "10,100%"), "--waves: '10' is not a share"),
-        (("--waves", "10%,100%", "--bake", "10"), "--bake 10 is no time"),
+        (("--waves", "10%,100%", "--bake", "10"), "invalid --bake 10"),
         (("--bake", "10m"), "a bake time needs waves"),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_run_that_ends_in_a_bake_goes_on_with_it(server: Served, capgo: Comman
     csv_of(here / "devices.csv", devices=200)
     arguments = (*RELINK, "--waves", "10%,100%", "--bake", "1h", "--yes", "--rate", "off")
     with terminal(*arguments, server=server, cwd=here, columns=120) as run:
-        run.wait_for("baking until")
+        run.wait_for("pause between waves")
         os.kill(run.process.pid, how)
         code = run.end()
     assert code == (130 if how is signal.SIGINT else -how)
@@ -106,7 +106,7 @@ def test_a_run_that_ends_in_a_bake_goes_on_with_it(server: Served, capgo: Comman
     assert timedelta(minutes=30) < until - datetime.now(UTC) <= timedelta(hours=1)
     # Within the bake nothing is sent; after its end the rest is.
     with terminal("job", "run", "m.capgo-job", "--rate", "off", server=server, cwd=here, columns=120) as run:
-        run.wait_for("baking until")
+        run.wait_for("pause between waves")
         assert len(server.sent()) == first["done"]
     end_bakes(here / "m.capgo-job")
     result = capgo("job", "run", "m.capgo-job", "--json", "--rate", "off")
@@ -122,4 +122,6 @@ def test_a_follower_says_that_a_run_bakes(capgo: Command, here: Path, monkeypatc
     csv_of(here / "devices.csv", devices=200)
     result = capgo(*RELINK, "--waves", "10%,100%", "--bake", "0.5s", "--yes")
     assert result.exit_code == 0
-    assert re.search(r"\d+ of \d+ settled, 0 failed, baking until [\d:]{8}, [\d:]+ left, ends [\d:]+\n", result.stderr)
+    assert re.search(
+        r"\d+ of \d+ finished, 0 failed, pause between waves until [\d:]{8}, [\d:]+ left, ends [\d:]+\n", result.stderr
+    )

@@ -1,4 +1,4 @@
-"""`capgo-async apps`."""
+"""The commands of `capgo-async apps`."""
 
 from typing import Annotated
 
@@ -14,11 +14,11 @@ from ..output.listing import print_item, print_listing
 
 commands = typer.Typer(name="apps", no_args_is_help=True)
 
-Org = Annotated[str | None, typer.Option("--org", metavar="ORG", help="Those of one organization.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The name that people see.", show_default=False)]
-Owner = Annotated[str, typer.Argument(metavar="ORG", help="The organization that owns it.", show_default=False)]
+Org = Annotated[str | None, typer.Option("--org", metavar="ORG", help="List only the apps of this organization.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The display name.", show_default=False)]
+Owner = Annotated[str, typer.Argument(metavar="ORG", help="The organization that owns the app.", show_default=False)]
 Confirm = Annotated[
-    str | None, typer.Option("--confirm", metavar="APP", help="Needed for a retention_seconds below a day: the app's id again.")
+    str | None, typer.Option("--confirm", metavar="APP", help="The app id again, to confirm a retention of less than a day.")
 ]
 
 
@@ -59,7 +59,7 @@ async def update_app(
 
 @command(commands, "delete")
 async def delete_app(app_id: AppId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
-    """Delete an app with its channels, bundles and devices. Nothing brings them back."""
+    """Delete an app with its channels, bundles and devices. This cannot be undone."""
     await ask_before(f"Delete app {app_id} and everything in it", yes=yes)
     async with connection.client() as client:
         await client.apps.delete(app_id)

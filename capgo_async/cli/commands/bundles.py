@@ -1,4 +1,4 @@
-"""`capgo-async bundles`."""
+"""The commands of `capgo-async bundles`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -30,23 +30,23 @@ commands = typer.Typer(name="bundles", no_args_is_help=True)
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle by its name, such as 1.2.3.", show_default=False)]
 Promoted = Annotated[
     list[str] | None,
-    typer.Argument(metavar="APP BUNDLE CHANNEL", help="The bundle, and the channel that gets it.", show_default=False),
+    typer.Argument(metavar="APP BUNDLE CHANNEL", help="The bundle, and the channel to give it to.", show_default=False),
 ]
 Described = Annotated[
     list[str] | None,
-    typer.Argument(metavar="APP BUNDLE NAME=VALUE", help="The bundle, and what is told of it.", show_default=False),
+    typer.Argument(metavar="APP BUNDLE NAME=VALUE", help="The bundle, and its new metadata.", show_default=False),
 ]
 Gone = Annotated[
     list[str] | None,
     typer.Argument(metavar="APP BUNDLE", help="The bundle by its name, such as 1.2.3.", show_default=False),
 ]
-Keep = Annotated[int, typer.Option("--keep", metavar="N", help="Leave the newest N of each app.")]
-OlderThan = Annotated[str | None, typer.Option("--older-than", metavar="TIME", help="Only those older than this: 30d.")]
-Url = Annotated[str, typer.Argument(metavar="URL", help="Where the zip lies, https:// only.", show_default=False)]
-Checksum = Annotated[str, typer.Argument(metavar="CHECKSUM", help="The checksum of the zip.", show_default=False)]
-Confirm = Annotated[
-    str | None, typer.Option("--confirm", metavar="APP", help="The app's id again, to show that all of them are meant.")
+Keep = Annotated[int, typer.Option("--keep", metavar="N", help="Keep the newest N bundles of each app.")]
+OlderThan = Annotated[
+    str | None, typer.Option("--older-than", metavar="TIME", help="Delete only bundles older than this, such as 30d.")
 ]
+Url = Annotated[str, typer.Argument(metavar="URL", help="The https:// URL of the zip file.", show_default=False)]
+Checksum = Annotated[str, typer.Argument(metavar="CHECKSUM", help="The checksum of the zip file.", show_default=False)]
+Confirm = Annotated[str | None, typer.Option("--confirm", metavar="APP", help="The app id again, to confirm.")]
 
 
 @command(commands, "list", short="List the bundles of an app, newest first.")
@@ -67,21 +67,21 @@ async def create_bundle(
     invocation: Invocation,
     settings: SomeSettings = None,
 ) -> int:
-    """Register a bundle that lies elsewhere."""
+    """Register a bundle that is hosted elsewhere."""
     given = [f"version={bundle}", f"external_url={url}", f"checksum={checksum}"]
     new = read_settings([*(settings or ()), *given], NewBundle)
     async with connection.client() as client:
         return print_item(await client.bundles.create(app_id, new), invocation.speech)
 
 
-@command(commands, "promote", short="Give a channel a bundle, or many channels.")
+@command(commands, "promote", short="Give a bundle to one channel, or to many.")
 async def promote_bundle(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Promoted = None
 ) -> int:
-    """Give a channel a bundle, both by name.
+    """Give a bundle to a channel.
 
-    Many with --from, a list with the columns app_id, channel and bundle (or BUNDLE for all rows), or with --everywhere, in
-    every app that has both: planned, asked for, and a job.
+    For many channels, as a job: --from names a list with the columns app_id, channel and bundle (or pass BUNDLE for all rows);
+    --everywhere means every app that has both the bundle and the channel.
     """
     names, more = aim.split(words, "APP", "BUNDLE", "CHANNEL")
     if aim.many:
@@ -102,17 +102,22 @@ async def promote_bundle(
         found = await _find(client, app_id, bundle)
         target = await client.channels.get(app_id, channel)
         await client.bundles.promote(app_id, version_id=found.id, channel_id=target.id)
-    invocation.speech.done(f"channel {channel} of {app_id} has bundle {bundle}", app_id=app_id, bundle=bundle, channel=channel)
+    invocation.speech.done(
+        f"promoted bundle {bundle} to channel {channel} of {app_id}", app_id=app_id, bundle=bundle, channel=channel
+    )
     return ExitCode.OK
 
 
-@command(commands, "set-metadata", epilog=names_of(BundleMetadata), short="Set the link or comment of a bundle, or of many.")
+@command(
+    commands, "set-metadata", epilog=names_of(BundleMetadata), short="Set the link or the comment of one bundle, or of many."
+)
 async def set_metadata(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Described = None
 ) -> int:
     """Set the link or the comment of a bundle.
 
-    Many with --from, a list with the columns app_id and bundle, or with --everywhere: planned, asked for, and a job.
+    For many bundles, as a job: --from names a list with the columns app_id and bundle; --everywhere means the bundle of this
+    name in every app.
     """
     names, settings = aim.split(words, "APP", "BUNDLE")
     metadata = read_settings(settings, BundleMetadata)
@@ -129,7 +134,7 @@ async def set_metadata(
     async with connection.client() as client:
         found = await _find(client, app_id, bundle)
         await client.bundles.set_metadata(app_id, found.id, metadata)
-    invocation.speech.done(f"described bundle {bundle} of {app_id}", app_id=app_id, bundle=bundle)
+    invocation.speech.done(f"set the metadata of bundle {bundle} of {app_id}", app_id=app_id, bundle=bundle)
     return ExitCode.OK
 
 
@@ -137,9 +142,10 @@ async def set_metadata(
 async def delete_bundle(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Gone = None
 ) -> int:
-    """Delete one bundle; one that a channel uses is refused.
+    """Delete a bundle. The server refuses to delete one that a channel uses.
 
-    Many with --from, a list with the columns app_id and bundle, or with --everywhere: planned, asked for, and a job.
+    For many bundles, as a job: --from names a list with the columns app_id and bundle; --everywhere means the bundle of this
+    name in every app.
     """
     names, more = aim.split(words, "APP", "BUNDLE")
     nothing_more(more)
@@ -155,7 +161,7 @@ async def delete_bundle(
     return ExitCode.OK
 
 
-@command(commands, "prune", short="Delete the old bundles of many apps.")
+@command(commands, "prune", short="Delete old bundles of many apps, as a job.")
 async def prune_bundles(
     planning: Planning,
     stopping: Stopping,
@@ -164,12 +170,12 @@ async def prune_bundles(
     keep: Keep = 0,
     older_than: OlderThan = None,
 ) -> int:
-    """Delete the old bundles of each --app, or of every app of the key; never one that a channel or a rollout uses.
+    """Delete old bundles of each --app, or of every app of the key, as a job.
 
-    At least one of --keep and --older-than says which are old; with both, those that both mean.
+    --keep, --older-than or both define which bundles are old. Bundles that a channel or a rollout uses are never deleted.
     """
     if keep < 1 and older_than is None:
-        message = "nothing says which bundles are old: give --keep N, --older-than TIME, or both"
+        message = "pass --keep N, --older-than TIME or both to define which bundles are old"
         raise ConfigurationError(message)
     before = None if older_than is None else datetime.now(UTC) - timedelta(seconds=read_duration(older_than, "--older-than"))
     pruning = Pruning(keep=keep, before=before)
@@ -185,10 +191,10 @@ async def prune_bundles(
 
 @command(commands, "delete-all", short="Delete every bundle of an app that no channel uses.")
 async def delete_all_bundles(app_id: AppId, connection: Connection, invocation: Invocation, confirm: Confirm = None) -> int:
-    """Delete every bundle of an app that no channel uses, one by one; needs --confirm APP."""
+    """Delete every bundle of an app that no channel uses. Needs --confirm APP."""
     async with connection.client() as client:
         result = await client.bundles.delete_all(app_id, confirm=confirm)
-    sentence = f"deleted {counted(len(result.deleted), 'bundle')} of {app_id}, kept {len(result.kept):,} that channels use"
+    sentence = f"deleted {counted(len(result.deleted), 'bundle')} of {app_id}, kept {len(result.kept):,} in use by channels"
     invocation.speech.done(sentence, app_id=app_id, deleted=result.deleted, kept=result.kept)
     return ExitCode.OK
 

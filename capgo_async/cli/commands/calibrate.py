@@ -1,4 +1,4 @@
-"""`capgo-async calibrate`."""
+"""The command `capgo-async calibrate`."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,11 +24,11 @@ commands = typer.Typer()
 
 _READS: Final = 150
 _MOST_READS: Final = 1000
-"""As many as the server allows an app and an address in a minute: a larger budget would wait for itself."""
+"""As many as the server allows an app and address in a minute; a larger budget would only wait."""
 _WHAT: Final = {ScopeKind.KEY: "API key", ScopeKind.APP_ADDRESS: "app and this address"}
 
-App = Annotated[str | None, Argument(metavar="APP", help="An app with many devices; looked for unless given.")]
-Reads = Annotated[int, Option("--budget", min=1, max=_MOST_READS, metavar="N", help="Send at most so many reads.")]
+App = Annotated[str | None, Argument(metavar="APP", help="An app with many devices.  [default: search for one]")]
+Reads = Annotated[int, Option("--budget", min=1, max=_MOST_READS, metavar="N", help="Maximum number of requests.")]
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +46,9 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
 
 @command(commands, "calibrate")
 async def run_calibration(connection: Connection, invocation: Invocation, app_id: App = None, reads: Reads = _READS) -> int:
-    """Find out what the server and the key allow, with reads alone: version, latency, page size, small limits.
+    """Measure latency, page size and rate limits of a server and key, with reads only.
 
-    The first refusal by a limit ends it. What was found out is kept for later commands: see `capgo-async limits`.
+    Stops when a rate limit refuses a request. Later commands use the results; `capgo-async limits` shows them.
     """
     opened = connection.client()
     async with opened as client:
@@ -84,7 +84,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
 
 
 def tells_more(found: Findings, known: Known) -> bool:
-    """Tell whether the page that was found replaces the known one: a small app says nothing of larger pages."""
+    """Return whether the page size found replaces the known one. A small app proves nothing about larger pages."""
     return found.page_loses is not None or known.page_loses is None or (found.page or 0) >= known.page_loses
 
 
@@ -92,18 +92,18 @@ def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
     if speech.json:
         speech.emit(told)
         return
-    page = "not known" if told.page is None else f"{told.page} devices keep their channel"
-    limit = f"none below {_within(told.tried)}"
+    page = "unknown" if told.page is None else f"{told.page} devices with their channels"
+    limit = f"none up to {_within(told.tried)}"
     if certain:
-        limit = f"known before: {', '.join(certain)}"
+        limit = f"already known: {', '.join(certain)}"
     if told.refused is not None:
         limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {_WHAT[told.refused.scope]}"
     lines = {
-        "server": f"{told.base_url}, {told.server_version or 'of a version that it does not tell'}",
+        "server": f"{told.base_url}, version {told.server_version or 'unknown'}",
         "latency": in_words(told.latency),
         "page": f"{page} ({told.page_remark})",
         "limits": limit,
-        "requests": f"{told.requests:,}, all of them reads",
+        "requests": f"{told.requests:,}, all reads",
     }
     for name, value in lines.items():
         speech.show(f"{name:<8}  {value}")
@@ -118,15 +118,15 @@ def _within(requests: int) -> str:
 def _remarks(found: Findings, certain: Sequence[str]) -> tuple[str, ...]:
     refused = found.refused
     if refused is None and certain:
-        return ("what is known is kept to, so that nothing beyond it was tried: `capgo-async limits --forget` forgets it",)
+        return ("the known limits were observed, not exceeded; to measure again, run `capgo-async limits --forget` first",)
     if refused is None:
-        return (f"limits above {_within(found.tried)} are learned in runs only",)
-    again = "it is certain once another run is refused at the same number: others may have used it in the minute before"
+        return (f"limits above {_within(found.tried)} can be learned only while a job runs",)
+    again = "not certain yet: other users of the limit may have counted; calibrate again to confirm the number"
     remarks = [] if certain else [again]
     if not refused.passed:
-        remarks = ["nothing passed: it was used up in the minute before; try again when nobody uses it"]
+        remarks = ["the limit was already used up by requests in the minute before; try again when nobody else uses it"]
     if refused.scope is ScopeKind.KEY:
-        remarks.append(f"the key rests now: send nothing with it for {DEFAULT_SILENCE:.0f} s, each request begins that anew")
+        remarks.append(f"send nothing with this key for {DEFAULT_SILENCE:.0f} s: every request restarts the wait")
     if not refused.named:
-        remarks.append("the server did not name the limit: runs with it fall back to 100 requests a minute when that happens")
+        remarks.append("the server did not name the limit; in that case, runs fall back to 100 requests a minute")
     return tuple(remarks)

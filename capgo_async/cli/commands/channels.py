@@ -1,4 +1,4 @@
-"""`capgo-async channels`."""
+"""The commands of `capgo-async channels`."""
 
 from typing import Annotated
 
@@ -25,17 +25,17 @@ Changed = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="APP NAME NAME=VALUE",
-        help="The channel, exactly as it is spelt, and what changes; null takes a value away.",
+        help="The channel (case-sensitive) and the settings to change; null clears a value.",
         show_default=False,
     ),
 ]
 Gone = Annotated[
-    list[str] | None, typer.Argument(metavar="APP NAME", help="The channel, exactly as it is spelt.", show_default=False)
+    list[str] | None, typer.Argument(metavar="APP NAME", help="The channel; names are case-sensitive.", show_default=False)
 ]
-ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel, exactly as it is spelt.", show_default=False)]
+ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel; names are case-sensitive.", show_default=False)]
 
 MetadataAs = Annotated[
-    str, typer.Option("--metadata-as", metavar="WORD", help="What this server calls disable_auto_update=metadata.")
+    str, typer.Option("--metadata-as", metavar="WORD", help="The server's word for disable_auto_update=metadata.")
 ]
 
 
@@ -63,13 +63,13 @@ async def create_channel(
     settings: SomeSettings = None,
     metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
-    """Create a channel; one that exists is left as it is."""
+    """Create a channel. A channel that exists is left as it is."""
     wanted = read_settings(settings, ChannelSettings) if settings else None
     async with connection.client() as client:
         return _print(await client.channels.create(app_id, name, wanted, metadata_as=metadata_as), invocation)
 
 
-@command(commands, "update", epilog=names_of(ChannelSettings), short="Change a channel that exists, or many.")
+@command(commands, "update", epilog=names_of(ChannelSettings), short="Change the settings of one channel, or of many.")
 async def update_channel(
     aim: Aim,
     planning: SettingsPlanning,
@@ -79,15 +79,16 @@ async def update_channel(
     words: Changed = None,
     metadata_as: MetadataAs = METADATA_AS,
 ) -> int:
-    """Change a channel that exists; its bundle stays unless bundle=NAME gives it another.
+    """Change the settings of a channel. It keeps its bundle unless bundle=NAME gives it another.
 
-    Many with --from, a list with the columns app_id and channel, or with --everywhere: planned, asked for, and a job.
+    For many channels, as a job: --from names a list with the columns app_id and channel; --everywhere means the channel of this
+    name in every app.
     """
     names, settings = aim.split(words, "APP", "NAME")
     changes = read_settings(settings, ChannelSettings)
     if aim.many:
         if metadata_as != METADATA_AS:
-            message = "--metadata-as is for one channel: give many disable_auto_update in the server's own word"
+            message = "--metadata-as works for one channel only; for many, pass disable_auto_update in the server's word"
             raise ConfigurationError(message)
         intended = aimed(
             aim,
@@ -104,13 +105,14 @@ async def update_channel(
         return _print(await client.channels.get(app_id, name), invocation)
 
 
-@command(commands, "delete", short="Delete a channel and the links to it, or many.")
+@command(commands, "delete", short="Delete one channel and the links to it, or many.")
 async def delete_channel(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Gone = None
 ) -> int:
-    """Delete a channel and the links of all devices to it; its bundles stay.
+    """Delete a channel and the links of all devices to it. Its bundles stay.
 
-    Many with --from, a list with the columns app_id and channel, or with --everywhere: planned, asked for, and a job.
+    For many channels, as a job: --from names a list with the columns app_id and channel; --everywhere means the channel of this
+    name in every app.
     """
     names, more = aim.split(words, "APP", "NAME")
     nothing_more(more)
@@ -126,9 +128,9 @@ async def delete_channel(
     return _print_change(invocation, app_id, name, "deleted")
 
 
-@command(commands, "roll-back", short="End a rollout: all stay on the stable bundle.")
+@command(commands, "roll-back", short="Cancel a rollout; devices get the stable bundle.")
 async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
-    """End the rollout of a channel: all devices stay on its stable bundle."""
+    """Cancel the rollout of a channel. All devices get its stable bundle."""
     connection.refuse_protected(app_id, name)
     async with connection.client() as client:
         await client.channels.roll_back(app_id, name)
@@ -137,7 +139,7 @@ async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, in
 
 @command(commands, "promote-rollout")
 async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
-    """Make the bundle of the rollout the channel's stable one."""
+    """Make the bundle of a rollout the channel's stable bundle."""
     connection.refuse_protected(app_id, name)
     async with connection.client() as client:
         await client.channels.promote_rollout(app_id, name)
@@ -145,7 +147,7 @@ async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connecti
 
 
 def _print(channel: Channel, invocation: Invocation) -> int:
-    # That a channel has no bundle is the first thing to see: its devices get no update.
+    # Show even an empty version: devices of a channel without a bundle get no update.
     return print_item(channel, invocation.speech, always=("version",))
 
 

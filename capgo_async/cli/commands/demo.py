@@ -1,4 +1,4 @@
-"""`capgo-async demo`: the main job, end to end, against a sandbox in its own process."""
+"""The command `capgo-async demo`: a bulk change from start to finish, on a sandbox in its own process."""
 
 import contextlib
 import csv
@@ -30,17 +30,17 @@ from ..options.options import Output
 commands = typer.Typer()
 
 _CHANNEL: Final = "beta"
-"""The channel that a third of a seeded fleet is linked to already."""
+"""A third of the devices of a sandbox are already linked to this channel."""
 _FAULTS: Final = "*:500=0.5%,502=0.5%,drop-before=0.5%,drop-after=0.5%"
 _UNKNOWN_DEVICE: Final = "00000000-0000-4000-9000-{:012d}"
-"""Devices that no inventory shows."""
+"""Devices that the server does not list."""
 _LONGEST_LINE: Final = 4096
 PATIENCE: Final = 5.0
-"""Seconds that the sandbox gets to stop before it is killed."""
+"""Seconds that the sandbox has to stop before it is killed."""
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a sandbox answers, and the key that it takes."""
+    """The address and the API key of a sandbox."""
 
     base_url: str
     api_key: str
@@ -51,18 +51,29 @@ class SandboxFailed(CapgoError):
 
 
 class Size(Group, frozen=True, kw_only=True):
-    """How large the demonstration is."""
+    """The size of the demonstration."""
 
-    apps: Annotated[int, typer.Option("--apps", metavar="N", help="Apps.", min=1, max=99)] = 12
-    devices: Annotated[int, typer.Option("--devices", metavar="N", help="Devices, shared evenly by the apps.", min=1)] = 20_000
-    unknown: Annotated[int, typer.Option("--unknown", metavar="N", help="Further ids, which no inventory shows.", min=0)] = 12
-    speed: Annotated[float, typer.Option("--speed", metavar="K", help="Divides the server's windows.", min=0.1)] = 60.0
-    concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", help="Requests in flight at most.", min=1)] = 32
+    apps: Annotated[int, typer.Option("--apps", metavar="N", help="Number of apps.", min=1, max=99)] = 12
+    devices: Annotated[
+        int, typer.Option("--devices", metavar="N", help="Number of devices, divided evenly among the apps.", min=1)
+    ] = 20_000
+    unknown: Annotated[
+        int, typer.Option("--unknown", metavar="N", help="Number of device ids that the server does not list.", min=0)
+    ] = 12
+    speed: Annotated[
+        float, typer.Option("--speed", metavar="K", help="Make the time windows of the limits K times shorter.", min=0.1)
+    ] = 60.0
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", metavar="N", help="Maximum number of requests in flight.", min=1)
+    ] = 32
 
 
 @command(commands, "demo")
 async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
-    """Relink a made-up fleet: a sandbox with limits and faults, a CSV file, a plan, a run, the proof."""
+    """Link made-up devices to a channel, from start to finish: a CSV file, a plan, a run, a check of every device.
+
+    The server is a sandbox on this machine. It has the rate limits of the real one, and 2 % of its responses are errors.
+    """
     del output
     note = invocation.speech.note
     arguments = {"apps": size.apps, "devices": size.devices, "speed": size.speed, "limits": "server", "faults": _FAULTS}
@@ -70,9 +81,9 @@ async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
     with tempfile.TemporaryDirectory(prefix="capgo-demo-") as directory:
         source = Path(directory, "devices.csv")
         rows = await anyio.to_thread.run_sync(_write, source, size)
-        note(f"source: {rows:,} rows in {source}, to be linked to {_CHANNEL}")
+        note(f"source: {rows:,} devices in {source}, to link to channel {_CHANNEL}")
         async with embedded(arguments) as address:
-            note(f"sandbox: {address.base_url}, limits of the server {size.speed:g} times as fast, 2 % of its answers faulty")
+            note(f"sandbox: {address.base_url}, rate limits {size.speed:g} times as fast, 2 % of all requests fail")
             report = await _relink(source, address, size, invocation)
     code = print_report(report, invocation.speech)
     note(f"the demo took {anyio.current_time() - started:.1f} s")
@@ -93,12 +104,12 @@ async def _relink(source: Path, address: Address, size: Size, invocation: Invoca
             report = await followed(job, ring_of(client), invocation)
             if report.pending:
                 return report
-            note("run: done; now every device is listed again, to see whether it is so")
+            note("verify: listing all devices again to check every link")
             return await job.verify(client)
 
 
 def _write(source: Path, size: Size) -> int:
-    """Write the devices of the fleet that the sandbox seeds, and some that it does not know."""
+    """Write the devices that a sandbox of this size has, and some that it does not know."""
     rows = [*_fleet(size)]
     apps = sorted({app_id for _, app_id in rows})
     rows += [(_UNKNOWN_DEVICE.format(number), apps[number % len(apps)]) for number in range(size.unknown)]
@@ -144,7 +155,7 @@ async def _address(process: Process) -> Address:
         line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _LONGEST_LINE)
         return msgspec.json.decode(line, type=Address)
     except (anyio.IncompleteRead, msgspec.DecodeError) as error:
-        message = "the sandbox did not start: run `capgo-async sandbox` to see why"
+        message = "the sandbox did not start; run `capgo-async sandbox` to see why"
         raise SandboxFailed(message) from error
 
 

@@ -1,4 +1,4 @@
-"""`capgo-async devices`."""
+"""The commands of `capgo-async devices`."""
 
 from typing import Annotated
 
@@ -19,23 +19,28 @@ from ..output.speech import Speech
 
 commands = typer.Typer(name="devices", no_args_is_help=True)
 
-_SOURCE_HELP = "A CSV or JSON Lines file of device ids, - for stdin."
-Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel, exactly as it is spelt.", show_default=False)]
-ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel, where rows name none.")]
+_SOURCE_HELP = "CSV or JSON Lines file of device ids; - for stdin."
+Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel; names are case-sensitive.", show_default=False)]
+ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel of rows without one.")]
 VersionId = Annotated[
-    bool, typer.Option("--legacy-version-id", help="CHANNEL is a bundle's id; for servers until 2024-12, with --dialect seed.")
+    bool,
+    typer.Option(
+        "--legacy-version-id", help="CHANNEL is the id of a bundle; only for servers until December 2024, with --dialect seed."
+    ),
 ]
 ListOfDevices = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 Source = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 SourceOrApp = Annotated[
-    str | None, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} With an ID: the app.", show_default=False)
+    str | None, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} If ID is given: the app.", show_default=False)
 ]
-OneDeviceId = Annotated[str | None, typer.Argument(metavar="ID", help="The device, to unlink one only.", show_default=False)]
+OneDeviceId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="The device, to unlink only this one.", show_default=False)
+]
 
 
-@command(commands, "list", short="List the devices of an app, by id.")
+@command(commands, "list", short="List the devices of an app, ordered by id.")
 async def list_devices(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
-    """List the devices of an app that were seen in the last 90 days, by id."""
+    """List the devices of an app that were seen in the last 90 days, ordered by id."""
     async with connection.client() as client:
         columns = ("device_id", "custom_id", "channel", "version_name", "platform", "updated_at")
         return await print_listing(client.devices.list(app_id), columns, invocation.speech)
@@ -48,7 +53,7 @@ async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection,
         return print_item(await client.devices.get(app_id, device_id), invocation.speech)
 
 
-@command(commands, "link", short="Put one device on a channel.")
+@command(commands, "link", short="Link one device to a channel.")
 async def link_device(
     app_id: AppId,
     device_id: DeviceId,
@@ -58,7 +63,7 @@ async def link_device(
     *,
     version_id: VersionId = False,
 ) -> int:
-    """Put one device on a channel; also one that nobody has seen yet."""
+    """Link one device to a channel, even one that the server does not know yet."""
     if not version_id:
         connection.refuse_protected(app_id, channel)
     async with connection.client() as client:
@@ -69,7 +74,7 @@ async def link_device(
     return _print_change(invocation.speech, app_id, device_id, channel)
 
 
-@command(commands, "relink", short="Put many devices on a channel: plan, ask, send, report.")
+@command(commands, "relink", short="Link many devices to a channel, as a job.")
 async def relink_devices(
     planning: DevicePlanning,
     stopping: Stopping,
@@ -79,13 +84,14 @@ async def relink_devices(
     source: Source = None,
     channel: ChannelOfAll = None,
 ) -> int:
-    """Put many devices on a channel: read SOURCE, plan, ask, send, report. Can be resumed after any end.
+    """Link many devices to a channel, as a job: plan, ask for confirmation, send, report.
 
-    With --all the devices come from an inventory of each --app in place of SOURCE, with --where those that are meant.
+    The devices come from SOURCE. With --all they are all devices of each --app instead; --where and --sample choose among them.
+    After any interruption, `capgo-async job run` resumes the job.
     """
     if choice := choosing.choice(source, planning):
         if not channel:
-            message = "with --all there is no row that names a channel: give --channel"
+            message = "--all needs --channel: there are no rows that name a channel"
             raise ConfigurationError(message)
         return await change_many(Drawing(choice, channel, Tally()), "relink", planning, stopping, connection, invocation)
     operations = read_operations(source or "", app_id=planning.one_app(), channel=channel, kind=LinkDevice)
@@ -102,7 +108,7 @@ async def unlink_devices(
     source: SourceOrApp = None,
     device_id: OneDeviceId = None,
 ) -> int:
-    """Remove the links of many devices as relink sets them, or with APP and ID the link of one device."""
+    """Remove the channel links of many devices, as a job. With APP and ID, remove the link of one device."""
     if choice := choosing.choice(source, planning):
         return await change_many(Drawing(choice, None, Tally()), "unlink", planning, stopping, connection, invocation)
     source = source or ""
@@ -110,7 +116,7 @@ async def unlink_devices(
         operations = read_operations(source, app_id=planning.one_app(), kind=UnlinkDevice)
         return await change_many(operations, "unlink", planning, stopping, connection, invocation)
     if planning != DevicePlanning(yes=planning.yes) or stopping != Stopping():
-        message = "unlink APP ID changes one device and takes no options of a plan: give a SOURCE alone for many"
+        message = "unlink APP ID changes one device and takes no options of a job; for many devices, give a SOURCE"
         raise ConfigurationError(message)
     async with connection.client() as client:
         await client.devices.unlink(source, device_id)
@@ -121,9 +127,9 @@ async def unlink_devices(
 async def renew_devices(
     source: ListOfDevices, planning: InventoryPlanning, stopping: Stopping, connection: Connection, invocation: Invocation
 ) -> int:
-    """Renew the links of many devices, so that they expire later: each is removed and set again.
+    """Renew the links of many devices, so that they expire later. Each link is removed and set again.
 
-    In between, for a moment, a device is without its link; what no listing shows to be linked is left alone.
+    A device has no link for the moment in between. Devices that the server does not list as linked are left alone.
     """
     operations = read_operations(source, app_id=planning.one_app(), kind=RenewDevice)
     return await change_many(operations, "renew", planning, stopping, connection, invocation)
@@ -133,7 +139,7 @@ def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | No
     if speech.json:
         speech.emit({"app_id": app_id, "device_id": stored_id(device_id), "channel": channel})
     elif channel is None:
-        speech.show(f"{stored_id(device_id)} of {app_id} is without a link")
+        speech.show(f"unlinked {stored_id(device_id)} of {app_id}")
     else:
-        speech.show(f"{stored_id(device_id)} of {app_id} is linked to {channel}")
+        speech.show(f"linked {stored_id(device_id)} of {app_id} to {channel}")
     return ExitCode.OK

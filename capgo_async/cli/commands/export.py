@@ -1,4 +1,4 @@
-"""`capgo-async export`: everything of one kind, of many apps, in one file."""
+"""The commands of `capgo-async export`, which write everything of one kind to one file."""
 
 import contextlib
 import tempfile
@@ -28,52 +28,66 @@ commands = typer.Typer(name="export", no_args_is_help=True)
 
 
 class Exporting(Group, frozen=True, kw_only=True):
-    """Of which apps, to where and as what."""
+    """The apps to export, the file and its format."""
 
     app: Annotated[
         list[str] | None,
-        typer.Option("--app", metavar="APP", help="An app; may be repeated. All that the keys see unless given."),
+        typer.Option("--app", metavar="APP", help="Export only this app; can be repeated.  [default: every app of the key]"),
     ] = None
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to; .jsonl, .csv, .sqlite, .db or .parquet. Else stdout."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file: .jsonl, .csv, .sqlite, .db or .parquet.  [default: stdout]"
+        ),
     ] = None
-    format: Annotated[Format | None, typer.Option("--format", help="As what; that of the file's name unless given.")] = None
+    format: Annotated[Format | None, typer.Option("--format", help="The format.  [default: by the name of the file]")] = None
 
     def chosen(self) -> Format:
-        """Return the format, and see that it can be written; raises `ConfigurationError`."""
+        """Return the format; raises `ConfigurationError` if it cannot be written."""
         chosen = self.format or (format_of(self.output) if self.output else Format.JSONL)
         check_format(chosen)
         if self.output is None and chosen in {Format.SQLITE, Format.PARQUET}:
-            message = f"{chosen} is not written to stdout: name a file with --output"
+            message = f"{chosen} cannot be written to stdout: name a file with --output"
             raise ConfigurationError(message)
         if self.output is not None and self.output.is_dir():
-            message = f"{self.output} is a directory: name a file"
+            message = f"{self.output} is a directory, not a file"
             raise ConfigurationError(message)
         return chosen
 
 
-@command(commands, "devices", short="Write the devices of many apps.")
+@command(commands, "devices", short="Export the devices of apps.")
 async def export_devices(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
-    """Write the devices of many apps that were seen in the last 90 days. Complete or an error; can be repeated to go on."""
+    """Export the devices of apps that were seen in the last 90 days.
+
+    The file is complete, or the command fails. After an interruption, the same command continues where it stopped.
+    """
     return await _export(InventoryKind.DEVICES, exporting, connection, invocation)
 
 
-@command(commands, "channels", short="Write the channels of many apps.")
+@command(commands, "channels", short="Export the channels of apps.")
 async def export_channels(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
-    """Write the channels of many apps. Complete or an error; can be repeated to go on."""
+    """Export the channels of apps.
+
+    The file is complete, or the command fails. After an interruption, the same command continues where it stopped.
+    """
     return await _export(InventoryKind.CHANNELS, exporting, connection, invocation)
 
 
-@command(commands, "bundles", short="Write the bundles of many apps.")
+@command(commands, "bundles", short="Export the bundles of apps.")
 async def export_bundles(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
-    """Write the bundles of many apps that are not deleted. Complete or an error; can be repeated to go on."""
+    """Export the bundles of apps that are not deleted.
+
+    The file is complete, or the command fails. After an interruption, the same command continues where it stopped.
+    """
     return await _export(InventoryKind.BUNDLES, exporting, connection, invocation)
 
 
-@command(commands, "apps", short="Write the apps that the keys can see.")
+@command(commands, "apps", short="Export the apps of the key.")
 async def export_apps(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
-    """Write the apps that the keys can see. Complete or an error; can be repeated to go on."""
+    """Export the apps of the key.
+
+    The file is complete, or the command fails. After an interruption, the same command continues where it stopped.
+    """
     return await _export(InventoryKind.APPS, exporting, connection, invocation)
 
 
@@ -98,20 +112,20 @@ async def _export(kind: InventoryKind, exporting: Exporting, connection: Connect
 
 @contextlib.contextmanager
 def _kept(output: Path, speech: Speech) -> Iterator[None]:
-    """Say how to go on, whatever ends an export early."""
+    """Print how to continue, whatever interrupts an export."""
     building = output.with_name(output.name + BUILDING)
     if building.exists():
-        speech.note(f"going on with {building}; delete it to begin anew")
+        speech.note(f"continuing with {building}; delete it to start over")
     try:
         yield
     except BaseException as error:
         if isinstance(error, Exception | anyio.get_cancelled_exc_class()) and building.exists():
-            speech.say(f"what was read is in {building}: the same command goes on from there")
+            speech.say(f"not finished; to continue, run the same command again (its progress is in {building})")
         raise
 
 
 async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: tuple[KeyRing, Tally, Speech]) -> int:
-    """Print an inventory, which begins when it is complete: until then it is in a temporary file."""
+    """Print an inventory once it is complete; until then it is in a temporary file."""
     client, tally, speech = means
     with tempfile.TemporaryDirectory(prefix="capgo-export-") as directory:
         building = Path(directory, f"export{BUILDING}")

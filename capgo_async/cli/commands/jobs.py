@@ -1,4 +1,4 @@
-"""`capgo-async job`."""
+"""The commands of `capgo-async job`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,22 +30,20 @@ commands = typer.Typer(name="job", no_args_is_help=True)
 
 
 WhichRows = Annotated[
-    Rows | None, typer.Option("--rows", help="List these rows instead, with their reasons.", show_default=False)
+    Rows | None, typer.Option("--rows", help="List only these rows, with the reason of each.", show_default=False)
 ]
 ToCsv = Annotated[
     str | None,
     typer.Option(
-        "--csv", metavar="FILE", help="Write every operation as a line of CSV instead, - for stdout.", show_default=False
+        "--csv", metavar="FILE", help="Write every operation to this CSV file (- for stdout) instead.", show_default=False
     ),
 ]
-OnlyFailed = Annotated[
-    bool, typer.Option("--failed", help="Send what failed again, and only that; also what may have happened all the same.")
-]
+OnlyFailed = Annotated[bool, typer.Option("--failed", help="Send the failed operations again, and nothing else.")]
 
 
-@command(commands, "show", short="Show what a job will do and has done.")
+@command(commands, "show", short="Show what a job does and how far it is.")
 async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: WhichRows = None) -> int:
-    """Show what a job will do and has done; another process may be running it."""
+    """Show what a job does and how far it is. Works while another process runs the job."""
     del output
     async with await Job.open(path, read_only=True) as job:
         if rows is not None:
@@ -57,11 +55,11 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
     return ExitCode.OK
 
 
-@command(commands, "report", short="Tell what a job came to, run by run.")
+@command(commands, "report", short="Show the results of a job, run by run.")
 async def report_job(path: JobFile, output: Output, invocation: Invocation, to: ToCsv = None) -> int:
-    """Tell what a job came to, run by run; another process may be running it."""
+    """Show the results of a job, run by run. Works while another process runs the job."""
     if to is not None and output.json:
-        message = "--csv and --json are two ways to write it: choose one"
+        message = "--csv and --json cannot be combined"
         raise ConfigurationError(message)
     async with await Job.open(path, read_only=True) as job:
         if to is not None:
@@ -69,13 +67,14 @@ async def report_job(path: JobFile, output: Output, invocation: Invocation, to: 
         return await print_account(job, invocation.speech)
 
 
-@command(commands, "rehearse", short="Run a copy of a job against a sandbox, to see what comes of it.")
+@command(commands, "rehearse", short="Simulate a job to see its outcome and duration.")
 async def rehearse_job(
     path: JobFile, rehearsing: Rehearsing, stopping: Stopping, output: Output, invocation: Invocation
 ) -> int:
-    """Run a copy of a job against a sandbox in virtual time: what comes of it, and how long it takes.
+    """Simulate a job to see its outcome and duration.
 
-    Nothing is sent, no key is needed, and the job is only read, also while another process runs it.
+    Runs a copy of the job against a simulated server on a virtual clock. Nothing is sent, and no API key is needed. Works while
+    another process runs the job.
     """
     del output
     rehearsal = Rehearsal(path, rehearsing.conditions(stopping.limits(invocation.speech)))
@@ -89,13 +88,13 @@ async def rehearse_job(
     return print_rehearsal(rehearsed, rehearsing, invocation.speech)
 
 
-@command(commands, "verify", short="Compare what a job did with what the server shows.")
+@command(commands, "verify", short="Check on the server that a job's changes are in effect.")
 async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
-    """Compare what a job did with what the server shows; what contradicts is looked at again after a minute."""
+    """Check on the server that the changes of a job are in effect. What differs is checked again after a minute."""
     async with connection.ring() as caller, await Job.open(path) as job:
 
         def tell(seconds: float) -> None:
-            invocation.speech.note(f"something is not as it was left: looking again in {seconds:.0f} s")
+            invocation.speech.note(f"the server does not show all changes yet; checking again in {seconds:.0f} s")
 
         report = await job.verify(caller, on_contradiction=tell)
     code = print_report(report, invocation.speech)
@@ -107,7 +106,7 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
     return code
 
 
-@command(commands, "undo", short="Plan and go the way back from what a job did.")
+@command(commands, "undo", short="Undo the changes of a job.")
 async def undo_job(
     path: JobFile,
     undertaking: Undertaking,
@@ -117,9 +116,9 @@ async def undo_job(
     *,
     old_servers: OldServers = False,
 ) -> int:
-    """Plan the way back from what a job did, ask, and go it; it is a job of its own.
+    """Undo the changes of a job, as a job of its own: plan, ask for confirmation, send.
 
-    What the first one did not know before is left as it is, and so is what others have changed since.
+    Changes whose former state is unknown are not undone, nor is anything that was changed again since.
     """
     options = Options(
         reject_bad_rows=True,
@@ -136,7 +135,7 @@ async def undo_job(
     return await carry_out(plan, "undo", undertaking, stopping, connection, invocation)
 
 
-@command(commands, "run", short="Send what is open of a job.")
+@command(commands, "run", short="Run a job, or resume it.")
 async def run_job(
     path: JobFile,
     running: Running,
@@ -146,7 +145,7 @@ async def run_job(
     *,
     failed: OnlyFailed = False,
 ) -> int:
-    """Send what is open of a job, and ask before unless it was run before."""
+    """Run a job, or resume it. Asks for confirmation the first time."""
     manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
     async with connection.ring() as caller, await _opened(path, caller, manner) as job:
         fresh = _is_fresh(job, manner)
@@ -161,7 +160,7 @@ async def run_job(
 
 
 async def _opened(path: Path, caller: KeyRing, manner: Manner) -> Job:
-    """Open a job, with how long it takes unless it was run before: whose key speaks where is known then."""
+    """Open a job. Before its first run the client is prepared, because the forecast depends on which key serves which app."""
     job = await Job.open(path)
     if not _is_fresh(job, manner):
         return job
@@ -171,5 +170,5 @@ async def _opened(path: Path, caller: KeyRing, manner: Manner) -> Job:
 
 
 def _is_fresh(job: Job, manner: Manner) -> bool:
-    """Tell whether nobody has confirmed yet what is to be sent."""
+    """Return whether the plan still has to be confirmed."""
     return manner.which is Which.OPEN and not job.begun and bool(job.plan.requests)

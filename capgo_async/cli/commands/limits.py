@@ -1,4 +1,4 @@
-"""`capgo-async limits`."""
+"""The command `capgo-async limits`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -19,12 +19,12 @@ from ..output.listing import print_items
 commands = typer.Typer()
 
 _SHORT: Final = 8
-"""Characters of a key's digest that tell keys apart for people."""
+"""Characters of a key's digest that are shown."""
 _MANY_HOURS: Final = timedelta(hours=48)
 _COLUMNS: Final = ("server", "key", "version", "latency", "page", "limits", "age")
 _NAMES: Final = {ScopeKind.KEY: "key", ScopeKind.APP_ADDRESS: "app"}
 
-Forget = Annotated[bool, Option("--forget", help="Forget everything that is kept.")]
+Forget = Annotated[bool, Option("--forget", help="Delete everything that was learned.")]
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +39,12 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
 
 @command(commands, "limits")
 async def show_limits(output: Output, invocation: Invocation, *, forget: Forget = False) -> int:
-    """Show what earlier commands learned of servers and keys: it is kept on this machine, without any key."""
+    """Show what earlier commands learned about servers and their limits. It is stored on this machine, without the keys."""
     del output
     speech = invocation.speech
     if forget:
         forgotten = memory().forget()
-        speech.done(f"forgot {counted(forgotten, 'record')}", forgotten=forgotten)
+        speech.done(f"deleted {counted(forgotten, 'record')}", forgotten=forgotten)
         return ExitCode.OK
     now = datetime.now(UTC)
     records = [msgspec.structs.replace(record, known=lasting(record.known, now)) for record in memory().records()]
@@ -54,10 +54,10 @@ async def show_limits(output: Output, invocation: Invocation, *, forget: Forget 
 
 
 def in_words(latency: Latency | None) -> str:
-    """Say how long answers take."""
+    """Return a latency for people."""
     if latency is None:
-        return "not known"
-    return f"{latency.median * 1000:,.0f} ms, 19 of 20 answers within {latency.high * 1000:,.0f} ms"
+        return "unknown"
+    return f"{latency.median * 1000:,.0f} ms, 95 % of responses within {latency.high * 1000:,.0f} ms"
 
 
 def _line(record: Record, now: datetime) -> _Line:
@@ -74,8 +74,8 @@ def _line(record: Record, now: datetime) -> _Line:
 
 
 def _limits(known: Known) -> str:
-    limits = [_limit(limit) for limit in known.limits] or ["none learned"]
-    return ", ".join([*limits, "used by others, too"] if known.others_noticed_at else limits)
+    limits = [_limit(limit) for limit in known.limits] or ["none"]
+    return ", ".join([*limits, "key also used by others"] if known.others_noticed_at else limits)
 
 
 def _limit(limit: KnownLimit) -> str:
@@ -84,7 +84,7 @@ def _limit(limit: KnownLimit) -> str:
 
 def _age(known: Known, now: datetime) -> str:
     if known.updated_at is None:
-        return "not known"
+        return "unknown"
     age = now - known.updated_at
     hours = age / timedelta(hours=1)
     return f"{age.days} days" if age > _MANY_HOURS else f"{hours:.0f} h" if hours >= 1 else f"{hours * 60:.0f} min"

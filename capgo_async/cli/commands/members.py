@@ -1,4 +1,4 @@
-"""`capgo-async members`."""
+"""The commands of `capgo-async members`."""
 
 from typing import Annotated
 
@@ -20,38 +20,42 @@ from ..output.listing import print_listing
 
 commands = typer.Typer(name="members", no_args_is_help=True)
 
-Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address of the account.", show_default=False)]
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address of the member.", show_default=False)]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="The role, such as org_member or org_admin.", show_default=False)]
 Somebody = Annotated[
-    str | None, typer.Argument(metavar="EMAIL", help="The e-mail address, with --everywhere.", show_default=False)
+    str | None, typer.Argument(metavar="EMAIL", help="The e-mail address; only with --everywhere.", show_default=False)
 ]
 Confirm = Annotated[
     str | None,
-    typer.Option("--confirm", metavar="ORG", help="Remove the last super admin, too, and with it the whole organization ORG."),
+    typer.Option(
+        "--confirm",
+        metavar="ORG",
+        help="The organization id again, to remove even the last super admin, which deletes the organization.",
+    ),
 ]
 
 
 @command(commands, "list")
 async def list_members(org_id: OrgId, connection: Connection, invocation: Invocation) -> int:
-    """List the members of an organization and its open invitations."""
+    """List the members and open invitations of an organization."""
     async with connection.client() as client:
         return await print_listing(client.members.list(org_id), ("email", "role", "is_tmp", "uid"), invocation.speech)
 
 
-@command(commands, "invite", short="Invite somebody who has an account.")
+@command(commands, "invite", short="Invite a user who has an account.")
 async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Connection, invocation: Invocation) -> int:
-    """Invite somebody who has an account; does not change the role of a member."""
+    """Invite a user who has an account. Does not change the role of a member."""
     async with connection.client() as client:
         await client.members.invite(org_id, email, role)
     invocation.speech.done(f"invited {email} to {org_id} as {role}", org_id=org_id, email=email, role=role)
     return ExitCode.OK
 
 
-@command(commands, "remove", short="Remove a member, or an open invitation.")
+@command(commands, "remove", short="Remove a member or an open invitation.")
 async def remove_member(
     org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None, *, yes: Yes = False
 ) -> int:
-    """Remove a member, or an open invitation; the last super admin only with --confirm, which asks no question."""
+    """Remove a member or an open invitation. Removing the last super admin needs --confirm."""
     await ask_before(f"Remove {email} from {org_id}", yes=yes or confirm is not None)
     async with connection.client() as client:
         await client.members.remove(org_id, email, confirm=confirm)
@@ -59,17 +63,16 @@ async def remove_member(
     return ExitCode.OK
 
 
-@command(commands, "remove-many", short="Remove members from many organizations.")
+@command(commands, "remove-many", short="Remove members from many organizations, as a job.")
 async def remove_members(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, email: Somebody = None
 ) -> int:
-    """Remove members from many organizations, and never the last super admin of one.
+    """Remove members from many organizations, as a job. Never removes the last super admin of an organization.
 
-    With --from a list with the columns org_id and email, with --everywhere EMAIL from every organization that has it: planned,
-    asked for, and a job.
+    --from names a list with the columns org_id and email. --everywhere EMAIL removes EMAIL from every organization.
     """
     if not aim.many:
-        message = "say from where: --from SOURCE, or --everywhere EMAIL; one is removed by members remove ORG EMAIL"
+        message = "pass --from SOURCE or --everywhere EMAIL; to remove one member, use `members remove ORG EMAIL`"
         raise ConfigurationError(message)
     names, more = aim.split([email] if email else [], "ORG", "EMAIL")
     nothing_more(more)

@@ -1,4 +1,4 @@
-"""`capgo-async orgs`."""
+"""The commands of `capgo-async orgs`."""
 
 import enum
 from typing import Annotated
@@ -15,11 +15,11 @@ from ..output.listing import print_item, print_listing
 
 commands = typer.Typer(name="orgs", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The name.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the organization.", show_default=False)]
 
 
 class Audited(enum.StrEnum):
-    """What an audit log tells of; any other word would find nothing."""
+    """The tables of an audit log."""
 
     ORGS = "orgs"
     APPS = "apps"
@@ -29,15 +29,15 @@ class Audited(enum.StrEnum):
 
 
 class Change(enum.StrEnum):
-    """What was done."""
+    """The kinds of change in an audit log."""
 
     INSERT = "INSERT"
     UPDATE = "UPDATE"
     DELETE = "DELETE"
 
 
-Table = Annotated[Audited | None, typer.Option("--table", help="Changes of these alone.")]
-Operation = Annotated[Change | None, typer.Option("--operation", help="Changes of this kind alone.")]
+Table = Annotated[Audited | None, typer.Option("--table", help="List only changes of this table.")]
+Operation = Annotated[Change | None, typer.Option("--operation", help="List only changes of this kind.")]
 
 
 @command(commands, "list")
@@ -65,7 +65,7 @@ async def create_organization(name: Name, connection: Connection, invocation: In
 
 @command(commands, "update", epilog=names_of(OrganizationSettings), short="Change an organization.")
 async def update_organization(org_id: OrgId, settings: Settings, connection: Connection, invocation: Invocation) -> int:
-    """Change an organization; never creates one, whatever the server's generation."""
+    """Change an organization. Never creates one, whatever the server's generation."""
     changes = read_settings(settings, OrganizationSettings)
     async with connection.client() as client:
         return print_item(await client.organizations.update(org_id, changes), invocation.speech)
@@ -73,7 +73,7 @@ async def update_organization(org_id: OrgId, settings: Settings, connection: Con
 
 @command(commands, "delete", short="Delete an organization and everything in it.")
 async def delete_organization(org_id: OrgId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
-    """Delete an organization with all its apps, channels, bundles and members. Nothing brings them back."""
+    """Delete an organization with all its apps, channels, bundles and members. This cannot be undone."""
     await ask_before(f"Delete organization {org_id} and everything in it", yes=yes)
     async with connection.client() as client:
         await client.organizations.delete(org_id)
@@ -81,7 +81,7 @@ async def delete_organization(org_id: OrgId, connection: Connection, invocation:
     return ExitCode.OK
 
 
-@command(commands, "audit", short="List what was changed in an organization.")
+@command(commands, "audit", short="List the changes in an organization.")
 async def list_audit(
     org_id: OrgId,
     connection: Connection,
@@ -89,7 +89,7 @@ async def list_audit(
     table: Table = None,
     operation: Operation = None,
 ) -> int:
-    """List what was changed in an organization in the last 90 days, newest first."""
+    """List the changes in an organization in the last 90 days, newest first."""
     chosen = AuditFilter(table=table, operation=operation)
     async with connection.client() as client:
         columns = ("created_at", "table_name", "operation", "record_id", "actor_type", "actor_apikey_name", "actor_user_email")

@@ -1,4 +1,4 @@
-"""`capgo-async sandbox`."""
+"""The command `capgo-async sandbox`."""
 
 import enum
 import math
@@ -25,7 +25,7 @@ commands = typer.Typer()
 
 
 class Generation(enum.StrEnum):
-    """Which server the sandbox is."""
+    """The server that the sandbox imitates."""
 
     MODERN = "modern"
     DOCS = "docs"
@@ -33,7 +33,7 @@ class Generation(enum.StrEnum):
 
 
 class Preset(enum.StrEnum):
-    """Which limits it has."""
+    """The rate limits of the sandbox."""
 
     SERVER = "server"
     PUBLISHED = "published"
@@ -41,34 +41,44 @@ class Preset(enum.StrEnum):
 
 
 class Serving(Group, frozen=True, kw_only=True):
-    """What sandbox to serve, and where."""
+    """The sandbox to serve, and its port."""
 
-    port: Annotated[int, typer.Option("--port", metavar="N", help="The port; 0 takes a free one.", min=0, max=65535)] = 0
-    apps: Annotated[int, typer.Option("--apps", metavar="N", help="Apps, com.example.app01 and so on.", min=1)] = 3
-    devices: Annotated[int, typer.Option("--devices", metavar="N", help="Devices, shared evenly by the apps.", min=0)] = 1000
+    port: Annotated[int, typer.Option("--port", metavar="N", help="The port; 0 chooses a free one.", min=0, max=65535)] = 0
+    apps: Annotated[int, typer.Option("--apps", metavar="N", help="Number of apps: com.example.app01 and so on.", min=1)] = 3
+    devices: Annotated[
+        int, typer.Option("--devices", metavar="N", help="Number of devices, divided evenly among the apps.", min=0)
+    ] = 1000
     channels: Annotated[
-        int, typer.Option("--channels", metavar="N", help="Channels of an app; the first is public.", min=1)
+        int, typer.Option("--channels", metavar="N", help="Number of channels of each app; the first is public.", min=1)
     ] = 3
-    limits: Annotated[Preset, typer.Option("--limits", help="Which limits it has.")] = Preset.SERVER
-    speed: Annotated[float, typer.Option("--speed", metavar="K", help="Divides the windows of the limits.")] = 1.0
+    limits: Annotated[
+        Preset, typer.Option("--limits", help="The rate limits: those of the server, those published, or none.")
+    ] = Preset.SERVER
+    speed: Annotated[
+        float, typer.Option("--speed", metavar="K", help="Make the time windows of the limits K times shorter.")
+    ] = 1.0
     faults: Annotated[
         str,
         typer.Option(
             "--faults",
             metavar="SPEC",
-            help='What goes wrong and how often, such as "*:502=1%;POST /device:latency=20ms..80ms".',
+            help='Faults to inject, such as "*:502=1%;POST /device:latency=20ms..80ms".',
         ),
     ] = ""
-    dialect: Annotated[Generation, typer.Option("--dialect", help="The server's generation.")] = Generation.MODERN
-    log: Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Append a line of JSON for each request.")] = None
+    dialect: Annotated[Generation, typer.Option("--dialect", help="The generation of the server to imitate.")] = (
+        Generation.MODERN
+    )
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="Append each request to this file, as a line of JSON.")
+    ] = None
     lifeline: Annotated[
         int | None, typer.Option("--lifeline", metavar="FD", help="Stop when this pipe is closed.", hidden=True)
     ] = None
 
     def settings(self) -> Settings:
-        """Return how the sandbox behaves; raises `ConfigurationError`."""
+        """Return the settings of the sandbox; raises `ConfigurationError`."""
         if not 0 < self.speed < math.inf:
-            message = f"--speed {self.speed:g} is no number above 0"
+            message = f"--speed {self.speed:g} is not a number above 0"
             raise ConfigurationError(message)
         try:
             return Settings(
@@ -82,7 +92,7 @@ class Serving(Group, frozen=True, kw_only=True):
             raise ConfigurationError(str(error)) from error
 
     def check_log(self) -> None:
-        """Raise `ConfigurationError` for a log that cannot be written."""
+        """Raise `ConfigurationError` if the log cannot be written."""
         if self.log is None:
             return
         try:
@@ -117,14 +127,14 @@ def _announce(base_url: str, output: Output, invocation: Invocation) -> None:
     if output.json:
         speech.emit({"base_url": base_url, "api_key": SUPER_ADMIN_KEY})
         return
-    speech.show(f"listening on {base_url}, with the key {SUPER_ADMIN_KEY}")
+    speech.show(f"listening on {base_url}; API key: {SUPER_ADMIN_KEY}")
     speech.show(f"to use it: export CAPGO_BASE_URL={base_url} CAPGO_API_KEY={SUPER_ADMIN_KEY}")
     if is_terminal(sys.stderr):
-        speech.note("Ctrl-C ends it")
+        speech.note("press Ctrl-C to stop")
 
 
 async def _hold(lifeline: int | None, stopped: anyio.Event) -> None:
-    """Wait until whoever holds the other end of the pipe lets go or dies."""
+    """Wait until the other end of the pipe is closed."""
     while lifeline is not None:
         await anyio.wait_readable(lifeline)
         if not os.read(lifeline, 4096):

@@ -1,4 +1,4 @@
-"""`capgo-async stats`."""
+"""The commands of `capgo-async stats`."""
 
 import enum
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from ..output.speech import Speech
 
 commands = typer.Typer(name="stats", no_args_is_help=True)
 
-ByApp = Annotated[bool, typer.Option("--by-app", help="The apps beside their organization.")]
+ByApp = Annotated[bool, typer.Option("--by-app", help="Show each app of the organization.")]
 
 
 class Picture(enum.StrEnum):
-    """What a picture shows."""
+    """What a chart shows."""
 
     MAU = "mau"
     STORAGE = "storage"
@@ -33,14 +33,15 @@ class Picture(enum.StrEnum):
 
 
 class Days(Group, frozen=True, kw_only=True):
-    """Which days."""
+    """A range of days."""
 
     since: Annotated[
         datetime | None,
-        typer.Option("--from", formats=["%Y-%m-%d"], help="The first day; 30 days before the end unless given."),
+        typer.Option("--from", formats=["%Y-%m-%d"], help="The first day.  [default: 30 days before the end]"),
     ] = None
     until: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="The day after the last; tomorrow (UTC) unless given.")
+        datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], help="The day after the last day.  [default: tomorrow (UTC)]"),
     ] = None
 
     def span(self) -> tuple[date, date]:
@@ -49,40 +50,39 @@ class Days(Group, frozen=True, kw_only=True):
         return (self.since.date() if self.since else end - timedelta(days=30)), end
 
     def whole_days(self) -> tuple[date, date]:
-        """Return the first day and the last one, for routes that count it, too."""
+        """Return the first day and the last day, for routes that include both."""
         first, end = self.span()
         return first, end - timedelta(days=1)
 
 
 class Shape(Days, frozen=True, kw_only=True):
-    """Which days, and in which form."""
+    """A range of days, and the form of the result."""
 
-    daily: Annotated[bool, typer.Option("--daily", help="Each day's own values instead of running totals.")] = False
-    graph: Annotated[Picture | None, typer.Option("--graph", help="The server's own picture, where it still draws.")] = None
+    daily: Annotated[bool, typer.Option("--daily", help="Show the values of each day instead of running totals.")] = False
+    graph: Annotated[
+        Picture | None, typer.Option("--graph", help="Save a chart drawn by the server (servers until February 2025).")
+    ] = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the picture goes, such as mau.svg.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file for the chart, such as mau.svg.")
     ] = None
 
     def totals(self) -> Totals:
-        """Return what the values are."""
+        """Return whether values are running totals or daily."""
         return "daily" if self.daily else "running"
 
     def picture(self) -> tuple[Graph, Path] | None:
-        """Return which picture is wanted and where, `None` for numbers.
-
-        Raises `ConfigurationError` for one without the other.
-        """
+        """Return the chart and its file, or `None` for numbers; raises `ConfigurationError` for one without the other."""
         if self.graph is None and self.output is None:
             return None
         if self.output is None or self.graph is None:
-            message = "a picture needs both --graph and -o FILE"
+            message = "a chart needs both --graph and -o FILE"
             raise ConfigurationError(message)
         return self.graph.value, self.output
 
 
 @command(commands, "app")
 async def app_statistics(app_id: AppId, shape: Shape, connection: Connection, invocation: Invocation) -> int:
-    """Show what one app used."""
+    """Show the usage of an app."""
     picture = shape.picture()
     async with connection.client() as client:
         if picture is not None:
@@ -95,7 +95,7 @@ async def app_statistics(app_id: AppId, shape: Shape, connection: Connection, in
 async def organization_statistics(
     org_id: OrgId, shape: Shape, connection: Connection, invocation: Invocation, *, by_app: ByApp = False
 ) -> int:
-    """Show what an organization used."""
+    """Show the usage of an organization."""
     picture, span = shape.picture(), shape.span()
     async with connection.client() as client:
         if picture is not None:
@@ -109,7 +109,7 @@ async def organization_statistics(
 
 @command(commands, "user")
 async def user_statistics(shape: Shape, connection: Connection, invocation: Invocation) -> int:
-    """Show what all apps of the key used."""
+    """Show the usage of all apps of the key."""
     picture = shape.picture()
     async with connection.client() as client:
         if picture is not None:
@@ -120,20 +120,20 @@ async def user_statistics(shape: Shape, connection: Connection, invocation: Invo
 
 @command(commands, "bundles")
 async def bundle_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
-    """Show how the devices of an app spread over its bundles."""
+    """Show the share of an app's devices on each bundle."""
     async with connection.client() as client:
         return await _print_usage(await client.statistics.bundle_usage(app_id, *days.whole_days()), invocation.speech)
 
 
 @command(commands, "natives")
 async def native_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
-    """Show how the devices of an app spread over its native versions."""
+    """Show the share of an app's devices on each native version."""
     async with connection.client() as client:
         usage = await client.statistics.native_usage(app_id, *days.whole_days())
     code = await _print_usage(usage, invocation.speech)
     latest = usage.latest_version
     if latest is not None and latest.name and invocation.speech.heard:
-        invocation.speech.note(f"note: most devices of the last day have {latest.name}, {latest.percentage} %")
+        invocation.speech.note(f"note: most devices of the last day ({latest.percentage} %) have {latest.name}")
     return code
 
 
@@ -143,7 +143,7 @@ class _Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     percent: float
     devices: int | None
     latest: bool | None = None
-    """Whether most devices of the last day have this version, where the server tells that."""
+    """Whether this is the most common version of the last day, if the server says so."""
 
 
 async def _print(points: Sequence[StatPoint], speech: Speech) -> int:

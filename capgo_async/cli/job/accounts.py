@@ -1,4 +1,4 @@
-"""What a job came to, at length: its report with all runs, and every operation for spreadsheets."""
+"""The full report of a job with all its runs, and every operation as CSV."""
 
 import csv
 import io
@@ -26,6 +26,10 @@ _LIMITS: Final[Mapping[str, str]] = {
     ScopeKind.DEVICE_OPERATION: "device",
     ScopeKind.DEVICE_CHANNEL: "device and channel",
 }
+
+
+_ENDED: Final[Mapping[str, str]] = {"drained": "interrupted"}
+"""Words for people, where those of the job file are jargon."""
 
 
 class _RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +67,7 @@ async def print_account(job: Job, speech: Speech) -> int:
 def _row(run: Run) -> _RunRow:
     return _RunRow(
         run=str(run.number),
-        ended=run.ended or "killed, or still running",
+        ended=_ENDED.get(run.ended or "", run.ended or "killed, or still running"),
         started=run.started_at[:19],
         seconds=f"{run.elapsed_seconds:,.1f}",
         done=run.done,
@@ -77,7 +81,7 @@ def _row(run: Run) -> _RunRow:
 
 
 async def write_operations(job: Job, to: str, speech: Speech) -> int:
-    """Write every operation of a job as a line of CSV to the file `to`, or to stdout; whatever their number, few at a time."""
+    """Write every operation of a job as a line of CSV to the file `to`, or to stdout, in bounded memory."""
     if to == STDOUT:
         async for text in _lines(job):
             speech.show_as_it_is(text.removesuffix("\n"))
@@ -85,7 +89,7 @@ async def write_operations(job: Job, to: str, speech: Speech) -> int:
                 break
         return ExitCode.STOPPED if speech.lost else ExitCode.OK
     if _same_file(to, job.path):
-        message = f"--csv {to} is the job file itself: choose another name"
+        message = f"--csv {to} would overwrite the job file; choose another name"
         raise ConfigurationError(message)
     try:
         async with await anyio.open_file(to, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -95,7 +99,7 @@ async def write_operations(job: Job, to: str, speech: Speech) -> int:
         message = f"cannot write --csv {to}: {error.strerror}"
         raise ConfigurationError(message) from None
     report = await job.report()
-    speech.note(f"{counted(report.planned, 'operation')} in {to}")
+    speech.note(f"wrote {counted(report.planned, 'operation')} to {to}")
     return ExitCode.OK
 
 
@@ -104,7 +108,7 @@ def _same_file(name: str, path: Path) -> bool:
 
 
 async def _lines(job: Job) -> AsyncIterator[str]:
-    """Yield the header, and then some lines at a time."""
+    """Yield the header, then lines in batches."""
     yield _text([OperationRow.__struct_fields__])
     async for rows in job.operations():
         yield _text([msgspec.structs.astuple(row) for row in rows])

@@ -1,4 +1,4 @@
-"""What a change is aimed at: one target by its name, those of a list, or one in every app that has it."""
+"""The targets of a change: one by its name, those of a list, or one in every app that has it."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -17,53 +17,53 @@ from .changing import Intended
 
 
 class Aim(Group, frozen=True, kw_only=True):
-    """Where a change goes, if not to one target."""
+    """The targets of a change, if it is more than one."""
 
     source: Annotated[
         str | None,
-        Option("--from", metavar="SOURCE", help="The targets of a CSV or JSON Lines file, - for stdin, in place of a name."),
+        Option("--from", metavar="SOURCE", help="Change all targets in this CSV or JSON Lines file (- for stdin)."),
     ] = None
     everywhere: Annotated[
-        bool, Option("--everywhere", help="The target of that name in each --app, or in every app of the key, that has it.")
+        bool, Option("--everywhere", help="Change the target of this name in each --app, or in every app of the key.")
     ] = False
 
     @property
     def many(self) -> bool:
-        """Tell whether the change becomes a job."""
+        """Whether the change becomes a job."""
         return self.source is not None or self.everywhere
 
     def split(self, words: Sequence[str] | None, *names: str) -> tuple[list[str], list[str]]:
-        """Return the names of the target, the app first, and the words behind them; raises `ConfigurationError`.
+        """Split the arguments into the names of the target and the rest; raises `ConfigurationError`.
 
-        In every app there is no name of one, and with a list none at all.
+        With `--everywhere` the names do not include the app, and with `--from` there are none.
         """
         if self.source is not None and self.everywhere:
-            message = "--from and --everywhere are two ways to say where: choose one"
+            message = "--from and --everywhere cannot be combined"
             raise ConfigurationError(message)
         given = list(words or ())
         wanted = () if self.source is not None else names[1:] if self.everywhere else names
         if len(given) < len(wanted):
-            message = f"name {' and '.join(wanted)}, or say where with --from SOURCE or --everywhere"
+            message = f"pass {' '.join(wanted)}; for many, pass --from SOURCE or --everywhere"
             raise ConfigurationError(message)
         return given[: len(wanted)], given[len(wanted) :]
 
 
 def aimed(aim: Aim, form: Form, planning: Planning, make: Callable[[str], Operation], argument: str | None = None) -> Intended:
-    """Return the changes of a list in `form`, or what `make` makes of each app that has its target."""
+    """Return the changes of a list in `form`, or the operations that `make` returns for each app that has the target."""
     if aim.source is not None:
         return read_rows(aim.source, form, app_id=planning.one_app(), argument=argument)
     return lambda caller: from_operations(in_every_app(caller, make, planning.app or ()), name="one target in every app")
 
 
 def nothing_more(words: Sequence[str]) -> None:
-    """Raise `ConfigurationError` where a command got more words than it takes."""
+    """Raise `ConfigurationError` if a command got more arguments than it takes."""
     if words:
-        message = f"{' '.join(words)!r} is one word too many"
+        message = f"unexpected argument: {' '.join(words)}"
         raise ConfigurationError(message)
 
 
 def only_one(planning: Planning, stopping: Stopping) -> None:
-    """Raise `ConfigurationError` where one change is given options of a job."""
+    """Raise `ConfigurationError` if a single change is given options of a job."""
     if planning != type(planning)(yes=planning.yes) or stopping != Stopping():
-        message = "one change takes no options of a plan: say where with --from SOURCE or --everywhere for many"
+        message = "a single change takes no options of a job; for many changes, pass --from SOURCE or --everywhere"
         raise ConfigurationError(message)

@@ -1,4 +1,4 @@
-"""Asks on the terminal, which is not stdin: that may be the source."""
+"""Asks for confirmation on the terminal. Stdin may be the source of a job, so it is not read."""
 
 import contextlib
 import os
@@ -13,45 +13,45 @@ from ..output.failing import Declined
 
 TERMINAL = Path("/dev/tty")
 _GLANCE: Final = 0.2
-"""Seconds after which a wait for the answer looks whether it is still wanted."""
+"""Seconds between two checks whether the wait for an answer was cancelled."""
 
 
 async def ask_before(action: str, *, yes: bool) -> None:
     """Ask on the terminal whether to do `action`, unless `yes`.
 
-    Raises `Declined`, or `ConfigurationError` where there is no terminal.
+    Raises `Declined`, or `ConfigurationError` if there is no terminal.
     """
     if yes:
         return
-    question = Question("--yes does it without a question")
+    question = Question("pass --yes to do it without asking")
     try:
         if not await question.confirmed(f"{action}?"):
-            message = "declined: nothing was changed"
+            message = "declined; nothing was changed"
             raise Declined(message)
     finally:
         question.close()
 
 
 class Question:
-    """An open terminal, to be asked one question."""
+    """An open terminal for one question."""
 
-    def __init__(self, otherwise: str = "--yes sends without a question, --plan-only stops after the plan") -> None:
+    def __init__(self, otherwise: str = "pass --yes to send without asking, or --plan-only to stop after the plan") -> None:
         try:
             self._terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
         except OSError as error:
-            message = f"there is no terminal to ask on: {otherwise}"
+            message = f"there is no terminal to ask for confirmation; {otherwise}"
             raise ConfigurationError(message) from error
 
     def close(self) -> None:
-        """Let go of the terminal."""
+        """Close the terminal."""
         os.close(self._terminal)
 
     async def confirmed(self, question: str) -> bool:
-        """Ask, and tell whether the answer is yes; a terminal that goes away says no."""
+        """Ask, and return whether the answer is yes. A terminal that disappears counts as no."""
         return (await self._answer_to(f"{question} [y/N] ")).lower() in {"y", "yes"}
 
     async def confirmed_by(self, number: int, question: str) -> bool:
-        """Ask for a number to be typed, and tell whether it was; a terminal that goes away says no."""
+        """Ask for a number, and return whether it was typed. A terminal that disappears counts as no."""
         answer = await self._answer_to(f"{question} [type the number of operations] ")
         return answer.replace(",", "") == str(number)
 
@@ -65,7 +65,7 @@ class Question:
         except OSError:
             return ""
         finally:
-            # Where nobody pressed return, what is said next would go on in the question's line.
+            # Without this, the next message would continue on the line of the question.
             if not answer.endswith(b"\n"):
                 with contextlib.suppress(OSError):
                     os.write(self._terminal, b"\n")

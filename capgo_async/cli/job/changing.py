@@ -1,4 +1,4 @@
-"""Many changes: a source, a plan, a job."""
+"""Bulk changes: a source becomes a plan, and the plan a job."""
 
 import contextlib
 import itertools
@@ -26,10 +26,10 @@ from .reporting import print_plan, tell_checks, tell_plan
 from .running import Manner, Terms, confirm_and_run, open_question
 
 Intended = Source | Drawing | Callable[[KeyRing], Source]
-"""What is to be changed: a list, devices drawn from an inventory, or what the server is asked for first."""
+"""The changes: a list, devices chosen from an inventory, or a source that asks the server first."""
 
 Plan = Callable[[Path, KeyRing, Rejections], Awaitable[Job]]
-"""What makes the job in a file of this name, and tells of bad rows."""
+"""Makes the job in a file of this name, and reports bad rows."""
 
 _SUFFIX: Final = ".capgo-job"
 
@@ -42,7 +42,7 @@ async def change_many(
     connection: Connection,
     invocation: Invocation,
 ) -> int:
-    """Plan the changes of `source`, and unless only the plan is wanted run them; return the exit code."""
+    """Plan the changes of `source`, run them unless only the plan is wanted, and return the exit code."""
 
     async def plan(path: Path, caller: KeyRing, rejections: Rejections) -> Job:
         options = planning.options(connection)
@@ -64,7 +64,7 @@ async def change_many(
 async def carry_out(
     plan: Plan, verb: str, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
 ) -> int:
-    """Make a job by `plan`, and unless only that is wanted run it; return the exit code."""
+    """Make a job with `plan`, run it unless only the plan is wanted, and return the exit code."""
     manner = Manner(undertaking, stopping.limits(invocation.speech))
     question = None if undertaking.plan_only else open_question(undertaking)
     try:
@@ -107,10 +107,10 @@ async def _stop_after_plan(job: Job, connection: Connection, invocation: Invocat
 
 @contextlib.contextmanager
 def unused(stem: str) -> Iterator[Path]:
-    """Yield a name for a job file that nobody else has or takes meanwhile; without a job at the end nothing is left of it."""
+    """Yield an unused name for a job file and reserve it. If no job was made, nothing is left behind."""
     for number in itertools.count(1):
         path = Path(f"{stem}{f'-{number}' if number > 1 else ''}{_SUFFIX}")
-        # The lock of a job outlives its run, so whoever makes that file first has the name.
+        # Whoever creates the lock file first has the name; it outlives the run.
         lock = path.with_name(path.name + LOCK)
         try:
             if not path.exists():
@@ -119,11 +119,11 @@ def unused(stem: str) -> Iterator[Path]:
         except FileExistsError:
             continue
         except OSError:
-            break  # making the job says why
+            break  # making the job reports why
     try:
         yield path
     finally:
         if not path.exists():
-            # Where nothing can be written, nothing was.
+            # If the directory is not writable, there is no lock file.
             with contextlib.suppress(OSError):
                 lock.unlink(missing_ok=True)

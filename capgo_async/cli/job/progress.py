@@ -1,4 +1,4 @@
-"""How a run goes: a bar on a terminal, elsewhere a line when something changed, and one a minute."""
+"""Progress of a run: a bar on a terminal; elsewhere a line when something changed, and one a minute."""
 
 import math
 import sys
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 _BAR_SECONDS: Final = 0.2
 _BAR_WIDTH: Final = 20
 _NARROW: Final = 60
-"""A terminal of fewer columns shows numbers, and no bar."""
+"""A terminal with fewer columns shows no bar, only numbers."""
 LINE_SECONDS: Final = 5.0
 _LINES_ALIKE: Final = 12
-"""What has not changed is said again after so many times `LINE_SECONDS`."""
+"""An unchanged line is repeated after this many times `LINE_SECONDS`."""
 _WORTH_SAYING: Final = 1.0
-"""A rest that is shorter than these seconds is not said."""
+"""Waits shorter than this, in seconds, are not shown."""
 _FORESEEN_FOR: Final = 1.0
-"""Seconds after which the end is foreseen anew, later where that takes long: for some hundred apps it may."""
+"""Seconds between two forecasts of the end; more if a forecast takes long, as with hundreds of apps."""
 _TIMES_ITS_COST: Final = 50
 _LONG: Final = 8.0
-"""Seconds without a result after which people wonder."""
+"""Seconds without a result after which the line says so."""
 
 
 class Follower:
-    """Counts what is settled, and tells of it while `follow` runs."""
+    """Counts the results of a run, and shows its progress while `follow` runs."""
 
     def __init__(self, job: Job, client: KeyRing, speech: Speech, total: int | None = None) -> None:
         self.total = job.plan.requests if total is None else total
@@ -62,7 +62,7 @@ class Follower:
         self._latest = anyio.current_time()
 
     async def follow(self) -> None:
-        """Tell how it goes until cancelled."""
+        """Show the progress until cancelled."""
         self._started = self._latest = anyio.current_time()
         if self._speech.quiet or not self.total:
             return
@@ -80,8 +80,8 @@ class Follower:
                 self._speech.note(self.line())
 
     def line(self) -> str:
-        """Say in one line how it goes."""
-        return ", ".join((f"{self.settled:,} of {self.total:,} settled", *self._pace()))
+        """Return the progress as one line."""
+        return ", ".join((f"{self.settled:,} of {self.total:,} finished", *self._pace()))
 
     async def _draw(self) -> None:
         bar, task = _bar(self.total)
@@ -100,17 +100,17 @@ class Follower:
         seconds, limit = self._rest()
         troubles = (self._failures(), *self._relieved(), *self._shared())
         if self._job.baking_until is not None:
-            return *troubles, f"baking until {self._job.baking_until.astimezone():%H:%M:%S}", self._left(now)
+            return *troubles, f"pause between waves until {self._job.baking_until.astimezone():%H:%M:%S}", self._left(now)
         if limit:
             return *troubles, _until(seconds, limit), self._left(now), *self._parked()
         if now - self._latest >= _LONG:
-            return *troubles, *(self._parked() or ("waiting for answers",))
+            return *troubles, *(self._parked() or ("waiting for responses",))
         if not rate:
             return troubles
         return *troubles, f"{rate:,.0f}/s", self._left(now), *self._parked()
 
     def _left(self, now: float) -> str:
-        """Say how long it still takes and when that is over; it is foreseen anew once in a while."""
+        """Return the remaining time and the end, forecast again once in a while."""
         if self._foreseen is None or now >= self._foreseen[0] + self._foreseen_for:
             began = time.perf_counter()
             answers, seconds = (
@@ -131,14 +131,14 @@ class Follower:
         congestion = pacer_of(self._client).congestion
         if congestion.limit == congestion.most:
             return ()
-        return (f"{congestion.limit:,} in flight at most: the server is in trouble",)
+        return (f"only {congestion.limit:,} requests in flight because the server has errors",)
 
     def _shared(self) -> tuple[str, ...]:
-        return ("somebody else uses the API key",) if pacer_of(self._client).others_noticed() else ()
+        return ("the API key is also used elsewhere",) if pacer_of(self._client).others_noticed() else ()
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked
-        return (f"{parked:,} waiting for the limits of their devices",) if parked else ()
+        return (f"{parked:,} waiting for limits of single devices",) if parked else ()
 
     def _rest(self) -> tuple[float, str]:
         seconds, limit = _rest(self._client, self._apps)
@@ -147,21 +147,21 @@ class Follower:
 
 
 class Watching:
-    """Tells how far a rehearsal is while `follow` runs."""
+    """Shows the progress of a rehearsal while `follow` runs."""
 
     def __init__(self, rehearsal: Rehearsal, speech: Speech) -> None:
         self._rehearsal = rehearsal
         self._speech = speech
 
     async def follow(self) -> None:
-        """Tell how it goes until cancelled."""
+        """Show the progress until cancelled."""
         while True:
             await anyio.sleep(LINE_SECONDS)
             self._speech.note(f"rehearsed {self._rehearsal.settled:,} of {counted(self._rehearsal.total, 'operation')}")
 
 
 class Reading:
-    """Tells how far an inventory is while `follow` runs."""
+    """Shows the progress of an inventory while `follow` runs."""
 
     def __init__(self, what: str, tally: Tally, client: KeyRing, speech: Speech) -> None:
         self._what = what
@@ -170,7 +170,7 @@ class Reading:
         self._speech = speech
 
     async def follow(self) -> None:
-        """Tell how it goes until cancelled."""
+        """Show the progress until cancelled."""
         said, times = "", 0
         while True:
             await anyio.sleep(LINE_SECONDS)
@@ -181,7 +181,7 @@ class Reading:
                 self._speech.note(line)
 
     def line(self) -> str:
-        """Say in one line how it goes."""
+        """Return the progress as one line."""
         apps = self._tally.apps
         told = [f"{self._tally.rows:,} {self._what} read, {self._tally.settled:,} of {counted(len(apps), 'list')} complete"]
         seconds, limit = _rest(self._client, tuple(filter(None, apps)))
@@ -189,7 +189,7 @@ class Reading:
 
 
 def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
-    """Return for how many seconds nothing may leave, as far as the limits tell, and which limit asks for it."""
+    """Return for how many seconds the limits allow no request, and which limit that is."""
     pacer, now = pacer_of(client), anyio.current_time()
     until = min(pacer.free_at(requester_of(each).key_scope, now) for each in client.clients)
     limit = "limit of the API key" if len(client.clients) == 1 else "limits of all API keys"
@@ -206,16 +206,16 @@ def _left(seconds: float) -> str:
 
 def _until(seconds: float, limit: str) -> str:
     until = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
-    return f"resting until {until:%H:%M:%S} ({limit})"
+    return f"waiting until {until:%H:%M:%S} for the {limit}"
 
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":
-    from rich import progress  # noqa: PLC0415 - slow to import, and of use on terminals only
-    from rich.console import Console  # noqa: PLC0415 - for terminals only
-    from rich.table import Column  # noqa: PLC0415 - for terminals only
+    from rich import progress  # noqa: PLC0415 - slow to import, and needed on terminals only
+    from rich.console import Console  # noqa: PLC0415 - needed on terminals only
+    from rich.table import Column  # noqa: PLC0415 - needed on terminals only
 
     console = Console(stderr=True)
-    # Only the last column gives way on a narrow terminal: how many are settled is always told.
+    # On a narrow terminal only the last column is cut; the counts are always shown.
     last = Column(ratio=1, overflow="ellipsis", no_wrap=True)
     bar = progress.Progress(
         *((progress.BarColumn(_BAR_WIDTH),) if console.width >= _NARROW else ()),

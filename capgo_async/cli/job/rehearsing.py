@@ -1,4 +1,4 @@
-"""What a rehearsal is like, as options, and what it came to, for people and programs."""
+"""The options of a rehearsal, and its result for people and programs."""
 
 import re
 from collections.abc import Iterator
@@ -31,30 +31,32 @@ _SCOPES: Final = {
 
 
 class Rehearsing(Group, frozen=True, kw_only=True):
-    """What the rehearsed server is like, and how the job is run."""
+    """The simulated server, and how the job runs."""
 
     limits: Annotated[
-        str, Option("--limits", metavar="LIMITS", help="Which limits the server has: server|published|off|N/min.")
+        str, Option("--limits", metavar="LIMITS", help="Rate limits of the simulated server: server, published, off or N/min.")
     ] = "server"
     latency: Annotated[
         str | None,
         Option(
             "--latency",
             metavar="TIME",
-            help="From a request to its answer, such as 80ms or 1.5s; as the plan saw it unless given.",
+            help="Latency of the server, such as 80ms or 1.5s.  [default: as measured during planning]",
             show_default=False,
         ),
     ] = None
     faults: Annotated[
-        str, Option("--faults", metavar="SPEC", help='What goes wrong and how often, such as "*:502=1%".', show_default=False)
+        str, Option("--faults", metavar="SPEC", help='Faults to inject, such as "*:502=1%".', show_default=False)
     ] = ""
-    seed: Annotated[int, Option("--seed", metavar="N", help="The chance in faults: the same number, the same faults.")] = 1
-    rate: Annotated[str, Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s.")] = "auto"
+    seed: Annotated[int, Option("--seed", metavar="N", help="Seed for random faults; the same seed gives the same faults.")] = 1
+    rate: Annotated[str, Option("--rate", metavar="RATE", help="auto, standard, enterprise, server, off, N/min or N/s.")] = (
+        "auto"
+    )
     headroom: Headroom = None
-    concurrency: Annotated[int, Option("--concurrency", metavar="N", help="Requests in flight at most.")] = 16
+    concurrency: Annotated[int, Option("--concurrency", metavar="N", help="Maximum number of requests in flight.")] = 16
 
     def conditions(self, limits: Limits) -> Conditions:
-        """Return the conditions that the options say; raises `ConfigurationError`."""
+        """Return the conditions of the rehearsal; raises `ConfigurationError`."""
         try:
             return Conditions(
                 limits=self._thresholds(),
@@ -74,20 +76,20 @@ class Rehearsing(Group, frozen=True, kw_only=True):
         if found := _PER_MINUTE.fullmatch(self.limits):
             return Thresholds(published=int(found[1]))
         if self.limits not in PRESETS:
-            message = f"--limits {self.limits} is none of server, published, off, N/min"
+            message = f"invalid --limits {self.limits}: use server, published, off or N/min"
             raise ConfigurationError(message)
         return PRESETS[self.limits]
 
 
 def print_rehearsal(rehearsed: Rehearsed, rehearsing: Rehearsing, speech: Speech) -> int:
-    """Print what a rehearsal came to as the command's result, and return the exit code that the run would have."""
+    """Print the result of a rehearsal, and return the exit code that the run would have."""
     code = exit_code(rehearsed.report) if rehearsed.error is None else code_of(rehearsed.error)
     if speech.json:
         speech.emit({**_document(rehearsed), "limits": rehearsing.limits, "exit_code": code})
         return code
     speech.show("\n".join(_lines(rehearsed, rehearsing)))
     if rehearsed.error is not None:
-        speech.say(f"it would end with an error: {explain(rehearsed.error)}")
+        speech.say(f"the run would end with this error: {explain(rehearsed.error)}")
     return code
 
 
@@ -114,12 +116,12 @@ def _document(rehearsed: Rehearsed) -> dict[str, Any]:
 
 def _lines(rehearsed: Rehearsed, rehearsing: Rehearsing) -> Iterator[str]:
     report, run = rehearsed.report, rehearsed.report.runs[-1]
-    server = f"limits {rehearsing.limits}, an answer in {rehearsed.latency * 1000:,.0f} ms, {rehearsing.concurrency} in flight"
-    yield f"rehearsed in {rehearsed.took:,.1f} s, nothing was sent: {server}"
-    forecast = "" if rehearsed.forecast is None else f"; the forecast was {_clock(rehearsed.forecast)}"
-    yield f"it would run for {about(rehearsed.makespan)} ({_clock(rehearsed.makespan)}){forecast}"
+    server = f"limits {rehearsing.limits}, latency {rehearsed.latency * 1000:,.0f} ms, {rehearsing.concurrency} in flight"
+    yield f"rehearsed in {rehearsed.took:,.1f} s, nothing was sent ({server})"
+    forecast = "" if rehearsed.forecast is None else f"; the plan's forecast was {_clock(rehearsed.forecast)}"
+    yield f"the run would take {about(rehearsed.makespan)} ({_clock(rehearsed.makespan)}){forecast}"
     yield f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
-    refused = ", ".join(f"{count:,} by that of {_SCOPES[ScopeKind(kind)]}" for kind, count in run.limits_met.items())
+    refused = ", ".join(f"{count:,} by the limit of {_SCOPES[ScopeKind(kind)]}" for kind, count in run.limits_met.items())
     requests = f"{counted(run.requests, 'request')}, {run.retries:,} of them retries"
     yield f"{requests}, {run.rate_limited:,} refused by a rate limit{f': {refused}' if refused else ''}"
     yield from map(_wave, rehearsed.waves)
@@ -131,7 +133,7 @@ def _wave(wave: RehearsedWave) -> str:
     told = f"wave {wave.number}, to {wave.share}: {counted(wave.operations, 'operation')}"
     if wave.verified_after is not None:
         told += f", {wave.failed:,} failed, {wave.state.replace('_', ' ')} after {_clock(wave.verified_after)}"
-    return told if wave.baked_after is None else f"{told}, baked after {_clock(wave.baked_after)}"
+    return told if wave.baked_after is None else f"{told}, pause over after {_clock(wave.baked_after)}"
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Says what a plan or a job came to."""
+"""Prints plans, jobs and reports."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,7 +17,7 @@ from ..output.listing import print_pages
 from ..output.speech import Speech
 
 _NOTED: Final = 10
-"""How many remarks on the apps of an inventory are said."""
+"""How many remarks on the apps of an inventory are printed."""
 
 
 def text_of(report: Report) -> str:
@@ -35,7 +35,7 @@ def _outcomes(report: Report) -> list[str]:
     if report.done > report.unchecked:
         lines.append(
             f"{report.done:,} done: {report.verified:,} verified, {report.contradicted:,} contradicted,"
-            f" {report.cannot_tell:,} that no inventory shows, {report.unchecked:,} unchecked"
+            f" {report.cannot_tell:,} not listed by the server, {report.unchecked:,} unchecked"
         )
     lines.append(
         f"{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
@@ -54,7 +54,7 @@ def _last_run(report: Report) -> str:
 
 
 def print_report(report: Report, speech: Speech) -> int:
-    """Print `report` as the command's result and return the exit code that it means."""
+    """Print `report` as the command's result and return its exit code."""
     if speech.json:
         speech.emit(report)
     else:
@@ -71,17 +71,17 @@ def print_plan(job: Job, speech: Speech) -> None:
 
 
 def tell_plan(job: Job, speech: Speech) -> None:
-    """Say a job's plan before it is run."""
+    """Print a job's plan before it runs."""
     speech.note(_foreseen(job.plan))
 
 
 def _foreseen(plan: Plan) -> str:
-    """Return a plan with the end that it comes to, for people."""
-    return f"{plan}\nsent now, it ends {ending_at(plan.seconds)}" if plan.seconds else str(plan)
+    """Return a plan with the time when it would end, for people."""
+    return f"{plan}\nif sent now, it ends at {ending_at(plan.seconds)}" if plan.seconds else str(plan)
 
 
 def origin_of(job: Job) -> str:
-    """Say where a job comes from."""
+    """Return where a job comes from, for people."""
     facts = job.facts
     return f"{job.path}: from {facts.source}, made {facts.created_at.isoformat()} for {facts.binding.base_url}"
 
@@ -100,20 +100,20 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
     lines = [origin_of(job), _rows_of(report)]
     lines += [*plan.contents(), *map(str, plan.waves)]
     if plan.unknown:
-        lines.append(f"{counted(plan.unknown, 'device')} in no inventory when it was planned")
+        lines.append(f"{counted(plan.unknown, 'device')} unknown to the server when the job was planned")
     lines += _outcomes(report)
     if seconds:
-        lines.append(f"what is pending takes {about(seconds)} at the default --rate")
+        lines.append(f"the pending operations take {about(seconds)} at the default --rate")
     speech.show("\n".join((*lines, *(f"note: {remark}" for remark in plan.remarks))))
 
 
 async def print_rows(job: Job, wanted: Rows, speech: Speech) -> int:
-    """Print the rows of a job that met one fate, as a listing."""
+    """Print the rows of a job with a given outcome, as a listing."""
     return await print_pages(job.rows(wanted), _COLUMNS[wanted], speech)
 
 
 _COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
-    # Of a bad row often nothing is known but where it stands.
+    # Of a bad row, often only the line is known.
     Rows.REJECTED: ("line", "reason", "target", "app_id", "what"),
     Rows.SKIPPED: ("target", "line", "reason", "what", "app_id"),
     Rows.FAILED: ("target", "line", "cause", "reason", "what", "app_id"),
@@ -123,13 +123,13 @@ _COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
 
 
 def tell_checks(summary: Summary, speech: Speech) -> None:
-    """Say what was done to see all of an inventory, and what nobody can prove."""
+    """Print how an inventory was checked for completeness, and what could not be proven."""
     (speech.note if summary.complete else speech.say)(str(summary))
     remarks = [f"{check.app_id or 'the list of apps'}: {caveat}" for check in summary.checks for caveat in check.caveats]
     for remark in remarks[:_NOTED]:
         speech.note(f"note: {remark}")
     if len(remarks) > _NOTED:
-        speech.note(f"and {len(remarks) - _NOTED:,} notes more")
+        speech.note(f"and {counted(len(remarks) - _NOTED, 'more note')}")
 
 
 class _PlanOf(Plan, frozen=True, kw_only=True):

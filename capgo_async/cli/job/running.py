@@ -1,4 +1,4 @@
-"""Runs a job: asks first, follows it, lets signals drain or stop it, reports."""
+"""Runs a job: asks for confirmation, shows progress, handles signals and prints the report."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -23,7 +23,7 @@ from .reporting import print_report
 
 
 class Manner(NamedTuple):
-    """How a job is run."""
+    """How a job runs."""
 
     running: Running = Running()
     limits: Limits = Limits()
@@ -31,17 +31,17 @@ class Manner(NamedTuple):
 
 
 _FRESH: Final = timedelta(minutes=10)
-"""A plan that rests on younger looks is taken for what it says."""
+"""A younger plan is not compared with the server again."""
 
 
 _OTHERS: Final = (
-    "somebody else uses the API key: it was refused although this run had been silent for a minute, so smaller bursts and"
-    " longer rests left room; an API key of its own for each user ends that"
+    "the API key is also used elsewhere: it was refused although this run had sent nothing for a minute. The run slowed down"
+    " to leave room. Use a separate API key for each user to avoid this"
 )
 
 
 class Terms(NamedTuple):
-    """What a job is run with; without a `question` nothing is asked."""
+    """What a job runs with. Without a `question`, no confirmation is asked for."""
 
     client: KeyRing
     connection: Connection
@@ -51,7 +51,7 @@ class Terms(NamedTuple):
 
 
 def open_question(running: Running) -> Question | None:
-    """Return where to ask, `None` with `--yes` or `--confirm`; raises `ConfigurationError` where there is no terminal."""
+    """Return where to ask, or `None` with `--yes` or `--confirm`; raises `ConfigurationError` if there is no terminal."""
     return None if running.yes or running.confirm is not None else Question()
 
 
@@ -59,14 +59,14 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
     if terms.manner.which is Which.FAILED and not await job.to_send(Which.FAILED):
-        speech.say("nothing failed: there is nothing to send again")
+        speech.say("no operation failed, so there is nothing to send again")
         report = await job.report()
         _tell(job, report, terms)
         return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
     await _refuse_protected(job, terms)
     await _show_drift(job, terms)
     if not await _confirmed(job, terms):
-        speech.say(f"declined: no change was sent\n{to_go_on(job.path, terms.connection.server())}")
+        speech.say(f"declined; nothing was sent\n{to_go_on(job.path, terms.connection.server())}")
         return ExitCode.INTERRUPTED
     try:
         report = await followed(job, terms.client, terms.invocation, terms.manner)
@@ -87,11 +87,11 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
 
 
 async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008 - immutable
-    """Run `job` and tell how it goes; the first signal drains it, the second stops it at once."""
+    """Run `job` and show its progress. The first signal stops it softly, the second at once."""
     follower = Follower(job, client, invocation.speech, await job.to_send(manner.which))
 
     def drain() -> None:
-        invocation.speech.say("stopping: what is in flight is finished and recorded; once more stops at once")
+        invocation.speech.say("interrupted: finishing the requests in flight (press Ctrl-C again to stop at once)")
         job.drain()
 
     with invocation.interruption.steps(drain, job.abort):
@@ -109,16 +109,16 @@ async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Ma
 
 
 async def _refuse_protected(job: Job, terms: Terms) -> None:
-    """Refuse what changes a channel that was protected since the plan was made."""
+    """Raise `ConfigurationError` if the job changes a channel that is protected now."""
     found = await job.touching(terms.connection.protected(), terms.manner.which)
     if found:
         named = ", ".join(f"{channel} of {app_id}" for app_id, channel in found)
-        message = f"{job.path} would change what {path_of_profiles()} protects: {named}; nothing was sent"
+        message = f"{job.path} changes protected channels: {named} (see {path_of_profiles()}); nothing was sent"
         raise ConfigurationError(message)
 
 
 async def _show_drift(job: Job, terms: Terms) -> None:
-    """Say what changed since a plan was made, unless that saw all of it just now, or is begun, or nobody wants to know."""
+    """Print what changed on the server since the plan was made, unless the plan is fresh or the job has begun."""
     age = datetime.now(UTC) - job.facts.observed_at
     if job.begun or not job.plan.requests or terms.manner.running.no_drift or age < _FRESH:
         return
@@ -126,14 +126,14 @@ async def _show_drift(job: Job, terms: Terms) -> None:
 
 
 async def _confirmed(job: Job, terms: Terms) -> bool:
-    """Ask, unless nothing is left to send, or the job was run before, which was confirmed then."""
+    """Ask, unless there is nothing to send, or the job was confirmed for an earlier run."""
     plan, given = job.plan, terms.manner.running.confirm
     if job.begun or not plan.requests:
         return True
     if given is not None and given != plan.planned:
-        raise _unconfirmed(job, terms, f"--confirm {given} is not the number of its operations")
+        raise _unconfirmed(job, terms, f"--confirm {given} does not match")
     if plan.needs_confirmation is not None and given is None and terms.question is None:
-        raise _unconfirmed(job, terms, f"it reaches far, and --yes is not enough ({plan.needs_confirmation})")
+        raise _unconfirmed(job, terms, f"it is too large for --yes ({plan.needs_confirmation})")
     if terms.question is None:
         return True
     question = printable(plan.question(terms.client.base_url))
@@ -145,4 +145,6 @@ async def _confirmed(job: Job, terms: Terms) -> bool:
 def _unconfirmed(job: Job, terms: Terms, why: str) -> ConfigurationError:
     number = job.plan.planned
     terms.invocation.speech.say(f"{to_go_on(job.path, terms.connection.server())} --confirm {number}")
-    return ConfigurationError(f"this plan has {counted(number, 'operation')}: {why}; nothing was sent; say --confirm {number}")
+    return ConfigurationError(
+        f"this plan has {counted(number, 'operation')}: {why}. Nothing was sent; pass --confirm {number} to send it"
+    )

@@ -1,4 +1,4 @@
-"""`--all`, `--where` and `--sample`: the devices of an inventory in place of a list."""
+"""The options `--all`, `--where` and `--sample`, which choose devices from an inventory instead of a list."""
 
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -15,34 +15,34 @@ from .options import InventoryPlanning
 
 
 class Choosing(Group, frozen=True, kw_only=True):
-    """Which devices of an inventory are meant, where no SOURCE lists them."""
+    """The devices of an inventory that are chosen, if no SOURCE lists them."""
 
     every: Annotated[
-        bool, Option("--all", help="All devices of each --app, or of every app of the key, in place of a SOURCE.")
+        bool, Option("--all", help="Take all devices of each --app, or of every app of the key, instead of SOURCE.")
     ] = False
     where: Annotated[
         str | None,
-        Option("--where", metavar="CLAUSE", help="Of --all those for which this holds, in SQLite's words: platform = 'ios'."),
+        Option("--where", metavar="CLAUSE", help="With --all: only devices that match this SQL, such as \"platform = 'ios'\"."),
     ] = None
-    sample: Annotated[str | None, Option("--sample", metavar="P%", help="Of these a share, always the same devices: 1%.")] = (
-        None
-    )
+    sample: Annotated[
+        str | None, Option("--sample", metavar="P%", help="With --all: only this share of them, always the same devices.")
+    ] = None
 
     def choice(self, source: str | None, planning: InventoryPlanning) -> Choice | None:
-        """Return what is chosen, `None` where there is a SOURCE; raises `ConfigurationError`."""
+        """Return the choice, or `None` if there is a SOURCE; raises `ConfigurationError`."""
         if not self.every:
             if self.where is not None or self.sample is not None:
-                message = "--where and --sample choose among all devices of an inventory: add --all, and leave SOURCE out"
+                message = "--where and --sample need --all instead of a SOURCE"
                 raise ConfigurationError(message)
             if source is None:
-                message = "nothing says which devices: name a SOURCE, or give --all for those of an inventory"
+                message = "pass a SOURCE that lists the devices, or --all"
                 raise ConfigurationError(message)
             return None
         if source is not None:
-            message = f"--all takes the devices from an inventory: leave {source} out; apps are named with --app"
+            message = f"--all takes no SOURCE: leave {source} out (to name an app, use --app)"
             raise ConfigurationError(message)
         if planning.inventory is not None:
-            message = f"--all takes an inventory of its own: leave --inventory {planning.inventory} out, or name a SOURCE"
+            message = f"--all lists the devices itself: leave --inventory {planning.inventory} out, or pass a SOURCE"
             raise ConfigurationError(message)
         if self.where is not None:
             check_clause(self.where)
@@ -55,13 +55,13 @@ class Choosing(Group, frozen=True, kw_only=True):
 
 
 class Drawing(NamedTuple):
-    """A choice that becomes a source once there is a client."""
+    """A choice of devices that becomes a source once there is a client."""
 
     choice: Choice
     channel: str | None
     tally: Tally
 
     def source(self, client: KeyRing, job: Path | None) -> ChosenDevices:
-        """Return the source; of a job that is there already no inventory is taken again."""
+        """Return the source. If the job already exists, no inventory is taken again."""
         there = job is not None and job.exists()
         return ChosenDevices(self.choice, self.channel, None if there else client, self.tally)

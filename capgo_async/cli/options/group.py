@@ -1,7 +1,7 @@
-"""Groups of options: a parameter of such a type stands for all of its fields."""
+"""Groups of options. A parameter of such a type stands for all its fields."""
 
 import msgspec
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Options that belong together."""
+    """Base class of groups of options."""

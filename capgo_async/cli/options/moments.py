@@ -1,4 +1,4 @@
-"""Durations and moments as people write them."""
+"""Durations and times as people write them."""
 
 import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -12,7 +12,7 @@ _DURATION: Final = re.compile(
 _WALL: Final = re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
 _DAY: Final = 86_400
 _DAYS: Final = 3
-"""A wall time that a change of the clock leaves out today is there tomorrow; so is one that was just over."""
+"""Days to search: a time of day can be over, or skipped today by a change to summer time."""
 
 
 def read_duration(text: str, option: str = "--max-duration") -> float:
@@ -22,40 +22,40 @@ def read_duration(text: str, option: str = "--max-duration") -> float:
         timedelta(**{unit: float(number) for unit, number in found.groupdict("0").items()}).total_seconds() if found else 0.0
     )
     if not seconds:
-        message = f"{option} {text} is no time such as 90s, 30m, 1h30m or 30d"
+        message = f"invalid {option} {text}: use a duration such as 90s, 30m, 1h30m or 30d"
         raise ConfigurationError(message)
     return seconds
 
 
 def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
-    """Return the moment that `HH:MM`, the next one on the clocks of `zone`, or an ISO 8601 moment stands for, in UTC.
+    """Return the time, in UTC, that `HH:MM` or an ISO 8601 date stands for. `HH:MM` is the next one in `zone`.
 
-    `now` has a zone; without `zone` the clocks are this machine's. Raises `ConfigurationError`, also for what is over.
+    `now` has a time zone. Without `zone`, this machine's is used. Raises `ConfigurationError`, also for times in the past.
     """
     if wall := _WALL.fullmatch(text.strip()):
         return _next(time(int(wall["hour"]), int(wall["minute"])), now, zone)
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        message = f"--until {text} is neither HH:MM nor a moment such as 2026-11-26T05:00Z"
+        message = f"invalid --until {text}: use HH:MM, or a date such as 2026-11-26T05:00Z"
         raise ConfigurationError(message) from None
     if moment.utcoffset() is None:
-        message = f"--until {text} has no zone: write {moment:%Y-%m-%dT%H:%M}Z for UTC, or an offset such as +01:00"
+        message = f"--until {text} has no time zone: write {moment:%Y-%m-%dT%H:%M}Z for UTC, or an offset such as +01:00"
         raise ConfigurationError(message)
     if moment <= now:
-        message = f"--until {text} is over: now it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        message = f"--until {text} is in the past: it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC now"
         raise ConfigurationError(message)
     return moment.astimezone(UTC)
 
 
 def ending_at(seconds: float) -> str:
-    """Return when so many seconds are over on the clocks here, with the day where that is not within one."""
+    """Return the local time in so many seconds, with the date if that is a day or more away."""
     ends = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
     return f"{ends:%H:%M}" if seconds < _DAY else f"{ends:%Y-%m-%d %H:%M}"
 
 
 def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:
-    """Return when the clocks of `zone` next show `wall`: where they are set back, that may be twice a day, or never."""
+    """Return when the clocks of `zone` next show `wall`; a change of the clocks can skip or repeat it."""
     today = now.astimezone(zone).date()
     found = (
         moment.astimezone(UTC)

@@ -1,6 +1,6 @@
-"""Options that several commands have.
+"""Options shared by several commands.
 
-Past 300 lines because groups of options build on one another, and each option is a few lines with its help.
+Past 300 lines because groups of options build on one another, and each option takes a few lines with its help.
 """
 
 import contextlib
@@ -26,19 +26,22 @@ from .moments import read_duration
 from .profiles import Profile, path_of_profiles, read_profile, read_protected
 from .remembering import Remembering, hearing, memory
 
-AppId = Annotated[str, Argument(metavar="APP", help="The app, such as com.example.app.", show_default=False)]
-DeviceId = Annotated[str, Argument(metavar="ID", help="The device.", show_default=False)]
-OrgId = Annotated[str, Argument(metavar="ORG", help="The organization's id.", show_default=False)]
-Yes = Annotated[bool, Option("--yes", "-y", help="Do it without a question.")]
+AppId = Annotated[str, Argument(metavar="APP", help="The app id, such as com.example.app.", show_default=False)]
+DeviceId = Annotated[str, Argument(metavar="ID", help="The device id.", show_default=False)]
+OrgId = Annotated[str, Argument(metavar="ORG", help="The organization id.", show_default=False)]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")]
 OldServers = Annotated[
-    bool, Option("--old-servers", help="Also on servers before 12.198, where the bundle is sent along with settings.")
+    bool,
+    Option(
+        "--old-servers", help="Also change settings on servers before 12.198, where this can undo a simultaneous promotion."
+    ),
 ]
 Headroom = Annotated[
     str | None,
     Option(
         "--headroom",
         metavar="SHARE",
-        help="Leave so much of the limits of keys and apps to others, such as 20%.",
+        help="Share of the rate limits to leave to other users of the key, such as 20%.",
         show_default=False,
     ),
 ]
@@ -50,7 +53,7 @@ _RETRIES: Final = 4
 
 
 def read_headroom(text: str | None) -> float:
-    """Return the share that `--headroom` leaves to others; raises `ConfigurationError`."""
+    """Return the share of the limits that `--headroom` leaves to others; raises `ConfigurationError`."""
     try:
         return 0.0 if text is None else float(read_share(text))
     except ValueError as error:
@@ -59,33 +62,33 @@ def read_headroom(text: str | None) -> float:
 
 
 class AuthHeader(enum.StrEnum):
-    """Which header carries the key."""
+    """The header that carries the key."""
 
     AUTHORIZATION = "authorization"
     CAPGKEY = "capgkey"
 
 
 class Output(Group, frozen=True, kw_only=True):
-    """How the command speaks."""
+    """The form of the output."""
 
-    json: Annotated[bool, Option("--json", help="JSON on stdout: one document, or a line for each item of a listing.")] = False
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No notes and no progress on stderr.")] = False
-    debug: Annotated[bool, Option("--debug", envvar="CAPGO_DEBUG", help="The traceback of an unexpected error.")] = False
+    json: Annotated[bool, Option("--json", help="Print JSON: one document, or one line per item of a listing.")] = False
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print no notes and no progress.")] = False
+    debug: Annotated[bool, Option("--debug", envvar="CAPGO_DEBUG", help="Print the traceback of an error.")] = False
 
     def speech(self) -> Speech:
-        """Return what speaks in this way."""
+        """Return the output in this form."""
         return Speech(json=self.json, quiet=self.quiet)
 
 
 class Connection(Output, frozen=True, kw_only=True):
-    """Which server, which key and how fast: an option goes before the profile, and that before the environment."""
+    """The server, the key and the rate. Options take precedence over the profile, and the profile over the environment."""
 
     api_key: Annotated[
         str | None,
         Option(
             "--api-key",
             metavar="KEY",
-            help="The API key; better in the environment (CAPGO_API_KEY), where others do not see it.",
+            help="The API key. Prefer the environment variable CAPGO_API_KEY: other users can see arguments.",
             show_default=False,
         ),
     ] = None
@@ -94,41 +97,42 @@ class Connection(Output, frozen=True, kw_only=True):
         Option(
             "--base-url",
             metavar="URL",
-            help="The server (CAPGO_BASE_URL); the vendor's cloud unless given.",
+            help="The server (or CAPGO_BASE_URL).  [default: Capgo's cloud]",
             show_default=False,
         ),
     ] = None
     profile: Annotated[
-        str | None, Option("--profile", envvar="CAPGO_PROFILE", metavar="NAME", help="Server and keys from the profiles.")
+        str | None, Option("--profile", envvar="CAPGO_PROFILE", metavar="NAME", help="Take server and keys from this profile.")
     ] = None
     rate: Annotated[
         str | None,
-        Option("--rate", metavar="RATE", help="auto|standard|enterprise|server|off|N/min|N/s; auto unless given."),
+        Option("--rate", metavar="RATE", help="auto, standard, enterprise, server, off, N/min or N/s.  [default: auto]"),
     ] = None
     headroom: Headroom = None
     concurrency: Annotated[
-        int | None, Option("--concurrency", metavar="N", help="Requests in flight at most; 16 unless given.")
+        int | None, Option("--concurrency", metavar="N", help="Maximum number of requests in flight.  [default: 16]")
     ] = None
-    timeout: Annotated[float, Option("--timeout", metavar="SECONDS", help="What one attempt may take.")] = _TIMEOUT
-    retries: Annotated[int, Option("--retries", metavar="N", help="Further attempts of a call that failed for a while.")] = (
-        _RETRIES
-    )
+    timeout: Annotated[float, Option("--timeout", metavar="SECONDS", help="Timeout of one attempt.")] = _TIMEOUT
+    retries: Annotated[int, Option("--retries", metavar="N", help="Retries after a temporary failure.")] = _RETRIES
     auth_header: Annotated[
-        AuthHeader | None, Option("--auth-header", help="The header with the key; authorization unless given.")
+        AuthHeader | None, Option("--auth-header", help="The header that carries the key.  [default: authorization]")
     ] = None
-    dialect: Annotated[Dialect | None, Option("--dialect", help="The server's generation; learned unless given.")] = None
+    dialect: Annotated[
+        Dialect | None,
+        Option("--dialect", help="The server's generation: modern, or seed for the API until March 2025.  [default: auto]"),
+    ] = None
     allow_plain_http: Annotated[
         bool,
-        Option("--allow-plain-http", help="Send the key unencrypted beyond this machine."),
+        Option("--allow-plain-http", help="Allow http:// to other machines, which sends the key unencrypted."),
     ] = False
 
     def __repr__(self) -> str:
         return f"Connection(base_url={self.base_url!r}, profile={self.profile!r})"
 
     def speech(self) -> Speech:
-        """Return what speaks in this way, and never says a key."""
+        """Return the output in this form, which masks every key."""
         secrets = [self.api_key or "", os.environ.get("CAPGO_API_KEY", "")]
-        # A profile that cannot be read is told of by the command.
+        # The command itself reports a profile that cannot be read.
         with contextlib.suppress(ConfigurationError):
             secrets += self._profile().secrets()
         return Speech(json=self.json, quiet=self.quiet, secrets=secrets)
@@ -161,7 +165,7 @@ class Connection(Output, frozen=True, kw_only=True):
         )
 
     def server(self) -> list[str]:
-        """Return the options that lead to the same server again, in the same way; the key is not among them."""
+        """Return the options that reach the same server in the same way, without the key."""
         given = {
             "--base-url": self.base_url or (None if self.profile else os.environ.get("CAPGO_BASE_URL") or None),
             "--profile": self.profile,
@@ -177,17 +181,17 @@ class Connection(Output, frozen=True, kw_only=True):
         return [*words, "--allow-plain-http"] if self.allow_plain_http else words
 
     def thresholds(self) -> Thresholds:
-        """Return up to what a plan needs no more than a yes."""
+        """Return the sizes up to which a plan needs no more than a yes."""
         return self._profile().thresholds()
 
     def protected(self) -> tuple[str, ...]:
-        """Return the channels that no plan may change; raises `ConfigurationError`."""
+        """Return the channels that must not be changed; raises `ConfigurationError`."""
         return *read_protected(), *self._profile().protected_channels
 
     def refuse_protected(self, app_id: str, channel: str) -> None:
-        """Raise `ConfigurationError` for a change of a channel that the configuration protects."""
+        """Raise `ConfigurationError` if the configuration protects a channel."""
         if {channel, f"{app_id}/{channel}"} & set(self.protected()):
-            message = f"{channel} of {app_id} is protected by {path_of_profiles()}"
+            message = f"channel {channel} of {app_id} is protected by {path_of_profiles()}"
             raise ConfigurationError(message)
 
     def _profile(self) -> Profile:
@@ -198,62 +202,62 @@ class Connection(Output, frozen=True, kw_only=True):
 
 
 class Confirming(Group, frozen=True, kw_only=True):
-    """What is asked before a job is run."""
+    """What has to be confirmed before a job runs."""
 
     confirm: Annotated[
         int | None,
         Option(
             "--confirm",
             metavar="N",
-            help="Send without a question, if the plan has exactly N operations; one that reaches far needs it.",
+            help="Do not ask if the plan has exactly N operations. Very large plans need this instead of --yes.",
             show_default=False,
         ),
     ] = None
     no_drift: Annotated[
-        bool, Option("--no-drift", help="Do not look at what changed since a plan of more than ten minutes ago.")
+        bool, Option("--no-drift", help="Do not check an older plan for changes on the server since it was made.")
     ] = False
 
 
 class Running(Confirming, frozen=True, kw_only=True):
-    """How a job is run."""
+    """How a job runs."""
 
-    yes: Annotated[bool, Option("--yes", "-y", help="Send without a question.")] = False
-    rebind: Annotated[bool, Option("--rebind", help="Go on with another key or server than the job was made with.")] = False
+    yes: Yes = False
+    rebind: Annotated[bool, Option("--rebind", help="Allow another key or server than the job was made with.")] = False
 
 
 class Undertaking(Running, frozen=True, kw_only=True):
-    """How a job is made and run."""
+    """How a job is made and how it runs."""
 
     job: Annotated[
         Path | None,
         Option(
             "--job",
             metavar="FILE",
-            help="The job file; one of the same source and options is resumed. Named after the time unless given.",
+            help="The job file. A job of the same source and options is resumed.  [default: a name with the time]",
         ),
     ] = None
-    plan_only: Annotated[bool, Option("--plan-only", help="Stop after the plan and keep it.")] = False
+    plan_only: Annotated[bool, Option("--plan-only", help="Write the job file and stop; send no changes.")] = False
 
 
 class InWaves(Undertaking, frozen=True, kw_only=True):
-    """In which waves changes are sent."""
+    """The waves in which changes are sent."""
 
     waves: Annotated[
         str | None,
         Option(
             "--waves",
             metavar="SHARES",
-            help="Rising shares of each app, such as 1%,10%,100%: each is verified before the next begins.",
+            help="Send in waves, such as 1%,10%,100% of each app; each is verified before the next starts.",
             show_default=False,
         ),
     ] = None
     bake: Annotated[
         str | None,
-        Option("--bake", metavar="TIME", help="Rest between waves, such as 30s, 10m or 2h.", show_default=False),
+        Option("--bake", metavar="TIME", help="Pause between waves, such as 30s, 10m or 2h.", show_default=False),
     ] = None
 
     def shares(self) -> tuple[Fraction, ...]:
-        """Return the shares of the waves; raises `ConfigurationError`."""
+        """Return the share of each wave; raises `ConfigurationError`."""
         try:
             return tuple(read_share(share) for share in self.waves.split(",")) if self.waves is not None else ()
         except ValueError as error:
@@ -261,25 +265,27 @@ class InWaves(Undertaking, frozen=True, kw_only=True):
             raise ConfigurationError(message) from None
 
     def bake_seconds(self) -> float:
-        """Return the rest between waves; raises `ConfigurationError`."""
+        """Return the pause between waves; raises `ConfigurationError`."""
         return read_duration(self.bake, "--bake") if self.bake is not None else 0.0
 
 
 class Planning(InWaves, frozen=True, kw_only=True):
-    """How many changes are planned."""
+    """How a bulk change is planned."""
 
-    app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app, where rows name none.")] = None
-    reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing all.")] = False
+    app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app of rows without an app_id.")] = None
+    reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing the input.")] = (
+        False
+    )
 
     def one_app(self) -> str | None:
-        """Return the app, `None` where none is named; raises `ConfigurationError` for several, of which no row is."""
+        """Return the app of rows without one, or `None`; raises `ConfigurationError` for several."""
         if self.app and len(self.app) > 1:
-            message = f"{len(self.app)} times --app: rows that name no app need one"
+            message = "--app is given more than once: rows without an app_id can belong to one app only"
             raise ConfigurationError(message)
         return self.app[0] if self.app else None
 
     def options(self, connection: Connection) -> Options:
-        """Return how the plan is made; raises `ConfigurationError`."""
+        """Return the options of the plan; raises `ConfigurationError`."""
         return Options(
             reject_bad_rows=self.reject_bad_rows,
             waves=self.shares(),
@@ -291,39 +297,41 @@ class Planning(InWaves, frozen=True, kw_only=True):
 
 
 class InventoryPlanning(Planning, frozen=True, kw_only=True):
-    """How many changes are planned that an inventory of devices on disk can be compared with."""
+    """How a bulk change is planned that can use an exported inventory of devices."""
 
     inventory: Annotated[
         Path | None,
         Option(
             "--inventory",
             metavar="FILE",
-            help="Compare with this database, which export devices wrote, instead of listing its apps again.",
+            help="Compare with this database, written by `export devices`, instead of listing devices again.",
             show_default=False,
         ),
     ] = None
 
     def options(self, connection: Connection) -> Options:
-        """Return how the plan is made; raises `ConfigurationError`."""
+        """Return the options of the plan; raises `ConfigurationError`."""
         inventory = None if self.inventory is None else str(self.inventory)
         return msgspec.structs.replace(super().options(connection), inventory=inventory)
 
 
 class DevicePlanning(InventoryPlanning, frozen=True, kw_only=True):
-    """How many changes of devices are planned."""
+    """How a bulk change of devices is planned."""
 
-    unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that no inventory shows.")] = Unknown.SEND
+    unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that the server does not list.")] = (
+        Unknown.SEND
+    )
 
     def options(self, connection: Connection) -> Options:
-        """Return how the plan is made; raises `ConfigurationError`."""
+        """Return the options of the plan; raises `ConfigurationError`."""
         return msgspec.structs.replace(super().options(connection), unknown=self.unknown)
 
 
 class SettingsPlanning(Planning, frozen=True, kw_only=True):
-    """How many changes of settings are planned."""
+    """How a bulk change of channel settings is planned."""
 
     old_servers: OldServers = False
 
     def options(self, connection: Connection) -> Options:
-        """Return how the plan is made; raises `ConfigurationError`."""
+        """Return the options of the plan; raises `ConfigurationError`."""
         return msgspec.structs.replace(super().options(connection), old_servers=self.old_servers)

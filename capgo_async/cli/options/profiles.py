@@ -1,4 +1,4 @@
-"""Profiles: which server and which keys, by name, in a file that holds no secret itself.
+"""Profiles: named servers and keys, in a file that holds no secrets itself.
 
 [profiles.production]
 base_url = "https://api.capgo.app"
@@ -10,9 +10,10 @@ api_key = {env = "CAPGO_PRODUCTION_KEY"}
 [profiles.production.apps]
 "com.example.app" = {env = "CAPGO_EXAMPLE_KEY"}
 
-A plan that reaches further than `confirm_operations`, `confirm_share` (such as "25%") of an app in which at least
-`confirm_share_from` operations fall, or `confirm_destroying` asks for its exact number. What changes a protected channel, or
-links devices to it, is refused: `protected_channels` of the profile and, whatever the profile,
+Larger plans need their exact number of operations as confirmation. "Larger" is more than `confirm_operations` operations, more
+than `confirm_destroying` deletions, or more than `confirm_share` (such as "25%") of the devices of an app with at least
+`confirm_share_from` operations. Changes of protected channels, and links to them, are refused. Those are the
+`protected_channels` of the profile and, for every profile, these:
 
 [protected]
 channels = ["production", "com.example.app/beta"]
@@ -35,7 +36,7 @@ FILE_VARIABLE: Final = "CAPGO_CONFIG"
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a secret is: in an environment variable or, without the line's end, in a file."""
+    """The place of a secret: an environment variable, or a file (without its final newline)."""
 
     env: str | None = None
     file: str | None = None
@@ -43,7 +44,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def secret(self) -> str:
         """Return the secret; raises `ConfigurationError`, which never shows it."""
         if (self.env is None) is (self.file is None):
-            message = "a key in a profile is either {env = NAME} or {file = PATH}"
+            message = "a key in a profile must be {env = NAME} or {file = PATH}"
             raise ConfigurationError(message)
         if self.env is not None:
             if self.env not in os.environ:
@@ -53,13 +54,13 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         try:
             return Path(str(self.file)).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             message = f"the profile takes a key from {self.file}, which cannot be read: {reason}"
             raise ConfigurationError(message) from None
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One profile; what it does not say stays as it is without it. `organizations` and `apps` have keys of their own."""
+    """One profile; values that it does not set keep their defaults. `organizations` and `apps` can have their own keys."""
 
     base_url: str | None = None
     api_key: Reference | None = None
@@ -77,7 +78,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     apps: dict[str, Reference] = {}
 
     def thresholds(self) -> Thresholds:
-        """Return up to what a plan needs no more than a yes; raises `ConfigurationError`."""
+        """Return the sizes up to which a plan needs no more than a yes; raises `ConfigurationError`."""
         try:
             share = None if self.confirm_share is None else read_share(self.confirm_share)
         except ValueError as error:
@@ -96,7 +97,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return {name: reference.secret() for name, reference in (*self.organizations.items(), *self.apps.items())}
 
     def secrets(self) -> list[str]:
-        """Return every key that can be read: one that cannot does not make the others known."""
+        """Return every key that can be read, even if others cannot."""
         found: list[str] = []
         for reference in (self.api_key, *self.organizations.values(), *self.apps.values()):
             with contextlib.suppress(ConfigurationError):
@@ -114,7 +115,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def path_of_profiles() -> Path:
-    """Return where profiles stand: in the platform's directory for configurations, unless the environment says otherwise."""
+    """Return the file of the profiles: in the platform's configuration directory, unless the environment names another."""
     named = os.environ.get(FILE_VARIABLE)
     return Path(named) if named else platformdirs.user_config_path("capgo-async") / "config.toml"
 
@@ -125,15 +126,15 @@ def read_profile(name: str) -> Profile:
     found = _read(path)
     if name not in found.profiles:
         known = ", ".join(found.profiles) or "none"
-        message = f"{path} has no profile {name!r}; it has {known}"
+        message = f"{path} has no profile {name!r} (profiles: {known})"
         raise ConfigurationError(message)
     return found.profiles[name]
 
 
 def read_protected() -> tuple[str, ...]:
-    """Return the channels that are protected whatever the profile; raises `ConfigurationError` like `read_profile`.
+    """Return the channels that are protected for every profile; raises `ConfigurationError` like `read_profile`.
 
-    Where no file is named and none lies in the platform's directory, nothing is protected.
+    If no file is named and the default one does not exist, nothing is protected.
     """
     path = path_of_profiles()
     if not os.environ.get(FILE_VARIABLE) and not path.exists():
@@ -142,7 +143,7 @@ def read_protected() -> tuple[str, ...]:
 
 
 class _Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in a profile where keys belong."""
+    """The keys of a profile, of any type."""
 
     api_key: object = None
     organizations: dict[str, object] = {}
@@ -150,7 +151,7 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _holds_a_key(settings: bytes) -> bool:
-    """Tell whether a key itself is written where a profile names its place."""
+    """Return whether a profile contains a key itself instead of its place."""
     with contextlib.suppress(msgspec.ValidationError):
         profiles: object = msgspec.toml.decode(settings, type=dict[str, object]).get("profiles", {})
         found = msgspec.convert(profiles, dict[str, _Keys]).values()
@@ -166,11 +167,11 @@ def _read(path: Path) -> _File:
         settings = path.read_bytes()
         return msgspec.toml.decode(settings, type=_File)
     except OSError as error:
-        message = f"{path}, where profiles stand, cannot be read: {error.strerror}"
+        message = f"cannot read the profiles in {path}: {error.strerror}"
         raise ConfigurationError(message) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # A key that was written into the file must not be shown.
-        reason = str(error) if isinstance(error, msgspec.ValidationError) else "it is not TOML"
+        reason = str(error) if isinstance(error, msgspec.ValidationError) else "not TOML"
         if isinstance(error, msgspec.ValidationError) and _holds_a_key(settings):
             reason = "give a key as {env = NAME} or {file = PATH}, never the key itself"
         message = f"{path}: {reason}"

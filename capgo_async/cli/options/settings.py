@@ -1,4 +1,4 @@
-"""Settings as `NAME=VALUE` arguments: one form for everything that has some."""
+"""Settings as `NAME=VALUE` arguments."""
 
 import types
 import typing
@@ -13,10 +13,10 @@ from ...errors import ConfigurationError
 S = TypeVar("S", bound=msgspec.Struct)
 
 Settings = Annotated[
-    list[str], typer.Argument(metavar="NAME=VALUE...", help="What changes; null takes a value away.", show_default=False)
+    list[str], typer.Argument(metavar="NAME=VALUE...", help="The settings to change; null clears a value.", show_default=False)
 ]
 SomeSettings = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="What differs from the server's defaults.")
+    list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings other than the server's defaults.")
 ]
 
 
@@ -29,28 +29,28 @@ def names_of(type_: type[msgspec.Struct]) -> str:
 
 
 def read_settings(texts: Sequence[str], type_: type[S]) -> S:
-    """Return the settings that `texts` give; raises `ConfigurationError` for an unknown name or a value of the wrong form."""
-    # What a command shows bears the server's names: they are taken, too.
+    """Return the settings in `texts`; raises `ConfigurationError` for an unknown name or an invalid value."""
+    # Accept the server's names as well, because the output shows them.
     fields = {name: field for field in msgspec.structs.fields(type_) for name in (field.encode_name, field.name)}
     given: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         field = fields.get(name.replace("-", "_")) or fields.get(name)
         if field is None or not equals:
-            message = f"{text!r} is no setting of the form NAME=VALUE. {names_of(type_)}"
+            message = f"{text!r} is not a setting of the form NAME=VALUE. {names_of(type_)}"
             raise ConfigurationError(message)
         given[field.encode_name] = None if value == "null" else _value(value, field)
     try:
         return msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
-        message = f"these settings cannot be: {error}"
+        message = f"invalid settings: {error}"
         raise ConfigurationError(message) from None
 
 
 def _value(text: str, field: msgspec.structs.FieldInfo) -> object:
-    """Read JSON where a setting is a list or an object; no word of the API begins with a bracket.
+    """Read the value of a setting. A value that starts with a bracket is JSON, because no word of the API does.
 
-    A boolean may be given as it is shown, and digits are a number where a name would do as well: no bundle is called so.
+    A boolean can be given as it is shown. Digits are a number, even where a name is possible: no bundle has such a name.
     """
     kinds = list(_kinds_of(field.type))
     if bool in kinds and text.lower() in _SHOWN:
@@ -62,12 +62,12 @@ def _value(text: str, field: msgspec.structs.FieldInfo) -> object:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        message = f"{text!r} is no JSON: {error}"
+        message = f"{text!r} is not JSON: {error}"
         raise ConfigurationError(message) from None
 
 
 def _kinds_of(kind: Any) -> Iterator[Any]:
-    """Yield the types of a union, their bounds left out."""
+    """Yield the types of a union, without their bounds."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         for one in typing.get_args(kind):
             yield from _kinds_of(one)

@@ -1,4 +1,4 @@
-"""When a run ends by itself: the options of the stop rules and of the bounds."""
+"""The options that stop a run by themselves: stop rules and bounds."""
 
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -19,45 +19,49 @@ _RULES: Final = StopRules()
 
 
 class Limits(NamedTuple):
-    """When a run ends by itself."""
+    """What stops a run by itself."""
 
     rules: StopRules = _RULES
     bounds: Bounds = Bounds()
 
 
 class Stopping(Group, frozen=True, kw_only=True):
-    """When a run ends by itself; it can be gone on with."""
+    """What stops a run by itself. A stopped job can be resumed."""
 
     stop_failures: Annotated[
-        str, Option("--stop-failures", metavar="SHARE|off", help="Stop when more than this share of the operations failed.")
+        str, Option("--stop-failures", metavar="SHARE|off", help="Stop if more than this share of the operations failed.")
     ] = "10%"
     stop_minimum: Annotated[
-        int, Option("--stop-minimum", metavar="N", help="Look at that share once so many came to an end.")
+        int, Option("--stop-minimum", metavar="N", help="Apply --stop-failures only after N operations.")
     ] = _RULES.minimum
     stop_consecutive: Annotated[
-        str, Option("--stop-consecutive", metavar="N|off", help="Stop when so many failed in a row.")
+        str, Option("--stop-consecutive", metavar="N|off", help="Stop if N operations in a row failed.")
     ] = "50"
     stop_no_access: Annotated[
-        str, Option("--stop-no-access", metavar="N|off", help="Stop when so many in a row had no access to an app.")
+        str, Option("--stop-no-access", metavar="N|off", help="Stop if N operations in a row were denied access to an app.")
     ] = "3"
     stop_server_errors: Annotated[
         str,
-        Option("--stop-server-errors", metavar="SHARE|off", help="Stop when the server failed more than this of the last 50."),
+        Option(
+            "--stop-server-errors",
+            metavar="SHARE|off",
+            help="Stop if more than this share of the last 50 operations met a server error.",
+        ),
     ] = "20%"
-    no_stop: Annotated[bool, Option("--no-stop", help="Let nothing of that stop the run.")] = False
+    no_stop: Annotated[bool, Option("--no-stop", help="Turn off all --stop rules.")] = False
     max_requests: Annotated[
-        int | None, Option("--max-requests", metavar="N", help="Send at most so many, reads and retries among them.")
+        int | None, Option("--max-requests", metavar="N", help="Stop after N requests, including reads and retries.")
     ] = None
     max_duration: Annotated[
-        str | None, Option("--max-duration", metavar="TIME", help="Run at most so long, such as 90s, 30m or 1h30m.")
+        str | None, Option("--max-duration", metavar="TIME", help="Stop after this time, such as 90s, 30m or 1h30m.")
     ] = None
     until: Annotated[
         str | None,
-        Option("--until", metavar="WHEN", help="Run until the next HH:MM here, or a moment such as 2026-11-26T05:00Z."),
+        Option("--until", metavar="WHEN", help="Stop at this time: HH:MM (local time), or a date such as 2026-11-26T05:00Z."),
     ] = None
 
     def limits(self, speech: Speech) -> Limits:
-        """Return what the options say, and say when `--until` is; raises `ConfigurationError`."""
+        """Return the rules and bounds, and print the time of `--until`; raises `ConfigurationError`."""
         bounds = Bounds(
             max_requests=self.max_requests,
             max_seconds=None if self.max_duration is None else read_duration(self.max_duration),
@@ -65,7 +69,7 @@ class Stopping(Group, frozen=True, kw_only=True):
         )
         limits = Limits(self._rules(), bounds)
         if bounds.until is not None:
-            speech.note(f"until {moment(bounds.until)}")
+            speech.note(f"the run ends at {moment(bounds.until)} at the latest")
         return limits
 
     def _rules(self) -> StopRules:
@@ -77,12 +81,12 @@ class Stopping(Group, frozen=True, kw_only=True):
             server_errors=_share("--stop-server-errors", self.stop_server_errors),
         )
         if self.stop_minimum < 1:
-            message = f"--stop-minimum {self.stop_minimum} is below 1"
+            message = f"invalid --stop-minimum {self.stop_minimum}: use a number of at least 1"
             raise ConfigurationError(message)
         if not self.no_stop:
             return rules
         if rules != _RULES:
-            message = "--no-stop switches all rules off: leave the other --stop options out"
+            message = "--no-stop turns off all rules: leave the other --stop options out"
             raise ConfigurationError(message)
         return StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
 
@@ -90,8 +94,8 @@ class Stopping(Group, frozen=True, kw_only=True):
 def _share(option: str, text: str) -> Fraction | None:
     try:
         return None if text == _OFF else read_share(text)
-    except ValueError as error:
-        message = f"{option}: {error}, nor {_OFF}"
+    except ValueError:
+        message = f"invalid {option} {text}: use a share such as 10%, or {_OFF}"
         raise ConfigurationError(message) from None
 
 
@@ -99,6 +103,6 @@ def _count(option: str, text: str) -> int | None:
     if text == _OFF:
         return None
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        message = f"{option}: {text!r} is neither a number from 1 on nor {_OFF}"
+        message = f"invalid {option} {text}: use a number of at least 1, or {_OFF}"
         raise ConfigurationError(message)
     return int(text)

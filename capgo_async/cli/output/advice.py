@@ -1,4 +1,4 @@
-"""What to do next, in terms of the command line: the library raises what happened, and this names options and commands."""
+"""What to do next, with the options and commands to type. The library only says what happened."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,16 +11,16 @@ from ...bulk.operations.advice import Remedy
 from ...errors import Problem
 
 _BY_PROBLEM: Final[Mapping[Problem, str]] = {
-    Problem.NO_API_KEY: "--api-key and the api_key of a --profile set it, too.",
-    Problem.UNENCRYPTED: "To send it all the same, add --allow-plain-http.",
+    Problem.NO_API_KEY: "The option is --api-key; a --profile can name a key, too.",
+    Problem.UNENCRYPTED: "The option is --allow-plain-http.",
     Problem.FORMAT_UNKNOWN: "Name it with --format.",
     Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
-    Problem.DEVICES_UNKNOWN: "--unknown send changes such devices all the same, --unknown skip leaves them out.",
-    Problem.MAY_LOSE_BUNDLE: "To do it all the same, add --old-servers.",
-    Problem.OTHER_SERVER_OR_KEY: "Use the same one, or let `job run --rebind` go on with this one.",
-    Problem.REQUESTS_SPENT: "--max-requests sets it.",
-    Problem.TIME_SPENT: "--max-duration sets it.",
-    Problem.END_TIME_REACHED: "--until sets it.",
+    Problem.DEVICES_UNKNOWN: "--unknown send changes such devices anyway; --unknown skip leaves them out.",
+    Problem.MAY_LOSE_BUNDLE: "To do it anyway, pass --old-servers.",
+    Problem.OTHER_SERVER_OR_KEY: "Use that one again, or pass --rebind to `job run` to continue with this one.",
+    Problem.REQUESTS_SPENT: "--max-requests sets this limit.",
+    Problem.TIME_SPENT: "--max-duration sets this limit.",
+    Problem.END_TIME_REACHED: "--until sets this time.",
     Problem.TOO_MANY_FAILED: "--stop-failures sets how many may fail.",
     Problem.FAILED_IN_A_ROW: "--stop-consecutive sets how many may fail in a row.",
     Problem.ACCESS_LOST: "--stop-no-access sets how many may be refused in a row.",
@@ -30,7 +30,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
 
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
     errors.NotConnected: "The request was not sent: check --base-url and the network.",
-    errors.ConnectionLost: "Try again; a change may have taken effect all the same.",
+    errors.ConnectionLost: "Try again; a change may have taken effect anyway.",
     errors.RateLimited: "Wait a minute, or choose a lower --rate.",
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
     errors.PublicChannelOverride: "`devices unlink` does that.",
@@ -41,14 +41,14 @@ _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
 
 
 def advice_on(error: errors.CapgoError) -> str:
-    """Return what to do about an error, or nothing where the error says so itself."""
+    """Return what to do about an error, or nothing if the error says so itself."""
     if error.problem is not None:
         return _BY_PROBLEM[error.problem]
     return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
 
 
 def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterator[str]:
-    """Yield how to go on with a job, each way with its command; `server` are the options that lead to the same server."""
+    """Yield the commands that continue a job. `server` are the options that reach the same server."""
     if report.pending:
         yield to_go_on(path, server)
     remedies = {failure.remedy for failure in report.failures}
@@ -60,7 +60,7 @@ def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterat
 
 
 def to_go_on(path: Path, server: Sequence[str]) -> str:
-    """Return how to send what is pending of a job."""
+    """Return the command that sends the pending operations of a job."""
     return f"to go on: {_job_command('run', path, server)}"
 
 

@@ -1,4 +1,4 @@
-"""Exit codes, and the one that a report leads to."""
+"""Exit codes."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,7 @@ class ExitCode:
 
 
 def exit_code(report: "Report") -> int:
-    """Return the exit code for what has become of a job so far."""
+    """Return the exit code for a report."""
     if report.pending:
         return ExitCode.INTERRUPTED
     if report.failed or report.rejected or report.contradicted:

@@ -1,4 +1,4 @@
-"""From exceptions to sentences and exit codes."""
+"""Turns exceptions into messages and exit codes."""
 
 import shlex
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def code_of(error: BaseException) -> int:
 
 
 def explain(error: BaseException) -> str:
-    """Say what happened, where, why, and what to do next."""
+    """Return what happened, where, why, and what to do next."""
     if not isinstance(error, errors.CapgoError):
         return f"unexpected {type(error).__name__}: {error}. This is a bug in capgo-async; --debug shows where."
     if isinstance(error, errors.DangerousCall) and error.confirm is not None:

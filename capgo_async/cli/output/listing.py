@@ -1,4 +1,4 @@
-"""Prints listings and single things: JSON for programs, tables for terminals, tab-separated text for everything else."""
+"""Prints listings and single items: JSON for programs, tables on terminals, otherwise tab-separated text."""
 
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -15,7 +15,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def print_listing(listing: Listing[T], columns: Sequence[str], speech: Speech) -> int:
-    """Print every row of `listing` as it comes, `columns` of it unless JSON is wanted; note what it cannot prove."""
+    """Print every row of `listing` as it arrives, with `columns` unless JSON is wanted. Adds what could not be proven."""
     code = await print_pages(listing.pages(), columns, speech)
     for caveat in listing.caveats if speech.heard else ():
         speech.note(f"note: {caveat}")
@@ -23,7 +23,7 @@ async def print_listing(listing: Listing[T], columns: Sequence[str], speech: Spe
 
 
 async def print_items(items: Iterable[T], columns: Sequence[str], speech: Speech) -> int:
-    """Print things that are at hand as if they were a listing."""
+    """Print `items` like a listing."""
 
     async def pages() -> AsyncIterator[tuple[T, ...]]:
         yield tuple(items)
@@ -32,7 +32,7 @@ async def print_items(items: Iterable[T], columns: Sequence[str], speech: Speech
 
 
 async def print_pages(pages: AsyncIterator[Sequence[T]], columns: Sequence[str], speech: Speech) -> int:
-    """Print pages as they come, and return the exit code: a listing that cannot be written is no listing."""
+    """Print pages as they arrive, and return the exit code. A listing that cannot be written is an error."""
     if speech.json:
         await _print_json(pages, speech)
     elif is_terminal(sys.stdout):
@@ -43,7 +43,7 @@ async def print_pages(pages: AsyncIterator[Sequence[T]], columns: Sequence[str],
 
 
 def print_item(item: msgspec.Struct, speech: Speech, *, always: Sequence[str] = ()) -> int:
-    """Print one thing: all fields that the server told, those of `always` also where they are empty."""
+    """Print one item: all fields that have a value, and those in `always`."""
     if speech.json:
         speech.emit(item)
         return _code(speech)
@@ -63,7 +63,7 @@ async def _print_json(pages: AsyncIterator[Sequence[T]], speech: Speech) -> None
 
 
 async def _print_tabbed(pages: AsyncIterator[Sequence[T]], columns: Sequence[str], speech: Speech) -> None:
-    # The header comes with the first page: an error before it leaves stdout empty.
+    # The header is printed with the first page, so that an error before it leaves stdout empty.
     header: tuple[str, ...] = ("\t".join(columns),)
     async for page in pages:
         for line in (*header, *("\t".join(_cells(item, columns)) for item in page)):

@@ -1,4 +1,4 @@
-"""Where the command speaks: results on stdout, everything else on stderr, the API key on neither."""
+"""The output of the command: results on stdout, everything else on stderr, and the API key on neither."""
 
 import contextlib
 import os
@@ -10,14 +10,14 @@ import msgspec
 
 _KEPT: Final = frozenset("\n\t")
 _SHORTEST_SECRET: Final = 8
-"""A shorter key is no secret, and cutting it out would spoil the text."""
+"""A shorter key is not masked: it protects nothing, and masking it would garble the text."""
 
 
 class Speech:
-    """Say things to people and to programs.
+    """Prints for people and for programs.
 
-    With `json` results are JSON; with `quiet` notes are dropped. `secrets` are cut out of all that is said. Once nobody
-    reads stdout any more, `heard` turns false and results go nowhere; `lost` tells that somebody waits for them in vain.
+    With `json`, results are JSON. With `quiet`, notes are dropped. `secrets` are masked everywhere. `heard` becomes false when
+    stdout can no longer be written to; `lost` becomes true if that was an error, not a reader who stopped reading.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False, secrets: Iterable[str] = ()) -> None:
@@ -28,12 +28,12 @@ class Speech:
         self._secrets = tuple(secrets)
 
     def note(self, text: str) -> None:
-        """Tell people how it goes, unless they want quiet."""
+        """Print a note, unless `quiet`."""
         if not self.quiet:
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Tell people what they must know; a run does not end because nobody listens."""
+        """Print a message on stderr. A closed stderr is no error."""
         if sys.stderr is None:
             return
         try:
@@ -46,11 +46,11 @@ class Speech:
         self.show_as_it_is(printable(text))
 
     def show_as_it_is(self, text: str) -> None:
-        """Print a result for people that was made printable before, such as a table with its colours."""
+        """Print a result that is already printable, such as a table with colours."""
         self._print(self._without_secret(text))
 
     def done(self, text: str, **told: object) -> None:
-        """Print that a change was made: a sentence for people, `told` for programs."""
+        """Print that a change was made: `text` for people, `told` for programs."""
         if self.json:
             self.emit(told)
         else:
@@ -80,7 +80,7 @@ class Speech:
 
 
 def without(secrets: Iterable[str], text: str) -> str:
-    """Return `text` with none of `secrets` in it."""
+    """Return `text` with `secrets` masked."""
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "[API key]")
@@ -88,7 +88,7 @@ def without(secrets: Iterable[str], text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` without what would move a terminal's cursor or worse: devices name themselves."""
+    """Return `text` with control characters escaped, because devices choose their own names."""
     if text.isprintable():
         return text
     return "".join(
@@ -98,12 +98,12 @@ def printable(text: str) -> str:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a person reads `stream`; one that was closed before the start is `None`."""
+    """Return whether `stream` is a terminal; it is `None` if it was closed before the start."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _abandon(stream: TextIO) -> None:
-    """Let what `stream` still holds go nowhere, or Python fails to write it once more at the very end."""
+    """Discard what `stream` still holds; otherwise Python tries to write it again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

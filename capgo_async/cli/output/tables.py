@@ -1,4 +1,4 @@
-"""Tables for terminals: as many columns as fit, and the first one always whole."""
+"""Tables for terminals, with as many columns as fit. The first column is always complete."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LARGEST: Final = 500
-"""A longer listing becomes several tables, so that it never has to be held whole."""
+"""Rows of one table. A longer listing becomes several tables, to bound memory."""
 _NARROWEST: Final = 12
-"""A column may be folded to so many characters before it is left out."""
+"""A column is folded down to this width before it is left out."""
 _FRAME: Final = 3
-"""What each column takes beside its text, and the table once less two."""
+"""Width that each column needs besides its text."""
 
 
 class Tables:
-    """Prints rows under `columns`. What does not fit is folded or, from the last column on, left out and said."""
+    """Prints rows under `columns`. Cells are folded to fit, and then the last columns are left out, with a note."""
 
     def __init__(self, columns: Sequence[str], speech: Speech) -> None:
         self._columns = columns
@@ -27,25 +27,25 @@ class Tables:
         self._shown = 0
 
     def add(self, rows: Iterable[Sequence[str]]) -> None:
-        """Print `rows` once they are many."""
+        """Add rows; print a table once there are enough."""
         self._rows += rows
         if len(self._rows) >= LARGEST:
             self._print()
 
     def end(self) -> None:
-        """Print what is left."""
+        """Print the remaining rows."""
         if self._rows or not self._shown:
             self._print()
         if left_out := self._columns[self._shown :]:
-            self._speech.note(f"no room for {', '.join(left_out)}: see a wider terminal, or --json")
+            self._speech.note(f"no room for {', '.join(left_out)}; use a wider terminal or --json")
 
     def _print(self) -> None:
-        from rich.console import Console  # noqa: PLC0415 - slow to import, and of use on terminals only
-        from rich.table import Table  # noqa: PLC0415 - for terminals only
-        from rich.text import Text  # noqa: PLC0415 - for terminals only
+        from rich.console import Console  # noqa: PLC0415 - slow to import, and needed on terminals only
+        from rich.table import Table  # noqa: PLC0415 - needed on terminals only
+        from rich.text import Text  # noqa: PLC0415 - needed on terminals only
 
         console = Console(file=sys.stdout)
-        # What the first table shows the others show, too.
+        # All tables show the same columns as the first.
         self._shown = self._shown or _fitting(console.width, self._widths())
         first = self._widths()[0]
         table = Table()
@@ -57,13 +57,13 @@ class Tables:
         self._speech.show_as_it_is(_rendered(console, table, max(console.width, first + _FRAME + 1)))
 
     def _widths(self) -> list[int]:
-        from rich.cells import cell_len  # noqa: PLC0415 - for terminals only
+        from rich.cells import cell_len  # noqa: PLC0415 - needed on terminals only
 
         return [max(map(cell_len, cells)) for cells in zip(self._columns, *self._rows, strict=False)]
 
 
 def _fitting(width: int, widths: Sequence[int]) -> int:
-    """Return how many columns fit when all but the first are folded as far as they may be."""
+    """Return how many columns fit if all but the first are folded as far as possible."""
     room = width - 1
     for place, wanted in enumerate(widths):
         room -= _FRAME + (wanted if place == 0 else min(wanted, _NARROWEST))
