@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import __main__ as everything, export, rehearsal, relink, scan
+from benchmarks import __main__ as everything, export, pacing, rehearsal, relink, scan
 from benchmarks.__main__ import PROGRAMS, Program
 from benchmarks.measuring import Benchmark, exit_code
 from benchmarks.pacers import CONTENDERS as PACERS
