@@ -23,7 +23,7 @@ class Gate:
         self._closed_until = -math.inf
 
     def earliest(self, now: float) -> float:
-        """Return when the next request may leave: at `now` or before, or later.
+        """Return when the next request may leave. A past time means now.
 
         The time is infinity while only a response can tell.
         """
@@ -162,7 +162,7 @@ class LearningGate(Gate):
             lesson.recall(known)
 
     def learned(self) -> int | None:
-        """Return the smallest limit that refusals taught, `None` if there is none."""
+        """Return the smallest limit that refusals taught, or `None` if there is none."""
         return min((lesson.learned for lesson in self._lessons.values() if lesson.learned is not None), default=None)
 
     def forgot(self) -> bool:

@@ -9,7 +9,7 @@ from .other_users import Others
 from .windows import Fixed, Silence, Window
 
 _PERIODS_KEPT: Final = 10
-"""A learned limit is forgotten after so many times its number of requests passed."""
+"""A learned limit is forgotten after this many times its number of requests."""
 
 
 class Lesson:

@@ -103,7 +103,7 @@ class Pacer:
         return self.take(scopes) or await self._wait(_Ticket(scopes))
 
     def take(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit | None:
-        """Return a permit if a request that counts in `scopes` may leave now, `None` if it has to wait.
+        """Return a permit if a request that counts in `scopes` may leave now, or `None` if it has to wait.
 
         Without `wait_for_target`, raises `TargetBusy` if the request would wait for its own target. Raises the refusal of the
         key if the key was refused before, and `SafetyStop` if the budget is spent.
@@ -145,7 +145,7 @@ class Pacer:
         self._learning_gate(scope).prove()
 
     def close(self, scope: Scope, seconds: float, *, reason_known: bool = True) -> None:
-        """Close the gate of `scope` for `seconds`, or a key's for the silence that its limit asks for.
+        """Close the gate of `scope` for `seconds`, or that of a key for its silence.
 
         A key is silent after its last response, and then probed with one request. If the reason is not known, an adaptive pacer
         falls back to the published limit (contract A8, B1).
@@ -195,7 +195,7 @@ class Pacer:
             self._remind(scope, gate)
 
     def lessons(self, key: Scope) -> dict[ScopeKind, int | None]:
-        """Return the smallest learned limit of each kind, `None` if a known one proved too small."""
+        """Return the smallest learned limit of each kind, or `None` if a known one proved too small."""
         found: dict[ScopeKind, int | None] = {}
         for scope, gate in self._gates.items():
             kind, learned = ScopeKind(scope[0]), gate.learned()
@@ -216,7 +216,7 @@ class Pacer:
         return self._in_flight >= self.congestion.limit
 
     def windows_of(self, scope: Scope) -> Sequence[Window]:
-        """Return the windows of `scope`, none if it has no limits.
+        """Return the windows of `scope`, or none if it has no limits.
 
         They are the pacer's own: copy them, do not change them.
         """
@@ -351,7 +351,7 @@ class Pacer:
         return self.budget is not None and self.budget.spent
 
     def _line_up(self, scopes: tuple[Scope, ...], held: set[Scope], now: float) -> float:
-        """Return when a request may leave, infinity behind others of a held scope.
+        """Return when a request may leave; infinity if others of a held scope are ahead of it.
 
         Adds the scopes that hold it back to `held`.
         """

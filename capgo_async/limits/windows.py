@@ -4,6 +4,8 @@ A request counts from its departure until some time after its response.
 
 Gates count single requests as they leave and as their responses arrive. Forecasts count bursts, whose responses they foresee.
 A burst can be split among apps, so counts need not be whole numbers.
+
+The file is longer than 300 lines because the three kinds of windows have the same methods and are read side by side.
 """
 
 import copy
@@ -96,7 +98,7 @@ class Sliding:
             self._release(at + self.held, count)
 
     def refused(self, _until: float) -> float:
-        """Take a refusal that names the time at which the server starts anew: here it says nothing.
+        """Take a refusal. The time at which the server starts anew teaches a sliding window nothing.
 
         Return how many requests were counted for it, 0 if that is not known.
         """
@@ -176,9 +178,10 @@ class Fixed(Sliding):
             self._release(self._forgotten_at(answered), count)
 
     def refused(self, until: float) -> float:
-        """Take the server's word for when its window ends.
+        """Learn from a refusal that the server's window ends at `until`.
 
-        Return how many requests would have counted beyond that: where the beginning is not known, those are of this window.
+        Return how many requests would have counted until then or longer. If the beginning of the window was not known, these
+        are the requests of this window.
         """
         counted = sum(count for _, count in self._releases[bisect_left(self._releases, (until, 0)) :])
         self._ends_after = self._ends_before = until
@@ -336,7 +339,7 @@ def window_of(limiter: Limiter) -> Window:
 
 
 def silence_of(windows: Iterable[Window]) -> Silence | None:
-    """Return the window of the limit that asks for silences, `None` if no limit does."""
+    """Return the window of the limit that asks for silences, or `None` if no limit does."""
     return next((window for window in windows if isinstance(window, Silence)), None)
 
 

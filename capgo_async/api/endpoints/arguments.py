@@ -1,4 +1,4 @@
-"""`Call`, and the checks of arguments that endpoints share; all run before any I/O."""
+"""The checks of arguments that endpoints share. All run before any I/O."""
 
 import re
 import warnings

@@ -74,7 +74,7 @@ def set_bundle_metadata(app_id: str, version_id: int, metadata: BundleMetadata) 
 
 
 def delete_bundle(app_id: str, version: str) -> Call:
-    """Delete one bundle by name, never an empty one, for which the server deletes all (contract C8)."""
+    """Delete one bundle by name. An empty name is refused: the server would delete all (contract C8)."""
     if not isinstance(version, str):
         message = f"a bundle is deleted by its name, which is text, not by {version!r}"
         raise ConfigurationError(message)

@@ -82,7 +82,7 @@ def get_organization(org_id: str) -> Call:
 
 
 def probe_organizations() -> Call:
-    """Learn the server's generation by an update that each refuses, so that nothing changes (contract C1)."""
+    """Send an update that every server refuses; the error shows its generation (contract C1)."""
     return Call("probe the dialect", Request(method="PUT", path="/organization", body=encode({"probe": True})))
 
 

@@ -18,7 +18,7 @@ _TOTALS: Final = frozenset({"running", "daily"})
 
 
 class Span(msgspec.Struct, frozen=True):
-    """The days from `start` to before `end`; the usage of versions includes `end` (contract C9)."""
+    """The days from `start` to `end`, which is excluded except in the usage of versions (contract C9)."""
 
     start: date
     end: date

@@ -8,7 +8,7 @@ import msgspec
 class App(msgspec.Struct, frozen=True, kw_only=True):
     """An app (contract C5).
 
-    `retention_seconds` is how long a bundle is kept that no channel uses (contract D45). `icon_url` changes on every read.
+    `retention_seconds` is how long an unused bundle is kept (contract D45). `icon_url` changes on every read.
     """
 
     app_id: str

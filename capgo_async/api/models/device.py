@@ -67,5 +67,5 @@ class DevicePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def goes_on(self) -> bool:
-        """Whether more pages follow; a cursor alone says so, too."""
+        """Whether more pages follow. A cursor is enough to say so."""
         return bool(self.next_cursor) if self.has_more is None else self.has_more

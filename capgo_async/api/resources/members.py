@@ -67,7 +67,7 @@ class Members:
                     await self._requester.settle(call, effort)
 
     async def _look_again(self, error: CapgoError, org_id: str, email: str, confirm: str | None) -> bool:
-        """Check again after a removal that ended with `error`, which is raised if the members cannot be read."""
+        """Check again after a removal ended with `error`. Raise `error` if the members cannot be read."""
         try:
             return await self._look(org_id, email, confirm)
         except (ApiError, TransportError, UnreadableAnswer) as unseen:

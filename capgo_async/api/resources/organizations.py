@@ -169,7 +169,7 @@ class Organizations:
         return updated[0]
 
     async def _prove_again(self, error: CapgoError) -> Dialect:
-        """Learn the dialect again after an update that ended with `error`, which is raised if that fails."""
+        """Learn the dialect again after an update ended with `error`. Raise `error` if that fails."""
         try:
             return await self._learner.proven_anew()
         except (ApiError, TransportError, UnreadableAnswer) as unseen:

@@ -90,7 +90,7 @@ class Statistics:
 
 
 def _read_picture(response: Response, operation: str) -> bytes | None:
-    """Return the chart, `None` if the response holds numbers instead."""
+    """Return the chart, or `None` if the response holds numbers instead."""
     if response.status == 200 and response.headers.get("content-type", "").startswith("image/svg+xml"):  # noqa: PLR2004 - an HTTP status
         return response.body
     read_points(response, operation)

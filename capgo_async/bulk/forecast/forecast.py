@@ -17,7 +17,7 @@ from .line import Line, Outlook
 DEFAULT_LATENCY: Final = 0.1
 """Seconds from a request to its response, if none was seen."""
 _IN_TURN: Final = 9
-"""Pages of an app that are read one after the other, before the app is split and while it is."""
+"""Pages of an app that are read one after the other, before and during its split."""
 
 
 class Leg(NamedTuple):
@@ -47,7 +47,7 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
 
 
 def _readers(looks: Sequence[Share], concurrency: int) -> int:
-    """Return how many pages are read at once on average: several apps, and a large app at several places."""
+    """Return how many pages are read at once on average: of several apps, and of a large app with several cursors."""
     cursors = cursors_among(concurrency, len(looks))
     pages = [look.requests for look in looks]
     rounds = max(min(each, _IN_TURN) + math.ceil(max(0, each - _IN_TURN) / cursors) for each in pages)

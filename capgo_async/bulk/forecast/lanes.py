@@ -10,14 +10,14 @@ from ..schedule.resting import Prospect, Rules, in_wholes
 
 
 class CountedLane:
-    """The requests left of one app, or of all apps that no limit of their own slows down."""
+    """The remaining requests of one app, or of all apps whose own limits do not slow them down."""
 
     __slots__ = ("each", "requests", "windows")
 
     def __init__(self, requests: float, windows: Sequence[Window], each: int = 1) -> None:
         self.windows = windows
         self.each = min((each, *(window.limit for window in windows)))
-        # An operation that no window takes whole has whole windows for itself: the next one starts where a whole one is free.
+        # An operation larger than a window takes whole windows to itself: the next one starts when a whole window is free.
         self.requests = requests * math.ceil(each / self.each) * self.each / each
 
     def room(self, now: float) -> float:
@@ -65,7 +65,7 @@ class CountedKey(Key):
         return None if rules is None else self.prospect(self.room(now), rules)
 
     def rules(self, pace: float) -> Rules | None:
-        """Return its limits and those of its apps, `None` if it need not be silent."""
+        """Return its limits and those of its apps, or `None` if it need not be silent."""
         rules = rules_of(self.windows, self.lanes[0].windows, pace)
         return None if rules is None else in_wholes(rules, self.lanes[0].each)
 

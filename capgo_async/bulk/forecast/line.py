@@ -19,7 +19,7 @@ _UNREPEATED: Final = 24
 """Periods before the end that are not skipped: they show whether resting early is worth it."""
 
 _Known = dict[tuple[object, ...], tuple[float, list[float], tuple[float, float]]]
-"""Time and requests left when a state was last met, and what passed since the time before."""
+"""By state, its last occurrence: time, requests left, and the seconds and requests since the one before."""
 
 
 class Outlook(NamedTuple):
@@ -94,7 +94,7 @@ class Line:
             self._count(lane, began)
 
     def _count(self, lane: CountedLane, began: float) -> None:
-        """Count what an app sent since then without meeting its limit: later requests may meet it."""
+        """Count what an app sent since `began` without meeting its limit. Later requests may meet it."""
         ends = self.now
         for window in lane.windows:
             # Of a longer time only the last window counts.
@@ -141,7 +141,7 @@ class Line:
             key.rests_until(silence.fresh_at)
 
     def _goes_on(self, key: CountedKey, now: float) -> float:
-        """Return when a blocked key may send again, after it chose between waiting and a silence."""
+        """Choose between waiting and a silence for a blocked key. Return when it may send again."""
         if now < key.resting_until - FEW:
             return key.resting_until
         if (opens_at := key.opens_at(now)) > now:
@@ -154,22 +154,22 @@ class Line:
         return opens_at
 
     def _wait(self, until: float) -> None:
-        """Wait for a limit. Responses that are still out then stay out."""
+        """Wait until a limit lets requests pass. Requests in flight then stay in flight."""
         still_out = self._sent % self._places if self.now > until + FEW else 0
         self._began, self._sent = until, still_out
 
     def _skip(self, known: _Known, keys: Sequence[CountedKey]) -> None:
-        """Skip what repeats itself: the windows are as they were, and each lane sent the same in between."""
+        """Skip repetitions: the windows are in a known state, and each lane has sent the same since."""
         windows = dict.fromkeys(window for key in keys for window in key.all_windows())
         for window in windows:
-            # What no longer counts makes no difference, above all in lanes that have nothing left.
+            # Drop what no longer counts: it must not make two states differ.
             window.used(self._began + FEW)
         state = (self._sent, len(keys), *(window.signature(self._began) for window in windows))
         left = [lane.requests for key in keys for lane in key.lanes]
         began, before, last = known.get(state, (self._began, left, (0.0, 0.0)))
         sent = [earlier - now for earlier, now in zip(before, left, strict=True)] if len(before) == len(left) else []
         took = round(self._began - began, 3), round(sum(sent), 3)
-        # An early rest may happen once, because of what is left. What happens twice goes on.
+        # An early rest may happen only once, because of what is left. What happened twice repeats.
         again = min(_repeats(left, sent)) if any(sent) and took == last else 0
         if again < 1:
             known[state] = self._began, left, took

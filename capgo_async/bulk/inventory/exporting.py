@@ -83,8 +83,8 @@ async def export(  # noqa: PLR0913 - keyword-only options
     """Write everything of `kind` to the file `output`, and return what was proven.
 
     An empty `apps` means all apps that the keys can see. The format follows from the file name unless one is `chosen`. The
-    output appears only when it is complete. Until then the rows are in a working file beside it, and the same call resumes from
-    there. Raises as `inventory` does.
+    output appears only when it is complete. Until then the rows are in a working file next to it, from which the same call
+    resumes. Raises as `inventory` does.
     """
     output = Path(output)
     chosen = chosen or format_of(output)

@@ -167,7 +167,7 @@ async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None
     devices = taking.client.client_of(app_id).devices
     progress, listing, pages = await _scan(taking, app_id, begun)
     if begun is None and pages <= 1 and NO_ORDER not in listing.caveats:
-        # A single page shows one moment: nothing can have changed behind the scan.
+        # A single page shows one moment: nothing can have changed during the scan.
         return AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=1, caveats=listing.caveats)
     caveats = dict.fromkeys(listing.caveats)
     changes_passed = end_checked = False

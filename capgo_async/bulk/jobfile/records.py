@@ -76,7 +76,7 @@ _DONE = """
 
 
 def note_run(connection: sqlite3.Connection, how: Ended, measures: Measures) -> None:
-    """Record a run that has ended and sent no operation. If it is cut off before, it leaves no record."""
+    """Record a run that sent no operation, once it has ended. If it is killed before, it leaves no record."""
     end_run(connection, begin_run(connection, measures), how, measures)
 
 

@@ -33,7 +33,7 @@ class Verdict(enum.IntEnum):
     CONTRADICTED = 2
     CANNOT_TELL = 3
     SHOWN_UNLINKED = 4
-    """Only while a listing is read; its end settles what this means."""
+    """Only while a listing is read. The end of the listing decides what it means."""
 
 
 class Which(enum.StrEnum):
@@ -98,7 +98,7 @@ TABLES: Final = (
         name TEXT,
         change INTEGER REFERENCES changes
     ) STRICT""",
-    # last_id is the id of the wave's last operation. told_failed and told_contradicted are what a run has stopped for already.
+    # last_id is the id of the wave's last operation. A run has already stopped for told_failed and told_contradicted.
     """CREATE TABLE waves (
         number INTEGER PRIMARY KEY,
         numerator INTEGER NOT NULL,

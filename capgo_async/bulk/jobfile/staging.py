@@ -1,6 +1,6 @@
 """Staging of a new job: rows are compared with each other and the inventory, then planned, in SQL.
 
-Past 300 lines because rows arrive both as columns and one by one, and everything is told by the same counts of rows.
+Longer than 300 lines because rows arrive both as columns and one by one, and all methods share the same counts of rows.
 """
 
 import sqlite3
@@ -203,7 +203,7 @@ class Staging:
 
     @transaction
     def settle(self, connection: sqlite3.Connection, assessments: Sequence[Assessment]) -> None:
-        """Record what looking at the targets of rows found."""
+        """Record the results of looking at the targets of rows."""
         connection.executemany(
             """
             UPDATE staged SET fate = ?, cause = ?, details = ?, places = ?, change = ?, former = ?, former_value = ?

@@ -28,7 +28,7 @@ class StoredWave(NamedTuple):
 
 
 class WaveTotals(NamedTuple):
-    """What came of a wave, and how much of that an earlier run has already stopped for.
+    """The outcomes of a wave, and how many of them an earlier run has already stopped for.
 
     `more_follow` is whether operations of later waves are open. `contradicted` counts all waves so far. `told_failed` and
     `told_contradicted` are the counts at that earlier stop.

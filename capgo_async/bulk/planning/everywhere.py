@@ -1,4 +1,7 @@
-"""Operations that need no list: one change in every app or organization, old bundles (contract C8)."""
+"""Operations made without a list (contract C8).
+
+Either one change in every app or organization, or deletions of old bundles.
+"""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime

@@ -76,9 +76,9 @@ async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Sh
 
 
 async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str]) -> list[str]:
-    """Compare the staged rows of an app with what the server shows, and return remarks.
+    """Compare the staged rows of an app with what the server shows, and store the results.
 
-    Each removal of a member counts for the rows after it, so that the last super admin stays in any order of rows.
+    Returns remarks. Each removal of a member counts for the rows after it: in any order of rows, the last super admin stays.
     """
     shown, remarks = await look(client, app_id, kinds)
     made_public = 0

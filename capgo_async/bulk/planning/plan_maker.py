@@ -146,7 +146,7 @@ async def _survey_devices(
 
 
 async def _use_known(stage: Staging, used: Mapping[str, Exported], options: Options) -> list[str]:
-    """Compare the rows of these apps with the attached inventory instead of a listing."""
+    """Use the attached inventory instead of listings of these apps, and return remarks."""
     remarks: list[str] = []
     for app_id, found in used.items():
         remarks += (f"{app_id}: {caveat}" for caveat in found.caveats)

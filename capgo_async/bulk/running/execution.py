@@ -230,7 +230,7 @@ class Executor:
 
 
 async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
-    """Find the key for each app, which sends only reads. Raises `SafetyStop` at the deadline."""
+    """Find the key for each app. Only reads are sent. Raises `SafetyStop` at the deadline."""
     with anyio.CancelScope(deadline=deadline.at) as scope:
         await ring.prepare()
     if scope.cancelled_caught:

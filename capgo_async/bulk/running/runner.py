@@ -201,7 +201,7 @@ class Runner:
         settled, self._settled = self._settled, []
         self.schedule.put(await self._journal.advance(settled, (), take), take)
         now = anyio.current_time()
-        # Operations of half a second: few are in doubt after a crash, and few commits are needed at high rates.
+        # Half a second's worth of operations: few are in doubt after a crash, and few commits are needed at high rates.
         pace = len(settled) / max(now - self._committed_at, 1e-3)
         self._batch = max(2 * self._workers, min(LARGEST_BATCH, int(pace / 2)))
         self._committed_at = now

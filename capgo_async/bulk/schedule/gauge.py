@@ -25,7 +25,7 @@ class Gauge(Protocol):
         """Return when that many requests of an app may leave in a row, or as many as its limit ever allows."""
 
     def period(self, key: str, now: float) -> Period | None:
-        """Return what a key has sent since its last silence, `None` if no limit asks for silences."""
+        """Return what a key has sent since its last silence, or `None` if no limit asks for silences."""
 
     def rules(self, key: str, app_id: str | None) -> Rules | None:
         """Return the limits of a key, and of one of its apps; `None` if the key need not be silent."""

@@ -54,7 +54,7 @@ class Key:
         self.quota, self.resting_until = math.inf, at
 
     def rests_early(self, opens_at: float, now: float, period: Period, rules: Rules) -> bool:
-        """Decide whether to be silent now instead of waiting for the window that opens at `opens_at`."""
+        """Begin a silence if that is better than waiting for `opens_at`, and return whether it began."""
         self.decided = opens_at
         blocked = BlockedKey(self.left(), period.limit - period.used, opens_at - now, period.fresh_at - now)
         if rules.app == math.inf or not rests_early(blocked, rules):
@@ -80,7 +80,7 @@ def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
 
 
 def rules_of(key: Iterable[Window], app: Iterable[Window], pace: float) -> Rules | None:
-    """Return the limits of a key and of an app, `None` if the key need not be silent."""
+    """Return the limits of a key and of an app, or `None` if the key need not be silent."""
     silence = silence_of(key)
     if silence is None:
         return None

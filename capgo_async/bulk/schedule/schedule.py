@@ -241,7 +241,7 @@ class Schedule:
         return found
 
     def choose(self, now: float) -> Planned | None:
-        """Return the operation that leaves now, `None` if none may."""
+        """Return the operation that leaves now, or `None` if none may."""
         self.look_again_at = math.inf
         if self._gauge.is_full(self._in_flight):
             # It would wait in the pacer's queue, and there also for the window of its app, while other apps could send.
@@ -318,7 +318,7 @@ class Schedule:
         return rules if rules is None or windowed is None else in_wholes(rules, windowed.each)
 
     def _free_at(self, key: _Key, now: float) -> float:
-        """Return when a key may send: `now` or before, or later; infinity while only a response can tell."""
+        """Return when a key may send. A past time means now, infinity that only a response can tell."""
         if key.quota < 1:
             if key.in_flight:
                 return math.inf
@@ -335,7 +335,7 @@ class Schedule:
         return now
 
     def _open_lane(self, key: _Key, now: float) -> _Lane | None:
-        """Return the lane of a key that sends next, `None` if none may."""
+        """Return the lane of a key that sends next, or `None` if none may."""
         free_at = self._free_at(key, now)
         if free_at > now:
             self._look_again(free_at)

@@ -25,6 +25,6 @@ class Share(NamedTuple):
 
 
 def share_of(app_id: str, kind: str, operations: int) -> Share:
-    """Return the share of an app that has so many operations of one kind."""
+    """Return the share of an app with that many operations of one kind."""
     of_kind = KINDS[kind]
     return Share(app_id, operations, len(of_kind.requests), of_kind.limits, of_kind.one_at_a_time)

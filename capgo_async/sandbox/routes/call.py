@@ -39,7 +39,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return parameters.field(self.parameters, name)
 
     def sends(self, name: str) -> bool:
-        """Return whether a parameter was sent, be it null."""
+        """Return whether a parameter was sent, even as null."""
         return isinstance(self.parameters, dict) and name in self.parameters
 
     def app_id(self) -> str:

@@ -58,7 +58,10 @@ def invite_member(call: Call) -> object:
 
 
 def remove_member(call: Call) -> object:
-    """Remove a member or an invitation; with the last super admin goes the organization (contract D50)."""
+    """Remove a member or an invitation.
+
+    Removing the last super admin deletes the organization (contract D50).
+    """
     sent = validate(call.parameters, _REMOVAL)
     address = str(sent["email"])
     user = call.world.organizations.users.get(address)

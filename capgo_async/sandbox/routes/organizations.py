@@ -89,7 +89,7 @@ def read_organizations(call: Call) -> object:
 
 
 def create_organization(call: Call) -> object:
-    """Create an organization, its key and user as super admins; a repeat creates another."""
+    """Create an organization with the caller's key and user as super admins. A repeat creates another."""
     seed = call.settings.dialect == "seed"
     sent = validate(call.parameters, _SEED_CREATION if seed else _CREATION)
     website = _website(sent.get("website"))
