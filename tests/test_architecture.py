@@ -24,6 +24,7 @@ SLEEPERS = {
     "sandbox/server.py",  # simulates latency
     "cli/job/progress.py",  # redraws at intervals
 }
+LONGEST = 300
 AIOHTTP = {"http/transport.py", "http/direct.py", "sandbox/server.py"}
 OUTSIDE_WORLD = {
     "asyncio",
@@ -242,6 +243,13 @@ def test_nothing_below_the_command_line_names_an_option_a_command_or_an_exit_cod
     for module in every():
         if module.top not in {"cli", "__main__"}:
             assert not re.findall(r"(?<![\w-])--[a-z][\w-]*|capgo-async \w+|exit code", module.text), module.name
+
+
+def test_a_long_file_says_why_it_is_long() -> None:
+    for module in every():
+        if len(module.text.splitlines()) > LONGEST:
+            docstring = ast.get_docstring(module.tree) or ""
+            assert f"{LONGEST} lines" in " ".join(docstring.split()), module.name
 
 
 def test_the_map_names_files_and_folders_that_exist() -> None:

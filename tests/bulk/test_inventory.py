@@ -64,9 +64,9 @@ def living(devices: int = 2000, apps: int = 1, **settings: object) -> Living:
 
 @asynccontextmanager
 async def taken(
-    sandbox: Sandbox, path: Path, kind: InventoryKind = InventoryKind.DEVICES, **options: object
+    sandbox: Sandbox, path: Path, kind: InventoryKind = InventoryKind.DEVICES, **options: Any
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
-    async with client_of(sandbox) as capgo, inventory(path, kind, client=capgo, **options) as found:  # type: ignore[arg-type]
+    async with client_of(sandbox) as capgo, inventory(path, kind, client=capgo, **options) as found:
         yield found
 
 

@@ -148,7 +148,7 @@ async def test_a_contradicted_wave_stops_the_run_and_the_next_run_stops_only_for
         if arguments[0].method == "GET" and len(links_of(sandbox)) == 2:  # type: ignore[attr-defined]  # a request
             posts.append(min(links_of(sandbox)))
             sandbox.world.apps[APP].unlink(posts[-1])
-        return arrive(*arguments)  # type: ignore[arg-type]
+        return arrive(*arguments)  # type: ignore[arg-type]  # a request and what follows it
 
     async with await make(sandbox, tmp_path, apps={APP: 200}, bake=0.0) as job, client_of(sandbox) as capgo:
         sandbox.arrive = undo  # type: ignore[method-assign,assignment]  # somebody else is at work
