@@ -120,9 +120,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if self.seconds:
             lines[0] += f", {about(self.seconds)}"
         if baking := self.bake_seconds * (sum(wave.operations > 0 for wave in self.waves) - 1):
-            lines[0] += f", {'including' if self.seconds else 'and'} {baking:,.0f} s of bakes between waves"
+            lines[0] += f", {'including' if self.seconds else 'and'} {baking:,.0f} s of pauses between waves"
         if self.unknown:
-            lines.append(f"{counted(self.unknown, 'device')} not in the inventory; requests for them are sent anyway")
+            lines.append(f"{counted(self.unknown, 'device')} unknown to the server; requests for them are sent anyway")
         if self.needs_confirmation is not None:
             lines.append(f"large plan, confirm it with its exact number of operations: {self.needs_confirmation}")
         if any(part.kind in _EXPIRING for part in self.changes):

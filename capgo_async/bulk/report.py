@@ -109,7 +109,7 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
         text = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
         if self.settled:
             text += f", {self.settled:,} finished, {self.failed:,} failed"
-        until = f", bake until {self.bake_until}" if self.bake_until else ""
+        until = f", pause until {self.bake_until}" if self.bake_until else ""
         return f"{text}, {self.state.replace('_', ' ')}{until}"
 
 

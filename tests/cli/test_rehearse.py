@@ -122,7 +122,7 @@ def test_waves_are_told_with_their_times(capgo: Command, unaimed: Command, here:
         (("--latency", "80"), "expected a time such as 20ms or 1.5s"),
         (("--faults", "sometimes"), "fault rule 'sometimes'"),
         (("--rate", "fast"), "unknown rate 'fast': use auto"),
-        (("--concurrency", "0"), "concurrency 0 is below 1"),
+        (("--concurrency", "0"), "invalid concurrency 0"),
     ],
 )
 def test_what_cannot_be_rehearsed_is_said(unaimed: Command, options: tuple[str, str], message: str) -> None:

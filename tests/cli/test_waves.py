@@ -43,7 +43,7 @@ def test_a_plan_and_a_job_tell_the_waves(capgo: Command, here: Path) -> None:
     assert sum(wave["operations"] for wave in planned["waves"]) == planned["planned"]
     assert planned["bake_seconds"] == 600.0
     assert "wave 1, to 1%: 2 operations, pending" in result.stdout
-    assert "1,200 s of bakes" in result.stdout
+    assert "1,200 s of pauses" in result.stdout
     assert "wave 1, to 1%: 2 operations, pending" in capgo("job", "show", "m.capgo-job").stdout
 
 

@@ -28,10 +28,6 @@ _LIMITS: Final[Mapping[str, str]] = {
 }
 
 
-_ENDED: Final[Mapping[str, str]] = {"drained": "interrupted"}
-"""Words for people, where those of the job file are jargon."""
-
-
 class _RunRow(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     ended: str
@@ -67,7 +63,7 @@ async def print_account(job: Job, speech: Speech) -> int:
 def _row(run: Run) -> _RunRow:
     return _RunRow(
         run=str(run.number),
-        ended=_ENDED.get(run.ended or "", run.ended or "killed, or still running"),
+        ended=run.ended or "killed, or still running",
         started=run.started_at[:19],
         seconds=f"{run.elapsed_seconds:,.1f}",
         done=run.done,

@@ -74,6 +74,6 @@ def _advised(reason: Reason) -> str:
         case Cause.MISSING_VALUE if option := _OPTIONS.get(reason.details[0]):
             return f"{reason}; add the column or pass {option}"
         case Cause.LINK_TO_PUBLIC_CHANNEL:
-            return f"{reason}; use devices unlink instead"
+            return f"{reason}; use `devices unlink` instead"
         case _:
             return str(reason)

@@ -9,7 +9,7 @@ import msgspec
 from ...bulk import Job, Plan, Report, Rows
 from ...bulk.clock import wall_clock
 from ...bulk.inventory.exporting import Summary
-from ...bulk.report import about, counted
+from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
 from ..options.moments import ending_at
 from ..output.exit_codes import exit_code
@@ -48,9 +48,16 @@ def _outcomes(report: Report) -> list[str]:
     return [*lines, *(f"note: {warning}" for warning in report.warnings)]
 
 
+_NAMES_OF_RUNS: Final = {
+    Ended.PLANNED: "planning",
+    Ended.VERIFIED: "the verification",
+    Ended.COMPARED: "the check for changes",
+}
+
+
 def _last_run(report: Report) -> str:
     ended = report.runs[-1].ended if report.runs else None
-    return {"planned": "planning", "verified": "the verification"}.get(ended or "", "the last run")
+    return _NAMES_OF_RUNS.get(ended, "the last run") if ended else "the last run"
 
 
 def print_report(report: Report, speech: Speech) -> int:
@@ -77,7 +84,12 @@ def tell_plan(job: Job, speech: Speech) -> None:
 
 def _foreseen(plan: Plan) -> str:
     """Return a plan with the time when it would end, for people."""
-    return f"{plan}\nif sent now, it ends at {ending_at(plan.seconds)}" if plan.seconds else str(plan)
+    lines = [str(plan)]
+    if plan.unknown and plan.requests:
+        lines.append("to leave out the devices that are unknown to the server, plan with --unknown skip")
+    if plan.seconds:
+        lines.append(f"if sent now, it ends at {ending_at(plan.seconds)}")
+    return "\n".join(lines)
 
 
 def origin_of(job: Job) -> str:
