@@ -126,12 +126,9 @@ async def _write(file: InventoryFile, writing: Path, chosen: Format, summary: Su
     if chosen is Format.SQLITE:
         await file.copy_to(writing)
     else:
-        writer = _writer(writing, file, chosen, summary)
-        try:
+        with contextlib.closing(_writer(writing, file, chosen, summary)) as writer:
             async for rows in file.batches(_GROUP if chosen is Format.PARQUET else BATCH):
                 writer.write(rows)
-        finally:
-            writer.close()
 
 
 def _writer(path: Path, file: InventoryFile, chosen: Format, summary: Summary) -> TextWriter | ParquetWriter:

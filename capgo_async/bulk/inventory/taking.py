@@ -100,7 +100,7 @@ async def _take(taking: _Taking, app_id: str) -> None:
 async def _all_apps(taking: _Taking) -> tuple[str, ...]:
     """Return the apps that the keys can see, and delete stored apps that they no longer see."""
     await taking.shelf.begin(LIST_OF_APPS)
-    checks, apps = await _agreeing(_lists(taking, InventoryKind.APPS, LIST_OF_APPS), InventoryKind.APPS, LIST_OF_APPS)
+    checks, apps = await _agreeing(taking, InventoryKind.APPS, LIST_OF_APPS)
     await taking.shelf.settle(msgspec.structs.replace(checks, rows=len(apps)))
     if checks.changes_passed:
         await taking.shelf.keep_apps({LIST_OF_APPS, *apps})
@@ -113,7 +113,7 @@ async def _take_app(taking: _Taking, app_id: str) -> AppChecks:
 
 
 async def _take_list(taking: _Taking, app_id: str) -> AppChecks:
-    checks, keys = await _agreeing(_lists(taking, taking.kind, app_id), taking.kind, app_id, partial(taking.add, app_id))
+    checks, keys = await _agreeing(taking, taking.kind, app_id, partial(taking.add, app_id))
     if checks.changes_passed:
         await taking.shelf.keep_only(app_id, keys)
     return checks
@@ -127,10 +127,7 @@ def _lists(taking: _Taking, kind: InventoryKind, app_id: str) -> tuple[Listing[A
 
 
 async def _agreeing(
-    lists: Sequence[Listing[Any]],
-    kind: InventoryKind,
-    app_id: str,
-    take: Callable[[Sequence[Any]], Awaitable[object]] | None = None,
+    taking: _Taking, kind: InventoryKind, app_id: str, take: Callable[[Sequence[Any]], Awaitable[object]] | None = None
 ) -> tuple[AppChecks, set[Any]]:
     """Read lists without a safe order until two readings in a row agree (contract G3).
 
@@ -138,6 +135,7 @@ async def _agreeing(
     readings agree, the keys are those of all readings.
     """
     key = TABLES[kind].key[-1]
+    lists = _lists(taking, kind, app_id)
     every: set[Any] = set()
     former: set[Any] | None = None
     caveats: dict[str, None] = {}

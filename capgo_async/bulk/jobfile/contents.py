@@ -124,21 +124,22 @@ _CONDITIONS: Final = {
 }
 
 
+_OPERATIONS: Final = """
+    SELECT operations.id, line, app_id, name, kind, argument, cause, status, request_id, message, NULL, NULL
+    FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+    WHERE operations.id > ?2 AND {condition} ORDER BY operations.id LIMIT ?3
+"""
+_OTHERS: Final = """
+    SELECT line, line, app_id, name, kind, argument, cause, NULL, NULL, NULL, details, places
+    FROM others LEFT JOIN changes ON changes.id = change WHERE line > ?2 AND fate = ?1 ORDER BY line LIMIT ?3
+"""
+
+
 def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
     """Return up to `most` rows whose place is above `after`, each with its place."""
     condition = _CONDITIONS.get(wanted)
-    return _others(connection, wanted, after, most) if condition is None else _operations(connection, condition, after, most)
-
-
-def _operations(connection: sqlite3.Connection, condition: str, after: int, most: int) -> list[tuple[int, JobRow]]:
-    found = connection.execute(
-        f"""
-        SELECT operations.id, line, app_id, name, kind, argument, message, cause, status, request_id
-        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE {condition} AND operations.id > ? ORDER BY operations.id LIMIT ?
-        """,
-        (after, most),
-    )
+    statement = _OPERATIONS.format(condition=condition) if condition else _OTHERS
+    found = connection.execute(statement, (wanted, after, most))
     return [
         (
             place,
@@ -146,36 +147,12 @@ def _operations(connection: sqlite3.Connection, condition: str, after: int, most
                 line=line,
                 app_id=app_id,
                 target=name,
-                what=describe(Change(kind, argument)),
-                reason=message,
+                what=None if kind is None else describe(Change(kind, argument)),
+                reason=message if condition else str(reason_of(cause, details, places)),
                 cause=cause,
                 status=status,
                 request_id=request_id,
             ),
         )
-        for place, line, app_id, name, kind, argument, message, cause, status, request_id in found
-    ]
-
-
-def _others(connection: sqlite3.Connection, fate: Rows, after: int, most: int) -> list[tuple[int, JobRow]]:
-    found = connection.execute(
-        """
-        SELECT line, app_id, name, kind, argument, cause, details, places
-        FROM others LEFT JOIN changes ON changes.id = change WHERE fate = ? AND line > ? ORDER BY line LIMIT ?
-        """,
-        (fate, after, most),
-    )
-    return [
-        (
-            line,
-            JobRow(
-                line=line,
-                app_id=app_id,
-                target=name,
-                what=None if kind is None else describe(Change(kind, argument)),
-                reason=str(reason_of(cause, details, places)),
-                cause=cause,
-            ),
-        )
-        for line, app_id, name, kind, argument, cause, details, places in found
+        for place, line, app_id, name, kind, argument, cause, status, request_id, message, details, places in found
     ]

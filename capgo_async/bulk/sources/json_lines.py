@@ -1,7 +1,9 @@
 """Parses JSON Lines."""
 
 import operator
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import msgspec
 
@@ -9,9 +11,28 @@ from ..operations.forms import decoder_of
 from ..operations.operations import Row
 from ..operations.reasons import Cause, Reason
 from .blocks import Block
-from .json_faults import fault_of
 from .lines import LONGEST_LINE, Lines, line_fault
 from .rows import Asked
+
+_WORDS: Final[Mapping[str, str]] = {
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+    "str": "text",
+}
+_WRONG_TYPE: Final = re.compile(r"Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>\w+)`(?: - at `\$\.(?P<column>\w+)`)?")
+_MISSING: Final = re.compile(r"Object missing required field `(?P<column>\w+)`")
+_MALFORMED: Final = re.compile(r"JSON is malformed: (?P<what>.*) \(byte (?P<place>\d+)\)")
+_CLEARER: Final[Mapping[str, str]] = {
+    "object keys must be strings": "a key without double quotes",
+    "trailing comma in object": "a comma after the last value",
+    "trailing comma in array": "a comma after the last value",
+    "invalid character": "unexpected character",
+    "trailing characters": "text after the object",
+}
 
 
 def json_rows(lines: Lines, asked: Asked, block: bytes, number: int) -> Iterator[Block]:
@@ -33,7 +54,7 @@ def json_rows(lines: Lines, asked: Asked, block: bytes, number: int) -> Iterator
             try:
                 name, app_id, *argument = texts_of(decode(text))
             except msgspec.DecodeError as error:
-                bad.append(Row(line, None, fault_of(error, text)))
+                bad.append(Row(line, None, _fault_of(error, text)))
             except RecursionError:
                 bad.append(Row(line, None, Reason(Cause.NOT_JSON, ("nested too deeply",))))
             else:
@@ -47,3 +68,17 @@ def json_rows(lines: Lines, asked: Asked, block: bytes, number: int) -> Iterator
             yield Block(rows=bad)
         number += len(texts)
         block = lines.block()
+
+
+def _fault_of(error: msgspec.DecodeError, line: bytes) -> Reason:
+    """Return what is wrong with a line of JSON, in msgspec's words if they are clear."""
+    text = str(error)  # msgspec's errors differ only in their text
+    if found := _MISSING.fullmatch(text):
+        return Reason(Cause.MISSING_VALUE, (found["column"],))
+    if found := _WRONG_TYPE.fullmatch(text):
+        got, wanted = _WORDS.get(found["got"], found["got"]), _WORDS.get(found["wanted"], found["wanted"])
+        return Reason(Cause.WRONG_TYPE, (found["column"] or "the line", got, wanted))
+    if found := _MALFORMED.fullmatch(text):
+        column = len(line[: int(found["place"])].decode("utf-8", "replace")) + 1
+        return Reason(Cause.NOT_JSON, (_CLEARER.get(found["what"], found["what"]),), (column,))
+    return Reason(Cause.NOT_JSON, ("the line is cut off" if "truncated" in text else text,))

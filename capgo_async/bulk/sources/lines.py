@@ -1,7 +1,5 @@
 """Reads a stream in blocks of whole lines, in bounded memory."""
 
-from collections.abc import Sequence
-from itertools import count
 from typing import TYPE_CHECKING, BinaryIO
 
 from ...errors import InputError
@@ -91,8 +89,3 @@ def line_fault(text: bytes, line: int) -> Reason | None:
         column = len(text[: error.start].decode()) + 1
         return Reason(Cause.NOT_UTF8, places=(f"{text[error.start]:02X}", line, column))
     return Reason(Cause.NUL_BYTE, places=(line, column)) if column else None
-
-
-def fault_in_lines(lines: Sequence[bytes], line: int) -> Reason | None:
-    """Return what makes one of these lines unreadable, or `None`."""
-    return next(filter(None, map(line_fault, lines, count(line))), None)

@@ -193,16 +193,12 @@ class _File:
 async def _in_threads(items: Generator[T, None, None], size: int) -> AsyncGenerator[list[T], None]:
     """Yield the items of a generator in lists of up to `size`, each produced in a thread."""
     try:
-        while taken := await to_thread.run_sync(_take, items, size, abandon_on_cancel=True):
+        while taken := await to_thread.run_sync(lambda: list(islice(items, size)), abandon_on_cancel=True):
             yield taken
     finally:
         # After a cancellation a thread may still run the generator. The file is then closed when that thread ends.
         with suppress(ValueError):
             items.close()
-
-
-def _take(items: Iterator[T], size: int) -> list[T]:
-    return list(islice(items, size))
 
 
 def _parsed(lines: Lines, asked: Asked) -> Iterator[Block]:

@@ -4,7 +4,7 @@ import csv
 import inspect
 import io
 from collections.abc import Generator, Iterator, Sequence
-from itertools import repeat
+from itertools import count, repeat
 from typing import NamedTuple
 
 from ...errors import InputError
@@ -12,7 +12,7 @@ from ..operations.forms import Form
 from ..operations.operations import Row
 from ..operations.reasons import Cause, Reason
 from .blocks import Block
-from .lines import LONGEST_LINE, Lines, fault_in_lines, line_fault
+from .lines import LONGEST_LINE, Lines, line_fault
 from .rows import Asked
 
 _SHOWN = 80  # Characters of the first line that a message quotes
@@ -119,10 +119,10 @@ class _Table:
         return self._of_columns(columns, number)
 
     def _of_columns(self, columns: Sequence[list[str]], number: int) -> Block:
-        count = len(columns[0])
-        nothing = [""] * count
+        rows = len(columns[0])
+        nothing = [""] * rows
         return self._asked.block(
-            range(number, number + count),
+            range(number, number + rows),
             columns[self._name],
             columns[self._app] if self._app is not None else nothing,
             columns[self._argument] if self._argument is not None else nothing,
@@ -145,7 +145,7 @@ class _Table:
                     self._opened, self._fence = line, line + span - (not unclosed)
                 span = 1
             elif not _is_blank(cells):
-                fault = fault_in_lines(lines[at : at + span], line)
+                fault = next(filter(None, map(line_fault, lines[at : at + span], count(line))), None)
                 rows.append(Row(line, None, fault) if fault else self._row(line, cells))
             at += span
         return number + at
