@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
 
 from capgo_async import CapgoClient, errors
-from capgo_async.client import requester_of
 from capgo_async.http.transport import AiohttpTransport
 from capgo_async.http.wire import Request
 
@@ -50,6 +50,7 @@ class Server:
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     silence: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -74,6 +75,7 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.ended.set()
             writer.close()
 
 
@@ -220,6 +222,17 @@ async def test_a_fresh_request_is_sent_once_too(method: str) -> None:
     assert len(server.received) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_queries_are_encoded_in_full(kind: str) -> None:
+    query = (("cursor", "2026-07-01T10:20:30.1+00:00|a b"), ("channel", "é&=%/?#"), ("empty", ""))
+    async with serving(always(OK)) as server, transport_of(kind, server.url) as transport:
+        await transport.send(Request(method="GET", path="/device", query=query), {})
+
+    _, target, _ = server.received[0].line.split(" ")
+    assert target == "/device?cursor=2026-07-01T10%3A20%3A30.1%2B00%3A00%7Ca%20b&channel=%C3%A9%26%3D%25%2F%3F%23&empty="
+    assert parse_qsl(target.partition("?")[2], keep_blank_values=True) == [*query]
+
+
 # (d) Whose session is closed
 
 
@@ -227,11 +240,8 @@ async def test_our_session_is_closed_and_the_caller_s_is_not() -> None:
     async with serving(always(OK)) as server:
         async with CapgoClient(api_key=KEY, base_url=server.url, rate="off") as capgo:
             await capgo.check()
-            transport = requester_of(capgo)._transport
-            assert isinstance(transport, AiohttpTransport)
-            ours = transport._owned
-        assert ours is not None
-        assert ours.closed
+            assert not server.ended.is_set()
+        await server.ended.wait()
 
         async with aiohttp.ClientSession() as session:
             async with CapgoClient(api_key=KEY, base_url=server.url, rate="off", session=session) as capgo:
