@@ -29,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
 
 
 class Interruption:
-    """Handles signals. Each signal calls the next of the current `steps`; when none is left, the command is cancelled."""
+    """Handles signals: each one calls the next of the current `steps`, or cancels the command."""
 
     def __init__(self, speech: Speech) -> None:
         self._speech = speech
@@ -74,7 +74,9 @@ class Invocation(NamedTuple):
 def command(
     app: typer.Typer, name: str, *, epilog: str | None = None, short: str | None = None
 ) -> Callable[[Command], Command]:
-    """Register a coroutine function as a command. It takes an `Output` among its parameters and returns the exit code.
+    """Register a coroutine function as a command.
+
+    It takes an `Output` among its parameters and returns the exit code.
 
     A parameter of a `Group` type becomes the options of that group. A parameter of type `Invocation` is not an option.
     `short` is the line in the list of commands, in case the first sentence of the docstring is too long.

@@ -1,4 +1,7 @@
-"""The program with all its commands. A command is imported when it is called, so that the others start faster."""
+"""The program with all its commands.
+
+A command is imported when it is called, so that the others start faster.
+"""
 
 import importlib
 import itertools
@@ -39,7 +42,7 @@ COMMANDS: Final = {
 
 
 class _Program(TyperGroup):
-    """Imports a command when it is called, and masks the API key in messages about wrong usage, which quote the input."""
+    """Imports a command when it is called, and masks the API key in messages about wrong usage."""
 
     _secrets: tuple[str, ...] = ()
 

@@ -1,4 +1,7 @@
-"""The commands of `capgo-async api-keys`. A secret is shown once, on stdout, by the command that creates it."""
+"""The commands of `capgo-async api-keys`.
+
+A secret is shown once, on stdout, by the command that creates it.
+"""
 
 from typing import Annotated
 
@@ -42,7 +45,10 @@ async def get_api_key(key_id: KeyId, connection: Connection, invocation: Invocat
 
 @command(commands, "create", epilog=names_of(NewApiKey))
 async def create_api_key(name: Name, connection: Connection, invocation: Invocation, settings: SomeSettings = None) -> int:
-    """Create an API key and show its secret once. Modern servers need a user's session token instead of an API key."""
+    """Create an API key and show its secret once.
+
+    Modern servers need a user's session token instead of an API key.
+    """
     new = read_settings([*(settings or ()), f"name={name}"], NewApiKey)
     _check_reader(invocation.speech)
     async with connection.client() as client:

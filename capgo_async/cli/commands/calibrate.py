@@ -84,7 +84,10 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
 
 
 def tells_more(found: Findings, known: Known) -> bool:
-    """Return whether the page size found replaces the known one. A small app proves nothing about larger pages."""
+    """Return whether the page size found replaces the known one.
+
+    A small app proves nothing about larger pages.
+    """
     return found.page_loses is not None or known.page_loses is None or (found.page or 0) >= known.page_loses
 
 

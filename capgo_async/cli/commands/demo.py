@@ -70,7 +70,7 @@ class Size(Group, frozen=True, kw_only=True):
 
 @command(commands, "demo")
 async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
-    """Link made-up devices to a channel, from start to finish: a CSV file, a plan, a run, a check of every device.
+    """Link made-up devices to a channel: a CSV file, a plan, a run, and a check of every device.
 
     The server is a sandbox on this machine. It has the rate limits of the real one, and 2 % of its responses are errors.
     """

@@ -90,7 +90,10 @@ async def rehearse_job(
 
 @command(commands, "verify", short="Check on the server that a job's changes are in effect.")
 async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
-    """Check on the server that the changes of a job are in effect. What differs is checked again after a minute."""
+    """Check on the server that the changes of a job are in effect.
+
+    What differs is checked again after a minute.
+    """
     async with connection.ring() as caller, await Job.open(path) as job:
 
         def tell(seconds: float) -> None:
@@ -160,7 +163,10 @@ async def run_job(
 
 
 async def _opened(path: Path, caller: KeyRing, manner: Manner) -> Job:
-    """Open a job. Before its first run the client is prepared, because the forecast depends on which key serves which app."""
+    """Open a job, and prepare the client before the first run.
+
+    The forecast depends on which key serves which app.
+    """
     job = await Job.open(path)
     if not _is_fresh(job, manner):
         return job

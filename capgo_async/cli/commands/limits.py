@@ -39,7 +39,10 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
 
 @command(commands, "limits")
 async def show_limits(output: Output, invocation: Invocation, *, forget: Forget = False) -> int:
-    """Show what earlier commands learned about servers and their limits. It is stored on this machine, without the keys."""
+    """Show what earlier commands learned about servers and their limits.
+
+    It is stored on this machine, without the keys.
+    """
     del output
     speech = invocation.speech
     if forget:

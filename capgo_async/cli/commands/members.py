@@ -67,7 +67,9 @@ async def remove_member(
 async def remove_members(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, email: Somebody = None
 ) -> int:
-    """Remove members from many organizations, as a job. Never removes the last super admin of an organization.
+    """Remove members from many organizations, as a job.
+
+    Never removes the last super admin of an organization.
 
     --from names a list with the columns org_id and email. --everywhere EMAIL removes EMAIL from every organization.
     """

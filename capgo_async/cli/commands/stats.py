@@ -71,7 +71,10 @@ class Shape(Days, frozen=True, kw_only=True):
         return "daily" if self.daily else "running"
 
     def picture(self) -> tuple[Graph, Path] | None:
-        """Return the chart and its file, or `None` for numbers; raises `ConfigurationError` for one without the other."""
+        """Return the chart and its file, or `None` for numbers.
+
+        Raises `ConfigurationError` for one without the other.
+        """
         if self.graph is None and self.output is None:
             return None
         if self.output is None or self.graph is None:

@@ -33,7 +33,7 @@ class Rejections:
                 self._rest += 1
 
     def tell(self) -> None:
-        """Say the reasons, in the order of their first lines."""
+        """Print the reasons, in the order of their first lines."""
         for group in self._groups.values():
             self._say(str(group))
         if self._rest:

@@ -51,7 +51,10 @@ class Terms(NamedTuple):
 
 
 def open_question(running: Running) -> Question | None:
-    """Return where to ask, or `None` with `--yes` or `--confirm`; raises `ConfigurationError` if there is no terminal."""
+    """Return where to ask, or `None` with `--yes` or `--confirm`.
+
+    Raises `ConfigurationError` if there is no terminal.
+    """
     return None if running.yes or running.confirm is not None else Question()
 
 
@@ -118,7 +121,7 @@ async def _refuse_protected(job: Job, terms: Terms) -> None:
 
 
 async def _show_drift(job: Job, terms: Terms) -> None:
-    """Print what changed on the server since the plan was made, unless the plan is fresh or the job has begun."""
+    """Print what changed on the server since the plan, unless it is fresh or the job has begun."""
     age = datetime.now(UTC) - job.facts.observed_at
     if job.begun or not job.plan.requests or terms.manner.running.no_drift or age < _FRESH:
         return

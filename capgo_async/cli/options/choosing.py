@@ -1,4 +1,4 @@
-"""The options `--all`, `--where` and `--sample`, which choose devices from an inventory instead of a list."""
+"""The options `--all`, `--where` and `--sample`: devices of an inventory instead of a list."""
 
 from pathlib import Path
 from typing import Annotated, NamedTuple

@@ -28,7 +28,9 @@ def read_duration(text: str, option: str = "--max-duration") -> float:
 
 
 def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
-    """Return the time, in UTC, that `HH:MM` or an ISO 8601 date stands for. `HH:MM` is the next one in `zone`.
+    """Return the time, in UTC, that `HH:MM` or an ISO 8601 date stands for.
+
+    `HH:MM` is the next such time in `zone`.
 
     `now` has a time zone. Without `zone`, this machine's is used. Raises `ConfigurationError`, also for times in the past.
     """

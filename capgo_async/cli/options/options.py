@@ -81,7 +81,10 @@ class Output(Group, frozen=True, kw_only=True):
 
 
 class Connection(Output, frozen=True, kw_only=True):
-    """The server, the key and the rate. Options take precedence over the profile, and the profile over the environment."""
+    """The server, the key and the rate.
+
+    Options take precedence over the profile, and the profile over the environment.
+    """
 
     api_key: Annotated[
         str | None,
@@ -143,7 +146,7 @@ class Connection(Output, frozen=True, kw_only=True):
         return Remembering(self._client(latencies), memory(), latencies)
 
     def ring(self) -> Remembering[KeyRing]:
-        """Return what opens such a client as a ring with the profile's keys of organizations and apps, if it has any."""
+        """Return what opens a key ring: the client, with the profile's keys of organizations and apps."""
         latencies = Latencies()
         return Remembering(KeyRing(self._client(latencies), self._profile().keys()), memory(), latencies)
 

@@ -60,7 +60,10 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One profile; values that it does not set keep their defaults. `organizations` and `apps` can have their own keys."""
+    """One profile. Values that it does not set keep their defaults.
+
+    `organizations` and `apps` can have their own keys.
+    """
 
     base_url: str | None = None
     api_key: Reference | None = None
@@ -115,7 +118,10 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def path_of_profiles() -> Path:
-    """Return the file of the profiles: in the platform's configuration directory, unless the environment names another."""
+    """Return the file of the profiles.
+
+    It is in the platform's configuration directory, unless the environment names another.
+    """
     named = os.environ.get(FILE_VARIABLE)
     return Path(named) if named else platformdirs.user_config_path("capgo-async") / "config.toml"
 
@@ -132,7 +138,9 @@ def read_profile(name: str) -> Profile:
 
 
 def read_protected() -> tuple[str, ...]:
-    """Return the channels that are protected for every profile; raises `ConfigurationError` like `read_profile`.
+    """Return the channels that are protected for every profile.
+
+    Raises `ConfigurationError` like `read_profile`.
 
     If no file is named and the default one does not exist, nothing is protected.
     """

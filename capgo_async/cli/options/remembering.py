@@ -68,7 +68,7 @@ class Memory:
         client.recall(next(known, Known()))
 
     def keep(self, client: CapgoClient, known: Known) -> None:
-        """Keep what is known about the server and key of `client`, merged with what other commands have kept since."""
+        """Keep what is known about the server and key of `client`, merged with what others kept since."""
         file = self._read()
         if file is None or self._path is None:
             return
@@ -113,7 +113,7 @@ class Memory:
 
 
 class Remembering(Generic[C]):
-    """Opens a client, or a ring of keys, with what earlier commands have learned, and keeps what it learns.
+    """Opens a client or a key ring with what earlier commands have learned, and keeps what it learns.
 
     Nothing is kept if the server sent no successful response. `latencies` holds the response times.
     """
@@ -156,7 +156,10 @@ def memory() -> Memory:
 
 
 def hearing(latencies: Latencies) -> Callable[[Attempt], None]:
-    """Return a listener that notes the response times of successes; refusals are faster, and failures slower."""
+    """Return a listener that notes the response times of successful requests.
+
+    Refusals are faster, and failures slower.
+    """
 
     def hear(attempt: Attempt) -> None:
         if attempt.status == _GOOD:

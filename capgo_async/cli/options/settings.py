@@ -48,7 +48,9 @@ def read_settings(texts: Sequence[str], type_: type[S]) -> S:
 
 
 def _value(text: str, field: msgspec.structs.FieldInfo) -> object:
-    """Read the value of a setting. A value that starts with a bracket is JSON, because no word of the API does.
+    """Read the value of a setting.
+
+    A value that starts with a bracket is JSON, because no word of the API does.
 
     A boolean can be given as it is shown. Digits are a number, even where a name is possible: no bundle has such a name.
     """

@@ -11,7 +11,7 @@ from .exit_codes import ExitCode
 
 
 class Declined(CapgoError):
-    """Say that the answer to a question was no."""
+    """Raised when the answer to a question was no."""
 
 
 _CODES: Final[Mapping[type[BaseException], int]] = {

@@ -1,4 +1,4 @@
-"""Prints listings and single items: JSON for programs, tables on terminals, otherwise tab-separated text."""
+"""Prints listings and items: JSON for programs, tables on terminals, otherwise tab-separated text."""
 
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -15,7 +15,10 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def print_listing(listing: Listing[T], columns: Sequence[str], speech: Speech) -> int:
-    """Print every row of `listing` as it arrives, with `columns` unless JSON is wanted. Adds what could not be proven."""
+    """Print every row of `listing` as it arrives, with `columns` unless JSON is wanted.
+
+    Adds notes on what could not be proven.
+    """
     code = await print_pages(listing.pages(), columns, speech)
     for caveat in listing.caveats if speech.heard else ():
         speech.note(f"note: {caveat}")

@@ -18,7 +18,10 @@ _FRAME: Final = 3
 
 
 class Tables:
-    """Prints rows under `columns`. Cells are folded to fit, and then the last columns are left out, with a note."""
+    """Prints rows under `columns`.
+
+    Cells are folded to fit, and then the last columns are left out, with a note.
+    """
 
     def __init__(self, columns: Sequence[str], speech: Speech) -> None:
         self._columns = columns
