@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -12,6 +13,10 @@ from hypothesis import settings
 
 os.environ["CAPGO_CACHE"] = ""
 """Commands in tests must not store what they learn about sandboxes on this machine."""
+
+os.environ["TZ"] = "UTC"
+time.tzset()
+"""Times are shown in the zone of the machine."""
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """Lets processes keep their byte code: compiling it anew takes a third of their time."""

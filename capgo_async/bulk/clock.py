@@ -10,3 +10,9 @@ Clock = Callable[[], datetime]
 def wall_clock() -> datetime:
     """Return the machine's time, in UTC."""
     return datetime.now(UTC)
+
+
+def local_time(at: datetime) -> str:
+    """Return a time for people: in the machine's time zone, which it names."""
+    local = at.astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S %Z}" if local.second else f"{local:%Y-%m-%d %H:%M %Z}"

@@ -2,11 +2,13 @@
 
 import enum
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
 import msgspec
 
+from .clock import local_time
 from .operations.advice import Remedy
 
 _IN_SECONDS: Final = 100
@@ -109,7 +111,7 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
         text = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
         if self.settled:
             text += f", {self.settled:,} finished, {self.failed:,} failed"
-        until = f", pause until {self.bake_until}" if self.bake_until else ""
+        until = f", pause until {local_time(datetime.fromisoformat(self.bake_until))}" if self.bake_until else ""
         return f"{text}, {self.state.replace('_', ' ')}{until}"
 
 

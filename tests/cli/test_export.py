@@ -142,7 +142,9 @@ async def test_progress_is_a_line_when_something_changed(monkeypatch: pytest.Mon
         "0 devices read, 0 of 0 lists complete",
         "1,234 devices read, 1 of 2 lists complete",
     ]
-    assert re.fullmatch(rf"1,234 devices read, 1 of 2 lists complete, waiting until [\d:]+ for the limit of {APP}", said[2])
+    assert re.fullmatch(
+        rf"1,234 devices read, 1 of 2 lists complete, waiting until [\d-]+ [\d:]+ UTC for the limit of {APP}", said[2]
+    )
     assert len(said) == 3
 
 

@@ -17,7 +17,7 @@ from capgo_async.sandbox.seeding import ORG_ID, device_id
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")
 RUN = ("job", "run", "m.capgo-job")
-ENDS = r"if sent now, it ends at \d\d:\d\d\n"
+ENDS = r"if sent now, it ends at \d{4}-\d\d-\d\d \d\d:\d\d UTC\n"
 OTHER = "7ead0000-dead-4bee-8bad-c0ffee5ec2e7"
 
 

@@ -140,7 +140,7 @@ def test_a_bound_on_time_is_told_with_its_moment(here: Path, unaimed: Command, m
         # What was ahead when the command began is over when the run begins: nothing leaves.
         result = unaimed(*RELINK, "--until", "2026-01-02T04:00+01:00", env=aimed)
         assert result.exit_code == 2
-        assert "is in the past: it is 2026-01-02 03:04 UTC now" in result.stderr
+        assert "is in the past: it is 2026-01-02 03:04:05 UTC now" in result.stderr
         result = unaimed(*RELINK, "--until", "2026-01-02T05:00+01:00", env=aimed)
         assert (result.exit_code, server.sent()) == (4, {})
         assert result.stderr.splitlines()[0] == "the run ends at 2026-01-02 04:00 UTC at the latest"

@@ -316,7 +316,8 @@ async def test_the_same_line_is_not_said_again_and_again(server: Served, here: P
     said = await followed(server, here, monkeypatch, rest)
     assert 2 <= len(said) <= 4, "once, and then once in twelve looks"
     assert all(
-        re.search(r"waiting until [\d:]+ for the limit of the API key, [\d:]+ left, ends [\d:]+$", line) for line in said
+        re.search(r"waiting until [\d-]+ [\d:]+ UTC for the limit of the API key, [\d:]+ left, ends [\d-]+ [\d:]+ UTC$", line)
+        for line in said
     )
 
 
@@ -328,7 +329,9 @@ async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Pat
 
     monkeypatch.setattr(Job, "parked", property(lambda _job: 7))
     (line,) = await followed(server, here, monkeypatch, rest)
-    assert re.search(rf"for the limit of {APP}, [\d:]+ left, ends [\d:]+, 7 waiting for limits of single devices", line)
+    assert re.search(
+        rf"for the limit of {APP}, [\d:]+ left, ends [\d-]+ [\d:]+ UTC, 7 waiting for limits of single devices", line
+    )
 
 
 async def test_a_server_in_trouble_is_told_of_with_what_is_done_about_it(

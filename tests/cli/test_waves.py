@@ -123,5 +123,6 @@ def test_a_follower_says_that_a_run_bakes(capgo: Command, here: Path, monkeypatc
     result = capgo(*RELINK, "--waves", "10%,100%", "--bake", "0.5s", "--yes")
     assert result.exit_code == 0
     assert re.search(
-        r"\d+ of \d+ finished, 0 failed, pause between waves until [\d:]{8}, [\d:]+ left, ends [\d:]+\n", result.stderr
+        r"\d+ of \d+ finished, 0 failed, pause between waves until [\d-]+ [\d:]+ UTC, [\d:]+ left, ends [\d-]+ [\d:]+ UTC\n",
+        result.stderr,
     )

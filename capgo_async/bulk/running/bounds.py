@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from ...errors import ConfigurationError, Problem
 from ...limits.budget import Budget
 from ...limits.pacer import Pacer
+from ..clock import local_time
 from .runner import RunDeadline, StopReason
 
 _MINUTE: Final = 60
@@ -49,7 +50,7 @@ def deadline_of(bounds: Bounds, now: float, clock: datetime) -> RunDeadline:
         ends.append(RunDeadline(now + bounds.max_seconds, StopReason(reason, Problem.TIME_SPENT)))
     if bounds.until is not None:
         left = (bounds.until - clock).total_seconds()
-        reason = f"the end time {moment(bounds.until)} is reached"
+        reason = f"the end time {local_time(bounds.until)} is reached"
         ends.append(RunDeadline(now + left, StopReason(reason, Problem.END_TIME_REACHED)))
     return min(ends)
 
@@ -77,8 +78,3 @@ def in_words(seconds: float) -> str:
     parts = ((int(hours), "h"), (int(minutes), "m"))
     text = "".join(f"{number}{unit}" for number, unit in parts if number)
     return f"{text}{rest:g}s" if rest or not text else text
-
-
-def moment(at: datetime) -> str:
-    utc = at.astimezone(UTC)
-    return f"{utc:%Y-%m-%d %H:%M:%S} UTC" if utc.second else f"{utc:%Y-%m-%d %H:%M} UTC"

@@ -4,12 +4,13 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from ...bulk import Job
+from ...bulk.clock import local_time, wall_clock
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.results import Done, Failed
 from ...bulk.report import counted
@@ -100,7 +101,7 @@ class Follower:
         seconds, limit = self._rest()
         troubles = (self._failures(), *self._relieved(), *self._shared())
         if self._job.baking_until is not None:
-            return *troubles, f"pause between waves until {self._job.baking_until.astimezone():%H:%M:%S}", self._left(now)
+            return *troubles, f"pause between waves until {local_time(self._job.baking_until)}", self._left(now)
         if limit:
             return *troubles, _until(seconds, limit), self._left(now), *self._parked()
         if now - self._latest >= _LONG:
@@ -205,8 +206,7 @@ def _left(seconds: float) -> str:
 
 
 def _until(seconds: float, limit: str) -> str:
-    until = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
-    return f"waiting until {until:%H:%M:%S} for the {limit}"
+    return f"waiting until {local_time(wall_clock() + timedelta(seconds=seconds))} for the {limit}"
 
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":

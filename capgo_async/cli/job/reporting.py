@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from ...bulk import Job, Plan, Report, Rows
-from ...bulk.clock import wall_clock
+from ...bulk.clock import local_time, wall_clock
 from ...bulk.inventory.exporting import Summary
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
@@ -95,7 +95,7 @@ def _foreseen(plan: Plan) -> str:
 def origin_of(job: Job) -> str:
     """Return where a job comes from, for people."""
     facts = job.facts
-    return f"{job.path}: from {facts.source}, made {facts.created_at.isoformat()} for {facts.binding.base_url}"
+    return f"{job.path}: from {facts.source}, made {local_time(facts.created_at)} for {facts.binding.base_url}"
 
 
 def print_job(job: Job, report: Report, speech: Speech) -> None:

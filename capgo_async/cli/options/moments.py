@@ -4,13 +4,13 @@ import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final
 
+from ...bulk.clock import local_time, wall_clock
 from ...errors import ConfigurationError
 
 _DURATION: Final = re.compile(
     r"(?=\d)(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+(?:\.\d+)?)s)?", re.ASCII
 )
 _WALL: Final = re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
-_DAY: Final = 86_400
 _DAYS: Final = 3
 """Days to search: a time of day can be over, or skipped today by a change to summer time."""
 
@@ -45,15 +45,14 @@ def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetim
         message = f"--until {text} has no time zone: write {moment:%Y-%m-%dT%H:%M}Z for UTC, or an offset such as +01:00"
         raise ConfigurationError(message)
     if moment <= now:
-        message = f"--until {text} is in the past: it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC now"
+        message = f"--until {text} is in the past: it is {local_time(now)} now"
         raise ConfigurationError(message)
     return moment.astimezone(UTC)
 
 
 def ending_at(seconds: float) -> str:
-    """Return the local time in so many seconds, with the date if that is a day or more away."""
-    ends = datetime.now(UTC).astimezone() + timedelta(seconds=seconds)
-    return f"{ends:%H:%M}" if seconds < _DAY else f"{ends:%Y-%m-%d %H:%M}"
+    """Return the local time in that many seconds."""
+    return local_time((wall_clock() + timedelta(seconds=seconds)).replace(second=0))
 
 
 def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, NamedTuple
 from typer import Option
 
 from ...bulk import Bounds, StopRules
-from ...bulk.running.bounds import moment
+from ...bulk.clock import local_time
 from ...bulk.running.stopping import read_share
 from ...errors import ConfigurationError
 from ..output.speech import Speech
@@ -69,7 +69,7 @@ class Stopping(Group, frozen=True, kw_only=True):
         )
         limits = Limits(self._rules(), bounds)
         if bounds.until is not None:
-            speech.note(f"the run ends at {moment(bounds.until)} at the latest")
+            speech.note(f"the run ends at {local_time(bounds.until)} at the latest")
         return limits
 
     def _rules(self) -> StopRules:
