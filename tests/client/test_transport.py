@@ -207,7 +207,7 @@ async def test_a_session_with_an_authorization_of_its_own_does_not_fight_the_key
 )
 async def test_base_urls(mocked: aioresponses, given: str, kept: str) -> None:
     assert checked_base_url(given) == kept
-    mocked.get(re.compile(re.escape(f"{kept}/device") + "$", re.IGNORECASE))
+    mocked.get(re.compile(".*/device$"))
     transport = AiohttpTransport(kept)
     assert (await transport.send(GET, {})).status == 200
     await transport.aclose()
