@@ -80,5 +80,7 @@ def release_fits(version: str) -> bool:
 
 
 _REQUEST: Final = aiohttp.ClientSession._request  # noqa: SLF001 - compared, never called
-# Not `isinstance`, because a wrapper may claim to be a function.
-_FITS: Final = release_fits(aiohttp.__version__) and type(_REQUEST) is FunctionType
+# A mock that is in place at import must not pass for the genuine function: it may be of any type, or of another module. Not
+# `isinstance`, because a wrapper may claim to be a function.
+_GENUINE: Final = type(_REQUEST) is FunctionType and _REQUEST.__globals__ is vars(aiohttp.client)
+_FITS: Final = _GENUINE and release_fits(aiohttp.__version__)

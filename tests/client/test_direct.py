@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,46 @@ async def test_who_stands_in_for_the_session_sees_every_request(when: str, monke
         await transport.send(request_of("POST"), {})
 
     assert seen == ["POST"]
+
+
+PATCHED_BEFORE_IMPORT = """
+import asyncio, functools, re, sys
+import aiohttp
+from aioresponses import aioresponses
+
+url, kind = sys.argv[1:]
+
+@functools.wraps(aiohttp.ClientSession._request)
+async def wrapper(self, method, *args, **options):
+    raise aiohttp.ClientConnectionError("intercepted")
+
+async def main():
+    from capgo_async.http.transport import AiohttpTransport
+    from capgo_async.http.wire import Request
+
+    transport = AiohttpTransport(url)
+    try:
+        await transport.send(Request(method="DELETE", path="/device"), {})
+    finally:
+        await transport.aclose()
+
+if kind == "wrapper":
+    aiohttp.ClientSession._request = wrapper
+    asyncio.run(main())
+else:
+    with aioresponses() as mocked:
+        mocked.delete(re.compile(".*"), exception=aiohttp.ClientConnectionError("intercepted"))
+        asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["wrapper", "mock"])
+async def test_who_stands_in_before_the_first_import_sees_every_request(kind: str) -> None:
+    async with serving(always(OK)) as server:
+        ended = await anyio.run_process([sys.executable, "-c", PATCHED_BEFORE_IMPORT, server.url, kind], check=False)
+
+    assert "ended before the response: intercepted" in ended.stderr.decode()
+    assert server.received == []
 
 
 @pytest.mark.parametrize(
