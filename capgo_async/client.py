@@ -105,6 +105,7 @@ class CapgoClient:
             _check_options(concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom)
             _check_headers(auth_header, user_agent)
             base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
+            api_key = os.environ.get("CAPGO_API_KEY") if api_key is None else api_key
             _shared = _Shared(
                 base_url=base_url,
                 transport=transport or _transport(base_url, session, timeout, trust_env=trust_env),
@@ -137,8 +138,11 @@ class CapgoClient:
         """Return a client with another key for the same server.
 
         It shares this client's connections, its limits, and what it has learned about the server. It works until this client
-        is closed; closing it closes nothing. Raises `ConfigurationError` if the key is invalid.
+        is closed; closing it closes nothing. Raises `ConfigurationError` if the key is missing or invalid.
         """
+        if not api_key:
+            message = "no API key for the additional client: only the first one uses CAPGO_API_KEY"
+            raise ConfigurationError(message)
         return CapgoClient(api_key=api_key, _shared=self._shared)
 
     @property
@@ -201,16 +205,15 @@ def _fingerprinter(key: str) -> Callable[[bytes], str]:
 
 
 def _checked_key(api_key: str | None) -> str:
-    key = os.environ.get("CAPGO_API_KEY", "") if api_key is None else api_key
-    if not key:
+    if not api_key:
         message = "no API key: set CAPGO_API_KEY, or pass api_key"
         raise ConfigurationError(message, problem=Problem.NO_API_KEY)
-    if not key.isprintable() or not key.isascii() or " " in key:
+    if not api_key.isprintable() or not api_key.isascii() or " " in api_key:
         message = (
             "the API key contains an invalid character, such as a line break or a space; pass the bare key, without `Bearer`"
         )
         raise ConfigurationError(message)
-    return key
+    return api_key
 
 
 def _checked_url(base_url: str | None, *, allow_plain_http: bool) -> str:

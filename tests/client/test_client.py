@@ -13,7 +13,7 @@ from capgo_async.client import DEFAULT_BASE_URL, requester_of
 from capgo_async.errors import ConfigurationError
 from capgo_async.http.requester import Requester
 from capgo_async.http.transport import AiohttpTransport
-from capgo_async.key_ring import pacer_of
+from capgo_async.key_ring import KeyRing, pacer_of
 from capgo_async.limits.models import Limit, ScopeKind
 from capgo_async.version import __version__
 
@@ -240,3 +240,14 @@ def test_clients_of_two_keys_share_a_pace() -> None:
     assert pacer_of(client_of()) is not pacer_of(capgo)
     assert requester_of(client_of()).key_scope == requester_of(client_of()).key_scope
     assert requester_of(client_of()).key_scope != requester_of(client_of(api_key="other")).key_scope
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_an_additional_client_never_takes_the_key_of_the_environment(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPGO_API_KEY", "key-of-the-environment")
+    capgo = client_of(api_key=None)
+
+    with pytest.raises(ConfigurationError, match="no API key for the additional client"):
+        capgo.with_key(key)
+    with pytest.raises(ConfigurationError, match="no API key for the additional client"):
+        KeyRing(capgo, {APP: key})
