@@ -1,6 +1,7 @@
 """What may leave when: models of the server's limits, and the pacer that keeps them (contract B)."""
 
 from .models import (
+    DEFAULT_SILENCE,
     FixedWindow,
     Limit,
     Limiter,
@@ -8,12 +9,17 @@ from .models import (
     ScopeKind,
     SilenceWindow,
     SlidingWindow,
+    allowance,
     device_limits,
+    held_for,
     parse_rate,
+    safety_margin,
     server_limits,
+    with_headroom,
 )
 
 __all__ = [
+    "DEFAULT_SILENCE",
     "FixedWindow",
     "Limit",
     "Limiter",
@@ -21,7 +27,11 @@ __all__ = [
     "ScopeKind",
     "SilenceWindow",
     "SlidingWindow",
+    "allowance",
     "device_limits",
+    "held_for",
     "parse_rate",
+    "safety_margin",
     "server_limits",
+    "with_headroom",
 ]

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from types import FunctionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -103,6 +105,23 @@ NAMES = [
     "parse_timestamp",
     "raw_responses",
     "server_limits",
+]
+NAMES_OF_LIMITS = [
+    "DEFAULT_SILENCE",
+    "FixedWindow",
+    "Limit",
+    "Limiter",
+    "Scope",
+    "ScopeKind",
+    "SilenceWindow",
+    "SlidingWindow",
+    "allowance",
+    "device_limits",
+    "held_for",
+    "parse_rate",
+    "safety_margin",
+    "server_limits",
+    "with_headroom",
 ]
 OPTIONS = {
     "api_key": None,
@@ -322,6 +341,17 @@ def public_names_of(thing: object) -> set[str]:
 def test_the_package_exports_these_names() -> None:
     assert capgo_async.__all__ == NAMES
     assert all(hasattr(capgo_async, name) for name in NAMES)
+    assert limits.__all__ == NAMES_OF_LIMITS
+
+
+@pytest.mark.parametrize("order", [("limits", "CapgoClient", "models", "client"), ("client", "models", "limits", "Device")])
+def test_names_are_there_without_an_import_of_their_modules(order: tuple[str, ...]) -> None:
+    """Ask in a new process, because other tests have imported them."""
+    code = "import sys, capgo_async; print(*dir(capgo_async)); [getattr(capgo_async, name) for name in sys.argv[1:]]"
+    shown = subprocess.run([sys.executable, "-c", code, *order], check=True, capture_output=True, text=True).stdout
+
+    assert {*NAMES, "client", "limits", "models"} <= set(shown.split())
+    assert not hasattr(capgo_async, "unknown")
 
 
 def test_the_client_takes_these_options_by_name_only() -> None:
