@@ -38,7 +38,7 @@ _APPS: Final = 5
 WINDOW: Final = 60.0
 """Length of the server's rate limit windows in seconds (contract B2)."""
 _SPENT_WITHIN: Final = WINDOW / 2
-"""Seconds in which the rest of the budget is sent, so that it counts together with the reads before it."""
+"""Seconds in which the rest of the budget is sent, to count together with the reads before it."""
 _MOST_AT_ONCE: Final = 8
 """Most reads in flight: as many may be refused."""
 
@@ -107,7 +107,7 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
 
 
 class _Reader:
-    """Sends reads, and counts those that passed. Its methods raise `Abandoned` when a limit refuses a read."""
+    """Sends reads and counts those that passed. Raises `Abandoned` when a limit refuses a read."""
 
     def __init__(self, client: CapgoClient) -> None:
         self._requester = requester_of(client)
@@ -142,7 +142,7 @@ class _Reader:
             return await self._send(call, read_page)
 
     async def spend(self, app_id: str | None) -> None:
-        """Send reads until the budget is spent or a known limit is reached, enough at once to spend it within a window.
+        """Send reads until the budget is spent, within one window, or a known limit is reached.
 
         After a refusal, the reads in flight are finished: only then is the number that passed known.
         """
@@ -178,7 +178,7 @@ class _Reader:
         return Refused(scope=scope, passed=passed, named=verdict.reason_known)
 
     def most_within_window(self, app_id: str | None) -> int:
-        """Return the largest number of reads, of an app if there is one, that surely counted together in a window."""
+        """Return the largest number of reads that surely counted together in a window."""
         reads = [read for read in self._answered if app_id is None or read.app_id == app_id]
         return max((len(window) - _unseen(window) for window in _windows(reads)), default=0)
 
@@ -211,7 +211,7 @@ class _Reader:
 
 
 def _windows(reads: Iterable[_Span]) -> list[list[_Span]]:
-    """Group the reads that surely counted together: a window opens with the first read after the window before."""
+    """Group the reads that surely counted together; the first read after a window opens the next."""
     windows: list[list[_Span]] = []
     for read in sorted(reads):
         if not windows or read.began >= windows[-1][0].began + WINDOW:

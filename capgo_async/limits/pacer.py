@@ -223,7 +223,7 @@ class Pacer:
         return self._gate(scope).windows if self._matters(scope) else ()
 
     def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:
-        """Return when that many requests of `scope` may leave in a row; infinity while only a response can tell."""
+        """Return when that many requests of `scope` may leave; infinity while only a response can tell."""
         gate: Gate | None = self._gates.get(scope)
         if gate is None:
             if not self._matters(scope):

@@ -19,7 +19,7 @@ LONGEST_NAME: Final = 255
 Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
 Url = Annotated[str, Meta(max_length=2048)]
 Comment = Annotated[str, Meta(max_length=10_000)]
-"""Greatest lengths of texts: the server sets none, but a request cannot grow without limit (contract F)."""
+"""Greatest lengths of texts. The server sets none, but a request must not grow without limit."""
 
 APP_ID: Final = re.compile(r"[a-z0-9]+(\.[a-z0-9_-]+)+", re.IGNORECASE | re.ASCII)
 """The form that the server requires of app ids (contract A4); use with `fullmatch`."""

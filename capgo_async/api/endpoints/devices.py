@@ -13,7 +13,7 @@ from ..models.device import stored_id
 from .arguments import checked_app_id, named
 
 LARGEST_DEVICE_PAGE: Final = 500
-"""Most devices per page. Backends cap their rows and then end a longer listing silently (contract C7, D20)."""
+"""Most devices per page: with more, backends can end a listing silently (contract C7, D20)."""
 
 _ORDERS: Final = frozenset({None, "asc", "desc"})
 _CHANGED_SINCE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z| \d\d:\d\d:\d\d)", re.ASCII)

@@ -47,7 +47,7 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
 
 
 def _readers(looks: Sequence[Share], concurrency: int) -> int:
-    """Return how many pages are read at once on average: of several apps, and of a large app with several cursors."""
+    """Return how many pages are read at once on average, over several apps and several cursors."""
     cursors = cursors_among(concurrency, len(looks))
     pages = [look.requests for look in looks]
     rounds = max(min(each, _IN_TURN) + math.ceil(max(0, each - _IN_TURN) / cursors) for each in pages)

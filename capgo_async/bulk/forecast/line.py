@@ -19,7 +19,7 @@ _UNREPEATED: Final = 24
 """Periods before the end that are not skipped: they show whether resting early is worth it."""
 
 _Known = dict[tuple[object, ...], tuple[float, list[float], tuple[float, float]]]
-"""By state, its last occurrence: time, requests left, and the seconds and requests since the one before."""
+"""The last occurrence of each state: time, requests left, seconds and requests since the one before."""
 
 
 class Outlook(NamedTuple):

@@ -151,7 +151,7 @@ class _OfDatabase(Protocol):
 def transaction(
     method: Callable[Concatenate[S, sqlite3.Connection, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Turn a method with a connection into an async one, which runs in a transaction of the object's `database`."""
+    """Make a method that takes a connection async: it runs in a transaction of the object's `database`."""
 
     @functools.wraps(method)
     async def run(owner: S, /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -53,7 +53,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return parameters.app_id(app_id)
 
     def app(self, permission: str, app_id: str, *, status: int = 400, code: str = "cannot_access_app") -> App:
-        """Return the app; refused with the code of the route if it does not exist or the caller has no access (contract A7)."""
+        """Return the app; refused with the route's code if it is missing or the caller has no access."""
         app = self.world.app_permitting(self.caller, permission, app_id)
         if app is None:
             raise cannot_access_app(app_id, status=status, code=code)

@@ -1,4 +1,4 @@
-"""The permissions of a new key: today's `bindings`, or `mode` of the seed era and the docs (contract C4)."""
+"""The permissions of a new key: `bindings`, or the `mode` of the seed era and the docs (contract C4)."""
 
 from collections.abc import Iterable
 from typing import Final

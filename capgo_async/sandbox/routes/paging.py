@@ -24,7 +24,7 @@ _NUMBER: Final = re.compile(r"\s*[+-]?\d{1,15}(?:\.\d*)?\s*", re.ASCII)
 
 
 def page_of(call: Call, rows: Sequence[Row], code: str, cause: str = "supabaseError") -> Sequence[Row]:
-    """Return the requested page of the rows, or refuse it with the code of the route and the REST layer's error.
+    """Return the requested page of the rows, or refuse it with the route's code.
 
     With `page_bug`, a page that came as text has 450·n+50 rows, because JavaScript makes `"2" + 1` into `"21"`.
     """

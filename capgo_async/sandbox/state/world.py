@@ -143,7 +143,7 @@ class World:
         global_permissions: tuple[str, ...] = (),
         now: float | None = None,
     ) -> Key:
-        """Create an API key, dated `now` or like the last creation; of a hashed one only the SHA-256 is stored."""
+        """Create an API key; of a hashed one only the SHA-256 is stored. `now` dates it."""
         number = self.number()
         moment = self._last_moment if now is None else self.moment(now)
         key = Key(
