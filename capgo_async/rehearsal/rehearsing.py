@@ -33,7 +33,7 @@ from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
 from ..sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
-from .scenery import Inventory, world_of
+from .scenery import world_of
 
 _BASE_URL: Final = "http://127.0.0.1"
 """Address of the sandbox. No connection is made to it."""
@@ -149,7 +149,8 @@ class Rehearsal:
         began, begun_at = time.perf_counter(), self._clock()
         async with await Job.open(copy, read_only=True) as seen:
             facts = seen.facts
-            world = await world_of(seen.seen, Inventory.of(facts), EPOCH)
+            # A job in waves lists its apps to verify each wave.
+            world = await world_of(seen.seen, facts.survey, EPOCH, filled=bool(facts.options.waves))
         asked = self._conditions.latency
         latency = asked if asked is not None else latency_of(facts)
 

@@ -3,13 +3,13 @@
 This includes the changes that the job has already made.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from ..api.endpoints.channels import METADATA_AS, ChannelSettings
-from ..bulk.jobfile.facts import JobFacts
+from ..bulk.jobfile.facts import Survey
 from ..bulk.jobfile.seen import Seen
 from ..bulk.operations.operations import (
     DeleteBundle,
@@ -44,35 +44,14 @@ Read = Callable[[], AsyncIterator[Sequence[Seen]]]
 """Returns the operations of a job in chunks, from the start at each call."""
 
 
-class Inventory(NamedTuple):
-    """The number of devices that planning listed in each app.
-
-    `whole` has the apps that were listed completely, `in_part` the others, and `linked` the number of devices with a link. If
-    `filled`, the world also gets devices that the job does not touch, because the run will list them.
-    """
-
-    whole: Mapping[str, int]
-    in_part: Mapping[str, int]
-    linked: Mapping[str, int]
-    filled: bool
-
-    @classmethod
-    def of(cls, facts: JobFacts) -> "Inventory":
-        """Return the inventory known to a job.
-
-        It is filled for a job in waves, which lists its apps to verify each wave.
-        """
-        survey = facts.survey
-        return cls(survey.listed, survey.listed_in_part, survey.linked, bool(facts.options.waves))
-
-
-async def world_of(read: Read, inventory: Inventory, now: float) -> World:
+async def world_of(read: Read, survey: Survey, now: float, *, filled: bool) -> World:
     """Return a world with the targets of all operations; `now` is in epoch seconds.
 
     `SUPER_ADMIN_KEY` has access to all of it. Apps and organizations hold only what operations name. A device without a former
-    state is in no inventory, unless the listing of its app ended before it or showed no link of any device.
+    state is in no inventory, unless the listing of its app ended before it or showed no link of any device. If `filled`, apps
+    also hold as many devices as `survey` counted, because the run will list them.
     """
-    builder = _Builder(inventory, now)
+    builder = _Builder(survey, now, filled=filled)
     last = 0
     async for chunk in read():
         last = max(last, *map(_number_in, chunk))
@@ -114,9 +93,10 @@ class _Devices:
 
 
 class _Builder:
-    def __init__(self, inventory: Inventory, now: float) -> None:
+    def __init__(self, survey: Survey, now: float, *, filled: bool) -> None:
         self.world = World()
-        self._inventory = inventory
+        self._survey = survey
+        self._filled = filled
         self._now = now
         self._devices: dict[str, _Devices] = {}
         self._bundles: dict[tuple[str, str], Bundle] = {}
@@ -169,16 +149,16 @@ class _Builder:
 
     def _shown(self, app: App, devices: _Devices) -> Iterable[str]:
         """Return the devices that a listing of an app shows."""
-        whole, part = self._inventory.whole.get(app.app_id, 0), self._inventory.in_part.get(app.app_id)
+        whole, part = self._survey.listed.get(app.app_id, 0), self._survey.listed_in_part.get(app.app_id)
         shown = devices.known
         if part is not None:
             # The listing stopped before its end, so more than a page of devices is left beyond it.
             shown, whole = [*shown, *devices.unknown], part + PAGE + 1
         elif not shown:
             shown = devices.unknown[:whole]
-        count = whole - len(shown) if self._inventory.filled else 0
+        count = whole - len(shown) if self._filled else 0
         others = [uuid_like(app.app_id, "beside", index) for index in range(count)]
-        linked = others[: max(0, self._inventory.linked.get(app.app_id, 0) - devices.linked)]
+        linked = others[: max(0, self._survey.linked.get(app.app_id, 0) - devices.linked)]
         app.overrides.update(dict.fromkeys(linked, self._link(app, _ELSEWHERE)) if linked else {})
         return (*shown, *others)
 

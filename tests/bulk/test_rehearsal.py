@@ -19,12 +19,13 @@ from fleet import APP, client_of, ids_of, relink_everything, sandbox_of, write_c
 from capgo_async import ChannelSettings, KeyRing
 from capgo_async.bulk import Job, Options, PromoteBundle, Report, UpdateChannel, from_operations, read_operations
 from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.jobfile.facts import Survey
 from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.seen import Seen
 from capgo_async.bulk.operations.operations import Former, FormerState, Operation
 from capgo_async.errors import DiskFull, JobError, SafetyStop
 from capgo_async.rehearsal import Conditions, Rehearsal, Rehearsed
-from capgo_async.rehearsal.scenery import Inventory, world_of
+from capgo_async.rehearsal.scenery import world_of
 from capgo_async.sandbox import Sandbox, parse_faults, thresholds
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, ORG_ID, SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
@@ -298,7 +299,8 @@ def test_numbers_that_operations_name_are_given_to_nothing_else(number: int) -> 
     async def read() -> AsyncIterator[list[Seen]]:
         yield seen
 
-    world = run_in_virtual_time(world_of(read, Inventory({}, {}, {}, filled=False), 0.0))
+    survey = Survey(unknown=0, listed={}, listed_in_part={}, linked={}, planned=())
+    world = run_in_virtual_time(world_of(read, survey, 0.0, filled=False))
     app = world.apps[APP]
     assert {bundle.name for bundle in app.bundles.values()} >= {"1.0.0", "2.0.0", "3.0.0"}
     assert app.bundles[number].name == "2.0.0"

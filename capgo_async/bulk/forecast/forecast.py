@@ -35,13 +35,11 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
     """Return the seconds until the last response, if all goes well."""
     line = Line(outlook)
     for leg in legs:
-        line.send(leg.shares, _places(leg.shares, outlook.concurrency))
-        line.settle()
         if leg.shares:
+            line.send(leg.shares, _places(leg.shares, outlook.concurrency))
             line.outlast(outlook.held_up_for)
         if leg.looks:
             line.send(leg.looks, _readers(leg.looks, outlook.concurrency))
-            line.settle()
         line.rest(leg.rest)
     return line.now
 

@@ -57,28 +57,19 @@ class Line:
         """Time at which all that was sent is answered."""
         return self._began + math.ceil(self._sent / self._places) * self._latency
 
-    def settle(self) -> None:
-        """Wait for all responses."""
-        self._began, self._sent = self.now, 0
-
     def rest(self, seconds: float) -> None:
         """Send nothing for that many seconds."""
-        self.settle()
         self._began += seconds
 
     def outlast(self, seconds: float) -> None:
         """Wait for requests that can only leave that many seconds after the start."""
-        if seconds > 0:
-            self.settle()
-            self._began = max(self._began, seconds + self._latency)
+        self._began = max(self._began, seconds + self._latency)
 
     def send(self, shares: Sequence[Share], places: int) -> None:
-        """Send the requests of `shares`, at most `places` at a time."""
-        if places != self._places:
-            self.settle()
-            self._places = places
+        """Send the requests of `shares`, at most `places` at a time, and wait for all responses."""
+        self._places = places
         keys = every = self._keys_of(shares)
-        began = self._began + self._sent // places * self._latency
+        began = self._began
         first: CountedKey | None = None
         known: _Known = {}
         while keys := [key for key in keys if key.requests > FEW]:
@@ -92,6 +83,7 @@ class Line:
                 self._burst(first, *next(group for key, group in groups if key is first), now)
         for lane in (lane for key in every for lane in key.aside):
             self._count(lane, began)
+        self._began, self._sent = self.now, 0
 
     def _count(self, lane: CountedLane, began: float) -> None:
         """Count what an app sent since `began` without meeting its limit. Later requests may meet it."""

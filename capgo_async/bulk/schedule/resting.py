@@ -19,7 +19,6 @@ _MOST_WINDOWS: Final = 8
 
 A key allows at most that many times the requests of an app.
 """
-_SOONER: Final = 1e-6
 _FULL_WINDOWS: Final = 2
 """One would be enough if `least_seconds` were exact."""
 
@@ -64,7 +63,7 @@ def rests_early(key: BlockedKey, rules: Rules) -> bool:
     if rules.rest >= rules.window and window * _FULL_WINDOWS <= key.room + FEW:
         return False
     resting = key.fresh_in + least_seconds(key.left, rules)
-    return resting < min(_going_on(key, rules)) - _SOONER
+    return resting < min(_going_on(key, rules)) - FEW
 
 
 class Prospect(NamedTuple):
@@ -108,7 +107,7 @@ def first_of(keys: Sequence[Prospect]) -> tuple[int, float]:
         key, opening = keys[other], openings[other]
         delayed = seconds[longest] + opening * key.rules.pace
         soon = opening < key.burst or opening * key.rules.pace < key.rules.rest
-        if other != longest and soon and delayed < seconds[other] + wait - _SOONER:
+        if other != longest and soon and delayed < seconds[other] + wait - FEW:
             return other, opening if opening < key.burst else math.inf
     return longest, math.inf
 
