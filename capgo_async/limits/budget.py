@@ -12,7 +12,6 @@ class Budget:
 
     @property
     def spent(self) -> bool:
-        """Whether nothing more may leave."""
         return self._left <= 0
 
     def check(self) -> None:

@@ -58,11 +58,9 @@ class Gate:
             window.refused(self._closed_until)
 
     def used(self, now: float) -> int:
-        """Return how many requests count against the limiters."""
         return int(max((window.used(now) for window in self.windows), default=0))
 
     def seed(self, used: int, last: float) -> None:
-        """Count what an earlier process used, the last of it at `last`."""
         self.last = max(self.last, last)
         for window in self.windows:
             window.seed(used, last)
@@ -157,7 +155,6 @@ class LearningGate(Gate):
             self.windows.append(window)
 
     def recall(self, known: KnownLimit) -> None:
-        """Start with the limit that an earlier process learned or suspected."""
         for lesson in self._lessons.values():
             lesson.recall(known)
 
@@ -166,7 +163,6 @@ class LearningGate(Gate):
         return min((lesson.learned for lesson in self._lessons.values() if lesson.learned is not None), default=None)
 
     def forgot(self) -> bool:
-        """Return whether a limit that was learned or suspected proved too small."""
         return any(lesson.forgotten for lesson in self._lessons.values())
 
     def others_noticed(self) -> bool:

@@ -85,7 +85,6 @@ class Latencies:
             self._every *= 2
 
     def estimate(self) -> Latency | None:
-        """Return the estimate, or `None` if there are no samples."""
         if not self._samples:
             return None
         ranked = sorted(self._samples)

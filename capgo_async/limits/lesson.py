@@ -19,16 +19,7 @@ class Lesson:
     too, may be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request.
     """
 
-    __slots__ = (
-        "_confirmed",
-        "_kept",
-        "_limit",
-        "_refused",
-        "_window",
-        "forgotten",
-        "passed",
-        "suspected",
-    )
+    __slots__ = ("_confirmed", "_kept", "_limit", "_refused", "_window", "forgotten", "passed", "suspected")
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -107,17 +98,17 @@ class Lesson:
 class SilenceLesson(Lesson):
     """The lesson of a silence window. It also notices other users of the same key, and gives way to them."""
 
-    __slots__ = ("_rested", "_silence", "others")
+    __slots__ = ("_rested", "others")
+    _window: Silence
 
     def __init__(self, window: Silence) -> None:
         super().__init__(window)
         self.others = Others(allowance(window.limiter))
-        self._silence = window
         self._rested = False
 
     def begin(self) -> None:
         """Start a period after a silence, with as many requests as other users leave."""
-        self._silence.bound = self.others.begin(self.passed)
+        self._window.bound = self.others.begin(self.passed)
         self._rested = True
         super().begin()
 

@@ -11,13 +11,37 @@ from virtual_time import in_virtual_time
 from capgo_async.bulk.operations.operations import LinkDevice, Operation, Planned
 from capgo_async.bulk.operations.results import Done, Failed, Later, NotSent, Result, Settled
 from capgo_async.bulk.running.runner import MOST_PARKED, Brakes, Runner, StopReason
-from capgo_async.bulk.schedule.gauge import Boundless
 from capgo_async.bulk.schedule.schedule import Schedule
 from capgo_async.bulk.schedule.share import Share
 from capgo_async.errors import DiskFull, NotConnected, Problem, SafetyStop
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 APP = "com.example.app"
+
+
+class Boundless:
+    """The gauge of a run without limits."""
+
+    def key_of(self, _app_id: str) -> str:
+        return ""
+
+    def is_full(self, _own: int) -> bool:
+        return False
+
+    def key_free_at(self, _key: str, now: float) -> float:
+        return now
+
+    def app_free_at(self, _app_id: str, _requests: int, now: float) -> float:
+        return now
+
+    def period(self, _key: str, _now: float) -> None:
+        return None
+
+    def rules(self, _key: str, _app_id: str | None) -> None:
+        return None
+
+
+UNLIMITED = partial(Schedule, gauge=Boundless())
 
 
 class MemoryJournal:
@@ -76,7 +100,7 @@ def taking(seconds: float, journal: MemoryJournal | None = None, log: list[tuple
 @given(count=st.integers(0, 400), workers=st.integers(1, 40), commit_seconds=st.sampled_from([0.0, 0.05, 3.0]))
 def test_every_operation_has_exactly_one_outcome(count: int, workers: int, commit_seconds: float) -> None:
     journal = MemoryJournal(count, commit_seconds=commit_seconds)
-    run_in_virtual_time(Runner(journal, taking(0.1, journal), workers=workers).run())
+    run_in_virtual_time(Runner(journal, taking(0.1, journal), workers=workers, schedule=UNLIMITED).run())
     assert set(journal.settled) == set(range(1, count + 1))
 
 
@@ -84,7 +108,7 @@ def test_every_operation_has_exactly_one_outcome(count: int, workers: int, commi
 async def test_no_more_than_the_workers_run_at_once_and_none_is_idle() -> None:
     log: list[tuple[float, int]] = []
     journal = MemoryJournal(1000)
-    await Runner(journal, taking(1.0, journal, log), workers=10).run()
+    await Runner(journal, taking(1.0, journal, log), workers=10, schedule=UNLIMITED).run()
     starts = [time for time, _ in log]
     assert all(sum(1 for other in starts if time <= other < time + 1.0) <= 10 for time in starts)
     assert anyio.current_time() < 102.0
@@ -95,7 +119,7 @@ async def test_no_more_than_the_workers_run_at_once_and_none_is_idle() -> None:
 async def test_commits_are_batched_and_operations_go_in_order() -> None:
     log: list[tuple[float, int]] = []
     journal = MemoryJournal(10_000)
-    await Runner(journal, taking(0.01, journal, log), workers=16).run()
+    await Runner(journal, taking(0.01, journal, log), workers=16, schedule=UNLIMITED).run()
     assert journal.commits < 100
     assert [number for _, number in log] == list(range(1, 10_001))
 
@@ -111,7 +135,7 @@ async def test_outcomes_do_not_wait_for_the_next_batch() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
-        await Runner(journal, taking(10.0), workers=2).run()
+        await Runner(journal, taking(10.0), workers=2, schedule=UNLIMITED).run()
     assert seen == [4]
 
 
@@ -130,7 +154,7 @@ async def test_a_parked_operation_frees_its_worker_and_comes_back_in_time() -> N
         return Done()
 
     journal = MemoryJournal(100)
-    await Runner(journal, execute, workers=1).run()
+    await Runner(journal, execute, workers=1, schedule=UNLIMITED).run()
     assert set(journal.settled) == set(range(1, 101))
     again = [(time, number) for position, (time, number) in enumerate(log) if number in [n for _, n in log[:position]]]
     first = {number: time for time, number in reversed(log)}
@@ -149,7 +173,7 @@ async def test_what_waits_for_its_target_does_not_grow_without_bound() -> None:
         return Later(1e6) if anyio.current_time() < 1e6 else Done()
 
     journal = MemoryJournal(MOST_PARKED + 5000)
-    runner = Runner(journal, execute, workers=4)
+    runner = Runner(journal, execute, workers=4, schedule=UNLIMITED)
     async with anyio.create_task_group() as group:
         group.start_soon(runner.run)
         await anyio.sleep(1000.0)
@@ -188,7 +212,7 @@ async def test_who_may_take_nothing_new_does_not_look_again_when_a_limit_lets_mo
 @in_virtual_time
 async def test_a_drain_finishes_what_is_in_flight_and_takes_the_rest_back() -> None:
     journal = MemoryJournal(500)
-    runner = Runner(journal, taking(1.0, journal), workers=8)
+    runner = Runner(journal, taking(1.0, journal), workers=8, schedule=UNLIMITED)
     async with anyio.create_task_group() as group:
         group.start_soon(runner.run)
         await anyio.sleep(2.5)
@@ -205,7 +229,7 @@ async def test_what_was_not_sent_is_taken_back() -> None:
         return NotSent() if number_of(operation) == 3 else Done()
 
     journal = MemoryJournal(5)
-    await Runner(journal, execute, workers=1).run()
+    await Runner(journal, execute, workers=1, schedule=UNLIMITED).run()
     assert journal.returned == {3}
     assert set(journal.settled) == {1, 2, 4, 5}
 
@@ -221,7 +245,7 @@ async def test_an_exception_about_the_run_stops_it_and_keeps_all_outcomes() -> N
 
     journal = MemoryJournal(500)
     with pytest.raises(NotConnected):
-        await Runner(journal, execute, workers=8).run()
+        await Runner(journal, execute, workers=8, schedule=UNLIMITED).run()
     assert 16 <= len(journal.settled) <= 31, "those in flight are finished, no more"
     assert 20 not in journal.settled
 
@@ -231,7 +255,7 @@ async def test_a_journal_that_fails_ends_the_run_and_nothing_leaves_that_is_not_
     journal = MemoryJournal(5000)
     journal.fail_after = 3
     with pytest.raises(DiskFull):
-        await Runner(journal, taking(0.1, journal), workers=8).run()
+        await Runner(journal, taking(0.1, journal), workers=8, schedule=UNLIMITED).run()
     assert len(journal.settled) < 5000
 
 
@@ -239,7 +263,7 @@ async def test_a_journal_that_fails_ends_the_run_and_nothing_leaves_that_is_not_
 async def test_a_cancelled_run_records_what_it_knows() -> None:
     journal = MemoryJournal(500)
     with anyio.move_on_after(2.5):
-        await Runner(journal, taking(1.0), workers=8).run()
+        await Runner(journal, taking(1.0), workers=8, schedule=UNLIMITED).run()
     assert len(journal.settled) == 16
     assert anyio.current_time() == pytest.approx(2.5)
 
@@ -268,7 +292,7 @@ async def test_a_run_that_is_cancelled_while_it_records_does_not_end_as_if_it_we
                 outer.cancel()
 
             group.start_soon(cancel)
-            await Runner(Shielded(40), taking(1.0), workers=16).run()
+            await Runner(Shielded(40), taking(1.0), workers=16, schedule=UNLIMITED).run()
             returned = True
     assert outer.cancelled_caught
     assert not returned
@@ -281,7 +305,7 @@ async def test_progress_hears_of_every_result() -> None:
     async def execute(operation: Operation) -> Result:
         return Failed("no_such_thing") if number_of(operation) == 2 else Done()
 
-    await Runner(MemoryJournal(3), execute, workers=1, progress=heard.append).run()
+    await Runner(MemoryJournal(3), execute, workers=1, schedule=UNLIMITED, progress=heard.append).run()
     assert [type(result) for result in heard] == [Done, Failed, Done]
 
 
@@ -294,7 +318,7 @@ async def test_a_rule_stops_the_run_at_the_outcome_that_it_names_and_leaves_the_
         seen.append(settled.id)
         return StopReason("enough is enough", Problem.TOO_MANY_FAILED) if len(seen) == 100 else None
 
-    runner = Runner(journal, taking(0.1), workers=8, brakes=Brakes(watch=watch))
+    runner = Runner(journal, taking(0.1), workers=8, schedule=UNLIMITED, brakes=Brakes(watch=watch))
     with pytest.raises(SafetyStop, match="stopped: enough is enough") as stopped:
         await runner.run()
     assert stopped.value.problem is Problem.TOO_MANY_FAILED

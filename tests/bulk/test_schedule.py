@@ -450,7 +450,7 @@ def test_what_did_not_leave_is_given_back() -> None:
 
 
 def test_an_app_of_which_the_journal_has_less_than_it_said_is_through() -> None:
-    schedule = Schedule([share("a", 50), share("b", 5)])
+    schedule = Schedule([share("a", 50), share("b", 5)], SetGauge())
     wanted = schedule.wanted(BATCH, 0.0)
     assert wanted["a"] > 2
     schedule.put([planned_of("a", 1), planned_of("a", 2)], wanted)

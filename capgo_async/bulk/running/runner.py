@@ -87,8 +87,8 @@ class Runner:
         journal: RunJournal,
         execute: Callable[[Operation], Awaitable[Result]],
         *,
+        schedule: Callable[[Sequence[Share]], Schedule],
         workers: int = 16,
-        schedule: Callable[[Sequence[Share]], Schedule] = Schedule,
         progress: Progress | None = None,
         brakes: Brakes = Brakes(),  # noqa: B008 - immutable
     ) -> None:

@@ -29,25 +29,3 @@ class Gauge(Protocol):
 
     def rules(self, key: str, app_id: str | None) -> Rules | None:
         """Return the limits of a key, and of one of its apps; `None` if the key need not be silent."""
-
-
-class Boundless:
-    """The gauge of a run without limits."""
-
-    def key_of(self, _app_id: str) -> str:
-        return ""
-
-    def is_full(self, _own: int) -> bool:
-        return False
-
-    def key_free_at(self, _key: str, now: float) -> float:
-        return now
-
-    def app_free_at(self, _app_id: str, _requests: int, now: float) -> float:
-        return now
-
-    def period(self, _key: str, _now: float) -> None:
-        return None
-
-    def rules(self, _key: str, _app_id: str | None) -> None:
-        return None

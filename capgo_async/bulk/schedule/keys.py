@@ -39,7 +39,6 @@ class Key:
 
     @property
     def requests(self) -> float:
-        """How many requests have yet to leave."""
         return sum(lane.requests for lane in self.lanes)
 
     def left(self) -> list[float]:

@@ -9,7 +9,6 @@ Of several keys, one can send while others are silent, and the key with most per
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ...limits.windows import FEW
@@ -117,31 +116,19 @@ def levelled(left: Sequence[float], amount: float, most_each: float = math.inf) 
 
     At most `most_each` are taken of one.
     """
-    found = list(left)
-    open_ = sorted(range(len(found)), key=found.__getitem__, reverse=True)
-    while open_ and amount > 0:
-        level = _level([found[index] for index in open_], amount)
-        # Those that would give more than `most_each` give that. The others share the rest.
-        bounded = [index for index in open_ if found[index] - level > most_each]
-        for index in bounded or open_:
-            found[index] = found[index] - most_each if bounded else min(found[index], level)
-        if not bounded:
+    floors = [max(0, each - most_each) for each in left]
+    # The level sinks from the largest number on. It takes a number along from there down to its floor.
+    steps = sorted([*((each, 1) for each in left), *((floor, -1) for floor in floors)], reverse=True)
+    level, sinking = max(left, default=0), 0
+    for at, change in steps:
+        taken = (level - at) * sinking
+        if sinking and taken >= amount:
+            level -= amount / sinking
             break
-        amount -= most_each * len(bounded)
-        done = set(bounded)
-        open_ = [index for index in open_ if index not in done]
-    return found
-
-
-def _level(falling: Sequence[float], amount: float) -> float:
-    """Return the level to which the largest numbers sink when `amount` is taken from them."""
-    taken = 0.0
-    for count, (one, following) in enumerate(pairwise((*falling, 0.0)), 1):
-        step = (one - following) * count
-        if taken + step >= amount:
-            return one - (amount - taken) / count
-        taken += step
-    return 0.0
+        amount -= taken
+        level = at
+        sinking += change
+    return [min(each, max(floor, level)) for each, floor in zip(left, floors, strict=True)]
 
 
 def _going_on(key: BlockedKey, rules: Rules) -> Iterator[float]:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from ...limits.models import ScopeKind
 from ..operations.operations import Planned
-from .gauge import Boundless, Gauge
+from .gauge import Gauge
 from .keys import Key, first_to_send
 from .resting import Prospect, Rules, in_wholes, levelled
 from .share import Share
@@ -83,7 +83,6 @@ class _Lane:
 
     @property
     def requests(self) -> int:
-        """How many requests have yet to leave."""
         return self.waits * self.each
 
     @property
@@ -127,7 +126,7 @@ class Schedule:
     If nothing may leave now, `look_again_at` is the time to choose again; infinity while only a response can change that.
     """
 
-    def __init__(self, shares: Iterable[Share], gauge: Gauge = Boundless()) -> None:  # noqa: B008 - it has no state
+    def __init__(self, shares: Iterable[Share], gauge: Gauge) -> None:
         self.look_again_at = math.inf
         self._gauge = gauge
         self._lanes: dict[str, _Lane] = {}
