@@ -122,7 +122,7 @@ def told_of(*rejected: tuple[int, Reason]) -> list[str]:
     rejections = Rejections(said.append)
     for bad in rejected:
         rejections([bad])
-    rejections.tell()
+    rejections.tell(Path("m.capgo-job"))
     return said
 
 
@@ -132,21 +132,71 @@ def test_each_reason_is_one_line_with_ranges_of_lines_and_what_to_do() -> None:
     bad += [(2, Reason(Cause.CONTRADICTION, ("device",), (2, 4))), (4, Reason(Cause.CONTRADICTION, ("device",), (2, 4)))]
     bad += [(5, Reason(Cause.CONTRADICTION, ("device",), (5, 6))), (6, Reason(Cause.CONTRADICTION, ("device",), (5, 6)))]
     assert told_of(*sorted(bad)) == [
-        "lines 2, 4-6 (4 rows): contradicts another row for the same device",
+        "lines 2, 4 (2 rows): contradicts another row for the same device",
+        "lines 5-6 (2 rows): contradicts another row for the same device",
         "lines 7, 994-995, 1016 (4 rows): no app_id in this row; add the column or pass --app",
     ]
     assert told_of((7, Reason(Cause.NOT_UTF8, (), ("E9", 7, 4)))) == ["line 7: not UTF-8 (byte 0xE9 at line 7, column 4)"]
 
 
-def test_bad_rows_beyond_counting_are_counted() -> None:
+def test_the_first_rows_of_a_reason_are_told_with_their_places() -> None:
+    bytes_ = [
+        (line, Reason(Cause.NOT_UTF8, (), ("E9", line, column))) for line, column in ((4, 1), (7, 3), (8, 2), (9, 5), (10, 1))
+    ]
+    first, second, third = (f"{line} (byte 0xE9 at line {line}, column {column})" for line, column in ((4, 1), (7, 3), (8, 2)))
+    assert told_of(*bytes_) == [f"lines {first}, {second}, {third}, 9-10 (5 rows): not UTF-8"]
+    unpaired = [(line, Reason(Cause.UNPAIRED_QUOTE, (), (3,))) for line in range(4, 90)]
+    assert told_of(*unpaired) == ["lines 4-89 (after the broken quoted field on line 3) (86 rows): unpaired quotation mark"]
+
+
+def test_bad_rows_beyond_counting_are_counted_and_the_command_that_lists_them_is_named() -> None:
+    way = (
+        "to see all bad rows: repeat the command with --plan-only --reject-bad-rows --job m.capgo-job,"
+        " then capgo-async job show m.capgo-job --rows rejected"
+    )
     sparse = [(line, Reason(Cause.NOT_UTF8)) for line in range(2, 20_000, 2)]
-    (said,) = told_of(*sparse)
+    said, last = told_of(*sparse)
     assert said.startswith("lines 2, 4, 6, ")
     assert said.endswith(" 200 and 9,899 more (9,999 rows): not UTF-8")
+    assert last == way
     own = [(line, Reason(Cause.MALFORMED_APP_ID, (f"own {line}",))) for line in range(2, 20_000)]
-    said, last = told_of(*own)[-2:]
+    said, rest, last = told_of(*own)[-3:]
     assert said == "line 1001: app_id 'own 1001' is not an app id such as com.example.app"
-    assert last == "and 18,998 rows for other reasons"
+    assert rest == "and 18,998 rows for other reasons"
+    assert last == way
+
+
+def test_many_contradictions_do_not_hide_other_reasons() -> None:
+    pairs = [
+        (line + half, Reason(Cause.CONTRADICTION, ("device",), (line, line + 5000)))
+        for line in range(2, 2002)
+        for half in (0, 5000)
+    ]
+    *named, others, last = told_of(*sorted(pairs), (9000, Reason(Cause.NUL_BYTE)))
+    assert named == [
+        f"lines {line}, {line + 5000} (2 rows): contradicts another row for the same device" for line in range(2, 102)
+    ]
+    assert others.startswith(
+        "lines 102 (lines 102 and 5102), 103 (lines 103 and 5103), 104 (lines 104 and 5104), 105-2001, 5102-"
+    )
+    assert others.endswith("(3,800 rows): contradicts another row for the same device")
+    assert last == "line 9000: contains a NUL byte"
+
+
+@pytest.mark.parametrize("given", [("--yes",), ("--yes", "--reject-bad-rows")])
+def test_the_command_that_lists_all_bad_rows_lists_them(
+    one_server: Served, unaimed: Command, here: Path, given: tuple[str, ...]
+) -> None:
+    (here / "devices.csv").write_text("device_id\n" + "".join("a\x01\n" if line % 2 else f"b{line}\n" for line in range(400)))
+    told = unaimed(*RELINK, *given, env=one_server.environment).stderr
+    (way,) = [line for line in told.splitlines() if line.startswith("to see all bad rows: ")]
+    repeat, _, show = way.rpartition("capgo-async ")
+    if "--reject-bad-rows" not in given:
+        options = re.search(r"repeat the command with (.*), then $", repeat)
+        assert options
+        assert unaimed(*RELINK, *given, *shlex.split(options[1]), env=one_server.environment).exit_code == 3
+    shown = unaimed(*shlex.split(show), "--json").stdout
+    assert [json.loads(row)["line"] for row in shown.splitlines()] == [line + 2 for line in range(400) if line % 2]
 
 
 def test_the_line_that_says_how_to_go_on_keeps_the_options_that_matter(server: Served, capgo: Command, here: Path) -> None:

@@ -145,8 +145,12 @@ class Reason(msgspec.Struct, frozen=True):
     places: tuple[str | int, ...] = ()
 
     def __str__(self) -> str:
-        sentence = SENTENCES[self.cause].format(*self.details)
-        return sentence + PLACES[self.cause].format(*self.places) if self.places else sentence
+        return SENTENCES[self.cause].format(*self.details) + self.place
+
+    @property
+    def place(self) -> str:
+        """Return the addition to the sentence that belongs to one row only, if there is one."""
+        return PLACES[self.cause].format(*self.places) if self.places else ""
 
     @property
     def of_all(self) -> "Reason":

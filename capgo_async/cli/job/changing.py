@@ -84,7 +84,7 @@ async def _planned(plan: Plan, verb: str, named: Path | None, caller: KeyRing, i
         try:
             return await plan(path, caller, rejections)
         finally:
-            rejections.tell()
+            rejections.tell(path)
 
 
 async def _go_on(job: Job, terms: Terms) -> int:

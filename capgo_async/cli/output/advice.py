@@ -64,6 +64,15 @@ def to_go_on(path: Path, server: Sequence[str]) -> str:
     return f"to go on: {_job_command('run', path, server)}"
 
 
+def to_see_bad_rows(path: Path) -> str:
+    """Return the command that lists all bad rows of a job, preceded by how to make its file if it does not exist."""
+    listing = _job_command("show", path, ["--rows", "rejected"])
+    if path.exists():
+        return f"to see all bad rows: {listing}"
+    options = shlex.join(["--plan-only", "--reject-bad-rows", "--job", str(path)])
+    return f"to see all bad rows: repeat the command with {options}, then {listing}"
+
+
 def _job_command(verb: str, path: Path, words: Sequence[str]) -> str:
     """Return a command, quoted for a shell."""
     return shlex.join(["capgo-async", "job", verb, str(path), *words])
