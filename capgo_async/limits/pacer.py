@@ -5,6 +5,7 @@ granted when all its gates are open and a place in flight is free at the same mo
 waits for another. The file is longer than 300 lines because the queue and the gates that it waits for belong together.
 """
 
+import itertools
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
@@ -117,7 +118,7 @@ class Pacer:
             self._raise_target_busy(scopes, now)
         if self._queue or self.is_full:
             return None
-        gates = self._gates_of(scopes)
+        gates = self._gates_of(scopes, now)
         for gate in gates:
             if gate.earliest(now) > now:
                 return None
@@ -252,24 +253,25 @@ class Pacer:
     def _target_gate(self, scope: Scope) -> Gate:
         gate = self._targets.get(scope)
         if gate is None:
-            self._forget_idle_targets()
             gate = self._targets[scope] = Gate(self._models.get(scope[0], ()))
         else:
             self._targets.move_to_end(scope)
         return gate
 
-    def _forget_idle_targets(self) -> None:
-        """Drop up to two of the least recently used gates, if they are idle.
+    def _forget_idle_targets(self, now: float) -> None:
+        """Drop some of the least recently used gates, if they are idle: more than one request adds.
 
         So their number follows the rate of requests, not the number of devices.
         """
-        now = anyio.current_time()
-        for scope in [scope for scope, _ in zip(self._targets, range(2), strict=False)]:
+        for scope in tuple(itertools.islice(self._targets, 3)):
             if not self._targets[scope].idle(now):
                 return
             del self._targets[scope]
 
-    def _gates_of(self, scopes: tuple[Scope, ...]) -> list[Gate]:
+    def _gates_of(self, scopes: tuple[Scope, ...], now: float) -> list[Gate]:
+        # Not while they are gathered: a permit has to count in gates that the next request finds.
+        if self._targets:
+            self._forget_idle_targets(now)
         return [self._gate(scope) for scope in scopes if self._matters(scope)]
 
     def _matters(self, scope: Scope) -> bool:
@@ -332,7 +334,7 @@ class Pacer:
             ticket = self._queue.popleft()
             at = self._line_up(ticket.scopes, held, now)
             if at <= now:
-                ticket.permit = self._grant(self._gates_of(ticket.scopes), now)
+                ticket.permit = self._grant(self._gates_of(ticket.scopes, now), now)
                 ticket.wake()
                 continue
             waiting.append(ticket)

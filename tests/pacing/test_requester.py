@@ -228,6 +228,19 @@ async def test_the_same_link_again_waits_for_the_servers_memory_without_asking_i
 
 
 @in_virtual_time
+async def test_the_limit_of_a_device_holds_whatever_channel_it_is_linked_to_and_after_a_rest() -> None:
+    transport = ScriptedTransport()
+    capgo = client(transport, "server")
+    for number in range(18):
+        if number % 6 == 0:
+            await anyio.sleep(70.0)
+        await capgo.devices.link(APP, "a", channel=f"channel-{number}")
+    for began in (0, 6, 12):
+        assert transport.times[began : began + 5] == [transport.times[began]] * 5
+        assert transport.times[began + 5] > transport.times[began] + 1.0, "the sixth within a second is refused"
+
+
+@in_virtual_time
 async def test_a_call_that_parks_frees_its_caller_and_goes_on_with_its_effort() -> None:
     transport = ScriptedTransport(errors.ConnectionLost("gone"), refusal(None, retry_after=60, device_id="a"), answer())
     capgo = client(transport, retries=1)
