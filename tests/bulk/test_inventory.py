@@ -467,6 +467,18 @@ async def test_an_unfinished_inventory_of_something_else_is_not_gone_on_with(tmp
             pass
 
 
+@in_virtual_time
+async def test_an_inventory_of_an_earlier_format_is_not_gone_on_with(tmp_path: Path) -> None:
+    sandbox = living(devices=10)
+    async with taken(sandbox, tmp_path / "working"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "working")) as earlier, earlier:
+        earlier.execute("UPDATE binding SET format = 1")
+    with pytest.raises(JobError, match="different, unfinished export"):
+        async with taken(sandbox, tmp_path / "working"):
+            pass
+
+
 @pytest.mark.parametrize(
     ("kind", "key"), [(InventoryKind.CHANNELS, "id"), (InventoryKind.BUNDLES, "id"), (InventoryKind.APPS, "app_id")]
 )

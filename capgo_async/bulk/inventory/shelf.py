@@ -18,7 +18,7 @@ from .columns import TABLES, ColumnType, InventoryKind, Table
 BATCH: Final = 2000
 """Rows that are read back at a time."""
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _TYPES: Final = {ColumnType.JSON: "TEXT"}
 _TABLES: Final = (
     "CREATE TABLE binding (format INTEGER, base_url TEXT, kind TEXT, apps TEXT)",
