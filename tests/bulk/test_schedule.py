@@ -384,6 +384,24 @@ def test_whether_to_rest_is_thought_about_once_all_answers_are_in_and_then_no_mo
     assert bench.leaving(9) == ["1.a"] * 9
 
 
+def test_a_key_that_need_not_be_silent_is_asked_about_once_for_each_opening() -> None:
+    class Counting(SetGauge):
+        asked = 0
+
+        def rules(self, key: str, app_id: str | None) -> None:  # noqa: ARG002 - as the gauge
+            self.asked += 1
+
+    gauge = Counting()
+    bench = Bench(share("1.a", 20), gauge=gauge)
+    for opens_at in (50.0, 100.0):
+        gauge.apps["1.a"] = opens_at
+        for _ in range(9):
+            bench.now += 1.0
+            assert bench.leaving() == []
+        bench.now = opens_at
+    assert gauge.asked == 2
+
+
 def test_no_rest_begins_while_another_app_of_the_key_may_send() -> None:
     gauge = SetGauge()
     ruled(gauge, "1", used=10, limit=19, app=10, fresh_at=62.0)

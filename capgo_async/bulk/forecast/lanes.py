@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from ...limits.windows import FEW, Window
+from ...limits.windows import FEW, Window, silence_of
 from ..schedule.keys import Key, rules_of
 from ..schedule.resting import Prospect, Rules, in_wholes
 
@@ -66,8 +66,8 @@ class CountedKey(Key):
 
     def rules(self, pace: float) -> Rules | None:
         """Return its limits and those of its apps, or `None` if it need not be silent."""
-        rules = rules_of(self.windows, self.lanes[0].windows, pace)
-        return None if rules is None else in_wholes(rules, self.lanes[0].each)
+        silence, lane = silence_of(self.windows), self.lanes[0]
+        return None if silence is None else in_wholes(rules_of(silence, lane.windows, pace), lane.each)
 
     def group(self, now: float) -> tuple[list[CountedLane], float] | None:
         """Return the open lanes with most requests left, and the number that they are brought down to."""

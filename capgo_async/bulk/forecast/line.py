@@ -140,8 +140,9 @@ class Line:
             return opens_at
         opens_at = min(lane.opens_at(now) for lane in key.lanes if lane.requests > FEW)
         if opens_at > max(key.decided, self.now) + FEW:
-            silence, rules = silence_of(key.windows), key.rules(self._pace)
-            if silence is not None and rules is not None and key.rests_early(opens_at, self.now, silence.period(now), rules):
+            silence = silence_of(key.windows)
+            period = None if silence is None else silence.period(now)
+            if key.rests_early(opens_at, self.now, period, key.rules(self._pace)):
                 return key.resting_until
         return opens_at
 

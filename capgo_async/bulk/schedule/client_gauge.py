@@ -40,8 +40,10 @@ class ClientGauge:
         return None if silence is None else silence.period(now)
 
     def rules(self, key: str, app_id: str | None) -> Rules | None:
+        silence = silence_of(self._pacer.windows_of((ScopeKind.KEY, key)))
+        if silence is None:
+            return None
         counters = self._client.counters
         latency = counters.seconds / counters.answers if counters.answers else self._latency
-        of_key = self._pacer.windows_of((ScopeKind.KEY, key))
         of_app = () if app_id is None else self._pacer.windows_of((ScopeKind.APP_ADDRESS, app_id))
-        return rules_of(of_key, of_app, latency / self._pacer.concurrency)
+        return rules_of(silence, of_app, latency / self._pacer.concurrency)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from ...limits.models import Period
-from ...limits.windows import FEW, Sliding, Window, silence_of
+from ...limits.windows import FEW, Silence, Sliding, Window
 from .resting import BlockedKey, Prospect, Rules, first_of, rests_early
 
 
@@ -52,11 +52,13 @@ class Key:
         """Let it rest until that time, because its quota is used up."""
         self.quota, self.resting_until = math.inf, at
 
-    def rests_early(self, opens_at: float, now: float, period: Period, rules: Rules) -> bool:
+    def rests_early(self, opens_at: float, now: float, period: Period | None, rules: Rules | None) -> bool:
         """Begin a silence if that is better than waiting for `opens_at`, and return whether it began."""
         self.decided = opens_at
+        if period is None or rules is None or rules.app == math.inf:
+            return False
         blocked = BlockedKey(self.left(), period.limit - period.used, opens_at - now, period.fresh_at - now)
-        if rules.app == math.inf or not rests_early(blocked, rules):
+        if not rests_early(blocked, rules):
             return False
         self.resting_until = period.fresh_at
         return True
@@ -78,10 +80,7 @@ def first_to_send(keys: Sequence[K], prospects: Iterable[Prospect | None]) -> K:
     return keys[index]
 
 
-def rules_of(key: Iterable[Window], app: Iterable[Window], pace: float) -> Rules | None:
-    """Return the limits of a key and of an app, or `None` if the key need not be silent."""
-    silence = silence_of(key)
-    if silence is None:
-        return None
+def rules_of(silence: Silence, app: Iterable[Window], pace: float) -> Rules:
+    """Return the limits of a key that has to be silent, and of an app."""
     of_app, held = min(((window.limit, window.held) for window in app if isinstance(window, Sliding)), default=(math.inf, 0.0))
     return Rules(silence.limit, of_app, silence.held, held, pace)

@@ -377,8 +377,8 @@ class Schedule:
         self._look_again(opens_at)
         if key.decided < opens_at and not key.unsure and not key.in_flight and not key.has_work:
             period, rules = self._gauge.period(key.name, now), self._rules(key, key.closed[0][2])
-            if period is not None and rules is not None and key.rests_early(opens_at, now, period, rules):
-                self._look_again(period.fresh_at)
+            if key.rests_early(opens_at, now, period, rules):
+                self._look_again(key.resting_until)
 
     def _leave(self, lane: _Lane) -> Planned:
         key = lane.key
