@@ -53,9 +53,21 @@ class SeedDevice(msgspec.Struct, frozen=True, kw_only=True):
 
     def normalised(self) -> Device:
         """Return the device in its current form."""
-        told = msgspec.structs.asdict(self)
-        bundle = told.pop("version")
-        return Device(**told, version_id=bundle and bundle.id, version_name=bundle and bundle.name)
+        return Device(
+            device_id=self.device_id,
+            app_id=self.app_id,
+            custom_id=self.custom_id,
+            platform=self.platform,
+            plugin_version=self.plugin_version,
+            os_version=self.os_version,
+            version_build=self.version_build,
+            is_prod=self.is_prod,
+            is_emulator=self.is_emulator,
+            version_id=self.version.id if self.version else None,
+            version_name=self.version.name if self.version else None,
+            channel=self.channel,
+            updated_at=self.updated_at,
+        )
 
 
 class DevicePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

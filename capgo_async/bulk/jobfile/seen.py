@@ -45,8 +45,9 @@ def index_names(connection: sqlite3.Connection) -> None:
 
 
 def pending_among(connection: sqlite3.Connection, app_id: str, names: Sequence[str]) -> list[Seen]:
-    condition = f"{OF_APP} AND name IN (SELECT value FROM json_each(?)) AND outcome <= ?"
-    return _seen(connection, condition, app_id, msgspec.json.encode(names).decode(), Outcome.SENT)
+    shown = "json_each(?) AS shown JOIN operations ON name = shown.value"
+    values = (msgspec.json.encode(names).decode(), app_id, Outcome.SENT)
+    return _seen(connection, f"{OF_APP} AND outcome <= ?", *values, operations=shown)
 
 
 def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]:
@@ -76,11 +77,13 @@ def in_doubt(connection: sqlite3.Connection) -> dict[Target, FormerState]:
     }
 
 
-def _seen(connection: sqlite3.Connection, condition: str, *values: object, most: int = -1) -> list[Seen]:
+def _seen(
+    connection: sqlite3.Connection, condition: str, *values: object, operations: str = "operations", most: int = -1
+) -> list[Seen]:
     found = connection.execute(
         f"""
         SELECT operations.id, line, app_id, name, kind, argument, former, former_value, outcome
-        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        FROM {operations} JOIN apps ON apps.id = app JOIN changes ON changes.id = change
         WHERE {condition} ORDER BY operations.id LIMIT ?
         """,
         (*values, most),
