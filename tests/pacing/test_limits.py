@@ -352,3 +352,24 @@ def test_windows_can_be_divided() -> None:
     }
     assert safety_margin(60.0) == 1.0
     assert safety_margin(1.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("model", [SlidingWindow, FixedWindow, SilenceWindow])
+def test_requests_that_leave_in_a_row_need_room_for_all_of_them(
+    model: type[SlidingWindow | FixedWindow | SilenceWindow],
+) -> None:
+    limiter = model(requests=3)
+    gate = LearningGate((limiter,))
+    assert gate.room_at(9, 0.0) == 0.0, "as many as the limit ever allows"
+    for _ in range(2):
+        gate.sent(0.0)
+    assert [gate.room_at(requests, 1.0) for requests in (1, 2, 9)] == [1.0, math.inf, math.inf]
+    for _ in range(2):
+        gate.answered(2.0, Fate.PASSED)
+    again = gate.room_at(2, 2.0)
+    assert gate.room_at(1, 2.0) == 2.0
+    assert again >= limiter.window
+    assert gate.room_at(3, again) == again
+    for _ in range(3):
+        assert gate.earliest(again) <= again
+        gate.sent(again)
