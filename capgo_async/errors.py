@@ -29,7 +29,7 @@
     └── JobError                  a job file cannot be created, opened or continued
         ├── InputError            rows of a source were rejected
         ├── SafetyStop            a safety rule stopped the run; the rest can be run later
-        └── DiskFull              there is no room for the job file
+        └── DiskFull              no space is left for a file
 
 No exception contains the API key. This file is longer than 300 lines so that the whole tree, with its advice, is in one place.
 """
@@ -353,4 +353,4 @@ class SafetyStop(JobError):
 
 
 class DiskFull(JobError):
-    """Raised when there is no room for the job file; the job can be continued once there is."""
+    """Raised when no space is left for a file; a job can be continued once there is some."""

@@ -394,7 +394,7 @@ def test_a_copy_without_room_is_no_end_of_the_run(tmp_path: Path, monkeypatch: p
         nonlocal calls
         calls += 1
         if calls > after:
-            message = "no room for the copy: free some, then go on"
+            message = "no space left for the copy: free some disk space, then go on"
             raise DiskFull(message)
         return await advance(journal, *given)
 

@@ -176,13 +176,13 @@ def test_a_full_disk_ends_a_run_with_4(capgo: Command, here: Path, monkeypatch: 
     csv_of(here / "devices.csv")
 
     async def refuse(*_arguments: object) -> None:
-        message = "no room for m.capgo-job: free some, then go on with the job"
+        message = "no space left for m.capgo-job: free some disk space, then go on"
         raise DiskFull(message)
 
     monkeypatch.setattr(Journal, "advance", refuse)
     result = capgo(*RELINK)
     assert result.exit_code == 4
-    assert "no room" in result.stderr
+    assert "no space left" in result.stderr
     assert RESUME in result.stderr
 
 
