@@ -25,8 +25,6 @@ class Congestion:
     `calm` means that successes change nothing: nothing failed recently, and `limit` is `most`.
     """
 
-    __slots__ = ("_credit", "_failed", "_left", "_needed", "_since", "calm", "limit", "most")
-
     def __init__(self, most: int) -> None:
         self.most = most
         self.limit = most

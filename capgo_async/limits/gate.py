@@ -77,8 +77,6 @@ class LearningGate(Gate):
     request.
     """
 
-    __slots__ = ("_alone", "_lessons", "_others_noticed", "_probes_refused", "_probing", "_rest")
-
     def __init__(self, limiters: Iterable[Limiter] = (), *, alone: bool = False) -> None:
         super().__init__(limiters)
         self._lessons = lessons_of(self.windows)

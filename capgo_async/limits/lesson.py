@@ -19,8 +19,6 @@ class Lesson:
     too, may be chance, so the lesson is forgotten after a while: if it was right, learning it again costs one request.
     """
 
-    __slots__ = ("_confirmed", "_kept", "_limit", "_refused", "_window", "forgotten", "passed", "suspected")
-
     def __init__(self, window: Window) -> None:
         self._window = window
         self._limit = window.limiter.requests
@@ -98,7 +96,6 @@ class Lesson:
 class SilenceLesson(Lesson):
     """The lesson of a silence window. It also notices other users of the same key, and gives way to them."""
 
-    __slots__ = ("_rested", "others")
     _window: Silence
 
     def __init__(self, window: Silence) -> None:

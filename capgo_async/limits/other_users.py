@@ -36,7 +36,8 @@ class Others:
         """
         before, self._ended = self._ended, range(passed, sent)
         self._refused = True
-        if before is not None and (_nothing_passes(self._ended) or _apart(before, self._ended)):
+        # Every limit lets something pass. One that was refused at different numbers is not the cause.
+        if before is not None and (self._ended == range(1) or _apart(before, self._ended)):
             self.noticed = True
 
     def begin(self, passed: int) -> int:
@@ -62,11 +63,6 @@ def patience(refused_probes: int) -> float:
     Two clients that probe in turn would lock each other out for ever if neither waited longer.
     """
     return min(_MOST_PATIENT, 1.0 + max(0, refused_probes - _FIRST_PROBES + 1) / 2)
-
-
-def _nothing_passes(ended: range) -> bool:
-    """Return whether not even one request passed: every limit lets something pass."""
-    return ended == range(1)
 
 
 def _apart(one: range, other: range) -> bool:

@@ -56,8 +56,6 @@ class Permit(NamedTuple):
 class _Ticket:
     """A request in the queue. `at` is when it checks again, infinity while others are ahead of it."""
 
-    __slots__ = ("at", "error", "permit", "scopes", "woken")
-
     def __init__(self, scopes: tuple[Scope, ...]) -> None:
         self.scopes = scopes
         self.at = math.inf

@@ -12,7 +12,7 @@ import copy
 import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from typing import Final, Self
+from typing import Final
 
 from .models import BOUNDLESS, FixedWindow, Limiter, Period, SilenceWindow, SlidingWindow, allowance, held_for
 
@@ -113,14 +113,6 @@ class Sliding:
     def idle(self, now: float) -> bool:
         """Return whether nothing counts."""
         return not self.in_flight and (not self._releases or self._releases[-1][0] <= now)
-
-    def seen_from(self, now: float) -> Self:
-        """Return a copy with times relative to `now`, as if all that is in flight were answered now."""
-        seen = copy.copy(self)
-        seen.shift(-now)
-        if seen.in_flight:
-            seen.answered(0.0, seen.in_flight)
-        return seen
 
     def shift(self, seconds: float) -> None:
         """Move everything that happened to a later time."""
@@ -305,15 +297,6 @@ class Silence:
     def idle(self, now: float) -> bool:
         return not self.in_flight and not self.used(now)
 
-    def seen_from(self, now: float) -> Self:
-        """Return a copy as `Sliding` does, without what other users leave: that lasts a few periods."""
-        seen = copy.copy(self)
-        seen.bound = BOUNDLESS
-        seen.shift(-now)
-        if seen.in_flight:
-            seen.answered(0.0, seen.in_flight)
-        return seen
-
     def shift(self, seconds: float) -> None:
         self._last += seconds
 
@@ -341,6 +324,15 @@ def window_of(limiter: Limiter) -> Window:
 def silence_of(windows: Iterable[Window]) -> Silence | None:
     """Return the window of the limit that asks for silences, or `None` if no limit does."""
     return next((window for window in windows if isinstance(window, Silence)), None)
+
+
+def seen_from(window: Window, now: float) -> Window:
+    """Return a copy with times relative to `now`, as if all that is in flight were answered now."""
+    seen = copy.copy(window)
+    seen.shift(-now)
+    if seen.in_flight:
+        seen.answered(0.0, seen.in_flight)
+    return seen
 
 
 def _rounded(state: Iterable[float]) -> tuple[float, ...]:

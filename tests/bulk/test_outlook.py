@@ -20,7 +20,7 @@ from capgo_async.limits.gate import LearningGate
 from capgo_async.limits.known import KnownLimit
 from capgo_async.limits.models import Fate, FixedWindow, ScopeKind, SilenceWindow, parse_rate
 from capgo_async.limits.pacer import Pacer
-from capgo_async.limits.windows import Fixed, Silence, Sliding
+from capgo_async.limits.windows import Fixed, Silence, Sliding, seen_from
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 
 LEGS = [Leg([share_of(APP, "link_device", 10_000)])]
@@ -133,14 +133,14 @@ def test_what_was_learned_is_kept_and_what_others_leave_is_not() -> None:
     """Their bound grows by a quarter of the limit in each period in which nothing is refused: it is gone after four."""
     learned = LearningGate((FixedWindow(requests=1000, headroom=0.5),))
     learned.recall(KnownLimit(scope=ScopeKind.APP_ADDRESS, requests=400, learned_at=datetime.now(UTC)))
-    assert [window.seen_from(0.0).limit for window in learned.windows] == [200]
+    assert [seen_from(window, 0.0).limit for window in learned.windows] == [200]
     shared = LearningGate((SilenceWindow(requests=100),))
     now = 0.0
     for passed in (60, 40, 20):
         now = _period(shared, now, passed)
     assert shared.others_noticed()
     assert limits_in(shared.windows) == (100,)
-    assert [window.seen_from(now).room(0.0) for window in shared.windows] == [100]
+    assert [seen_from(window, now).room(0.0) for window in shared.windows] == [100]
 
 
 def _period(gate: LearningGate, now: float, passed: int) -> float:

@@ -12,8 +12,6 @@ from ..schedule.resting import Prospect, Rules, in_wholes
 class CountedLane:
     """The remaining requests of one app, or of all apps whose own limits do not slow them down."""
 
-    __slots__ = ("each", "requests", "windows")
-
     def __init__(self, requests: float, windows: Sequence[Window], each: int = 1) -> None:
         self.windows = windows
         self.each = min((each, *(window.limit for window in windows)))
@@ -33,7 +31,6 @@ class CountedLane:
 class CountedKey(Key):
     """The lanes of one key, and the windows of its limits."""
 
-    __slots__ = ("aside", "windows")
     lanes: Sequence[CountedLane]
 
     def __init__(

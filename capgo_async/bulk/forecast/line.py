@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from ...limits.models import Limit, Scope, ScopeKind
 from ...limits.pacer import ScopeUsage
-from ...limits.windows import FEW, Sliding, Window, silence_of, window_of
+from ...limits.windows import FEW, Sliding, Window, seen_from, silence_of, window_of
 from ..schedule.keys import first_to_send
 from ..schedule.resting import levelled
 from ..schedule.share import Share
@@ -77,7 +77,10 @@ class Line:
             groups = [(key, group) for key in keys if (group := key.group(now)) is not None]
             first = self._first(keys, [key for key, _ in groups], first, now)
             if first is None:
-                self._wait(min(self._goes_on(key, now) for key in keys))
+                until = min(self._goes_on(key, now) for key in keys)
+                # Responses that are still out then stay out.
+                self._sent = self._sent % places if self.now > until + FEW else 0
+                self._began = until
                 self._skip(known, keys)
             else:
                 self._burst(first, *next(group for key, group in groups if key is first), now)
@@ -145,11 +148,6 @@ class Line:
             if key.rests_early(opens_at, self.now, period, key.rules(self._pace)):
                 return key.resting_until
         return opens_at
-
-    def _wait(self, until: float) -> None:
-        """Wait until a limit lets requests pass. Requests in flight then stay in flight."""
-        still_out = self._sent % self._places if self.now > until + FEW else 0
-        self._began, self._sent = until, still_out
 
     def _skip(self, known: _Known, keys: Sequence[CountedKey]) -> None:
         """Skip repetitions: the windows are in a known state, and each lane has sent the same since."""
@@ -234,7 +232,7 @@ class Line:
         if found is None:
             now = self._outlook.windows.get(scope)
             limiters = [limit.limiter for limit in self._outlook.limits if limit.scope == scope[0]]
-            found = [window_of(limiter) for limiter in limiters] if now is None else [window.seen_from(0.0) for window in now]
+            found = [window_of(limiter) for limiter in limiters] if now is None else [seen_from(window, 0.0) for window in now]
             self._windows[scope] = found
             for window, used in itertools.product(found, (used for used in self._outlook.used if used.scope == scope)):
                 window.seed(used.used, -used.age)

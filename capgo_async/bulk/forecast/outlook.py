@@ -9,6 +9,7 @@ from ...client import requester_of
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
 from ...limits.pacer import ScopeUsage
+from ...limits.windows import seen_from
 from .forecast import Leg
 from .line import Outlook
 
@@ -25,7 +26,7 @@ def outlook_of(client: KeyRing, legs: Iterable[Leg], latency: float, carried: Se
         concurrency=pacer.concurrency,
         latency=latency,
         keys={app_id: scope[1] for app_id, scope in keys.items()},
-        windows={scope: [window.seen_from(now) for window in pacer.windows_of(scope)] for scope in scopes},
+        windows={scope: [seen_from(window, now) for window in pacer.windows_of(scope)] for scope in scopes},
         used=carried,
         held_up_for=max(_holding(pacer.limits, carried), default=-math.inf),
     )

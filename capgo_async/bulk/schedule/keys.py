@@ -23,8 +23,6 @@ class Lane(Protocol):
 class Key:
     """One key: the lanes of its apps, and the decisions about it."""
 
-    __slots__ = ("decided", "free", "lanes", "quota", "resting_until")
-
     lanes: Sequence[Lane]
 
     def __init__(self, lanes: Sequence[Lane], resting_until: float = -math.inf) -> None:

@@ -37,21 +37,6 @@ class Waiting(NamedTuple):
 class _Lane:
     """The operations of one app: `left` in the journal, `ready` and `again` at hand, `parked` for later."""
 
-    __slots__ = (
-        "again",
-        "apart",
-        "app_id",
-        "closed",
-        "each",
-        "in_flight",
-        "key",
-        "left",
-        "parked",
-        "ready",
-        "turn",
-        "windowed",
-    )
-
     def __init__(self, app_id: str, key: "_Key") -> None:
         self.key = key
         self.app_id = app_id
@@ -100,7 +85,6 @@ class _Key(Key):
     `queue` holds the lanes that may go, by need and turn; `closed` holds those whose apps wait, by time.
     """
 
-    __slots__ = ("at_hand", "closed", "in_flight", "name", "queue", "unsure")
     lanes: list[_Lane]
 
     def __init__(self, name: str) -> None:
