@@ -211,6 +211,7 @@ async def test_the_way_back_restores_what_was_or_says_that_there_is_none(kind: s
                 assert len(writes(sandbox)) == done
 
 
+@pytest.mark.slow
 @every_kind
 @in_virtual_time
 async def test_lost_answers_and_a_killed_run_leave_every_operation_done_once_in_the_end(kind: str, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ async def test_operations_of_several_requests_are_foreseen_with_the_windows_that
     assert foreseen == pytest.approx(report.elapsed_seconds, rel=WITHIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("headroom", "count"), [(0.998, 20), (0.998, 7), (0.999, 7)])
 @in_virtual_time
 async def test_operations_that_no_window_takes_whole_are_foreseen(tmp_path: Path, headroom: float, count: int) -> None:
@@ -458,6 +459,7 @@ def test_more_takes_no_less(fewer: int, more: int, latency: float) -> None:
     assert seconds(link("com.example.a", fewer + more), link("com.example.b", 100), outlook=outlook) >= one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["standard", "enterprise", "server"])
 @pytest.mark.parametrize("latency", [0.02, 2.0])
 @pytest.mark.parametrize("apps", [1, 3, 12])
@@ -516,6 +518,7 @@ def test_apps_that_are_through_let_the_rest_be_passed_over(monkeypatch: pytest.M
     assert len(looks) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operations", [(825, 13), (1425, 13), (1425, 213), (2425, 313)], ids=str)
 def test_a_rest_that_comes_once_is_not_taken_for_what_goes_on(
     monkeypatch: pytest.MonkeyPatch, operations: tuple[int, int]

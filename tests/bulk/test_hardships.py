@@ -96,6 +96,7 @@ async def test_a_server_that_answers_nobody_ends_the_run_and_fails_no_operation(
     assert (report.done, report.failed, report.pending) == (0, 0, report.planned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -82,6 +82,7 @@ def devices_in(sandbox: Sandbox) -> set[tuple[object, object]]:
     return {(app_id, device) for app_id in sandbox.world.apps for device in ids_of(sandbox, app_id)}
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_all_devices_are_there_though_they_check_in_appear_and_are_relinked_meanwhile(tmp_path: Path) -> None:
     sandbox = living(devices=6000, apps=4)
@@ -383,6 +384,7 @@ async def test_a_server_with_another_order_is_read_by_one_cursor_that_goes_on_wh
     assert len(again) <= 6000 / PAGE - 15 + 1 + 3, "the rest, a page that was under way, and looks at the end"
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_apps_that_are_done_are_not_read_again(tmp_path: Path) -> None:
     sandbox = living(devices=6000, apps=12)
@@ -479,6 +481,7 @@ async def test_an_inventory_of_an_earlier_format_is_not_gone_on_with(tmp_path: P
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "key"), [(InventoryKind.CHANNELS, "id"), (InventoryKind.BUNDLES, "id"), (InventoryKind.APPS, "app_id")]
 )

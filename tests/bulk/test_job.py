@@ -72,6 +72,7 @@ async def test_a_drain_does_not_wait_for_a_limit(tmp_path: Path) -> None:
     assert report.done + report.pending == report.planned
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_an_aborted_run_leaves_what_was_in_flight_to_the_next(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=900)

@@ -68,6 +68,7 @@ async def test_existing_links_are_seen_by_drift_and_proof(tmp_path: Path) -> Non
     assert report.verified > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("known", "limit"),
     [
@@ -96,6 +97,7 @@ async def test_no_page_is_larger_than_ever_and_what_is_a_week_old_binds_nobody(
     assert set(server.asked) == {limit}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opened_with", [True, False])
 @in_virtual_time
 async def test_the_looks_of_waves_are_foreseen_by_the_same_pages(tmp_path: Path, *, opened_with: bool) -> None:

@@ -158,6 +158,7 @@ def test_refusals_are_told_by_the_limit_that_they_come_from(tmp_path: Path) -> N
     assert run.rate_limited > 0
 
 
+@pytest.mark.slow
 def test_what_the_plan_used_of_the_key_counts(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=10)
     path = tmp_path / "job.capgo-job"
@@ -213,6 +214,7 @@ def test_what_is_no_job_is_refused(tmp_path: Path) -> None:
 WAVES = Options(waves=(Fraction(1, 10), Fraction(1, 2), Fraction(1)), bake_seconds=7200.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [Options(), WAVES], ids=["at once", "in waves"])
 @pytest.mark.parametrize("kind", MAKERS)
 def test_every_kind_is_rehearsed_as_it_will_run(kind: str, options: Options, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ async def test_a_verification_that_fails_is_no_verification(tmp_path: Path) -> N
     assert "com.example.app01" in last.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "variables", "kind"), [(400, {"RATE_LIMIT_API_KEY": 101}, "key"), (2000, {}, "app_address")]
 )

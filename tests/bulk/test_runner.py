@@ -163,6 +163,7 @@ async def test_a_parked_operation_frees_its_worker_and_comes_back_in_time() -> N
     assert anyio.current_time() < 170.0, "100 s of work and the last pause"
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_what_waits_for_its_target_does_not_grow_without_bound() -> None:
     taken: list[int] = []

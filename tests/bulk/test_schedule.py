@@ -485,6 +485,7 @@ def test_operations_of_several_kinds_of_one_app_are_one_lane_that_weighs_as_the_
     assert Counter(bench.leaving()) == {"a": 3, "b": 7}
 
 
+@pytest.mark.slow
 @given(st.integers(33, 200), st.booleans())
 def test_of_many_apps_some_are_fetched_and_all_leave(lanes: int, windowed: bool) -> None:  # noqa: FBT001 - drawn
     bench = Bench(*[share(f"app{number}", 2, windowed=windowed) for number in range(lanes)])

@@ -591,6 +591,7 @@ async def test_any_bytes_are_rows_or_refused_however_they_arrive(start: bytes, b
     assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.slow
 @UNTIMED
 @given(body=BYTES, back=st.integers(min_value=0, max_value=200), start=st.sampled_from([b"", b"device_id;channel\r\n"]))
 async def test_rows_do_not_depend_on_where_a_read_ends(body: bytes, back: int, start: bytes) -> None:

@@ -77,6 +77,7 @@ async def test_auto_learns_a_smaller_limit_of_the_key_once(tmp_path: Path) -> No
     assert not any(line.status == 429 for line in later)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_auto_learns_a_smaller_limit_of_an_app_once(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=2, devices=1600, limits="server", variables={"RATE_LIMIT_CHANNEL_SELF_IP": 100})
@@ -242,6 +243,7 @@ async def test_windows_divided_by_a_speed_are_kept_on_the_ordinary_path(tmp_path
     assert silences(sandbox.log, DEFAULT_SILENCE / speed) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["drop-before", "drop-after", "500", "500-after", "502", "502-after"])
 @in_virtual_time
 async def test_faults_are_survived_and_nothing_is_lost(tmp_path: Path, fault: str) -> None:

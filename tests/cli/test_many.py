@@ -44,6 +44,7 @@ UPDATED = {(app, "beta"): ("1.2.0", False) for app in APPS}
 PROMOTED = {(app, "beta"): ("1.0.0", True) for app in APPS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "rows", "wanted"),
     [

@@ -66,6 +66,7 @@ async def test_what_is_said_to_be_left_is_left(tmp_path: Path, options: Options,
     assert at - began + left == pytest.approx(report.elapsed_seconds, abs=1.0 + 0.03 * report.elapsed_seconds)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_run_of_what_failed_foresees_that_alone(tmp_path: Path) -> None:
     faults = parse_faults("POST /device:429-permanent=10%")

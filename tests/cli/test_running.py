@@ -51,6 +51,7 @@ def signal_at(number: int, *signals: signal.Signals) -> Callable[[int], None]:
     return interrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_drains_and_job_run_finishes(server: Served, capgo: Command, here: Path, name: signal.Signals) -> None:
     csv_of(here / "devices.csv", devices=400)

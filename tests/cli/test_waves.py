@@ -47,6 +47,7 @@ def test_a_plan_and_a_job_tell_the_waves(capgo: Command, here: Path) -> None:
     assert "wave 1, to 1%: 2 operations, pending" in capgo("job", "show", "m.capgo-job").stdout
 
 
+@pytest.mark.slow
 def test_waves_without_bakes_run_through(capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv", devices=200)
     result = capgo(*RELINK, "--waves", "10%,100%", "--yes", "--json")

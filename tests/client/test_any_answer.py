@@ -178,6 +178,7 @@ def test_unknown_fields_and_words_do_no_harm_to_any_recorded_answer(line: dict[s
     assert_read(line, grown_line(line, {"deep": [1, {}, None]}, "a word of next year"))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(line=st.sampled_from(SUCCESSES), new=values, word=st.text(min_size=1, max_size=12))
 def test_whatever_they_are(line: dict[str, Any], new: object, word: str) -> None:

@@ -45,6 +45,7 @@ async def found(
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [50, 57, 120, 200, 333, 499, 500])
 @in_virtual_time
 async def test_the_largest_page_that_keeps_the_channel_is_found_to_within_ten(keeps: int) -> None:

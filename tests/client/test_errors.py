@@ -379,6 +379,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     status=st.integers(300, 599),
     body=json_values.map(lambda value: json.dumps(value).encode())

@@ -384,6 +384,7 @@ WALKS: list[Callable[[], Walk[int]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", WALKS)
 @given(
     pages=st.lists(pages_of_few_rows, min_size=1, max_size=12), chance=st.randoms(use_true_random=False), random=st.booleans()

@@ -120,6 +120,7 @@ KINDS: dict[str, Callable[[int], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cursors", [2, 8, 16])
 def test_the_same_rows_as_alone_with_few_requests_more(kind: str, cursors: int) -> None:
@@ -133,6 +134,7 @@ def test_the_same_rows_as_alone_with_few_requests_more(kind: str, cursors: int) 
     assert requests <= len(server.ids) / 50 + 8 * cursors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_eight_cursors_share_the_work(kind: str) -> None:
     """Count rounds in which each cursor gets one answer."""
@@ -254,6 +256,7 @@ def walked_by_parts(server: KeyedServer, cursors: int, chance: Random, patience:
         left += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_walk_that_is_left_is_gone_on_with_at_every_place(kind: str) -> None:
     server = KeyedServer(KINDS[kind](20_000), limit=50)

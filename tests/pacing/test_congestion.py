@@ -117,6 +117,7 @@ def test_one_fault_in_five_is_noticed_within_a_few_round_trips(most: int) -> Non
         assert answers <= 8 * max(20, most)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_single_failures_change_nothing_however_many_there_are() -> None:
     sandbox = sandbox_of(devices=20, faults="DELETE /device:500=" + "+".join(f"#{30 * number}" for number in range(1, 60)))
@@ -150,6 +151,7 @@ async def unlink_for(capgo: CapgoClient, seconds: float, workers: int = 16) -> N
             group.start_soon(work, number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500=100%", "502=100%", "500=50%", "drop-after=60%", "drop-before=100%"])
 @in_virtual_time
 async def test_a_server_in_trouble_sees_fewer_requests_in_flight_and_all_of_them_once_it_recovered(fault: str) -> None:

@@ -150,6 +150,7 @@ def gate_of(model: Callable[..., Limiter], requests: int) -> LearningGate:
 
 
 # A late answer whose request counted in the window before must not name the end of the next one.
+@pytest.mark.slow
 @example(
     requests=2,
     plan=[Journey(back=100), Journey(gap=9_000, there=100, back=3_000), Journey(gap=11_000), Journey(), Journey()],
@@ -164,6 +165,7 @@ def test_no_schedule_waits_for_ever_or_is_refused(
     assert (run.sent, run.refused) == (len(plan), 0)
 
 
+@pytest.mark.slow
 @servers
 @given(
     sizes=st.tuples(st.integers(1, 5), st.integers(1, 5)), plan=journeys, others=st.lists(st.integers(0, 90_000), max_size=30)

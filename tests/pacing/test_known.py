@@ -148,6 +148,7 @@ def smaller(requests: int) -> Sandbox:
     return sandbox_of(limits="server", variables={"RATE_LIMIT_API_KEY": requests + 1})
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_client_that_recalls_a_limit_is_never_refused_by_it() -> None:
     sandbox = smaller(300)

@@ -94,6 +94,7 @@ MODELS: list[tuple[Callable[..., Limiter], Callable[[Sequence[float], int, float
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "refused"), MODELS, ids=lambda value: value.__name__)
 @given(requests=st.integers(1, 6), plan=plans)
 def test_no_schedule_exceeds_the_limit_by_one_request(
@@ -288,6 +289,7 @@ def test_the_pause_is_never_shorter_than_the_server_asks() -> None:
     assert gate.earliest(0.0) == 3.0
 
 
+@pytest.mark.slow
 @given(used=st.integers(0, 20), age=st.floats(0, 100), plan=plans)
 @pytest.mark.parametrize(("model", "refused"), MODELS, ids=lambda value: value.__name__)
 def test_what_an_earlier_process_used_counts(

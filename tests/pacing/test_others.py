@@ -120,6 +120,7 @@ def nobody_knocks(capgo: CapgoClient, sandbox: Sandbox) -> None:
             assert after.time - line.answered >= 60.9
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_two_clients_that_probe_in_turn_both_get_in() -> None:
     # A third has just used the key up; each of the two keeps the counter alive by its probes, half a minute apart.

@@ -259,6 +259,7 @@ def test_a_fixed_window_never_lets_more_pass_and_reopens_when_it_said(waits: lis
         assert passed <= most
 
 
+@pytest.mark.slow
 @given(gaps, st.integers(min_value=1, max_value=6))
 def test_no_sliding_window_holds_more_than_it_may(waits: list[int], most: int) -> None:
     sliding = Sliding(60_000)
