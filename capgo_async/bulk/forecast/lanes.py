@@ -23,10 +23,6 @@ class CountedLane:
         room = min((window.room(now + FEW) for window in self.windows), default=math.inf)
         return room if self.each == 1 or room == math.inf else math.floor(room / self.each + FEW) * self.each
 
-    def opens_at(self, now: float) -> float:
-        """Return when an operation may start, `now` if one may now."""
-        return _opens_at(self.windows, self.each, now)
-
 
 class CountedKey(Key):
     """The lanes of one key, and the windows of its limits."""
@@ -51,10 +47,6 @@ class CountedKey(Key):
     def room(self, now: float) -> float:
         """Return how many requests may leave, of whichever app."""
         return min((window.room(now + FEW) for window in self.windows), default=math.inf)
-
-    def opens_at(self, now: float) -> float:
-        """Return when one request may leave, `now` if one may now."""
-        return _opens_at(self.windows, 1, now)
 
     def ahead(self, now: float, pace: float) -> Prospect | None:
         """Return its prospect, or `None` if it has no silence window."""
@@ -86,6 +78,7 @@ class CountedKey(Key):
             yield from lane.windows
 
 
-def _opens_at(windows: Sequence[Window], requests: int, now: float) -> float:
+def opens_at(windows: Sequence[Window], requests: int, now: float) -> float:
+    """Return when that many requests may leave, `now` if they may now."""
     at = max((window.room_at(requests, now + FEW) for window in windows), default=now)
     return at if at > now + FEW else now

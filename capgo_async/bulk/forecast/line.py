@@ -11,7 +11,7 @@ from ...limits.windows import FEW, Sliding, Window, seen_from, silence_of, windo
 from ..schedule.keys import first_to_send
 from ..schedule.resting import levelled
 from ..schedule.share import Share
-from .lanes import CountedKey, CountedLane
+from .lanes import CountedKey, CountedLane, opens_at
 
 _GRAIN: Final = 128
 """A burst is remembered in at most this many parts."""
@@ -139,15 +139,15 @@ class Line:
         """Choose between waiting and a silence for a blocked key. Return when it may send again."""
         if now < key.resting_until - FEW:
             return key.resting_until
-        if (opens_at := key.opens_at(now)) > now:
-            return opens_at
-        opens_at = min(lane.opens_at(now) for lane in key.lanes if lane.requests > FEW)
-        if opens_at > max(key.decided, self.now) + FEW:
+        if (at := opens_at(key.windows, 1, now)) > now:
+            return at
+        at = min(opens_at(lane.windows, lane.each, now) for lane in key.lanes if lane.requests > FEW)
+        if at > max(key.decided, self.now) + FEW:
             silence = silence_of(key.windows)
             period = None if silence is None else silence.period(now)
-            if key.rests_early(opens_at, self.now, period, key.rules(self._pace)):
+            if key.rests_early(at, self.now, period, key.rules(self._pace)):
                 return key.resting_until
-        return opens_at
+        return at
 
     def _skip(self, known: _Known, keys: Sequence[CountedKey]) -> None:
         """Skip repetitions: the windows are in a known state, and each lane has sent the same since."""

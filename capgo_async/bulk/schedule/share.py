@@ -20,7 +20,6 @@ class Share(NamedTuple):
 
     @property
     def requests(self) -> int:
-        """How many requests they take."""
         return self.operations * self.each
 
 
