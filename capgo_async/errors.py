@@ -162,7 +162,7 @@ class ApiError(CapgoError):
 
     @property
     def of_route(self) -> bool:
-        """Tell whether the path itself was not found, so that the error says nothing about the target."""
+        """Return whether the path itself was not found, so that the error says nothing about the target."""
         return self.status == _NO_ROUTE and self.code in {"not_found", "not_json"}
 
     @property
@@ -205,7 +205,7 @@ class AuthenticationError(ApiError):
 
     @property
     def locked_out(self) -> bool:
-        """Tell whether the address was refused, not the key: for 15 minutes after the last refused key."""
+        """Return whether the address was refused, not the key: for 15 minutes after the last refused key."""
         return self.reason == "too_many_failed_auth_attempts"
 
     @property

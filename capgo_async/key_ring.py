@@ -75,7 +75,7 @@ def pacer_of(client: CapgoClient | KeyRing) -> Pacer:
 
 
 def _is_organization(name: str) -> bool:
-    """Tell whether `name` is an organization id, a UUID; an app id contains a dot."""
+    """Return whether `name` is an organization id, a UUID; an app id contains a dot."""
     if "." in name:
         return False
     try:

@@ -69,12 +69,12 @@ class Generation:
         self.worker_source, self.asked, self.probed = None, False, Dialect.AUTO
 
     def is_since(self, version: Version) -> bool:
-        """Tell whether the server is known to have `version` or a later one."""
+        """Return whether the server is known to have `version` or a later one."""
         return is_since(self.version, version)
 
 
 def is_since(found: Version | None, version: Version) -> bool:
-    """Tell whether `found` is `version` or later; an unknown version is not."""
+    """Return whether `found` is `version` or later; an unknown version is not."""
     return found is not None and found >= version
 
 

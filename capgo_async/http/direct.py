@@ -62,17 +62,17 @@ class Direct:
 
 
 def is_known() -> bool:
-    """Tell whether `ClientSession._request` is still the function that it was at import."""
+    """Return whether `ClientSession._request` is still the function that it was at import."""
     return aiohttp.ClientSession._request is _REQUEST  # noqa: SLF001 - what mocks and wrappers replace
 
 
 def fits(session: aiohttp.ClientSession) -> bool:
-    """Tell whether requests may bypass `session`, which has no traces, in this release of aiohttp."""
+    """Return whether requests may bypass `session`, which has no traces, in this release of aiohttp."""
     return _FITS and not session.trace_configs
 
 
 def release_fits(version: str) -> bool:
-    """Tell whether this release of aiohttp was tested.
+    """Return whether this release of aiohttp was tested.
 
     Add a new one once tests/client/test_direct.py passes with it.
     """

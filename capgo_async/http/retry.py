@@ -134,19 +134,19 @@ def _pause(error: CapgoError) -> float:
 
 
 def is_ambiguous(error: CapgoError) -> bool:
-    """Tell whether the request may have been processed despite the error (contract G1, A9)."""
+    """Return whether the request may have been processed despite the error (contract G1, A9)."""
     if isinstance(error, ApiError):
         return error.status >= 500 and not isinstance(error, AuthenticationError)  # noqa: PLR2004 - server errors
     return isinstance(error, ConnectionLost | UnreadableAnswer)
 
 
 def passes(error: CapgoError) -> bool:
-    """Tell whether the error is temporary, so that the same call may succeed later."""
+    """Return whether the error is temporary, so that the same call may succeed later."""
     return judge(error).disposition in {Disposition.RETRY, Disposition.CLOSE_SCOPE}
 
 
 def may_repeat(error: CapgoError, repeat: Repeat, attempts: int = 1) -> bool:
-    """Tell whether a call may be repeated whose last attempt, of `attempts`, ended with `error`."""
+    """Return whether a call may be repeated whose last attempt, of `attempts`, ended with `error`."""
     if judge(error).disposition is not Disposition.RETRY or repeat is Repeat.AFTER_A_LOOK:
         return False
     if repeat is Repeat.ONCE and attempts > 1 and isinstance(error, ApiError) and error.code == "unknown_error":

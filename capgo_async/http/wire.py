@@ -86,7 +86,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def accepted(self) -> bool:
-        """Tell whether the server reports success."""
+        """Return whether the server reports success."""
         if self.status is None:
             return self.success is True
         return self.status.lower() in _ACCEPTED

@@ -17,7 +17,7 @@ class Ruler:
         self.end = self._base**_MEASURED
 
     def knows(self, name: str) -> bool:
-        """Tell whether all characters of `name` are known, except for those that are ignored."""
+        """Return whether all characters of `name` are known, except for those that are ignored."""
         return all(each in self._characters or each == "|" or not each.isprintable() for each in name)
 
     def measure(self, name: str) -> int:

@@ -97,7 +97,7 @@ class Ask(NamedTuple, Generic[T]):
 
     @property
     def trial(self) -> bool:
-        """Tell whether the walk can do without this page."""
+        """Return whether the walk can do without this page."""
         return not self.range or (bool(self.shows) and not self.range.looking)
 
 
@@ -137,7 +137,7 @@ class SplitWalk(Generic[T]):
 
     @property
     def complete(self) -> bool:
-        """Tell whether every range was walked to its end."""
+        """Return whether every range was walked to its end."""
         return all(each.next is None for each in self._ranges)
 
     def stretches(self) -> tuple[Stretch, ...]:

@@ -59,12 +59,12 @@ class Walk(Protocol[T]):
 
 
 def last_unless_full(rows: int) -> bool:
-    """Tell whether a page of channels or bundles is the last: all full pages are multiples of 50 rows."""
+    """Return whether a page of channels or bundles is the last: all full pages are multiples of 50 rows."""
     return rows % PAGE_ROWS != 0 and rows < ROW_CAP
 
 
 def last_below_smallest(rows: int) -> bool:
-    """Tell whether a page is the last of a list whose pages have the requested size or 50 rows."""
+    """Return whether a page is the last of a list whose pages have the requested size or 50 rows."""
     return rows < PAGE_ROWS
 
 

@@ -41,7 +41,7 @@ class Rejections:
                 self._rest += 1
 
     def tell(self, path: Path) -> None:
-        """Say the reasons, in the order of their first lines. `path` is the job file."""
+        """Print the reasons, in the order of their first lines. `path` is the job file."""
         for group in self._groups.values():
             self._say(str(group))
         if self._rest:

@@ -65,7 +65,7 @@ def to_go_on(path: Path, server: Sequence[str]) -> str:
 
 
 def to_see_bad_rows(path: Path) -> str:
-    """Return the command that lists all bad rows of a job, preceded by how to make its file if it does not exist."""
+    """Return the command that lists all bad rows of a job, and before it how to make a missing file."""
     listing = _job_command("show", path, ["--rows", "rejected"])
     if path.exists():
         return f"to see all bad rows: {listing}"
