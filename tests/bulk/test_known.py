@@ -195,7 +195,7 @@ async def of_channels(sandbox: Sandbox, path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoiled", "said"),
     [
-        ("missing", "there is no SQLite export of devices"),
+        ("missing", "no such SQLite export of devices"),
         ("text", "is not a SQLite export of devices"),
         ("database", "is not a SQLite export of devices"),
         ("directory", "is a directory, not a SQLite export"),

@@ -207,7 +207,7 @@ def test_one_that_is_stopped_at_its_end_has_come_to_it(tmp_path: Path) -> None:
 
 
 def test_what_is_no_job_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="there is no job file"):
+    with pytest.raises(JobError, match="no such job file"):
         rehearsed(tmp_path / "none.capgo-job")
 
 

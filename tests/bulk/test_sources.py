@@ -28,6 +28,7 @@ NO_CHANNEL = "no channel in this row"
 NEVER_CLOSED = "a quoted field is not closed within 64 KiB"
 NO_PAIR = "unpaired quotation mark (after the broken quoted field on line {})"
 NO_HEADER = "the first line must be a CSV header with a column device_id, or a JSON object; it is"
+DELIMITERS = "Columns are separated by commas, semicolons or tabs."
 TOO_LONG = "longer than 64 KiB"
 
 
@@ -315,15 +316,15 @@ async def test_a_row_of_exactly_64_kib_is_read() -> None:
         (b"device_id", "stream: there is a header but no rows, so nothing would change."),
         (
             b"\nid,channel\nd1,beta\n",
-            f"stream, line 2: {NO_HEADER} 'id,channel'.",
+            f"stream, line 2: {NO_HEADER} 'id,channel'. {DELIMITERS}",
         ),
         (
             b"[" * 100,
-            f"stream, line 1: {NO_HEADER} '{'[' * 80}'...",
+            f"stream, line 1: {NO_HEADER} '{'[' * 80}'.... {DELIMITERS}",
         ),
         (
             b'"device_id',
-            f"stream, line 1: {NO_HEADER} '\"device_id'.",
+            f"stream, line 1: {NO_HEADER} '\"device_id'. {DELIMITERS}",
         ),
         (b"device_id,Device_ID\nd1,d2\n", "stream, line 1: 2 columns are named device_id. Keep one."),
         (b"device_id;channel;channel\n", "stream, line 1: 2 columns are named channel. Keep one."),

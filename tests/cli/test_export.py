@@ -56,8 +56,10 @@ def test_with_json_what_was_proven_is_one_document(capgo: Command) -> None:
 
 @pytest.mark.parametrize("kind", ["devices", "channels", "bundles", "apps"])
 def test_without_a_file_lines_go_to_stdout(capgo: Command, kind: str) -> None:
-    lines = [json.loads(line) for line in capgo("export", kind).stdout.splitlines()]
+    result = capgo("export", kind)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(lines) == {"devices": 30, "channels": 3, "bundles": 3, "apps": 1}[kind]
+    assert ("complete. All pages were read." in result.stderr) is (kind != "devices")
     assert {line["app_id"] for line in lines} == {APP}
     rows = list(csv.DictReader(io.StringIO(capgo("export", kind, "--format", "csv").stdout)))
     assert len(rows) == len(lines)

@@ -76,13 +76,17 @@ def test_keys_of_organizations_and_apps_make_a_ring(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "No such file"),
+        (None, "CAPGO_CONFIG names "),
+        (None, "config.toml, which does not exist"),
         ("[profiles", "not TOML"),
         ('[profiles.here]\napi_key = "5ec2e7aa-in-the-clear"', "never the key itself"),
         ('[profiles.here.apps]\n"com.example.app" = "5ec2e7aa-in-the-clear"', "never the key itself"),
         ('[profiles.here]\nconcurrency = "3"', "Expected `int | null`, got `str` - at `$.profiles[...].concurrency`\n"),
         ("[profiles.other]", "has no profile 'here' (profiles: other)"),
-        ("[profiles.here]\napi_kay = {}", "unknown field `api_kay`"),
+        (
+            "[profiles.here]\napi_kay = {}",
+            "config.toml: profile here: unknown setting api_kay (known: base_url, api_key, rate, ",
+        ),
         ("[profiles.here]\napi_key = {}", "must be {env = NAME} or {file = PATH}"),
         ('[profiles.here]\napi_key = {env = "NOT_SET"}', "environment variable NOT_SET, which is not set"),
         ('[profiles.here]\napi_key = {file = "/no/such/file"}', "/no/such/file, which cannot be read: No such file"),
@@ -197,6 +201,14 @@ def test_one_change_of_a_protected_channel_is_refused_like_many(
     assert result.exit_code == 2
     assert f"beta of {APP} is protected by {profiles}" in result.stderr
     assert server.requests() == 0
+
+
+def test_everywhere_has_no_rows_to_fix(capgo: Command, server: Served, profiles: Path) -> None:
+    write(profiles, f'[protected]\nchannels = ["{APP}/beta"]\n')
+    result = capgo("channels", "update", "--everywhere", "beta", "allow_dev=false", "--yes")
+    assert (result.exit_code, {line.method for line in server.sandbox.log}) == (2, {"GET"})
+    assert f"\nbeta of {APP} is protected by {profiles}\n" in result.stderr
+    assert result.stderr.endswith("error: nothing was sent\n")
 
 
 @pytest.mark.parametrize("text", ["[protected]\nchannel = []\n", '[protected]\nchannels = "beta"\n', "[protected", None])

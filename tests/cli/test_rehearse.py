@@ -140,7 +140,7 @@ def test_every_rate_of_a_run_can_be_rehearsed_and_is_named(unaimed: Command) -> 
 
 def test_what_is_no_job_is_said(unaimed: Command, here: Path) -> None:
     (here / "other").write_text("no job")
-    assert "there is no job file" in unaimed("job", "rehearse", "none.capgo-job").stderr
+    assert "none.capgo-job: no such job file" in unaimed("job", "rehearse", "none.capgo-job").stderr
     result = unaimed("job", "rehearse", "other")
     assert (result.exit_code, "is not a job file" in result.stderr) == (2, True)
 

@@ -47,7 +47,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     def _checks(self) -> str:
         if self.complete:
-            return "complete. All pages were read, and the changes and the end were checked again."
+            more = ", and the changes and the end were checked again" if self.kind is InventoryKind.DEVICES else ""
+            return f"complete. All pages were read{more}."
         lost = sum(not check.held for check in self.checks)
         return f"possibly incomplete. All pages were read, but {counted(lost, 'list')} cannot be proven complete."
 

@@ -49,7 +49,10 @@ def _header(where: str, lines: Sequence[bytes], form: Form) -> tuple[list[str], 
         return columns, delimiter, span
     found = lines[0].decode("utf-8", "replace").strip()
     found = repr(found[:_SHOWN]) + ("..." if len(found) > _SHOWN else "")
-    message = f"{where}: the first line must be a CSV header with a column {form.name}, or a JSON object; it is {found}."
+    message = (
+        f"{where}: the first line must be a CSV header with a column {form.name}, or a JSON object; it is {found}."
+        " Columns are separated by commas, semicolons or tabs."
+    )
     raise InputError(message)
 
 

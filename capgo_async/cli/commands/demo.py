@@ -72,7 +72,8 @@ class Size(Group, frozen=True, kw_only=True):
 async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
     """Link made-up devices to a channel: a CSV file, a plan, a run, and a check of every device.
 
-    The server is a sandbox on this machine. It has the rate limits of the real one, and 2 % of its responses are errors.
+    The server is a sandbox on this machine. It has the rate limits of the real one. 2 % of its responses are errors, which are
+    retried.
     """
     del output
     note = invocation.speech.note
@@ -83,7 +84,8 @@ async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
         rows = await anyio.to_thread.run_sync(_write, source, size)
         note(f"source: {rows:,} devices in {source}, to link to channel {_CHANNEL}")
         async with embedded(arguments) as address:
-            note(f"sandbox: {address.base_url}, rate limits {size.speed:g} times as fast, 2 % of all requests fail")
+            note(f"sandbox: {address.base_url}, rate limits {size.speed:g} times as fast")
+            note("2 % of the responses are errors, which are retried")
             report = await _relink(source, address, size, invocation)
     code = print_report(report, invocation.speech)
     note(f"the demo took {anyio.current_time() - started:.1f} s")

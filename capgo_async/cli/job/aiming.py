@@ -45,7 +45,11 @@ class Aim(Group, frozen=True, kw_only=True):
         if len(given) < len(wanted):
             message = f"pass {' '.join(wanted)}; for many, pass --from SOURCE or --everywhere"
             raise ConfigurationError(message)
-        return given[: len(wanted)], given[len(wanted) :]
+        more = given[len(wanted) :]
+        if self.everywhere and names[0] == "APP" and more and "=" not in more[0]:
+            message = f"--everywhere takes no APP; limit it with --app {given[0]}"
+            raise ConfigurationError(message)
+        return given[: len(wanted)], more
 
 
 def aimed(aim: Aim, form: Form, planning: Planning, make: Callable[[str], Operation], argument: str | None = None) -> Intended:

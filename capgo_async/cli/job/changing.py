@@ -13,6 +13,7 @@ from ...bulk import Job, Source
 from ...bulk.inventory.columns import InventoryKind
 from ...bulk.storage.lock import LOCK
 from ...concurrency import alongside
+from ...errors import InputError
 from ...key_ring import KeyRing
 from ..framework import Invocation
 from ..options.choosing import Drawing
@@ -47,8 +48,18 @@ async def change_many(
     async def plan(path: Path, caller: KeyRing, rejections: Rejections) -> Job:
         options = planning.options(connection)
         if not isinstance(source, Drawing):
+            rejections.listed = not callable(source)
             rows = source(caller) if callable(source) else source
-            return await Job.create(path, rows, client=caller, options=options, on_rejected=rejections)
+            try:
+                return await Job.create(path, rows, client=caller, options=options, on_rejected=rejections)
+            except InputError as error:
+                if rejections.listed or not error.rejected:
+                    raise
+                skipping = (
+                    f"skip {'it' if error.count == 1 else 'them'} with --reject-bad-rows, or name the other apps with --app"
+                )
+                message = f"nothing was sent{f': {skipping}' if error.good else ''}"
+                raise InputError(message) from error
         chosen = source.source(caller, planning.job)
         reading = Reading(InventoryKind.DEVICES, source.tally, caller, invocation.speech)
         job = await alongside(

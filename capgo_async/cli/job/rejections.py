@@ -24,6 +24,8 @@ class Rejections:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
+        self.listed = True
+        """Whether the rows are lines of a list. Otherwise no lines are named."""
         self._groups: dict[Reason, _Group] = {}
         self._contradictions = 0
         self._rest = 0
@@ -43,7 +45,7 @@ class Rejections:
     def tell(self, path: Path) -> None:
         """Print the reasons, in the order of their first lines. `path` is the job file."""
         for group in self._groups.values():
-            self._say(str(group))
+            self._say(group.told(listed=self.listed))
         if self._rest:
             self._say(f"and {counted(self._rest, 'row')} for other reasons")
         if self._rest or any(group.unnamed for group in self._groups.values()):
@@ -86,7 +88,10 @@ class _Group:
     def _place(self, reason: Reason) -> str:
         return "" if self._shared.places else reason.place
 
-    def __str__(self) -> str:
+    def told(self, *, listed: bool) -> str:
+        """Return the reason, with the lines if the rows are `listed`."""
+        if not listed:
+            return str(self._first) if self._rows == 1 else f"{self._first.of_all} ({self._rows:,} targets)"
         if self._rows == 1:
             return f"line {self._ranges[0][0]}: {_advised(self._first)}"
         lines = ", ".join(f"{first if first == last else f'{first}-{last}'}{place}" for first, last, place in self._ranges)

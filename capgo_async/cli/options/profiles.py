@@ -169,17 +169,33 @@ def _holds_a_key(settings: bytes) -> bool:
     return False
 
 
+def _unknown_setting(settings: bytes) -> str:
+    """Return which profile has an unknown setting, or an empty string."""
+    with contextlib.suppress(msgspec.ValidationError):
+        profiles: object = msgspec.toml.decode(settings, type=dict[str, object]).get("profiles", {})
+        known = Profile.__struct_fields__
+        for profile, found in msgspec.convert(profiles, dict[str, dict[str, object]]).items():
+            for name in found.keys() - set(known):
+                return f"profile {profile}: unknown setting {name} (known: {', '.join(known)})"
+    return ""
+
+
 def _read(path: Path) -> _File:
     settings = b""
     try:
         settings = path.read_bytes()
         return msgspec.toml.decode(settings, type=_File)
+    except FileNotFoundError as error:
+        message = f"{FILE_VARIABLE} names {path}, which does not exist"
+        if not os.environ.get(FILE_VARIABLE):
+            message = f"there are no profiles: {path} does not exist"
+        raise ConfigurationError(message) from error
     except OSError as error:
         message = f"cannot read the profiles in {path}: {error.strerror}"
         raise ConfigurationError(message) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # A key that was written into the file must not be shown.
-        reason = str(error) if isinstance(error, msgspec.ValidationError) else "not TOML"
+        reason = _unknown_setting(settings) or str(error) if isinstance(error, msgspec.ValidationError) else "not TOML"
         if isinstance(error, msgspec.ValidationError) and _holds_a_key(settings):
             reason = "give a key as {env = NAME} or {file = PATH}, never the key itself"
         message = f"{path}: {reason}"

@@ -1,5 +1,6 @@
 """Settings as `NAME=VALUE` arguments."""
 
+import difflib
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ SomeSettings = Annotated[
 
 
 _SHOWN: Final = {"yes": True, "no": False}
+_BOOLEANS: Final = {*_SHOWN, "true", "false", "1", "0"}
 
 
 def names_of(type_: type[msgspec.Struct]) -> str:
@@ -29,15 +31,23 @@ def names_of(type_: type[msgspec.Struct]) -> str:
 
 
 def read_settings(texts: Sequence[str], type_: type[S]) -> S:
-    """Return the settings in `texts`; raises `ConfigurationError` for an unknown name or an invalid value."""
+    """Return the settings in `texts`; raises `ConfigurationError` for none, an unknown name or an invalid value."""
+    if not texts:
+        message = f"pass at least one NAME=VALUE. {names_of(type_)}"
+        raise ConfigurationError(message)
     # Accept the server's names as well, because the output shows them.
     fields = {name: field for field in msgspec.structs.fields(type_) for name in (field.encode_name, field.name)}
     given: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         field = fields.get(name.replace("-", "_")) or fields.get(name)
-        if field is None or not equals:
+        if not equals:
             message = f"{text!r} is not a setting of the form NAME=VALUE. {names_of(type_)}"
+            raise ConfigurationError(message)
+        if field is None:
+            close = difflib.get_close_matches(name, fields, 1)
+            meant = f" Did you mean {close[0]}?" if close else ""
+            message = f"there is no setting {name}.{meant} {names_of(type_)}"
             raise ConfigurationError(message)
         given[field.encode_name] = None if value == "null" else _value(value, field)
     try:
@@ -57,6 +67,9 @@ def _value(text: str, field: msgspec.structs.FieldInfo) -> object:
     kinds = list(_kinds_of(field.type))
     if bool in kinds and text.lower() in _SHOWN:
         return _SHOWN[text.lower()]
+    if set(kinds) <= {bool, types.NoneType, msgspec.UnsetType} and text.lower() not in _BOOLEANS:
+        message = f"{field.name} must be true or false, not {text!r}"
+        raise ConfigurationError(message)
     if int in kinds and str in kinds and text.isascii() and text.isdecimal():
         return int(text)
     if not text.startswith(("[", "{")):
