@@ -55,6 +55,8 @@ class Problem(enum.StrEnum):
     DEVICES_UNKNOWN = "devices_unknown"
     MAY_LOSE_BUNDLE = "may_lose_bundle"
     """The server may remove a channel's bundle when its settings change (contract C6)."""
+    RUNNING_ELSEWHERE = "running_elsewhere"
+    """Another process is running the job."""
     OTHER_SERVER_OR_KEY = "other_server_or_key"
     """A job was made with another base URL or API key."""
     REQUESTS_SPENT = "requests_spent"
@@ -213,7 +215,7 @@ class AuthenticationError(ApiError):
         """Return what the user can do next."""
         if self.locked_out:
             return "This address is locked out because keys were refused. Wait 15 minutes, then use a valid key."
-        return "Check the API key. It is not tried again, because refused keys lock the address out."
+        return "Check the API key. The request is not repeated: the server locks out addresses that keep sending refused keys."
 
 
 class PermissionDenied(ApiError):

@@ -113,7 +113,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return KINDS[self.changes[0].kind].target if self.changes else TargetKind.DEVICE
 
     def _cost(self) -> list[str]:
-        compared = f"planning took {counted(self.planning_requests, 'request')} and saved {self.saved:,}"
+        compared = (
+            f"planning took {counted(self.planning_requests, 'request')}; {counted(self.saved, 'request')} need not be sent"
+        )
         if not self.requests:
             return ["nothing is left to send", compared]
         lines = [f"{counted(self.requests, 'request')} to send", compared]

@@ -22,7 +22,7 @@ from ..concurrency import alongside
 from .options.group import Group
 from .options.options import Output
 from .output.exit_codes import ExitCode
-from .output.failing import code_of, explain
+from .output.failing import announce, code_of
 from .output.speech import Speech
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
@@ -138,7 +138,7 @@ def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: I
     except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
         if output.debug:
             invocation.speech.say("".join(traceback.format_exception(error)))
-        invocation.speech.say(f"error: {explain(error)}")
+        invocation.speech.say(announce(error))
         return code_of(error)
 
 

@@ -1,6 +1,9 @@
 """The transport over aiohttp, which sends every request exactly once."""
 
 import itertools
+import os
+import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -69,7 +72,7 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
         message = f"invalid base URL {base_url!r}: {error}"
         raise ConfigurationError(message) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        message = f"invalid base URL {base_url!r}: it must begin with https:// and a host"
+        message = f"invalid base URL {base_url!r}: it must begin with https://, or with http:// for this machine, and a host"
         raise ConfigurationError(message)
     if "@" in parts.netloc or "?" in base_url or "#" in base_url:
         message = "invalid base URL: it must not contain a user, a query or a fragment"
@@ -126,7 +129,7 @@ class AiohttpTransport:
                     return await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
                 return await self._ask(session, request, headers, fresh=fresh)
         except _NEVER_CONNECTED as error:
-            message = f"cannot connect to {self._base_url}: {_short(error)}"
+            message = f"cannot connect to {self._base_url} ({_why(error)}); nothing was sent"
             raise NotConnected(message) from _without_secrets(error)
         except TimeoutError as error:
             message = f"no response from {self._base_url} within {self._deadlines.seconds} s"
@@ -221,6 +224,16 @@ def _without_secrets(error: Exception) -> Exception:
         error.request_info = aiohttp.RequestInfo(origin, told.method, CIMultiDictProxy(CIMultiDict()), origin)
         error.args = (error.request_info, ())
     return error
+
+
+def _why(error: BaseException) -> str:
+    """Return why a connection failed, in the words of the system where it gave a reason."""
+    cause = getattr(error, "os_error", error)
+    if not isinstance(cause, OSError) or isinstance(cause, ssl.SSLError):
+        return _short(error)
+    if cause.errno and not isinstance(cause, socket.gaierror):
+        return os.strerror(cause.errno).lower()
+    return (cause.strerror or _short(error)).lower()
 
 
 def _short(error: BaseException) -> str:

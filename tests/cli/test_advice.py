@@ -13,8 +13,9 @@ import capgo_async
 from capgo_async import errors
 from capgo_async.bulk import Report
 from capgo_async.bulk.operations.advice import Remedy
+from capgo_async.cli.job import asking
 from capgo_async.cli.output.advice import advice_on, next_steps
-from capgo_async.cli.output.failing import explain
+from capgo_async.cli.output.failing import announce, explain
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")
 RUN = "capgo-async job run m.capgo-job"
@@ -52,7 +53,7 @@ def test_each_way_to_go_on_is_a_command(found: Report, steps: Sequence[str]) -> 
     assert [*next_steps(found, Path("m.capgo-job"), ["--rate", "1/s"])] == steps
 
 
-@pytest.mark.parametrize("problem", errors.Problem)
+@pytest.mark.parametrize("problem", set(errors.Problem) - {errors.Problem.NO_API_KEY, errors.Problem.UNENCRYPTED})
 def test_every_problem_has_advice_with_an_option_or_a_command(problem: errors.Problem) -> None:
     error = errors.ConfigurationError("something is wrong", problem=problem)
     assert re.search(r"--[a-z]|`[a-z]+ [a-z]+", advice_on(error))
@@ -85,3 +86,38 @@ def test_a_plan_without_requests_is_not_to_be_gone_on_with(here: Path, capgo: Co
     result = capgo(*RELINK[:-1], "again.capgo-job", "--plan-only")
     assert result.exit_code == 0
     assert "to go on" not in result.stderr
+
+
+def test_messages_name_options_instead_of_arguments(unaimed: Command) -> None:
+    plain = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "http://capgo.test")
+    assert plain.stderr.endswith("unencrypted: use https, or pass --allow-plain-http\n")
+    bare = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "127.0.0.1:1")
+    assert "it must begin with https://, or with http:// for this machine" in bare.stderr
+    chart = errors.GraphNotSupported("this server draws no charts; leave graph out to get the numbers")
+    assert explain(chart) == "this server draws no charts; leave --graph out to get the numbers"
+
+
+def test_the_end_that_was_asked_for_is_no_error() -> None:
+    stop = errors.SafetyStop("stopped: the time limit of 1m40s is reached", problem=errors.Problem.TIME_SPENT)
+    assert announce(stop) == "stopped: the time limit of 1m40s is reached. --max-duration asked for this."
+    failing = errors.SafetyStop("stopped: too many failed", problem=errors.Problem.TOO_MANY_FAILED)
+    assert announce(failing).startswith("error: stopped: too many failed. ")
+
+
+def test_a_finished_job_that_runs_again_says_that_nothing_is_left(capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    assert "nothing is left to send" not in capgo(*RELINK, "--yes").stderr
+    assert "nothing is left to send" in capgo("job", "run", "m.capgo-job").stderr
+
+
+def test_nothing_learned_names_the_command_that_measures(unaimed: Command) -> None:
+    assert "nothing learned yet; `capgo-async calibrate APP`" in unaimed("limits").stderr
+
+
+def test_without_a_terminal_job_run_names_options_that_it_has(
+    capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK, "--plan-only").exit_code == 0
+    monkeypatch.setattr(asking, "TERMINAL", here / "no-terminal")
+    assert "pass --yes; `job show` shows the plan" in capgo("job", "run", "m.capgo-job").stderr

@@ -145,7 +145,7 @@ async def test_progress_is_a_line_when_something_changed(monkeypatch: pytest.Mon
         "1,234 devices read, 1 of 2 lists complete",
     ]
     assert re.fullmatch(
-        rf"1,234 devices read, 1 of 2 lists complete, waiting until [\d-]+ [\d:]+ UTC for the limit of {APP}", said[2]
+        rf"1,234 devices read, 1 of 2 lists complete, waiting: limit of {APP}, until [\d-]+ [\d:]+ UTC", said[2]
     )
     assert len(said) == 3
 

@@ -101,7 +101,7 @@ def test_errors_say_what_and_end_with_their_code(capgo: Command, arguments: tupl
 def test_a_missing_key_is_wrong_usage(unaimed: Command) -> None:
     result = unaimed("apps", "list")
     assert result.exit_code == 2
-    assert "set CAPGO_API_KEY, or pass api_key. The option is --api-key" in result.stderr
+    assert "no API key: set CAPGO_API_KEY, pass --api-key, or use --profile\n" in result.stderr
 
 
 def test_a_wrong_key_costs_one_request(server: Served, unaimed: Command) -> None:
@@ -115,7 +115,7 @@ def test_a_wrong_key_costs_one_request(server: Served, unaimed: Command) -> None
 def test_no_server_is_exit_code_6(unaimed: Command) -> None:
     result = unaimed("apps", "list", "--api-key", KEY, "--base-url", "http://127.0.0.1:1", "--retries", "0")
     assert result.exit_code == 6
-    assert "The request was not sent: check --base-url and the network." in result.stderr
+    assert "(connection refused); nothing was sent. Check --base-url, and that the server runs." in result.stderr
 
 
 def test_the_key_is_not_in_the_help(capgo: Command) -> None:

@@ -233,7 +233,8 @@ def test_job_show_works_while_another_process_runs_the_job(server: Served, capgo
     assert show.returncode == 0
     assert json.loads(show.stdout)["pending"] > 0
     assert run.returncode == 2
-    assert "another process" in run.stderr
+    assert "another process is running" in run.stderr
+    assert "m.capgo-job. Follow it with `job show FILE`." in run.stderr
 
 
 def _completed(*arguments: str, cwd: Path, server: Served | None = None) -> subprocess.CompletedProcess[str]:
@@ -328,4 +329,4 @@ async def test_a_follower_says_how_it_goes_and_when_all_rest(
             group.cancel_scope.cancel()
     said = capsys.readouterr().err
     assert f"2 of {follower.total} finished, 1 failed" in said
-    assert "waiting until" in said
+    assert "waiting: key's limit, until" in said

@@ -120,7 +120,7 @@ def test_a_bound_on_requests_ends_the_run_with_4_and_it_can_be_gone_on_with(
     result = capgo(*command, "--max-requests", "7")
     assert result.exit_code == 4
     assert sum(server.sent().values()) == 7
-    assert "error: stopped: the limit of 7 requests is reached. --max-requests sets this limit." in result.stderr
+    assert "stopped: the limit of 7 requests is reached. --max-requests asked for this." in result.stderr.splitlines()
     assert "to go on: capgo-async job run m.capgo-job" in result.stderr
     assert capgo("job", "run", "m.capgo-job", "--json").exit_code == 0
     assert set(server.sent().values()) == {1}
@@ -144,7 +144,7 @@ def test_a_bound_on_time_is_told_with_its_moment(here: Path, unaimed: Command, m
         result = unaimed(*RELINK, "--until", "2026-01-02T05:00+01:00", env=aimed)
         assert (result.exit_code, server.sent()) == (4, {})
         assert result.stderr.splitlines()[0] == "the run ends at 2026-01-02 04:00 UTC at the latest"
-        assert "stopped: the end time 2026-01-02 04:00 UTC is reached. --until sets this time." in result.stderr
+        assert "stopped: the end time 2026-01-02 04:00 UTC is reached. --until asked for this." in result.stderr
         assert unaimed("job", "run", "m.capgo-job", "--max-duration", "1h", env=aimed).exit_code == 0
 
 

@@ -69,7 +69,9 @@ def test_a_job_lists_its_rows_by_their_fate(server: Served, capgo: Command, here
         text = capgo("job", "show", "m.capgo-job", "--rows", fate, "--json").stdout
         listed[fate] = [json.loads(line) for line in text.splitlines()]
         assert len(listed[fate]) == report.get(fate)
-        header, *rows = capgo("job", "show", "m.capgo-job", "--rows", fate).stdout.splitlines()
+        result = capgo("job", "show", "m.capgo-job", "--rows", fate)
+        header, *rows = result.stdout.splitlines()
+        assert result.stderr.splitlines() == ([] if rows else ["none"])
         assert "line" in header.split("\t")
         assert len(rows) == len(listed[fate])
     assert report["failed"] > 5
@@ -111,6 +113,7 @@ def test_a_mistyped_channel_is_one_line_that_names_the_others(capgo: Command, he
     assert result.stderr.splitlines() == [
         f"lines 2-31 (30 rows): {APP} has no channel 'nope' (its channels: production, beta, alpha)",
         "error: devices.csv: 30 bad rows, nothing was sent",
+        "No row is usable; fix what is listed above.",
     ]
     (here / "devices.csv").write_text("device_id,channel\na,nope\nb,beta\n")
     result = capgo("devices", "relink", "devices.csv", "--app", APP, "--yes", "--quiet")
@@ -366,8 +369,7 @@ async def test_the_same_line_is_not_said_again_and_again(server: Served, here: P
     said = await followed(server, here, monkeypatch, rest)
     assert 2 <= len(said) <= 4, "once, and then once in twelve looks"
     assert all(
-        re.search(r"waiting until [\d-]+ [\d:]+ UTC for the limit of the API key, [\d:]+ left, ends [\d-]+ [\d:]+ UTC$", line)
-        for line in said
+        re.search(r"waiting: key's limit, until [\d-]+ [\d:]+ UTC, [\d:]+ left, ends [\d-]+ [\d:]+ UTC$", line) for line in said
     )
 
 
@@ -380,7 +382,9 @@ async def test_the_limit_that_asks_for_a_rest_is_named(server: Served, here: Pat
     monkeypatch.setattr(Job, "parked", property(lambda _job: 7))
     (line,) = await followed(server, here, monkeypatch, rest)
     assert re.search(
-        rf"for the limit of {APP}, [\d:]+ left, ends [\d-]+ [\d:]+ UTC, 7 waiting for limits of single devices", line
+        rf"limit of {APP}, until [\d-]+ [\d:]+ UTC, [\d:]+ left, ends [\d-]+ [\d:]+ UTC,"
+        r" 7 waiting for limits of single devices",
+        line,
     )
 
 

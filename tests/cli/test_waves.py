@@ -78,7 +78,7 @@ def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path,
         (("--waves", "10%,5%,100%"), "waves must rise from above 0% to 100%"),
         (("--waves", "10,100%"), "--waves: '10' is not a share"),
         (("--waves", "10%,100%", "--bake", "10"), "invalid --bake 10"),
-        (("--bake", "10m"), "a bake time needs waves"),
+        (("--bake", "10m"), "--bake needs --waves"),
     ],
 )
 def test_what_are_no_waves_is_wrong_usage(

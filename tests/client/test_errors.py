@@ -12,7 +12,7 @@ from capgo_async import errors
 from capgo_async.http.wire import Response, error_of, retry_after, server_version
 
 WAIT_15_MINUTES = "This address is locked out because keys were refused. Wait 15 minutes, then use a valid key."
-CHECK_THE_KEY = "Check the API key. It is not tried again, because refused keys lock the address out."
+CHECK_THE_KEY = "Check the API key. The request is not repeated: the server locks out addresses that keep sending refused keys."
 CHECK_THE_ID = "Check the spelling of the id, and that the key has access."
 NAME = "The name of a bundle is its version, exactly as it was uploaded."
 CASE = "Channel names are case-sensitive."

@@ -8,7 +8,7 @@ from typing import Final
 
 import filelock
 
-from ...errors import JobError
+from ...errors import JobError, Problem
 
 LOCK: Final = ".lock"
 """Suffix of a job's lock file. The file outlives the run, and reserves the job's name."""
@@ -31,7 +31,7 @@ def locked(path: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         message = f"another process is running {path}"
-        raise JobError(message) from None
+        raise JobError(message, problem=Problem.RUNNING_ELSEWHERE) from None
     except OSError as error:
         message = f"cannot create the lock file of {path}: {error.strerror}"
         raise JobError(message) from error

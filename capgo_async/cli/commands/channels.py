@@ -35,7 +35,7 @@ Gone = Annotated[
 ChannelName = Annotated[str, typer.Argument(metavar="NAME", help="The channel; names are case-sensitive.", show_default=False)]
 
 MetadataAs = Annotated[
-    str, typer.Option("--metadata-as", metavar="WORD", help="The server's word for disable_auto_update=metadata.")
+    str, typer.Option("--metadata-as", metavar="WORD", help="What the server calls the value metadata of disable_auto_update.")
 ]
 
 

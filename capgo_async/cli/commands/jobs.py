@@ -41,6 +41,14 @@ ToCsv = Annotated[
 OnlyFailed = Annotated[bool, typer.Option("--failed", help="Send the failed operations again, and nothing else.")]
 
 
+class Undoing(Undertaking, frozen=True, kw_only=True):
+    """How the job of an undo is made and how it runs."""
+
+    job: Annotated[
+        Path | None, typer.Option("--job", metavar="FILE", help="The job file of the undo.  [default: a name with the time]")
+    ] = None
+
+
 @command(commands, "show", short="Show what a job does and how far it is.")
 async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: WhichRows = None) -> int:
     """Show what a job does and how far it is. Works while another process runs the job."""
@@ -112,7 +120,7 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
 @command(commands, "undo", short="Undo the changes of a job.")
 async def undo_job(
     path: JobFile,
-    undertaking: Undertaking,
+    undertaking: Undoing,
     stopping: Stopping,
     connection: Connection,
     invocation: Invocation,
@@ -152,7 +160,7 @@ async def run_job(
     manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
     async with connection.ring() as caller, await _opened(path, caller, manner) as job:
         fresh = _is_fresh(job, manner)
-        question = open_question(running) if fresh and not running.yes else None
+        question = open_question(running, "pass --yes; `job show` shows the plan") if fresh and not running.yes else None
         try:
             if fresh:
                 tell_plan(job, invocation.speech)

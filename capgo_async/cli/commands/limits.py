@@ -51,6 +51,8 @@ async def show_limits(output: Output, invocation: Invocation, *, forget: Forget 
         return ExitCode.OK
     now = datetime.now(UTC)
     records = [msgspec.structs.replace(record, known=lasting(record.known, now)) for record in memory().records()]
+    if not records:
+        speech.note("nothing learned yet; `capgo-async calibrate APP` measures what a server allows")
     if speech.json:
         return await print_items([msgspec.structs.replace(record, key=record.key[:_SHORT]) for record in records], (), speech)
     return await print_items([_line(record, now) for record in records], _COLUMNS, speech)

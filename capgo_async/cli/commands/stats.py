@@ -37,11 +37,15 @@ class Days(Group, frozen=True, kw_only=True):
 
     since: Annotated[
         datetime | None,
-        typer.Option("--from", formats=["%Y-%m-%d"], help="The first day.  [default: 30 days before the end]"),
+        typer.Option(
+            "--from", metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help="The first day.  [default: 30 days before the end]"
+        ),
     ] = None
     until: Annotated[
         datetime | None,
-        typer.Option("--to", formats=["%Y-%m-%d"], help="The day after the last day.  [default: tomorrow (UTC)]"),
+        typer.Option(
+            "--to", metavar="YYYY-MM-DD", formats=["%Y-%m-%d"], help="The day after the last day.  [default: tomorrow (UTC)]"
+        ),
     ] = None
 
     def span(self) -> tuple[date, date]:

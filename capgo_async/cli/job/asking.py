@@ -35,7 +35,7 @@ async def ask_before(action: str, *, yes: bool) -> None:
 class Question:
     """An open terminal for one question."""
 
-    def __init__(self, otherwise: str = "pass --yes to send without asking, or --plan-only to stop after the plan") -> None:
+    def __init__(self, otherwise: str) -> None:
         try:
             self._terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
         except OSError as error:

@@ -33,6 +33,7 @@ Plan = Callable[[Path, KeyRing, Rejections], Awaitable[Job]]
 """Makes the job in a file of this name, and reports bad rows."""
 
 _SUFFIX: Final = ".capgo-job"
+_OTHERWISE: Final = "pass --yes to send without asking, or --plan-only to stop after the plan"
 
 
 async def change_many(
@@ -77,7 +78,7 @@ async def carry_out(
 ) -> int:
     """Make a job with `plan`, run it unless only the plan is wanted, and return the exit code."""
     manner = Manner(undertaking, stopping.limits(invocation.speech))
-    question = None if undertaking.plan_only else open_question(undertaking)
+    question = None if undertaking.plan_only else open_question(undertaking, _OTHERWISE)
     try:
         async with connection.ring() as caller, await _planned(plan, verb, undertaking.job, caller, invocation) as job:
             if undertaking.plan_only:

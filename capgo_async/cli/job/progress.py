@@ -144,7 +144,7 @@ class Follower:
     def _rest(self) -> tuple[float, str]:
         seconds, limit = _rest(self._client, self._apps)
         early = self._job.rests_until - anyio.current_time()
-        return (early, "limit of the API key") if early > max(seconds, _WORTH_SAYING) else (seconds, limit)
+        return (early, "key's limit") if early > max(seconds, _WORTH_SAYING) else (seconds, limit)
 
 
 class Watching:
@@ -193,7 +193,7 @@ def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     """Return for how many seconds the limits allow no request, and which limit that is."""
     pacer, now = pacer_of(client), anyio.current_time()
     until = min(pacer.free_at(requester_of(each).key_scope, now) for each in client.clients)
-    limit = "limit of the API key" if len(client.clients) == 1 else "limits of all API keys"
+    limit = "key's limit" if len(client.clients) == 1 else "limits of all keys"
     if apps and (free := min(pacer.free_at((ScopeKind.APP_ADDRESS, app), now) for app in apps)) > until:
         until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
     seconds = until - now
@@ -206,7 +206,7 @@ def _left(seconds: float) -> str:
 
 
 def _until(seconds: float, limit: str) -> str:
-    return f"waiting until {local_time(wall_clock() + timedelta(seconds=seconds))} for the {limit}"
+    return f"waiting: {limit}, until {local_time(wall_clock() + timedelta(seconds=seconds))}"
 
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":

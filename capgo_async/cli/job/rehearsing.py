@@ -89,7 +89,7 @@ def print_rehearsal(rehearsed: Rehearsed, rehearsing: Rehearsing, speech: Speech
         return code
     speech.show("\n".join(_lines(rehearsed, rehearsing)))
     if rehearsed.error is not None:
-        speech.say(f"the run would end with this error: {explain(rehearsed.error)}")
+        speech.say(f"the run would end with this message: {explain(rehearsed.error)}")
     return code
 
 
@@ -118,8 +118,8 @@ def _lines(rehearsed: Rehearsed, rehearsing: Rehearsing) -> Iterator[str]:
     report, run = rehearsed.report, rehearsed.report.runs[-1]
     server = f"limits {rehearsing.limits}, latency {rehearsed.latency * 1000:,.0f} ms, {rehearsing.concurrency} in flight"
     yield f"rehearsed in {rehearsed.took:,.1f} s, nothing was sent ({server})"
-    forecast = "" if rehearsed.forecast is None else f"; the plan's forecast was {_clock(rehearsed.forecast)}"
-    yield f"the run would take {about(rehearsed.makespan)} ({_clock(rehearsed.makespan)}){forecast}"
+    forecast = "" if rehearsed.forecast is None else f" (forecast: {about(rehearsed.forecast)})"
+    yield f"the run would take {about(rehearsed.makespan)}{forecast}"
     yield f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
     refused = ", ".join(f"{count:,} by the limit of {_SCOPES[ScopeKind(kind)]}" for kind, count in run.limits_met.items())
     requests = f"{counted(run.requests, 'request')}, {run.retries:,} of them retries"

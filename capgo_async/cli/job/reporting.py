@@ -1,6 +1,6 @@
 """Prints plans, jobs and reports."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -9,6 +9,7 @@ import msgspec
 from ...bulk import Job, Plan, Report, Rows
 from ...bulk.clock import local_time, wall_clock
 from ...bulk.inventory.exporting import Summary
+from ...bulk.jobfile.contents import JobRow
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
 from ..options.moments import ending_at
@@ -121,7 +122,18 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
 
 async def print_rows(job: Job, wanted: Rows, speech: Speech) -> int:
     """Print the rows of a job with a given outcome, as a listing."""
-    return await print_pages(job.rows(wanted), _COLUMNS[wanted], speech)
+    found = 0
+
+    async def pages() -> AsyncIterator[Sequence[JobRow]]:
+        nonlocal found
+        async for page in job.rows(wanted):
+            found += len(page)
+            yield page
+
+    code = await print_pages(pages(), _COLUMNS[wanted], speech)
+    if not found:
+        speech.note("none")
+    return code
 
 
 _COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {

@@ -50,12 +50,12 @@ class Terms(NamedTuple):
     invocation: Invocation
 
 
-def open_question(running: Running) -> Question | None:
+def open_question(running: Running, otherwise: str) -> Question | None:
     """Return where to ask, or `None` with `--yes` or `--confirm`.
 
-    Raises `ConfigurationError` if there is no terminal.
+    Raises `ConfigurationError`, which says what to do `otherwise`, if there is no terminal.
     """
-    return None if running.yes or running.confirm is not None else Question()
+    return None if running.yes or running.confirm is not None else Question(otherwise)
 
 
 async def confirm_and_run(job: Job, terms: Terms) -> int:
@@ -71,6 +71,8 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
     if not await _confirmed(job, terms):
         speech.say(f"declined; nothing was sent\n{to_go_on(job.path, terms.connection.server())}")
         return ExitCode.INTERRUPTED
+    if job.begun and not await job.to_send(terms.manner.which):
+        speech.note("nothing is left to send")
     try:
         report = await followed(job, terms.client, terms.invocation, terms.manner)
     except Exception as error:

@@ -109,7 +109,12 @@ class Connection(Output, frozen=True, kw_only=True):
     ] = None
     rate: Annotated[
         str | None,
-        Option("--rate", metavar="RATE", help="auto, standard, enterprise, server, off, N/min or N/s.  [default: auto]"),
+        Option(
+            "--rate",
+            metavar="RATE",
+            help="auto (learns the limits), server (its usual ones), standard (100/min),"
+            " enterprise (1000/min), off, N/min or N/s.  [default: auto]",
+        ),
     ] = None
     headroom: Headroom = None
     concurrency: Annotated[
@@ -212,7 +217,8 @@ class Confirming(Group, frozen=True, kw_only=True):
         Option(
             "--confirm",
             metavar="N",
-            help="Do not ask if the plan has exactly N operations. Very large plans need this instead of --yes.",
+            help="Do not ask if the plan has exactly N operations. Very large plans and many deletions need this"
+            " instead of --yes.",
             show_default=False,
         ),
     ] = None
@@ -250,13 +256,16 @@ class InWaves(Undertaking, frozen=True, kw_only=True):
         Option(
             "--waves",
             metavar="SHARES",
-            help="Send in waves, such as 1%,10%,100% of each app; each is verified before the next starts.",
+            help="Send in waves, such as 1%,10%,100% of each app; each is verified before the next starts."
+            " Fixed when the job is made.",
             show_default=False,
         ),
     ] = None
     bake: Annotated[
         str | None,
-        Option("--bake", metavar="TIME", help="Pause between waves, such as 30s, 10m or 2h.", show_default=False),
+        Option(
+            "--bake", metavar="TIME", help="Pause between waves, such as 30s, 10m or 2h; needs --waves.", show_default=False
+        ),
     ] = None
 
     def shares(self) -> tuple[Fraction, ...]:
@@ -269,13 +278,19 @@ class InWaves(Undertaking, frozen=True, kw_only=True):
 
     def bake_seconds(self) -> float:
         """Return the pause between waves; raises `ConfigurationError`."""
+        if self.bake is not None and self.waves is None:
+            message = "--bake needs --waves"
+            raise ConfigurationError(message)
         return read_duration(self.bake, "--bake") if self.bake is not None else 0.0
 
 
 class Planning(InWaves, frozen=True, kw_only=True):
     """How a bulk change is planned."""
 
-    app: Annotated[list[str] | None, Option("--app", metavar="APP", help="The app of rows without an app_id.")] = None
+    app: Annotated[
+        list[str] | None,
+        Option("--app", metavar="APP", help="The app of rows without an app_id. With --all or --everywhere, can be repeated."),
+    ] = None
     reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing the input.")] = (
         False
     )

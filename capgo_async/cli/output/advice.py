@@ -11,16 +11,15 @@ from ...bulk.operations.advice import Remedy
 from ...errors import Problem
 
 _BY_PROBLEM: Final[Mapping[Problem, str]] = {
-    Problem.NO_API_KEY: "The option is --api-key; a --profile can name a key, too.",
-    Problem.UNENCRYPTED: "The option is --allow-plain-http.",
     Problem.FORMAT_UNKNOWN: "Name it with --format.",
     Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
     Problem.DEVICES_UNKNOWN: "--unknown send changes such devices anyway; --unknown skip leaves them out.",
     Problem.MAY_LOSE_BUNDLE: "To do it anyway, pass --old-servers.",
+    Problem.RUNNING_ELSEWHERE: "Follow it with `job show FILE`.",
     Problem.OTHER_SERVER_OR_KEY: "Use that one again, or pass --rebind to `job run` to continue with this one.",
-    Problem.REQUESTS_SPENT: "--max-requests sets this limit.",
-    Problem.TIME_SPENT: "--max-duration sets this limit.",
-    Problem.END_TIME_REACHED: "--until sets this time.",
+    Problem.REQUESTS_SPENT: "--max-requests asked for this.",
+    Problem.TIME_SPENT: "--max-duration asked for this.",
+    Problem.END_TIME_REACHED: "--until asked for this.",
     Problem.TOO_MANY_FAILED: "--stop-failures sets how many may fail.",
     Problem.FAILED_IN_A_ROW: "--stop-consecutive sets how many may fail in a row.",
     Problem.ACCESS_LOST: "--stop-no-access sets how many may be refused in a row.",
@@ -28,8 +27,15 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
 }
 
+_OPTIONS: Final[Mapping[str, str]] = {
+    "or pass api_key": "pass --api-key, or use --profile",
+    "or pass allow_plain_http": "or pass --allow-plain-http",
+    "leave graph out": "leave --graph out",
+}
+"""What the library says about its arguments, and what the command says about its options."""
+
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
-    errors.NotConnected: "The request was not sent: check --base-url and the network.",
+    errors.NotConnected: "Check --base-url, and that the server runs.",
     errors.ConnectionLost: "Try again; a change may have taken effect anyway.",
     errors.RateLimited: "Wait a minute, or choose a lower --rate.",
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
@@ -43,8 +49,15 @@ _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
 def advice_on(error: errors.CapgoError) -> str:
     """Return what to do about an error, or nothing if the error says so itself."""
     if error.problem is not None:
-        return _BY_PROBLEM[error.problem]
+        return _BY_PROBLEM.get(error.problem, "")
     return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
+
+
+def with_options(text: str) -> str:
+    """Return a message of the library with options of the command instead of arguments."""
+    for argument, option in _OPTIONS.items():
+        text = text.replace(argument, option)
+    return text
 
 
 def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterator[str]:
