@@ -38,7 +38,7 @@ def test_the_demo_shows_the_main_job_end_to_end() -> None:
     assert report["rows"] == 3012 == report["rejected"] + report["skipped"] + report["planned"]
     assert report["planned"] == report["done"] == report["verified"] + report["cannot_tell"]
     assert (report["rejected"], report["failed"], report["pending"]) == (0, 0, 0)
-    assert report["skipped"] == pytest.approx(3000 / 3, rel=0.1)
+    assert report["skipped"] == pytest.approx(3000 / 3, rel=0.02)
     assert report["requests"] > report["planned"]
     assert report["retries"] > 0
     assert report["rate_limited"] >= 0
