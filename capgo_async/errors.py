@@ -50,6 +50,7 @@ class Problem(enum.StrEnum):
     UNENCRYPTED = "unencrypted"
     """The base URL is plain http and not on this machine."""
     FORMAT_UNKNOWN = "format_unknown"
+    INVENTORY_MISSING = "inventory_missing"
     INVENTORY_UNRELATED = "inventory_unrelated"
     """An inventory of devices was given for a plan that changes no device."""
     DEVICES_UNKNOWN = "devices_unknown"
@@ -173,10 +174,10 @@ class ApiError(CapgoError):
         reason = self.details.get("reason")
         return reason if isinstance(reason, str) else None
 
-    def as_kind(self, kind: type["ApiError"]) -> "ApiError":
-        """Return a copy of this error as another kind of exception."""
+    def as_kind(self, kind: type["ApiError"], message: str | None = None) -> "ApiError":
+        """Return a copy of this error as another kind of exception, with another `message` if one is given."""
         return kind(
-            self.message,
+            self.message if message is None else message,
             status=self.status,
             code=self.code,
             details=self.details,

@@ -52,3 +52,6 @@ def test_what_is_no_inventory_is_wrong_usage(capgo: Command) -> None:
     result = capgo("devices", "unlink", "devices.csv", "--app", APP, "--inventory", "devices.csv", "--yes")
     assert result.exit_code == 2
     assert "devices.csv is not a SQLite export of devices" in result.stderr
+    result = capgo("devices", "unlink", "devices.csv", "--app", APP, "--inventory", "nope.sqlite", "--yes")
+    assert result.exit_code == 2
+    assert "nope.sqlite: no such SQLite export of devices. `export devices -o FILE` makes one." in result.stderr

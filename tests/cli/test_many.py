@@ -1,6 +1,7 @@
 """Changes of channels and bundles in many apps, proofs and ways back, from the command line."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,7 @@ def test_channels_of_many_apps_are_changed(
     assert undone.exit_code == 0
     if words[1] == "delete":
         assert json.loads(undone.stdout)["skipped"] == 3
+        assert re.search(r"what is left as it is: capgo-async job show undo-\S+\.capgo-job --rows skipped\n", undone.stderr)
     else:
         assert channels(server) == before
 

@@ -263,7 +263,7 @@ async def test_ties_at_a_border_are_stated(namespace: str) -> None:
 async def test_a_channel_that_does_not_exist(reply: Response) -> None:
     async with client_of(ScriptedTransport(reply)) as capgo:
         with pytest.raises(
-            errors.ChannelNotFound, match=r"get channel beta of com\.example\.app: Cannot find version"
+            errors.ChannelNotFound, match=r"get channel beta of com\.example\.app: there is no such channel"
         ) as caught:
             await capgo.channels.get(APP, "beta")
 

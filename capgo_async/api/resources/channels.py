@@ -137,8 +137,8 @@ class Channels:
         try:
             return await self._requester.call(endpoints.get_channel(app_id, name), _read_with_version)
         except BundleNotFound as error:
-            # The server's error code names the bundle, although the channel is missing; so does its message in the seed era.
-            raise error.as_kind(ChannelNotFound) from error
+            # The server's code and message name the bundle, although the channel is missing.
+            raise error.as_kind(ChannelNotFound, "there is no such channel") from error
 
     async def _rolling_out(self, app_id: str, name: str) -> Channel:
         present = await self.get(app_id, name)

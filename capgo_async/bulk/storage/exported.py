@@ -4,9 +4,10 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+import anyio
 import msgspec
 
-from ...errors import InputError, JobError
+from ...errors import InputError, JobError, Problem
 from .database import Database, Mode
 
 APPLICATION_ID: Final = 0x43704976
@@ -56,7 +57,8 @@ async def devices_exported(path: Path, base_url: str) -> list[Exported]:
     try:
         found = await database.run(_devices_exported, path)
     except JobError as error:
-        raise InputError(str(error)) from error
+        problem = None if await anyio.Path(path).exists() else Problem.INVENTORY_MISSING
+        raise InputError(str(error), problem=problem) from error
     finally:
         await database.aclose()
     elsewhere = next((app.base_url for app in found if app.base_url != base_url), None)

@@ -23,7 +23,7 @@ from ..job.running import Manner, Terms, confirm_and_run, open_question
 from ..options.options import Connection, JobFile, OldServers, Output, Running, Undertaking
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
-from ..output.advice import next_steps
+from ..output.advice import next_steps, to_see_skipped
 from ..output.exit_codes import ExitCode
 
 commands = typer.Typer(name="job", no_args_is_help=True)
@@ -141,7 +141,10 @@ async def undo_job(
 
     async def plan(to: Path, caller: KeyRing, rejections: Rejections) -> Job:
         async with await Job.open(path, read_only=True) as job:
-            return await job.undo(to, client=caller, options=options, on_rejected=rejections)
+            undoing = await job.undo(to, client=caller, options=options, on_rejected=rejections)
+        if undoing.plan.skipped:
+            invocation.speech.note(to_see_skipped(to))
+        return undoing
 
     return await carry_out(plan, "undo", undertaking, stopping, connection, invocation)
 

@@ -12,6 +12,7 @@ from ...errors import Problem
 
 _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.FORMAT_UNKNOWN: "Name it with --format.",
+    Problem.INVENTORY_MISSING: "`export devices -o FILE` makes one.",
     Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
     Problem.DEVICES_UNKNOWN: "--unknown send changes such devices anyway; --unknown skip leaves them out.",
     Problem.MAY_LOSE_BUNDLE: "To do it anyway, pass --old-servers.",
@@ -75,6 +76,11 @@ def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterat
 def to_go_on(path: Path, server: Sequence[str]) -> str:
     """Return the command that sends the pending operations of a job."""
     return f"to go on: {_job_command('run', path, server)}"
+
+
+def to_see_skipped(path: Path) -> str:
+    """Return the command that lists the targets that an undo leaves as they are."""
+    return f"to see what is left as it is: {_job_command('show', path, ['--rows', 'skipped'])}"
 
 
 def to_see_bad_rows(path: Path) -> str:
