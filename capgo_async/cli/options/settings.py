@@ -46,8 +46,7 @@ def read_settings(texts: Sequence[str], type_: type[S]) -> S:
             raise ConfigurationError(message)
         if field is None:
             close = difflib.get_close_matches(name, fields, 1)
-            meant = f" Did you mean {close[0]}?" if close else ""
-            message = f"there is no setting {name}.{meant} {names_of(type_)}"
+            message = f"there is no setting {name}. {f'Did you mean {close[0]}?' if close else names_of(type_)}"
             raise ConfigurationError(message)
         given[field.encode_name] = None if value == "null" else _value(value, field)
     try:
