@@ -133,7 +133,7 @@ class Database:
         if self.path.is_dir():
             return JobError(f"{self.path} is a directory, not a {self._called}")
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
-            missing = not self.path.exists()
+            missing = self._mode is not Mode.CREATE and not self.path.exists()
             return JobError(f"{self.path}: no such {self._called}" if missing else f"{self.path} cannot be opened: {error}")
         if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
             return JobError(f"{self.path} is not a {self._called}, or it is damaged: {error}")
