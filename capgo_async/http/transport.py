@@ -233,7 +233,7 @@ def _why(error: BaseException) -> str:
         return _short(error)
     if cause.errno and not isinstance(cause, socket.gaierror):
         return os.strerror(cause.errno).lower()
-    return (cause.strerror or _short(error)).lower()
+    return cause.strerror or _short(error)
 
 
 def _short(error: BaseException) -> str:
