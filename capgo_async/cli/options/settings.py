@@ -31,7 +31,7 @@ def names_of(type_: type[msgspec.Struct]) -> str:
 
 
 def read_settings(texts: Sequence[str], type_: type[S]) -> S:
-    """Return the settings in `texts`; raises `ConfigurationError` for none, an unknown name or an invalid value."""
+    """Return the settings in `texts`; raises `ConfigurationError` for none or an invalid one."""
     if not texts:
         message = f"pass at least one NAME=VALUE. {names_of(type_)}"
         raise ConfigurationError(message)
