@@ -206,7 +206,7 @@ def _fingerprinter(key: str) -> Callable[[bytes], str]:
 
 def _checked_key(api_key: str | None) -> str:
     if not api_key:
-        message = "no API key: set CAPGO_API_KEY, or pass api_key"
+        message = "no API key: set CAPGO_API_KEY or pass one"
         raise ConfigurationError(message, problem=Problem.NO_API_KEY)
     if not api_key.isprintable() or not api_key.isascii() or " " in api_key:
         message = (

@@ -78,7 +78,7 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
         message = "invalid base URL: it must not contain a user, a query or a fragment"
         raise ConfigurationError(message)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
-        message = f"base URL {base_url!r} sends the API key unencrypted: use https, or pass allow_plain_http"
+        message = f"base URL {base_url!r} sends the API key unencrypted: use https, or allow plain http"
         raise ConfigurationError(message, problem=Problem.UNENCRYPTED)
     return base_url.rstrip("/")
 

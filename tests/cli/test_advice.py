@@ -90,11 +90,11 @@ def test_a_plan_without_requests_is_not_to_be_gone_on_with(here: Path, capgo: Co
 
 def test_messages_name_options_instead_of_arguments(unaimed: Command) -> None:
     plain = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "http://capgo.test")
-    assert plain.stderr.endswith("unencrypted: use https, or pass --allow-plain-http\n")
+    assert plain.stderr.endswith("unencrypted: use https, or allow plain http. --allow-plain-http does that.\n")
     bare = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "127.0.0.1:1")
     assert "it must begin with https://, or with http:// for this machine" in bare.stderr
-    chart = errors.GraphNotSupported("this server draws no charts; leave graph out to get the numbers")
-    assert explain(chart) == "this server draws no charts; leave --graph out to get the numbers"
+    chart = errors.GraphNotSupported("this server draws no charts; ask for the numbers instead")
+    assert explain(chart) == "this server draws no charts; ask for the numbers instead. Leave --graph out."
 
 
 def test_the_end_that_was_asked_for_is_no_error() -> None:

@@ -101,7 +101,7 @@ def test_errors_say_what_and_end_with_their_code(capgo: Command, arguments: tupl
 def test_a_missing_key_is_wrong_usage(unaimed: Command) -> None:
     result = unaimed("apps", "list")
     assert result.exit_code == 2
-    assert "no API key: set CAPGO_API_KEY, pass --api-key, or use --profile\n" in result.stderr
+    assert "no API key: set CAPGO_API_KEY or pass one. --api-key passes one, --profile uses a stored one.\n" in result.stderr
 
 
 def test_a_wrong_key_costs_one_request(server: Served, unaimed: Command) -> None:

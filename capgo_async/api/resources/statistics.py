@@ -84,7 +84,7 @@ class Statistics:
             return await self._requester.call(call, read_points)
         picture = await self._requester.call(call, _read_picture)
         if picture is None:
-            message = f"{call.name}: this server draws no charts; leave graph out to get the numbers"
+            message = f"{call.name}: this server draws no charts; ask for the numbers instead"
             raise GraphNotSupported(message)
         return picture
 

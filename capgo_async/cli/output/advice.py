@@ -11,6 +11,8 @@ from ...bulk.operations.advice import Remedy
 from ...errors import Problem
 
 _BY_PROBLEM: Final[Mapping[Problem, str]] = {
+    Problem.NO_API_KEY: "--api-key passes one, --profile uses a stored one.",
+    Problem.UNENCRYPTED: "--allow-plain-http does that.",
     Problem.FORMAT_UNKNOWN: "Name it with --format.",
     Problem.INVENTORY_MISSING: "`export devices -o FILE` makes one.",
     Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
@@ -28,14 +30,8 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
 }
 
-_OPTIONS: Final[Mapping[str, str]] = {
-    "or pass api_key": "pass --api-key, or use --profile",
-    "or pass allow_plain_http": "or pass --allow-plain-http",
-    "leave graph out": "leave --graph out",
-}
-"""What the library says about its arguments, and what the command says about its options."""
-
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
+    errors.GraphNotSupported: "Leave --graph out.",
     errors.NotConnected: "Check --base-url, and that the server runs.",
     errors.ConnectionLost: "Try again; a change may have taken effect anyway.",
     errors.RateLimited: "Wait a minute, or choose a lower --rate.",
@@ -52,13 +48,6 @@ def advice_on(error: errors.CapgoError) -> str:
     if error.problem is not None:
         return _BY_PROBLEM.get(error.problem, "")
     return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
-
-
-def with_options(text: str) -> str:
-    """Return a message of the library with options of the command instead of arguments."""
-    for argument, option in _OPTIONS.items():
-        text = text.replace(argument, option)
-    return text
 
 
 def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterator[str]:

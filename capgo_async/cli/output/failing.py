@@ -6,7 +6,7 @@ from typing import Final
 
 from ... import errors
 from ...errors import CapgoError, Problem
-from .advice import advice_on, with_options
+from .advice import advice_on
 from .exit_codes import ExitCode
 
 
@@ -48,7 +48,7 @@ def explain(error: BaseException) -> str:
         return f"unexpected {type(error).__name__}: {error}. This is a bug in capgo-async; --debug shows where."
     if isinstance(error, errors.DangerousCall) and error.confirm is not None:
         return f"{error.danger} If you mean it, add --confirm {shlex.quote(error.confirm)}."
-    text, advice = with_options(str(error)), advice_on(error)
+    text, advice = str(error), advice_on(error)
     if advice and not text.endswith((".", "!", "?")):
         text += "."
     lines = [f"{text} {advice}".rstrip()]
