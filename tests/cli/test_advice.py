@@ -53,7 +53,7 @@ def test_each_way_to_go_on_is_a_command(found: Report, steps: Sequence[str]) -> 
     assert [*next_steps(found, Path("m.capgo-job"), ["--rate", "1/s"])] == steps
 
 
-@pytest.mark.parametrize("problem", set(errors.Problem) - {errors.Problem.NO_API_KEY, errors.Problem.UNENCRYPTED})
+@pytest.mark.parametrize("problem", errors.Problem)
 def test_every_problem_has_advice_with_an_option_or_a_command(problem: errors.Problem) -> None:
     error = errors.ConfigurationError("something is wrong", problem=problem)
     assert re.search(r"--[a-z]|`[a-z]+ [a-z]+", advice_on(error))
