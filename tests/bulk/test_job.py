@@ -221,7 +221,7 @@ async def test_without_a_server_nothing_is_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not a job file"), (b"device_id\nd1\n" * 100, "not a job file"), (None, "no job file")],
+    [(b"", "not a job file"), (b"device_id\nd1\n" * 100, "not a job file"), (None, "no such job file")],
 )
 def test_files_that_are_no_jobs_are_refused(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "job.capgo-job"
