@@ -80,7 +80,7 @@ def test_a_rate_that_the_limits_do_not_bear_is_refused_there(unaimed: Command) -
     assert found["limits_met"] == {"key": found["rate_limited"]}
     assert found["rate_limited"] > 0
     told = unaimed("job", "rehearse", JOB, "--rate", "off", "--limits", "100/min").stdout
-    assert f"{found['rate_limited']:,} refused by a rate limit: {found['rate_limited']:,} by the limit of the API key\n" in told
+    assert f"{found['rate_limited']:,} refused by a rate limit: API key {found['rate_limited']:,}\n" in told
 
 
 @pytest.mark.slow

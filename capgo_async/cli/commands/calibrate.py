@@ -17,6 +17,7 @@ from ...limits.models import DEFAULT_SILENCE, ScopeKind
 from ..framework import Invocation, command
 from ..options.options import Connection
 from ..output.exit_codes import ExitCode
+from ..output.limit_names import NAMES
 from ..output.speech import Speech
 from .limits import in_words
 
@@ -25,7 +26,6 @@ commands = typer.Typer()
 _READS: Final = 150
 _MOST_READS: Final = 1000
 """As many as the server allows an app and address in a minute; a larger budget would only wait."""
-_WHAT: Final = {ScopeKind.KEY: "API key", ScopeKind.APP_ADDRESS: "app and this address"}
 
 App = Annotated[str | None, Argument(metavar="APP", help="An app with many devices.  [default: search for one]")]
 Reads = Annotated[int, Option("--budget", min=1, max=_MOST_READS, metavar="N", help="Maximum number of requests.")]
@@ -63,7 +63,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         client.recall(known)
         requests = client.counters.requests
     kept_to = known.limits if pacer.adaptive else ()
-    certain = [f"{limit.requests:,} for the {_WHAT.get(limit.scope, limit.scope)}" for limit in kept_to if limit.certain]
+    certain = [f"{limit.requests:,} for the {NAMES.get(limit.scope, limit.scope)}" for limit in kept_to if limit.certain]
     _print(
         _Told(
             base_url=client.base_url,
@@ -100,7 +100,7 @@ def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
     if certain:
         limit = f"already known: {', '.join(certain)}"
     if told.refused is not None:
-        limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {_WHAT[told.refused.scope]}"
+        limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {NAMES[told.refused.scope]}"
     lines = {
         "server": f"{told.base_url}, version {told.server_version or 'unknown'}",
         "latency": in_words(told.latency),

@@ -9,11 +9,11 @@ from typer import Option
 
 from ...bulk.report import counted
 from ...limits.known import Known, KnownLimit, Latency, lasting
-from ...limits.models import ScopeKind
 from ..framework import Invocation, command
 from ..options.options import Output
 from ..options.remembering import Record, memory
 from ..output.exit_codes import ExitCode
+from ..output.limit_names import NAMES
 from ..output.listing import print_items
 
 commands = typer.Typer()
@@ -22,7 +22,6 @@ _SHORT: Final = 8
 """Characters of a key's digest that are shown."""
 _MANY_HOURS: Final = timedelta(hours=48)
 _COLUMNS: Final = ("server", "key", "version", "latency", "page", "limits", "age")
-_NAMES: Final = {ScopeKind.KEY: "key", ScopeKind.APP_ADDRESS: "app"}
 
 Forget = Annotated[bool, Option("--forget", help="Delete everything that was learned.")]
 
@@ -84,7 +83,7 @@ def _limits(known: Known) -> str:
 
 
 def _limit(limit: KnownLimit) -> str:
-    return f"{_NAMES.get(limit.scope, limit.scope)} {limit.requests:,}{'' if limit.certain else '?'}"
+    return f"{NAMES.get(limit.scope, limit.scope)} {limit.requests:,}{'' if limit.certain else '?'}"
 
 
 def _age(known: Known, now: datetime) -> str:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,20 +12,14 @@ import msgspec
 from ...bulk import Job, OperationRow, Run
 from ...bulk.report import counted
 from ...errors import ConfigurationError
-from ...limits.models import ScopeKind
 from ..output.advice import next_steps
 from ..output.exit_codes import ExitCode
+from ..output.limit_names import limits_met
 from ..output.listing import print_items
 from ..output.speech import Speech
 from .reporting import origin_of, text_of
 
 STDOUT: Final = "-"
-_LIMITS: Final[Mapping[str, str]] = {
-    ScopeKind.KEY: "API key",
-    ScopeKind.APP_ADDRESS: "app at this address",
-    ScopeKind.DEVICE_OPERATION: "device",
-    ScopeKind.DEVICE_CHANNEL: "device and channel",
-}
 
 
 class _RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +64,7 @@ def _row(run: Run) -> _RunRow:
         failed=run.failed,
         requests=run.requests,
         retries=run.retries,
-        limits_met=", ".join(f"{count} of {_LIMITS.get(kind, kind)}" for kind, count in run.limits_met.items()),
+        limits_met=limits_met(run.limits_met),
         server=", ".join(run.servers),
         program=run.program,
     )

@@ -10,7 +10,6 @@ from typer import Option
 
 from ...bulk.report import about, counted
 from ...errors import ConfigurationError
-from ...limits.models import ScopeKind
 from ...rehearsal import Conditions, Rehearsed, RehearsedWave
 from ...sandbox import PRESETS, Thresholds, parse_faults
 from ...sandbox.faults import read_time
@@ -19,15 +18,10 @@ from ..options.options import Headroom, read_headroom
 from ..options.stopping import Limits
 from ..output.exit_codes import exit_code
 from ..output.failing import code_of, explain
+from ..output.limit_names import limits_met
 from ..output.speech import Speech
 
 _PER_MINUTE: Final = re.compile(r"([1-9]\d*)/min", re.ASCII)
-_SCOPES: Final = {
-    ScopeKind.KEY: "the API key",
-    ScopeKind.APP_ADDRESS: "apps",
-    ScopeKind.DEVICE_OPERATION: "devices",
-    ScopeKind.DEVICE_CHANNEL: "links of devices",
-}
 
 
 class Rehearsing(Group, frozen=True, kw_only=True):
@@ -121,7 +115,7 @@ def _lines(rehearsed: Rehearsed, rehearsing: Rehearsing) -> Iterator[str]:
     forecast = "" if rehearsed.forecast is None else f" (forecast: {about(rehearsed.forecast)})"
     yield f"the run would take {about(rehearsed.makespan)}{forecast}"
     yield f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
-    refused = ", ".join(f"{count:,} by the limit of {_SCOPES[ScopeKind(kind)]}" for kind, count in run.limits_met.items())
+    refused = limits_met(run.limits_met)
     requests = f"{counted(run.requests, 'request')}, {run.retries:,} of them retries"
     yield f"{requests}, {run.rate_limited:,} refused by a rate limit{f': {refused}' if refused else ''}"
     yield from map(_wave, rehearsed.waves)

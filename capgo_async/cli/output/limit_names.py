@@ -1,0 +1,18 @@
+"""What the command calls the limits of a server."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from ...limits.models import ScopeKind
+
+NAMES: Final[Mapping[str, str]] = {
+    ScopeKind.KEY: "API key",
+    ScopeKind.APP_ADDRESS: "app at this address",
+    ScopeKind.DEVICE_OPERATION: "device",
+    ScopeKind.DEVICE_CHANNEL: "device and channel",
+}
+
+
+def limits_met(counts: Mapping[str, int]) -> str:
+    """Return how many requests each limit refused, such as "API key 3, device 1"."""
+    return ", ".join(f"{NAMES.get(kind, kind)} {count:,}" for kind, count in counts.items())
