@@ -116,7 +116,8 @@ class Job:
                 async with aclosing(staging.database):
                     draft = await draw_up(staging, source, ring, options, on_rejected)
                     binding, created_at = JobBinding.of(ring, salt), wall_clock().replace(microsecond=0)
-                    await staging.finish(facts_of(draft, source, options, binding, created_at), meter())
+                    facts = facts_of(draft, source, options, binding, created_at)
+                    await staging.finish(msgspec.structs.replace(facts, page=page_of(ring)), meter())
                 give_name(building, path)
             except DiskFull as error:
                 message = f"no space left for {path}: nothing was sent. Free some disk space, then plan again"
@@ -303,7 +304,8 @@ class Job:
         if JobBinding.of(ring, self._salt) != self.facts.binding:
             raise self._bound_elsewhere(ring)
         await self._seed(ring)
-        source = Undoing(self._database, self._name, self.facts.created_at.isoformat())
+        same_pages = page_of(ring) == self.facts.page
+        source = Undoing(self._database, self._name, self.facts.created_at.isoformat(), same_pages=same_pages)
         return await self.create(path, source, client=ring, options=options, on_rejected=on_rejected)
 
     @property

@@ -36,10 +36,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
-    """The number of rows that are skipped or rejected for one reason.
+    """The number of rows that are skipped or rejected, or have no way back, for one reason.
 
-    `fate` is `skipped` or `rejected`. `cause` is the code of the reason, or `None` for the sum of less common reasons. `reason`
-    is a sentence.
+    `fate` is `skipped` or `rejected`, and `planned` for operations without a way back. `cause` is the code of the reason, or
+    `None` for the sum of less common reasons. `reason` is a sentence.
     """
 
     fate: str
@@ -53,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     - `changes`: everything planned, whether done yet or not.
     - `reasons`: why rows need no request; the most common reasons first.
+    - `no_way_back`: why an undo could not restore what planned operations change.
+    - `left`: in an undo, the number of rows whose target may not be as it was before the job.
     - `unknown`: number of planned devices that no inventory shows.
     - `requests`: number of requests still to be sent; `apps` has the number for each app.
     - `seconds`: expected duration of the rest, verification and bakes of waves included, given the client's remaining limits
@@ -79,19 +81,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     needs_confirmation: str | None = None
     planning_requests: int = 0
     saved: int = 0
+    no_way_back: tuple[ReasonCount, ...] = ()
+    left: int = 0
 
     def __str__(self) -> str:
         rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
         return "\n".join((rows, *self.contents(), *map(str, self.waves), *self._cost(), *self.remarks))
 
     def contents(self) -> list[str]:
-        """Return the changes and the reasons why rows need none, one line each."""
+        """Return the changes, the reasons why rows need none, and why changes have no way back, one line each."""
         groups = _groups(self.changes)
         lines = [f"{group.what}: {group.counted} of {group.named_apps}" for group in groups]
         if len(lines) > _NAMED_GROUPS:
             rest = counted(sum(group.targets for group in groups[_NAMED_GROUPS:]), self.noun)
             lines[_NAMED_GROUPS:] = [f"and {counted(len(lines) - _NAMED_GROUPS, 'more change')} of {rest}"]
-        return [*lines, *(f"{reason.rows:,} {reason.fate}: {reason.reason}" for reason in self.reasons)]
+        lines += (f"{reason.rows:,} {reason.fate}: {reason.reason}" for reason in self.reasons)
+        return [*lines, *map(self._without_way_back, self.no_way_back)]
+
+    def _without_way_back(self, reason: ReasonCount) -> str:
+        return f"{counted(reason.rows, self.noun)} {'has' if reason.rows == 1 else 'have'} no way back, because {reason.reason}"
 
     def question(self, base_url: str) -> str:
         """Return the question to ask before anything is sent."""

@@ -120,7 +120,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `requests`, `retries` and `rate_limited` count all runs, reads included. `elapsed_seconds` is the duration of the last run.
     The verdicts `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `consistent` is whether no
-    operation is contradicted. `warnings` tell of changes of the server's version (contract G5).
+    operation is contradicted. `left` is the number of targets that an undo leaves and that may not be as they were before the
+    job. `warnings` tell of changes of the server's version (contract G5).
     """
 
     job: str
@@ -140,6 +141,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rate_limited: int
     elapsed_seconds: float
     consistent: bool
+    left: int = 0
     failures: tuple[Failures, ...] = ()
     runs: tuple[Run, ...] = ()
     waves: tuple[Wave, ...] = ()

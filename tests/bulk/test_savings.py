@@ -29,10 +29,17 @@ def bundle_of(sandbox: Sandbox, channel: str) -> str:
     return next(bundle.name for bundle in app.bundles.values() if bundle.id == app.channels[channel].version)
 
 
+def set_bundle(sandbox: Sandbox, app_id: str, channel: str, name: str) -> None:
+    app = sandbox.world.apps[app_id]
+    app.channels[channel].version = next(bundle.id for bundle in app.bundles.values() if bundle.name == name)
+
+
 async def remarks(sandbox: Sandbox, directory: Path, goals: Sequence[str], options: Options | None = None) -> list[str]:
-    """Plan to link the first devices to these channels, and return what is said of one request."""
+    """Plan to link the first devices of every app to these channels, and return what is said of one request."""
     operations = [
-        LinkDevice(app_id=APP, device_id=device, channel=goal) for device, goal in zip(ids_of(sandbox), goals, strict=False)
+        LinkDevice(app_id=app_id, device_id=device, channel=goal)
+        for app_id in sandbox.world.apps
+        for device, goal in zip(ids_of(sandbox, app_id), goals, strict=False)
     ]
     async with client_of(sandbox) as capgo:
         source = from_operations(operations)
@@ -43,16 +50,40 @@ async def remarks(sandbox: Sandbox, directory: Path, goals: Sequence[str], optio
 @in_virtual_time
 async def test_where_all_of_a_channel_go_to_another_one_request_would_do(tmp_path: Path) -> None:
     sandbox = fleet_on(dict.fromkeys(range(3), "alpha"))
+    set_bundle(sandbox, APP, "alpha", "1.0.0")
     bundle = bundle_of(sandbox, "beta")
-    said = f"all 3 devices on alpha of {APP} go to beta: promoting bundle {bundle} to alpha instead is one request"
+    said = f"all 3 devices on alpha of {APP} go to beta: promoting bundle {bundle} to alpha is one request"
     told = await remarks(sandbox, tmp_path, ["beta"] * 10)
     assert told == [said]
 
 
-@pytest.mark.parametrize("case", ["one stays", "only one", "public", "no bundle", "protected", "gone", "two goals"])
+@pytest.mark.parametrize("bundles", [("1.2.0", "1.2.0"), ("1.2.0", "1.1.0")], ids=["one bundle", "two bundles"])
+@in_virtual_time
+async def test_apps_in_which_the_same_request_would_do_share_a_line(bundles: tuple[str, str], tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    for place, (app_id, app) in enumerate(sandbox.world.apps.items()):
+        app.overrides.clear()
+        for device in ids_of(sandbox, app_id)[: place + 2]:
+            app.link(device, app.channels["alpha"], 0.0)
+    # In the third app, both channels have the same bundle.
+    for app_id, bundle in zip(sandbox.world.apps, bundles, strict=False):
+        set_bundle(sandbox, app_id, "alpha", "1.0.0")
+        set_bundle(sandbox, app_id, "beta", bundle)
+    (told,) = await remarks(sandbox, tmp_path, ["beta"] * 10)
+    what = "bundle 1.2.0" if len({*bundles}) == 1 else "the bundle of beta"
+    assert told == (
+        f"all 5 devices on alpha of com.example.app02, {APP} go to beta: promoting {what} to alpha is one request for each app"
+    )
+
+
+NOT_THE_SAME = ("one stays", "only one", "public", "no bundle", "protected", "gone", "two goals", "same bundle", "rollout")
+
+
+@pytest.mark.parametrize("case", NOT_THE_SAME)
 def test_where_one_request_would_not_do_it_is_not_said(tmp_path: Path, case: str) -> None:
     sandbox = fleet_on(dict.fromkeys(range(1 if case == "only one" else 3), "alpha"))
     channels = sandbox.world.apps[APP].channels
+    set_bundle(sandbox, APP, "alpha", "1.2.0" if case == "same bundle" else "1.0.0")
     goals = {"one stays": ["beta"] * 2, "two goals": ["beta", "beta", "gamma"]}.get(case, ["beta"] * 10)
     match case:
         case "public":
@@ -61,6 +92,8 @@ def test_where_one_request_would_not_do_it_is_not_said(tmp_path: Path, case: str
             channels["beta"].version = None
         case "gone":
             del channels["alpha"]
+        case "rollout":
+            channels["alpha"].rollout.version = channels["alpha"].version
         case "two goals":
             channels["gamma"] = channels["beta"]
 
@@ -70,6 +103,18 @@ def test_where_one_request_would_not_do_it_is_not_said(tmp_path: Path, case: str
         assert await remarks(sandbox, tmp_path, goals, options) == []
 
     run()
+
+
+@in_virtual_time
+async def test_an_undo_is_not_told_to_promote_instead(tmp_path: Path) -> None:
+    sandbox = fleet_on(dict.fromkeys(range(3), "alpha"))
+    set_bundle(sandbox, APP, "alpha", "1.0.0")
+    operations = [LinkDevice(app_id=APP, device_id=device, channel="beta") for device in ids_of(sandbox)[:3]]
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "job.capgo-job", from_operations(operations), client=capgo) as job:
+            await job.run(capgo)
+            async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+                assert (undo.plan.planned, undo.plan.remarks) == (3, ())
 
 
 @in_virtual_time

@@ -13,10 +13,11 @@ import msgspec
 from ..forecast.forecast import Leg
 from ..operations.kinds import KINDS, describe, object_of
 from ..operations.operations import Change
-from ..operations.reasons import ALREADY_SO
+from ..operations.reasons import ALREADY_SO, NO_WAY_BACK, Reason
 from ..plan import Part, Plan, ReasonCount, reach
 from ..report import Ended
 from .facts import JobFacts
+from .records import left_by_undo
 from .schema import Outcome, Verdict, reason_of
 from .waves import report_waves
 
@@ -83,6 +84,8 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
         remarks=facts.remarks,
         changes=changes,
         reasons=(*_reasons(connection, Rows.SKIPPED, skipped), *_reasons(connection, Rows.REJECTED, rejected)),
+        no_way_back=_no_way_back(facts.no_way_back),
+        left=left_by_undo(connection),
         waves=report_waves(connection),
         bake_seconds=facts.options.bake_seconds,
         planning_requests=planning_requests,
@@ -115,6 +118,15 @@ def _reasons(connection: sqlite3.Connection, fate: Rows, rows: int) -> list[Reas
     named = [ReasonCount(fate=fate, cause=reason.cause, reason=str(reason), rows=count) for reason, count in reasons]
     rest = rows - sum(reason.rows for reason in named)
     return [*named, ReasonCount(fate=fate, cause=None, reason="other reasons", rows=rest)] if rest else named
+
+
+def _no_way_back(found: Sequence[tuple[Reason, int]]) -> tuple[ReasonCount, ...]:
+    named = [
+        ReasonCount(fate="planned", cause=reason.cause, reason=NO_WAY_BACK[reason.cause].format(*reason.details), rows=rows)
+        for reason, rows in found[:_NAMED_REASONS]
+    ]
+    rest = sum(rows for _, rows in found[_NAMED_REASONS:])
+    return (*named, *([ReasonCount(fate="planned", cause=None, reason="of other reasons", rows=rest)] if rest else ()))
 
 
 _CONDITIONS: Final = {

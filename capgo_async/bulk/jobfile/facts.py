@@ -16,8 +16,10 @@ from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from ...limits.pacer import ScopeUsage
 from ..operations.operations import Change, Operation
+from ..operations.reasons import Reason
 from ..plan import Thresholds
 from ..report import storable
+from ..spreading import PAGE
 
 _FINEST: Final = 10**8
 """Greatest denominator of a wave's share. Times the number of operations, it fits SQLite's integers."""
@@ -125,8 +127,9 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the job file stores about the job as a whole.
 
     `asked` holds the values that the source sets for every row. `observed_at` is the time of the oldest observation that the
-    plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `latency` is the average
-    time from request to response, in seconds, in the last run that sent requests.
+    plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `page` is the number of
+    devices per page in the listings of the plan. `no_way_back` counts the planned operations that nothing can undo, for each
+    reason. `latency` is the average time from request to response, in seconds, in the last run that sent requests.
     """
 
     source: str
@@ -138,6 +141,8 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     survey: Survey
     binding: JobBinding
     remarks: tuple[str, ...]
+    page: int = PAGE
+    no_way_back: tuple[tuple[Reason, int], ...] = ()
     latency: float | None = None
 
 

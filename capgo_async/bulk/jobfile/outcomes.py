@@ -83,6 +83,8 @@ def _former(known: str, value: str | None) -> str:
             return f"linked to {value}"
         case Former.NONE:
             return "no link"
+        case Former.SHOWN_UNLINKED:
+            return "no link shown"
         case Former.STATE:
             return f"undone by: {describe(restoring(former))}"
         case _:

@@ -13,6 +13,7 @@ import msgspec
 from ...errors import JobError
 from ...version import __version__
 from ..operations.advice import advice_on
+from ..operations.reasons import LEFT_BY_UNDO
 from ..operations.results import Failed, Settled
 from ..report import Ended, Failures, Report, Run, server_changes
 from . import schema
@@ -145,11 +146,20 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         rate_limited=sum(run.rate_limited for run in runs),
         elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
         consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
+        left=left_by_undo(connection),
         failures=_failures(connection),
         waves=report_waves(connection),
         runs=runs,
         warnings=server_changes(runs),
     )
+
+
+def left_by_undo(connection: sqlite3.Connection) -> int:
+    """Return how many targets an undo leaves that may not be as they were; 0 for other jobs."""
+    causes = msgspec.json.encode(sorted(LEFT_BY_UNDO)).decode()
+    statement = "SELECT count(*) FROM others WHERE fate = 'skipped' AND cause IN (SELECT value FROM json_each(?))"
+    (left,) = connection.execute(statement, (causes,)).fetchone()
+    return int(left)
 
 
 def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:

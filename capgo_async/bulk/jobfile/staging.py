@@ -14,8 +14,18 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from ..operations.kinds import KINDS
-from ..operations.operations import Change, FormerState, Operation, Row, change_of, operation_of
-from ..operations.reasons import Reason
+from ..operations.operations import (
+    Change,
+    Former,
+    FormerState,
+    Operation,
+    Row,
+    change_of,
+    no_way_back,
+    operation_of,
+    why_no_way_back,
+)
+from ..operations.reasons import Cause, Reason
 from ..report import Ended
 from ..sources.blocks import Block, Columns
 from ..storage.database import Database, Mode, transaction
@@ -144,9 +154,10 @@ class Staging:
 
     @transaction
     def close_scan(self, connection: sqlite3.Connection, app_id: str, *, complete: bool, saw_override: bool) -> None:
-        """Record how far the listing of an app went."""
-        statement = "INSERT INTO scans (app, complete, saw_override) VALUES (?, ?, ?)"
-        connection.execute(statement, (self._apps[app_id], complete, saw_override))
+        """Record how far the listing of an app went, and whether it showed any link."""
+        unlinked = Former.NONE if saw_override else Former.UNKNOWN
+        statement = "INSERT INTO scans (app, complete, unlinked) VALUES (?, ?, ?)"
+        connection.execute(statement, (self._apps[app_id], complete, unlinked))
 
     async def know(self, inventory: str, base_url: str) -> Mapping[str, Exported]:
         """Attach an inventory of devices on disk, and return its record of each app.
@@ -165,13 +176,33 @@ class Staging:
         connection.execute(staging_sql.SCAN_OF_KNOWN, (app_id, complete))
 
     @transaction
-    def compare_with_inventory(self, connection: sqlite3.Connection) -> None:
-        """Skip rows whose device already is as wanted, or was changed by others, as the inventory shows."""
-        kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
+    def find_shown(self, connection: sqlite3.Connection) -> dict[str, bool]:
+        """Find the rows whose device the inventory shows.
+
+        Returns the apps of which it shows devices and no link, each with whether it was listed for this plan.
+        """
         if connection.execute("SELECT 1 FROM inventory LIMIT 1").fetchone():
             connection.execute(staging_sql.SHOWN_LISTED)
         if self._knows:
             connection.execute(staging_sql.SHOWN_KNOWN)
+        return {app_id: bool(listed) for app_id, listed in connection.execute(staging_sql.SHOWN_WITHOUT_LINKS)}
+
+    @transaction
+    def shows_links(self, connection: sqlite3.Connection) -> bool:
+        """Return whether the listing of any app showed a link."""
+        return (
+            connection.execute("SELECT 1 FROM scans WHERE unlinked = 'none' AND known IS NULL LIMIT 1").fetchone() is not None
+        )
+
+    @transaction
+    def settle_unlinked(self, connection: sqlite3.Connection, app_id: str, former: Former) -> None:
+        """Record the former state of the app's devices that the inventory shows without a link."""
+        connection.execute(staging_sql.SET_UNLINKED, (app_id, former))
+
+    @transaction
+    def compare_with_inventory(self, connection: sqlite3.Connection) -> None:
+        """Skip rows whose device already is as wanted, or was changed by others, as the inventory shows."""
+        kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
         if "link_device" in kinds:
             connection.execute(staging_sql.ALREADY_LINKED)
         if "unlink_device" in kinds:
@@ -224,11 +255,14 @@ class Staging:
 
     @transaction
     def moved_together(self, connection: sqlite3.Connection, most: int) -> list[Moved]:
-        """Return up to `most` channels whose devices all move to one other channel, the largest first."""
+        """Return up to `most` channels whose devices all move to one other channel, the largest first.
+
+        Rows of an undo do not count.
+        """
         apps, changes = self._app_ids(), _changes(connection)
         goals: dict[tuple[int, str], Counter[str]] = {}
-        for (app, change, _, _, channel), rows in self._counted(connection).items():
-            if channel is not None and changes[change].kind == "link_device":
+        for (app, change, expecting, _, channel), rows in self._counted(connection).items():
+            if channel is not None and changes[change].kind == "link_device" and not expecting:
                 goals.setdefault((app, channel), Counter())[changes[change].argument] += rows
         known: dict[int, str | None] = dict(connection.execute("SELECT app, known FROM scans WHERE complete").fetchall())
         moved: list[Moved] = []
@@ -378,5 +412,18 @@ def _plan(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -
     connection.create_function("turn_of", 1, lambda app: next(turns[app]))
     _execute(connection, *(staging_sql.QUEUE_IN_WAVES if waves else staging_sql.QUEUE))
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
-    write_facts(connection, facts)
+    write_facts(connection, msgspec.structs.replace(facts, no_way_back=_without_way_back(connection)))
     note_run(connection, Ended.PLANNED, measures)
+
+
+def _without_way_back(connection: sqlite3.Connection) -> tuple[tuple[Reason, int], ...]:
+    """Count the planned operations that nothing can undo, for each reason, the most common one first."""
+    found = connection.execute(
+        """
+        SELECT iif(kind = 'renew_device', ?, former_value) FROM operations JOIN changes ON changes.id = change
+        WHERE former = 'unknown' OR kind = 'renew_device' ORDER BY operations.id
+        """,
+        (no_way_back(Cause.RENEWED).value,),
+    )
+    counts = Counter(why for (why,) in found)
+    return tuple((why_no_way_back(FormerState(Former.UNKNOWN, why)), rows) for why, rows in counts.most_common())

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ..operations.operations import no_way_back
 from ..operations.reasons import Cause
 
 TABLES: Final = (
@@ -26,9 +27,10 @@ TABLES: Final = (
     """CREATE TEMP TABLE inventory (
         app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
     ) STRICT, WITHOUT ROWID""",
-    # How far the listing of each app went. For an app of the attached inventory, `known` is its id there.
+    # How far the listing of each app went, and the former state of a device that it shows without a link. For an app of the
+    # attached inventory, `known` is its id there.
     """CREATE TEMP TABLE scans (
-        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, saw_override INTEGER NOT NULL, known TEXT
+        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, unlinked TEXT NOT NULL, known TEXT
     ) STRICT""",
     # Rows whose device the listing or the inventory shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
@@ -92,9 +94,16 @@ SHOWN_KNOWN: Final = """
     ORDER BY staged.line
 """
 SCAN_OF_KNOWN: Final = """
-    INSERT INTO scans (app, complete, saw_override, known)
-    SELECT id, ?2, EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), ?1
+    INSERT INTO scans (app, complete, unlinked, known)
+    SELECT id, ?2, iif(EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), 'none', 'unknown'), ?1
     FROM apps WHERE app_id = ?1
+"""
+SET_UNLINKED: Final = "UPDATE scans SET unlinked = ?2 WHERE app = (SELECT id FROM apps WHERE app_id = ?1)"
+# Apps that show devices and no link, which proves nothing about one device (contract C7), and whether they were just listed.
+SHOWN_WITHOUT_LINKS: Final = """
+    SELECT app_id, known IS NULL FROM scans JOIN apps ON apps.id = scans.app
+    WHERE unlinked <> 'none' AND app IN (SELECT staged.app FROM shown JOIN staged USING (line) WHERE fate = '')
+    ORDER BY app_id
 """
 
 # Only the inventory shows which channel a link to renew leads to. Devices that it does not show are not renewed.
@@ -127,16 +136,17 @@ ALREADY_UNLINKED: Final = f"""
     UPDATE staged SET fate = 'skipped', cause = '{Cause.ALREADY_UNLINKED}'
     FROM shown, scans, changes
     WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'unlink_device'
-        AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND scans.saw_override
+        AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND scans.unlinked = 'none'
 """
 # A device shown without a link may still have one that the listing omits, so undoing a link remains possible.
 CHANGED_SINCE: Final = (
     f"""
     UPDATE staged SET fate = 'skipped',
-        cause = iif(shown.channel IS NULL, '{Cause.UNLINKED_SINCE}', '{Cause.RELINKED_SINCE}'),
+        cause = CASE WHEN shown.channel IS NOT NULL THEN '{Cause.RELINKED_SINCE}'
+            WHEN scans.unlinked = 'none' THEN '{Cause.UNLINKED_SINCE}' ELSE '{Cause.LINKS_NOT_SHOWN}' END,
         details = iif(shown.channel IS NULL, NULL, json_array(shown.channel))
-    FROM changes, shown
-    WHERE staged.fate = '' AND changes.id = staged.expected AND shown.line = staged.line
+    FROM changes, shown, scans
+    WHERE staged.fate = '' AND changes.id = staged.expected AND shown.line = staged.line AND scans.app = staged.app
         AND shown.channel IS NOT iif(changes.kind = 'unlink_device', NULL, changes.argument)
     """,
     f"""
@@ -154,15 +164,21 @@ QUEUE_IN_WAVES: Final = (
     "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line",
 )
 
-# A device without a link counts as known only if the scan showed any link at all: the server's look-up of links can fail
-# silently.
-FORMERS: Final = """
+# Whether a link that was removed existed is not shown afterwards, so only a proof beforehand counts.
+_NOT_PROVEN: Final = """
+    scans.unlinked = 'unknown' OR
+    (scans.unlinked = 'shown_unlinked' AND staged.change IN (SELECT id FROM changes WHERE kind = 'unlink_device'))
+"""
+FORMERS: Final = f"""
     SELECT staged.line, staged.app, staged.name, staged.change, queue.turn,
         CASE WHEN staged.former <> '' THEN staged.former
             WHEN shown.channel IS NOT NULL THEN 'channel'
-            WHEN shown.line IS NOT NULL AND scans.saw_override THEN 'none'
-            ELSE 'unknown' END AS former,
-        coalesce(staged.former_value, shown.channel) AS former_value
+            WHEN shown.line IS NULL OR {_NOT_PROVEN} THEN 'unknown'
+            ELSE scans.unlinked END AS former,
+        CASE WHEN staged.former <> '' THEN staged.former_value
+            WHEN shown.channel IS NOT NULL THEN shown.channel
+            WHEN shown.line IS NULL THEN '{no_way_back(Cause.NEVER_LISTED).value}'
+            WHEN {_NOT_PROVEN} THEN '{no_way_back(Cause.LINKS_NOT_SHOWN).value}' END AS former_value
     FROM queue CROSS JOIN staged ON staged.line = queue.line
     LEFT JOIN shown ON shown.line = staged.line
     LEFT JOIN scans ON scans.app = staged.app

@@ -24,6 +24,7 @@ from .operations import (
     SetBundleMetadata,
     UpdateChannel,
     former_of,
+    no_way_back,
 )
 from .reasons import Cause, Reason
 
@@ -102,15 +103,29 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
     present = {name: _present(channel, name, value) for name, value in wanted.items()}
     if UNSET in present.values():
         hidden = ", ".join(name for name, value in present.items() if value is UNSET)
-        return Sight(State.CANNOT_TELL, operation, look=f"the server does not show {hidden}")
+        former = no_way_back(Cause.SETTING_NOT_SHOWN, hidden)
+        return Sight(State.CANNOT_TELL, operation, former, look=f"the server does not show {hidden}")
     if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
         return _as_wanted(operation, Cause.ALREADY_SET)
-    # Making a channel public makes others private, and the server does not show which (contract C6). Another rollout ends a
-    # pause, whose start time cannot be set again.
-    lossy = displaces(operation, shown) or ("rollout_bundle" in wanted and channel.rollout_paused_at is not None)
-    former = msgspec.structs.replace(ChannelSettings(), **present)
-    back = None if lossy else msgspec.structs.replace(operation, settings=former)
+    lost = _lost_by(operation, channel, shown)
+    if lost is not None:
+        return Sight(State.OTHERWISE, operation, lost, look=listed(present))
+    settings = msgspec.structs.replace(ChannelSettings(), **present)
+    back = msgspec.structs.replace(operation, settings=settings)
     return Sight(State.OTHERWISE, operation, former_of(back), look=listed(present))
+
+
+def _lost_by(operation: UpdateChannel, channel: Channel, shown: Shown) -> FormerState | None:
+    """Return the former state of a channel if nothing restores it, else `None`."""
+    settings, stable = operation.settings, channel.bundle_name
+    if displaces(operation, shown):
+        return no_way_back(Cause.OTHERS_MADE_PRIVATE)
+    if settings.bundle is not UNSET and shown.bundles and stable is not None and stable not in shown.bundles:
+        return no_way_back(Cause.BUNDLE_DELETED, stable)
+    # Another rollout ends a pause.
+    if settings.rollout_bundle is not UNSET and channel.rollout_paused_at is not None:
+        return no_way_back(Cause.PAUSE_ENDED)
+    return None
 
 
 def displaces(operation: UpdateChannel, shown: Shown) -> bool:
@@ -151,14 +166,16 @@ def _promotion(operation: PromoteBundle, shown: Shown) -> Sight:
     operation = msgspec.structs.replace(operation, version_id=bundle.id, channel_id=channel.id)
     if channel.version is not None and channel.version.id == bundle.id:
         return _as_wanted(operation, Cause.ALREADY_ON_BUNDLE, bundle.name)
+    name = channel.bundle_name
+    look = "without a bundle" if name is None else f"on {name}"
+    if name is not None and name not in shown.bundles:
+        return Sight(State.OTHERWISE, operation, no_way_back(Cause.BUNDLE_DELETED, name), look=look)
     back: Operation
-    if channel.bundle_name is None or channel.version is None:
+    if name is None:
         back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=ChannelSettings(bundle=None))
-        return Sight(State.OTHERWISE, operation, former_of(back), look="without a bundle")
-    number = channel.version.id
-    known = number is not None and channel.bundle_name in shown.bundles
-    back = msgspec.structs.replace(operation, bundle=channel.bundle_name, version_id=number or 0)
-    return Sight(State.OTHERWISE, operation, former_of(back if known else None), look=f"on {channel.bundle_name}")
+    else:
+        back = msgspec.structs.replace(operation, bundle=name, version_id=shown.bundles[name].id)
+    return Sight(State.OTHERWISE, operation, former_of(back), look=look)
 
 
 def _deletion_of_channel(operation: DeleteChannel, channel: Channel | None) -> Sight:
@@ -166,7 +183,7 @@ def _deletion_of_channel(operation: DeleteChannel, channel: Channel | None) -> S
         return _as_wanted(operation, Cause.ALREADY_GONE, "channel")
     if channel.public:
         return _impossible(operation, Cause.DELETION_OF_PUBLIC_CHANNEL, channel.name, operation.app_id)
-    return Sight(State.OTHERWISE, operation, look="still there")
+    return Sight(State.OTHERWISE, operation, no_way_back(Cause.IRREVERSIBLE), look="still there")
 
 
 def _deletion_of_bundle(operation: DeleteBundle, shown: Shown) -> Sight:
@@ -175,7 +192,7 @@ def _deletion_of_bundle(operation: DeleteBundle, shown: Shown) -> Sight:
     user = users_of(shown).get(operation.bundle)
     if user is not None:
         return _impossible(operation, Cause.BUNDLE_IN_USE, user, operation.app_id, operation.bundle)
-    return Sight(State.OTHERWISE, operation, look="still there")
+    return Sight(State.OTHERWISE, operation, no_way_back(Cause.IRREVERSIBLE), look="still there")
 
 
 def users_of(shown: Shown) -> dict[str, str]:
@@ -196,10 +213,11 @@ def _description(operation: SetBundleMetadata, bundle: Bundle | None) -> Sight:
     present = {name: getattr(bundle, name) for name in wanted}
     if present == wanted:
         return _as_wanted(operation, Cause.ALREADY_SET)
-    # A value that was never set cannot be restored, because the server accepts text only.
-    back = None
-    if None not in present.values():
-        back = msgspec.structs.replace(operation, metadata=BundleMetadata(**present))
+    # The server accepts text only.
+    never_set = " and a ".join(name for name, value in present.items() if value is None)
+    if never_set:
+        return Sight(State.OTHERWISE, operation, no_way_back(Cause.TEXT_NOT_REMOVABLE, never_set), look=listed(present))
+    back = msgspec.structs.replace(operation, metadata=BundleMetadata(**present))
     return Sight(State.OTHERWISE, operation, former_of(back), look=listed(present))
 
 
@@ -211,7 +229,7 @@ def _removal(operation: RemoveMember, shown: Shown) -> Sight:
     if not member.is_no_super_admin and not any(other.is_super_admin for other in others):
         cause = Cause.LAST_SUPER_ADMIN if member.is_super_admin else Cause.MAYBE_LAST_SUPER_ADMIN
         return _impossible(operation, cause, operation.email, operation.org_id)
-    return Sight(State.OTHERWISE, operation, look="still a member")
+    return Sight(State.OTHERWISE, operation, no_way_back(Cause.IRREVERSIBLE), look="still a member")
 
 
 def _no_channel(operation: UpdateChannel | PromoteBundle, shown: Shown) -> Sight:

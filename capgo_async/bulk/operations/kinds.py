@@ -35,9 +35,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """The properties of all operations of one kind.
 
     `requests` are sent in this order, each as method and path. `limits` are the scopes that count them. `gone` is the error by
-    which the server reports a missing target. `inverse` is whether an operation can undo it when the former state is known.
-    `destroys` is whether it deletes something for good. `one_at_a_time` is whether the operations of one app or organization
-    follow one another (contract G2). No job deletes bundles and promotes them, because a job has one kind of targets.
+    which the server reports a missing target. `destroys` is whether it deletes something for good. `one_at_a_time` is whether
+    the operations of one app or organization follow one another (contract G2). No job deletes bundles and promotes them,
+    because a job has one kind of targets.
     """
 
     target: TargetKind
@@ -46,7 +46,6 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[ScopeKind, ...] = (ScopeKind.KEY,)
     in_doubt: InDoubt = InDoubt.REPEAT
     gone: type[NotFound] | None = None
-    inverse: bool = True
     one_at_a_time: bool = False
     destroys: bool = False
 
@@ -63,7 +62,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         requests=("GET /device", "DELETE /device", "POST /device"),
         limits=_LINK_LIMITS,
         in_doubt=InDoubt.LOOK_FIRST,
-        inverse=False,
     ),
     "update_channel": Kind(target=TargetKind.CHANNEL, verb="update", requests=("GET /channel", "POST /channel")),
     "promote_bundle": Kind(
@@ -78,7 +76,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         requests=("GET /channel", "DELETE /channel"),
         in_doubt=InDoubt.REPEAT_UNTIL_GONE,
         gone=ChannelNotFound,
-        inverse=False,
         destroys=True,
     ),
     "delete_bundle": Kind(
@@ -87,7 +84,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         requests=("DELETE /bundle",),
         in_doubt=InDoubt.REPEAT_UNTIL_GONE,
         gone=BundleNotFound,
-        inverse=False,
         destroys=True,
     ),
     "set_bundle_metadata": Kind(target=TargetKind.BUNDLE, verb="describe", requests=("POST /bundle/metadata",)),
@@ -97,7 +93,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         requests=("GET /organization/members", "DELETE /organization/members"),
         in_doubt=InDoubt.REPEAT_UNTIL_GONE,
         gone=NotFound,
-        inverse=False,
         one_at_a_time=True,
         destroys=True,
     ),

@@ -7,7 +7,7 @@ import msgspec
 
 from ...api.endpoints.bundles import BundleMetadata
 from ...api.endpoints.channels import ChannelSettings
-from .reasons import Reason
+from .reasons import Cause, Reason
 
 
 class TargetKind(enum.StrEnum):
@@ -215,6 +215,11 @@ class Former(enum.StrEnum):
     """A device was linked to a channel."""
     NONE = "none"
     """A device had no link."""
+    SHOWN_UNLINKED = "shown_unlinked"
+    """A device was shown without a link, in a listing without any link.
+
+    It had none if listings of this page size show links (contract C7).
+    """
     STATE = "state"
     """The target had other values, which a change can restore."""
     UNKNOWN = "unknown"
@@ -223,7 +228,8 @@ class Former(enum.StrEnum):
 class FormerState(msgspec.Struct, frozen=True, gc=False):
     """The state of a target when the plan was made.
 
-    `value` is the channel's name if `known` is `CHANNEL`, and the change that restores the state if it is `STATE`.
+    `value` is the channel's name if `known` is `CHANNEL`, the change that restores the state if it is `STATE`, and the reason
+    why nothing restores it if it is `UNKNOWN`.
     """
 
     known: Former = Former.UNKNOWN
@@ -231,13 +237,23 @@ class FormerState(msgspec.Struct, frozen=True, gc=False):
 
 
 _CHANGE: Final = msgspec.json.Decoder(Change)
+_WORDS: Final = msgspec.json.Decoder(tuple[str, ...])
 
 
-def former_of(inverse: Operation | None) -> FormerState:
-    """Return the former state that `inverse` restores; an unknown one for `None`."""
-    if inverse is None:
-        return FormerState()
+def former_of(inverse: Operation) -> FormerState:
+    """Return the former state that `inverse` restores."""
     return FormerState(Former.STATE, msgspec.json.encode(change_of(inverse)).decode())
+
+
+def no_way_back(cause: Cause, *details: str) -> FormerState:
+    """Return a former state that nothing restores, for this reason."""
+    return FormerState(Former.UNKNOWN, msgspec.json.encode((cause, *details)).decode())
+
+
+def why_no_way_back(former: FormerState) -> Reason:
+    """Return why nothing restores a former state of the kind `UNKNOWN`."""
+    cause, *details = _WORDS.decode(former.value or "")
+    return Reason(Cause(cause), tuple(details))
 
 
 def restoring(former: FormerState) -> Change:
@@ -251,7 +267,7 @@ def inverse(operation: Operation, former: FormerState) -> Operation | None:
     match former:
         case FormerState(Former.CHANNEL, str(channel)) if not isinstance(operation, RenewDevice):
             return LinkDevice(app_id=target.app_id, device_id=target.name, channel=channel)
-        case FormerState(Former.NONE):
+        case FormerState(Former.NONE | Former.SHOWN_UNLINKED):
             return UnlinkDevice(app_id=target.app_id, device_id=target.name)
         case FormerState(Former.STATE):
             return operation_of(restoring(former), target.app_id, target.name)

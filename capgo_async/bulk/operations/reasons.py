@@ -60,9 +60,17 @@ class Cause(enum.StrEnum):
     RELINKED_SINCE = "relinked_since"
     UNLINKED_SINCE = "unlinked_since"
     OTHER_PUBLIC_CHANNEL_SINCE = "other_public_channel_since"
-    FORMER_UNKNOWN = "former_unknown"
+
+    # The change has no way back, so an undo leaves the target as it is.
     IRREVERSIBLE = "irreversible"
     RENEWED = "renewed"
+    NEVER_LISTED = "never_listed"
+    LINKS_NOT_SHOWN = "links_not_shown"
+    SETTING_NOT_SHOWN = "setting_not_shown"
+    OTHERS_MADE_PRIVATE = "others_made_private"
+    BUNDLE_DELETED = "bundle_deleted"
+    TEXT_NOT_REMOVABLE = "text_not_removable"
+    PAUSE_ENDED = "pause_ended"
 
 
 ALREADY_SO: Final = frozenset(
@@ -76,6 +84,31 @@ ALREADY_SO: Final = frozenset(
     }
 )
 """Causes of rows whose target already is as wanted. Each such row saves the requests of its operation."""
+
+NO_WAY_BACK: Final[Mapping[Cause, str]] = {
+    Cause.IRREVERSIBLE: "what is deleted or removed cannot be restored",
+    Cause.RENEWED: "a renewal restarts the lifetime of a link, and nothing sets that back",
+    Cause.NEVER_LISTED: "the server lists no such device, and so shows neither its former link nor a later one",
+    Cause.LINKS_NOT_SHOWN: "the listing of the app shows no link at all, but that does not prove that there is none",
+    Cause.SETTING_NOT_SHOWN: "the server does not show {}",
+    Cause.OTHERS_MADE_PRIVATE: "a channel that becomes public makes others private, and an undo cannot tell which",
+    Cause.BUNDLE_DELETED: "the bundle {} is deleted, so no channel can return to it",
+    Cause.TEXT_NOT_REMOVABLE: "the server cannot remove a {} that was not there before",
+    Cause.PAUSE_ENDED: "the rollout is paused, and the start of its pause cannot be set again",
+}
+"""Why a change cannot be undone: the end of the sentence "... have no way back, because"."""
+
+LEFT_BY_UNDO: Final = frozenset(
+    {
+        *NO_WAY_BACK,
+        Cause.NOT_LISTED,
+        Cause.CHANGED_SINCE,
+        Cause.RELINKED_SINCE,
+        Cause.UNLINKED_SINCE,
+        Cause.OTHER_PUBLIC_CHANNEL_SINCE,
+    }
+)
+"""Causes of skipped rows whose target may not be as it was before the job. Only an undo has them."""
 
 SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.MISSING_VALUE: "no {} in this row",
@@ -113,14 +146,12 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.NOT_A_MEMBER: "not a member of {}",
     Cause.UNKNOWN_DEVICE: "not in the inventory",
     Cause.NO_LINK_TO_RENEW: "no link to renew in the inventory",
-    Cause.NOT_LISTED: "no longer in the inventory",
+    Cause.NOT_LISTED: "not listed by the server now, so nothing shows whether somebody changed it since the job ran",
     Cause.CHANGED_SINCE: "changed since the job ran: now {}",
     Cause.RELINKED_SINCE: "changed since the job ran: now linked to {}",
     Cause.UNLINKED_SINCE: "changed since the job ran: now without a link",
     Cause.OTHER_PUBLIC_CHANNEL_SINCE: "changed since the job ran: another channel is public now",
-    Cause.FORMER_UNKNOWN: "cannot be undone: its former state is unknown or cannot be set",
-    Cause.IRREVERSIBLE: "cannot be undone: what was deleted or removed cannot be restored",
-    Cause.RENEWED: "cannot be undone: a renewed link leads to the same channel as before",
+    **{cause: f"cannot be undone: {why}" for cause, why in NO_WAY_BACK.items()},
 }
 PLACES: Final[Mapping[Cause, str]] = {
     Cause.NOT_UTF8: " (byte 0x{} at line {}, column {})",

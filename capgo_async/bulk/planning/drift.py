@@ -21,6 +21,8 @@ from .looking import list_devices, look
 
 _CHUNK: Final = 1000
 _NAMED: Final = 5
+_LINKS: Final = frozenset({Former.CHANNEL, Former.NONE, Former.SHOWN_UNLINKED})
+"""Former states that tell what a device was linked to. The channel is their value."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +111,7 @@ async def _devices(database: Database, client: KeyRing, app_id: str, budget: int
             tally = unlinked if channel is None else linked
             if _is_needless(planned.operation, channel):
                 tally.needless += 1
-            elif planned.former.known in {Former.CHANNEL, Former.NONE} and planned.former.value != channel:
+            elif planned.former.known in _LINKS and planned.former.value != channel:
                 tally.change(planned, "now without a link" if channel is None else f"now linked to {channel}")
 
     listed = await list_devices(client, app_id, budget, apps, take)

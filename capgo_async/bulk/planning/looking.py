@@ -9,6 +9,7 @@ from ...api.endpoints.devices import DeviceFilter
 from ...api.models import Bundle
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
+from ...errors import NotFound, PermissionDenied
 from ...key_ring import KeyRing
 from ..jobfile.staging import Assessment, Staged, Staging
 from ..operations.comparing import Shown, State, compare, displaces
@@ -53,6 +54,17 @@ async def list_devices(
         await take([(stored_id(device.device_id), device.channel) for device in page])
     caveats = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     return ListedDevices(listing.complete, pages, saw_override, f"{counted(pages, 'page')} of {size}", caveats)
+
+
+async def count_links(client: KeyRing, app_id: str) -> int | None:
+    """Return how many devices of an app have a link, listed or not; `None` if the server does not tell.
+
+    The server counts them apart from its listings (contract C5), so 0 proves that a device listed without a link has none.
+    """
+    try:
+        return (await client.client_of(app_id).apps.get(app_id)).channel_device_count
+    except (PermissionDenied, NotFound):
+        return None
 
 
 async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:

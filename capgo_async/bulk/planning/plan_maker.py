@@ -75,6 +75,7 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     await _refuse_bad_rows(stage, source, options, on_rejected)
     await _report_bad_rows(stage, on_rejected)
     if target is TargetKind.DEVICE:
+        await scanning.settle_unlinked(stage, client)
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
         remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))

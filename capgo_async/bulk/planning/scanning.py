@@ -1,21 +1,22 @@
 """Reading devices and their channels for a plan: an inventory of each app (contract C7)."""
 
-from collections.abc import Callable, Mapping, Set as AbstractSet
+from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...concurrency import fan_out, results_of
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
 from ...key_ring import KeyRing
 from ..jobfile.staging import Moved, Staging
 from ..operations.comparing import NAMED_CHANNELS, no_channel
-from ..operations.operations import Change
+from ..operations.operations import Change, Former
 from ..operations.reasons import Cause, Reason
 from ..report import counted
 from ..spreading import apps_at_once
-from .looking import list_devices
+from .looking import count_links, list_devices
 
-_NAMED_SHORTCUTS: Final = 5
+_MOST_SHORTCUTS: Final = 5
+"""Channels that are compared for shortcuts, which takes two requests each."""
 
 
 async def check_channels(stage: Staging, client: KeyRing) -> None:
@@ -86,23 +87,74 @@ async def scan_apps(
     return [remark for found in remarks.values() for remark in found]
 
 
-async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:
-    """Return remarks on channels where promoting one bundle would do the same as the plan."""
+async def settle_unlinked(stage: Staging, client: KeyRing) -> None:
+    """Find out whether devices shown without a link have none, in apps of which no link is shown.
 
-    async def look(moved: Moved) -> str | None:
+    The server may fail to look links up and say nothing (contract C7). The devices have no link if the server counts none in
+    the app. If it does not tell the count, listings of the same page size tell: those of other apps now, or of this app after
+    the run. A count above 0 leaves it open which devices are linked.
+    """
+    doubtful = await stage.find_shown()
+    shows_links = await stage.shows_links()
+
+    async def settle(app_id: str) -> None:
+        links = await count_links(client, app_id)
+        if links == 0:
+            await stage.settle_unlinked(app_id, Former.NONE)
+        elif links is None and doubtful[app_id]:
+            await stage.settle_unlinked(app_id, Former.NONE if shows_links else Former.SHOWN_UNLINKED)
+
+    await fan_out(doubtful, settle, apps_at_once(client))
+
+
+async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:
+    """Return remarks on channels where promoting one bundle would do the same as the plan.
+
+    There is one remark for each pair of channels, whatever the number of apps.
+    """
+
+    async def look(moved: Moved) -> _Shortcut | None:
         app_id, name, goal, devices = moved
         if protected & {name, f"{app_id}/{name}"}:
             return None
         channels = client.client_of(app_id).channels
         try:
-            channel, bundle = await channels.get(app_id, name), (await channels.get(app_id, goal)).bundle_name
+            channel, wanted = await channels.get(app_id, name), await channels.get(app_id, goal)
         except (ChannelNotFound, PermissionDenied):
             return None
-        # Devices without a link follow a public channel, so promoting to it would change more devices than the plan does.
-        if channel.public or bundle is None:
+        # Devices without a link follow a public channel, so promoting to it would change more devices than the plan does. A
+        # channel with a rollout has two bundles.
+        if channel.public or not {channel.rollout_version, wanted.rollout_version} <= {None}:
             return None
-        moves = f"all {counted(devices, 'device')} on {name} of {app_id} go to {goal}"
-        return f"{moves}: promoting bundle {bundle} to {name} instead is one request"
+        if wanted.bundle_name is None or wanted.bundle_name == channel.bundle_name:
+            return None
+        return _Shortcut(name, goal, app_id, devices, wanted.bundle_name)
 
-    found = await results_of(await stage.moved_together(_NAMED_SHORTCUTS), look, apps_at_once(client))
-    return [remark for remark in found if remark is not None]
+    found = await results_of(await stage.moved_together(_MOST_SHORTCUTS), look, apps_at_once(client))
+    alike: dict[tuple[str, str], list[_Shortcut]] = {}
+    for shortcut in found:
+        if shortcut is not None:
+            alike.setdefault((shortcut.channel, shortcut.goal), []).append(shortcut)
+    return [_in_words(shortcuts) for shortcuts in alike.values()]
+
+
+class _Shortcut(NamedTuple):
+    """One promotion that would do the same as linking all devices of a channel to another one."""
+
+    channel: str
+    goal: str
+    app_id: str
+    devices: int
+    bundle: str
+
+
+def _in_words(shortcuts: Sequence[_Shortcut]) -> str:
+    """Return a remark on shortcuts between the same two channels, in one or several apps."""
+    channel, goal, app_id, _, bundle = shortcuts[0]
+    devices = counted(sum(shortcut.devices for shortcut in shortcuts), "device")
+    if len(shortcuts) == 1:
+        return f"all {devices} on {channel} of {app_id} go to {goal}: promoting bundle {bundle} to {channel} is one request"
+    bundles = {shortcut.bundle for shortcut in shortcuts}
+    what = f"bundle {bundle}" if len(bundles) == 1 else f"the bundle of {goal}"
+    apps = ", ".join(shortcut.app_id for shortcut in shortcuts)
+    return f"all {devices} on {channel} of {apps} go to {goal}: promoting {what} to {channel} is one request for each app"

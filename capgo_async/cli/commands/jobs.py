@@ -129,7 +129,7 @@ async def undo_job(
 ) -> int:
     """Undo the changes of a job, as a job of its own: plan, ask for confirmation, send.
 
-    Changes whose former state is unknown are not undone, nor is anything that was changed again since.
+    Changes that have no way back are left, and so is what others changed since. The plan says why, and the exit code is 3.
     """
     options = Options(
         reject_bad_rows=True,
@@ -142,7 +142,7 @@ async def undo_job(
     async def plan(to: Path, caller: KeyRing, rejections: Rejections) -> Job:
         async with await Job.open(path, read_only=True) as job:
             undoing = await job.undo(to, client=caller, options=options, on_rejected=rejections)
-        if undoing.plan.skipped:
+        if undoing.plan.left:
             invocation.speech.note(to_see_skipped(to))
         return undoing
 

@@ -114,7 +114,7 @@ async def _stop_after_plan(job: Job, connection: Connection, invocation: Invocat
     print_plan(job, invocation.speech)
     if await job.to_send():
         invocation.speech.note(to_go_on(job.path, connection.server()))
-    return ExitCode.INCOMPLETE if job.plan.rejected else ExitCode.OK
+    return ExitCode.INCOMPLETE if job.plan.rejected or job.plan.left else ExitCode.OK
 
 
 @contextlib.contextmanager

@@ -42,6 +42,8 @@ def _outcomes(report: Report) -> list[str]:
         f"{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
         f" {report.rate_limited:,} refused by a rate limit; {_last_run(report)} took {report.elapsed_seconds:,.1f} s"
     )
+    if report.left:
+        lines.append(f"not undone: {report.left:,}, which are left as they are")
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
@@ -105,6 +107,7 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
     seconds = job.lasts(server_limits())
     if speech.json:
         planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": seconds}
+        planned |= {"no_way_back": plan.no_way_back}
         planned |= {"waves": plan.waves, "bake_seconds": plan.bake_seconds}
         planned |= {"planning_requests": plan.planning_requests, "saved": plan.saved}
         origin = {"source": facts.source, "base_url": facts.binding.base_url, "created_at": facts.created_at.isoformat()}
