@@ -162,14 +162,18 @@ async def test_caveats_of_the_export_are_those_of_the_plan(tmp_path: Path) -> No
         assert f"{APP}: it could not be seen" in job.plan.remarks
 
 
+@pytest.mark.parametrize("counted", [0, 1])
 @in_virtual_time
-async def test_where_no_link_was_shown_at_all_nothing_is_taken_for_unlinked(tmp_path: Path) -> None:
+async def test_where_no_link_was_shown_at_all_the_count_of_links_tells_who_is_unlinked(counted: int, tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=40)
-    sandbox.world.apps[APP].overrides.clear()
+    app = sandbox.world.apps[APP]
+    app.overrides.clear()
+    for number in range(counted):
+        app.link(f"stranger-{number}", app.channels["beta"], 0.0)
     known = await inventory_of(sandbox, tmp_path)
     rows = [(APP, device) for device in ids_of(sandbox)]
     async with await plan(sandbox, tmp_path, rows, kind=UnlinkDevice, options=Options(inventory=str(known))) as job:
-        assert (job.plan.planned, job.plan.skipped) == (40, 0)
+        assert (job.plan.planned, job.plan.skipped) == ((40, 0) if counted else (0, 40))
 
 
 @in_virtual_time
