@@ -12,7 +12,7 @@ from fleet import APP, client_of, ids_of, links_of, sandbox_of
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk import Job, UnlinkDevice
+from capgo_async.bulk import InventoryKind, Job, Options, UnlinkDevice, export
 from capgo_async.bulk.inventory.choosing import Choice, ChosenDevices, check_clause, chosen_rows, is_in_sample, only_devices
 from capgo_async.errors import ConfigurationError, InputError, JobError
 from capgo_async.sandbox import Sandbox
@@ -194,6 +194,38 @@ async def test_a_job_of_chosen_devices_unlinks_them_and_is_found_again(tmp_path:
     assert links_of(sandbox)
     assert report.failed == 0
     assert ChosenDevices(choice, None, None).asked["kind"] == UnlinkDevice.__name__
+
+
+@in_virtual_time
+async def test_devices_of_an_inventory_on_disk_are_those_of_a_new_one(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=900, apps=3)
+    path = tmp_path / "devices.sqlite"
+    async with client_of(sandbox) as capgo:
+        await export(path, InventoryKind.DEVICES, client=capgo)
+        for choice in (
+            Choice(),
+            Choice(apps=(OTHER,), where="platform = 'ios'"),
+            Choice(apps=(APP, OTHER), sample=Fraction(1, 5)),
+        ):
+            fresh = await chosen(sandbox, choice)
+            requests = len(sandbox.log)
+            source = ChosenDevices(choice, "beta", capgo, exported=str(path))
+            rows = [row async for rows in source.batches(100) for row in rows]
+            assert {(row.operation.app_id, row.operation.target.name) for row in rows if row.operation} == fresh
+            assert len(sandbox.log) == requests, "only the file is read"
+        for choice, said in (
+            (Choice(where="platform = 'amiga'"), "none of 900 devices match"),
+            (Choice(apps=(APP, "com.example.app99")), "has no devices of com.example.app99"),
+        ):
+            with pytest.raises(InputError, match=said):
+                await anext(ChosenDevices(choice, "beta", capgo, exported=str(path)).batches())
+    sandbox.log.clear()
+    async with client_of(sandbox) as capgo:
+        options = Options(inventory=str(path))
+        source = ChosenDevices(Choice(apps=(APP,)), "beta", capgo, exported=str(path))
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
+            assert (job.plan.rows, job.plan.skipped) == (300, list(links_of(sandbox).values()).count("beta"))
+            assert {line.path for line in sandbox.log} <= {"/channel"}
 
 
 @in_virtual_time

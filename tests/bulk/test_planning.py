@@ -10,6 +10,7 @@ import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses, write_csv
 from virtual_time import in_virtual_time
 
+from capgo_async import CapgoClient
 from capgo_async.bulk import (
     Cause,
     Job,
@@ -24,8 +25,10 @@ from capgo_async.bulk import (
     from_operations,
     read_operations,
 )
+from capgo_async.bulk.operations.forms import DELETING_CHANNELS
 from capgo_async.bulk.operations.operations import Former, FormerState, inverse
 from capgo_async.bulk.planning.plan_maker import KEPT_REASONS
+from capgo_async.bulk.sources.source import read_rows
 from capgo_async.errors import InputError, JobError
 from capgo_async.sandbox import Sandbox
 
@@ -213,6 +216,89 @@ def test_bad_rows_refuse_the_whole_input_unless_they_may_be_left_out(
     refused()
     left_out()
     assert not [line for line in sandbox.log if line.method != "GET"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "causes"),
+    [
+        pytest.param(
+            LinkDevice,
+            [
+                ("", APP, "beta"),
+                ("a1", "com.nowhere.app", "beta"),
+                ("a2", APP, "nope"),
+                ("a3", APP, "beta"),
+                ("a3", APP, "alpha"),
+            ],
+            {2: Cause.MISSING_VALUE, 3: Cause.NO_ACCESS, 4: Cause.NO_CHANNEL, 5: Cause.CONTRADICTION, 6: Cause.CONTRADICTION},
+            id="links",
+        ),
+        pytest.param(
+            UnlinkDevice,
+            [("a1", "nonsense", ""), ("a2", "com.nowhere.app", ""), ("a3", APP, "")],
+            {2: Cause.MALFORMED_APP_ID, 3: Cause.NO_ACCESS},
+            id="removals",
+        ),
+    ],
+)
+def test_all_bad_rows_are_found_in_one_reading(
+    tmp_path: Path, kind: type, rows: list[tuple[str, ...]], causes: dict[int, Cause]
+) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        sandbox = sandbox_of(devices=3000)
+        source = read_operations(write_csv(tmp_path / "rows.csv", rows, ("device_id", "app_id", "channel")), kind=kind)
+        async with client_of(sandbox) as capgo:
+            with pytest.raises(InputError) as refusal:
+                await Job.create(tmp_path / "job.capgo-job", source, client=capgo)
+        assert {line: cause for line, cause, _ in refusal.value.rejected} == causes
+        assert len(sandbox.log) < 10, "no app is listed for this"
+
+    run()
+
+
+@in_virtual_time
+async def test_bad_rows_of_other_targets_are_found_in_one_reading(tmp_path: Path) -> None:
+    rows = [("", APP), ("nope", APP), ("production", APP), ("beta", "com.nowhere.app"), ("alpha", APP)]
+    source = read_rows(write_csv(tmp_path / "rows.csv", rows, ("channel", "app_id")), DELETING_CHANNELS)
+    async with client_of(sandbox_of()) as capgo:
+        with pytest.raises(InputError) as refusal:
+            await Job.create(tmp_path / "job.capgo-job", source, client=capgo)
+    found = {line: cause for line, cause, _ in refusal.value.rejected}
+    assert found == {2: Cause.MISSING_VALUE, 4: Cause.DELETION_OF_PUBLIC_CHANNEL, 5: Cause.NO_ACCESS}
+
+
+async def test_bad_rows_are_told_although_the_server_is_away(tmp_path: Path) -> None:
+    source = read_operations(write_csv(tmp_path / "rows.csv", [("a\x07",), ("a1",)]), app_id=APP, channel="beta")
+    async with CapgoClient(api_key="key", base_url="http://127.0.0.1:9", retries=0) as capgo:
+        with pytest.raises(InputError, match="1 bad row, nothing was sent"):
+            await Job.create(tmp_path / "job.capgo-job", source, client=capgo)
+
+
+@pytest.mark.parametrize(
+    ("odd", "uuids", "said"),
+    [
+        (["n/a"], 20, "1 device id of 21 is not a UUID, unlike all others: 'n/a' (line 2)"),
+        (
+            [f"#REF{number}" for number in range(7)],
+            70,
+            "7 device ids of 77 are not a UUID, unlike all others: "
+            + ", ".join(f"'#ref{number}' (line {number + 2})" for number in range(5))
+            + " and 2 more",
+        ),
+        ([f"tv-{number}" for number in range(20)], 70, None),
+        ([], 70, None),
+        (["n/a"], 0, None),
+    ],
+)
+def test_ids_that_are_no_ids_are_told_by_name(tmp_path: Path, odd: list[str], uuids: int, said: str | None) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        sandbox = sandbox_of(devices=100)
+        async with await plan(sandbox, tmp_path, [(device,) for device in [*odd, *ids_of(sandbox)[:uuids]]]) as job:
+            assert [remark for remark in job.plan.remarks if "UUID" in remark] == ([] if said is None else [said])
+
+    run()
 
 
 @in_virtual_time

@@ -1,5 +1,6 @@
 """`--inventory`: plans from what was exported before, on the command line."""
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -42,10 +43,19 @@ def test_an_old_inventory_is_an_old_plan(server: Served, capgo: Command, here: P
     assert ("since the plan was made" in result.stderr) is looks
 
 
-def test_it_is_refused_where_the_devices_come_from_an_inventory_anyway(capgo: Command) -> None:
-    result = capgo("devices", "relink", "--all", "--app", APP, "--channel", "beta", *KNOWN)
-    assert result.exit_code == 2
-    assert "--all lists the devices itself" in result.stderr
+def test_devices_are_chosen_from_an_inventory_on_disk(server: Served, capgo: Command) -> None:
+    listings = server.sandbox.listings
+    choice = ("--all", "--app", APP, "--where", "platform = 'ios'", "--sample", "50%")
+    planned = capgo("devices", "relink", *choice, "--channel", "beta", *KNOWN, "--plan-only", "--json")
+    assert planned.exit_code == 0, planned.stderr
+    assert server.sandbox.listings == listings, "the inventory is on disk"
+    fresh = capgo("devices", "relink", *choice, "--channel", "beta", "--job", "n.capgo-job", "--plan-only", "--json")
+    assert json.loads(planned.stdout)["rows"] == json.loads(fresh.stdout)["rows"] > 0
+    again = capgo("devices", "relink", *choice, "--channel", "beta", *KNOWN, "--yes")
+    assert again.exit_code == 0, again.stderr
+    other = capgo("devices", "unlink", "--all", "--app", "com.example.app99", "--inventory", "devices.sqlite", "--yes")
+    assert other.exit_code == 2
+    assert "devices.sqlite has no devices of com.example.app99: export these apps, too" in other.stderr
 
 
 def test_what_is_no_inventory_is_wrong_usage(capgo: Command) -> None:

@@ -49,12 +49,12 @@ def test_a_job_shows_what_it_does_and_which_rows_it_does_not(server: Served, cap
     assert f"link to beta: {planned} devices of {APP}" in lines
     assert f"{31 - planned} skipped: already linked to beta" in lines
     assert "1 skipped: identical to an earlier row" in lines
-    assert "1 rejected: device_id contains the control character U+0001" in lines
+    assert "1 rejected: device_id contains the invisible character U+0001" in lines
     assert "1 device unknown to the server when the job was planned" in lines
     shown = json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)
     change = {"kind": "link_device", "what": "link to beta", "object": "to beta", "app_id": APP, "targets": planned}
     assert shown["changes"] == [change]
-    assert {reason["cause"] for reason in shown["reasons"]} == {"already_linked", "duplicate", "control_character"}
+    assert {reason["cause"] for reason in shown["reasons"]} == {"already_linked", "duplicate", "invisible_character"}
     assert sum(reason["rows"] for reason in shown["reasons"]) == shown["skipped"] + shown["rejected"]
     assert shown["unknown"] == 1
 
@@ -84,7 +84,7 @@ def test_a_job_lists_its_rows_by_their_fate(server: Served, capgo: Command, here
     )
     assert device_id(APP, failed["line"] - 2) == failed["target"]
     (rejected,) = listed["rejected"]
-    assert (rejected["line"], rejected["target"], rejected["cause"]) == (32, None, "control_character")
+    assert (rejected["line"], rejected["target"], rejected["cause"]) == (32, None, "invisible_character")
     assert {(row["cause"], row["reason"]) for row in listed["skipped"]} == {("already_linked", "already linked to beta")}
 
 

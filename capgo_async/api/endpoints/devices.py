@@ -15,6 +15,9 @@ from .arguments import checked_app_id, named
 LARGEST_DEVICE_PAGE: Final = 500
 """Most devices per page: with more, backends can end a listing silently (contract C7, D20)."""
 
+LONGEST_CUSTOM_ID: Final = 36
+"""Most characters of a custom id that a listing can be filtered by (contract C7, F)."""
+
 _ORDERS: Final = frozenset({None, "asc", "desc"})
 _CHANGED_SINCE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z| \d\d:\d\d:\d\d)", re.ASCII)
 """The formats that the server accepts (contract C7)."""

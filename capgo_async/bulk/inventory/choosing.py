@@ -6,7 +6,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -21,10 +21,11 @@ from ..report import counted
 from ..sources.blocks import BATCH
 from ..sources.source import from_operations
 from ..storage.database import Database, Mode
+from ..storage.exported import devices_exported
 from .columns import TABLES, InventoryKind
 from .exporting import Summary, inventory
 from .shelf import BATCH as READ
-from .taking import Tally
+from .taking import LIST_OF_APPS, Tally
 
 _TABLE: Final = TABLES[InventoryKind.DEVICES]
 _COLUMNS: Final = f"The columns are {', '.join(_TABLE.names)}."
@@ -108,14 +109,21 @@ def chosen_rows(connection: sqlite3.Connection, clause: str, last: Sequence[str]
 
 
 class ChosenDevices:
-    """A `Source` of rows for the devices of a `Choice`, taken from a new inventory.
+    """A `Source` of rows for the devices of a `Choice`, taken from a new inventory or from one on disk.
 
     The devices are linked to `channel`, or unlinked if it is `None`. Without a `client`, no inventory is taken, and the source
     only serves to recognize the job that was made from it. `summary` describes the inventory once it has been taken.
+    `exported` is the path of an inventory on disk, which an export of devices wrote; nothing is taken then.
     """
 
     def __init__(
-        self, choice: Choice, channel: str | None, client: CapgoClient | KeyRing | None, tally: Tally | None = None
+        self,
+        choice: Choice,
+        channel: str | None,
+        client: CapgoClient | KeyRing | None,
+        tally: Tally | None = None,
+        *,
+        exported: str | None = None,
     ) -> None:
         if choice.where is not None:
             check_clause(choice.where)
@@ -125,6 +133,7 @@ class ChosenDevices:
         self._channel = channel
         self._client = client
         self._tally = tally
+        self._exported = exported
 
     @property
     def digest(self) -> str:
@@ -144,22 +153,38 @@ class ChosenDevices:
         }
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
-        """Take the inventory and yield rows for the chosen devices. Raises `InputError` if there are none."""
+        """Yield rows for the chosen devices. Raises `InputError` if there are none, or if an app is missing."""
         if self._client is None:
             return
         chosen = False
-        with tempfile.TemporaryDirectory(prefix="capgo-choice-") as directory:
-            path = Path(directory, "inventory")
-            taking = inventory(path, InventoryKind.DEVICES, client=self._client, apps=self._choice.apps, tally=self._tally)
-            async with taking as (_, self.summary), aclosing(self._operations(path)) as operations:
-                async for rows in from_operations(operations).batches(size):
-                    chosen = True
-                    yield rows
+        async with self._inventory(self._client) as (path, devices), aclosing(self._operations(path)) as operations:
+            async for rows in from_operations(operations).batches(size):
+                chosen = True
+                yield rows
         if not chosen:
-            message = f"{self.name}: none of {counted(self.summary.rows, 'device')} match. Nothing would change."
+            message = f"{self.name}: none of {counted(devices, 'device')} match. Nothing would change."
             raise InputError(message)
 
+    @asynccontextmanager
+    async def _inventory(self, client: CapgoClient | KeyRing) -> AsyncIterator[tuple[Path, int]]:
+        """Provide the database of the inventory, and the number of its devices."""
+        if self._exported is not None:
+            path = Path(self._exported)
+            records = await devices_exported(path, client.base_url)
+            found = {app.app_id: app.rows for app in records if app.app_id != LIST_OF_APPS}
+            if missing := [app_id for app_id in self._choice.apps if app_id not in found]:
+                message = f"{path} has no devices of {', '.join(missing)}: export these apps, too"
+                raise InputError(message)
+            yield path, sum(rows for app_id, rows in found.items() if app_id in (self._choice.apps or found))
+            return
+        with tempfile.TemporaryDirectory(prefix="capgo-choice-") as directory:
+            path = Path(directory, "inventory")
+            taking = inventory(path, InventoryKind.DEVICES, client=client, apps=self._choice.apps, tally=self._tally)
+            async with taking as (_, self.summary):
+                yield path, self.summary.rows
+
     async def _operations(self, path: Path) -> AsyncGenerator[Operation, None]:
+        apps = frozenset(self._choice.apps)
         database = Database(path, Mode.READ_ONLY)
         try:
             await database.run(lambda connection: connection.set_authorizer(only_devices))
@@ -167,6 +192,8 @@ class ChosenDevices:
             while rows := await database.run(chosen_rows, self._choice.where or "TRUE", last, READ):
                 last = rows[-1]
                 for app_id, device_id in rows:
+                    if apps and app_id not in apps:
+                        continue
                     if self._choice.sample is None or is_in_sample(device_id, self._choice.sample):
                         yield self._operation(app_id, device_id)
         finally:

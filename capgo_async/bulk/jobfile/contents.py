@@ -39,7 +39,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `target` is a device id, an email address, or the name of a channel or bundle. `what` is the change, such as "link to beta".
     For a member, `app_id` is the organization. `cause` is a code: a `Cause` for a rejected or skipped row, and often the
-    server's code for a failure. `reason` is a sentence. Fields that a bad row lacks, or that no response gave, are `None`.
+    server's code for a failure. `reason` is a sentence. `custom_id` is the one by which the row names its device. Fields that a
+    bad row lacks, or that no response gave, are `None`.
     """
 
     line: int
@@ -50,6 +51,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None = None
     status: int | None = None
     request_id: str | None = None
+    custom_id: str | None = None
 
 
 def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Leg]) -> Plan:
@@ -137,13 +139,14 @@ _CONDITIONS: Final = {
 
 
 _OPERATIONS: Final = """
-    SELECT operations.id, line, app_id, name, kind, argument, cause, status, request_id, message, NULL, NULL
-    FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+    SELECT operations.id, line, app_id, name, custom_id, kind, argument, cause, status, request_id, message, NULL, NULL
+    FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change LEFT JOIN custom_ids USING (line)
     WHERE operations.id > ?2 AND {condition} ORDER BY operations.id LIMIT ?3
 """
 _OTHERS: Final = """
-    SELECT line, line, app_id, name, kind, argument, cause, NULL, NULL, NULL, details, places
-    FROM others LEFT JOIN changes ON changes.id = change WHERE line > ?2 AND fate = ?1 ORDER BY line LIMIT ?3
+    SELECT line, line, app_id, name, custom_id, kind, argument, cause, NULL, NULL, NULL, details, places
+    FROM others LEFT JOIN changes ON changes.id = change LEFT JOIN custom_ids USING (line)
+    WHERE line > ?2 AND fate = ?1 ORDER BY line LIMIT ?3
 """
 
 
@@ -159,6 +162,7 @@ def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int)
                 line=line,
                 app_id=app_id,
                 target=name,
+                custom_id=custom_id,
                 what=None if kind is None else describe(Change(kind, argument)),
                 reason=message if condition else str(reason_of(cause, details, places)),
                 cause=cause,
@@ -166,5 +170,5 @@ def rows_of(connection: sqlite3.Connection, wanted: Rows, after: int, most: int)
                 request_id=request_id,
             ),
         )
-        for place, line, app_id, name, kind, argument, cause, status, request_id, message, details, places in found
+        for place, line, app_id, name, custom_id, kind, argument, cause, status, request_id, message, details, places in found
     ]

@@ -25,12 +25,13 @@ class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
     """One planned operation and what came of it.
 
     `outcome` is `pending`, `done` or `failed`. `run` is the number of the run that settled the operation. Only done operations
-    have a `verdict`. Fields without a value are `None`.
+    have a `verdict`. `custom_id` is the one by which the row names its device. Fields without a value are `None`.
     """
 
     line: int
     app_id: str
     target: str
+    custom_id: str | None
     what: str
     outcome: str
     cause: str | None
@@ -46,9 +47,9 @@ def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list
     """Return up to `most` operations with ids above `after`, each with its id."""
     rows = connection.execute(
         """
-        SELECT operations.id, line, app_id, name, kind, argument, outcome, cause, status, message, request_id, run, verdict,
-            former, former_value
-        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        SELECT operations.id, line, app_id, name, custom_id, kind, argument, outcome, cause, status, message, request_id, run,
+            verdict, former, former_value
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change LEFT JOIN custom_ids USING (line)
         WHERE operations.id > ? ORDER BY operations.id LIMIT ?
         """,
         (after, most),
@@ -60,6 +61,7 @@ def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list
                 line=line,
                 app_id=app_id,
                 target=name,
+                custom_id=custom_id,
                 what=describe(Change(kind, argument)),
                 outcome=_OUTCOMES[outcome],
                 cause=cause,
@@ -72,7 +74,23 @@ def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list
                 former=_former(*former),
             ),
         )
-        for number, line, app_id, name, kind, argument, outcome, cause, status, message, request, run, verdict, *former in rows
+        for (
+            number,
+            line,
+            app_id,
+            name,
+            custom_id,
+            kind,
+            argument,
+            outcome,
+            cause,
+            status,
+            message,
+            request,
+            run,
+            verdict,
+            *former,
+        ) in rows
     ]
 
 

@@ -12,7 +12,7 @@ from .staging_sql import FORMERS
 APPLICATION_ID: Final = 0x43617067
 """Marks an SQLite file as a job: "Capg" in `application_id`."""
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Format version that this code reads and writes, stored in `user_version`."""
 
 
@@ -98,6 +98,8 @@ TABLES: Final = (
         name TEXT,
         change INTEGER REFERENCES changes
     ) STRICT""",
+    # The custom ids of rows that name their devices by these.
+    "CREATE TABLE custom_ids (line INTEGER PRIMARY KEY, custom_id TEXT NOT NULL) STRICT",
     # last_id is the id of the wave's last operation. A run has already stopped for told_failed and told_contradicted.
     """CREATE TABLE waves (
         number INTEGER PRIMARY KEY,

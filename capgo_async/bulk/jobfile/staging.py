@@ -71,6 +71,14 @@ class Moved(NamedTuple):
     devices: int
 
 
+class Found(NamedTuple):
+    """How many custom ids were looked for, how many of them one device has, and some of these devices."""
+
+    asked: int
+    found: int
+    named: list[tuple[str, str]]
+
+
 class Staging:
     """The rows of a job that is not planned yet, in the job's file under a temporary name.
 
@@ -113,6 +121,56 @@ class Staging:
         connection.executemany(staging_sql.ADD_ROW, self._staged(connection, block.rows, places))
         self._places += places
         self._counted_at = connection.total_changes
+
+    @transaction
+    def wanted(self, connection: sqlite3.Connection) -> dict[str, int]:
+        """Return how many custom ids the rows of each app name."""
+        connection.execute(staging_sql.WANTED_BY_ID)
+        counting = "SELECT app_id, count(DISTINCT custom_id) FROM wanted JOIN apps ON apps.id = app GROUP BY app"
+        return dict(connection.execute(counting).fetchall())
+
+    @transaction
+    def wanted_of(self, connection: sqlite3.Connection, app_id: str, after: str, most: int) -> list[str]:
+        """Return up to `most` custom ids after `after` that rows of an app name."""
+        statement = "SELECT DISTINCT custom_id FROM wanted WHERE app = ? AND custom_id > ? ORDER BY custom_id LIMIT ?"
+        return [custom_id for (custom_id,) in connection.execute(statement, (self._apps[app_id], after, most))]
+
+    @transaction
+    def add_bearers(self, connection: sqlite3.Connection, app_id: str, devices: Iterable[tuple[str, str]]) -> None:
+        """Record devices of an app, each as custom id and device id. Those that no row wants are ignored."""
+        app = self._apps[app_id]
+        connection.executemany(staging_sql.ADD_BEARER, ((app, *device) for device in devices))
+
+    @transaction
+    def add_known_bearers(self, connection: sqlite3.Connection, app_id: str) -> None:
+        """Record the devices in the attached inventory that have a wanted custom id."""
+        connection.execute(staging_sql.ADD_KNOWN_BEARERS, (self._apps[app_id], app_id))
+
+    @transaction
+    def reject_wanted(self, connection: sqlite3.Connection, app_id: str, reason: Reason) -> None:
+        """Reject all rows of an app that name their device by its custom id."""
+        connection.execute(staging_sql.REJECT_WANTED, (*schema.columns_of(reason), self._apps[app_id]))
+        connection.execute(staging_sql.FORGET_WANTED, (self._apps[app_id],))
+
+    @transaction
+    def stage_wanted(self, connection: sqlite3.Connection, most: int) -> Found:
+        """Stage the rows whose custom id one device has, and reject the others. Name up to `most` devices."""
+        _execute(connection, *staging_sql.STAGE_WANTED)
+        asked, found = connection.execute(staging_sql.FOUND).fetchone()
+        return Found(asked, found or 0, connection.execute(staging_sql.NAMED_FOUND, (most,)).fetchall())
+
+    @transaction
+    def odd_names(self, connection: sqlite3.Connection, most: int) -> tuple[int, list[tuple[int, str]]]:
+        """Return how many device ids to plan are not UUIDs, and up to `most` of them, each with its line."""
+        (number,) = connection.execute(f"SELECT count(*) {staging_sql.ODD_NAMES}").fetchone()
+        shown = connection.execute(f"SELECT line, name {staging_sql.ODD_NAMES} ORDER BY line LIMIT ?", (most,))
+        return number, shown.fetchall()
+
+    @transaction
+    def scanned(self, connection: sqlite3.Connection) -> frozenset[str]:
+        """Return the apps whose listing was closed."""
+        found = connection.execute("SELECT app_id FROM scans JOIN apps ON apps.id = scans.app")
+        return frozenset(app_id for (app_id,) in found)
 
     @transaction
     def compare_rows(self, connection: sqlite3.Connection) -> None:
@@ -331,7 +389,10 @@ class Staging:
         apps = {app_id: self._app(connection, app_id) for app_id in dict.fromkeys(app_ids)}
         # A change is the same for every target.
         changes = {text: self._change(connection, form.make("", "", text)) for text in dict.fromkeys(arguments)}
-        if isinstance(lines, range) and len(changes) == 1 and len(self._apps) < staging_sql.MOST_AT_ONCE:
+        if form.by_custom_id:
+            wanted = zip(lines, names, map(apps.__getitem__, app_ids), map(changes.__getitem__, arguments), strict=True)
+            connection.executemany(staging_sql.ADD_WANTED, wanted)
+        elif isinstance(lines, range) and len(changes) == 1 and len(self._apps) < staging_sql.MOST_AT_ONCE:
             # One statement for all rows: each row of an `executemany` is a switch between threads.
             (change,) = changes.values()
             told = msgspec.json.encode(names).decode()
@@ -356,6 +417,9 @@ class Staging:
             expected = None if row.expected is None else self._change(connection, row.expected)
             fate = "skipped" if row.skipped else ""
             app, change = self._app(connection, target.app_id), self._change(connection, operation)
+            if row.custom_id is not None:
+                connection.execute(staging_sql.ADD_WANTED, (row.line, row.custom_id, app, change))
+                continue
             if not row.skipped:
                 places[app, change, int(expected is not None), 0, None] += 1
             yield row.line, app, target.name, change, expected, fate, *schema.columns_of(row.reason)

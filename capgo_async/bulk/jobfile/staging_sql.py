@@ -34,6 +34,13 @@ TABLES: Final = (
     ) STRICT""",
     # Rows whose device the listing or the inventory shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
+    # Rows that name their device by its custom id, and the devices that have one of these.
+    """CREATE TEMP TABLE wanted (
+        line INTEGER PRIMARY KEY, app INTEGER NOT NULL, custom_id TEXT NOT NULL, change INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TEMP TABLE bearers (
+        app INTEGER NOT NULL, custom_id TEXT NOT NULL, device TEXT NOT NULL, PRIMARY KEY (app, custom_id, device)
+    ) STRICT, WITHOUT ROWID""",
 )
 """The staging tables. They are temporary, so that the job file itself never holds free pages."""
 
@@ -41,6 +48,7 @@ ADD: Final = "INSERT INTO staged (line, name, app, change) VALUES (?, ?, ?, ?)"
 ADD_ROW: Final = """
     INSERT INTO staged (line, app, name, change, expected, fate, cause, details, places) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+ADD_WANTED: Final = "INSERT INTO wanted (line, custom_id, app, change) VALUES (?, ?, ?, ?)"
 ADD_ALIKE: Final = "INSERT INTO staged (line, name, app, change) SELECT ?1 + key, value, ?2, ?3 FROM json_each(?4)"
 # The app of each row is passed as one character of four bytes. SQLite finds it by position, without counting characters.
 FIRST_CHARACTER: Final = 0x10000
@@ -49,10 +57,55 @@ ADD_OF_APPS: Final = f"""
     INSERT INTO staged (line, name, app, change)
     SELECT ?1 + key, value, unicode(substr(?2, 4 * key + 1, 4)) - {FIRST_CHARACTER}, ?3 FROM json_each(?4)
 """
+_NAMED_BEARERS: Final = """(
+    SELECT group_concat(device, ', ') || iif(devices > 3, ', ...', '') FROM (
+        SELECT device FROM bearers WHERE bearers.app = found.app AND bearers.custom_id = found.custom_id LIMIT 3
+    )
+)"""
 REJECT: Final = """
     UPDATE staged SET fate = 'rejected', cause = ?1, details = ?2, places = ?3
     WHERE fate = '' AND app = ?4 AND (?5 IS NULL OR change = ?5)
 """
+
+WANTED_BY_ID: Final = "CREATE INDEX IF NOT EXISTS temp.wanted_custom_id ON wanted (app, custom_id)"
+ADD_BEARER: Final = """
+    INSERT OR IGNORE INTO bearers (app, custom_id, device)
+    SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM wanted WHERE app = ?1 AND custom_id = ?2)
+"""
+ADD_KNOWN_BEARERS: Final = """
+    INSERT OR IGNORE INTO bearers (app, custom_id, device)
+    SELECT ?1, custom_id, device_id FROM known.devices AS found
+    WHERE app_id = ?2 AND EXISTS (SELECT 1 FROM wanted WHERE wanted.app = ?1 AND wanted.custom_id = found.custom_id)
+"""
+REJECT_WANTED: Final = """
+    INSERT INTO others (line, fate, cause, details, places, app_id, name, change)
+    SELECT line, 'rejected', ?1, ?2, ?3, app_id, custom_id, change FROM wanted JOIN apps ON apps.id = app WHERE app = ?4
+"""
+FORGET_WANTED: Final = "DELETE FROM wanted WHERE app = ?"
+# Each row whose custom id one device has is staged. All others are rejected.
+STAGE_WANTED: Final = (
+    """
+    CREATE TEMP TABLE found AS
+    SELECT line, wanted.app, wanted.custom_id, change, min(device) AS device, count(device) AS devices
+    FROM wanted LEFT JOIN bearers ON bearers.app = wanted.app AND bearers.custom_id = wanted.custom_id GROUP BY line
+    """,
+    "INSERT INTO staged (line, name, app, change) SELECT line, device, app, change FROM found WHERE devices = 1",
+    "INSERT INTO main.custom_ids (line, custom_id) SELECT line, custom_id FROM found WHERE devices = 1",
+    f"""
+    INSERT INTO others (line, fate, cause, details, app_id, name, change)
+    SELECT line, 'rejected', iif(devices, '{Cause.AMBIGUOUS_CUSTOM_ID}', '{Cause.UNKNOWN_CUSTOM_ID}'),
+        iif(devices, json_array(app_id, devices, custom_id, {_NAMED_BEARERS}), json_array(app_id, custom_id)),
+        app_id, custom_id, change
+    FROM found JOIN apps ON apps.id = app WHERE devices <> 1
+    """,
+)
+FOUND: Final = """
+    SELECT count(*), sum(devices = 1) FROM (SELECT max(devices) AS devices FROM found GROUP BY app, custom_id)
+"""
+NAMED_FOUND: Final = "SELECT DISTINCT custom_id, device FROM found WHERE devices = 1 ORDER BY line LIMIT ?"
+
+# Devices whose ids have another form than a UUID.
+ODD_NAMES: Final = "FROM staged WHERE fate = '' AND name NOT LIKE '________-____-____-____-____________'"
 
 # The name comes first because names nearly always differ, and app numbers nearly never.
 BY_TARGET: Final = "CREATE INDEX staged_target ON staged (name, app)"

@@ -6,9 +6,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ...api.endpoints.arguments import checked
+from ...api.endpoints.arguments import LONGEST_NAME, checked
 from ...api.endpoints.bundles import BundleMetadata
 from ...api.endpoints.channels import ChannelSettings, checked_settings
+from ...api.endpoints.devices import LONGEST_CUSTOM_ID
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
 from .operations import (
@@ -19,10 +20,14 @@ from .operations import (
     PromoteBundle,
     RemoveMember,
     RenewDevice,
+    Row,
     SetBundleMetadata,
     UnlinkDevice,
     UpdateChannel,
 )
+
+CUSTOM_ID: Final = "custom_id"
+"""The column of lists that name devices by their custom ids."""
 
 
 class Form(NamedTuple):
@@ -30,7 +35,7 @@ class Form(NamedTuple):
 
     `name`, `app` and `argument` are names of columns. `make` is called with the app, the name of the target and the argument,
     which is empty without an argument column. `settings` are values that apply to all rows, as text, for the record. `stored`
-    converts a name to the spelling that the server stores.
+    converts a name to the spelling that the server stores. `longest` is the most characters of a name.
     """
 
     kind: str
@@ -40,6 +45,18 @@ class Form(NamedTuple):
     argument: str | None = None
     settings: str | None = None
     stored: Callable[[str], str] = str
+    longest: int = LONGEST_NAME
+
+    @property
+    def by_custom_id(self) -> bool:
+        """Return whether rows name devices by their custom ids."""
+        return self.name == CUSTOM_ID
+
+    def row(self, line: int, app_id: str, name: str, argument: str) -> Row:
+        """Return the row made of these texts."""
+        if self.by_custom_id:
+            return Row(line, self.make(app_id, "", argument), custom_id=name)
+        return Row(line, self.make(app_id, name, argument))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -73,6 +90,13 @@ REMOVING_MEMBERS: Final = Form(
 )
 OF_DEVICES: Final[Mapping[type[Operation], Form]] = {LinkDevice: LINKING, UnlinkDevice: UNLINKING, RenewDevice: RENEWING}
 """Forms for lists of devices."""
+
+
+def with_custom_ids(form: Form) -> Form | None:
+    """Return the form for a list that names devices by custom id, or `None` if `form` is not of devices."""
+    if form not in OF_DEVICES.values():
+        return None
+    return form._replace(name=CUSTOM_ID, stored=str, longest=LONGEST_CUSTOM_ID)
 
 
 def updating(settings: ChannelSettings) -> Form:
@@ -121,8 +145,13 @@ _FORMS: Final[Mapping[type[Operation], Form]] = {
 
 
 @functools.cache
-def decoder_of(columns: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
-    """Return the decoder of a JSON line with these columns. Only the first one is required."""
-    first, *others = columns
+def decoder_of(columns: tuple[str, ...], keys: tuple[str | None, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
+    """Return the decoder of a JSON line with these columns, each under its key.
+
+    Only the first one is required. Columns without a key are not read, and `None` in every line.
+    """
+    named = {column: key for column, key in zip(columns, keys, strict=True) if key is not None}
+    first, *others = named
     fields: list[Any] = [(first, str), *((name, str | None, None) for name in others)]
-    return msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False))
+    left_out = dict.fromkeys(name for name in columns if name not in named)
+    return msgspec.json.Decoder(msgspec.defstruct("Line", fields, namespace=left_out, rename=named, gc=False))

@@ -279,7 +279,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """One line of the input: an operation, or the reason why there is none.
 
     `line` counts from 1. With `expected`, the operation is meant only for a target that is as this other operation leaves it.
-    If `skipped`, the operation needs no request, for that `reason`.
+    If `skipped`, the operation needs no request, for that `reason`. With a `custom_id`, the operation is meant for the device
+    that has it; its own `device_id` is empty until the plan finds that device.
     """
 
     line: int
@@ -287,3 +288,4 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     reason: Reason | None = None
     expected: Operation | None = None
     skipped: bool = False
+    custom_id: str | None = None

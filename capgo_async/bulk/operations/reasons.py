@@ -18,7 +18,8 @@ class Cause(enum.StrEnum):
     CONFLICTING_VALUE = "conflicting_value"
     MALFORMED_APP_ID = "malformed_app_id"
     MALFORMED_ORG_ID = "malformed_org_id"
-    CONTROL_CHARACTER = "control_character"
+    INVISIBLE_CHARACTER = "invisible_character"
+    REPEATED_HEADER = "repeated_header"
     VALUE_TOO_LONG = "value_too_long"
     LINE_TOO_LONG = "line_too_long"
     NOT_UTF8 = "not_utf8"
@@ -30,6 +31,10 @@ class Cause(enum.StrEnum):
     UNCLOSED_QUOTE = "unclosed_quote"
     MISPLACED_QUOTE = "misplaced_quote"
     UNPAIRED_QUOTE = "unpaired_quote"
+
+    # The row names no device, or more than one.
+    UNKNOWN_CUSTOM_ID = "unknown_custom_id"
+    AMBIGUOUS_CUSTOM_ID = "ambiguous_custom_id"
 
     # The change cannot or must not be made.
     CONTRADICTION = "contradiction"
@@ -115,7 +120,8 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.CONFLICTING_VALUE: "{} {!r} differs from {!r}, which is given for all rows",
     Cause.MALFORMED_APP_ID: "app_id {!r} is not an app id such as com.example.app",
     Cause.MALFORMED_ORG_ID: "org_id {!r} is not an organization id (a UUID)",
-    Cause.CONTROL_CHARACTER: "{} contains the control character {}",
+    Cause.INVISIBLE_CHARACTER: "{} contains the invisible character {}",
+    Cause.REPEATED_HEADER: "this is a header, not a row",
     Cause.VALUE_TOO_LONG: "{} is longer than {} characters",
     Cause.LINE_TOO_LONG: "longer than 64 KiB",
     Cause.NOT_UTF8: "not UTF-8",
@@ -127,6 +133,8 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.UNCLOSED_QUOTE: "a quoted field is not closed within 64 KiB",
     Cause.MISPLACED_QUOTE: "text follows the closing quote of a field",
     Cause.UNPAIRED_QUOTE: "unpaired quotation mark",
+    Cause.UNKNOWN_CUSTOM_ID: "the server lists no device of {} with the custom_id {!r}",
+    Cause.AMBIGUOUS_CUSTOM_ID: "{} has {} devices with the custom_id {!r}: {}",
     Cause.CONTRADICTION: "contradicts another row for the same {}",
     Cause.PROTECTED: "{} of {} is protected by {}",
     Cause.NO_ACCESS: "no access to {}, or it does not exist ({})",

@@ -1,5 +1,6 @@
 """Drawing up a plan: which of the rows need a request, given what the server shows now."""
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ import msgspec
 
 from ...client import requester_of
 from ...concurrency import fan_out
-from ...errors import ConfigurationError, DangerousCall, InputError, PermissionDenied, Problem
+from ...errors import CapgoError, ConfigurationError, DangerousCall, InputError, PermissionDenied, Problem
 from ...http.dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect
 from ...key_ring import KeyRing
 from ..jobfile.facts import JobBinding, JobFacts, Options, Pair, Survey, Unknown
@@ -21,12 +22,15 @@ from ..report import counted
 from ..sources.source import Source, blocks_of
 from ..spreading import apps_at_once
 from ..storage.exported import Exported
-from . import looking, scanning
+from . import finding, looking, scanning
 from .scanning import no_access
 
 KEPT_REASONS: Final = 100
 """Number of bad rows that an `InputError` holds. `OnRejected` receives all of them."""
 _CHUNK: Final = 1000
+_NAMED_IDS: Final = 5
+_ODD_SHARE: Final = 0.1
+"""Largest share of ids without the form of a UUID that is taken for a mistake."""
 
 OnRejected = Callable[[Sequence[tuple[int, Reason]]], None]
 """Called with chunks of bad rows, each as line and reason."""
@@ -51,8 +55,11 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     out, or if they have several kinds of targets. Raises `DangerousCall` if `options` do not allow the changes on this server.
     """
     known = {} if options.inventory is None else await stage.know(options.inventory, client.base_url)
+    remarks: list[str] = []
     async for block in blocks_of(source):
         await stage.add(block)
+        remarks += block.remarks
+    remarks += await finding.find_devices(stage, client, known)
     pairs = await stage.pairs()
     target = _target(pairs, source)
     if known and target is not TargetKind.DEVICE:
@@ -61,15 +68,21 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     await stage.compare_rows()
     if options.protected:
         await stage.protect(options.protected, options.protected_by)
-    await _refuse_bad_rows(stage, source, options, on_rejected)
+    if not options.reject_bad_rows and await stage.rejected(0, 1):
+        # The input is refused in any case. What else is wrong with it is looked up, so that all of it can be fixed at once.
+        with contextlib.suppress(CapgoError):
+            await _find_bad_rows(stage, client, target, options)
+        await _refuse_bad_rows(stage, source, options, on_rejected)
     await client.prepare()
     observed_at: str | None = None
     if target is TargetKind.DEVICE:
+        remarks += await _odd_names(stage)
         await scanning.check_channels(stage, client)
         await _refuse_bad_rows(stage, source, options, on_rejected)
-        observed_at, remarks = await _survey_devices(stage, client, options, known)
+        observed_at, more = await _survey_devices(stage, client, options, known)
+        remarks += more
     else:
-        remarks = await _survey_others(stage, client, options)
+        remarks += await _survey_others(stage, client, options)
         if options.waves:
             remarks.append("waves are shares of each app, so an app with a single target belongs to the first wave")
     await _refuse_bad_rows(stage, source, options, on_rejected)
@@ -120,6 +133,29 @@ def _target(pairs: Sequence[Pair], source: Source) -> TargetKind:
     return targets.pop()
 
 
+async def _find_bad_rows(stage: Staging, client: KeyRing, target: TargetKind, options: Options) -> None:
+    """Reject rows whose app, channel or other target the server does not show, without listing devices."""
+    await client.prepare()
+    if target is TargetKind.DEVICE:
+        await scanning.check_channels(stage, client)
+        await scanning.check_access(stage, client)
+    else:
+        await _survey_others(stage, client, options)
+
+
+async def _odd_names(stage: Staging) -> list[str]:
+    """Return a remark on ids that are not UUIDs, if nearly all others are."""
+    rows = sum(pair.rows for pair in await stage.pairs())
+    odd, named = await stage.odd_names(_NAMED_IDS)
+    if not 0 < odd <= rows * _ODD_SHARE:
+        return []
+    names = ", ".join(f"{name!r} (line {line})" for line, name in named)
+    more = f" and {odd - len(named):,} more" if odd > len(named) else ""
+    return [
+        f"{counted(odd, 'device id')} of {rows:,} {'is' if odd == 1 else 'are'} not a UUID, unlike all others: {names}{more}"
+    ]
+
+
 async def _survey_devices(
     stage: Staging, client: KeyRing, options: Options, known: Mapping[str, Exported]
 ) -> tuple[str | None, list[str]]:
@@ -139,9 +175,11 @@ async def _survey_devices(
             message = f"the server lists no device of {app_id}, so unknown devices cannot be found"
             raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
 
-    used = {app_id: known[app_id] for app_id in budgets if app_id in known}
+    # Finding custom ids may have listed apps already.
+    left = budgets.keys() - await stage.scanned()
+    used = {app_id: known[app_id] for app_id in budgets if app_id in left and app_id in known}
     remarks = await _use_known(stage, used, options)
-    rest = {app_id: budget for app_id, budget in budgets.items() if app_id not in used}
+    rest = {app_id: budget for app_id, budget in budgets.items() if app_id in left and app_id not in used}
     remarks += await scanning.scan_apps(stage, client, rest, refuse)
     return min((found.began_at for found in used.values()), default=None), remarks
 

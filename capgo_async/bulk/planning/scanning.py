@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
 from functools import partial
 from typing import Final, NamedTuple
 
+from ...api.endpoints.devices import DeviceFilter
 from ...concurrency import fan_out, results_of
 from ...errors import ApiError, ChannelNotFound, ListingError, PermissionDenied
 from ...key_ring import KeyRing
@@ -40,6 +41,20 @@ async def check_channels(stage: Staging, client: KeyRing) -> None:
                     await stage.reject(app_id, change, Reason(Cause.LINK_TO_PUBLIC_CHANNEL, (channel.name, app_id)))
 
     await fan_out(asked, check, apps_at_once(client))
+
+
+async def check_access(stage: Staging, client: KeyRing) -> None:
+    """Reject rows of apps that `check_channels` does not look at and whose devices cannot be listed."""
+
+    async def check(app_id: str) -> None:
+        try:
+            async for _ in client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=1)).pages(1):
+                pass
+        except PermissionDenied as error:
+            await stage.reject(app_id, None, no_access(app_id, error))
+
+    unchecked = dict.fromkeys(pair.app_id for pair in await stage.pairs() if pair.change.kind != "link_device")
+    await fan_out(unchecked, check, apps_at_once(client))
 
 
 async def _no_channel(client: KeyRing, app_id: str, name: str) -> Reason:

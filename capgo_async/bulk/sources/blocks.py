@@ -19,10 +19,14 @@ class Columns(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows that were read together, some as columns and some one by one."""
+    """Rows that were read together, some as columns and some one by one.
+
+    `remarks` are sentences on how the file was read.
+    """
 
     columns: tuple[Columns, ...] = ()
     rows: Sequence[Row] = ()
+    remarks: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(columns.lines for columns in self.columns) or bool(self.rows)
@@ -31,7 +35,7 @@ class Block(NamedTuple):
         """Return all rows, ordered by line."""
         rows = list(self.rows)
         for form, lines, *texts in self.columns:
-            rows += (Row(line, form.make(app, name, text)) for line, name, app, text in zip(lines, *texts, strict=True))
+            rows += (form.row(line, app, name, text) for line, name, app, text in zip(lines, *texts, strict=True))
         return sorted(rows, key=lambda row: row.line)
 
 

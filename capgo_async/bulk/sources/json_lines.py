@@ -23,8 +23,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "object": "an object",
     "str": "text",
 }
-_WRONG_TYPE: Final = re.compile(r"Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>\w+)`(?: - at `\$\.(?P<column>\w+)`)?")
-_MISSING: Final = re.compile(r"Object missing required field `(?P<column>\w+)`")
+_WRONG_TYPE: Final = re.compile(r"Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>\w+)`(?: - at `\$\.(?P<column>.+)`)?")
+_MISSING: Final = re.compile(r"Object missing required field `(?P<column>.+)`")
 _MALFORMED: Final = re.compile(r"JSON is malformed: (?P<what>.*) \(byte (?P<place>\d+)\)")
 _CLEARER: Final[Mapping[str, str]] = {
     "object keys must be strings": "a key without double quotes",
@@ -37,8 +37,11 @@ _CLEARER: Final[Mapping[str, str]] = {
 
 def json_rows(lines: Lines, asked: Asked, block: bytes, number: int) -> Iterator[Block]:
     """Yield the rows of a JSON Lines file; `block` is its first, starting with line `number`."""
+    asked, remark = _as_found(asked, next(filter(bytes.strip, block.splitlines()), b""))
+    if remark is not None:
+        yield Block(remarks=(f"{lines.name}: {remark}",))
     form = asked.form
-    decode = decoder_of(form.columns).decode
+    decode = decoder_of(form.columns, asked.layout.names(form)).decode
     texts_of = operator.attrgetter(*form.columns)
     while block:
         clean = len(block) <= LONGEST_LINE and not line_fault(block, number)
@@ -68,6 +71,17 @@ def json_rows(lines: Lines, asked: Asked, block: bytes, number: int) -> Iterator
             yield Block(rows=bad)
         number += len(texts)
         block = lines.block()
+
+
+def _as_found(asked: Asked, first: bytes) -> tuple[Asked, str | None]:
+    """Return what is asked of a file with this first line, and a remark on it."""
+    try:
+        keys = frozenset(msgspec.json.decode(first, type=dict[str, msgspec.Raw]))
+    except (msgspec.DecodeError, RecursionError):
+        return asked, None
+    forms = asked.layout.forms(asked.form)
+    form = next((form for form in forms if asked.layout.names(form)[0] in keys), forms[0])
+    return asked._replace(form=form).of_file(keys)
 
 
 def _fault_of(error: msgspec.DecodeError, line: bytes) -> Reason:

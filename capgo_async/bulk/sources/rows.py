@@ -3,17 +3,28 @@
 import contextlib
 import functools
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+import unicodedata
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple, Self
+
+import msgspec
 
 from ...api.endpoints.arguments import APP_ID, LONGEST_NAME
 from ..operations.forms import Form
 from ..operations.operations import Row
 from ..operations.reasons import Cause, Reason
 from .blocks import Block, Columns
+from .layout import Layout, is_export
 
-_ORG_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+_BLANK: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+"""Characters that Python calls printable, but that show nothing: fillers, and selectors of glyphs."""
+_JOINING: Final = frozenset("\u200d\ufe0e\ufe0f")
+"""Characters that can be seen after a symbol: they join emoji, or choose their form."""
 
 
 class RowError(Exception):
@@ -25,16 +36,26 @@ class RowError(Exception):
 
 
 class Asked(NamedTuple):
-    """The values that the caller sets for every row. They fill empty cells; other values are errors."""
+    """What the caller asks for in every row. The values fill empty cells; other values there are errors."""
 
     form: Form
     app_id: str | None = None
     argument: str | None = None
+    layout: Layout = Layout()
+
+    def of_file(self, names: Collection[str]) -> tuple[Self, str | None]:
+        """Return what is asked of a file with these columns, and a remark if one of them is not read."""
+        argument = self.form.argument
+        if argument is None or self.argument is None or argument in self.layout.ignored or not is_export(names):
+            return self, None
+        told = f"it is an export of devices, so its column {argument} was not read: it says where the devices are now"
+        layout = msgspec.structs.replace(self.layout, ignored=self.layout.ignored | {argument})
+        return self._replace(layout=layout), told
 
     def row(self, line: int, name: str, app_id: str, argument: str) -> Row:
         form = self.form
         try:
-            name = cell_text(form.name, form.stored(name))
+            name = cell_text(form.name, form.stored(name), form.longest)
             if not name:
                 return Row(line, None, Reason(Cause.MISSING_VALUE, (form.name,)))
             app_id = _agreed(form.app, app_id, self.app_id)
@@ -43,7 +64,7 @@ class Asked(NamedTuple):
                 argument = _agreed(form.argument, argument, self.argument)
         except RowError as error:
             return Row(line, None, error.reason)
-        return Row(line, form.make(app_id, name, argument))
+        return form.row(line, app_id, name, argument)
 
     def block(self, lines: Sequence[int], names: list[str], app_ids: list[str], arguments: list[str]) -> Block:
         """Return the rows made of these texts, as columns unless one of them is bad."""
@@ -57,7 +78,8 @@ class Asked(NamedTuple):
         form = self.form
         names = list(map(str.strip, map(form.stored, names)))
         # This checks all names at once and is stricter than the check of single rows, which then decides.
-        if not all(names) or not "".join(names).isprintable() or len(max(names, key=len, default="")) > LONGEST_NAME:
+        text = "".join(names)
+        if not (all(names) and text.isascii() and text.isprintable() and len(max(names, key=len, default="")) <= form.longest):
             return None
         apps = {app_id: _agreed(form.app, app_id, self.app_id) for app_id in set(app_ids)}
         for app_id in apps.values():
@@ -66,14 +88,28 @@ class Asked(NamedTuple):
         return Columns(form, lines, names, list(map(apps.__getitem__, app_ids)), list(map(meant.__getitem__, arguments)))
 
 
-def cell_text(column: str, value: str) -> str:
+def cell_text(column: str, value: str, longest: int = LONGEST_NAME) -> str:
     """Return the text of a cell, stripped and checked."""
     value = value.strip()
-    if not value.isprintable() and (found := _UNPRINTABLE.search(value)):
-        raise RowError(Cause.CONTROL_CHARACTER, column, f"U+{ord(found[0]):04X}")
-    if len(value) > LONGEST_NAME:
-        raise RowError(Cause.VALUE_TOO_LONG, column, LONGEST_NAME)
+    if (found := _invisible(value)) is not None:
+        name = unicodedata.name(found, "").lower()
+        raise RowError(Cause.INVISIBLE_CHARACTER, column, f"U+{ord(found):04X}{name and f' ({name})'}")
+    if len(value) > longest:
+        raise RowError(Cause.VALUE_TOO_LONG, column, longest)
     return value
+
+
+def _invisible(text: str) -> str | None:
+    """Return the first character that nobody can see, or tell from a space, if there is one."""
+    if text.isascii() and text.isprintable():
+        return None
+    former = ""
+    for each in text:
+        hidden = not each.isprintable() or each in _BLANK
+        if hidden and not (each in _JOINING and unicodedata.category(former or " ") in {"So", "Sk"}):
+            return each
+        former = former if hidden else each
+    return None
 
 
 def _agreed(column: str, cell: str, given: str | None) -> str:
@@ -93,7 +129,7 @@ def _agreed(column: str, cell: str, given: str | None) -> str:
 def check_app(form: Form, app_id: str) -> None:
     """Raise `RowError` if the id of an app or organization is malformed."""
     if form.app == "org_id":
-        if not _ORG_ID.fullmatch(app_id):
+        if not UUID.fullmatch(app_id):
             raise RowError(Cause.MALFORMED_ORG_ID, app_id)
     elif not APP_ID.fullmatch(app_id):
         raise RowError(Cause.MALFORMED_APP_ID, app_id)

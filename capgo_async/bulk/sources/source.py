@@ -3,10 +3,21 @@
 import hashlib
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Protocol, TypeVar
 
 from anyio import to_thread
@@ -17,6 +28,7 @@ from ..operations.operations import LinkDevice, Operation, RenewDevice, Row, Unl
 from ..report import storable
 from .blocks import BATCH, Block, check_size, known_digest, read_once
 from .json_lines import json_rows
+from .layout import Layout
 from .lines import LONGEST_LINE, Lines, cannot_read
 from .operations import Operations
 from .rows import Asked, RowError, cell_text, check_app
@@ -64,28 +76,46 @@ async def blocks_of(source: Source) -> AsyncGenerator[Block, None]:
             yield Block(rows=batch)
 
 
-def read_operations(
+def read_operations(  # noqa: PLR0913 - keyword-only options
     source: str | os.PathLike[str] | BinaryIO,
     *,
     app_id: str | None = None,
     channel: str | None = None,
     kind: DeviceChange = LinkDevice,
+    by: str | None = None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    ignored: Collection[str] = (),
+    header: Sequence[str] = (),
 ) -> Source:
     """Read operations on devices from CSV or JSON Lines: a path, a binary stream, or "-" for stdin.
 
-    The text is UTF-8. Columns or keys are `device_id`, `app_id` and `channel`. The arguments `app_id` and `channel` fill rows
-    that leave these empty. Nothing is opened before the first batch is read. A stream is not closed.
+    The text is UTF-8. Columns or keys are `device_id` or `custom_id`, `app_id` and `channel`. The arguments `app_id` and
+    `channel` fill rows that leave these empty. Nothing is opened before the first batch is read. A stream is not closed.
+
+    `by` is the column that names the devices: by default `device_id`, or `custom_id` in files that have only this one. The plan
+    finds the device of each custom id, and rejects those that no device has, or several. `columns` maps columns to their names
+    in the file, such as `{"device_id": "Device ID"}`. Columns that are `ignored` are not read. `header` names the columns of a
+    table that has no header line. In an export of devices, `channel` is not read if one is given for all rows.
+
+    Raises `ConfigurationError` for arguments that do not fit together.
     """
-    return read_rows(source, OF_DEVICES[kind], app_id=app_id, argument=channel)
+    layout = Layout(by=by, columns=dict(columns), ignored=frozenset(ignored), header=tuple(header))
+    return read_rows(source, OF_DEVICES[kind], app_id=app_id, argument=channel, layout=layout)
 
 
 def read_rows(
-    source: str | os.PathLike[str] | BinaryIO, form: Form, *, app_id: str | None = None, argument: str | None = None
+    source: str | os.PathLike[str] | BinaryIO,
+    form: Form,
+    *,
+    app_id: str | None = None,
+    argument: str | None = None,
+    layout: Layout = Layout(),  # noqa: B008 - immutable
 ) -> Source:
-    """Read operations of any kind. `form` sets the columns; the rest is as in `read_operations`."""
+    """Read operations of any kind, as `read_operations` does. `layout` says where the columns are."""
     if source == "":
         message = "the source has an empty name: pass a path, or - for standard input."
         raise ConfigurationError(message)
+    layout.check(form)
     if argument is not None and form.argument is None:
         message = f"{argument!r} cannot be used: {form.kind} takes nothing but its target."
         raise ConfigurationError(message)
@@ -99,7 +129,7 @@ def read_rows(
     if argument == "":
         message = f"{form.argument} is blank: pass a name, or leave it out if every row has its own."
         raise ConfigurationError(message)
-    return _File(source, Asked(form=form, app_id=app_id, argument=argument))
+    return _File(source, Asked(form=form, app_id=app_id, argument=argument, layout=layout))
 
 
 def from_operations(operations: Iterable[Operation] | AsyncIterable[Operation], *, name: str = "operations") -> Source:
@@ -134,8 +164,8 @@ class _File:
 
     @property
     def asked(self) -> dict[str, str | None]:
-        form, app_id, argument = self._asked
-        return {"kind": form.kind, form.app: app_id, "argument": argument, "settings": form.settings}
+        form, app_id, argument, layout = self._asked
+        return {"kind": form.kind, form.app: app_id, "argument": argument, "settings": form.settings, **layout.told()}
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
         check_size(size)
@@ -147,7 +177,8 @@ class _File:
         async with aclosing(_in_threads(self._blocks(), _PIECES)) as taken:
             async for pieces in taken:
                 columns = tuple(columns for piece in pieces for columns in piece.columns)
-                yield Block(columns, [row for piece in pieces for row in piece.rows])
+                remarks = tuple(remark for piece in pieces for remark in piece.remarks)
+                yield Block(columns, [row for piece in pieces for row in piece.rows], remarks)
 
     def _rows(self) -> Generator[Row, None, None]:
         for block in self._blocks():
@@ -159,8 +190,8 @@ class _File:
         empty = True
         with self._opened() as stream:
             for block in _parsed(Lines(self.name, stream, sha256), self._asked):
-                if block:
-                    empty = False
+                empty = empty and not block
+                if block or block.remarks:
                     yield block
         if empty:
             message = f"{self.name}: there is a header but no rows, so nothing would change."
@@ -219,6 +250,9 @@ def _parsed(lines: Lines, asked: Asked) -> Iterator[Block]:
     blank = blank[: max(blank.rfind(b"\n"), blank.rfind(b"\r")) + 1]
     number += len(blank.splitlines())
     block = block[len(blank) :]
-    if block.lstrip().startswith(b"{"):
-        return json_rows(lines, asked, block, number)
-    return table_rows(lines, asked, block, number)
+    if not block.lstrip().startswith(b"{"):
+        return table_rows(lines, asked, block, number)
+    if asked.layout.header:
+        message = f"{lines.name}: this is JSON, whose lines name their columns themselves: leave the header out."
+        raise InputError(message)
+    return json_rows(lines, asked, block, number)

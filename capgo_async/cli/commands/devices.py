@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from ...api.models.device import stored_id
-from ...bulk import LinkDevice, RenewDevice, UnlinkDevice, read_operations
+from ...bulk import LinkDevice, Operation, RenewDevice, Source, UnlinkDevice
 from ...bulk.inventory.taking import Tally
+from ...bulk.operations.forms import OF_DEVICES
+from ...bulk.sources.source import read_rows
 from ...errors import ConfigurationError
 from ..framework import Invocation, command
 from ..job.changing import change_many
@@ -19,7 +21,7 @@ from ..output.speech import Speech
 
 commands = typer.Typer(name="devices", no_args_is_help=True)
 
-_SOURCE_HELP = "CSV or JSON Lines file of device ids; - for stdin."
+_SOURCE_HELP = "CSV or JSON Lines file of device ids or custom ids; - for stdin."
 Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel; names are case-sensitive.", show_default=False)]
 ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel of rows without one.")]
 VersionId = Annotated[
@@ -29,7 +31,7 @@ VersionId = Annotated[
     ),
 ]
 ListOfDevices = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
-Source = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
+Named = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 SourceOrApp = Annotated[
     str | None, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} If ID is given: the app.", show_default=False)
 ]
@@ -81,7 +83,7 @@ async def relink_devices(
     choosing: Choosing,
     connection: Connection,
     invocation: Invocation,
-    source: Source = None,
+    source: Named = None,
     channel: ChannelOfAll = None,
 ) -> int:
     """Link many devices to a channel, as a job: plan, ask for confirmation, send, report.
@@ -93,8 +95,9 @@ async def relink_devices(
         if not channel:
             message = "--all needs --channel: there are no rows that name a channel"
             raise ConfigurationError(message)
-        return await change_many(Drawing(choice, channel, Tally()), "relink", planning, stopping, connection, invocation)
-    operations = read_operations(source or "", app_id=planning.one_app(), channel=channel, kind=LinkDevice)
+        drawing = Drawing(choice, channel, Tally(), planning.inventory)
+        return await change_many(drawing, "relink", planning, stopping, connection, invocation)
+    operations = _listed(source or "", LinkDevice, planning, channel)
     return await change_many(operations, "relink", planning, stopping, connection, invocation)
 
 
@@ -110,10 +113,11 @@ async def unlink_devices(
 ) -> int:
     """Remove the channel links of many devices, as a job. With APP and ID, remove the link of one device."""
     if choice := choosing.choice(source, planning):
-        return await change_many(Drawing(choice, None, Tally()), "unlink", planning, stopping, connection, invocation)
+        drawing = Drawing(choice, None, Tally(), planning.inventory)
+        return await change_many(drawing, "unlink", planning, stopping, connection, invocation)
     source = source or ""
     if device_id is None:
-        operations = read_operations(source, app_id=planning.one_app(), kind=UnlinkDevice)
+        operations = _listed(source, UnlinkDevice, planning)
         return await change_many(operations, "unlink", planning, stopping, connection, invocation)
     if planning != DevicePlanning(yes=planning.yes) or stopping != Stopping():
         message = "unlink APP ID changes one device and takes no options of a job; for many devices, give a SOURCE"
@@ -131,8 +135,12 @@ async def renew_devices(
 
     A device has no link for the moment in between. Devices that the server does not list as linked are left alone.
     """
-    operations = read_operations(source, app_id=planning.one_app(), kind=RenewDevice)
+    operations = _listed(source, RenewDevice, planning)
     return await change_many(operations, "renew", planning, stopping, connection, invocation)
+
+
+def _listed(source: str, kind: type[Operation], planning: InventoryPlanning, channel: str | None = None) -> Source:
+    return read_rows(source, OF_DEVICES[kind], app_id=planning.one_app(), argument=channel, layout=planning.layout())
 
 
 def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | None) -> int:

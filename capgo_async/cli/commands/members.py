@@ -78,11 +78,11 @@ async def remove_members(
         raise ConfigurationError(message)
     names, more = aim.split([email] if email else [], "ORG", "EMAIL")
     nothing_more(more)
-    return await change_many(_removals(aim, names), "remove", planning, stopping, connection, invocation)
+    return await change_many(_removals(aim, names, planning), "remove", planning, stopping, connection, invocation)
 
 
-def _removals(aim: Aim, names: list[str]) -> Intended:
+def _removals(aim: Aim, names: list[str], planning: Planning) -> Intended:
     if aim.source is not None:
-        return read_rows(aim.source, REMOVING_MEMBERS)
+        return read_rows(aim.source, REMOVING_MEMBERS, layout=planning.layout())
     (email,) = names
     return lambda caller: from_operations(in_every_organization(caller, email), name=f"members {email}")

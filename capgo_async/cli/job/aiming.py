@@ -55,7 +55,7 @@ class Aim(Group, frozen=True, kw_only=True):
 def aimed(aim: Aim, form: Form, planning: Planning, make: Callable[[str], Operation], argument: str | None = None) -> Intended:
     """Return the changes of a list in `form`, or the operations from `make` for each app with the target."""
     if aim.source is not None:
-        return read_rows(aim.source, form, app_id=planning.one_app(), argument=argument)
+        return read_rows(aim.source, form, app_id=planning.one_app(), argument=argument, layout=planning.layout())
     return lambda caller: from_operations(in_every_app(caller, make, planning.app or ()), name="one target in every app")
 
 

@@ -104,6 +104,8 @@ def _advised(reason: Reason) -> str:
     match reason.cause:
         case Cause.MISSING_VALUE if option := _OPTIONS.get(reason.details[0]):
             return f"{reason}; add the column or pass {option}"
+        case Cause.CONFLICTING_VALUE if reason.details[0] == "channel":
+            return f"{reason}; if the column says where the devices are now, pass --ignore-column channel"
         case Cause.LINK_TO_PUBLIC_CHANNEL:
             return f"{reason}; use `devices unlink` instead"
         case _:

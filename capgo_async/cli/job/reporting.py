@@ -124,17 +124,24 @@ def print_job(job: Job, report: Report, speech: Speech) -> None:
 
 
 async def print_rows(job: Job, wanted: Rows, speech: Speech) -> int:
-    """Print the rows of a job with a given outcome, as a listing."""
-    found = 0
+    """Print the rows of a job with a given outcome, with their custom ids if they have some."""
+    rows = job.rows(wanted)
+    first: list[JobRow] = []
+    async for page in rows:
+        first += page
+        break
+    columns = _COLUMNS[wanted]
+    if any(row.custom_id is not None for row in first):
+        columns = (*columns[:1], "custom_id", *columns[1:])
 
     async def pages() -> AsyncIterator[Sequence[JobRow]]:
-        nonlocal found
-        async for page in job.rows(wanted):
-            found += len(page)
+        if first:
+            yield first
+        async for page in rows:
             yield page
 
-    code = await print_pages(pages(), _COLUMNS[wanted], speech)
-    if not found:
+    code = await print_pages(pages(), columns, speech)
+    if not first:
         speech.note("none")
     return code
 

@@ -8,6 +8,7 @@ from typer import Option
 from ...bulk.inventory.choosing import Choice, ChosenDevices, check_clause
 from ...bulk.inventory.taking import Tally
 from ...bulk.running.stopping import read_share
+from ...bulk.sources.layout import Layout
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from .group import Group
@@ -18,7 +19,10 @@ class Choosing(Group, frozen=True, kw_only=True):
     """The devices of an inventory that are chosen, if no SOURCE lists them."""
 
     every: Annotated[
-        bool, Option("--all", help="Take all devices of each --app, or of every app of the key, instead of SOURCE.")
+        bool,
+        Option(
+            "--all", help="Take all devices of each --app, or of every app, instead of SOURCE: from --inventory, or listed now."
+        ),
     ] = False
     where: Annotated[
         str | None,
@@ -41,8 +45,8 @@ class Choosing(Group, frozen=True, kw_only=True):
         if source is not None:
             message = f"--all takes no SOURCE: leave {source} out (to name an app, use --app)"
             raise ConfigurationError(message)
-        if planning.inventory is not None:
-            message = f"--all lists the devices itself: leave --inventory {planning.inventory} out, or pass a SOURCE"
+        if planning.layout() != Layout():
+            message = "--all takes no SOURCE, so there are no columns: leave --by, --column, --ignore-column and --header out"
             raise ConfigurationError(message)
         if self.where is not None:
             check_clause(self.where)
@@ -60,8 +64,10 @@ class Drawing(NamedTuple):
     choice: Choice
     channel: str | None
     tally: Tally
+    inventory: Path | None = None
 
     def source(self, client: KeyRing, job: Path | None) -> ChosenDevices:
         """Return the source. If the job already exists, no inventory is taken again."""
         there = job is not None and job.exists()
-        return ChosenDevices(self.choice, self.channel, None if there else client, self.tally)
+        exported = None if self.inventory is None else str(self.inventory)
+        return ChosenDevices(self.choice, self.channel, None if there else client, self.tally, exported=exported)

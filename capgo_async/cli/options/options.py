@@ -15,6 +15,7 @@ from typer import Argument, Option
 
 from ...bulk import Options, Thresholds, Unknown
 from ...bulk.running.stopping import read_share
+from ...bulk.sources.layout import Layout
 from ...client import CapgoClient
 from ...errors import ConfigurationError
 from ...http.dialect import Dialect
@@ -66,6 +67,13 @@ class AuthHeader(enum.StrEnum):
 
     AUTHORIZATION = "authorization"
     CAPGKEY = "capgkey"
+
+
+class Named(enum.StrEnum):
+    """The column that names the devices of a list."""
+
+    DEVICE_ID = "device_id"
+    CUSTOM_ID = "custom_id"
 
 
 class Output(Group, frozen=True, kw_only=True):
@@ -294,6 +302,37 @@ class Planning(InWaves, frozen=True, kw_only=True):
     reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing the input.")] = (
         False
     )
+    column: Annotated[
+        list[str] | None,
+        Option("--column", metavar="NAME=HEADER", help="Read the column NAME from the one with this header; repeatable."),
+    ] = None
+    ignore_column: Annotated[
+        list[str] | None,
+        Option(
+            "--ignore-column", metavar="NAME", help="Do not read this column, such as the channel of an export; repeatable."
+        ),
+    ] = None
+    header: Annotated[
+        str | None,
+        Option(
+            "--header",
+            metavar="NAMES",
+            help="The columns of a table without a header line, such as device_id or device_id,channel.",
+            show_default=False,
+        ),
+    ] = None
+
+    def layout(self) -> Layout:
+        """Return where the list has its columns; raises `ConfigurationError`."""
+        columns: dict[str, str] = {}
+        for text in self.column or ():
+            name, equals, column = text.partition("=")
+            if not equals or name in columns:
+                message = f"--column {text}: write NAME=HEADER, once for each NAME, such as device_id='Device ID'"
+                raise ConfigurationError(message)
+            columns[name] = column
+        header = tuple(name.strip() for name in self.header.split(",")) if self.header else ()
+        return Layout(columns=columns, ignored=frozenset(self.ignore_column or ()), header=header)
 
     def one_app(self) -> str | None:
         """Return the app of rows without one, or `None`; raises `ConfigurationError` for several."""
@@ -317,15 +356,29 @@ class Planning(InWaves, frozen=True, kw_only=True):
 class InventoryPlanning(Planning, frozen=True, kw_only=True):
     """How a bulk change is planned that can use an exported inventory of devices."""
 
+    by: Annotated[
+        Named | None,
+        Option(
+            "--by",
+            help="The column that names the devices. Each custom_id must belong to one device."
+            "  [default: device_id, or custom_id if there is no other]",
+            show_default=False,
+        ),
+    ] = None
     inventory: Annotated[
         Path | None,
         Option(
             "--inventory",
             metavar="FILE",
-            help="Compare with this database, written by `export devices`, instead of listing devices again.",
+            help="Compare with this database, written by `export devices`, instead of listing devices again."
+            " --all takes the devices from it.",
             show_default=False,
         ),
     ] = None
+
+    def layout(self) -> Layout:
+        """Return where the list has its columns; raises `ConfigurationError`."""
+        return msgspec.structs.replace(super().layout(), by=self.by)
 
     def options(self, connection: Connection) -> Options:
         """Return the options of the plan; raises `ConfigurationError`."""
