@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, repeat
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
@@ -39,6 +39,9 @@ Place = tuple[int, int, int, int, str | None]
 
 The app and the change are numbers in the file. The inventory shows the device or not, and with its channel.
 """
+
+
+_UUID_LENGTH: Final = 36
 
 
 class Staged(NamedTuple):
@@ -92,6 +95,8 @@ class Staging:
         self._knows = False
         self._places: Counter[Place] = Counter()
         self._counted_at = 0
+        self._other_lengths = False
+        """Whether any name is longer or shorter than a UUID."""
 
     @classmethod
     async def create(cls, path: Path) -> Self:
@@ -162,6 +167,8 @@ class Staging:
     @transaction
     def odd_names(self, connection: sqlite3.Connection, most: int) -> tuple[int, list[tuple[int, str]]]:
         """Return how many device ids to plan are not UUIDs, and up to `most` of them, each with its line."""
+        if not self._other_lengths:
+            return 0, []
         (number,) = connection.execute(f"SELECT count(*) {staging_sql.ODD_NAMES}").fetchone()
         shown = connection.execute(f"SELECT line, name {staging_sql.ODD_NAMES} ORDER BY line LIMIT ?", (most,))
         return number, shown.fetchall()
@@ -385,6 +392,7 @@ class Staging:
 
     def _add_columns(self, connection: sqlite3.Connection, columns: Columns, places: Counter[Place]) -> None:
         form, lines, names, app_ids, arguments = columns
+        self._other_lengths |= set(map(len, names)) != {_UUID_LENGTH}
         # Numbered in the order of their first rows, which is also the order of sending.
         apps = {app_id: self._app(connection, app_id) for app_id in dict.fromkeys(app_ids)}
         # A change is the same for every target.
@@ -420,6 +428,7 @@ class Staging:
             if row.custom_id is not None:
                 connection.execute(staging_sql.ADD_WANTED, (row.line, row.custom_id, app, change))
                 continue
+            self._other_lengths |= len(target.name) != _UUID_LENGTH
             if not row.skipped:
                 places[app, change, int(expected is not None), 0, None] += 1
             yield row.line, app, target.name, change, expected, fate, *schema.columns_of(row.reason)

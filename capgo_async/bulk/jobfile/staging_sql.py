@@ -105,7 +105,7 @@ FOUND: Final = """
 NAMED_FOUND: Final = "SELECT DISTINCT custom_id, device FROM found WHERE devices = 1 ORDER BY line LIMIT ?"
 
 # Devices whose ids have another form than a UUID.
-ODD_NAMES: Final = "FROM staged WHERE fate = '' AND name NOT LIKE '________-____-____-____-____________'"
+ODD_NAMES: Final = "FROM staged WHERE fate = '' AND name NOT GLOB '????????-????-????-????-????????????'"
 
 # The name comes first because names nearly always differ, and app numbers nearly never.
 BY_TARGET: Final = "CREATE INDEX staged_target ON staged (name, app)"
