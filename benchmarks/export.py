@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.living import living
-from benchmarks.measuring import Benchmark, child, exit_code, table, verdict
+from benchmarks.measuring import Benchmark, child, choose_generation, exit_code, table, verdict
 
 _FORMATS: Final = ("jsonl", "csv", "sqlite", "parquet")
 
@@ -25,7 +25,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     runs = []
     with tempfile.TemporaryDirectory(prefix="export-") as directory:
         for chosen in options.format or _FORMATS:
-            with living(options.apps, options.devices) as sandbox:
+            with living(options.apps, options.devices, options.generation) as sandbox:
                 before = sandbox.ids(Path(directory, "ids"))
                 output = Path(directory, f"devices.{chosen}")
                 took = child("benchmarks.export_once", base_url=sandbox.base_url, output=output)
@@ -34,7 +34,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             told = {"appeared": len(after - before), "missing": len(after - found), "equal": found == after}
             runs.append({"format": chosen, "devices": len(found), "bytes": output.stat().st_size, **told, **took})
     met = all(run["code"] == 0 and run["equal"] for run in runs)
-    return {"benchmark": "export", "apps": options.apps, "runs": runs, "met": met}
+    return {"benchmark": "export", "generation": options.generation, "apps": options.apps, "runs": runs, "met": met}
 
 
 def _read(path: Path) -> Iterable[str]:
@@ -77,6 +77,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.export", description=__doc__)
     parser.add_argument("--apps", type=int, default=40)
     parser.add_argument("--devices", type=int, default=200_000, help="devices, spread evenly over the apps (default: 200,000)")
+    choose_generation(parser)
     parser.add_argument("--format", choices=_FORMATS, action="append", help="only this format (repeatable)")
     return parser
 

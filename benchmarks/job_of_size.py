@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.measuring import peak_bytes, spent
+from benchmarks.measuring import choose_generation, peak_bytes, spent
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, read_operations
 from capgo_async.http.wire import Request, Response
 
 APP_ID: Final = "com.example.app"
 
-_HEADERS: Final = {"content-type": "application/json", "x-worker-source": "capgo_api-local-12.201.7"}
-_CHANNEL: Final = b'{"id":7,"name":"beta","app_id":"com.example.app","public":false,"version":{"id":3,"name":"1.0.0"}}'
+_VERSIONS: Final = {"2026-07": "12.201.7", "2026-11": "12.262.1"}
+_CHANNEL: Final = '{"id":7,"name":"beta","app_id":"com.example.app","public":false,"version":{"id":3,"name":"1.0.0"}'
+_MORE: Final = {"2026-07": "}", "2026-11": ',"updatePackage":"all","ios":true,"android":true}'}
 
 
 class AtOnce:
@@ -26,17 +27,19 @@ class AtOnce:
     It returns the channel and an inventory of all devices, and accepts every link.
     """
 
-    def __init__(self, devices: int) -> None:
+    def __init__(self, devices: int, generation: str = "2026-07") -> None:
         self._devices = devices
+        self._headers = {"content-type": "application/json", "x-worker-source": f"capgo_api-local-{_VERSIONS[generation]}"}
+        self._channel = f"{_CHANNEL}{_MORE[generation]}".encode()
 
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
         """Respond after one turn of the event loop."""
         del headers, fresh
         await asyncio.sleep(0)
         if request.method == "POST":
-            return Response(status=200, headers=_HEADERS, body=b'{"status":"ok"}')
-        body = _CHANNEL if request.path == "/channel" else self._page(dict(request.query))
-        return Response(status=200, headers=_HEADERS, body=body)
+            return Response(status=200, headers=self._headers, body=b'{"status":"ok"}')
+        body = self._channel if request.path == "/channel" else self._page(dict(request.query))
+        return Response(status=200, headers=self._headers, body=body)
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to close."""
@@ -65,11 +68,12 @@ def write_source(path: Path, operations: int) -> None:
         file.writelines(f"{device_id(number)},{APP_ID},beta\n" for number in range(operations))
 
 
-async def plan_and_run(directory: Path, operations: int) -> dict[str, float]:
+async def plan_and_run(directory: Path, operations: int, generation: str) -> dict[str, float]:
     """Create a job from a CSV file and run it. Return the peak memory and the seconds of each step."""
     source = directory / "devices.csv"
     write_source(source, operations)
-    async with CapgoClient(api_key="00000000-0000-4000-8000-00000000aaaa", rate="off", transport=AtOnce(operations)) as client:
+    transport = AtOnce(operations, generation)
+    async with CapgoClient(api_key="00000000-0000-4000-8000-00000000aaaa", rate="off", transport=transport) as client:
         began = spent()
         async with await Job.create(directory / "relink.capgo-job", read_operations(source), client=client) as job:
             planned, planning = peak_bytes(), spent().since(began)
@@ -90,9 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Plan and run once, and print the measurements as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--operations", type=int, required=True)
+    choose_generation(parser)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="relink-") as directory:
-        print(json.dumps(asyncio.run(plan_and_run(Path(directory), options.operations))))
+        print(json.dumps(asyncio.run(plan_and_run(Path(directory), options.operations, options.generation))))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Kill the command at random moments, with every kind of operation, and check that nothing is lost.
 
 This measures reliability and not speed, so `python -m benchmarks` leaves it out. The sandbox is served by this process and
-loses some responses after the commit. The command runs in processes of its own. SIGKILL ends them when a response is due, up to
-50 ms later, or at a random time. Each job is resumed until it ends by itself. Then every operation must have one outcome. What
-was recorded as done must not have been sent again. The server's state must be that after an undisturbed run; only operations
-that ended as ambiguous may have left the state from before. Longer than 300 lines because each of nine kinds is planned and
-judged in its own way.
+loses some responses after the commit, or says 503. The command runs in processes of its own. SIGKILL ends them when a response
+is due, up to 50 ms later, or at a random time. Each job is resumed until it ends by itself. Then every operation must have one
+outcome. What was recorded as done must not have been sent again. The server's state must be that after an undisturbed run; only
+operations that ended as ambiguous may have left the state from before. Longer than 300 lines because each of nine kinds is
+planned and judged in its own way.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, environment, table
+from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, choose_generation, environment, table
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
 from capgo_async.bulk import (
     DeleteBundle,
@@ -43,6 +43,7 @@ from capgo_async.bulk import (
 )
 from capgo_async.bulk.operations.kinds import KINDS
 from capgo_async.sandbox import Arrival, Dropped, Incoming, Reply, Sandbox, Settings, World, fleet, parameters
+from capgo_async.sandbox.exchange import Generation
 from capgo_async.sandbox.faults import Chance, parse
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, channel_name
 from capgo_async.sandbox.server import serve
@@ -53,7 +54,7 @@ _MOST_KILLS: Final = 8
 """Most kills of one job."""
 _SLOW: Final = "latency=20ms..60ms"
 """Makes a run last long enough to be killed between its commits."""
-_LOST: Final = "drop-after=8%"
+_LOST: Final[Mapping[Generation, str]] = {"2026-07": "drop-after=8%", "2026-11": "drop-after=7%,503-after=1%"}
 _AT_ONCE: Final = 3
 """Kinds that run concurrently: a run mostly waits."""
 _NONE: Final = 1 << 60
@@ -174,8 +175,9 @@ def _blow(draw: random.Random, calm: "Calm") -> Blow:
 
 
 class Calm(NamedTuple):
-    """An undisturbed job: its operations per app, the state before and after, its responses and duration."""
+    """An undisturbed job: its server and size, the state before and after, its responses and duration."""
 
+    generation: Generation
     each: int
     before: dict[str, Any]
     after: dict[str, Any]
@@ -210,10 +212,10 @@ class Told:
 class Trial:
     """One job of one kind on one sandbox."""
 
-    def __init__(self, kind: str, directory: Path, each: int, *faults: str) -> None:
+    def __init__(self, kind: str, directory: Path, generation: Generation, each: int, *faults: str) -> None:
         writes = [request for request in KINDS[kind].requests if not request.startswith("GET")]
         spec = ";".join(f"{route}:{','.join((_SLOW, *faults))}" for route in writes)
-        self.sandbox = MortalSandbox(each, Settings(faults=parse(spec), log_size=10))
+        self.sandbox = MortalSandbox(each, Settings(generation=generation, faults=parse(spec), log_size=10))
         self.path = directory / f"{kind}.capgo-job"
         self.hung = False
         maker = _MAKERS[kind]
@@ -277,8 +279,8 @@ class Trial:
                 return {f"{row.app_id}/{row.target}": row async for rows in job.operations() for row in rows}
 
 
-async def _undisturbed(kind: str, directory: Path, each: int) -> Calm:
-    trial = Trial(kind, directory, each)
+async def _undisturbed(kind: str, directory: Path, generation: Generation, each: int) -> Calm:
+    trial = Trial(kind, directory, generation, each)
     before = state(trial.sandbox.world)
     async with trial.planned():
         planned, began_at = trial.sandbox.answered, time.perf_counter()
@@ -287,13 +289,13 @@ async def _undisturbed(kind: str, directory: Path, each: int) -> Calm:
     if code:
         message = f"{kind}: an undisturbed run ended with exit code {code}"
         raise RuntimeError(message)
-    return Calm(each, before, state(trial.sandbox.world), trial.sandbox.answered - planned, seconds)
+    return Calm(generation, each, before, state(trial.sandbox.world), trial.sandbox.answered - planned, seconds)
 
 
 async def _killed(told: Told, directory: Path, calm: Calm, kills: int, draw: random.Random) -> None:
     """Run and kill one job until it ends by itself, and check the result."""
     told.jobs += 1
-    trial = Trial(told.kind, directory, calm.each, _LOST)
+    trial = Trial(told.kind, directory, calm.generation, calm.each, _LOST[calm.generation])
     async with trial.planned(draw.randrange(1 << 30)):
         done: set[str] = set()
         rows = await trial.rows()
@@ -356,7 +358,7 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
     async def try_one(each: Told, wanted: int) -> None:
         draw = random.Random(f"{seed} {each.kind}")
         async with turn:
-            calm = await _undisturbed(each.kind, Path(directory), options.each)
+            calm = await _undisturbed(each.kind, Path(directory), options.generation, options.each)
             while each.kills < wanted and time.perf_counter() < ends_at:
                 await _killed(each, Path(directory), calm, min(_MOST_KILLS, wanted - each.kills), draw)
 
@@ -368,6 +370,7 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
     problems = [f"{each.kind}, {problem}" for each in told for problem in each.problems]
     return {
         "benchmark": "kills",
+        "generation": options.generation,
         "seed": seed,
         "points": points,
         "kills": kills,
@@ -396,7 +399,8 @@ def show(found: dict[str, Any]) -> str:
     ]
     lines = [table((*names, "recorded at kills", "problems"), rows), *found["problems"]]
     how = "passed" if found["passed"] else "NOT passed"
-    lines.append(f"{found['kills']} of {found['points']} kills, seed {found['seed']}, {found['seconds']:.0f} s: {how}")
+    server = f"generation {found['generation']}, seed {found['seed']}"
+    lines.append(f"{found['kills']} of {found['points']} kills, {server}, {found['seconds']:.0f} s: {how}")
     return "\n".join(lines)
 
 
@@ -406,6 +410,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--points", type=int, default=200, help="kills, spread evenly over the kinds (default: 200)")
     parser.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind (repeatable)")
     parser.add_argument("--each", type=int, default=40, help=f"operations on each of {_APPS} apps (default: 40)")
+    choose_generation(parser)
     parser.add_argument("--seed", type=int, default=1, help="seed of the random moments (default: 1)")
     parser.add_argument("--seconds", type=float, default=900.0, help="seconds after which no new job begins (default: 900)")
     return parser

@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.measuring import LONGEST_RUN, ROOT, environment
+from benchmarks.measuring import LONGEST_RUN, ROOT, choose_generation, environment
 from capgo_async.sandbox import Arrival, Device, Incoming, Sandbox, Settings, Traits, fleet, thresholds
+from capgo_async.sandbox.exchange import Generation
 from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.server import serve
 
@@ -30,8 +31,9 @@ class LivingSandbox(Sandbox):
     With each page of a scan, two devices appear in the app: one before all others and one after them.
     """
 
-    def __init__(self, apps: int, devices: int) -> None:
-        super().__init__(fleet(apps, devices, now=time.time()), Settings(limits=thresholds("server"), log_size=10))
+    def __init__(self, apps: int, devices: int, generation: Generation) -> None:
+        settings = Settings(generation=generation, limits=thresholds("server"), log_size=10)
+        super().__init__(fleet(apps, devices, now=time.time()), settings)
         self._ids = {app_id: list(app.devices) for app_id, app in self.world.apps.items()}
         self._appearing = devices // apps // _PAGE
         self._chance = random.Random(1)
@@ -80,9 +82,10 @@ class Living:
 
 
 @contextlib.contextmanager
-def living(apps: int, devices: int) -> Iterator[Living]:
+def living(apps: int, devices: int, generation: Generation) -> Iterator[Living]:
     """Run the sandbox in its own process."""
-    command = [sys.executable, "-m", "benchmarks.living", "--apps", str(apps), "--devices", str(devices)]
+    options = ("--apps", str(apps), "--devices", str(devices), "--generation", generation)
+    command = [sys.executable, "-m", "benchmarks.living", *options]
     with Popen(command, cwd=ROOT, env=environment(), stdin=PIPE, stdout=PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -95,8 +98,7 @@ def living(apps: int, devices: int) -> Iterator[Living]:
             process.terminate()
 
 
-async def _serve(apps: int, devices: int) -> None:
-    sandbox = LivingSandbox(apps, devices)
+async def _serve(sandbox: LivingSandbox) -> None:
     loop = asyncio.get_running_loop()
     async with serve(sandbox) as address:
         print(address.base_url, flush=True)
@@ -112,8 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--apps", type=int, required=True)
     parser.add_argument("--devices", type=int, required=True)
+    choose_generation(parser)
     options = parser.parse_args(arguments)
-    asyncio.run(_serve(options.apps, options.devices))
+    asyncio.run(_serve(LivingSandbox(options.apps, options.devices, options.generation)))
 
 
 if __name__ == "__main__":

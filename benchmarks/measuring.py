@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 """Working directory of child processes, so that they import this code and not an installed package."""
+GENERATIONS = ("2026-07", "2026-11")
 LONGEST_RUN = 900.0
 """Seconds after which a process is ended."""
 
@@ -41,6 +42,13 @@ class Benchmark(NamedTuple):
         found = {**self.measure(options), "full": full}
         print(json.dumps(found) if options.json else self.show(found))
         return found
+
+
+def choose_generation(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses the generation of the server (contract J1)."""
+    parser.add_argument(
+        "--generation", choices=GENERATIONS, default=GENERATIONS[0], help="generation of the server (default: %(default)s)"
+    )
 
 
 def exit_code(*found: dict[str, Any]) -> int:

@@ -8,7 +8,7 @@ import argparse
 import sys
 from typing import Any, Final
 
-from benchmarks.measuring import Benchmark, child, exit_code, table, verdict
+from benchmarks.measuring import Benchmark, child, choose_generation, exit_code, table, verdict
 
 _SIZES: Final = (100_000, 1_000_000)
 _FLAT_WITHIN: Final = 0.15
@@ -17,9 +17,18 @@ _FLAT_WITHIN: Final = 0.15
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the peak memory of each size, and whether the largest is within 15 % of the smallest."""
     sizes = sorted(options.operations or _SIZES)
-    runs = [{"operations": size, **child("benchmarks.job_of_size", operations=size)} for size in sizes]
+    runs = [
+        {"operations": size, **child("benchmarks.job_of_size", operations=size, generation=options.generation)}
+        for size in sizes
+    ]
     growth = runs[-1]["peak_bytes"] / runs[0]["peak_bytes"] - 1
-    return {"benchmark": "memory", "runs": runs, "growth": round(growth, 3), "met": growth <= _FLAT_WITHIN}
+    return {
+        "benchmark": "memory",
+        "generation": options.generation,
+        "runs": runs,
+        "growth": round(growth, 3),
+        "met": growth <= _FLAT_WITHIN,
+    }
 
 
 def show(found: dict[str, Any]) -> str:
@@ -45,6 +54,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--operations", type=int, action="append", help="operations of a job (repeatable; default: 100,000 and 1,000,000)"
     )
+    choose_generation(parser)
     return parser
 
 

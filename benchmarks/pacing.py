@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.measuring import Benchmark, exit_code, table
+from benchmarks.measuring import Benchmark, choose_generation, exit_code, table
 from benchmarks.pacers import CONTENDERS, Ended, compete
 from benchmarks.pacing_scenarios import CONCURRENCY, SCENARIOS, Ran, Scenario, optimum_of, plan, run
 from capgo_async.sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
@@ -31,15 +31,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the makespans, the optima and the refusals, and whether they meet the aims."""
     wanted = options.scenario or [scenario.name for scenario in SCENARIOS]
     latencies = sorted(set(options.latency or _LATENCIES))
-    runs = [
-        entry
+    chosen = [
+        scenario.scaled(options.share)._replace(generation=options.generation)
         for scenario in SCENARIOS
         if scenario.name in wanted
-        for entry in _measured(scenario.scaled(options.share), latencies, options.contender or list(CONTENDERS))
     ]
+    contenders = options.contender or list(CONTENDERS)
+    runs = [entry for scenario in chosen for entry in _measured(scenario, latencies, contenders)]
     return {
         "benchmark": "pacing",
         "concurrency": CONCURRENCY,
+        "generation": options.generation,
         "runs": runs,
         "met": all(entry["met"] for entry in runs),
     }
@@ -138,6 +140,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--latency", type=float, action="append", help="seconds; repeatable (default: 0.02, 0.2 and 2)")
     parser.add_argument("--contender", action="append", choices=[*CONTENDERS], help="repeatable (default: all)")
+    choose_generation(parser)
     parser.add_argument("--share", type=float, default=1.0, help="share of each job's operations (default: all)")
     parser.add_argument(
         "--quick", action="store_const", dest="share", const=0.02, help="tiny jobs: checks that everything works"

@@ -14,6 +14,7 @@ from capgo_async.bulk import Job, LinkDevice, from_operations
 from capgo_async.key_ring import KeyRing
 from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow
 from capgo_async.sandbox import Binding, Sandbox, Settings, Thresholds, World, fleet, parse_faults, thresholds
+from capgo_async.sandbox.exchange import Generation
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID, device_id
 
@@ -46,6 +47,7 @@ class Scenario(NamedTuple):
     faults: str = ""
     learned: ScopeKind | None = None
     documented: int = 100
+    generation: Generation = "2026-07"
 
     def scaled(self, share: float) -> "Scenario":
         """Return the scenario with a share of the operations."""
@@ -69,7 +71,7 @@ class Scenario(NamedTuple):
 
     def sandbox(self) -> Sandbox:
         """Return the server."""
-        return Sandbox(self.world(), Settings(limits=self.server, faults=parse_faults(self.faults)))
+        return Sandbox(self.world(), Settings(generation=self.generation, limits=self.server, faults=parse_faults(self.faults)))
 
     def devices(self) -> list[tuple[str, str, str]]:
         """Return the app, device and key of each operation, in a reproducible random order."""
@@ -154,7 +156,8 @@ def optimum_of(scenario: Scenario, latency: float, failed: tuple[int, ...] = ())
 async def plan(path: Path, scenario: Scenario) -> None:
     """Plan the job in a new file, against a server without limits."""
     operations = (LinkDevice(app_id=app, device_id=device, channel=CHANNEL) for app, device, _ in scenario.devices())
-    async with _client(InProcessTransport(Sandbox(scenario.world())), "off", None) as client:
+    sandbox = Sandbox(scenario.world(), Settings(generation=scenario.generation))
+    async with _client(InProcessTransport(sandbox), "off", None) as client:
         await (await Job.create(path, from_operations(operations), client=_ring(client, scenario))).aclose()
 
 

@@ -23,6 +23,10 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     token: bool = False
 
+    @property
+    def is_key(self) -> bool:
+        return bool(self.secret) and not self.token
+
     def __repr__(self) -> str:
         return "Credential()"
 
@@ -65,11 +69,16 @@ def authenticate(world: World, request: Incoming, shown: Credential, order: Orde
         return session
     key = world.keys.of(shown.secret)
     if key is None or key.expired(now):
-        raise Refusal(401, "invalid_apikey", "Invalid apikey")
+        raise invalid_key()
     subkey = request.headers.get("x-limited-key-id")
     if subkey is not None and (_SUBKEY.fullmatch(subkey) is None or int(subkey) > _LARGEST_SUBKEY):
         raise Refusal(401, "invalid_subkey", "Invalid x-limited-key-id")
     return key
+
+
+def invalid_key() -> Refusal:
+    """Return the refusal of a key that is unknown or expired."""
+    return Refusal(401, "invalid_apikey", "Invalid apikey")
 
 
 def narrowed(world: World, key: Key, request: Incoming, now: float) -> Key:

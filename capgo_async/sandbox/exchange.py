@@ -10,7 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
-Dialect = Literal["modern", "docs", "seed"]
+Generation = Literal["2026-07", "2026-11", "docs", "seed"]
+"""A server to imitate; `docs` is one that does what the vendor's documentation says (contract H1, J1)."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _AUTH_CODES: Final = frozenset(
@@ -64,6 +65,18 @@ class Refusal(Exception):
         self.seed_body: dict[str, object] | None = None  # the body, where a seed-era route had a form of its own
 
 
+def upstream_unavailable(more: Mapping[str, object] | None = None) -> Refusal:
+    """Return the response of newer servers while the database is away (contract A9)."""
+    return Refusal(503, "upstream_unavailable", "A required service is temporarily unavailable", more)
+
+
+def database_unavailable() -> Refusal:
+    """Return the response of newer servers to a key that they cannot look up (contract A9)."""
+    refusal = Refusal(503, "database_unavailable", "The database is temporarily unavailable")
+    refusal.headers = {"retry-after": "2"}
+    return refusal
+
+
 def unknown_error() -> Refusal:
     """Return the response to an exception that the server does not catch."""
     return Refusal(500, "unknown_error", "Unknown error")
@@ -103,9 +116,9 @@ def success_reply(payload: object, headers: Mapping[str, str]) -> Reply:
     return json_reply(200, payload, headers)
 
 
-def error_reply(refusal: Refusal, dialect: Dialect, headers: Mapping[str, str]) -> Reply:
+def error_reply(refusal: Refusal, generation: Generation, headers: Mapping[str, str]) -> Reply:
     """Encode a refusal in the form of a server generation (contract A6)."""
-    if dialect == "seed":
+    if generation == "seed" and refusal.status != 503:  # noqa: PLR2004 -- an HTTP status, which came long afterwards
         return _seed_error(refusal, headers)
     body: dict[str, object] = {"error": refusal.code, "message": refusal.message}
     if refusal.status != 404 or refusal.code != "not_found":  # noqa: PLR2004 -- an HTTP status

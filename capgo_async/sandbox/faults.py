@@ -7,20 +7,35 @@
             | OUTCOME "=" AMOUNT
     TIME    = NUMBER ( "ms" | "s" )
     AMOUNT  = NUMBER "%" | "#" N { "+#" N }         a share of the calls, or the N-th call that the rule sees, from 1
-    OUTCOME = "drop-before" | "drop-after" | "500" | "500-after" | "502" | "502-after" | "masked"
+    OUTCOME = "drop-before" | "drop-after" | "500" | "500-after" | "502" | "502-after" | "503" | "503-after"
+            | "503-keys-after" | "lost-keys" | "lost-rights" | "masked" | "unpaid"
             | "429-edge" | "429-unknown" | "429-permanent"
 
-`drop-before`, `502` and the `429` kinds happen in front of the server: nothing is counted or processed. `500` happens in the
-handler: limiters count the request, nothing is written. The `-after` kinds happen once everything is committed.
+`drop-before`, `502` and the `429` kinds happen in front of the server: nothing is counted or processed. `500` and `503` happen
+in the handler: limiters count the request, nothing is written. The `-after` kinds happen once everything is committed.
+
+A 503 is `upstream_unavailable`, that of `503-keys-after` is `database_unavailable`. With `lost-keys` the look-up of the key,
+and with `lost-rights` each check of permissions, cannot reach the database. The response depends on the generation (contract
+A7). `unpaid` empties the channels and deletes the bundles of the app before the request is handled (contract C5).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol, cast, get_args
 
 import msgspec
 
-from .exchange import Dialect, Dropped, Refusal, Reply, error_reply, json_reply, unknown_error
+from .exchange import (
+    Dropped,
+    Generation,
+    Refusal,
+    Reply,
+    database_unavailable,
+    error_reply,
+    json_reply,
+    unknown_error,
+    upstream_unavailable,
+)
 
 Outcome = Literal[
     "drop-before",
@@ -29,7 +44,13 @@ Outcome = Literal[
     "500-after",
     "502",
     "502-after",
+    "503",
+    "503-after",
+    "503-keys-after",
+    "lost-keys",
+    "lost-rights",
     "masked",
+    "unpaid",
     "429-edge",
     "429-unknown",
     "429-permanent",
@@ -218,8 +239,15 @@ IN_FRONT: frozenset[str | None] = frozenset({"drop-before", "502", "429-edge", "
 """Outcomes of requests that never reach the server."""
 
 
+_AFTER: Final[Mapping[str, Callable[[], Refusal]]] = {
+    "500-after": unknown_error,
+    "503-after": upstream_unavailable,
+    "503-keys-after": database_unavailable,
+}
+
+
 def spoilt(
-    outcome: Outcome | None, dialect: Dialect, headers: Mapping[str, str], dated: Mapping[str, str]
+    outcome: Outcome | None, generation: Generation, headers: Mapping[str, str], dated: Mapping[str, str]
 ) -> Reply | Dropped | None:
     """Return the response that replaces the server's own, or `None` to keep it.
 
@@ -230,8 +258,8 @@ def spoilt(
             return Dropped(processed=outcome == "drop-after")
         case "502" | "502-after":
             return Reply(status=502, headers={"content-type": "text/html", **dated}, body=_HTML)
-        case "500-after":
-            return error_reply(unknown_error(), dialect, headers)
+        case "500-after" | "503-after" | "503-keys-after":
+            return error_reply(_AFTER[outcome](), generation, headers)
         case "429-edge":
             return Reply(status=429, headers={"content-type": "text/plain", **dated}, body=b"error code: 1015")
         case "429-unknown" | "429-permanent":
@@ -244,4 +272,4 @@ def _too_many(outcome: Outcome, headers: Mapping[str, str]) -> Reply:
     if outcome == "429-permanent":
         return json_reply(429, {"error": "on_premise_app", "message": "On-premise app detected"}, headers)
     more = {"reason": "some_new_limit_exceeded"}
-    return error_reply(Refusal(429, "too_many_requests", "Too many requests", more), "modern", headers)
+    return error_reply(Refusal(429, "too_many_requests", "Too many requests", more), "2026-07", headers)

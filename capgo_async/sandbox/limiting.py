@@ -131,7 +131,7 @@ class Sliding:
 class Limiters:
     """All limiters of one server; its methods raise the 429 that a request gets."""
 
-    def __init__(self, limits: Thresholds, *, speed: float = 1.0) -> None:
+    def __init__(self, limits: Thresholds, *, speed: float = 1.0, same_set_seconds: int = 60) -> None:
         """Divide every window by `speed`; announced waits are in real seconds."""
         self._limits = limits
         self._edge = Sliding(_scaled(_MINUTE, speed))
@@ -139,7 +139,7 @@ class Limiters:
         self._keys = Counters(_scaled(_MINUTE, speed))
         self._addresses = Counters(_scaled(_MINUTE, speed))
         self._bursts = Counters(_scaled(_SECOND, speed))
-        self._same_sets = Counters(_scaled(_MINUTE, speed))
+        self._same_sets = Counters(_scaled(same_set_seconds * _SECOND, speed))
 
     def __len__(self) -> int:
         counters = (self._failures, self._keys, self._addresses, self._bursts, self._same_sets)

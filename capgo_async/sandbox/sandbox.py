@@ -6,9 +6,23 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from . import authentication, faults, parameters
-from .exchange import Dropped, Incoming, Refusal, Reply, date_header, error_reply, json_reply, success_reply, unknown_error
+from .exchange import (
+    Dropped,
+    Incoming,
+    Refusal,
+    Reply,
+    database_unavailable,
+    date_header,
+    error_reply,
+    json_reply,
+    success_reply,
+    unknown_error,
+    upstream_unavailable,
+)
+from .expiry import Expiry
 from .faults import Chance, Fault, Faults
 from .inspection import AccessLine, inspect, shown_path
 from .limiting import DeviceCall, Limiters
@@ -16,7 +30,7 @@ from .routes.call import Call
 from .routes.devices import lowered
 from .routes.table import Route, match
 from .settings import Settings
-from .state.access import Caller, Key
+from .state.access import Caller, Key, RightsUnreadable
 from .state.world import World, uuid_like
 from .timestamps import millis
 
@@ -53,13 +67,17 @@ class Sandbox:
         self.log: deque[AccessLine] = deque(maxlen=self.settings.log_size)
         self.arrived = 0
         self.answered = 0
-        self.limiters = Limiters(self.settings.limits, speed=self.settings.speed)
+        self.limiters = Limiters(
+            self.settings.limits, speed=self.settings.speed, same_set_seconds=self.settings.same_set_seconds
+        )
         self.faults = Faults(self.settings.faults)
+        self._expiry = Expiry(self.settings)
 
     def arrive(self, request: Incoming, now: float, chance: Chance | None = None) -> Arrival:
         """Accept a request: decide its fault, check key and limiters; random faults need `chance`."""
         self.arrived += 1
-        route, path = match(request.method, request.path, seed=self.settings.dialect == "seed")
+        self._expiry.pass_time(self.world, now)
+        route, path = match(request.method, request.path, seed=self.settings.generation == "seed")
         arrival = Arrival(
             request=request,
             number=self.arrived,
@@ -94,10 +112,10 @@ class Sandbox:
             reply = self.handle(arrival, now, headers)
             if arrival.device_call is not None:
                 self.limiters.record_device(arrival.device_call, millis(now))
-        reply = faults.spoilt(arrival.fault.outcome, self.settings.dialect, headers, dated) or reply
+        reply = faults.spoilt(arrival.fault.outcome, self.settings.generation, headers, dated) or reply
         if isinstance(reply, Reply) and arrival.request.method == "HEAD":
             length = {"content-length": str(len(reply.body))}
-            reply = msgspec.structs.replace(reply, headers={**reply.headers, **length}, body=b"")
+            reply = replace(reply, headers={**reply.headers, **length}, body=b"")
         self._write(arrival, reply, now)
         return reply
 
@@ -105,11 +123,16 @@ class Sandbox:
         """Run the checks in the server's order (contract B2.5); the first that fails raises."""
         moment = millis(now)
         request = arrival.request
-        order = authentication.header_order(arrival.route.auth, arrival.route.path, seed=self.settings.dialect == "seed")
+        order = authentication.header_order(arrival.route.auth, arrival.route.path, seed=self.settings.generation == "seed")
         shown = authentication.credential(request, order)
         self.limiters.pass_edge(shown.secret, moment)
         self.limiters.check_lock_out(request.address, moment)
+        lost = arrival.fault.outcome == "lost-keys" and shown.is_key
+        if lost and self.settings.admits_lost_keys:
+            raise database_unavailable()
         try:
+            if lost:
+                raise authentication.invalid_key()
             arrival.caller = authentication.authenticate(self.world, request, shown, order, now)
         except Refusal:
             self.limiters.count_failure(request.address, moment)
@@ -131,19 +154,28 @@ class Sandbox:
         try:
             return success_reply(self._payload(arrival, now), headers)
         except Refusal as refusal:
-            return error_reply(refusal, self.settings.dialect, headers)
+            return error_reply(refusal, self.settings.generation, headers)
 
     def _payload(self, arrival: Arrival, now: float) -> object:
         if arrival.refusal is not None:
             raise arrival.refusal
-        if arrival.fault.outcome == "500":
+        outcome = arrival.fault.outcome
+        if outcome == "500":
             raise unknown_error()
+        if outcome == "503":
+            raise upstream_unavailable()
         if arrival.route.kind == "missing":
             raise Refusal(404, "not_found", "Not found")
-        seed = self.settings.dialect == "seed"
+        seed = self.settings.generation == "seed"
         answer = arrival.route.seed_answer if seed and arrival.route.seed_answer else arrival.route.answer
-        if answer is None or arrival.caller is None:
+        caller = arrival.caller
+        if answer is None or caller is None:
             return {"status": "ok"}
+        if outcome == "lost-rights":
+            caller = replace(caller, rights="unreadable" if self.settings.admits_lost_rights else "denied")
+        app = self.world.apps.get(_app_id(arrival) or "") if outcome == "unpaid" else None
+        if app is not None:
+            app.fall_behind(now)
         call = Call(
             world=self.world,
             settings=self.settings,
@@ -151,12 +183,14 @@ class Sandbox:
             number=arrival.number,
             path=arrival.path,
             parameters=arrival.parameters,
-            caller=arrival.caller,
+            caller=caller,
             request_id=arrival.request_id,
-            masked=arrival.fault.outcome == "masked" or not self.world.device_store_readable,
+            masked=outcome == "masked" or not self.world.device_store_readable,
         )
         try:
             return answer(call)
+        except RightsUnreadable as error:
+            raise upstream_unavailable({"permission": error.permission, "scope": error.scope}) from error
         except Refusal as refusal:
             refusal.seed_body = arrival.route.seed_body(refusal) if arrival.route.seed_body else None
             raise
@@ -166,9 +200,9 @@ class Sandbox:
         return sent if _REQUEST_ID.fullmatch(sent) else uuid_like("request", self.arrived)
 
     def _own_headers(self, arrival: Arrival) -> dict[str, str]:
-        if self.settings.dialect == "seed":
+        if self.settings.generation == "seed":
             return {}
-        return {"x-worker-source": self.settings.version, "x-request-id": arrival.request_id}
+        return {"x-worker-source": self.settings.worker_source, "x-request-id": arrival.request_id}
 
     def _write(self, arrival: Arrival, reply: Reply | Dropped, now: float) -> None:
         self.answered += 1
@@ -204,9 +238,14 @@ def _device_call(arrival: Arrival) -> DeviceCall | None:
     )
 
 
-def _target(arrival: Arrival) -> str:
+def _app_id(arrival: Arrival) -> str | None:
     app_id = arrival.path.get("app_id") or parameters.field(arrival.parameters, "app_id")
-    if not isinstance(app_id, str):
+    return app_id if isinstance(app_id, str) else None
+
+
+def _target(arrival: Arrival) -> str:
+    app_id = _app_id(arrival)
+    if app_id is None:
         return ""
     name = "device_id" if arrival.route.path == "/device" else "channel"
     within = parameters.field(arrival.parameters, name)

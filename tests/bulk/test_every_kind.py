@@ -373,7 +373,7 @@ async def test_changes_of_public_in_one_app_go_one_after_the_other(tmp_path: Pat
 
 @in_virtual_time
 async def test_settings_are_not_changed_where_that_may_take_the_bundle_away(tmp_path: Path) -> None:
-    sandbox = Sandbox(fleet(apps=1), Settings(dialect="seed"))
+    sandbox = Sandbox(fleet(apps=1), Settings(generation="seed"))
     settings = ChannelSettings(allow_dev=False)
     operation = UpdateChannel(app_id=APPS[0], channel="beta", settings=settings)
     async with client_of(sandbox) as capgo:
@@ -396,7 +396,7 @@ async def test_settings_are_not_changed_where_that_may_take_the_bundle_away(tmp_
 
 @in_virtual_time
 async def test_promotions_are_not_planned_for_a_server_that_knows_none(tmp_path: Path) -> None:
-    transport = InProcessTransport(Sandbox(fleet(apps=1), Settings(dialect="seed")))
+    transport = InProcessTransport(Sandbox(fleet(apps=1), Settings(generation="seed")))
     async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, dialect="seed") as capgo:
         with pytest.raises(errors.ConfigurationError, match="bundle=NAME"):
             await planned(tmp_path / "a.capgo-job", capgo, [PromoteBundle(app_id=HERE, channel="beta", bundle="1.0.0")])
@@ -438,7 +438,7 @@ async def test_a_renewal_writes_the_link_anew_and_not_before_the_server_takes_it
     sandbox = sandbox_of(apps=1, devices=10, limits="server")
     app = sandbox.world.apps[APPS[0]]
     (device, *_) = linked(sandbox, APPS[0])
-    channel, written_at = app.overrides[device]
+    channel, written_at, _ = app.overrides[device]
     async with client_of(sandbox) as capgo:
         await capgo.devices.link(APPS[0], device, channel=channel.name)
         began = anyio.current_time()

@@ -212,11 +212,11 @@ async def test_an_empty_app_is_said_to_be_maybe_unreadable(tmp_path: Path) -> No
         assert any(MASKED_EMPTY in check.caveats for check in summary.checks)
 
 
-@pytest.mark.parametrize("dialect", ["seed", "docs"])
-def test_servers_of_any_generation_show_all(tmp_path: Path, dialect: str) -> None:
+@pytest.mark.parametrize("generation", ["seed", "docs", "2026-11"])
+def test_servers_of_any_generation_show_all(tmp_path: Path, generation: str) -> None:
     @in_virtual_time
     async def run() -> None:
-        sandbox = living(devices=900, dialect=dialect)
+        sandbox = living(devices=900, generation=generation)
         async with taken(sandbox, tmp_path / "working", apps=[APP]) as (file, summary):
             assert await devices_of(file) == devices_in(sandbox)
             assert summary.complete

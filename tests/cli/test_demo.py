@@ -133,7 +133,10 @@ def test_the_sandbox_ends_with_its_lifeline(unaimed: Command) -> None:
     [
         (("--limits", "tight"), "tight"),
         (("--faults", "nonsense"), "nonsense"),
-        (("--dialect", "klingon"), "klingon"),
+        (("--generation", "klingon"), "klingon"),
+        (("--flag", "klingon=on"), "klingon"),
+        (("--flag", "bundle_target"), "bundle_target"),
+        (("--flag", "same_set_window=soon"), "same_set_window"),
         (("--speed", "0"), "speed"),
         (("--port", "99999"), "--port"),
     ],
@@ -162,7 +165,7 @@ async def test_a_sandbox_that_does_not_stop_is_killed(monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
     async with (
-        embedded({"devices": 5, "dialect": "seed"}) as address,
+        embedded({"devices": 5, "generation": "seed"}) as address,
         CapgoClient(api_key=address.api_key, base_url=address.base_url, dialect=Dialect.SEED) as client,
     ):
         assert len(await client.channels.list("com.example.app01").all()) == 3

@@ -19,7 +19,7 @@ from capgo_async.api.resources import ApiKeys
 from capgo_async.cli.job import asking
 from capgo_async.cli.options.settings import read_settings
 from capgo_async.sandbox import Binding, Settings
-from capgo_async.sandbox.exchange import Dialect
+from capgo_async.sandbox.exchange import Generation
 from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, USER_EMAIL, USER_ID
 
 
@@ -40,9 +40,14 @@ def test_a_bundle_that_is_taken_away_is_seen_to_be_gone(capgo: Command) -> None:
     assert json.loads(capgo("channels", "get", APP, "production", "--json").stdout)["version"] is None
 
 
-@pytest.mark.parametrize(("spoken", "said"), [("modern", "seed"), ("seed", "modern")])
-def test_no_organization_is_created_by_an_update_in_the_wrong_dialect(unaimed: Command, spoken: Dialect, said: str) -> None:
-    with served(Settings(dialect=spoken)) as server:
+@pytest.mark.parametrize(
+    ("generation", "spoken", "said"),
+    [("2026-07", "modern", "seed"), ("2026-11", "modern", "seed"), ("seed", "seed", "modern")],
+)
+def test_no_organization_is_created_by_an_update_in_the_wrong_dialect(
+    unaimed: Command, generation: Generation, spoken: str, said: str
+) -> None:
+    with served(Settings(generation=generation)) as server:
         before = len(list(server.sandbox.world.organizations))
         update = ("orgs", "update", ORG_ID, "name=Renamed")
         refused = unaimed(*update, "--dialect", said, env=server.environment)
@@ -234,7 +239,7 @@ def test_a_secret_that_a_server_tells_again_is_not_shown(
     # The seed era lists keys with their secrets, and knows neither of the other calls.
     monkeypatch.setattr(ApiKeys, "get", told)
     monkeypatch.setattr(ApiKeys, "update", told)
-    with served(Settings(dialect="seed")) as server:
+    with served(Settings(generation="seed")) as server:
         key_id = second_key(server)
         result = unaimed("api-keys", *arguments, *more, env=server.environment)
     assert result.exit_code == 0, result.stderr

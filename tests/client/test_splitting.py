@@ -97,7 +97,7 @@ async def test_a_list_with_an_order_is_read_by_one_cursor() -> None:
 
 @in_virtual_time
 async def test_a_seed_server_is_read_by_pages() -> None:
-    sandbox = sandbox_with(uuids(300), Settings(dialect="seed"))
+    sandbox = sandbox_with(uuids(300), Settings(generation="seed"))
     async with client_of(sandbox) as capgo:
         listing = capgo.devices.list(APP, cursors=8)
         many = [device.device_id async for device in listing]

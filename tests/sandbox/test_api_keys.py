@@ -21,7 +21,7 @@ from capgo_async.sandbox.seeding import (
 )
 from capgo_async.sandbox.state.organizations import Organization
 
-SEED, DOCS = Settings(dialect="seed"), Settings(dialect="docs")
+SEED, DOCS = Settings(generation="seed"), Settings(generation="docs")
 AS_USER = {"authorization": f"Bearer {USER_JWT}"}
 LISTED = {
     "id", "name", "user_id", "created_at", "updated_at", "expires_at", "rbac_id", "is_hashed_key", "global_permissions",

@@ -119,7 +119,7 @@ def test_a_subkey_narrows_on_these_routes_too() -> None:
     ],
 )
 def test_the_seed_era_knew_no_users_here(headers: dict[str, str], status: int) -> None:
-    assert talk(Settings(dialect="seed")).ask("GET", "/apikey", headers=headers).status == status
+    assert talk(Settings(generation="seed")).ask("GET", "/apikey", headers=headers).status == status
 
 
 def test_neither_tokens_nor_keys_are_shown() -> None:

@@ -22,8 +22,10 @@ ZIP = {"app_id": APP, "version": "2.0.0", "external_url": "https://x.y/z.zip", "
 NO_ROW = "PGRST116"
 
 
-def talk(version: str | None = None, *, dialect: Any = "modern", key: str = SUPER_ADMIN_KEY) -> Talk:
-    settings = Settings(dialect=dialect) if version is None else Settings(dialect=dialect, version=f"capgo_api-{version}")
+def talk(version: str | None = None, *, generation: Any = "2026-07", key: str = SUPER_ADMIN_KEY) -> Talk:
+    settings = (
+        Settings(generation=generation) if version is None else Settings(generation=generation, version=f"capgo_api-{version}")
+    )
     made = Talk(fleet(1, 0, bundles=4), settings)
     made.key = key
     return made
@@ -77,7 +79,7 @@ def test_a_bundle_is_registered_with_the_defaults_of_a_row() -> None:
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
     assert caller.get("/bundle", app_id=APP).json[0] == row
-    assert register(talk(dialect="docs")).json == OK
+    assert register(talk(generation="docs")).json == OK
 
 
 @pytest.mark.parametrize(
@@ -197,11 +199,11 @@ def test_link_and_comment_are_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "dialect", "status"),
-    [(None, "modern", "ok"), (None, "docs", "success"), ("12.100.4", "modern", "success"), ("12.100.5", "modern", "ok")],
+    ("version", "generation", "status"),
+    [(None, "2026-07", "ok"), (None, "docs", "success"), ("12.100.4", "2026-07", "success"), ("12.100.5", "2026-07", "ok")],
 )
-def test_the_success_of_metadata_was_renamed(version: str | None, dialect: str, status: str) -> None:
-    caller = talk(version, dialect=dialect)
+def test_the_success_of_metadata_was_renamed(version: str | None, generation: str, status: str) -> None:
+    caller = talk(version, generation=generation)
     assert describe(caller, version_id=named(caller, "1.0.0").id, comment="c").json == {"status": status}
 
 
@@ -235,11 +237,11 @@ def test_without_a_name_all_go_but_the_linked(query: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "dialect", "safe"),
-    [("12.188.0", "modern", False), ("12.188.1", "modern", True), (None, "docs", True), (None, "seed", False)],
+    ("version", "generation", "safe"),
+    [("12.188.0", "2026-07", False), ("12.188.1", "2026-07", True), (None, "docs", True), (None, "seed", False)],
 )
-def test_linked_bundles_are_deleted_by_old_servers(version: str | None, dialect: str, *, safe: bool) -> None:
-    caller = talk(version, dialect=dialect)
+def test_linked_bundles_are_deleted_by_old_servers(version: str | None, generation: str, *, safe: bool) -> None:
+    caller = talk(version, generation=generation)
     number = app(caller).channels["beta"].version
     name = app(caller).bundles[number or 0].name
     answer = delete(caller, version=name)
@@ -280,7 +282,7 @@ def test_who_may_write(key: str, register_code: str | None, delete_code: str | N
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/bundle"), ("PUT", "/bundle"), ("POST", "/bundle/metadata")])
 def test_the_seed_era_has_no_such_route(method: str, path: str) -> None:
-    assert talk(dialect="seed").ask(method, path, json_body=ZIP).status == 404
+    assert talk(generation="seed").ask(method, path, json_body=ZIP).status == 404
 
 
 def test_bundles_of_another_app_are_out_of_reach() -> None:

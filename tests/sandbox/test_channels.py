@@ -21,8 +21,10 @@ OK = {"status": "ok"}
 PREVIEW = "preview"
 
 
-def talk(version: str | None = None, *, dialect: Any = "modern", devices: int = 0) -> Talk:
-    settings = Settings(dialect=dialect) if version is None else Settings(dialect=dialect, version=f"capgo_api-{version}")
+def talk(version: str | None = None, *, generation: Any = "2026-07", devices: int = 0) -> Talk:
+    settings = (
+        Settings(generation=generation) if version is None else Settings(generation=generation, version=f"capgo_api-{version}")
+    )
     made = Talk(fleet(1, devices), settings)
     made.sandbox.world.add_key(PREVIEW, Binding(role="app_preview", org_id=ORG_ID, app_id=APP), user_id=USER_ID)
     return made
@@ -82,7 +84,7 @@ def test_a_creation_with_a_bundle_tells_the_number() -> None:
     assert answer.json == {"status": "ok", "id": channel(caller, "fresh").id, "public": True}
     assert shown(caller, "fresh")["version"] == {"id": bundle(caller, "1.1.0"), "name": "1.1.0"}
     assert post(caller, "other", version=None).json == OK
-    assert post(talk(dialect="docs"), "fresh", version="1.1.0").json == OK
+    assert post(talk(generation="docs"), "fresh", version="1.1.0").json == OK
 
 
 @pytest.mark.parametrize(
@@ -225,17 +227,17 @@ def test_the_bundle_is_kept_when_omitted_and_cleared_by_its_placeholders(cleared
 
 
 @pytest.mark.parametrize(
-    ("version", "dialect", "wipes"),
+    ("version", "generation", "wipes"),
     [
-        ("12.188.0", "modern", True),
-        ("12.188.1", "modern", False),
+        ("12.188.0", "2026-07", True),
+        ("12.188.1", "2026-07", False),
         ("12.99.99", "docs", True),
-        ("nameless", "modern", False),
+        ("nameless", "2026-07", False),
         (None, "seed", True),
     ],
 )
-def test_settings_alone_took_the_bundle_away_on_old_servers(version: str | None, dialect: str, *, wipes: bool) -> None:
-    caller = talk(version, dialect=dialect)
+def test_settings_alone_took_the_bundle_away_on_old_servers(version: str | None, generation: str, *, wipes: bool) -> None:
+    caller = talk(version, generation=generation)
     assert channel(caller).version is not None
     assert post(caller, allow_dev=False).json == OK
     assert (channel(caller).version is None) is wipes
@@ -244,11 +246,11 @@ def test_settings_alone_took_the_bundle_away_on_old_servers(version: str | None,
 
 
 @pytest.mark.parametrize(
-    ("version", "dialect", "named"),
-    [("12.141.9", "modern", "unknown"), ("12.142.0", "modern", None), (None, "docs", None), (None, "seed", "unknown")],
+    ("version", "generation", "named"),
+    [("12.141.9", "2026-07", "unknown"), ("12.142.0", "2026-07", None), (None, "docs", None), (None, "seed", "unknown")],
 )
-def test_no_bundle_once_was_a_bundle_of_that_name(version: str | None, dialect: str, named: str | None) -> None:
-    caller = talk(version, dialect=dialect)
+def test_no_bundle_once_was_a_bundle_of_that_name(version: str | None, generation: str, named: str | None) -> None:
+    caller = talk(version, generation=generation)
     channel(caller).version = None
     assert (shown(caller)["version"] or {}).get("name") == named
 
@@ -367,10 +369,10 @@ def test_a_deletion_takes_the_overrides_along_and_leaves_bundles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "dialect", "kept"), [("12.199.3", "modern", True), ("12.199.4", "modern", False), (None, "seed", True)]
+    ("version", "generation", "kept"), [("12.199.3", "2026-07", True), ("12.199.4", "2026-07", False), (None, "seed", True)]
 )
-def test_old_servers_say_ok_and_keep_a_channel_that_has_overrides(version: str | None, dialect: str, *, kept: bool) -> None:
-    caller = talk(version, dialect=dialect, devices=20)
+def test_old_servers_say_ok_and_keep_a_channel_that_has_overrides(version: str | None, generation: str, *, kept: bool) -> None:
+    caller = talk(version, generation=generation, devices=20)
     assert delete(caller).json == OK
     assert ("beta" in app(caller).channels) is kept
     for name in list(app(caller).overrides):

@@ -6,7 +6,7 @@ from sandbox.talking import APP, Talk
 from capgo_async.sandbox import Binding, Settings, World, fleet, parse_faults, thresholds
 from capgo_async.sandbox.seeding import EPOCH, EXPIRED_KEY, ORG_ID, SUPER_ADMIN_KEY, USER_ID
 
-SEED = Settings(dialect="seed")
+SEED = Settings(generation="seed")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_seed_devices_are_bare_arrays_by_page() -> None:
     assert set(first[0]["version"]) == {"id", "name"}
     assert first[0]["updated_at"].endswith("+00:00")
     assert len(talk.get("/device", app_id=APP, page="1").json) == 80
-    assert len(seed_talk(130, Settings(dialect="seed", page_bug=False)).get("/device", app_id=APP, page="1").json) == 50
+    assert len(seed_talk(130, Settings(generation="seed", page_bug=False)).get("/device", app_id=APP, page="1").json) == 50
     assert talk.get("/device", app_id=APP, page="9").json == []
     assert talk.get("/device", app_id=APP, page="abc").json["status"] == "Cannot get devices"
     talk.sandbox.world.device_store_readable = False
@@ -265,7 +265,7 @@ def test_a_wrong_key_is_a_500_in_the_seed_era(key: str | None, message: str) -> 
 
 def test_seed_exceptions_limits_and_unknown_routes() -> None:
     limits = thresholds("server", {"RATE_LIMIT_API_KEY": 2})
-    talk = seed_talk(settings=Settings(dialect="seed", limits=limits, faults=parse_faults("GET /bundle:500=#1")))
+    talk = seed_talk(settings=Settings(generation="seed", limits=limits, faults=parse_faults("GET /bundle:500=#1")))
     assert talk.get("/bundle", app_id=APP).json["message"] == "Unknown error"
     limited = talk.get("/bundle", app_id=APP)
     assert (limited.status, limited.json) == (429, {"error": "you are beeing rate limited"})

@@ -1,4 +1,4 @@
-"""All fixtures of contract H3, each with the state that it needs."""
+"""All fixtures of contract H3 and J3, each with the state that it needs."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sandbox.talking import Talk, kind
 
-from capgo_async.sandbox import Binding, Device, Settings, Traits, World, thresholds
-from capgo_async.sandbox.seeding import EPOCH, ORG_ID, OUTSIDER_EMAIL, USER_ID, add_keys, add_people
+from capgo_async.sandbox import Binding, Device, Settings, Traits, World, parse_faults, thresholds
+from capgo_async.sandbox.seeding import DEVELOPER_KEY, EPOCH, ORG_ID, OUTSIDER_EMAIL, USER_ID, add_keys, add_people
 
 APP = "com.example.app"
 NINTH_ORG = "046a36ac-0000-4000-8000-000000000009"
@@ -18,7 +18,9 @@ NINE = (
 )  # fmt: skip
 FIRST = "0a1b2c3d-0000-4000-8000-000000000001"
 SECOND = "0a1b2c3d-0000-4000-8000-000000000002"
-FIXTURES = json.loads((Path(__file__).parent / "fixtures.json").read_text(encoding="utf-8"))
+HERE = Path(__file__).parent
+FIXTURES = json.loads((HERE / "fixtures.json").read_text(encoding="utf-8"))
+NEWER_FIXTURES = json.loads((HERE / "fixtures_2026_11.json").read_text(encoding="utf-8"))
 
 
 def world() -> World:
@@ -137,7 +139,7 @@ STATES: Mapping[str, Callable[[Talk], None]] = {
 
 
 def state(name: str) -> Talk:
-    talk = Talk(world(), Settings(dialect="seed" if "seed" in name else "modern", limits=thresholds("server")))
+    talk = Talk(world(), Settings(generation="seed" if "seed" in name else "2026-07", limits=thresholds("server")))
     prepare = STATES.get(name)
     if prepare is not None:
         prepare(talk)
@@ -172,3 +174,68 @@ def test_fixture(fixture: dict[str, Any]) -> None:
             assert answer.headers[header] == response["headers"][header]
     if answer.status == 429 and "device_id" in answer.more:
         assert answer.json == response["body"]
+
+
+# Servers after 12.201.7 (contract J3): codes, keys and types count, sentences and times do not
+
+
+def set_a_second_ago(talk: Talk) -> None:
+    assert talk.link(FIRST, "beta", APP).status == 200
+    talk.now += 1
+
+
+def with_a_rollout(talk: Talk) -> None:
+    numbered(talk)
+    talk.sandbox.world.apps[APP].channels["beta"].rollout.version = 3
+
+
+def delta_only(talk: Talk) -> None:
+    numbered(talk)
+    beta = talk.sandbox.world.apps[APP].channels["beta"]
+    beta.version, beta.update_package = None, "delta"
+
+
+def as_a_developer(talk: Talk) -> None:
+    del talk.sandbox.world.apps[APP].channels["production"]
+    talk.key = DEVELOPER_KEY
+
+
+NEWER_STATES: Mapping[str, tuple[Callable[[Talk], None], Settings]] = {
+    "same set, new window": (set_a_second_ago, Settings(generation="2026-11", limits=thresholds("server"))),
+    "promote, target honoured": (numbered, Settings(generation="2026-11", bundle_target=True)),
+    "promote, target ignored (no assignmentTarget)": (numbered, Settings(generation="2026-11")),
+    "promote without target on an auto server with a rollout": (
+        with_a_rollout,
+        Settings(generation="2026-11", bundle_target=True),
+    ),
+    "permission check without database": (
+        without_beta,
+        Settings(generation="2026-11", faults=parse_faults("GET /device:lost-rights=#1")),
+    ),
+    "key look-up without database": (
+        without_beta,
+        Settings(generation="2026-11", faults=parse_faults("GET /app:lost-keys=#1")),
+    ),
+    "delta-only channel, zip-only bundle": (delta_only, Settings(generation="2026-11")),
+    "public channel with a developer key": (as_a_developer, Settings(generation="2026-11")),
+}
+
+
+@pytest.mark.parametrize("fixture", NEWER_FIXTURES, ids=[fixture["name"] for fixture in NEWER_FIXTURES])
+def test_fixture_of_a_newer_server(fixture: dict[str, Any]) -> None:
+    request, response = fixture["request"], fixture["response"]
+    prepare, settings = NEWER_STATES.get(fixture["name"], (lambda _: None, Settings(generation="2026-11")))
+    talk = Talk(world(), settings)
+    prepare(talk)
+    answer = talk.ask(request["method"], request["path"], request.get("query"), json_body=request.get("json", ...))
+    assert answer.status == response["status"]
+    assert kind(answer.json) == kind(response["body"])
+    if answer.status >= 400:
+        assert answer.code == response["body"]["error"]
+        assert {name: value for name, value in answer.more.items() if name != "rateLimitResetAt"} == {
+            name: value for name, value in response["body"]["moreInfo"].items() if name != "rateLimitResetAt"
+        }
+    elif "assignmentTarget" in response["body"]:
+        assert answer.json["assignmentTarget"] == response["body"]["assignmentTarget"]
+    for header, value in response.get("headers", {}).items():
+        assert answer.headers[header] == value

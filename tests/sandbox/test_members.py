@@ -19,7 +19,7 @@ from capgo_async.sandbox.seeding import (
 )
 from capgo_async.sandbox.state.organizations import Organization
 
-SEED, DOCS = Settings(dialect="seed"), Settings(dialect="docs")
+SEED, DOCS = Settings(generation="seed"), Settings(generation="docs")
 PATH = "/organization/members"
 
 

@@ -10,7 +10,7 @@ from capgo_async.sandbox import Binding, Settings, fleet
 from capgo_async.sandbox.seeding import ADMIN_KEY, EPOCH, ORG_ID, READER_KEY, SUPER_ADMIN_KEY, USER_EMAIL, USER_ID, USER_JWT
 from capgo_async.sandbox.state.organizations import Organization
 
-SEED, DOCS = Settings(dialect="seed"), Settings(dialect="docs")
+SEED, DOCS = Settings(generation="seed"), Settings(generation="docs")
 NINE = {
     "id", "created_by", "created_at", "updated_at", "logo", "name", "management_email", "customer_id", "website",
 }  # fmt: skip
@@ -333,34 +333,34 @@ def complained(answer: Answer) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "method", "body", "outcome"),
+    ("generation", "method", "body", "outcome"),
     [
-        ("modern", "POST", {"name": "Body"}, "creates"),
-        ("modern", "PUT", {"name": "Body"}, "orgId"),
+        ("2026-07", "POST", {"name": "Body"}, "creates"),
+        ("2026-07", "PUT", {"name": "Body"}, "orgId"),
         ("seed", "POST", {"name": "Body"}, "orgId"),
         ("seed", "PUT", {"name": "Body"}, "creates"),
-        ("modern", "POST", {"orgId": ORG_ID}, "name"),
-        ("modern", "PUT", {"orgId": ORG_ID}, "nothing"),
+        ("2026-07", "POST", {"orgId": ORG_ID}, "name"),
+        ("2026-07", "PUT", {"orgId": ORG_ID}, "nothing"),
         ("seed", "POST", {"orgId": ORG_ID}, "nothing"),
         ("seed", "PUT", {"orgId": ORG_ID}, "name"),
-        ("modern", "POST", {"orgId": ORG_ID, "logo": "l"}, "name"),
-        ("modern", "PUT", {"orgId": ORG_ID, "logo": "l"}, "updates"),
+        ("2026-07", "POST", {"orgId": ORG_ID, "logo": "l"}, "name"),
+        ("2026-07", "PUT", {"orgId": ORG_ID, "logo": "l"}, "updates"),
         ("seed", "POST", {"orgId": ORG_ID, "logo": "l"}, "updates"),
         ("seed", "PUT", {"orgId": ORG_ID, "logo": "l"}, "name"),
-        ("modern", "POST", {"orgId": ORG_ID, "name": "Body"}, "creates"),
-        ("modern", "PUT", {"orgId": ORG_ID, "name": "Body"}, "updates"),
+        ("2026-07", "POST", {"orgId": ORG_ID, "name": "Body"}, "creates"),
+        ("2026-07", "PUT", {"orgId": ORG_ID, "name": "Body"}, "updates"),
         ("seed", "POST", {"orgId": ORG_ID, "name": "Body"}, "updates"),
         ("seed", "PUT", {"orgId": ORG_ID, "name": "Body"}, "creates"),
-        ("modern", "POST", {"probe": True}, "name"),
-        ("modern", "PUT", {"probe": True}, "orgId"),
+        ("2026-07", "POST", {"probe": True}, "name"),
+        ("2026-07", "PUT", {"probe": True}, "orgId"),
         ("seed", "POST", {"probe": True}, "orgId"),
         ("seed", "PUT", {"probe": True}, "name"),
         ("docs", "POST", {"name": "Body"}, "creates"),
         ("docs", "PUT", {"probe": True}, "orgId"),
     ],
 )
-def test_the_dangerous_pair(dialect: Any, method: str, body: Any, outcome: str) -> None:
-    caller = talk(Settings(dialect=dialect))
+def test_the_dangerous_pair(generation: Any, method: str, body: Any, outcome: str) -> None:
+    caller = talk(Settings(generation=generation))
     world = caller.sandbox.world
     before = [(org.id, org.name, org.logo) for org in world.organizations]
     answer = caller.ask(method, "/organization", json_body=body)

@@ -18,8 +18,8 @@ BUNDLE_USAGE, NATIVE_USAGE = f"{APP_PATH}/bundle_usage", f"{APP_PATH}/native_usa
 COUNTED = ("mau", "storage", "storage_byte_hours", "bandwidth", "build_time_seconds")
 
 
-def talk(dialect: Any = "modern", *, devices: int = 300, key: str = SUPER_ADMIN_KEY) -> Talk:
-    made = Talk(fleet(2, devices), Settings(dialect=dialect))
+def talk(generation: Any = "2026-07", *, devices: int = 300, key: str = SUPER_ADMIN_KEY) -> Talk:
+    made = Talk(fleet(2, devices), Settings(generation=generation))
     made.key = key
     return made
 

@@ -15,6 +15,7 @@ from ...concurrency import alongside
 from ...errors import ConfigurationError
 from ...sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from ...sandbox.seeding import SUPER_ADMIN_KEY
+from ...sandbox.settings import FLAGS, flagged
 from ..framework import Invocation, command
 from ..options.group import Group
 from ..options.options import Output
@@ -27,7 +28,8 @@ commands = typer.Typer()
 class Generation(enum.StrEnum):
     """The server that the sandbox imitates."""
 
-    MODERN = "modern"
+    JULY = "2026-07"
+    NOVEMBER = "2026-11"
     DOCS = "docs"
     SEED = "seed"
 
@@ -65,9 +67,17 @@ class Serving(Group, frozen=True, kw_only=True):
             help='Faults to inject, such as "*:502=1%;POST /device:latency=20ms..80ms".',
         ),
     ] = ""
-    dialect: Annotated[Generation, typer.Option("--dialect", help="The generation of the server to imitate.")] = (
-        Generation.MODERN
+    generation: Annotated[Generation, typer.Option("--generation", help="The generation of the server to imitate.")] = (
+        Generation.JULY
     )
+    flags: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flag",
+            metavar="NAME=VALUE",
+            help=f"Change one thing of that generation, such as bundle_target=true; others are {', '.join(FLAGS[1:])}.",
+        ),
+    ] = None
     log: Annotated[
         Path | None, typer.Option("--log", metavar="FILE", help="Append each request to this file, as a line of JSON.")
     ] = None
@@ -81,13 +91,14 @@ class Serving(Group, frozen=True, kw_only=True):
             message = f"--speed {self.speed:g} is not a number above 0"
             raise ConfigurationError(message)
         try:
-            return Settings(
-                dialect=self.dialect.value,
+            settings = Settings(
+                generation=self.generation.value,
                 limits=thresholds(self.limits),
                 speed=self.speed,
                 faults=parse_faults(self.faults),
                 log_size=1000,
             )
+            return flagged(settings, self.flags or ())
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
 

@@ -40,19 +40,19 @@ def get_key(call: Call) -> object:
 
 def create_key(call: Call) -> object:
     """Create a key. On modern servers only a signed-in user may; a key is refused before its body is read."""
-    request, dialect = call.parameters, call.settings.dialect
+    request, settings = call.parameters, call.settings
     if not isinstance(request, Incoming):
         raise unknown_error()
-    if dialect == "seed":
+    if settings.generation == "seed":
         call = replace(call, parameters=query_only(request))
         return {"apikey": created_row(call, *_added_by_mode(call, f"{call.field('mode')} key"))}
-    if dialect == "modern" and isinstance(call.caller, Key):
+    if settings.is_modern and isinstance(call.caller, Key):
         raise _cannot_create()
     call = replace(call, parameters=body_only(request))
     name = call.field("name")
     if not isinstance(name, str) or not name:
         raise Refusal(400, "name_is_required", "Name is required")
-    if dialect == "modern":
+    if settings.is_modern:
         return created_row(call, *_added_by_bindings(call, name))
     add = _added_by_mode if call.field("bindings") is None else _added_by_bindings
     return {"apikey": created_row(call, *add(call, name))}
@@ -83,7 +83,7 @@ def update_key(call: Call) -> object:
 def delete_key(call: Call) -> object:
     """Revoke a key; except in the seed era, a key cannot revoke itself."""
     sent = call.path["id"]
-    seed = call.settings.dialect == "seed"
+    seed = call.settings.generation == "seed"
     if not seed:
         _well_formed(sent, "a valid UUID or number")
     # The seed era identified keys by their plain text alone (contract 0.2).
@@ -96,7 +96,7 @@ def delete_key(call: Call) -> object:
         raise Refusal(404, "api_key_not_found", "API key not found", {"supabaseError": no_single_row()})
     _check_manages(call, "cannot_delete_apikey", key)
     call.world.keys.remove(key)
-    return {"status": "ok"} if call.settings.dialect == "modern" else {"success": True}
+    return {"status": "ok"} if call.settings.is_modern else {"success": True}
 
 
 def _well_formed(sent: str, expected: str = "a numeric ID, UUID key, or legacy key token") -> str:
@@ -169,7 +169,7 @@ def _added_by_mode(call: Call, name: str) -> tuple[Key, str]:
     held = [one.id for one in call.world.organizations if call.caller.permits("org.manage_apikeys", org_id=one.id)]
     apps = [call.world.apps.get(app_id) for app_id in app_ids]
     if not held or not set(org_ids) <= set(held) or any(app is None or app.owner_org not in held for app in apps):
-        raise _cannot_create() if call.settings.dialect == "docs" else Refusal(400, "no_access", "Org not found")
+        raise _cannot_create() if call.settings.generation == "docs" else Refusal(400, "no_access", "Org not found")
     expires_at = _expiry(call, call.field("expires_at"))
     secret = _mint(call)
     bindings = bindings_of_mode(call, mode, org_ids or held, app_ids)

@@ -35,12 +35,17 @@ def list_apps(call: Call) -> object:
         if (not org_id or app.owner_org == org_id) and call.key.permits("app.read", org_id=app.owner_org, app_id=app.app_id)
     ]
     start = page * limit
-    return call.enveloped([app_row(app) for app in apps[start : start + min(limit, call.settings.row_cap)]])
+    return call.enveloped([_shown(call, app) for app in apps[start : start + min(limit, call.settings.row_cap)]])
 
 
 def get_app(call: Call) -> object:
     """Return one app; 401 without access, or if there is none."""
-    return call.enveloped(app_row(call.app("app.read", call.checked(call.path["app_id"]), status=401)))
+    return call.enveloped(_shown(call, call.app("app.read", call.checked(call.path["app_id"]), status=401)))
+
+
+def _shown(call: Call, app: App) -> dict[str, object]:
+    row = app_row(app)
+    return {**row, "onboarding": {}} if call.settings.is_newest else row
 
 
 def app_row(app: App) -> dict[str, object]:
@@ -95,6 +100,7 @@ def create_app(call: Call) -> object:
     name, org_id = (required(call.parameters, column) for column in ("name", "owner_org"))
     if not isinstance(org_id, str) or not call.caller.permits("org.create_app", org_id=org_id):
         raise Refusal(403, "cannot_access_organization", "You can't access this organization", {"org_id": org_id})
+    _check_icon(call, org_id)
     changes = _read(call, _AT_CREATION, "cannot_create_app")
     if app_id in call.world.apps:
         detail = f"Key (app_id)=({app_id}) already exists."
@@ -112,6 +118,7 @@ def update_app(call: Call) -> object:
     """Change the settings that were sent; without a known one, the database reports an error."""
     app = call.app("app.update_settings", call.checked(call.path["app_id"]), status=401)
     _check_retention(call.field("retention"))
+    _check_icon(call, app.owner_org)
     code = "cannot_update_app"
     changes = _read(call, _SETTINGS, code)
     if not changes:
@@ -129,6 +136,13 @@ def delete_app(call: Call) -> object:
     call.world.record(app.owner_org, "apps", "DELETE", app.app_id, app_row(app), None, now=call.now)
     call.world.delete_app(app)
     return {"status": "ok"}
+
+
+def _check_icon(call: Call, org_id: str) -> None:
+    """Refuse an icon that is no path of the organization, as the newest servers do (contract C5)."""
+    icon = call.field("icon")
+    if call.settings.is_newest and icon and ("://" in str(icon) or org_id not in str(icon)):
+        raise Refusal(400, "invalid_icon_path", "Invalid icon path")
 
 
 def _check_retention(sent: object) -> None:

@@ -1,6 +1,7 @@
 """All /bundle routes (contract C8)."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from .. import javascript
@@ -8,10 +9,10 @@ from ..exchange import Refusal, database_error, no_single_row
 from ..parameters import truthy
 from ..settings import LINKED_BUNDLES_ARE_SAFE, METADATA_SAYS_OK, since
 from ..state.apps import App, Bundle
-from ..state.channels import stored_row
 from ..timestamps import micros, row_format
 from .call import Call, cannot_access_app, columns
-from .paging import in_order, page_of
+from .paging import in_order, is_number, page_of
+from .rollouts import settle
 
 _OLD_NAME: Final = "minUpdateVersion"
 """What the seed era, and the vendor's documentation still, call `min_update_version` (contract D22)."""
@@ -24,19 +25,42 @@ _BAD_FORM: Final = "Version must be valid semver format (e.g., 1.0.0, 1.0.0-alph
 
 
 def list_bundles(call: Call) -> object:
-    """Return a page of the bundles that are not deleted, newest first; 400 if there are none."""
+    """Return a page of the bundles that are not deleted, newest first.
+
+    If there are none, servers until 12.201.7 say 400. The newest ones find a bundle by name and id (contract C8).
+    """
     app = call.app("app.read_bundles", call.app_id(), code="cannot_get_bundle")
-    bundles = in_order((bundle for bundle in app.bundles.values() if not bundle.deleted), call, newest_first=True)
-    page = page_of(call, bundles, "cannot_get_bundle")
-    if not page:
+    newest = call.settings.is_newest
+    found = [bundle for bundle in app.bundles.values() if not bundle.deleted]
+    wanted = _wanted(call) if newest else None
+    bundles = in_order(found if wanted is None else filter(wanted, found), call, newest_first=True)
+    page = page_of(call, bundles, "cannot_get_bundle") if wanted is None else bundles
+    if not page and not newest:
         raise Refusal(400, "cannot_get_bundle", "Cannot get bundle", {"supabaseError": None})
-    if call.settings.dialect == "seed":
+    if call.settings.generation == "seed":
         return [{**_seed_columns(app, bundle), "bucket_id": None, _OLD_NAME: bundle.min_update_version} for bundle in page]
     rows = [bundle_row(app, bundle) for bundle in page]
-    if call.settings.dialect == "docs":
+    if call.settings.generation == "docs":
         for row in rows:
             row[_OLD_NAME] = row.pop("min_update_version")
     return call.enveloped(rows)
+
+
+def _wanted(call: Call) -> Callable[[Bundle], bool] | None:
+    """Return the test of the filters `version` and `id`; `None` if neither was sent."""
+    name, number, page = (call.field(name) for name in ("version", "id", "page"))
+    whole = javascript.whole(number)
+    if (name is not None and not (isinstance(name, str) and name)) or (number is not None and whole is None):
+        raise _invalid_query()
+    if truthy(page) and not is_number(page):
+        raise _invalid_query()
+    if name is None and number is None:
+        return None
+    return lambda bundle: name in {None, bundle.name} and whole in {None, bundle.id}
+
+
+def _invalid_query() -> Refusal:
+    return Refusal(400, "invalid_query", "Invalid query")
 
 
 def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
@@ -45,7 +69,7 @@ def bundle_row(app: App, bundle: Bundle) -> dict[str, object]:
         **_seed_columns(app, bundle),
         **columns(bundle, "min_update_version link comment key_id"),
         "manifest": None,
-        "manifest_count": 0,
+        "manifest_count": bundle.manifest_count,
         "cli_version": None,
         "deleted_at": None if bundle.deleted_at is None else row_format(bundle.deleted_at),
         "created_by_apikey_rbac_id": None,
@@ -85,13 +109,13 @@ def create_bundle(call: Call) -> object:
     bundle.user_id, bundle.created_with = call.key.user_id, call.key.key_id
     row = bundle_row(app, bundle)
     call.record(app, "app_versions", bundle.id, None, row)
-    return {"status": "ok"} if call.settings.dialect == "docs" else {"status": "success", "bundle": row}
+    return {"status": "ok"} if call.settings.generation == "docs" else {"status": "success", "bundle": row}
 
 
 def assign_bundle(call: Call) -> object:
     """Point a channel at a bundle, both given by number."""
     sent_app, version_id, channel_id = _all_of(call, "app_id", "version_id", "channel_id")
-    app_id = call.checked(sent_app)
+    app_id, target = call.checked(sent_app), _target(call)
     app = call.world.apps.get(app_id)
     channel = None if app is None else app.channel_numbered(javascript.whole(channel_id))
     made_with = None if channel is None else channel.created_with
@@ -104,12 +128,36 @@ def assign_bundle(call: Call) -> object:
         raise Refusal(400, "cannot_find_version", "Cannot find version")
     if channel is None:
         raise Refusal(400, "cannot_find_channel", "Cannot find channel")
-    if channel.version != bundle.id:
-        before = stored_row(app_id, channel)
-        channel.version = bundle.id
+    if target == "auto":
+        target = "rollout" if channel.rollout.enabled or channel.rollout.version is not None else "stable"
+    draft = channel.draft()
+    if target == "rollout":
+        if channel.version is None:
+            raise Refusal(400, "cannot_set_rollout_without_stable", "The channel has no stable bundle")
+        draft.rollout.version = bundle.id
+    else:
+        draft.version = bundle.id
+    if draft != channel:
+        settle(call, app, channel, draft)
+        before = call.stored(app, channel)
+        channel.take(draft)
         channel.updated_at = max(micros(call.now), channel.updated_at + 1)
-        call.record(app, "channels", channel.id, before, stored_row(app_id, channel))
-    return {"status": "success", "message": f"Bundle {bundle.name} set to channel {channel.name}"}
+        call.record(app, "channels", channel.id, before, call.stored(app, channel))
+    message = f"Bundle {bundle.name} set to {'rollout of ' if target == 'rollout' else ''}channel {channel.name}"
+    told = {"status": "success", "message": message}
+    return told | {"assignmentTarget": target} if call.settings.bundle_target else told
+
+
+def _target(call: Call) -> str:
+    """Return which bundle of the channel is meant; servers without `target` ignore it (contract C8)."""
+    if not call.settings.bundle_target:
+        return "stable"
+    target = call.field("target")
+    if target is None:
+        return "auto"
+    if not isinstance(target, str) or target not in {"auto", "stable", "rollout"}:
+        raise Refusal(400, "invalid_target", "target must be auto, stable or rollout", {"target": target})
+    return target
 
 
 def describe_bundle(call: Call) -> object:
@@ -126,7 +174,7 @@ def describe_bundle(call: Call) -> object:
         setattr(bundle, name, _text(call, name))
     bundle.updated_at = max(micros(call.now), bundle.updated_at + 1)
     call.record(app, "app_versions", bundle.id, before, bundle_row(app, bundle))
-    says_ok = since(call.settings, METADATA_SAYS_OK) and call.settings.dialect != "docs"
+    says_ok = since(call.settings, METADATA_SAYS_OK) and call.settings.generation != "docs"
     return {"status": "ok" if says_ok else "success"}
 
 

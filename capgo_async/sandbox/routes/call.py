@@ -10,6 +10,7 @@ from ..settings import Settings
 from ..state.access import Caller, Key
 from ..state.apps import App
 from ..state.audit import Operation, Row
+from ..state.channels import Channel, stored_row
 from ..state.organizations import Organization
 from ..state.world import World
 
@@ -48,7 +49,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self, app_id: object) -> str:
         """Check the form of an app id; the seed era accepted anything."""
-        if self.settings.dialect == "seed":
+        if self.settings.generation == "seed":
             return str(app_id)
         return parameters.app_id(app_id)
 
@@ -75,9 +76,21 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             for binding in self.caller.bindings
         )
 
+    def stored(self, app: App, channel: Channel) -> Row:
+        """Return a channel as the audit log stores it; servers until 12.201.7 have no `update_package`."""
+        row = dict(stored_row(app.app_id, channel))
+        if not self.settings.is_newest:
+            del row["update_package"]
+        return row
+
     def record(self, app: App, table: str, record_id: object, old: Row | None, new: Row | None) -> None:
-        """Record a change of one row of an app in the audit log, as made by the caller."""
+        """Record a change of one row of an app in the audit log, as made by the caller.
+
+        The newest servers leave out updates that changed nothing but the time of the update (contract C3).
+        """
         operation: Operation = "INSERT" if old is None else "DELETE" if new is None else "UPDATE"
+        if self.settings.is_newest and _is_noise(old, new):
+            return
         self.world.record(app.owner_org, table, operation, str(record_id), old, new, key=self.caller, now=self.now)
 
     def organization(self, permission: str, org_id: object, refusal: Refusal | None = None) -> Organization:
@@ -102,7 +115,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     def enveloped(self, shown: object) -> object:
         """Wrap what a route shows in `data`, as in the vendor's documentation."""
-        return {"data": shown} if self.settings.dialect == "docs" else shown
+        return {"data": shown} if self.settings.generation == "docs" else shown
+
+
+def _is_noise(old: Row | None, new: Row | None) -> bool:
+    return old is not None and new is not None and {**old, "updated_at": None} == {**new, "updated_at": None}
 
 
 def invalid_organization(org_id: object) -> Refusal:

@@ -71,12 +71,15 @@ def apply_settings(call: Call, draft: Channel) -> None:
     strategy = call.field("disableAutoUpdate")
     if strategy is not None:
         # The documented value is not in the database of 12.201.7 (contract D14).
-        known = UPDATE_STRATEGIES | {"metadata"} if call.settings.dialect == "docs" else UPDATE_STRATEGIES
+        known = UPDATE_STRATEGIES | {"metadata"} if call.settings.generation == "docs" else UPDATE_STRATEGIES
         if not isinstance(strategy, str) or strategy not in known:
             raise unknown_error()
         draft.disable_auto_update = strategy
     package = value(call, "updatePackage")
-    if call.settings.dialect == "docs" and isinstance(package, str) and package in _PACKAGES:
+    known_package = isinstance(package, str) and package in _PACKAGES
+    if package is not None and not known_package and call.settings.is_newest:
+        raise Refusal(400, "invalid_update_package", "Invalid update package", {})
+    if isinstance(package, str) and known_package and call.settings.keeps_packages:
         draft.update_package = package
 
 

@@ -6,14 +6,14 @@ from ..exchange import Refusal, no_single_row, unknown_error
 from ..parameters import truthy
 from ..settings import CHANNELS_ARE_REALLY_DELETED, CHANNELS_MAY_LACK_A_BUNDLE, LINKED_BUNDLES_ARE_SAFE, ROLLOUTS, since
 from ..state.apps import UNKNOWN_ID, App, Bundle
-from ..state.channels import AutoPause, Channel, Rollout, stored_row
+from ..state.channels import AutoPause, Channel, Rollout
 from ..state.world import uuid_like
 from ..timestamps import micros, row_format
 from .bundles import linked, retire
 from .call import Call, cannot_access_app, columns
 from .channel_settings import apply_auto_pause, apply_settings, flag
 from .paging import in_order, page_of
-from .rollouts import apply_rollout, promotes
+from .rollouts import apply_rollout, promotes, settle, unlinks
 
 _NO_BUNDLE: Final = frozenset({"", "unknown", "builtin"})
 
@@ -27,7 +27,7 @@ def read_channels(call: Call) -> object:
         if channel is None:
             raise Refusal(400, "cannot_find_version", "Cannot find version", {"supabaseError": no_single_row()})
         row = channel_row(app, channel, call)
-        if call.settings.dialect == "seed":
+        if call.settings.generation == "seed":
             del row["allow_dev"]  # contract C6: missing in the single look-up of that time
         return row
     page = page_of(call, in_order(app.channels.values(), call), "cannot_find_channels")
@@ -35,7 +35,10 @@ def read_channels(call: Call) -> object:
 
 
 def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
-    """Return a channel as GET shows it: 33 keys, 34 in the documentation, 12 in the seed era."""
+    """Return a channel as GET shows it.
+
+    It has 33 keys, 34 in the documentation, 36 on the newest servers and 12 in the seed era.
+    """
     row: dict[str, object] = {
         **columns(channel, "id name created_by public allow_emulator allow_dev"),
         "created_at": row_format(channel.created_at),
@@ -45,7 +48,7 @@ def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
         "disableAutoUpdateUnderNative": channel.disable_auto_update_under_native,
         "disableAutoUpdate": channel.disable_auto_update,
     }
-    if call.settings.dialect == "seed":
+    if call.settings.generation == "seed":
         return row
     rollout = channel.rollout
     return {
@@ -60,7 +63,8 @@ def channel_row(app: App, channel: Channel, call: Call) -> dict[str, object]:
         "rolloutPauseReason": rollout.pause_reason,
         "rolloutCacheTtlSeconds": rollout.cache_ttl_seconds,
         **_auto_pause(channel.auto_pause),
-        **({"updatePackage": channel.update_package} if call.settings.dialect == "docs" else {}),
+        **({"updatePackage": channel.update_package} if call.settings.keeps_packages else {}),
+        **(columns(channel, "ios android") if call.settings.is_newest else {}),
     }
 
 
@@ -99,9 +103,12 @@ def write_channel(call: Call) -> object:
     app = call.app(needed, app_id)
     if not isinstance(name, str) or not name:
         raise unknown_error()
+    if call.settings.is_newest and flag(call, "public") and (channel is None or not channel.public):
+        call.app("app.update_settings", app_id)
     if channel is None:
         return _create(call, app, name)
-    if call.sends("version") or _promotes(call):
+    unlinks_one = channel.rollout.version is not None and unlinks(call)
+    if call.sends("version") or _promotes(call) or unlinks_one:
         _check_may_promote(call, app, channel.created_with)
     return _update(call, app, channel)
 
@@ -122,7 +129,7 @@ def delete_channel(call: Call) -> object:
     if app.is_overridden_to(channel) and not since(call.settings, CHANNELS_ARE_REALLY_DELETED):
         return {"status": "ok"}
     app.drop_channel(channel)
-    call.record(app, "channels", channel.id, stored_row(app_id, channel), None)
+    call.record(app, "channels", channel.id, call.stored(app, channel), None)
     if bundle is not None:
         retire(call, app, bundle)
     return {"status": "ok"}
@@ -135,19 +142,21 @@ def _create(call: Call, app: App, name: str) -> object:
     if named is not None:
         _check_may_promote(call, app, key)
     rollout = Rollout(id=uuid_like("rollout", app.app_id, name))
-    draft = Channel(id=0, name=name, created_at=0, updated_at=0, created_by="", rollout=rollout)
+    blank = Channel(id=0, name=name, created_at=0, updated_at=0, created_by="", rollout=rollout)
+    draft = blank.draft()
     _apply(call, app, draft)
     bundle = app.bundle_named(named)
     if named is not None and bundle is None:
         call.world.number()  # contract H2: a creation that is rolled back uses up an id
         raise Refusal(400, "cannot_find_version", "Cannot find version")
+    draft.version = None if bundle is None else bundle.id
+    settle(call, app, blank, draft)
     channel = call.world.add_channel(app, name, now=call.now)
     channel.created_by, channel.created_with = call.key.user_id, key
-    draft.version = None if bundle is None else bundle.id
     channel.take(draft)
     _demote_others(call, app, channel)
-    call.record(app, "channels", channel.id, None, stored_row(app.app_id, channel))
-    if bundle is not None and call.settings.dialect == "modern":
+    call.record(app, "channels", channel.id, None, call.stored(app, channel))
+    if bundle is not None and call.settings.is_modern:
         return {"status": "ok", "id": channel.id, "public": channel.public}
     return {"status": "ok"}
 
@@ -163,11 +172,12 @@ def _update(call: Call, app: App, channel: Channel) -> object:
     elif not since(call.settings, LINKED_BUNDLES_ARE_SAFE):
         draft.version = None  # contract C6: settings alone removed the bundle
     _apply(call, app, draft)
-    before = stored_row(app.app_id, channel)
+    settle(call, app, channel, draft)
+    before = call.stored(app, channel)
     channel.take(draft)
     channel.updated_at = max(micros(call.now), channel.updated_at + 1)
     _demote_others(call, app, channel)
-    call.record(app, "channels", channel.id, before, stored_row(app.app_id, channel))
+    call.record(app, "channels", channel.id, before, call.stored(app, channel))
     return {"status": "ok"}
 
 
@@ -199,9 +209,9 @@ def _demote_others(call: Call, app: App, channel: Channel) -> None:
         return
     for other in app.channels.values():
         if other is not channel and other.public and other.shares_platform(channel):
-            before = stored_row(app.app_id, other)
+            before = call.stored(app, other)
             other.public = False
-            call.record(app, "channels", other.id, before, stored_row(app.app_id, other))
+            call.record(app, "channels", other.id, before, call.stored(app, other))
 
 
 def _bundle_to_delete(call: Call, app: App, channel: Channel) -> Bundle | None:

@@ -13,6 +13,7 @@ from .call import Call, columns
 from .paging import page_of
 
 _DEFAULT_LIMIT: Final = 50
+_LONGEST_CUSTOM_ID: Final = 36
 _POSITIVE: Final = re.compile(r"0*[1-9]\d{0,14}", re.ASCII)
 
 
@@ -29,7 +30,7 @@ def read_devices(call: Call) -> object:
     device_id = call.field("device_id")
     if truthy(device_id):
         return _one(call, app, lowered(device_id))
-    if call.settings.dialect == "seed":
+    if call.settings.generation == "seed":
         return _seed_page(call, app)
     return _cursor_page(call, app)
 
@@ -42,7 +43,7 @@ def link_device(call: Call) -> object:
         raise Refusal(400, "missing_device_id_or_app_id", "Missing device_id or app_id", more)
     app_id, device_id = call.checked(sent_app), lowered(sent_device)
     bundle = call.field("version_id")
-    if truthy(bundle) and call.settings.dialect != "seed":
+    if truthy(bundle) and call.settings.generation != "seed":
         raise Refusal(400, "invalid_version_id", "Cannot set version to device, use channel instead")
     name = call.field("channel")
     if not truthy(name):
@@ -105,7 +106,7 @@ def _one(call: Call, app: App, device_id: str) -> object:
     device = None if call.masked else app.devices.get(device_id)
     if device is None:
         raise Refusal(404, "device_not_found", "Cannot find device", {"device_id": device_id})
-    if call.settings.dialect == "seed":
+    if call.settings.generation == "seed":
         row = _seed_row(app, device)
         for name in ("custom_id", "version_build", "is_prod", "is_emulator"):
             del row[name]  # contract C7: these were in listings only
@@ -117,10 +118,15 @@ def _cursor_page(call: Call, app: App) -> object:
     limit = _limit(call.parameters)
     since = _since(call.parameters)
     order = _order(call.parameters)
+    custom_id = _custom_id(call)
     walk = () if call.masked else _walk(call, app, order)
     custom_only = truthy(call.field("customIdMode"))
     wanted = (
-        device for device in walk if (since is None or device.updated_at > since) and not (custom_only and not device.custom_id)
+        device
+        for device in walk
+        if (since is None or device.updated_at > since)
+        and not (custom_only and not device.custom_id)
+        and (custom_id is None or device.custom_id == custom_id)
     )
     # The server asks for one row more than it returns. A backend that caps rows drops it, and the listing ends silently.
     found = list(islice(wanted, min(limit + 1, call.settings.row_cap)))
@@ -174,6 +180,17 @@ def _order(parameters: object) -> Order | None:
     if order == "desc":
         return "desc"
     raise Refusal(400, "invalid_order", "order must be asc or desc", {"order": order})
+
+
+def _custom_id(call: Call) -> str | None:
+    """Return the custom id to filter by; servers until 12.201.7 ignore it (contract C7)."""
+    if not call.settings.filters_custom_ids or not call.sends("custom_id"):
+        return None
+    sent = call.field("custom_id")
+    custom_id = sent.strip() if isinstance(sent, str) else ""
+    if not custom_id or len(custom_id) > _LONGEST_CUSTOM_ID:
+        raise Refusal(400, "invalid_custom_id", "custom_id must be a string of 1 to 36 characters")
+    return custom_id
 
 
 def _seed_page(call: Call, app: App) -> object:

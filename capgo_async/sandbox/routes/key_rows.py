@@ -10,25 +10,25 @@ from .key_bindings import mode_of
 
 def listed_row(call: Call, key: Key) -> dict[str, object]:
     """Return a key as listings show it: without its secret, except in the seed era."""
-    if call.settings.dialect == "seed":
+    if call.settings.generation == "seed":
         return _seed_row(key, key.secret)
-    if call.settings.dialect == "docs":
+    if call.settings.generation == "docs":
         return _docs_row(key, None)
     return changed_row(call, key) | {"global_permissions": list(key.global_permissions)}
 
 
 def changed_row(call: Call, key: Key) -> dict[str, object]:
     """Return a key as updates show it, without its global permissions."""
-    if call.settings.dialect == "docs":
+    if call.settings.generation == "docs":
         return _docs_row(key, None)
     return {**_row(key, row_format), "is_hashed_key": key.hashed}
 
 
 def created_row(call: Call, key: Key, secret: str) -> dict[str, object]:
     """Return a new key with its secret, which is shown only once."""
-    if call.settings.dialect == "seed":
+    if call.settings.generation == "seed":
         return _seed_row(key, secret)
-    if call.settings.dialect == "docs":
+    if call.settings.generation == "docs":
         return _docs_row(key, secret)
     return {**_row(key, text_format), **_secret(key, secret), "global_permissions": list(key.global_permissions)}
 

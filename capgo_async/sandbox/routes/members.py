@@ -36,7 +36,7 @@ def list_members(call: Call) -> object:
 
 def invite_member(call: Call) -> object:
     """Offer a role to an account; members and those already invited keep their present role."""
-    docs = call.settings.dialect == "docs"
+    docs = call.settings.generation == "docs"
     word = "role" if docs else "invite_type"
     sent = validate(call.parameters, {**_REMOVAL, word: one_of(_OFFERED)})
     organization = call.organization("org.invite_user", sent["orgId"])
@@ -54,7 +54,7 @@ def invite_member(call: Call) -> object:
     call.world.record(organization.id, "org_users", "INSERT", user.id, None, new, key=call.caller, now=call.now)
     if docs:
         return {"status": "OK", "data": _row(call, invitation)}
-    return {"status": "OK" if call.settings.dialect == "seed" else "ok"}
+    return {"status": "OK" if call.settings.generation == "seed" else "ok"}
 
 
 def remove_member(call: Call) -> object:
@@ -69,10 +69,10 @@ def remove_member(call: Call) -> object:
     organization = call.organization("org.read" if themselves else "org.update_user_roles", sent["orgId"])
     if user is None:
         raise Refusal(404, "user_not_found", "User not found", {"error": no_single_row()})
-    gone = {"status": "ok" if call.settings.dialect == "modern" else "OK"}
+    gone = {"status": "ok" if call.settings.is_modern else "OK"}
     member, invitation = organization.members.get(address), organization.invitations.get(address)
     if member is None and (invitation is None or not invitation.open(call.now)):
-        if call.settings.dialect == "seed":
+        if call.settings.generation == "seed":
             return gone  # contract C2: before 12.198 this was not checked
         more = {"orgId": organization.id, "email": address}
         raise Refusal(404, "organization_member_not_found", "User is not a member of this organization", more)
@@ -108,8 +108,8 @@ def _row(call: Call, person: Member | Invitation) -> dict[str, object]:
     pending = isinstance(person, Invitation)
     uid, address = (person.uid, person.email) if isinstance(person, Invitation) else (person.user.id, person.user.email)
     row: dict[str, object] = {"uid": uid, "email": address, "image_url": "", "role": person.role}
-    if call.settings.dialect == "modern":
+    if call.settings.is_modern:
         return {**row, "is_tmp": pending}
     old = _OLD.get(person.role, "read")
-    picture = None if call.settings.dialect == "docs" else ""
+    picture = None if call.settings.generation == "docs" else ""
     return {**row, "image_url": picture, "role": f"invite_{old}" if pending else old}

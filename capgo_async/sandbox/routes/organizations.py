@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ..exchange import Refusal, bad_range
 from ..parameters import truthy
-from ..state.access import RANKS, Binding, Key
+from ..state.access import Binding, Key
 from ..state.organizations import SUPER_ADMIN, Organization
 from ..state.world import uuid_like
 from ..timestamps import device_format, row_format
@@ -83,14 +83,14 @@ def read_organizations(call: Call) -> object:
         more = {"error": bad_range(f"invalid offset: {start}")}
         raise Refusal(400, "cannot_get_organizations", "Cannot get organizations", more)
     held = [found for found in call.world.organizations if call.caller.permits("org.read", org_id=found.id)]
-    if call.settings.dialect != "seed":
+    if call.settings.generation != "seed":
         held = held[start : start + PAGE]
     return call.enveloped([organization_row(call, organization) for organization in held])
 
 
 def create_organization(call: Call) -> object:
     """Create an organization with the caller's key and user as super admins. A repeat creates another."""
-    seed = call.settings.dialect == "seed"
+    seed = call.settings.generation == "seed"
     sent = validate(call.parameters, _SEED_CREATION if seed else _CREATION)
     website = _website(sent.get("website"))
     if isinstance(call.caller, Key) and not seed and not _may_create(call.caller):
@@ -113,7 +113,7 @@ def create_organization(call: Call) -> object:
 
 def update_organization(call: Call) -> object:
     """Change what was sent and return the whole row; `updated_at` does not change."""
-    seed = call.settings.dialect == "seed"
+    seed = call.settings.generation == "seed"
     sent = validate(call.parameters, _SEED_UPDATE if seed else _UPDATE)
     changes = {name: value for name, value in sent.items() if name != "orgId"}
     if "name" in changes:
@@ -135,7 +135,7 @@ def update_organization(call: Call) -> object:
     if seed:
         return {"status": "Organization updated", "data": [seed_row(organization)]}
     told: dict[str, object] = {"status": "Organization updated"}
-    if call.settings.dialect == "modern":
+    if call.settings.is_modern:
         told["id"] = organization.id
     return told | {"data": full_row(organization, device_format)}
 
@@ -152,7 +152,9 @@ def delete_organization(call: Call) -> object:
 
 
 def _may_create(key: Key) -> bool:
-    administers = any(binding.app_id is None and RANKS[binding.role] >= RANKS["org_admin"] for binding in key.bindings)
+    administers = any(
+        binding.app_id is None and key.permits("org.update_settings", org_id=binding.org_id) for binding in key.bindings
+    )
     return administers and "org.create" in key.global_permissions
 
 
@@ -200,7 +202,7 @@ def organization_row(call: Call, organization: Organization) -> dict[str, object
     logo = organization.logo
     if logo and "://" not in logo:
         row["logo"] = f"https://storage.example.com/{logo}?token={uuid_like('signature', call.number)}"
-    return row if call.settings.dialect == "seed" else {**row, "website": organization.website}
+    return row if call.settings.generation == "seed" else {**row, "website": organization.website}
 
 
 def full_row(organization: Organization, moment: Callable[[int], str] = row_format) -> dict[str, object]:

@@ -26,23 +26,31 @@ _NUMBER: Final = re.compile(r"\s*[+-]?\d{1,15}(?:\.\d*)?\s*", re.ASCII)
 def page_of(call: Call, rows: Sequence[Row], code: str, cause: str = "supabaseError") -> Sequence[Row]:
     """Return the requested page of the rows, or refuse it with the route's code.
 
-    With `page_bug`, a page that came as text has 450·n+50 rows, because JavaScript makes `"2" + 1` into `"21"`.
+    With the page bug, a page that came as text has 450·n+50 rows, because JavaScript makes `"2" + 1` into `"21"`. The newest
+    servers turn the page into a whole number first, 0 where it is none.
     """
     settings = call.settings
     page = call.field("page")
     if not truthy(page):
         page = 0
+    if settings.is_newest and not settings.has_page_bug:
+        number = _number(page)
+        page = int(number) if number >= 0 else 0
     first = PAGE * _number(page)
     if math.isnan(first) or first < 0:
         offset = "NaN" if math.isnan(first) else f"{first:g}"
         error = bad_range(f"invalid offset: {offset}")
         raise Refusal(400, code, code.replace("_", " ").capitalize(), {cause: error})
-    buggy = settings.dialect != "docs" if settings.page_bug is None else settings.page_bug
-    size = PAGE * _number(f"{page}1") - first if isinstance(page, str) and buggy else PAGE
+    size = PAGE * _number(f"{page}1") - first if isinstance(page, str) and settings.has_page_bug else PAGE
     if size < 1:
         return rows[:0]
     start = int(first)
     return rows[start : start + min(int(size), settings.row_cap)]
+
+
+def is_number(value: object) -> bool:
+    """Return whether a page is a number, as a JSON number or as text."""
+    return not math.isnan(_number(value))
 
 
 def _number(value: object) -> float:

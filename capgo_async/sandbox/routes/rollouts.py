@@ -1,4 +1,4 @@
-"""Rollouts: how `POST /channel` handles a second bundle (contract C6)."""
+"""Rollouts: how `POST /channel` and the database handle a second bundle (contract C6)."""
 
 from typing import Final
 
@@ -17,19 +17,34 @@ _CACHE_TTL: Final = Whole(column="cache_ttl_seconds", least=60, most=31_536_000)
 
 def promotes(call: Call) -> bool:
     """Return whether the request changes the bundle of devices other than by `version`."""
-    return sent(call, "rolloutVersion") or bool(call.field("rollback") or value(call, "promoteToStable"))
+    if sent(call, "rolloutVersion") or call.field("rollback") or value(call, "promoteToStable"):
+        return True
+    return call.settings.is_newest and bool(value(call, "advanceRollout"))
+
+
+def unlinks(call: Call) -> bool:
+    """Return whether `rolloutEnabled: false` unlinks the rollout bundle, as on the newest servers."""
+    if not call.settings.is_newest or flag(call, "rolloutEnabled") is not False:
+        return False
+    return not any(flag(call, name) for name in ("promoteToStable", "rollback", "advanceRollout"))
 
 
 def apply_rollout(call: Call, app: App, draft: Channel) -> None:
     """Apply the rollout settings to a draft, then whatever ends the rollout."""
-    if sent(call, "rolloutVersion"):
+    advances = call.settings.is_newest and bool(flag(call, "advanceRollout"))
+    if advances:
+        _advance(call, draft)
+    if unlinks(call):
+        _link(draft, None)
+        draft.rollout.resume()
+    elif sent(call, "rolloutVersion"):
         _choose(call, app, draft)
     share = _share(call)
     if share is not None:
         draft.rollout.percentage_bps = share
     enabled = flag(call, "rolloutEnabled")
-    if enabled is not None:
-        draft.rollout.enabled = enabled
+    if enabled is not None or advances:
+        draft.rollout.enabled = enabled is not False
     _pause(call, draft)
     lasting = within(call, "rolloutCacheTtlSeconds", _CACHE_TTL)
     if lasting is not None:
@@ -52,11 +67,47 @@ def _choose(call: Call, app: App, draft: Channel) -> None:
         bundle = app.bundle_named(chosen) if isinstance(chosen, str) else app.bundle_numbered(javascript.whole(chosen))
         if bundle is None:
             raise Refusal(400, "cannot_find_version", "Cannot find version")
-    number = None if bundle is None else bundle.id
+    _link(draft, None if bundle is None else bundle.id)
+
+
+def _link(draft: Channel, number: int | None) -> None:
     if number != draft.rollout.version:
         draft.rollout.id = uuid_like("rollout", draft.rollout.id, number)
         draft.rollout.version = number
         draft.rollout.resume()
+
+
+def _advance(call: Call, draft: Channel) -> None:
+    """Make the rollout bundle the stable one; the new one follows it."""
+    if draft.rollout.version is None or value(call, "rolloutVersion") is None:
+        raise Refusal(400, "missing_rollout_version", "Channel has no rollout version to advance")
+    draft.version = draft.rollout.version
+    draft.rollout.resume()
+
+
+def settle(call: Call, app: App, channel: Channel, draft: Channel) -> None:
+    """Drop a rollout and check bundles, as the database of the newest servers does before a change."""
+    if not call.settings.is_newest:
+        return
+    rollout, former = draft.rollout, channel.rollout
+    if draft.version != channel.version and rollout.version == former.version and (rollout.enabled or rollout.version):
+        rollout.drop(uuid_like("rollout", rollout.id, draft.version))
+    changed = {
+        new
+        for old, new in ((channel.version, draft.version), (former.version, rollout.version))
+        if old != new or draft.update_package != channel.update_package
+    }
+    for bundle in map(app.bundle_numbered, changed):
+        _check_package(draft.update_package, bundle)
+
+
+def _check_package(package: str, bundle: Bundle | None) -> None:
+    if bundle is None:
+        return
+    if package.startswith("zip") and not bundle.has_zip:
+        raise Refusal(400, "channel_zip_required", "The channel needs bundles with a zip file")
+    if package.startswith("delta") and not bundle.manifest_count:
+        raise Refusal(400, "channel_delta_required", "The channel needs bundles with a delta manifest")
 
 
 def _share(call: Call) -> int | None:

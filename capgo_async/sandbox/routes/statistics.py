@@ -45,7 +45,7 @@ def organization_statistics(call: Call) -> object:
     _check_paid(call, [org_id])
     apps = [app for app in call.world.apps.values() if app.owner_org == org_id]
     everything = _points(call, window, _totals(window, apps))
-    if not broken_down or call.settings.dialect == "seed":
+    if not broken_down or call.settings.generation == "seed":
         return _shown(call, everything)
     by_app = [
         {"app_id": app.app_id, **point}
@@ -86,7 +86,7 @@ def readable_app(call: Call) -> App:
 
 def _check_paid(call: Call, org_ids: Iterable[str]) -> None:
     """Refuse keys if their organization does not pay; the seed era had no such rule."""
-    if call.settings.dialect == "seed" or not isinstance(call.caller, Key):
+    if call.settings.generation == "seed" or not isinstance(call.caller, Key):
         return
     for org_id in sorted(org_ids):
         if org_id in call.world.unsubscribed:
@@ -150,9 +150,9 @@ def _summed(window: Window, daily: list[Totals]) -> list[Totals]:
 
 def _points(call: Call, window: Window, totals: Sequence[Totals]) -> list[dict[str, object]]:
     hidden = {"get"} if isinstance(call.caller, Key) else set()
-    if call.settings.dialect == "seed":
+    if call.settings.generation == "seed":
         hidden = {"get", "storage_byte_hours", "build_time_seconds"}
-    shown = 10 if call.settings.dialect == "docs" else 24  # the documentation shows the date alone
+    shown = 10 if call.settings.generation == "docs" else 24  # the documentation shows the date alone
     return [
         {
             **{name: number for name, number in total._asdict().items() if name not in hidden},
@@ -163,7 +163,7 @@ def _points(call: Call, window: Window, totals: Sequence[Totals]) -> list[dict[s
 
 
 def _shown(call: Call, points: list[dict[str, object]]) -> object:
-    if call.settings.dialect != "seed":
+    if call.settings.generation != "seed":
         return points
     graph = call.field("graph")
     if isinstance(graph, str) and graph in _GRAPHS:
@@ -177,7 +177,7 @@ def bundle_usage(call: Call) -> object:
     app = readable_app(call)
     usage = _usage(call, app, days, metrics.by_bundle(app), metrics.births(app))
     answer = {"labels": _labels(days), "datasets": _datasets(usage, len(days))}
-    if call.settings.dialect != "seed":
+    if call.settings.generation != "seed":
         return answer
     if call.field("graph") == "true":
         return chart(usage)
@@ -185,7 +185,10 @@ def bundle_usage(call: Call) -> object:
 
 
 def native_usage(call: Call) -> object:
-    """Return the share of active devices that had each native build, and the adoption of the newest."""
+    """Return the share of active devices that had each native build, and the adoption of the newest.
+
+    The newest servers add the number of active devices by platform.
+    """
     days = _days(call)
     app = readable_app(call)
     usage = _usage(call, app, days, metrics.by_build(app), {})
@@ -193,7 +196,27 @@ def native_usage(call: Call) -> object:
     newest = max(usage, key=_precedence, default="")
     reached = shares[newest][-1] if newest else 0.0
     latest = {"name": newest, "percentage": f"{reached:.1f}"}
-    return {"labels": _labels(days), "datasets": _datasets(usage, len(days)), "latestVersion": latest}
+    answer = {"labels": _labels(days), "datasets": _datasets(usage, len(days)), "latestVersion": latest}
+    return answer | _active(call, app, days) if call.settings.is_newest else answer
+
+
+def _active(call: Call, app: App, days: Sequence[int]) -> dict[str, object]:
+    """Return the active devices by platform: each day, and the most in this and the former period."""
+    before = [day - len(days) for day in days]
+    daily = _by_platform(call, app, days)
+    return {
+        "activeDevices": {name: max(column, default=0) for name, column in daily.items()},
+        "previousPeriodActiveDevices": {
+            name: max(column, default=0) for name, column in _by_platform(call, app, before).items()
+        },
+        "dailyPlatformActive": {"labels": _labels(days), **daily},
+    }
+
+
+def _by_platform(call: Call, app: App, days: Sequence[int]) -> dict[str, list[int]]:
+    usage = _usage(call, app, days, metrics.by_platform(app), {})
+    columns = {name: usage.get(name, [0] * len(days)) for name in ("android", "ios", "electron", "unknown")}
+    return columns | {"total": [sum(row) for row in zip(*columns.values(), strict=True)]}
 
 
 def _days(call: Call) -> Sequence[int]:

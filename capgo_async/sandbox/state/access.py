@@ -1,9 +1,11 @@
 """Callers, their roles, and the permissions of each role (contract C0)."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
+
+Rights = Literal["readable", "denied", "unreadable"]
 
 _READER: Final = frozenset({"app.read", "app.read_bundles", "app.read_channels", "app.read_devices"})
 _UPLOADER: Final = _READER | {"app.upload_bundle", "channel.promote_bundle"}
@@ -58,15 +60,34 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(message)
 
 
+class RightsUnreadable(Exception):
+    """Raised when a check of permissions cannot reach the database, where that is told (contract A7)."""
+
+    def __init__(self, permission: str, scope: Mapping[str, str]) -> None:
+        """Store what the response tells."""
+        super().__init__(permission)
+        self.permission = permission
+        self.scope = scope
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """A user and the roles that apply to a request."""
+    """A user and the roles that apply to a request.
+
+    `rights` tells whether they can be read: without a database, a check is denied or fails, depending on the server.
+    """
 
     user_id: str
     bindings: tuple[Binding, ...]
+    rights: Rights = "readable"
 
     def permits(self, permission: str, *, org_id: str, app_id: str | None = None) -> bool:
-        """Return whether a binding to that organization, or to that app of it, includes the permission."""
-        return any(
+        """Return whether a binding to that organization, or to that app of it, includes the permission.
+
+        Raises `RightsUnreadable` where the rights are unreadable.
+        """
+        if self.rights == "unreadable":
+            raise RightsUnreadable(permission, {"orgId": org_id} if app_id is None else {"appId": app_id})
+        return self.rights == "readable" and any(
             permission in ROLES[binding.role] and binding.org_id == org_id and binding.app_id in {None, app_id}
             for binding in self.bindings
         )

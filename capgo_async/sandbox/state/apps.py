@@ -43,10 +43,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Override(NamedTuple):
-    """The channel that a device is linked to."""
+    """The channel that a device is linked to.
+
+    The newest servers note whether the device did that itself (contract C7).
+    """
 
     channel: Channel
     written_at: int
+    by_device: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,8 +72,13 @@ class Bundle:
     r2_path: str | None = None
     min_update_version: str | None = None
     created_with: int | None = None
+    manifest_count: int = 0
     deleted: bool = False
     deleted_at: int | None = None
+
+    @property
+    def has_zip(self) -> bool:
+        return self.external_url is not None or self.r2_path is not None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,13 +150,30 @@ class App:
     def link(self, device_id: str, channel: Channel, now: float) -> None:
         """Set a device's override; the same channel again writes and renews nothing (contract C7)."""
         present = self.overrides.get(device_id)
-        if present is None or present.channel is not channel:
+        if present is None or present.channel is not channel or present.by_device:
             self.overrides[device_id] = Override(channel, micros(now))
+
+    def expire(self, moment: int, *, own: bool) -> None:
+        """Remove the overrides written before `moment`, with `own` only those that a device has set itself."""
+        self.overrides = {
+            device_id: override
+            for device_id, override in self.overrides.items()
+            if override.written_at >= moment or (own and not override.by_device)
+        }
 
     def unlink(self, device_id: str) -> None:
         """Remove a device's override and its seed-era bundle, if any."""
         self.overrides.pop(device_id, None)
         self.pinned.pop(device_id, None)
+
+    def fall_behind(self, now: float) -> None:
+        """Delete all bundles and empty all channels: the organization does not pay (contract C5)."""
+        for bundle in self.bundles.values():
+            if not bundle.deleted:
+                bundle.deleted, bundle.deleted_at = True, micros(now)
+        for channel in self.channels.values():
+            channel.version = None
+            channel.rollout.end()
 
     def bundle_named(self, name: object) -> Bundle | None:
         """Return a bundle that is not deleted by name."""

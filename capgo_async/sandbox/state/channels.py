@@ -31,6 +31,13 @@ class Rollout:
         self.enabled = False
         self.resume()
 
+    def drop(self, new_id: str) -> None:
+        """Unlink the bundle; the share of the devices is kept."""
+        self.id = new_id
+        self.version = None
+        self.enabled = False
+        self.resume()
+
     def resume(self) -> None:
         self.paused_at = None
         self.pause_reason = None
@@ -97,7 +104,7 @@ class Channel:
 def stored_row(app_id: str, channel: Channel) -> Mapping[str, object]:
     """Return a channel as the database row that the audit log stores."""
     row: dict[str, object] = {"app_id": app_id, **asdict(channel)}
-    for hidden in ("created_with", "rollout", "auto_pause", "update_package"):
+    for hidden in ("created_with", "rollout", "auto_pause"):
         del row[hidden]
     row["created_at"], row["updated_at"] = row_format(channel.created_at), row_format(channel.updated_at)
     rollout, paused_at = asdict(channel.rollout), channel.rollout.paused_at

@@ -81,6 +81,10 @@ def by_build(app: App) -> Mapping[str, int]:
     return _counted(app, label)
 
 
+def by_platform(app: App) -> Mapping[str, int]:
+    return _counted(app, lambda device: device.traits.platform)
+
+
 def births(app: App) -> Mapping[str, int]:
     """Return the day on which each bundle was registered."""
     return {bundle.name: bundle.created_at // DAY for bundle in app.bundles.values()}

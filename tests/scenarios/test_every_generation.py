@@ -1,4 +1,4 @@
-"""One suite of scenarios, which the client passes against the sandbox in each of its dialects."""
+"""One suite of scenarios, which the client passes against the sandbox in each of its generations."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from capgo_async import (
     errors,
 )
 from capgo_async.sandbox import Sandbox, Settings, fleet
-from capgo_async.sandbox.exchange import Dialect as Spoken
+from capgo_async.sandbox.exchange import Generation
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, ORG_ID, OUTSIDER_EMAIL, SUPER_ADMIN_KEY, USER_EMAIL, USER_JWT
 
@@ -33,11 +33,11 @@ ZIP = NewBundle(version="9.0.0", external_url="https://cdn.example.com/9.0.0.zip
 
 
 class Scene:
-    """A sandbox of one dialect, and a client of it that is told nothing of that."""
+    """A sandbox of one generation, and a client of it that is told nothing of that."""
 
-    def __init__(self, spoken: Spoken) -> None:
-        self.is_seed = spoken == "seed"
-        self.sandbox = Sandbox(fleet(apps=2, devices=240, bundles=60), Settings(dialect=spoken))
+    def __init__(self, generation: Generation) -> None:
+        self.is_seed = generation == "seed"
+        self.sandbox = Sandbox(fleet(apps=2, devices=240, bundles=60), Settings(generation=generation))
         self.capgo = self.client(SUPER_ADMIN_KEY)
 
     def client(self, key: str) -> CapgoClient:
@@ -45,7 +45,7 @@ class Scene:
         return CapgoClient(api_key=key, transport=InProcessTransport(self.sandbox), rate="off", auth_header="capgkey")
 
 
-@pytest.fixture(params=["modern", "docs", "seed"])
+@pytest.fixture(params=["2026-07", "2026-11", "docs", "seed"])
 def scene(request: pytest.FixtureRequest) -> Scene:
     return Scene(request.param)
 
@@ -189,9 +189,9 @@ async def test_what_came_after_the_seed_is_not_found_there(call: Callable[[Capgo
         await call(Scene("seed").capgo)  # type: ignore[misc]  # each makes a coroutine
 
 
-@pytest.mark.parametrize("spoken", ["modern", "docs"])
-async def test_apps_and_bundles_live_where_there_are_such_routes(spoken: Spoken) -> None:
-    scene = Scene(spoken)
+@pytest.mark.parametrize("generation", ["2026-07", "2026-11", "docs"])
+async def test_apps_and_bundles_live_where_there_are_such_routes(generation: Generation) -> None:
+    scene = Scene(generation)
     capgo = scene.capgo
     made = await capgo.apps.create(NewApp(app_id="com.example.new", name="New", owner_org=ORG_ID))
     assert (made.app_id, made.retention_seconds) == ("com.example.new", 2_592_000)
@@ -216,9 +216,9 @@ async def test_apps_and_bundles_live_where_there_are_such_routes(spoken: Spoken)
     assert await capgo.organizations.list().all() == []
 
 
-@pytest.mark.parametrize("spoken", ["modern", "docs"])
-async def test_a_rollout_is_begun_and_ended_both_ways(spoken: Spoken) -> None:
-    capgo = Scene(spoken).capgo
+@pytest.mark.parametrize("generation", ["2026-07", "2026-11", "docs"])
+async def test_a_rollout_is_begun_and_ended_both_ways(generation: Generation) -> None:
+    capgo = Scene(generation).capgo
     begin = ChannelSettings(rollout_bundle="1.2.0", rollout_percentage_bps=500, rollout_enabled=True, auto_pause_enabled=True)
     await capgo.channels.update(APP, "beta", begin)
     begun = await capgo.channels.get(APP, "beta")

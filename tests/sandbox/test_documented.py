@@ -1,4 +1,4 @@
-"""What the documentation's dialect has of its own, and what it shares with the modern one (contract D, H1)."""
+"""What the documentation's sandbox has of its own, and what it shares with the server of 2026-07 (contract D, H1)."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from capgo_async.sandbox.seeding import ORG_ID
 JULY = {"from": "2026-07-01", "to": "2026-07-03"}
 
 
-def talk(dialect: Any = "docs", **more: Any) -> Talk:
-    return Talk(fleet(2, 130, channels=130, bundles=60), Settings(dialect=dialect, **more))
+def talk(generation: Any = "docs", **more: Any) -> Talk:
+    return Talk(fleet(2, 130, channels=130, bundles=60), Settings(generation=generation, **more))
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def talk(dialect: Any = "docs", **more: Any) -> Talk:
     [("/app", {}), (f"/app/{APP}", {}), ("/bundle", {"app_id": APP}), ("/channel", {"app_id": APP})],
 )
 def test_the_documentation_wraps_what_the_server_sends_bare(path: str, query: dict[str, str]) -> None:
-    wrapped, bare = talk().ask("GET", path, query).json, talk("modern").ask("GET", path, query).json
+    wrapped, bare = talk().ask("GET", path, query).json, talk("2026-07").ask("GET", path, query).json
     assert set(wrapped) == {"data"}
     rows, plain = ((body if isinstance(body, list) else [body]) for body in (wrapped["data"], bare))
     renamed = {"min_update_version": "minUpdateVersion"}
@@ -37,7 +37,7 @@ def test_the_documentation_wraps_what_the_server_sends_bare(path: str, query: di
     ],
 )
 def test_other_answers_are_as_modern_ones(path: str, query: dict[str, str]) -> None:
-    docs, modern = talk().ask("GET", path, query), talk("modern").ask("GET", path, query)
+    docs, modern = talk().ask("GET", path, query), talk("2026-07").ask("GET", path, query)
     more = {"updatePackage": "all"} if path == "/channel" else {}
     assert docs.json == {**modern.json, **more}
     assert docs.headers["x-worker-source"] == modern.headers["x-worker-source"]
@@ -55,7 +55,7 @@ def test_other_answers_are_as_modern_ones(path: str, query: dict[str, str]) -> N
     ],
 )
 def test_errors_are_as_modern_ones(method: str, path: str, query: dict[str, str]) -> None:
-    docs, modern = talk().ask(method, path, query), talk("modern").ask(method, path, query)
+    docs, modern = talk().ask(method, path, query), talk("2026-07").ask(method, path, query)
     assert docs.status == modern.status >= 400
     assert docs.json == modern.json
 
@@ -65,20 +65,20 @@ def test_statistics_show_days() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "page_bug", "expected"),
+    ("generation", "page_bug", "expected"),
     [
         ("docs", None, 50),
         ("docs", True, 80),
         ("docs", False, 50),
-        ("modern", None, 80),
-        ("modern", False, 50),
+        ("2026-07", None, 80),
+        ("2026-07", False, 50),
         ("seed", None, 80),
         ("seed", False, 50),
     ],
 )
-def test_the_documentation_knows_no_page_bug(dialect: str, *, page_bug: bool | None, expected: int) -> None:
-    body = talk(dialect, page_bug=page_bug).get("/channel", app_id=APP, page="1").json
-    assert len(body["data"] if dialect == "docs" else body) == expected
+def test_the_documentation_knows_no_page_bug(generation: str, *, page_bug: bool | None, expected: int) -> None:
+    body = talk(generation, page_bug=page_bug).get("/channel", app_id=APP, page="1").json
+    assert len(body["data"] if generation == "docs" else body) == expected
 
 
 @pytest.mark.parametrize(
