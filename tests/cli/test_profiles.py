@@ -31,6 +31,14 @@ def test_a_profile_names_server_and_key(unaimed: Command, server: Served, profil
     assert APP in result.stdout
 
 
+def test_files_of_windows_editors_are_read(unaimed: Command, server: Served, profiles: Path) -> None:
+    profiles.with_name("key").write_text(f"{KEY}\r\n", encoding="utf-8-sig")
+    text = f'[profiles.here]\nbase_url = "{server.base_url}"\napi_key = {{file = "{profiles.with_name("key")}"}}\n'
+    profiles.write_text(text, encoding="utf-8-sig")
+    result = unaimed("apps", "list", "--profile", "here", "--json")
+    assert result.exit_code == 0, result.stderr
+
+
 def test_an_option_goes_before_the_profile_and_that_before_the_environment(
     unaimed: Command, server: Served, profiles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def _announce(base_url: str, output: Output, invocation: Invocation) -> None:
     if output.json:
         speech.emit({"base_url": base_url, "api_key": SUPER_ADMIN_KEY})
         return
-    speech.show(f"listening on {base_url}; API key: {SUPER_ADMIN_KEY}")
+    speech.show(f"listening on {base_url}, with the API key {SUPER_ADMIN_KEY}")
     speech.show(f"to use it: export CAPGO_BASE_URL={base_url} CAPGO_API_KEY={SUPER_ADMIN_KEY}")
     if is_terminal(sys.stderr):
         speech.note("press Ctrl-C to stop")

@@ -21,6 +21,7 @@ channels = ["production", "com.example.app/beta"]
 
 import contextlib
 import os
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 raise ConfigurationError(message)
             return os.environ[self.env]
         try:
-            return Path(str(self.file)).expanduser().read_text(encoding="utf-8").strip()
+            return Path(str(self.file)).expanduser().read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             message = f"the profile takes a key from {self.file}, which cannot be read: {reason}"
@@ -183,7 +184,7 @@ def _unknown_setting(settings: bytes) -> str:
 def _read(path: Path) -> _File:
     settings = b""
     try:
-        settings = path.read_bytes()
+        settings = path.read_bytes().removeprefix(BOM_UTF8)
         return msgspec.toml.decode(settings, type=_File)
     except FileNotFoundError as error:
         message = f"{FILE_VARIABLE} names {path}, which does not exist"
