@@ -18,10 +18,14 @@ _LARGEST_SUBKEY: Final = 2**53 - 1
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """The credential of a request: an API key, or with `token` a user's JWT."""
+    """The credential of a request: an API key, or with `token` a user's JWT.
+
+    A JWT is `bare` if it came without `Bearer`.
+    """
 
     secret: str
     token: bool = False
+    bare: bool = False
 
     @property
     def is_key(self) -> bool:
@@ -51,7 +55,8 @@ def credential(request: Incoming, order: Order) -> Credential:
     if authorization:
         if order == "user" and _UUID.fullmatch(authorization):
             return Credential(secret=authorization)
-        return Credential(secret=authorization.removeprefix("Bearer "), token=True)
+        token = authorization.removeprefix("Bearer ")
+        return Credential(secret=token, token=True, bare=order == "user" and token == authorization)
     other = None if order == "seed statistics" else request.headers.get("x-api-key")
     return Credential(secret=capgkey or other or "")
 
@@ -63,7 +68,7 @@ def authenticate(world: World, request: Incoming, shown: Credential, order: Orde
             raise Refusal(401, "no_key_provided", "No key provided")
         raise Refusal(401, "no_jwt_apikey_or_subkey", "No JWT, apikey or subkey provided")
     if shown.token:
-        session = world.session_of(shown.secret, now)
+        session = world.session_of(shown.secret, now, bare=shown.bare)
         if session is None:
             raise Refusal(401, "invalid_jwt", "Invalid JWT")
         return session

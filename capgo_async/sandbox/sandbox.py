@@ -24,6 +24,7 @@ from .exchange import (
 )
 from .expiry import Expiry
 from .faults import Chance, Fault, Faults
+from .headers import FIXED, PREFLIGHT, database_source
 from .inspection import AccessLine, inspect, shown_path
 from .limiting import DeviceCall, Limiters
 from .routes.call import Call
@@ -35,7 +36,6 @@ from .state.world import World, uuid_like
 from .timestamps import millis
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_=-]{1,255}", re.ASCII)
-_VERBS: Final = "GET,HEAD,PUT,POST,DELETE,PATCH"
 
 
 class Arrival(msgspec.Struct, kw_only=True):
@@ -114,8 +114,7 @@ class Sandbox:
                 self.limiters.record_device(arrival.device_call, millis(now))
         reply = faults.spoilt(arrival.fault.outcome, self.settings.generation, headers, dated) or reply
         if isinstance(reply, Reply) and arrival.request.method == "HEAD":
-            length = {"content-length": str(len(reply.body))}
-            reply = replace(reply, headers={**reply.headers, **length}, body=b"")
+            reply = replace(reply, body=b"")
         self._write(arrival, reply, now)
         return reply
 
@@ -150,11 +149,11 @@ class Sandbox:
     def handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
         """Process a request; no fault has changed the response yet."""
         if arrival.route.kind == "preflight":
-            return Reply(status=204, headers={"access-control-allow-methods": _VERBS, **headers}, body=b"")
+            return Reply(status=204, headers={**headers, **PREFLIGHT}, body=b"")
         try:
-            return success_reply(self._payload(arrival, now), headers)
+            return success_reply(self._payload(arrival, now), {**headers, **self._source(arrival, None)})
         except Refusal as refusal:
-            return error_reply(refusal, self.settings.generation, headers)
+            return error_reply(refusal, self.settings.generation, {**headers, **self._source(arrival, refusal.code)})
 
     def _payload(self, arrival: Arrival, now: float) -> object:
         if arrival.refusal is not None:
@@ -202,7 +201,13 @@ class Sandbox:
     def _own_headers(self, arrival: Arrival) -> dict[str, str]:
         if self.settings.generation == "seed":
             return {}
-        return {"x-worker-source": self.settings.worker_source, "x-request-id": arrival.request_id}
+        return {"x-worker-source": self.settings.worker_source, "x-request-id": arrival.request_id, **FIXED}
+
+    def _source(self, arrival: Arrival, code: str | None) -> Mapping[str, str]:
+        if self.settings.generation == "seed" or arrival.caller is None or code in {"too_many_requests", "invalid_subkey"}:
+            return {}
+        route = arrival.route
+        return database_source(route.method, route.path, code, arrival.parameters)
 
     def _write(self, arrival: Arrival, reply: Reply | Dropped, now: float) -> None:
         self.answered += 1

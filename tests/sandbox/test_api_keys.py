@@ -91,7 +91,8 @@ def test_keys_without_the_right_manage_nothing(key: str) -> None:
         answer = caller.ask(method, path, json_body={"name": "x"})
         message = "API key management requires RBAC org role management permission"
         assert (answer.status, answer.code, answer.json["message"]) == (401, code, message)
-        assert answer.more == {"apikeyId": key_of(caller, key).key_id}
+        traced = {"requestId": answer.headers["x-request-id"]} if method == "PUT" else {}
+        assert answer.more == {**traced, "apikeyId": key_of(caller, key).key_id}
     assert talk(key=ADMIN_KEY).get("/apikey").status == 200
 
 
@@ -219,7 +220,7 @@ def test_a_user_gives_no_more_than_is_held() -> None:
     world.add_session("theirs", user.id)
     for role, status in (("org_super_admin", 403), ("org_admin", 200)):
         body = {"name": "ci", "bindings": [{**BINDING, "role_name": role}]}
-        assert caller.ask("POST", "/apikey", json_body=body, headers={"authorization": "theirs"}).status == status
+        assert caller.ask("POST", "/apikey", json_body=body, headers={"authorization": "Bearer theirs"}).status == status
 
 
 def test_an_unreadable_body_of_a_user() -> None:
@@ -318,6 +319,7 @@ def test_a_key_neither_changes_nor_revokes_itself() -> None:
     assert change(caller, own, mode="read").code == "no_valid_fields_provided_for_update"  # looked at first
     changed = change(caller, own, name="x")
     assert (changed.status, changed.code) == (401, "cannot_update_apikey")
+    assert changed.more == {"requestId": changed.headers["x-request-id"], "apikeyId": own}
     for name in (own, SUPER_ADMIN_KEY):
         answer = caller.ask("DELETE", f"/apikey/{name}")
         assert (answer.status, answer.code, answer.more) == (401, "cannot_delete_apikey", {"apikeyId": own})

@@ -97,7 +97,9 @@ def test_an_id_is_taken_whoever_has_it() -> None:
 def test_users_and_keys_of_the_organization_create_apps() -> None:
     caller = talk()
     assert create(caller, app_id="com.by.user").status == 200
-    signed_in = caller.ask("POST", "/app", json_body={**NEW, "app_id": "com.by.jwt"}, headers={"authorization": USER_JWT})
+    signed_in = caller.ask(
+        "POST", "/app", json_body={**NEW, "app_id": "com.by.jwt"}, headers={"authorization": f"Bearer {USER_JWT}"}
+    )
     assert (signed_in.status, signed_in.json["user_id"]) == (200, USER_ID)
     caller.key = READER_KEY
     assert create(caller).status == 403

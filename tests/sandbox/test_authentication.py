@@ -71,6 +71,46 @@ def test_users_and_keys(method: str, path: str, query: dict[str, str], headers: 
         assert (logged is None) is (outcome == "user")
 
 
+JULY = {"from": "2026-07-01", "to": "2026-07-03"}
+APP = "com.example.app01"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "status", "code"),
+    [
+        ("GET", "/apikey/1", {}, 404, "failed_to_get_apikey"),
+        ("PUT", "/apikey/1", {}, 404, "api_key_not_found_or_access_denied"),
+        ("DELETE", "/apikey/1", {}, 404, "api_key_not_found"),
+        ("POST", "/apikey", {}, 500, "failed_to_create_apikey"),
+        ("GET", f"/statistics/app/{APP}", JULY, 404, "app_not_found"),
+        ("GET", f"/statistics/app/{APP}/bundle_usage", JULY, 404, "app_not_found"),
+        ("GET", "/statistics/user", JULY, 401, "no_organizations_found"),
+        ("GET", "/statistics/org/another", JULY, 401, "no_access_to_organization"),
+    ],
+)
+def test_a_token_without_bearer_finds_nothing(method: str, path: str, query: dict[str, str], status: int, code: str) -> None:
+    caller = talk()
+    path = path.replace("/1", f"/{next(iter(caller.sandbox.world.keys)).key_id}")
+    answer = caller.ask(method, path, query, json_body={"name": "x"}, headers={"authorization": USER_JWT})
+    assert (answer.status, answer.code) == (status, code)
+
+
+def test_a_token_without_bearer_gets_empty_lists_and_zeros() -> None:
+    caller = Talk(fleet(1, 100))
+    caller.now += 5 * 86_400
+    bare, right = ({"authorization": word + USER_JWT} for word in ("", "Bearer "))
+    assert caller.ask("GET", "/apikey", headers=bare).json == []
+    assert len(caller.ask("GET", "/apikey", headers=right).json) > 3
+    sums = []
+    for headers in (bare, right):
+        points = caller.ask("GET", f"/statistics/org/{ORG_ID}", JULY, headers=headers).json
+        assert len(points) == 2
+        sums.append(sum(point["mau"] + point["storage"] + point["bandwidth"] for point in points))
+    assert sums[0] == 0 < sums[1]
+    log = caller.ask("GET", "/organization/audit", {"orgId": ORG_ID}, headers=bare)
+    assert (log.json["data"], log.json["total"]) == ([], 0)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -195,7 +195,9 @@ def test_link_and_comment_are_stored() -> None:
     assert missing.more == {"app_id": APP}
     refused(describe(caller, app_id="nodots", version_id=1), "invalid_app_id")
     caller.key = READER_KEY
-    refused(describe(caller, version_id=bundle.id, comment="c"), "cannot_update_bundle_metadata")
+    denied = describe(caller, version_id=bundle.id, comment="c")
+    refused(denied, "cannot_update_bundle_metadata")
+    assert denied.more == {"app_id": APP}
 
 
 @pytest.mark.parametrize(

@@ -167,11 +167,12 @@ def test_camel_case_wins_and_null_clears_what_may_be_null() -> None:
     [
         ({"rolloutPercentage": 101}, 400, "invalid_rollout_percentage"),
         ({"rolloutPercentage": "5"}, 400, "invalid_rollout_percentage"),
-        ({"rolloutPercentageBps": 10001}, 400, "invalid_rollout_percentage"),
-        ({"rolloutPercentageBps": 0.5}, 400, "invalid_rollout_percentage"),
+        ({"rolloutPercentage": 101, "rolloutPercentageBps": 1}, 400, "invalid_rollout_percentage"),
+        ({"rolloutPercentageBps": 10001}, 400, "invalid_rollout_config"),
+        ({"rolloutPercentageBps": 0.5}, 400, "invalid_rollout_config"),
         ({"rolloutCacheTtlSeconds": 59}, 400, "invalid_rollout_config"),
         ({"rolloutCacheTtlSeconds": 31536001}, 400, "invalid_rollout_config"),
-        ({"rolloutPausedAt": "soon"}, 400, "invalid_rollout_config"),
+        ({"rolloutPausedAt": "soon"}, 500, "unknown_error"),
         ({"autoPauseWindowMinutes": 0}, 400, "invalid_rollout_config"),
         ({"autoPauseFailureRateBps": 10001}, 400, "invalid_rollout_config"),
         ({"autoPauseMinAttempts": -1}, 400, "invalid_rollout_config"),
@@ -179,7 +180,8 @@ def test_camel_case_wins_and_null_clears_what_may_be_null() -> None:
         ({"autoPauseConfidence": 1}, 400, "invalid_auto_pause_confidence"),
         ({"autoPauseConfidence": 0}, 400, "invalid_auto_pause_confidence"),
         ({"autoPauseAction": "explode"}, 400, "invalid_auto_pause_action"),
-        ({"rolloutVersion": "9.9.9"}, 400, "cannot_find_version"),
+        ({"rolloutVersion": "9.9.9"}, 500, "unknown_error"),
+        ({"rolloutVersion": 99}, 500, "unknown_error"),
         ({"promoteToStable": True}, 400, "missing_rollout_version"),
         ({"version": None, "rolloutVersion": "1.1.0"}, 400, "missing_stable_version"),
         ({"version": "9.9.9"}, 500, "unknown_error"),
@@ -209,10 +211,30 @@ def test_a_creation_that_is_rolled_back_burns_a_number() -> None:
     assert channel(caller, "two").id == channel(caller, "one").id + 2
 
 
+@pytest.mark.parametrize(
+    ("fields", "field", "value", "least", "most"),
+    [
+        ({"rolloutPercentageBps": -1}, "rolloutPercentageBps", -1, 0, 10_000),
+        ({"rolloutPercentageBps": "50"}, "rolloutPercentageBps", "50", 0, 10_000),
+        ({"rollout_cache_ttl_seconds": 1}, "rolloutCacheTtlSeconds", 1, 60, 31_536_000),
+        ({"autoPauseMinFailures": -7}, "autoPauseMinFailures", -7, 0, 2**53 - 1),
+    ],
+)
+def test_a_number_out_of_bounds_is_refused_with_its_bounds(
+    fields: dict[str, Any], field: str, value: object, least: int, most: int
+) -> None:
+    answer = post(talk(), **fields)
+    refused(answer, 400, "invalid_rollout_config")
+    assert answer.json["message"] == f"{field} must be an integer between {least} and {most}"
+    assert answer.more == {"field": field, "value": value, "min": least, "max": most}
+
+
 @pytest.mark.parametrize("fields", [{"rolloutVersion": "1.1.0"}, {"rollback": True}, {"promote_to_stable": True}])
 def test_what_needs_a_channel_creates_none(fields: dict[str, Any]) -> None:
     caller = talk()
-    refused(post(caller, "fresh", **fields), 400, "cannot_find_channel")
+    answer = post(caller, "fresh", **fields)
+    refused(answer, 400, "cannot_find_channel")
+    assert answer.more == {"app_id": APP, "channel": "fresh"}
     assert "fresh" not in app(caller).channels
 
 
@@ -301,7 +323,10 @@ def test_a_rollout_from_its_beginning_to_its_promotion() -> None:
     ended = shown(caller)
     assert (ended["version"]["name"], ended["rollout_version"]) == ("1.0.0", None)
     assert (ended["rolloutPercentageBps"], ended["rolloutEnabled"]) == (0, False)
-    refused(post(caller, promoteToStable=True), 400, "missing_rollout_version")
+    nothing = post(caller, promoteToStable=True)
+    refused(nothing, 400, "missing_rollout_version")
+    assert nothing.json["message"] == "Cannot promote without a rollout version"
+    assert nothing.more == {"app_id": APP, "channel": "beta"}
 
 
 def test_a_rollback_keeps_the_stable_bundle_and_may_be_repeated() -> None:
@@ -336,7 +361,7 @@ def test_who_may_write(key: str, name: str, fields: dict[str, Any], code: str | 
         assert answer.status == 200
     else:
         refused(answer, 400, code)
-        assert answer.more == {"app_id": APP}
+        assert answer.more == ({"app_id": APP, "channel": name} if name == "beta" else {"app_id": APP})
 
 
 def test_settings_and_promotion_are_two_rights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,9 +371,30 @@ def test_settings_and_promotion_are_two_rights(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("capgo_async.sandbox.state.access.ROLES", roles)
     caller.sandbox.world.add_key(caller.key, Binding(role="app_admin", org_id=ORG_ID, app_id=APP), user_id=USER_ID)
     assert post(caller, allow_dev=False).status == 200
-    for fields in ({"version": "1.1.0"}, {"rolloutVersion": None}, {"rollback": True}, {"promoteToStable": True}):
-        refused(post(caller, **fields), 400, "cannot_promote_bundle")
-    refused(post(caller, "fresh", version="1.1.0"), 400, "cannot_promote_bundle")
+    for fields in ({"rolloutVersion": None}, {"rollback": True}, {"promoteToStable": True}):
+        answer = post(caller, **fields)
+        refused(answer, 400, "cannot_promote_bundle")
+        assert answer.json["message"] == "You can't promote bundles on this channel"
+        assert answer.more == {"app_id": APP, "channel": "beta", "channelId": channel(caller, "beta").id}
+    for name in ("beta", "fresh"):
+        answer = post(caller, name, version="1.1.0")
+        refused(answer, 400, "cannot_access_app")
+        assert answer.more == {"app_id": APP, "channel": name}
+    assert "fresh" not in app(caller).channels
+
+
+def test_a_deletion_without_access_finds_no_channel_and_without_the_right_says_which() -> None:
+    caller = talk()
+    caller.key = READER_KEY
+    seen = delete(caller)
+    refused(seen, 400, "cannot_access_app")
+    assert seen.more == {"app_id": APP, "channel_id": channel(caller, "beta").id}
+    caller.key = "of another app"
+    caller.sandbox.world.add_key(caller.key, Binding(role="app_admin", org_id=ORG_ID, app_id="com.other"), user_id=USER_ID)
+    unseen = delete(caller)
+    refused(unseen, 400, "cannot_find_channel")
+    assert unseen.more["supabaseError"]["code"] == "PGRST116"
+    assert "beta" in app(caller).channels
 
 
 def test_a_deletion_takes_the_overrides_along_and_leaves_bundles() -> None:

@@ -47,7 +47,7 @@ def test_one_trailing_slash_and_head_on_get_routes(path: str) -> None:
     assert plain.status == slash.status == head.status == 200
     assert plain.json == slash.json
     assert (head.body, head.headers["content-type"]) == (b"", "application/json")
-    assert head.headers["content-length"] == str(len(plain.body))
+    assert "content-length" not in head.headers
 
 
 @pytest.mark.parametrize("path", ["/device", "/nope", "/app/x"])
@@ -57,8 +57,19 @@ def test_options_is_answered_everywhere_and_reveals_nothing(path: str) -> None:
     answer = talk.ask("OPTIONS", path)
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["access-control-allow-methods"] == "GET,HEAD,PUT,POST,DELETE,PATCH"
-    assert "content-type" not in answer.headers
+    assert "capgkey" in answer.headers["access-control-allow-headers"]
+    assert answer.headers["vary"] == "Origin, Access-Control-Request-Headers"
+    assert not {"content-type", "x-database-source"} & set(answer.headers)
     assert answer.headers["x-worker-source"]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/ok", 200), ("/app", 200), ("/nope", 404), ("/device", 400)])
+def test_every_response_of_a_modern_server_forbids_everything_to_browsers(path: str, status: int) -> None:
+    modern, seed = (Talk(settings=Settings(generation=name)).ask("GET", path) for name in ("2026-07", "seed"))
+    assert modern.status == status
+    assert modern.headers["content-security-policy"].startswith("default-src 'none'; base-uri 'none'; ")
+    assert modern.headers["vary"] == "Origin"
+    assert not {"content-security-policy", "vary", "x-database-source"} & set(seed.headers)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])

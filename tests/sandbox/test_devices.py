@@ -240,10 +240,23 @@ def test_refused_links_in_the_order_of_the_checks(body: dict[str, object], statu
     assert talk.sandbox.world.apps[APP].overrides == {}
 
 
+@pytest.mark.parametrize(("limit", "linked"), [(1, True), (350, True), (500, False), (999, False)])
+def test_a_large_page_lacks_the_channels_of_all_devices(limit: int, *, linked: bool) -> None:
+    talk = Talk(fleet(1, 600, overrides={"beta": 1.0}))
+    page = talk.get("/device", app_id=APP, limit=str(limit)).json
+    assert len(page["data"]) == min(limit, 600)
+    assert {"channel" in device for device in page["data"]} == {linked}
+    few = Talk(fleet(1, 60, overrides={"beta": 1.0})).get("/device", app_id=APP, limit=str(limit)).json
+    assert all("channel" in device for device in few["data"])  # the rows count, not the limit
+
+
 def test_rights_to_link_and_unlink() -> None:
     talk = Talk(fleet(1, 0))
     talk.key = READER_KEY
-    assert (talk.link("d").status, talk.link("d").code) == (400, "cannot_access_channel")
+    refused = talk.link("d")
+    assert (refused.status, refused.code) == (400, "cannot_access_channel")
+    assert refused.json["message"] == "You can't manage forced devices for this channel"
+    assert refused.more == {"app_id": APP, "channel": "beta"}
     assert talk.link("d", "production").code == "cannot_access_channel"  # the right is checked before public
     assert talk.link("d", None).code == "cannot_access_app"
     removal = talk.ask("DELETE", "/device", {"app_id": APP, "device_id": "d"})

@@ -313,6 +313,6 @@ def test_unknown_roles_are_refused_by_the_world() -> None:
 
 def test_a_user_session_knows_the_roles_of_the_moment() -> None:
     caller = talk()
-    assert remove(caller, USER_EMAIL, headers={"authorization": USER_JWT}).status == 200
-    late = caller.ask("GET", "/organization/audit", {"orgId": ORG_ID}, headers={"authorization": USER_JWT})
+    assert remove(caller, USER_EMAIL, headers={"authorization": f"Bearer {USER_JWT}"}).status == 200
+    late = caller.ask("GET", "/organization/audit", {"orgId": ORG_ID}, headers={"authorization": f"Bearer {USER_JWT}"})
     assert late.code == "invalid_org_id"

@@ -14,7 +14,7 @@ SEED, DOCS = Settings(generation="seed"), Settings(generation="docs")
 NINE = {
     "id", "created_by", "created_at", "updated_at", "logo", "name", "management_email", "customer_id", "website",
 }  # fmt: skip
-AS_USER = {"authorization": USER_JWT}
+AS_USER = {"authorization": f"Bearer {USER_JWT}"}
 
 
 def talk(settings: Settings | None = None, key: str = SUPER_ADMIN_KEY) -> Talk:

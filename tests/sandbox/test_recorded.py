@@ -156,6 +156,7 @@ def test_recorded(line: dict[str, Any]) -> None:
         if header in response["headers"] and header != "retry-after":
             assert answer.headers[header] == response["headers"][header]
     assert ("retry-after" in answer.headers) is ("retry-after" in response["headers"])
+    assert ("x-database-source" in answer.headers) is ("x-database-source" in response["headers"])
     if response["body"] == "":
         assert answer.body == b""
     elif answer.status == 200:

@@ -140,6 +140,7 @@ def test_recorded(line: dict[str, Any]) -> None:
     assert answer.status == response["status"], answer.body
     assert answer.headers["content-type"] == response["headers"]["content-type"]
     assert ("retry-after" in answer.headers) is ("retry-after" in response["headers"])
+    assert ("x-database-source" in answer.headers) is ("x-database-source" in response["headers"])
     if answer.status == 200:
         assert shape(answer.json) == shape(response["body"])
     else:

@@ -132,6 +132,7 @@ def test_recorded(line: dict[str, Any]) -> None:
     answer, response = asked(line), line["response"]
     assert answer.status == response["status"], answer.body
     assert answer.headers["content-type"] == response["headers"]["content-type"]
+    assert ("x-database-source" in answer.headers) is ("x-database-source" in response["headers"])
     if answer.status != 200:
         assert answer.json == response["body"]
         return

@@ -296,7 +296,7 @@ def test_without_a_subscription_keys_are_refused_and_users_are_not() -> None:
         answer = caller.ask("GET", path, JULY)
         assert (answer.status, answer.code) == (402, "subscription_required")
         assert answer.more == {"orgId": ORG_ID, "isPayingAndGoodPlan": False}
-        assert caller.ask("GET", path, JULY, headers={"authorization": USER_JWT}).status == 200
+        assert caller.ask("GET", path, JULY, headers={"authorization": f"Bearer {USER_JWT}"}).status == 200
     old = talk("seed")
     old.sandbox.world.unsubscribed.add(ORG_ID)
     assert old.ask("GET", APP_PATH, JULY).status == 200
@@ -313,7 +313,7 @@ def test_one_unpaid_organization_is_enough_for_the_user() -> None:
 
 def test_only_signed_in_users_see_downloads() -> None:
     caller = talk()
-    answer = caller.ask("GET", APP_PATH, JULY, headers={"authorization": USER_JWT})
+    answer = caller.ask("GET", APP_PATH, JULY, headers={"authorization": f"Bearer {USER_JWT}"})
     assert set(answer.json[0]) == {*COUNTED, "date", "get"}
     assert answer.json[0]["get"] > 0
 

@@ -23,7 +23,7 @@ _DAY: Final = 86_400.0
 def list_keys(call: Call) -> object:
     """List the user's keys that the caller may manage, its own included, in no defined order."""
     _check_manages(call, "cannot_list_apikeys")
-    keys = (key for key in call.world.keys if key.user_id == call.caller.user_id)
+    keys = () if call.blind else (key for key in call.world.keys if key.user_id == call.caller.user_id)
     return call.enveloped([listed_row(call, key) for key in keys if _manages_all(call, key)])
 
 
@@ -52,6 +52,8 @@ def create_key(call: Call) -> object:
     name = call.field("name")
     if not isinstance(name, str) or not name:
         raise Refusal(400, "name_is_required", "Name is required")
+    if call.blind:
+        raise Refusal(500, "failed_to_create_apikey", "Failed to create API key")
     if settings.is_modern:
         return created_row(call, *_added_by_bindings(call, name))
     add = _added_by_mode if call.field("bindings") is None else _added_by_bindings
@@ -71,7 +73,7 @@ def update_key(call: Call) -> object:
     key = _found(call, key_id)
     if key is not None and key == call.caller:
         message = "API keys cannot update themselves"
-        raise Refusal(401, "cannot_update_apikey", message, {"apikeyId": key.key_id})
+        raise Refusal(401, "cannot_update_apikey", message, {"requestId": call.request_id, "apikeyId": key.key_id})
     _check_manages(call, "cannot_update_apikey")
     if key is None:
         more = {"requestId": call.request_id, "supabaseError": no_single_row()}
@@ -108,7 +110,7 @@ def _well_formed(sent: str, expected: str = "a numeric ID, UUID key, or legacy k
 def _found(call: Call, sent: str) -> Key | None:
     """Find a key of the same user by number or plain text; hashed keys only by number."""
     key = call.world.keys.numbered(int(sent)) if sent.isascii() and sent.isdecimal() else call.world.keys.of(sent)
-    if key is None or key.user_id != call.caller.user_id or (key.hashed and not sent.isdecimal()):
+    if call.blind or key is None or key.user_id != call.caller.user_id or (key.hashed and not sent.isdecimal()):
         return None
     return key
 
@@ -131,7 +133,8 @@ def _check_manages(call: Call, code: str, key: Key | None = None) -> None:
     manages = any(_manages(caller, binding) for binding in caller.bindings) if key is None else _manages_all(call, key)
     if not manages:
         message = "API key management requires RBAC org role management permission"
-        raise Refusal(401, code, message, {"apikeyId": caller.key_id})
+        traced = {"requestId": call.request_id} if code == "cannot_update_apikey" else {}
+        raise Refusal(401, code, message, {**traced, "apikeyId": caller.key_id})
 
 
 def _cannot_create() -> Refusal:

@@ -120,9 +120,7 @@ def assign_bundle(call: Call) -> object:
     channel = None if app is None else app.channel_numbered(javascript.whole(channel_id))
     made_with = None if channel is None else channel.created_with
     if app is None or not call.may("channel.promote_bundle", app, made_with=made_with):
-        refusal = cannot_access_app(app_id)
-        refusal.more["channel_id"] = channel_id
-        raise refusal
+        raise cannot_access_app(app_id, {"channel_id": channel_id})
     bundle = app.bundle_numbered(javascript.whole(version_id))
     if bundle is None:
         raise Refusal(400, "cannot_find_version", "Cannot find version")
@@ -162,7 +160,11 @@ def _target(call: Call) -> str:
 
 def describe_bundle(call: Call) -> object:
     sent_app, version_id = _all_of(call, "app_id", "version_id")
-    app = call.app("app.upload_bundle", call.checked(sent_app), code="cannot_update_bundle_metadata")
+    app_id = call.checked(sent_app)
+    app = call.world.app_permitting(call.key, "app.upload_bundle", app_id)
+    if app is None:
+        message = "You can't update bundle metadata for this app"
+        raise Refusal(400, "cannot_update_bundle_metadata", message, {"app_id": app_id})
     bundle = app.bundle_numbered(javascript.whole(version_id))
     if bundle is None:
         raise Refusal(400, "cannot_find_version", "Cannot find version", {"supabaseError": no_single_row()})

@@ -7,7 +7,7 @@ import msgspec
 from .. import parameters
 from ..exchange import Refusal
 from ..settings import Settings
-from ..state.access import Caller, Key
+from ..state.access import Caller, Key, Session
 from ..state.apps import App
 from ..state.audit import Operation, Row
 from ..state.channels import Channel, stored_row
@@ -35,6 +35,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             message = "a signed-in user has no key: use `caller` on routes that are open to users"
             raise TypeError(message)
         return self.caller
+
+    @property
+    def blind(self) -> bool:
+        """Whether the database shows the caller no rows, whatever the permissions (contract A2)."""
+        return isinstance(self.caller, Session) and self.caller.bare
 
     def field(self, name: str) -> object:
         return parameters.field(self.parameters, name)
@@ -127,9 +132,11 @@ def invalid_organization(org_id: object) -> Refusal:
     return Refusal(400, "invalid_org_id", "You can't access this organization", {"org_id": org_id})
 
 
-def cannot_access_app(app_id: object, *, status: int = 400, code: str = "cannot_access_app") -> Refusal:
+def cannot_access_app(
+    app_id: object, more: Mapping[str, object] | None = None, *, status: int = 400, code: str = "cannot_access_app"
+) -> Refusal:
     """Return the refusal for an app without access, with the code of the route (contract A7)."""
-    return Refusal(status, code, "You can't access this app", {"app_id": app_id})
+    return Refusal(status, code, "You can't access this app", {"app_id": app_id, **(more or {})})
 
 
 def columns(record: object, names: str) -> dict[str, object]:

@@ -18,7 +18,7 @@ _PACKAGES: Final = frozenset({"all", "zip", "delta", "zip_from_builtin", "delta_
 _ACTIONS: Final = frozenset({"pause", "rollback", "notify"})
 _ALL: Final = 10_000
 _WEEK: Final = 10_080
-_LARGEST: Final = 2**31 - 1
+_LARGEST: Final = 2**53 - 1
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,22 +90,18 @@ def apply_auto_pause(call: Call, draft: Channel) -> None:
     confidence = value(call, "autoPauseConfidence")
     if confidence is not None:
         if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
-            message = "Auto-pause confidence must be between 0 and 1"
+            message = "Auto-pause confidence must be greater than 0 and less than 1"
             raise Refusal(400, "invalid_auto_pause_confidence", message, {"autoPauseConfidence": confidence})
         draft.auto_pause.confidence = confidence
     action = value(call, "autoPauseAction")
     if action is not None:
         if not isinstance(action, str) or action not in _ACTIONS:
-            raise Refusal(400, "invalid_auto_pause_action", "Invalid auto-pause action", {"autoPauseAction": action})
+            message = "Auto-pause action must be pause, rollback, or notify"
+            raise Refusal(400, "invalid_auto_pause_action", message, {"autoPauseAction": action})
         draft.auto_pause.action = action
     for name, whole in _WHOLE.items():
         if sent(call, name) and (whole.nullable or value(call, name) is not None):
             setattr(draft.auto_pause, whole.column, within(call, name, whole))
-
-
-def bad_config(found: dict[str, object]) -> Refusal:
-    """Return the refusal for a setting that is out of bounds."""
-    return Refusal(400, "invalid_rollout_config", "Invalid rollout configuration", found)
 
 
 def within(call: Call, name: str, whole: Whole) -> int | None:
@@ -115,7 +111,9 @@ def within(call: Call, name: str, whole: Whole) -> int | None:
         return None
     number = None if isinstance(found, str) else javascript.whole(found)
     if number is None or not whole.least <= number <= whole.most:
-        raise bad_config({name: found})
+        message = f"{name} must be an integer between {whole.least} and {whole.most}"
+        more = {"field": name, "value": found, "min": whole.least, "max": whole.most}
+        raise Refusal(400, "invalid_rollout_config", message, more)
     return number
 
 

@@ -100,31 +100,40 @@ def write_channel(call: Call) -> object:
     app = call.world.apps.get(app_id)
     channel = app.channels.get(name) if app is not None and isinstance(name, str) else None
     needed = "app.create_channel" if channel is None else "channel.update_settings"
-    app = call.app(needed, app_id)
+    app = call.world.app_permitting(call.key, needed, app_id)
+    if app is None:
+        raise cannot_access_app(app_id, {} if channel is None else {"channel": channel.name})
     if not isinstance(name, str) or not name:
         raise unknown_error()
     if call.settings.is_newest and flag(call, "public") and (channel is None or not channel.public):
         call.app("app.update_settings", app_id)
     if channel is None:
         return _create(call, app, name)
+    if call.sends("version"):
+        _check_may_promote(call, app, channel)
     unlinks_one = channel.rollout.version is not None and unlinks(call)
-    if call.sends("version") or _promotes(call) or unlinks_one:
-        _check_may_promote(call, app, channel.created_with)
+    if (_promotes(call) or unlinks_one) and not call.may("channel.promote_bundle", app, made_with=channel.created_with):
+        more = {"app_id": app_id, "channel": channel.name, "channelId": channel.id}
+        raise Refusal(400, "cannot_promote_bundle", "You can't promote bundles on this channel", more)
     return _update(call, app, channel)
 
 
 def delete_channel(call: Call) -> object:
-    """Delete a channel and its overrides; old servers return ok but keep a channel that has any."""
+    """Delete a channel and its overrides; old servers return ok but keep a channel that has any.
+
+    The channel is looked up in the key's own view before permissions are.
+    """
     app_id = call.app_id()
     name = call.field("channel")
     if not truthy(name):
         raise Refusal(400, "missing_channel_name", "You must provide a channel name")
     app = call.world.apps.get(app_id)
     channel = app.channels.get(name) if app is not None and isinstance(name, str) else None
-    if app is None or channel is None:
+    own = None if channel is None else channel.created_with
+    if app is None or channel is None or not call.may("app.read", app, made_with=own):
         raise Refusal(400, "cannot_find_channel", "Cannot find channel", {"supabaseError": no_single_row()})
-    if not call.may("channel.delete", app, made_with=channel.created_with):
-        raise cannot_access_app(app_id)
+    if not call.may("channel.delete", app, made_with=own):
+        raise cannot_access_app(app_id, {"channel_id": channel.id})
     bundle = _bundle_to_delete(call, app, channel) if call.field("delete_bundle") is True else None
     if app.is_overridden_to(channel) and not since(call.settings, CHANNELS_ARE_REALLY_DELETED):
         return {"status": "ok"}
@@ -137,13 +146,13 @@ def delete_channel(call: Call) -> object:
 
 def _create(call: Call, app: App, name: str) -> object:
     if _promotes(call):
-        raise Refusal(400, "cannot_find_channel", "Cannot find channel")
+        raise Refusal(400, "cannot_find_channel", "Cannot find channel", {"app_id": app.app_id, "channel": name})
     named, key = _bundle_named(call), call.key.key_id
-    if named is not None:
-        _check_may_promote(call, app, key)
     rollout = Rollout(id=uuid_like("rollout", app.app_id, name))
-    blank = Channel(id=0, name=name, created_at=0, updated_at=0, created_by="", rollout=rollout)
+    blank = Channel(id=0, name=name, created_at=0, updated_at=0, created_by="", created_with=key, rollout=rollout)
     draft = blank.draft()
+    if named is not None:
+        _check_may_promote(call, app, draft)
     _apply(call, app, draft)
     bundle = app.bundle_named(named)
     if named is not None and bundle is None:
@@ -198,9 +207,9 @@ def _bundle_named(call: Call) -> object:
     return None if isinstance(name, str) and name in _NO_BUNDLE else name
 
 
-def _check_may_promote(call: Call, app: App, made_with: int | None) -> None:
-    if not call.may("channel.promote_bundle", app, made_with=made_with):
-        raise cannot_access_app(app.app_id, code="cannot_promote_bundle")
+def _check_may_promote(call: Call, app: App, channel: Channel) -> None:
+    if not call.may("channel.promote_bundle", app, made_with=channel.created_with):
+        raise cannot_access_app(app.app_id, {"channel": channel.name})
 
 
 def _demote_others(call: Call, app: App, channel: Channel) -> None:
@@ -217,9 +226,7 @@ def _demote_others(call: Call, app: App, channel: Channel) -> None:
 def _bundle_to_delete(call: Call, app: App, channel: Channel) -> Bundle | None:
     """Return the bundle to delete with its channel: preview keys may ask for it, for their own."""
     if not call.previews(app):
-        refusal = cannot_access_app(app.app_id)
-        refusal.more["channel_id"] = str(channel.id)
-        raise refusal
+        raise cannot_access_app(app.app_id, {"channel_id": str(channel.id)})
     bundle = app.bundle_numbered(channel.version)
     if bundle is None:
         return None

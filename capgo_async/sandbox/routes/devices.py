@@ -14,6 +14,8 @@ from .paging import page_of
 
 _DEFAULT_LIMIT: Final = 50
 _LONGEST_CUSTOM_ID: Final = 36
+_LOOKED_UP: Final = 400
+"""Most devices on a page whose overrides the server looks up (contract C7)."""
 _POSITIVE: Final = re.compile(r"0*[1-9]\d{0,14}", re.ASCII)
 
 
@@ -55,7 +57,8 @@ def link_device(call: Call) -> object:
     if app is None or channel is None:
         raise Refusal(404, "channel_not_found", "Cannot find channel", {"dbError": no_single_row()})
     if call.world.app_permitting(call.key, "channel.manage_forced_devices", app_id) is None:
-        raise Refusal(400, "cannot_access_channel", "You can't access this channel", {"app_id": app_id})
+        message = "You can't manage forced devices for this channel"
+        raise Refusal(400, "cannot_access_channel", message, {"app_id": app_id, "channel": name})
     if channel.public:
         raise Refusal(400, "public_channel_override", "Cannot set channel override for public channel")
     app.link(device_id, channel, call.now)
@@ -76,8 +79,8 @@ def _pin(app: App, device_id: str, bundle: object) -> None:
         app.pinned[device_id] = str(bundle)
 
 
-def device_row(app: App, device: Device) -> dict[str, object]:
-    """Return a device as listings show it; without an override, `channel` is absent."""
+def device_row(app: App, device: Device, *, linked: bool = True) -> dict[str, object]:
+    """Return a device as listings show it; `channel` is absent without an override, or unless `linked`."""
     traits = device.traits
     row: dict[str, object] = {
         "updated_at": timestamps.device_format(device.updated_at),
@@ -97,7 +100,7 @@ def device_row(app: App, device: Device) -> dict[str, object]:
         "country_code": None,
     }
     override = app.overrides.get(device.device_id)
-    if override is not None:
+    if linked and override is not None:
         row["channel"] = override.channel.name
     return row
 
@@ -130,7 +133,8 @@ def _cursor_page(call: Call, app: App) -> object:
     )
     # The server asks for one row more than it returns. A backend that caps rows drops it, and the listing ends silently.
     found = list(islice(wanted, min(limit + 1, call.settings.row_cap)))
-    page: dict[str, object] = {"data": [device_row(app, device) for device in found[:limit]]}
+    shown = found[:limit]
+    page: dict[str, object] = {"data": [device_row(app, device, linked=len(shown) <= _LOOKED_UP) for device in shown]}
     more = len(found) > limit
     if more:
         last = found[limit - 1]

@@ -3,15 +3,15 @@
 from typing import Final
 
 from .. import javascript
-from ..exchange import Refusal
+from ..exchange import Refusal, unknown_error
 from ..state.apps import App, Bundle
 from ..state.channels import Channel
 from ..state.world import uuid_like
 from ..timestamps import micros
 from .call import Call
-from .channel_settings import Whole, bad_config, flag, sent, value, within
+from .channel_settings import Whole, flag, sent, value, within
 
-_ALL: Final = 10_000
+_SHARE: Final = Whole(column="percentage_bps", most=10_000)
 _CACHE_TTL: Final = Whole(column="cache_ttl_seconds", least=60, most=31_536_000)
 
 
@@ -51,7 +51,8 @@ def apply_rollout(call: Call, app: App, draft: Channel) -> None:
         draft.rollout.cache_ttl_seconds = lasting
     if flag(call, "promoteToStable"):
         if draft.rollout.version is None:
-            raise Refusal(400, "missing_rollout_version", "Channel has no rollout version to promote")
+            more = {"app_id": app.app_id, "channel": draft.name}
+            raise Refusal(400, "missing_rollout_version", "Cannot promote without a rollout version", more)
         draft.version = draft.rollout.version
         draft.rollout.end()
     elif flag(call, "rollback"):
@@ -63,10 +64,11 @@ def _choose(call: Call, app: App, draft: Channel) -> None:
     bundle: Bundle | None = None
     if chosen is not None:
         if draft.version is None:
-            raise Refusal(400, "missing_stable_version", "A stable version is required before a rollout version")
+            more = {"app_id": app.app_id, "channel": draft.name}
+            raise Refusal(400, "missing_stable_version", "Cannot set rollout target without a stable bundle", more)
         bundle = app.bundle_named(chosen) if isinstance(chosen, str) else app.bundle_numbered(javascript.whole(chosen))
         if bundle is None:
-            raise Refusal(400, "cannot_find_version", "Cannot find version")
+            raise unknown_error()
     _link(draft, None if bundle is None else bundle.id)
 
 
@@ -111,22 +113,16 @@ def _check_package(package: str, bundle: Bundle | None) -> None:
 
 
 def _share(call: Call) -> int | None:
-    points = value(call, "rolloutPercentageBps")
-    if points is not None:
-        whole = None if isinstance(points, str) else javascript.whole(points)
-        if whole is None or not 0 <= whole <= _ALL:
-            raise _bad_share({"rolloutPercentageBps": points}, _ALL)
-        return whole
     percent = value(call, "rolloutPercentage")
-    if percent is None:
-        return None
-    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:  # noqa: PLR2004 -- per cent
-        raise _bad_share({"rolloutPercentage": percent}, 100)
-    return round(percent * 100)
-
-
-def _bad_share(found: dict[str, object], most: int) -> Refusal:
-    return Refusal(400, "invalid_rollout_percentage", f"Rollout percentage must be between 0 and {most}", found)
+    if percent is not None and (
+        isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100  # noqa: PLR2004 -- per cent
+    ):
+        message = "Rollout percentage must be between 0 and 100"
+        raise Refusal(400, "invalid_rollout_percentage", message, {"rolloutPercentage": percent})
+    points = within(call, "rolloutPercentageBps", _SHARE)
+    if points is None and isinstance(percent, int | float):
+        return round(percent * 100)
+    return points
 
 
 def _pause(call: Call, draft: Channel) -> None:
@@ -140,7 +136,7 @@ def _pause(call: Call, draft: Channel) -> None:
         at = value(call, "rolloutPausedAt")
         moment = javascript.date(at) if isinstance(at, str) else None
         if at is not None and moment is None:
-            raise bad_config({"rolloutPausedAt": at})
+            raise unknown_error()
         draft.rollout.paused_at = moment
     if sent(call, "rolloutPauseReason"):
         reason = value(call, "rolloutPauseReason")

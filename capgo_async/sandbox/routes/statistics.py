@@ -43,7 +43,7 @@ def organization_statistics(call: Call) -> object:
     if not call.caller.permits("org.read", org_id=org_id):
         raise Refusal(401, "no_access_to_organization", "No access to organization", {"data": call.caller.user_id})
     _check_paid(call, [org_id])
-    apps = [app for app in call.world.apps.values() if app.owner_org == org_id]
+    apps = [app for app in call.world.apps.values() if app.owner_org == org_id and not call.blind]
     everything = _points(call, window, _totals(window, apps))
     if not broken_down or call.settings.generation == "seed":
         return _shown(call, everything)
@@ -60,7 +60,7 @@ def user_statistics(call: Call) -> object:
     window = _window(call)
     world, caller = call.world, call.caller
     apps = [app for app in world.apps.values() if caller.permits("app.read", org_id=app.owner_org, app_id=app.app_id)]
-    if not apps:
+    if call.blind or not apps:
         raise Refusal(401, "no_organizations_found", "No organizations found", {"data": caller.user_id})
     _check_paid(call, {binding.org_id for binding in caller.bindings})
     totals = _totals(window, apps)
@@ -80,6 +80,8 @@ def readable_app(call: Call) -> App:
     app = call.world.app_permitting(call.caller, "app.read", call.path["app_id"])
     if app is None:
         raise Refusal(401, "no_access_to_app", "No access to app", {"data": call.caller.user_id})
+    if call.blind:
+        raise Refusal(404, "app_not_found", "App not found", {"app_id": app.app_id})
     _check_paid(call, [app.owner_org])
     return app
 

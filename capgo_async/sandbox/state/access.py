@@ -99,7 +99,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(Caller, frozen=True, kw_only=True):
-    """A signed-in user, identified by a JWT."""
+    """A signed-in user, identified by a JWT; `bare` if it was sent without `Bearer`."""
+
+    bare: bool = False
 
 
 class Key(Caller, frozen=True, kw_only=True):

@@ -125,12 +125,12 @@ class World:
         """Sign a user in with a JWT, or anything that stands for one: any text but a UUID."""
         self._sessions[token] = user_id
 
-    def session_of(self, token: str, now: float) -> Session | None:
+    def session_of(self, token: str, now: float, *, bare: bool = False) -> Session | None:
         """Return the user signed in with a JWT, with the current roles."""
         user_id = self._sessions.get(token)
         if user_id is None:
             return None
-        return Session(user_id=user_id, bindings=self.organizations.bindings_of(user_id, now))
+        return Session(user_id=user_id, bindings=self.organizations.bindings_of(user_id, now), bare=bare)
 
     def add_key(  # noqa: PLR0913 -- the columns of a row, each with a default
         self,
