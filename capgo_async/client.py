@@ -14,6 +14,7 @@ from .api.detection import Learner, ok
 from .api.resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
 from .errors import ConfigurationError, Problem
 from .http import wire
+from .http.credentials import authentication, is_session_token
 from .http.dialect import Dialect, Generation
 from .http.requester import Attempt, Counters, Identity, Requester, RetryPolicy
 from .limits.known import Known, lasting, with_lessons, with_version
@@ -49,10 +50,11 @@ class _Shared(NamedTuple):
         fingerprint = _fingerprinter(key)
         identity = Identity(
             name=secrets.token_hex(6),
-            headers={self.auth_header: key, "User-Agent": self.user_agent},
+            headers={**authentication(key, self.auth_header), "User-Agent": self.user_agent},
             scope=(ScopeKind.KEY, fingerprint(_PROCESS_SALT)[:16]),
             fingerprint=fingerprint,
             chance=self.chance,
+            is_token=is_session_token(key),
         )
         return Requester(
             self.transport, self.pacer, identity, policy=self.policy, on_attempt=self.on_attempt, generation=self.generation
@@ -62,8 +64,9 @@ class _Shared(NamedTuple):
 class CapgoClient:
     """A client for one Capgo server and one API key.
 
-    `api_key` defaults to the environment variable `CAPGO_API_KEY`. `base_url` defaults to `CAPGO_BASE_URL`, and then to the
-    Capgo cloud.
+    `api_key` defaults to the environment variable `CAPGO_API_KEY`. The token of a user session (a JWT) may take its place for
+    API keys, statistics, the audit log and new apps; all other calls raise `NeedsApiKey` and send nothing (contract A2).
+    `base_url` defaults to `CAPGO_BASE_URL`, and then to the Capgo cloud.
 
     `rate` is `auto` (the default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`. `limits` replaces it by limits
     of your own. `headroom` is the share of the limits of keys and apps to leave to others, from 0 to below 1.
@@ -72,9 +75,9 @@ class CapgoClient:
     `retries` times if repeating it is harmless (contract G1).
 
     `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
-    (contract A2). `session` is an aiohttp session of yours; the client never closes it. `on_attempt` is called with a frozen
-    record after each attempt. `transport` replaces aiohttp, for example in tests. `chance` returns the random numbers, from 0
-    to 1, that spread retries.
+    (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_attempt`
+    is called with a frozen record after each attempt. `transport` replaces aiohttp, for example in tests. `chance` returns the
+    random numbers, from 0 to 1, that spread retries.
 
     Raises `ConfigurationError` if the key is missing, the base URL would leak it, or an option is invalid.
     """
@@ -210,7 +213,8 @@ def _checked_key(api_key: str | None) -> str:
         raise ConfigurationError(message, problem=Problem.NO_API_KEY)
     if not api_key.isprintable() or not api_key.isascii() or " " in api_key:
         message = (
-            "the API key contains an invalid character, such as a line break or a space; pass the bare key, without `Bearer`"
+            "the API key contains an invalid character, such as a line break or a space; "
+            "pass the bare key or token, without `Bearer`"
         )
         raise ConfigurationError(message)
     return api_key

@@ -2,7 +2,8 @@
 
     CapgoError
     ├── ConfigurationError        an option, a file or an argument is invalid; nothing was sent
-    │   └── DangerousCall         refused until the caller confirms it; nothing was changed
+    │   ├── DangerousCall         refused until the caller confirms it; nothing was changed
+    │   └── NeedsApiKey           no session token may do this
     ├── TransportError            no response was received
     │   ├── NotConnected          no connection was made (address, name, TLS), so nothing was processed
     │   └── ConnectionLost        the request may have been processed
@@ -14,7 +15,8 @@
     │   ├── NotFound
     │   │   ├── BundleNotFound
     │   │   ├── ChannelNotFound
-    │   │   └── DeviceNotFound
+    │   │   ├── DeviceNotFound
+    │   │   └── MemberNotFound
     │   ├── Conflict
     │   │   └── BundleLinked
     │   ├── InvalidRequest
@@ -101,6 +103,10 @@ class DangerousCall(ConfigurationError):
         super().__init__(danger + way, problem=problem)
         self.danger = danger
         self.confirm = confirm
+
+
+class NeedsApiKey(ConfigurationError):
+    """Raised when a request takes API keys only, but a session token was given; it was not sent."""
 
 
 class TransportError(CapgoError):
@@ -218,6 +224,11 @@ class AuthenticationError(ApiError):
     @property
     def advice(self) -> str:
         """Return what the user can do next."""
+        if self.code == "invalid_jwt":
+            return (
+                "If it is a session token, it is invalid or has expired: sign in again for a new one. "
+                "If it is an API key, it is no UUID, and must be sent in the header capgkey."
+            )
         if self.locked_out:
             return "This address is locked out because keys were refused. Wait 15 minutes, then use a valid key."
         return "Check the API key. The request is not repeated: the server locks out addresses that keep sending refused keys."
@@ -232,7 +243,7 @@ class PermissionDenied(ApiError):
 class NeedsUserSession(PermissionDenied):
     """Raised when no API key may do this, such as creating API keys on modern servers (contract C4)."""
 
-    _advice = "Create the key in the console, or with a client whose key is the token of a user session."
+    _advice = "Create the key in the console, or pass the token of a user session (a JWT) in place of the API key."
 
 
 class NotFound(ApiError):
@@ -245,6 +256,11 @@ class NotFound(ApiError):
             return "The server has no such route. It may be too old for it, or the base URL is wrong."
         if "NO_EMAIL" in {self.code, self.finding}:
             return "Nobody has an account with this address. People must sign up before they can be invited."
+        if self.code == "user_not_found":
+            return (
+                "Nobody has an account with this address. An open invitation of somebody without an account cannot be removed "
+                "through this API: cancel it in the console, or wait until it expires, 7 days after it was sent."
+            )
         return self._advice
 
 
@@ -264,6 +280,10 @@ class DeviceNotFound(NotFound):
     """Raised when the server does not know the device, which may be linked all the same (contract C7)."""
 
     _advice = "The server knows a device once its app has asked for updates. It can be linked before."
+
+
+class MemberNotFound(NotFound):
+    """Raised when a user is not a member of the organization, and not invited to it (contract C2)."""
 
 
 class Conflict(ApiError):

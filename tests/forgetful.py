@@ -17,7 +17,7 @@ class Forgetful(InProcessTransport):
     `asked` has the page sizes of all requests.
     """
 
-    def __init__(self, sandbox: Sandbox, keeps: int = 500, *, request_delay: float = 0.02, reply_delay: float = 0.02) -> None:
+    def __init__(self, sandbox: Sandbox, keeps: int = 350, *, request_delay: float = 0.02, reply_delay: float = 0.02) -> None:
         super().__init__(sandbox, request_delay=request_delay, reply_delay=reply_delay)
         self.keeps = keeps
         self.asked: list[int] = []

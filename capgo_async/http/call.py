@@ -12,6 +12,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """A request with its name, the limits that count it, and whether it may be repeated.
 
     `settled_by` lists errors that mean success if an earlier attempt of the same call may have been processed (contract G1).
+    `takes_tokens` is whether the server accepts session tokens in place of API keys (contract A2).
     """
 
     name: str
@@ -20,3 +21,4 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     repeat: Repeat = Repeat.HARMLESS
     keyed: bool = True
     settled_by: tuple[type[ApiError], ...] = ()
+    takes_tokens: bool = False

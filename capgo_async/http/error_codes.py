@@ -46,7 +46,6 @@ _NOT_FOUND: Final = (
     "cannot_find_app",
     "devices_not_found",
     "failed_to_get_apikey",
-    "organization_member_not_found",
     "organization_not_found",
     "user_not_found",
 )
@@ -64,6 +63,7 @@ _ALONE: Final[Mapping[str, type[ApiError]]] = {
     "cannot_find_version": errors.BundleNotFound,
     "channel_not_found": errors.ChannelNotFound,
     "device_not_found": errors.DeviceNotFound,
+    "organization_member_not_found": errors.MemberNotFound,
     "public_channel_override": errors.PublicChannelOverride,
     "subscription_required": errors.SubscriptionRequired,
 }

@@ -21,6 +21,7 @@ from ..errors import (
     AuthenticationError,
     CapgoError,
     ConfigurationError,
+    NeedsApiKey,
     NotConnected,
     RateLimited,
     ServerError,
@@ -106,6 +107,7 @@ class Identity(NamedTuple):
 
     Request ids begin with `name`. `headers` contain the key, and `scope` is the key's scope. `fingerprint` takes a salt and
     returns a digest that identifies the key without revealing it. `chance` returns the random numbers that spread retries.
+    `is_token` is whether the key is the token of a user session.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Identity(NamedTuple):
     scope: Scope
     fingerprint: Callable[[bytes], str]
     chance: Callable[[], float]
+    is_token: bool = False
 
     def __repr__(self) -> str:
         return f"Identity(name={self.name!r}, scope={self.scope!r})"
@@ -176,6 +179,9 @@ class Requester:
                 raise
 
     async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
+        if self.identity.is_token and call.keyed and not call.takes_tokens:
+            message = f"{call.name}: this takes an API key, not the token of a user session; it was not sent"
+            raise NeedsApiKey(message)
         try:
             return await self._attempt(call, decode, effort)
         except CapgoError as error:

@@ -166,6 +166,40 @@ async def test_a_sample_is_drawn_of_what_the_clause_means() -> None:
     assert 40 < len(expected) < 160
 
 
+@pytest.mark.parametrize(
+    ("clause", "columns"),
+    [
+        ("country_code = 'DE'", ("country_code",)),
+        (
+            "COUNTRY_CODE IS NULL OR \"install_source\" = 'x' AND platform = 'ios'",
+            ("platform", "install_source", "country_code"),
+        ),
+        ("device_id IN (SELECT device_id FROM devices WHERE custom_id = 'a')", ("custom_id",)),
+        ("app_id = 'a' AND 'country_code' = 'x'", ()),
+    ],
+)
+def test_the_columns_that_a_clause_reads(clause: str, columns: tuple[str, ...]) -> None:
+    assert sorted(check_clause(clause)) == sorted(columns)
+
+
+@pytest.mark.parametrize("column", ["country_code", "install_source"])
+@in_virtual_time
+async def test_a_query_on_a_column_that_lists_never_show_says_so(column: str) -> None:
+    said = f"{column} is empty for all devices: lists of devices never show it."
+    with pytest.raises(InputError, match=f"none of 100 devices match. Nothing would change. {said}"):
+        await chosen(sandbox_of(), Choice(apps=(APP,), where=f"{column} = 'DE'"))
+    async with client_of(sandbox_of()) as capgo:
+        for clause, remarks in (
+            (f"{column} IS NULL", (said,)),
+            (f"platform = 'ios' OR {column} = 'DE'", (said,)),
+            ("platform = 'ios'", ()),
+            ("key_id IS NULL", ("key_id is empty for all devices.",)),
+        ):
+            source = ChosenDevices(Choice(apps=(APP,), where=clause), "beta", capgo)
+            assert [rows async for rows in source.batches(1000)]
+            assert source.remarks == remarks
+
+
 @in_virtual_time
 async def test_a_choice_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="none of 100 devices match"):

@@ -1,6 +1,6 @@
 """Every kind of operation: planned, sent, proven, taken back, and survived."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from fleet import client_of, ids_of, sandbox_of
+from scripted import answer
 from virtual_time import in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings, errors
@@ -28,11 +29,13 @@ from capgo_async.bulk.operations.operations import (
     operation_of,
 )
 from capgo_async.bulk.running.execution import calls_of
+from capgo_async.http.wire import Request, Response
 from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow
 from capgo_async.sandbox import Sandbox, Settings, fleet
 from capgo_async.sandbox.inprocess import InProcessTransport
-from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY
+from capgo_async.sandbox.seeding import EPOCH, ORG_ID, OUTSIDER_EMAIL, SUPER_ADMIN_KEY
 from capgo_async.sandbox.state.apps import Override
+from capgo_async.sandbox.state.organizations import Organization
 
 APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
 MEMBERS = ("a@example.com", "b@example.com", "c@example.com")
@@ -563,6 +566,52 @@ async def test_a_list_of_all_super_admins_leaves_one(tmp_path: Path) -> None:
         async with await Job.create(tmp_path / "a.capgo-job", from_operations(both), client=capgo, options=options) as job:
             (told,) = await sentences(job, Rows.REJECTED)
     assert "owner@example.com is the last super admin" in str(told)
+
+
+class WithoutAuditLog(InProcessTransport):
+    """A server before 12.77."""
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        if request.path == "/organization/audit":
+            return answer(404, {"error": "not_found", "message": "Not found"})
+        return await super().send(request, headers, fresh=fresh)
+
+
+def two_invited(sandbox: Sandbox) -> Organization:
+    """Invite an account and somebody without one; the list of members shows both alike."""
+    organization = sandbox.world.organizations.get(ORG_ID)
+    assert organization is not None
+    organization.invite("nobody@example.com", "org_admin", "0a1b2c3d-0000-4000-8000-00000000beef", EPOCH)
+    return organization
+
+
+@in_virtual_time
+async def test_the_invitation_of_somebody_without_an_account_is_in_no_plan(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1)
+    organization = two_invited(sandbox)
+    both = [RemoveMember(org_id=ORG_ID, email=email) for email in ("nobody@example.com", OUTSIDER_EMAIL)]
+    async with client_of(sandbox) as capgo:
+        await capgo.members.invite(ORG_ID, OUTSIDER_EMAIL, "org_member")
+        options = Options(reject_bad_rows=True)
+        async with await Job.create(tmp_path / "a.capgo-job", from_operations(both), client=capgo, options=options) as job:
+            (told,) = await sentences(job, Rows.REJECTED)
+            report = await job.run(capgo)
+    assert f"nobody@example.com is invited to {ORG_ID} but has no account" in str(told)
+    assert (report.planned, report.done, report.failed) == (1, 1, 0)
+    assert list(organization.invitations) == ["nobody@example.com"]
+
+
+@in_virtual_time
+async def test_without_an_audit_log_the_plan_says_what_may_fail_and_the_run_says_why(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=1)
+    two_invited(sandbox)
+    source = from_operations([RemoveMember(org_id=ORG_ID, email="nobody@example.com")])
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=WithoutAuditLog(sandbox), rate="off") as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo) as job:
+            assert any("audit log cannot be read" in remark for remark in job.plan.remarks)
+            report = await job.run(capgo)
+    ((group, count),) = ((group.cause, group.count) for group in report.failures)
+    assert (group, count, report.done) == ("user_not_found", 1, 0)
 
 
 @pytest.mark.parametrize("kind", ["update_channel", "delete_channel", "remove_member", "renew_device", "promote_bundle"])

@@ -19,6 +19,14 @@ CASE = "Channel names are case-sensitive."
 UNLINK = "To put a device on the public channel, remove its link."
 SLOWLY = "Send more slowly, or later."
 LATER = "Try again later. If this was a write, check first whether it took effect."
+SIGN_IN = (
+    "If it is a session token, it is invalid or has expired: sign in again for a new one. "
+    "If it is an API key, it is no UUID, and must be sent in the header capgkey."
+)
+NO_ACCOUNT = (
+    "Nobody has an account with this address. An open invitation of somebody without an account cannot be removed "
+    "through this API: cancel it in the console, or wait until it expires, 7 days after it was sent."
+)
 ROUTE = "The server has no such route. It may be too old for it, or the base URL is wrong."
 UPDATER = "The server knows a device once its app has asked for updates. It can be linked before."
 PLAN = "Check the organization's subscription and plan."
@@ -44,7 +52,7 @@ TABLE: list[Row] = [
         CHECK_THE_KEY,
     ),
     ("no key", 401, e1("no_key_provided", "No key"), errors.AuthenticationError, "no_key_provided", "No key", CHECK_THE_KEY),
-    ("jwt", 401, e1("invalid_jwt", "Invalid JWT"), errors.AuthenticationError, "invalid_jwt", "Invalid JWT", CHECK_THE_KEY),
+    ("jwt", 401, e1("invalid_jwt", "Invalid JWT"), errors.AuthenticationError, "invalid_jwt", "Invalid JWT", SIGN_IN),
     ("subkey", 401, e1("invalid_subkey", "Bad"), errors.AuthenticationError, "invalid_subkey", "Bad", CHECK_THE_KEY),
     (
         "neither",
@@ -160,7 +168,7 @@ TABLE: list[Row] = [
         errors.NotFound,
         "user_not_found",
         "User not found",
-        "",
+        NO_ACCOUNT,
     ),
     (
         "seed KO with an object",

@@ -37,11 +37,12 @@ CLASSES: dict[type[errors.ApiError], str] = {
     errors.NeedsUserSession: "cannot_create_apikey",
     errors.NotFound: """
         api_key_not_found api_key_not_found_or_access_denied binding_failed failed_to_get_apikey not_found
-        organization_member_not_found user_not_found
+        user_not_found
     """,
     errors.BundleNotFound: "cannot_find_version",
     errors.ChannelNotFound: "cannot_find_channel channel_not_found",
     errors.DeviceNotFound: "device_not_found",
+    errors.MemberNotFound: "organization_member_not_found",
     errors.Conflict: "app_id_already_exists version_already_exists",
     errors.BundleLinked: "cannot_delete_linked_version",
     errors.PublicChannelOverride: "public_channel_override",

@@ -15,7 +15,15 @@ from capgo_async import (
     OrganizationSettings,
     errors,
 )
-from capgo_async.errors import Conflict, InvalidRequest, NeedsUserSession, NotFound, PermissionDenied, ServerError
+from capgo_async.errors import (
+    Conflict,
+    InvalidRequest,
+    MemberNotFound,
+    NeedsUserSession,
+    NotFound,
+    PermissionDenied,
+    ServerError,
+)
 
 ORG = "046a36ac-0000-4000-8000-000000000001"
 USER = "6aa76066-0000-4000-8000-000000000001"
@@ -329,7 +337,8 @@ MEMBERS = (
                 (PermissionDenied, 400, "cannot_access_organization"),
                 (PermissionDenied, 403, "cannot_delete_higher_priority_role"),
                 (Conflict, 400, "CANNOT_REMOVE_LAST_SUPER_ADMIN"),
-                (NotFound, 404, "user_not_found organization_member_not_found"),
+                (NotFound, 404, "user_not_found"),
+                (MemberNotFound, 404, "organization_member_not_found"),
             ),
             Refusal(NotFound, "user_not_found", old({"status": "User not found"}, 400)),
             Refusal(NotFound, "user_not_found", old({"error": "User not found", "status": "KO"})),

@@ -61,11 +61,11 @@ class ApiKeySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_api_keys() -> Call:
     """List the keys of the caller's user, all in one response (contract C4)."""
-    return Call("list API keys", Request(method="GET", path="/apikey"))
+    return Call("list API keys", Request(method="GET", path="/apikey"), takes_tokens=True)
 
 
 def get_api_key(key_id: int) -> Call:
-    return Call(f"get API key {key_id}", Request(method="GET", path=_path(key_id)))
+    return Call(f"get API key {key_id}", Request(method="GET", path=_path(key_id)), takes_tokens=True)
 
 
 def create_api_key(new: NewApiKey) -> Call:
@@ -77,24 +77,25 @@ def create_api_key(new: NewApiKey) -> Call:
     seed = (("org_id", new.org_id), ("mode", new.mode))
     query = tuple((name, value) for name, value in seed if isinstance(value, str))
     request = Request(method="POST", path="/apikey", query=query, body=encode(checked(new)))
-    return Call(f"create API key {new.name}", request, repeat=Repeat.NEVER)
+    return Call(f"create API key {new.name}", request, repeat=Repeat.NEVER, takes_tokens=True)
 
 
 def update_api_key(key_id: int, settings: ApiKeySettings) -> Call:
     """Change a key (contract C4). A key cannot change itself."""
     request = Request(method="PUT", path=_path(key_id), body=encode(checked(settings)))
-    return Call(f"update API key {key_id}", request)
+    return Call(f"update API key {key_id}", request, takes_tokens=True)
 
 
 def regenerate_api_key(key_id: int) -> Call:
     """Give a key a new secret (contract C4). It is never retried (contract G1)."""
     request = Request(method="PUT", path=_path(key_id), body=encode({"regenerate": True}))
-    return Call(f"regenerate API key {key_id}", request, repeat=Repeat.NEVER)
+    return Call(f"regenerate API key {key_id}", request, repeat=Repeat.NEVER, takes_tokens=True)
 
 
 def delete_api_key(key_id: int) -> Call:
     """Delete a key by its number (contract C4, D35). A key cannot delete itself."""
-    return Call(f"delete API key {key_id}", Request(method="DELETE", path=_path(key_id)), settled_by=(NotFound,))
+    request = Request(method="DELETE", path=_path(key_id))
+    return Call(f"delete API key {key_id}", request, settled_by=(NotFound,), takes_tokens=True)
 
 
 def delete_api_key_by_secret(secret: str) -> Call:
@@ -104,7 +105,7 @@ def delete_api_key_by_secret(secret: str) -> Call:
         message = "not an API key: expected 8 to 256 letters, digits or ._:-, and not digits alone, which are a key's number"
         raise ConfigurationError(message)
     request = Request(method="DELETE", path=f"/apikey/{quote(secret, safe='')}", shown_path="/apikey/[API key]")
-    return Call("delete API key", request, settled_by=(NotFound,))
+    return Call("delete API key", request, settled_by=(NotFound,), takes_tokens=True)
 
 
 def _path(key_id: int) -> str:

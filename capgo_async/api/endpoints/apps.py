@@ -64,7 +64,7 @@ def create_app(new: NewApp) -> Call:
     named(new.name, "name")
     named(new.owner_org, "organization id")
     request = Request(method="POST", path="/app", body=encode(checked(new)))
-    return Call(f"create app {new.app_id}", request, settled_by=(Conflict,))
+    return Call(f"create app {new.app_id}", request, settled_by=(Conflict,), takes_tokens=True)
 
 
 def update_app(app_id: str, settings: AppSettings, confirm: str | None = None) -> Call:

@@ -12,8 +12,11 @@ from ...limits.models import Scope, ScopeKind
 from ..models.device import stored_id
 from .arguments import checked_app_id, named
 
-LARGEST_DEVICE_PAGE: Final = 500
-"""Most devices per page: with more, backends can end a listing silently (contract C7, D20)."""
+LARGEST_DEVICE_PAGE: Final = 350
+"""Most devices per page (contract C7, D20).
+
+With more, servers leave out the channels of all devices, or end a listing silently.
+"""
 
 LONGEST_CUSTOM_ID: Final = 36
 """Most characters of a custom id that a listing can be filtered by (contract C7, F)."""
@@ -42,7 +45,10 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= LARGEST_DEVICE_PAGE:
-            message = f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: the server may cut larger pages short"
+            message = (
+                f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: on larger pages, servers leave out the "
+                "channels of devices without saying so"
+            )
             raise ConfigurationError(message)
         if self.order not in _ORDERS:
             message = f"order {self.order!r} is neither 'asc' nor 'desc'"

@@ -1,6 +1,6 @@
 """Members of organizations (contract C2)."""
 
-from ...errors import Conflict, NotFound
+from ...errors import Conflict, MemberNotFound
 from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
@@ -25,7 +25,7 @@ def invite_member(org_id: str, email: str, role: str) -> Call:
 
 
 def remove_member(org_id: str, email: str) -> Call:
-    """Remove a member or an open invitation (contract C2).
+    """Remove a member, or the open invitation of somebody who has an account (contract C2).
 
     Removing the last super admin deletes the organization (contract D50). The call is sent once only: before a second attempt,
     the other super admins may be gone.
@@ -33,7 +33,9 @@ def remove_member(org_id: str, email: str) -> Call:
     email = address(email)
     query = (("orgId", named(org_id, "organization id")), ("email", email))
     request = Request(method="DELETE", path="/organization/members", query=query)
-    return Call(f"remove {email} from {org_id}", request, repeat=Repeat.AFTER_A_LOOK, settled_by=(NotFound,))
+    # `user_not_found` settles nothing: it stands for people without an account, whose invitations stay open.
+    repeat, settled_by = Repeat.AFTER_A_LOOK, (MemberNotFound,)
+    return Call(f"remove {email} from {org_id}", request, repeat=repeat, settled_by=settled_by, takes_tokens=True)
 
 
 def address(email: str) -> str:

@@ -83,7 +83,8 @@ def get_organization(org_id: str) -> Call:
 
 def probe_organizations() -> Call:
     """Send an update that every server refuses; the error shows its generation (contract C1)."""
-    return Call("probe the dialect", Request(method="PUT", path="/organization", body=encode({"probe": True})))
+    request = Request(method="PUT", path="/organization", body=encode({"probe": True}))
+    return Call("probe the dialect", request, takes_tokens=True)
 
 
 def create_organization(new: NewOrganization, dialect: Dialect) -> Call:
@@ -93,7 +94,7 @@ def create_organization(new: NewOrganization, dialect: Dialect) -> Call:
     """
     verb = "PUT" if dialect is Dialect.SEED else "POST"
     request = Request(method=verb, path="/organization", body=encode(checked(new)))
-    return Call(f"create organization {new.name}", request, repeat=Repeat.NEVER)
+    return Call(f"create organization {new.name}", request, repeat=Repeat.NEVER, takes_tokens=True)
 
 
 def update_organization(org_id: str, settings: OrganizationSettings, dialect: Dialect) -> Call:
@@ -105,7 +106,7 @@ def update_organization(org_id: str, settings: OrganizationSettings, dialect: Di
     verb = "POST" if dialect is Dialect.SEED else "PUT"
     body = body_of({"orgId": named(org_id, "organization id")}, checked(settings))
     request = Request(method=verb, path="/organization", body=body)
-    return Call(f"update organization {org_id}", request, repeat=Repeat.AFTER_A_LOOK)
+    return Call(f"update organization {org_id}", request, repeat=Repeat.AFTER_A_LOOK, takes_tokens=True)
 
 
 def delete_organization(org_id: str) -> Call:
@@ -121,4 +122,5 @@ def list_audit(org_id: str, chosen: AuditFilter, page: int) -> Call:
         query.append(("tableName", named(chosen.table, "table")))
     if chosen.operation is not None:
         query.append(("operation", named(chosen.operation, "operation")))
-    return Call(f"list audit log of {org_id}", Request(method="GET", path="/organization/audit", query=tuple(query)))
+    request = Request(method="GET", path="/organization/audit", query=tuple(query))
+    return Call(f"list audit log of {org_id}", request, takes_tokens=True)

@@ -57,7 +57,7 @@ def usage(app_id: str, span: Span, of: Literal["bundle", "native"]) -> Call:
 
 
 def _statistics(name: str, path: str, query: tuple[tuple[str, str], ...]) -> Call:
-    return Call(name, Request(method="GET", path=path, query=query))
+    return Call(name, Request(method="GET", path=path, query=query), takes_tokens=True)
 
 
 def _of_organization(org_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ...errors import Conflict, PermissionDenied
+from ...errors import Conflict, NeedsApiKey, PermissionDenied
 from ...http.effort import Effort
 from ...http.requester import Requester
 from ...http.wire import acknowledge, reads_many, reads_one
@@ -77,5 +77,5 @@ class Apps:
     async def _find(self, app_id: str) -> App | None:
         try:
             return await self.get(app_id)
-        except PermissionDenied:
+        except (NeedsApiKey, PermissionDenied):
             return None

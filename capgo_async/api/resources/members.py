@@ -46,7 +46,10 @@ class Members:
         await self._requester.settle(endpoints.invite_member(org_id, email, role))
 
     async def remove(self, org_id: str, email: str, *, confirm: str | None = None) -> None:
-        """Remove a member or an open invitation (contract C2). Raises `NotFound`.
+        """Remove a member, or the open invitation of somebody who has an account (contract C2).
+
+        Raises `MemberNotFound`, or `NotFound` if nobody has an account with this address: this API cannot remove such an
+        invitation.
 
         Removing the last super admin deletes the whole organization (contract D50). Raises `DangerousCall` for it, unless
         `confirm` is the id of the organization; also for a member with an unknown role, unless another super admin stays. The

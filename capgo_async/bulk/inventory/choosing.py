@@ -35,6 +35,8 @@ _ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_TRANSACTION})
 _FORBIDDEN: Final = frozenset({"load_extension", "random", "randomblob"})
 """`random` and `randomblob` would choose other devices each time."""
 _HASHES: Final = 1 << 256
+_NEVER_LISTED: Final = frozenset({"country_code", "install_source"})
+"""Columns that lists of devices never fill (contract C7)."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +67,11 @@ def is_in_sample(device_id: str, share: Fraction) -> bool:
     return int.from_bytes(hashlib.sha256(device_id.encode()).digest()) < math.ceil(share * _HASHES)
 
 
-def check_clause(clause: str) -> None:
-    """Raise `ConfigurationError` if SQLite rejects the clause, or if it reads more than the devices."""
+def check_clause(clause: str) -> tuple[str, ...]:
+    """Return the columns that the clause reads, without the ids.
+
+    Raises `ConfigurationError` if SQLite rejects the clause, or if it reads more than the devices.
+    """
     for name in _NAMES.findall(_TEXTS.sub("", clause)):
         if name.lower() not in _TABLE.names:
             # SQLite would take it for text, which is never what was meant.
@@ -76,8 +81,16 @@ def check_clause(clause: str) -> None:
             raise ConfigurationError(message)
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE TABLE {_TABLE.name} ({', '.join(_TABLE.names)}, PRIMARY KEY ({', '.join(_TABLE.key)}))")
-        connection.set_authorizer(only_devices)
+        columns: set[str | None] = set()
+
+        def only_devices_noted(action: int, *rest: str | None) -> int:
+            if action == sqlite3.SQLITE_READ:
+                columns.add(rest[1])
+            return only_devices(action, *rest)
+
+        connection.set_authorizer(only_devices_noted)
         chosen_rows(connection, clause, ("", ""), 0)
+    return tuple(name for name in _TABLE.names if name in columns and name not in _TABLE.key)
 
 
 def only_devices(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
@@ -108,12 +121,19 @@ def chosen_rows(connection: sqlite3.Connection, clause: str, last: Sequence[str]
         raise ConfigurationError(message) from error
 
 
+def empty_columns(connection: sqlite3.Connection, names: Sequence[str]) -> list[str]:
+    """Return which of these columns have no value for any device."""
+    filled = "SELECT EXISTS (SELECT 1 FROM {} WHERE {} <> '')"
+    return [name for name in names if not connection.execute(filled.format(_TABLE.name, name)).fetchone()[0]]
+
+
 class ChosenDevices:
     """A `Source` of rows for the devices of a `Choice`, taken from a new inventory or from one on disk.
 
     The devices are linked to `channel`, or unlinked if it is `None`. Without a `client`, no inventory is taken, and the source
-    only serves to recognize the job that was made from it. `summary` describes the inventory once it has been taken.
-    `exported` is the path of an inventory on disk, which an export of devices wrote; nothing is taken then.
+    only serves to recognize the job that was made from it. `summary` describes the inventory once it has been taken, and
+    `remarks` tell which columns of the clause it leaves empty. `exported` is the path of an inventory on disk, which an export
+    of devices wrote; nothing is taken then.
     """
 
     def __init__(
@@ -125,10 +145,10 @@ class ChosenDevices:
         *,
         exported: str | None = None,
     ) -> None:
-        if choice.where is not None:
-            check_clause(choice.where)
+        self._columns = () if choice.where is None else check_clause(choice.where)
         self.name = str(choice)
         self.summary: Summary | None = None
+        self.remarks: tuple[str, ...] = ()
         self._choice = choice
         self._channel = channel
         self._client = client
@@ -157,13 +177,13 @@ class ChosenDevices:
         if self._client is None:
             return
         chosen = False
-        async with self._inventory(self._client) as (path, devices), aclosing(self._operations(path)) as operations:
+        async with self._inventory(self._client) as (path, devices), aclosing(self._operations(path, devices)) as operations:
             async for rows in from_operations(operations).batches(size):
                 chosen = True
                 yield rows
         if not chosen:
             message = f"{self.name}: none of {counted(devices, 'device')} match. Nothing would change."
-            raise InputError(message)
+            raise InputError(" ".join((message, *self.remarks)))
 
     @asynccontextmanager
     async def _inventory(self, client: CapgoClient | KeyRing) -> AsyncIterator[tuple[Path, int]]:
@@ -183,11 +203,16 @@ class ChosenDevices:
             async with taking as (_, self.summary):
                 yield path, self.summary.rows
 
-    async def _operations(self, path: Path) -> AsyncGenerator[Operation, None]:
+    async def _operations(self, path: Path, devices: int) -> AsyncGenerator[Operation, None]:
         apps = frozenset(self._choice.apps)
         database = Database(path, Mode.READ_ONLY)
         try:
             await database.run(lambda connection: connection.set_authorizer(only_devices))
+            empty = await database.run(empty_columns, self._columns if devices else ())
+            self.remarks = tuple(
+                f"{name} is empty for all devices{': lists of devices never show it' if name in _NEVER_LISTED else ''}."
+                for name in empty
+            )
             last = ("", "")
             while rows := await database.run(chosen_rows, self._choice.where or "TRUE", last, READ):
                 last = rows[-1]

@@ -60,6 +60,11 @@ ADVICE: Final[Mapping[str, Advice]] = {
     "provider_infrastructure_request_blocked": Advice(
         Remedy.RETRY, "The server blocks requests from this network address. Send these again from another one."
     ),
+    "user_not_found": Advice(
+        Remedy.NEW_JOB,
+        "Nobody has an account with these addresses, and this API cannot remove such invitations. Cancel them in the console, "
+        "or wait until they expire.",
+    ),
     "unknown_error": Advice(Remedy.RETRY, "Check whether they took effect, then send these again."),
 }
 """Advice for known causes (contract A8, C7). Other causes get advice by HTTP status."""

@@ -30,11 +30,15 @@ from .reasons import Cause, Reason
 
 
 class Shown(NamedTuple):
-    """What the server shows of one app or organization, by name."""
+    """What the server shows of one app or organization, by name.
+
+    `strangers` are those of `members` who are invited but have no account.
+    """
 
     channels: Mapping[str, Channel] = {}
     bundles: Mapping[str, Bundle] = {}
     members: Mapping[str, Member] = {}
+    strangers: frozenset[str] = frozenset()
 
 
 class State(enum.Enum):
@@ -225,6 +229,8 @@ def _removal(operation: RemoveMember, shown: Shown) -> Sight:
     member = shown.members.get(operation.email)
     if member is None:
         return _as_wanted(operation, Cause.NOT_A_MEMBER, operation.org_id)
+    if operation.email in shown.strangers:
+        return _impossible(operation, Cause.INVITED_WITHOUT_ACCOUNT, operation.email, operation.org_id)
     others = (other for email, other in shown.members.items() if email != operation.email)
     if not member.is_no_super_admin and not any(other.is_super_admin for other in others):
         cause = Cause.LAST_SUPER_ADMIN if member.is_super_admin else Cause.MAYBE_LAST_SUPER_ADMIN

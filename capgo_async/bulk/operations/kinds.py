@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from ...errors import BundleNotFound, ChannelNotFound, NotFound
+from ...errors import BundleNotFound, ChannelNotFound, MemberNotFound, NotFound
 from ...limits.models import ScopeKind
 from .operations import (
     Change,
@@ -92,7 +92,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         verb="remove",
         requests=("GET /organization/members", "DELETE /organization/members"),
         in_doubt=InDoubt.REPEAT_UNTIL_GONE,
-        gone=NotFound,
+        gone=MemberNotFound,
         one_at_a_time=True,
         destroys=True,
     ),

@@ -45,6 +45,7 @@ class Cause(enum.StrEnum):
     LINK_TO_PUBLIC_CHANNEL = "link_to_public_channel"
     DELETION_OF_PUBLIC_CHANNEL = "deletion_of_public_channel"
     BUNDLE_IN_USE = "bundle_in_use"
+    INVITED_WITHOUT_ACCOUNT = "invited_without_account"
     LAST_SUPER_ADMIN = "last_super_admin"
     MAYBE_LAST_SUPER_ADMIN = "maybe_last_super_admin"
 
@@ -143,6 +144,10 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.LINK_TO_PUBLIC_CHANNEL: "{!r} of {} is public, and devices cannot be linked to a public channel",
     Cause.DELETION_OF_PUBLIC_CHANNEL: "{!r} of {} is public; make another channel public first",
     Cause.BUNDLE_IN_USE: "channel {} of {} uses {}; give it another bundle first",
+    Cause.INVITED_WITHOUT_ACCOUNT: (
+        "{} is invited to {} but has no account, and this API cannot remove such an invitation; "
+        "cancel it in the console, or wait until it expires after 7 days"
+    ),
     Cause.LAST_SUPER_ADMIN: "{} is the last super admin of {}; removing them would delete the organization",
     Cause.MAYBE_LAST_SUPER_ADMIN: "{} may be the last super admin of {}; removing them would delete the organization",
     Cause.DUPLICATE: "identical to an earlier row",

@@ -1,15 +1,17 @@
 """Reading what the server shows, to plan and to verify changes (contract C2, C6-C8)."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ...api.endpoints.devices import DeviceFilter
-from ...api.models import Bundle
+from ...api.endpoints.organizations import AuditFilter
+from ...api.models import Bundle, Member
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
-from ...errors import NotFound, PermissionDenied
+from ...client import CapgoClient
+from ...errors import InvalidRequest, NotFound, PermissionDenied
 from ...key_ring import KeyRing
 from ..jobfile.staging import Assessment, Staged, Staging
 from ..operations.comparing import Shown, State, compare, displaces
@@ -76,7 +78,8 @@ async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Sh
     capgo = client.client_of(app_id)
     if TargetKind.MEMBER in targets:
         members = {stored_email(member.email): member async for member in capgo.members.list(app_id)}
-        return Shown(members=members), []
+        strangers, remarks = await _strangers(capgo, app_id, members)
+        return Shown(members=members, strangers=strangers), remarks
     channels = capgo.channels.list(app_id)
     shown = Shown(channels={channel.name: channel async for channel in channels})
     caveats = list(channels.caveats)
@@ -85,6 +88,27 @@ async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Sh
         shown = shown._replace(bundles={bundle.name: _kept(bundle) async for bundle in bundles})
         caveats += bundles.caveats
     return shown, [f"{app_id}: {caveat}" for caveat in caveats]
+
+
+async def _strangers(capgo: CapgoClient, org_id: str, members: Mapping[str, Member]) -> tuple[frozenset[str], list[str]]:
+    """Return those who are invited but have no account (contract C2).
+
+    The audit log, read only if somebody is invited, shows the invitations of all others. Also returns a remark if it cannot be
+    read.
+    """
+    invited = {member.uid: email for email, member in members.items() if member.is_tmp}
+    if not invited:
+        return frozenset(), []
+    try:
+        async for entry in capgo.organizations.audit_log(org_id, AuditFilter(table="org_users", operation="INSERT")):
+            if isinstance(entry.new_record, dict):
+                invited.pop(str(entry.new_record.get("user_id")), None)
+    except (InvalidRequest, NotFound, PermissionDenied):
+        remark = (
+            f"{org_id}: its audit log cannot be read; the invitation of somebody without an account will fail to be removed"
+        )
+        return frozenset(), [remark]
+    return frozenset(invited.values()), []
 
 
 async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str]) -> list[str]:

@@ -47,7 +47,8 @@ async def get_api_key(key_id: KeyId, connection: Connection, invocation: Invocat
 async def create_api_key(name: Name, connection: Connection, invocation: Invocation, settings: SomeSettings = None) -> int:
     """Create an API key and show its secret once.
 
-    Pass the secret as --api-key or CAPGO_API_KEY. Modern servers need a user's session token instead of an API key.
+    Modern servers let only a signed-in user create keys: pass the token of the user's session (a JWT) as --api-key or
+    CAPGO_API_KEY.
     """
     new = read_settings([*(settings or ()), f"name={name}"], NewApiKey)
     _check_reader(invocation.speech)

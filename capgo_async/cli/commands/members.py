@@ -55,7 +55,11 @@ async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Con
 async def remove_member(
     org_id: OrgId, email: Email, connection: Connection, invocation: Invocation, confirm: Confirm = None, *, yes: Yes = False
 ) -> int:
-    """Remove a member or an open invitation. Removing the last super admin needs --confirm."""
+    """Remove a member, or the open invitation of somebody who has an account.
+
+    Removing the last super admin needs --confirm. The invitation of somebody without an account can only be cancelled in the
+    console, or expires 7 days after it was sent.
+    """
     await ask_before(f"Remove {email} from {org_id}", yes=yes or confirm is not None)
     async with connection.client() as client:
         await client.members.remove(org_id, email, confirm=confirm)

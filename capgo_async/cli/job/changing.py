@@ -68,6 +68,8 @@ async def change_many(
         )
         if chosen.summary is not None:
             tell_checks(chosen.summary, invocation.speech)
+        for remark in chosen.remarks:
+            invocation.speech.note(remark)
         return job
 
     return await carry_out(plan, verb, planning, stopping, connection, invocation)
