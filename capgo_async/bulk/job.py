@@ -37,7 +37,7 @@ from .jobfile.staging import Staging
 from .plan import Plan
 from .planning.drift import Drift, find_drift
 from .planning.plan_maker import OnRejected, draw_up, facts_of
-from .planning.undo import Undoing
+from .planning.undo import Undoing, apps_in_doubt
 from .report import Ended, Report, storable
 from .running.bounds import Bounds, budgeted, deadline_of
 from .running.execution import Executor, prepare
@@ -304,8 +304,9 @@ class Job:
         if JobBinding.of(ring, self._salt) != self.facts.binding:
             raise self._bound_elsewhere(ring)
         await self._seed(ring)
-        same_pages = page_of(ring) == self.facts.page
-        source = Undoing(self._database, self._name, self.facts.created_at.isoformat(), same_pages=same_pages)
+        await ring.prepare()
+        in_doubt = await apps_in_doubt(self._database, ring, self.facts)
+        source = Undoing(self._database, self._name, self.facts.created_at.isoformat(), in_doubt=in_doubt)
         return await self.create(path, source, client=ring, options=options, on_rejected=on_rejected)
 
     @property

@@ -182,8 +182,9 @@ async def test_links_that_the_server_counts_and_does_not_show_are_not_taken_for_
     transport, client = spoilt(sandbox)
     transport.spoil = no_links
     async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
-        assert foretold(job) == {Cause.LINKS_NOT_SHOWN: 4}
-        assert "4 devices have no way back, because the listing of the app shows no link at all" in str(job.plan)
+        assert foretold(job) == {Cause.LINKS_NOT_SHOWN: 1}
+        assert "1 device has no way back, because the listing of the app shows no link at all" in str(job.plan)
+        assert f"the server counts links ({len(linked)}) and shows none" in str(job.plan)
         await job.run(capgo)
         transport.spoil = None
         run = links_of(sandbox)
@@ -191,6 +192,29 @@ async def test_links_that_the_server_counts_and_does_not_show_are_not_taken_for_
             assert (undo.plan.planned, undo.plan.left) == (0, 4)
             await undo.run(capgo)
     assert links_of(sandbox) == run
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 3])
+@in_virtual_time
+async def test_where_the_server_counts_links_and_shows_none_the_run_tells_whether_a_link_was_hidden(
+    hidden: int, tmp_path: Path
+) -> None:
+    sandbox = without_links(sandbox_of(devices=60))
+    app, chosen = sandbox.world.apps[APP], ids_of(sandbox)[:5]
+    for device in ("stranger-1", "stranger-2", *chosen[:hidden]):
+        app.link(device, app.channels["alpha"], 0.0)
+    before = links_of(sandbox)
+    transport, client = spoilt(sandbox)
+    transport.spoil = no_links
+    async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(chosen)) as job:
+        assert foretold(job) == {}
+        assert f"the server counts links ({2 + hidden}) and shows none" in str(job.plan)
+        await job.run(capgo)
+        transport.spoil = None
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            report = await undo.run(capgo)
+            assert (report.done, report.left) == ((0, 5) if hidden else (5, 0))
+    assert (links_of(sandbox) == before) is not bool(hidden)
 
 
 @in_virtual_time

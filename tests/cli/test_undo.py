@@ -46,7 +46,7 @@ def test_what_an_undo_leaves_is_said_before_and_after_and_ends_with_3(server: Se
     assert (plan.exit_code, json.loads(plan.stdout)["left"]) == (3, 2)
     undone = capgo(*undo, "--yes")
     assert undone.exit_code == 3
-    assert "not undone: 2, which are left as they are" in undone.stdout
+    assert "not undone: 2 targets\n" in undone.stdout
     assert "to see what is left as it is: capgo-async job show u.capgo-job --rows skipped" in undone.stderr
     assert sorted(server.sandbox.world.apps[APP].overrides) == ["stranger-1", "stranger-2"]
     told = capgo("job", "show", "u.capgo-job", "--json")

@@ -128,7 +128,8 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `asked` holds the values that the source sets for every row. `observed_at` is the time of the oldest observation that the
     plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `page` is the number of
-    devices per page in the listings of the plan. `no_way_back` counts the planned operations that nothing can undo, for each
+    devices per page in the listings of the plan. `links` are the server's counts of links, in apps whose listing showed none
+    although there are some. `no_way_back` counts the planned operations that nothing can undo, for each
     reason. `latency` is the average time from request to response, in seconds, in the last run that sent requests.
     """
 
@@ -142,6 +143,7 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     binding: JobBinding
     remarks: tuple[str, ...]
     page: int = PAGE
+    links: dict[str, int] = {}
     no_way_back: tuple[tuple[Reason, int], ...] = ()
     latency: float | None = None
 

@@ -57,6 +57,17 @@ def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]
     return _seen(connection, condition, Outcome.SENT, Outcome.DONE, *causes, after, most=most)
 
 
+def newly_linked(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+    """Return the apps where the plan may have missed links, and how many devices the job linked."""
+    return connection.execute(
+        """
+        SELECT app_id, sum(outcome = ?) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE kind = 'link_device' GROUP BY app HAVING sum(former = ?) > 0 ORDER BY app_id
+        """,
+        (Outcome.DONE, Former.SHOWN_UNLINKED),
+    ).fetchall()
+
+
 def with_verdict(connection: sqlite3.Connection, app_id: str, verdict: Verdict, after: int, most: int) -> list[Seen]:
     """Return up to `most` done operations of an app with this verdict and ids above `after`."""
     condition = f"outcome = {Outcome.DONE} AND {OF_APP} AND verdict = ? AND operations.id > ?"

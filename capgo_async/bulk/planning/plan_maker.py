@@ -40,12 +40,13 @@ class Draft(NamedTuple):
     """What drawing up a plan found.
 
     `remarks` are sentences on what could not be proven. `observed_at` is the time of the oldest observation, in UTC, ISO 8601;
-    `None` if everything was read just now.
+    `None` if everything was read just now. `links` are the counts of links in apps whose listing showed none.
     """
 
     survey: Survey
     remarks: tuple[str, ...]
     observed_at: str | None
+    links: dict[str, int]
 
 
 async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Options, on_rejected: OnRejected) -> Draft:
@@ -75,6 +76,7 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
         await _refuse_bad_rows(stage, source, options, on_rejected)
     await client.prepare()
     observed_at: str | None = None
+    links: dict[str, int] = {}
     if target is TargetKind.DEVICE:
         remarks += await _odd_names(stage)
         await scanning.check_channels(stage, client)
@@ -88,11 +90,12 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     await _refuse_bad_rows(stage, source, options, on_rejected)
     await _report_bad_rows(stage, on_rejected)
     if target is TargetKind.DEVICE:
-        await scanning.settle_unlinked(stage, client)
+        links = await scanning.settle_unlinked(stage, client)
+        remarks += scanning.remarks_on(links)
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
         remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
-    return Draft(await stage.survey(), tuple(dict.fromkeys(remarks)), observed_at)
+    return Draft(await stage.survey(), tuple(dict.fromkeys(remarks)), observed_at, links)
 
 
 def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding, created_at: datetime) -> JobFacts:
@@ -112,6 +115,7 @@ def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding
         survey=draft.survey,
         binding=binding,
         remarks=remarks,
+        links=draft.links,
     )
 
 

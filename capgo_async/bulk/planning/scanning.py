@@ -102,24 +102,37 @@ async def scan_apps(
     return [remark for found in remarks.values() for remark in found]
 
 
-async def settle_unlinked(stage: Staging, client: KeyRing) -> None:
+async def settle_unlinked(stage: Staging, client: KeyRing) -> dict[str, int]:
     """Find out whether devices shown without a link have none, in apps of which no link is shown.
 
     The server may fail to look links up and say nothing (contract C7). The devices have no link if the server counts none in
     the app. If it does not tell the count, listings of the same page size tell: those of other apps now, or of this app after
-    the run. A count above 0 leaves it open which devices are linked.
+    the run. If it counts links, the run tells: none of the devices had a link if the count rises by their number. Returns the
+    counts of these apps.
     """
     doubtful = await stage.find_shown()
     shows_links = await stage.shows_links()
+    counts: dict[str, int] = {}
 
     async def settle(app_id: str) -> None:
         links = await count_links(client, app_id)
-        if links == 0:
+        if links == 0 or (links is None and doubtful[app_id] and shows_links):
             await stage.settle_unlinked(app_id, Former.NONE)
-        elif links is None and doubtful[app_id]:
-            await stage.settle_unlinked(app_id, Former.NONE if shows_links else Former.SHOWN_UNLINKED)
+        elif doubtful[app_id]:
+            await stage.settle_unlinked(app_id, Former.SHOWN_UNLINKED)
+            if links is not None:
+                counts[app_id] = links
 
     await fan_out(doubtful, settle, apps_at_once(client))
+    return counts
+
+
+def remarks_on(links: Mapping[str, int]) -> list[str]:
+    """Return what to say of apps that have links, by the server's count, of which none is shown."""
+    return [
+        f"{app_id}: the server counts links ({count:,}) and shows none; only an undo can tell whether the devices had no link"
+        for app_id, count in sorted(links.items())
+    ]
 
 
 async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:

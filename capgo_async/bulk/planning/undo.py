@@ -1,30 +1,35 @@
 """Undo: what a job has changed becomes the source of another job (contract G4)."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 
 import msgspec
 
-from ..jobfile.seen import Seen, touched
+from ...concurrency import fan_out
+from ...key_ring import KeyRing
+from ..jobfile.facts import JobFacts
+from ..jobfile.seen import Seen, newly_linked, touched
 from ..operations.operations import Former, LinkDevice, RenewDevice, Row, UnlinkDevice, inverse, why_no_way_back
 from ..operations.reasons import Cause, Reason
 from ..sources.blocks import BATCH, known_digest
+from ..spreading import apps_at_once, page_of
 from ..storage.database import Database
+from .looking import count_links
 
 
 class Undoing:
     """The operations that undo a job, each only for a target that is still as the job left it.
 
     Rows that cannot be undone are skipped with a reason: the former state is unknown, or nothing restores it. An operation that
-    failed ambiguously is undone only if it did change its target. `same_pages` is whether devices are listed in pages of the
-    same size as when the job was planned: a listing that shows links now tells only of listings of that size.
+    failed ambiguously is undone only if it did change its target. In the apps `in_doubt`, devices that were shown without a
+    link may have had one.
     """
 
-    def __init__(self, database: Database, name: str, made_at: str, *, same_pages: bool) -> None:
+    def __init__(self, database: Database, name: str, made_at: str, *, in_doubt: Container[str]) -> None:
         self.name = f"the undo of {name}"
         self.asked: dict[str, str | None] = {"undo": made_at}
         self._database = database
-        self._same_pages = same_pages
+        self._in_doubt = in_doubt
         self._digest: str | None = None
 
     @property
@@ -35,14 +40,38 @@ class Undoing:
         sha256 = hashlib.sha256()
         last = 0
         while found := await self._database.run(touched, last, size):
-            rows = [_row(each, same_pages=self._same_pages) for each in found]
+            rows = [_row(each, self._in_doubt) for each in found]
             sha256.update(msgspec.json.encode(rows))
             last = found[-1].id
             yield rows
         self._digest = sha256.hexdigest()
 
 
-def _row(each: Seen, *, same_pages: bool) -> Row:
+async def apps_in_doubt(database: Database, client: KeyRing, facts: JobFacts) -> frozenset[str]:
+    """Return the apps in which devices that the plan saw without a link may have had one.
+
+    Where the server told the number of links, the job must have raised it by one for each device. Elsewhere the undo must list
+    devices in pages of the same size as the plan did: where such a page shows links now, it would have shown them before.
+    """
+    same_pages = page_of(client) == facts.page
+    doubted: set[str] = set()
+
+    async def check(linked: tuple[str, int]) -> None:
+        app_id, devices = linked
+        before = facts.links.get(app_id)
+        if before is None:
+            proven = same_pages
+        else:
+            now = await count_links(client, app_id)
+            proven = now is not None and now - before == devices
+        if not proven:
+            doubted.add(app_id)
+
+    await fan_out(await database.run(newly_linked), check, apps_at_once(client))
+    return frozenset(doubted)
+
+
+def _row(each: Seen, in_doubt: Container[str]) -> Row:
     line, operation = each.line, each.operation
     if isinstance(operation, RenewDevice):
         if each.done:
@@ -50,7 +79,7 @@ def _row(each: Seen, *, same_pages: bool) -> Row:
         # It may have ended between its two writes, the removal of the link and the new link.
         device = {"app_id": operation.app_id, "device_id": operation.device_id}
         return Row(line, LinkDevice(**device, channel=operation.channel), expected=UnlinkDevice(**device))
-    if each.former.known is Former.SHOWN_UNLINKED and not same_pages:
+    if each.former.known is Former.SHOWN_UNLINKED and operation.app_id in in_doubt:
         return Row(line, operation, Reason(Cause.LINKS_NOT_SHOWN), skipped=True)
     back = inverse(operation, each.former)
     if back is None:

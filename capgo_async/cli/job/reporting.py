@@ -43,7 +43,7 @@ def _outcomes(report: Report) -> list[str]:
         f" {report.rate_limited:,} refused by a rate limit; {_last_run(report)} took {report.elapsed_seconds:,.1f} s"
     )
     if report.left:
-        lines.append(f"not undone: {report.left:,}, which are left as they are")
+        lines.append(f"not undone: {counted(report.left, 'target')}")
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
