@@ -82,9 +82,11 @@ async def test_former_states_are_channel_none_or_unknown(tmp_path: Path) -> None
 
 
 @in_virtual_time
-async def test_without_any_override_in_sight_nothing_is_taken_for_unlinked(tmp_path: Path) -> None:
+async def test_where_links_are_counted_and_none_is_in_sight_nothing_is_taken_for_unlinked(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=120)
-    sandbox.world.apps[APP].overrides.clear()
+    app = sandbox.world.apps[APP]
+    app.overrides.clear()
+    app.link("somebody", app.channels["beta"], 0.0)
     async with await plan(sandbox, tmp_path, [(device,) for device in ids_of(sandbox)], kind=UnlinkDevice) as job:
         assert (job.plan.planned, job.plan.skipped) == (120, 0)
         assert {row.former async for rows in job.operations() for row in rows} == {"unknown"}
