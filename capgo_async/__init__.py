@@ -31,6 +31,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "ActiveDevices",
     "ApiKey",
     "ApiKeySettings",
     "App",
@@ -49,6 +50,7 @@ __all__ = [
     "Channel",
     "ChannelSettings",
     "Counters",
+    "DailyActiveDevices",
     "Dataset",
     "Deleted",
     "Device",

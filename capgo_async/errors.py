@@ -60,8 +60,12 @@ class Problem(enum.StrEnum):
     INVENTORY_UNRELATED = "inventory_unrelated"
     """An inventory of devices was given for a plan that changes no device."""
     DEVICES_UNKNOWN = "devices_unknown"
+    SEVERAL_DEVICES = "several_devices"
+    """Several devices have the same custom id (contract K4)."""
     MAY_LOSE_BUNDLE = "may_lose_bundle"
     """The server may remove a channel's bundle when its settings change (contract C6)."""
+    ENDS_ROLLOUT = "ends_rollout"
+    """A change would end the rollout of a channel (contract K2)."""
     RUNNING_ELSEWHERE = "running_elsewhere"
     """Another process is running the job."""
     OTHER_SERVER_OR_KEY = "other_server_or_key"
@@ -307,6 +311,13 @@ class BundleLinked(Conflict):
 
 class InvalidRequest(ApiError):
     """Raised when the server refused the arguments."""
+
+    @property
+    def advice(self) -> str:
+        """Return what the user can do next."""
+        if self.code in {"channel_zip_required", "channel_delta_required"}:
+            return "The bundle cannot serve the update_package of the channel. Choose another bundle or another update_package."
+        return self._advice
 
 
 class PublicChannelOverride(InvalidRequest):

@@ -12,6 +12,7 @@ from .api.endpoints.organizations import (
     PasswordPolicy as PasswordPolicy,
 )
 from .api.models import (
+    ActiveDevices as ActiveDevices,
     ApiKey as ApiKey,
     App as App,
     AppStatPoint as AppStatPoint,
@@ -20,6 +21,7 @@ from .api.models import (
     Bundle as Bundle,
     BundleReference as BundleReference,
     Channel as Channel,
+    DailyActiveDevices as DailyActiveDevices,
     Dataset as Dataset,
     Device as Device,
     LatestVersion as LatestVersion,

@@ -1,6 +1,7 @@
 """Plans: what a job will do, what it will not do and why, and what it costs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -11,12 +12,15 @@ from .operations.operations import TargetKind
 from .operations.reasons import Cause
 from .report import Wave, about, counted
 
+EARLIEST_EXPIRY: Final = timedelta(days=30)
+"""Age at which the first servers delete links; others keep them for 90 days or for good (contract C7, K7)."""
 EXPIRY: Final = (
-    "links expire after 30 days on self-hosted servers and 90 days on the cloud;"
-    " linking a device to the same channel again does not renew its link"
+    f"links may expire from {EARLIEST_EXPIRY.days} days after they are set; the server does not say whether it keeps them for"
+    " 30 days, 90 days or for good. Linking a device to the same channel again does not renew its link"
 )
-"""Remark of a plan that links devices (contract C7)."""
-_EXPIRING: Final = frozenset({"link_device", "renew_device"})
+"""Remark of a plan that links devices."""
+EXPIRING: Final = frozenset({"link_device", "renew_device"})
+"""Kinds of operations that set links."""
 _NAMED_APPS: Final = 5
 _NAMED_GROUPS: Final = 10
 _ASKED_GROUPS: Final = 2
@@ -62,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     - `waves`, `bake_seconds`: after each verified wave, the run waits for `bake_seconds`.
     - `needs_confirmation`: why the exact number of operations must be confirmed before the job is sent, if so.
     - `planning_requests`, `saved`: requests that planning took, and those saved by skipping rows that need none.
+    - `links_are_kept`: whether the server keeps links for good, as the options of the plan say.
     - `remarks`: further sentences for people.
     """
 
@@ -83,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     saved: int = 0
     no_way_back: tuple[ReasonCount, ...] = ()
     left: int = 0
+    links_are_kept: bool = False
 
     def __str__(self) -> str:
         rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
@@ -135,7 +141,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"{counted(self.unknown, 'device')} unknown to the server; requests for them are sent anyway")
         if self.needs_confirmation is not None:
             lines.append(f"large plan, confirm it with its exact number of operations: {self.needs_confirmation}")
-        if any(part.kind in _EXPIRING for part in self.changes):
+        if not self.links_are_kept and any(part.kind in EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines
 

@@ -121,7 +121,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `requests`, `retries` and `rate_limited` count all runs, reads included. `elapsed_seconds` is the duration of the last run.
     The verdicts `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `consistent` is whether no
     operation is contradicted. `left` is the number of targets that an undo leaves and that may not be as they were before the
-    job. `warnings` tell of changes of the server's version (contract G5).
+    job. `warnings` tell of changes of the server's version (contract G5). The links that the job set may expire from
+    `links_may_expire_from` on, a time in UTC; `None` if it set none, or on a server that keeps links.
     """
 
     job: str
@@ -146,6 +147,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[Run, ...] = ()
     waves: tuple[Wave, ...] = ()
     warnings: tuple[str, ...] = ()
+    links_may_expire_from: str | None = None
 
 
 def server_changes(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Generation:
         self.asked = False
         """Whether the server was asked for its version; it is asked once."""
         self.probed = Dialect.AUTO
+        self.features: dict[str, bool] = {}
+        """Features that responses of the present version have shown or have shown to be missing (contract K0)."""
         self.heard: dict[str, int] = {}
         """The number of responses from each version."""
 
@@ -60,6 +62,8 @@ class Generation:
     def hear(self, worker_source: str | None) -> None:
         """Note the version that a response tells."""
         if worker_source:
+            if worker_source != self.worker_source:
+                self.features.clear()
             self.worker_source = worker_source
             if worker_source in self.heard or len(self.heard) < _MOST_SERVERS:
                 self.heard[worker_source] = self.heard.get(worker_source, 0) + 1

@@ -33,7 +33,7 @@ from . import wire
 from .call import Call
 from .dialect import Generation
 from .effort import Abandoned, Effort, Patience, Wait, gathering
-from .retry import Disposition, Repeat, backoff, is_ambiguous, judge, may_repeat
+from .retry import Disposition, Repeat, asked_for, backoff, is_ambiguous, judge, may_repeat
 from .wire import Response, Transport
 
 T = TypeVar("T")
@@ -206,14 +206,17 @@ class Requester:
             nonlocal wait
             wait = await self._sleep(seconds, effort)
 
+        def pause(state: RetryCallState) -> float:
+            return asked_for(state.outcome.exception() if state.outcome else None, effort.attempts)
+
         attempts_used_up = stop_after_attempt(1 + self.policy.retries - (effort.attempts - 1))
         retrying = AsyncRetrying(
             retry=retry_if_exception(
                 lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat, effort.attempts)
             ),
             # tenacity's own stops read a clock that does not follow virtual time.
-            stop=lambda state: attempts_used_up(state) or effort.seconds + _asked_for(state) >= self.policy.seconds,
-            wait=lambda state: max(_asked_for(state), backoff(effort.attempts, self.identity.chance())),
+            stop=lambda state: attempts_used_up(state) or effort.seconds + pause(state) >= self.policy.seconds,
+            wait=lambda state: max(pause(state), backoff(effort.attempts, self.identity.chance())),
             sleep=sleep,
             reraise=True,
         )
@@ -360,9 +363,3 @@ def _fate_of(error: CapgoError, fate: Fate) -> Fate:
     if isinstance(error, ServerError):
         return Fate.FAILED
     return Fate.LOST if isinstance(error, TransportError) else fate
-
-
-def _asked_for(state: RetryCallState) -> float:
-    """Return the pause that the server asked for after the last attempt, in seconds."""
-    error = state.outcome.exception() if state.outcome else None
-    return (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0

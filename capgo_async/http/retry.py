@@ -115,6 +115,8 @@ TABLE: Final = (
 )
 """The first rule that fits an error decides. An error that fits none is permanent."""
 
+DATABASE_AWAY: Final = frozenset({"upstream_unavailable", "database_unavailable"})
+"""Codes of a server that cannot reach its database; a 503 with one of them says nothing about access (contract A9, G5)."""
 _SHORTEST_PAUSE: Final = 0.25
 """Shortest pause after a rate limit, because `Retry-After: 0` is possible (contract A8)."""
 _UNTOLD_PAUSE: Final = 60.0
@@ -152,6 +154,18 @@ def may_repeat(error: CapgoError, repeat: Repeat, attempts: int = 1) -> bool:
     if repeat is Repeat.ONCE and attempts > 1 and isinstance(error, ApiError) and error.code == "unknown_error":
         return False
     return repeat is not Repeat.NEVER or not is_ambiguous(error)
+
+
+def asked_for(error: BaseException | None, attempts: int) -> float:
+    """Return the pause after `attempts` that the server needs, in seconds.
+
+    Without a `Retry-After`, a server whose database is away gets 2, 4, 8 s and so on (contract A9).
+    """
+    if not isinstance(error, ApiError):
+        return 0.0
+    if error.retry_after is None and error.code in DATABASE_AWAY:
+        return 2.0 ** max(1, attempts)
+    return error.retry_after or 0.0
 
 
 def backoff(attempts: int, chance: float) -> float:

@@ -2,11 +2,18 @@
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from .walks import Page, Position, Walk
 
 T = TypeVar("T")
+
+
+class Choice(NamedTuple, Generic[T]):
+    """Which rows a listing yields, and the caveat if the server sends others, too."""
+
+    fits: Callable[[T], bool]
+    caveat: str
 
 
 class Listing(Generic[T]):
@@ -16,9 +23,15 @@ class Listing(Generic[T]):
     list or raises `ListingError`. Afterwards `caveats` states what could not be proven.
     """
 
-    def __init__(self, walk: Callable[[], Walk[T]], fetch: Callable[[Position], Awaitable[Page[T]]]) -> None:
+    def __init__(
+        self,
+        walk: Callable[[], Walk[T]],
+        fetch: Callable[[Position], Awaitable[Page[T]]],
+        choice: Choice[T] | None = None,
+    ) -> None:
         self._walk = walk
         self._fetch = fetch
+        self._choice = choice
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
@@ -35,6 +48,8 @@ class Listing(Generic[T]):
             position = step.next
             if position is None:
                 self.complete = True
+            if self._choice is not None:
+                rows = self._chosen(rows, self._choice)
             if rows:
                 yield rows
 
@@ -47,6 +62,13 @@ class Listing(Generic[T]):
     async def all(self) -> list[T]:
         """Return all rows; this holds the whole list in memory."""
         return [row async for row in self]
+
+    def _chosen(self, rows: tuple[T, ...], choice: Choice[T]) -> tuple[T, ...]:
+        """Return the rows that fit; the walk has seen them all."""
+        chosen = tuple(filter(choice.fits, rows))
+        if len(chosen) < len(rows):
+            self._state((choice.caveat,))
+        return chosen
 
     def _state(self, caveats: tuple[str, ...]) -> None:
         self.caveats = tuple(dict.fromkeys((*self.caveats, *caveats)))

@@ -64,13 +64,13 @@ async def world_of(read: Read, survey: Survey, now: float, *, filled: bool) -> W
 
 def _number_in(seen: Seen) -> int:
     """Return the largest server-side number that an operation names."""
-    back = _back(seen) if isinstance(seen.operation, PromoteBundle) else None
     numbers = [0]
-    for operation in (seen.operation, back):
-        if isinstance(operation, PromoteBundle | SetBundleMetadata):
-            numbers.append(operation.version_id)
-        if isinstance(operation, PromoteBundle):
-            numbers.append(operation.channel_id)
+    for operation in (seen.operation, _back(seen)):
+        match operation:
+            case PromoteBundle(version_id=number) | SetBundleMetadata(version_id=number):
+                numbers.append(number)
+            case UpdateChannel(settings=ChannelSettings(rollout_bundle=int(number))):
+                numbers.append(number)
     return max(numbers)
 
 
@@ -164,8 +164,7 @@ class _Builder:
 
     def _add_channel(self, seen: Seen, operation: UpdateChannel | PromoteBundle) -> None:
         app_id = operation.app_id
-        number = operation.channel_id if isinstance(operation, PromoteBundle) else 0
-        channel = self._channel(app_id, operation.channel, number)
+        channel = self._channel(app_id, operation.channel)
         match _back(seen):
             case UpdateChannel(settings=settings):
                 self._set(app_id, channel, settings)
@@ -178,6 +177,8 @@ class _Builder:
         else:
             bundle = self._bundle(app_id, operation.bundle, operation.version_id)
             channel.version = bundle.id if seen.done else channel.version
+        if seen.done and operation.ends_rollout is not None:
+            channel.rollout.version, channel.rollout.enabled, channel.rollout.paused_at = None, False, None
 
     def _prepare(self, app_id: str, channel: Channel, settings: ChannelSettings) -> None:
         """Add the bundles that new settings need."""
@@ -228,11 +229,9 @@ class _Builder:
         app = self.world.apps.get(app_id)
         return app or self.world.add_app(app_id, org_id=ORG_ID, user_id=USER_ID, now=self._now)
 
-    def _channel(self, app_id: str, name: str, number: int = 0) -> Channel:
+    def _channel(self, app_id: str, name: str) -> Channel:
         app = self._app(app_id)
-        channel = app.channels.get(name) or self.world.add_channel(app, name, now=self._now)
-        channel.id = number or channel.id
-        return channel
+        return app.channels.get(name) or self.world.add_channel(app, name, now=self._now)
 
     def _bundle(self, app_id: str, name: str, number: int = 0) -> Bundle:
         """Return a bundle of an app, with its number on the server if that is known."""
@@ -249,7 +248,9 @@ class _Builder:
         return bundle
 
     def _rollout_bundle(self, app_id: str, named: str | int) -> Bundle:
-        return self._bundle(app_id, named) if isinstance(named, str) else self._bundle(app_id, f"bundle {named}", named)
+        if isinstance(named, str):
+            return self._bundle(app_id, named)
+        return self._app(app_id).bundles.get(named) or self._bundle(app_id, f"bundle {named}", named)
 
 
 def _device(name: str, now: float) -> Device:

@@ -362,11 +362,11 @@ async def test_changes_of_public_in_one_app_go_one_after_the_other(tmp_path: Pat
         assert sum("2 channels of com.example" in remark for remark in job.plan.remarks) == 2
         update = capgo.channels.update
 
-        async def counted(app_id: str, name: str, given: ChannelSettings) -> None:
+        async def counted(app_id: str, name: str, given: ChannelSettings, **more: Any) -> None:
             nonlocal most
             open_now[app_id] = open_now.get(app_id, 0) + 1
             most = max(most, open_now[app_id])
-            await update(app_id, name, given)
+            await update(app_id, name, given, **more)
             open_now[app_id] -= 1
 
         capgo.channels.update = counted  # type: ignore[assignment]  # looks at what is under way

@@ -293,7 +293,7 @@ def test_what_was_done_before_is_there(kind: str, tmp_path: Path) -> None:
 def test_numbers_that_operations_name_are_given_to_nothing_else(number: int) -> None:
     operations: tuple[Operation, ...] = (
         UpdateChannel(app_id=APP, channel="alpha", settings=ChannelSettings(bundle="1.0.0")),
-        PromoteBundle(app_id=APP, channel="beta", bundle="2.0.0", version_id=number, channel_id=number),
+        PromoteBundle(app_id=APP, channel="beta", bundle="2.0.0", version_id=number),
         UpdateChannel(app_id=APP, channel="gamma", settings=ChannelSettings(bundle="3.0.0")),
     )
     seen = [Seen(place, place, each, FormerState(Former.UNKNOWN), done=False) for place, each in enumerate(operations, 1)]

@@ -15,6 +15,8 @@ OFF = StopRules(failures=None, consecutive=None, no_access=None, server_errors=N
 GOOD = Done()
 BAD = Failed("invalid_request", status=400)
 BROKEN = Failed("unknown_error", status=502)
+AWAY = Failed("upstream_unavailable", status=503)
+NO_DATABASE = Failed("ambiguous", status=503)
 DENIED = Failed("cannot_access_app", status=400)
 OF_THE_SERVER = StopReason("11 of the last 50 operations failed with a server error", Problem.SERVER_FAILING)
 NO_ACCESS = StopReason(
@@ -53,6 +55,10 @@ def first_stop(rules: StopRules, results: Sequence[Done | Failed], app_ids: str 
             (201, too_many("21 of 201")),
         ),
         (StopRules(), [DENIED] * 3, (3, NO_ACCESS)),
+        # A database that is away says nothing about access.
+        (StopRules(server_errors=None), [AWAY, NO_DATABASE] * 20, None),
+        (StopRules(failures=None), [*[GOOD] * 39, *[AWAY] * 11], (50, OF_THE_SERVER)),
+        (StopRules(failures=None), [*[GOOD] * 39, *[NO_DATABASE] * 11], (50, OF_THE_SERVER)),
         (StopRules(), [DENIED, DENIED, GOOD] * 5, None),
         (StopRules(failures=None), [*[GOOD] * 40, *[BROKEN] * 10], None),
         (

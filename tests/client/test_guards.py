@@ -425,7 +425,7 @@ async def test_the_end_of_a_rollout_is_not_sent_to_a_server_that_knows_none(acti
 )
 async def test_metadata_is_spelt_as_the_server_has_it(given: str | None, as_sent: str) -> None:
     settings = ChannelSettings(disable_auto_update="metadata")
-    options = {} if given is None else {"metadata_as": given}
+    options: dict[str, Any] = {} if given is None else {"metadata_as": given}
     [body] = await written(OneChannel("12.201.7"), lambda capgo: capgo.channels.update(APP, "beta", settings, **options))
     assert body["disableAutoUpdate"] == as_sent
 
@@ -915,7 +915,7 @@ APP_CALLS: dict[str, Callable[[CapgoClient, str], Any]] = {
     "apps.delete": lambda capgo, app_id: capgo.apps.delete(app_id),
     "bundles.list": lambda capgo, app_id: capgo.bundles.list(app_id).all(),
     "bundles.create": lambda capgo, app_id: capgo.bundles.create(app_id, NEW_BUNDLE),
-    "bundles.promote": lambda capgo, app_id: capgo.bundles.promote(app_id, version_id=1, channel_id=2),
+    "bundles.promote": lambda capgo, app_id: capgo.bundles.promote(app_id, "beta", version_id=1),
     "bundles.set_metadata": lambda capgo, app_id: capgo.bundles.set_metadata(app_id, 1, BundleMetadata(comment="x")),
     "bundles.delete": lambda capgo, app_id: capgo.bundles.delete(app_id, "1.0.0"),
     "bundles.delete_all": lambda capgo, app_id: capgo.bundles.delete_all(app_id, confirm=app_id),
@@ -926,6 +926,8 @@ APP_CALLS: dict[str, Callable[[CapgoClient, str], Any]] = {
     "channels.roll_back": lambda capgo, app_id: capgo.channels.roll_back(app_id, "beta"),
     "channels.promote_rollout": lambda capgo, app_id: capgo.channels.promote_rollout(app_id, "beta"),
     "channels.delete": lambda capgo, app_id: capgo.channels.delete(app_id, "beta"),
+    "devices.find": lambda capgo, app_id: capgo.devices.find(app_id, "user-1"),
+    "devices.knows_custom_ids": lambda capgo, app_id: capgo.devices.knows_custom_ids(app_id),
     "devices.list": lambda capgo, app_id: capgo.devices.list(app_id).all(),
     "devices.get": lambda capgo, app_id: capgo.devices.get(app_id, "d"),
     "devices.link": lambda capgo, app_id: capgo.devices.link(app_id, "d", channel="beta"),

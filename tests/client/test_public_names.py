@@ -13,6 +13,7 @@ import pytest
 
 import capgo_async
 from capgo_async import (
+    ActiveDevices,
     ApiKey,
     ApiKeySettings,
     App,
@@ -28,6 +29,7 @@ from capgo_async import (
     CapgoClient,
     Channel,
     ChannelSettings,
+    DailyActiveDevices,
     Dataset,
     Deleted,
     Device,
@@ -53,6 +55,7 @@ from capgo_async import (
 from capgo_async.bulk import Job
 
 NAMES = [
+    "ActiveDevices",
     "ApiKey",
     "ApiKeySettings",
     "App",
@@ -71,6 +74,7 @@ NAMES = [
     "Channel",
     "ChannelSettings",
     "Counters",
+    "DailyActiveDevices",
     "Dataset",
     "Deleted",
     "Device",
@@ -178,21 +182,26 @@ METHODS = {
     ("channels", "promote_rollout"): "(app_id: str, name: str) -> None",
     ("channels", "roll_back"): "(app_id: str, name: str) -> None",
     ("channels", "update"): (
-        "(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = version_number) -> None"
+        "(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = version_number,"
+        " ends_rollout: int | None = None) -> None"
     ),
     ("bundles", "create"): ("(app_id: str, new: NewBundle) -> Bundle"),
     ("bundles", "delete"): "(app_id: str, version: str) -> None",
     ("bundles", "delete_all"): "(app_id: str, *, confirm: str | None = None) -> Deleted",
     ("bundles", "find"): "(app_id: str, name: str) -> Bundle | None",
     ("bundles", "list"): "(app_id: str) -> Listing[Bundle]",
-    ("bundles", "promote"): "(app_id: str, *, version_id: int, channel_id: int) -> None",
+    ("bundles", "promote"): "(app_id: str, channel: str, *, version_id: int, ends_rollout: int | None = None) -> None",
     ("bundles", "set_metadata"): ("(app_id: str, version_id: int, metadata: BundleMetadata) -> None"),
+    ("devices", "find"): (
+        "(app_id: str, custom_id: str, *, several: bool = False, most_pages: float = inf) -> tuple[Device, ...]"
+    ),
+    ("devices", "knows_custom_ids"): "(app_id: str) -> bool",
     ("devices", "get"): "(app_id: str, device_id: str) -> Device",
     ("devices", "link"): "(app_id: str, device_id: str, *, channel: str) -> None",
     ("devices", "link_to_bundle"): "(app_id: str, device_id: str, *, version_id: str) -> None",
     ("devices", "list"): (
         "(app_id: str, chosen: DeviceFilter = DeviceFilter(limit=200,"
-        " custom_ids_only=False, changed_since=None, order=None, after=None), *, cursors: int = 1) -> "
+        " custom_id=None, custom_ids_only=False, changed_since=None, order=None, after=None), *, cursors: int = 1) -> "
         "Listing[Device]"
     ),
     ("devices", "unlink"): "(app_id: str, device_id: str) -> None",
@@ -218,8 +227,11 @@ METHODS = {
     ),
 }
 FIELDS: dict[type, str] = {
+    ActiveDevices: """
+        android ios electron unknown total
+    """,
     ApiKey: """
-        id name key mode user_id created_at updated_at expires_at limited_to_apps limited_to_orgs rbac_id
+        id name key mode user_id owner_org_id created_at updated_at expires_at limited_to_apps limited_to_orgs rbac_id
         is_hashed_key global_permissions
     """,
     ApiKeySettings: """
@@ -227,7 +239,7 @@ FIELDS: dict[type, str] = {
     """,
     App: """
         app_id id name owner_org user_id icon_url last_version retention_seconds default_upload_channel
-        created_at updated_at transfer_history block_provider_infra_requests allow_device_custom_id
+        created_at updated_at transfer_history onboarding block_provider_infra_requests allow_device_custom_id
         allow_preview expose_metadata need_onboarding existing_app created_from_onboarding ios_store_url
         android_store_url build_timeout_seconds build_timeout_updated_at channel_device_count
         manifest_bundle_count rollout_channel_count rollout_paused_version_names onboarding_completed_at
@@ -267,7 +279,7 @@ FIELDS: dict[type, str] = {
     Channel: """
         id name app_id public version created_at updated_at created_by disable_auto_update
         disable_auto_update_under_native allow_emulator allow_dev allow_device allow_prod
-        allow_device_self_set update_package rollout_version rollout_id rollout_version_info
+        allow_device_self_set ios android update_package rollout_version rollout_id rollout_version_info
         rollout_percentage_bps rollout_enabled rollout_paused_at rollout_pause_reason
         rollout_cache_ttl_seconds auto_pause_enabled auto_pause_window_minutes auto_pause_failure_rate_bps
         auto_pause_confidence auto_pause_min_attempts auto_pause_min_failures auto_pause_action
@@ -280,6 +292,9 @@ FIELDS: dict[type, str] = {
         auto_pause_enabled auto_pause_window_minutes auto_pause_failure_rate_bps auto_pause_confidence
         auto_pause_min_attempts auto_pause_min_failures auto_pause_action auto_pause_cooldown_minutes
     """,
+    DailyActiveDevices: """
+        labels android ios electron unknown total
+    """,
     Dataset: """
         label data counts
     """,
@@ -291,7 +306,7 @@ FIELDS: dict[type, str] = {
         version_id version_name channel key_id install_source country_code updated_at
     """,
     DeviceFilter: """
-        limit custom_ids_only changed_since order after
+        limit custom_id custom_ids_only changed_since order after
     """,
     LatestVersion: """
         name percentage
@@ -329,7 +344,7 @@ FIELDS: dict[type, str] = {
         date mau storage bandwidth storage_byte_hours build_time_seconds get
     """,
     Usage: """
-        labels datasets latest_version
+        labels datasets latest_version active_devices previous_period_active_devices daily_platform_active
     """,
 }
 

@@ -339,6 +339,8 @@ CREATE_CHANNEL = Sent("POST", "/channel", body={**IDENTITY, "version": "1.2.0"})
 CREATE_BARE = Sent("POST", "/channel", body=IDENTITY)
 UPDATE_CHANNEL = Sent("POST", "/channel", body=AS_SENT)
 UPDATE_CAREFULLY = Sent("POST", "/channel", body={**AS_SENT, "version": "1.2.0"})
+TAKE_BUNDLE = Sent("POST", "/channel", body={**IDENTITY, "version": None})
+ROLL_BACK = Sent("POST", "/channel", body={**IDENTITY, "rollback": True})
 DELETE_CHANNEL = Sent("DELETE", "/channel", (*THE_APP, ("channel", "beta")))
 CHANNEL_WRITES = refusals(
     WRONG_FORM,
@@ -350,7 +352,8 @@ CHANNEL_WRITES = refusals(
         400,
         (
             "missing_stable_version missing_rollout_version invalid_rollout_percentage invalid_rollout_config "
-            "invalid_auto_pause_confidence invalid_auto_pause_action cannot_set_bundle_to_channel invalid_json_parse_body"
+            "invalid_auto_pause_confidence invalid_auto_pause_action cannot_set_bundle_to_channel invalid_json_parse_body "
+            "invalid_update_package channel_zip_required channel_delta_required"
         ),
     ),
     (ServerError, 500, "unknown_error"),
@@ -461,13 +464,22 @@ CHANNELS = (
         "C6",
         "channels.update",
         "POST /channel (bundle)",
-        lambda capgo: capgo.channels.update(APP, "beta", ChannelSettings(bundle=None)),
+        lambda capgo: capgo.channels.update(APP, "beta", ChannelSettings(bundle=None), ends_rollout=42),
         None,
         (
+            several("modern", (ONE_CHANNEL, said(SEED_CHANNEL)), (TAKE_BUNDLE, said())),
             several(
-                "modern",
+                "modern, with a rollout",
                 (ONE_CHANNEL, said(DOCS_CHANNEL)),
-                (Sent("POST", "/channel", body={**IDENTITY, "version": None}), said()),
+                (TAKE_BUNDLE, said()),
+                (ONE_CHANNEL, said({**DOCS_CHANNEL, "version": None})),
+                (ROLL_BACK, said()),
+            ),
+            several(
+                "2026-11, with a rollout",
+                (ONE_CHANNEL, said(DOCS_CHANNEL)),
+                (TAKE_BUNDLE, said()),
+                (ONE_CHANNEL, said({**DOCS_CHANNEL, "version": None, "rollout_version": None})),
             ),
         ),
         (),
@@ -482,7 +494,7 @@ CHANNELS = (
             several(
                 "modern",
                 (ONE_CHANNEL, said(DOCS_CHANNEL)),
-                (Sent("POST", "/channel", body={**IDENTITY, "rollback": True}), said()),
+                (ROLL_BACK, said()),
             ),
         ),
         CHANNEL_WRITES,
@@ -584,6 +596,9 @@ LINK = Sent("POST", "/device", body={"app_id": APP, "device_id": DEVICE, "channe
 LINK_TO_BUNDLE = Sent("POST", "/device", body={"app_id": APP, "device_id": DEVICE, "version_id": "1.2.0"})
 UNLINK = Sent("DELETE", "/device", (*THE_APP, ("device_id", DEVICE)))
 OTHER = "0a1b2c3d-0000-4000-8000-000000000002"
+WITH_CUSTOM_ID = Sent("GET", "/device", (*THE_APP, ("limit", "200"), ("custom_id", "qa-7")))
+PROBE_CUSTOM_IDS = Sent("GET", "/device", (*THE_APP, ("limit", "1"), ("custom_id", "x" * 37)))
+SOMEBODY = {**DEVICE_ROW, "device_id": OTHER, "custom_id": "qa-8"}
 
 DEVICES = (
     Row(
@@ -629,6 +644,32 @@ DEVICES = (
             one("seed", ONE_DEVICE, old(SEED_DEVICE), found=SEED_DEVICE_MODEL),
         ),
         refusals(WRONG_FORM, NO_ACCESS, (DeviceNotFound, 404, "device_not_found")),
+    ),
+    Row(
+        "C7",
+        "devices.find",
+        "GET /device?custom_id",
+        lambda capgo: capgo.devices.find(APP, " qa-7"),
+        (DEVICE_MODEL,),
+        (
+            one("2026-11", WITH_CUSTOM_ID, said({"data": [DEVICE_ROW], "hasMore": False})),
+            several("2026-11, none", *[(WITH_CUSTOM_ID, said({"data": [], "hasMore": False}))] * 2, found=()),
+            one("modern", WITH_CUSTOM_ID, said({"data": [SOMEBODY, DEVICE_ROW], "hasMore": False})),
+            one("modern, none", WITH_CUSTOM_ID, said({"data": [SOMEBODY], "hasMore": False}), found=()),
+        ),
+        refusals(WRONG_FORM, NO_ACCESS, (InvalidRequest, 400, "invalid_custom_id")),
+    ),
+    Row(
+        "C7",
+        "devices.knows_custom_ids",
+        "GET /device?custom_id (probe)",
+        lambda capgo: capgo.devices.knows_custom_ids(APP),
+        found=True,
+        generations=(
+            one("2026-11", PROBE_CUSTOM_IDS, e1(400, "invalid_custom_id")),
+            one("modern", PROBE_CUSTOM_IDS, said({"data": [SOMEBODY], "hasMore": False}), found=False),
+        ),
+        refusals=refusals(WRONG_FORM, NO_ACCESS),
     ),
     Row(
         "C7",
@@ -740,7 +781,9 @@ CREATE_BUNDLE = Sent(
         "key_id": "abcd",
     },
 )
-PROMOTE = Sent("PUT", "/bundle", body={"app_id": APP, "version_id": 42, "channel_id": 7})
+FIND_BUNDLE = Sent("GET", "/bundle", (*THE_APP, ("version", "1.3.0")))
+PROMOTE = Sent("PUT", "/bundle", body={"app_id": APP, "version_id": 42, "channel_id": 7, "target": "stable"})
+PROMOTED_CHANNEL = {**SEED_CHANNEL, "version": {"id": 42, "name": "1.3.0"}}
 DESCRIBE = Sent(
     "POST", "/bundle/metadata", body={"app_id": APP, "version_id": 42, "link": "https://x.test", "comment": "first"}
 )
@@ -764,6 +807,7 @@ BUNDLES = (
         (
             one("modern", LIST_BUNDLES, said([BUNDLE_ROW])),
             one("modern, none", LIST_BUNDLES, NO_BUNDLES, found=[]),
+            one("2026-11, none", LIST_BUNDLES, said([]), found=[]),
             one("docs", LIST_BUNDLES, said({"data": [BUNDLE_ROW]})),
             one("seed", LIST_BUNDLES, old([SEED_BUNDLE]), found=[SEED_BUNDLE_MODEL]),
             one("seed, none", LIST_BUNDLES, SEED_NO_BUNDLES, found=[]),
@@ -777,10 +821,18 @@ BUNDLES = (
         lambda capgo: capgo.bundles.find(APP, "1.3.0"),
         BUNDLE_MODEL,
         (
-            one("modern", LIST_BUNDLES, said([OTHER_BUNDLE, BUNDLE_ROW])),
-            one("modern, none", LIST_BUNDLES, NO_BUNDLES, found=None),
-            one("docs", LIST_BUNDLES, said({"data": [OTHER_BUNDLE, BUNDLE_ROW]})),
-            one("seed", LIST_BUNDLES, old([SEED_BUNDLE]), found=SEED_BUNDLE_MODEL),
+            one("modern", FIND_BUNDLE, said([OTHER_BUNDLE, BUNDLE_ROW])),
+            one("modern, none", FIND_BUNDLE, NO_BUNDLES, found=None),
+            several(
+                "modern, another",
+                (FIND_BUNDLE, said([OTHER_BUNDLE])),
+                (LIST_BUNDLES, said([OTHER_BUNDLE])),
+                found=None,
+            ),
+            one("2026-11", FIND_BUNDLE, said([BUNDLE_ROW])),
+            one("2026-11, none", FIND_BUNDLE, said([]), found=None),
+            one("docs", FIND_BUNDLE, said({"data": [OTHER_BUNDLE, BUNDLE_ROW]})),
+            one("seed", FIND_BUNDLE, old([SEED_BUNDLE]), found=SEED_BUNDLE_MODEL),
         ),
         BUNDLE_LISTING,
     ),
@@ -792,7 +844,7 @@ BUNDLES = (
         BUNDLE_MODEL,
         (
             one("modern", CREATE_BUNDLE, said({"status": "success", "bundle": BUNDLE_ROW})),
-            several("docs", (CREATE_BUNDLE, said()), (LIST_BUNDLES, said({"data": [BUNDLE_ROW]}))),
+            several("docs", (CREATE_BUNDLE, said()), (FIND_BUNDLE, said({"data": [BUNDLE_ROW]}))),
         ),
         (
             *refusals(
@@ -818,16 +870,37 @@ BUNDLES = (
         "C8",
         "bundles.promote",
         "PUT /bundle",
-        lambda capgo: capgo.bundles.promote(APP, version_id=42, channel_id=7),
+        lambda capgo: capgo.bundles.promote(APP, "beta", version_id=42),
         None,
-        (one("modern", PROMOTE, said({"status": "success", "message": "Bundle 1.3.0 set to channel beta"})),),
+        (
+            several(
+                "modern",
+                (ONE_CHANNEL, said(SEED_CHANNEL)),
+                (PROMOTE, said({"status": "success", "message": "Bundle 1.3.0 set to channel beta"})),
+                (ONE_CHANNEL, said(PROMOTED_CHANNEL)),
+            ),
+            several(
+                "2026-11",
+                (ONE_CHANNEL, said({**SEED_CHANNEL, "ios": True, "android": True, "updatePackage": "zip"})),
+                (PROMOTE, said({"status": "success", "message": "Promoted", "assignmentTarget": "stable"})),
+                (ONE_CHANNEL, said(PROMOTED_CHANNEL)),
+            ),
+        ),
         refusals(
             WRONG_FORM,
             NO_ACCESS,
-            (InvalidRequest, 400, "missing_required_fields cannot_set_bundle_to_channel"),
+            (
+                InvalidRequest,
+                400,
+                (
+                    "missing_required_fields cannot_set_bundle_to_channel channel_zip_required channel_delta_required "
+                    "invalid_target cannot_set_rollout_without_stable"
+                ),
+            ),
             (BundleNotFound, 400, "cannot_find_version"),
             (ChannelNotFound, 400, "cannot_find_channel"),
         ),
+        refused=1,
     ),
     Row(
         "C8",

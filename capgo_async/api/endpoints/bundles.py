@@ -60,10 +60,20 @@ def create_bundle(app_id: str, new: NewBundle) -> Call:
     return Call(f"create bundle {new.version} of {app_id}", request)
 
 
+def find_bundle(app_id: str, version: str) -> Call:
+    """Ask for the bundle with this name; servers that do not know the filter list their first page instead (contract K5)."""
+    query = (("app_id", checked_app_id(app_id)), ("version", named(version, "bundle version")))
+    return Call(f"find bundle {version} of {app_id}", Request(method="GET", path="/bundle", query=query))
+
+
 def promote_bundle(app_id: str, version_id: int, channel_id: int) -> Call:
-    """Make a bundle the current one of a channel; a repeat changes nothing (contract C8, G1)."""
+    """Make a bundle the stable one of a channel; a repeat changes nothing (contract C8, G1).
+
+    Without `target`, a server may give the bundle to the channel's rollout instead. The target `rollout` is never sent: servers
+    that do not know it replace the stable bundle (contract K1).
+    """
     identity = {"app_id": checked_app_id(app_id), "version_id": _number(version_id), "channel_id": _number(channel_id)}
-    request = Request(method="PUT", path="/bundle", body=encode(identity))
+    request = Request(method="PUT", path="/bundle", body=encode({**identity, "target": "stable"}))
     return Call(f"promote bundle {version_id} of {app_id} to channel {channel_id}", request)
 
 

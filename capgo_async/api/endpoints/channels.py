@@ -9,7 +9,7 @@ from ...errors import ChannelNotFound, ConfigurationError
 from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
-from ..models.channel import wire_name
+from ..models.channel import Channel, wire_name
 from .arguments import Comment, Name, body_of, checked, checked_app_id, named
 
 _Bps = Annotated[int, Meta(ge=0, le=10_000)]
@@ -29,10 +29,12 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda f
       which is refused here.
     - `public`: `True` makes the other public channels of the same platforms private.
     - `disable_auto_update`: `major`, `minor`, `patch`, `metadata`, `version_number` or `none`.
+    - `update_package`: what devices download, such as `zip` or `delta`; servers before August 2026 do not know it.
     - `rollout_bundle`: the name or the number of a bundle.
     - `rollout_percentage_bps`: hundredths of a percent, up to 10000.
+    - `rollout_enabled`: `False` ends a rollout (contract K3); `rollout_paused=True` stops one that can go on later.
     - `rollout_cache_ttl_seconds`: 60 to 31536000.
-    - `ios`, `android`, `electron`: can be set, but not read back.
+    - `ios`, `android`, `electron`: can be set; only newer servers show `ios` and `android`, and none shows `electron`.
     """
 
     bundle: Name | UnsetType | None = UNSET
@@ -98,6 +100,35 @@ def checked_settings(settings: ChannelSettings) -> ChannelSettings:
             message = f"{field} {bundle!r} means 'no bundle' to the server; to remove the bundle, set it to None (null)"
             raise ConfigurationError(message)
     return checked(settings)
+
+
+def ends_rollout(channel: Channel, settings: ChannelSettings) -> bool:
+    """Return whether `settings` would end the channel's rollout, on some servers at least (contract C6, K2, K3).
+
+    Settings that name a rollout bundle say themselves what becomes of the rollout.
+    """
+    if channel.rollout is None or settings.rollout_bundle is not UNSET:
+        return False
+    return settings.rollout_enabled is False or (settings.bundle is not UNSET and settings.bundle != channel.bundle_name)
+
+
+def in_order(settings: ChannelSettings, channel: Channel) -> list[ChannelSettings]:
+    """Return the settings in the parts that must follow one another as single writes (contract C6, G4).
+
+    A new stable bundle ends a rollout, and so does switching it off; linking a rollout bundle clears a pause.
+    """
+    if not isinstance(settings.rollout_bundle, str | int):
+        return [settings]
+    keeps_bundle = settings.bundle in {UNSET, channel.bundle_name}
+    if keeps_bundle and settings.rollout_enabled is not False and settings.rollout_paused is not True:
+        return [settings]
+    if not keeps_bundle and settings.rollout_enabled is UNSET and channel.rollout is not None and channel.rollout_enabled:
+        settings = msgspec.structs.replace(settings, rollout_enabled=True)
+    values = {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not UNSET}
+    rollout = {"rollout_bundle": values.pop("rollout_bundle")}
+    switches = ("rollout_percentage_bps", "rollout_enabled", "rollout_paused", "rollout_pause_reason")
+    last = {name: values.pop(name) for name in switches if values.get(name, False) is not False}
+    return [ChannelSettings(**part) for part in (values, rollout, last) if part]
 
 
 def create_channel(app_id: str, name: str) -> Call:

@@ -32,12 +32,15 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which devices a listing shows, and in what order (contract C7).
 
     - `limit`: devices per page.
+    - `custom_id`: only devices with this custom id, which several devices may share. Servers before August 2026 list all
+      devices; a listing leaves the others out and says so (contract K4).
     - `changed_since`: an ISO 8601 time in UTC that ends in `Z`.
     - `order`: `asc` or `desc` by the time of the last change. Without it, devices are listed by id.
     - `after`: start after this device id; only without an `order` (contract G3). Servers before 12.56.16 ignore it.
     """
 
     limit: int = 200
+    custom_id: str | None = None
     custom_ids_only: bool = False
     changed_since: str | None = None
     order: str | None = None
@@ -49,6 +52,9 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
                 f"limit {self.limit} is not between 1 and {LARGEST_DEVICE_PAGE}: on larger pages, servers leave out the "
                 "channels of devices without saying so"
             )
+            raise ConfigurationError(message)
+        if self.custom_id is not None and not 1 <= len(self.custom_id.strip()) <= LONGEST_CUSTOM_ID:
+            message = f"custom id {self.custom_id!r} is empty or longer than {LONGEST_CUSTOM_ID} characters"
             raise ConfigurationError(message)
         if self.order not in _ORDERS:
             message = f"order {self.order!r} is neither 'asc' nor 'desc'"
@@ -64,6 +70,8 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
 def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, str], ...]) -> Call:
     """List one page of devices; `position` is the cursor or the number of the page (contract C7)."""
     query = [("app_id", checked_app_id(app_id)), ("limit", str(chosen.limit))]
+    if chosen.custom_id is not None:
+        query.append(("custom_id", chosen.custom_id.strip()))
     if chosen.custom_ids_only:
         query.append(("customIdMode", "true"))
     if chosen.changed_since is not None:
@@ -74,6 +82,13 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
         query += behind(stored_id(chosen.after))
     request = Request(method="GET", path="/device", query=(*query, *position))
     return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
+
+
+def probe_custom_id_filter(app_id: str) -> Call:
+    """Ask for a custom id that is too long, which only servers that know the filter refuse (contract K0)."""
+    query = (("app_id", checked_app_id(app_id)), ("limit", "1"), ("custom_id", "x" * (LONGEST_CUSTOM_ID + 1)))
+    request = Request(method="GET", path="/device", query=query)
+    return Call(f"look for the custom id filter in {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
 
 
 def behind(device_id: str) -> tuple[tuple[str, str], ...]:
@@ -97,7 +112,7 @@ class _Link(msgspec.Struct, frozen=True, gc=False):
 def link_device(app_id: str, device_id: str, channel: str) -> Call:
     """Link a device to a channel. Repeating is harmless (contract C7, G1).
 
-    The server refuses a repeat for up to 60 s (5 s on newer servers, contract B2).
+    The server refuses a repeat for a while: 60 s, or 5 s since August 2026 (contract B2).
     """
     device_id = stored_id(named(device_id, "device id"))
     body = encode(_Link(checked_app_id(app_id), device_id, named(channel, "channel")))

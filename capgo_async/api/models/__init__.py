@@ -7,10 +7,21 @@ from .channel import BundleReference, Channel
 from .device import Device, DevicePage, SeedDevice
 from .member import Member
 from .organization import AuditEntry, AuditPage, Organization
-from .statistics import AppStatPoint, Breakdown, Dataset, LatestVersion, SeedStatistics, StatPoint, Usage
+from .statistics import (
+    ActiveDevices,
+    AppStatPoint,
+    Breakdown,
+    DailyActiveDevices,
+    Dataset,
+    LatestVersion,
+    SeedStatistics,
+    StatPoint,
+    Usage,
+)
 from .timestamps import parse_timestamp
 
 __all__ = [
+    "ActiveDevices",
     "ApiKey",
     "App",
     "AppStatPoint",
@@ -21,6 +32,7 @@ __all__ = [
     "BundleReference",
     "Channel",
     "CreatedApiKey",
+    "DailyActiveDevices",
     "Dataset",
     "Device",
     "DevicePage",

@@ -7,7 +7,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """An API key (contract C4, D33).
 
     `key` is the secret. Modern servers return it only when the key is created or regenerated. It never appears in a repr.
-    `mode` is set by servers of the seed era.
+    `mode` is set by servers of the seed era. A key with an `owner_org_id` belongs to an organization, and others may use it.
     """
 
     id: int
@@ -15,6 +15,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     mode: str | None = None
     user_id: str | None = None
+    owner_org_id: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
     expires_at: str | None = None

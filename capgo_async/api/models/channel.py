@@ -28,6 +28,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """A channel of an app, with its bundle, its rollout and its auto-pause settings (contract C6).
 
     `disable_auto_update` is one of the words in contract E. The oldest servers return a boolean instead (contract D13).
+    `update_package` is `None` on servers that do not know this setting, `ios` and `android` on servers that do not show them.
+    `rollout_version` is the number of the bundle that a rollout gives to some devices.
     """
 
     id: int
@@ -45,6 +47,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     allow_device: bool | None = None
     allow_prod: bool | None = None
     allow_device_self_set: bool | None = None
+    ios: bool | None = None
+    android: bool | None = None
     update_package: str | None = None
     rollout_version: int | None = None
     rollout_id: str | None = None
@@ -70,3 +74,10 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
         """Return the name of the channel's bundle; an old server's placeholder is none (contract C6)."""
         name = self.version.name if self.version else None
         return None if name in {None, "unknown", "builtin"} else name
+
+    @property
+    def rollout(self) -> BundleReference | None:
+        """Return the bundle of the channel's rollout; it has one even while it is paused or switched off."""
+        if self.rollout_version is None:
+            return None
+        return self.rollout_version_info or BundleReference(id=self.rollout_version)

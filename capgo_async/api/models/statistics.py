@@ -53,12 +53,40 @@ class LatestVersion(msgspec.Struct, frozen=True, kw_only=True):
     percentage: str = "0.0"
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, rename={"latest_version": "latestVersion"}):
-    """The share of each version among devices; `labels` are days, both ends included (contract C9)."""
+class ActiveDevices(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of active devices of each platform."""
+
+    android: int = 0
+    ios: int = 0
+    electron: int = 0
+    unknown: int = 0
+    total: int = 0
+
+
+class DailyActiveDevices(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of active devices of each platform on each of the days in `labels`."""
+
+    labels: list[str] = []
+    android: list[int] = []
+    ios: list[int] = []
+    electron: list[int] = []
+    unknown: list[int] = []
+    total: list[int] = []
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The share of each version among devices; `labels` are days, both ends included (contract C9).
+
+    Newer servers add the numbers of active devices to the usage of native versions: in the period asked for, in the one before
+    it, and by day.
+    """
 
     labels: list[str]
     datasets: list[Dataset]
     latest_version: LatestVersion | None = None
+    active_devices: ActiveDevices | None = None
+    previous_period_active_devices: ActiveDevices | None = None
+    daily_platform_active: DailyActiveDevices | None = None
 
 
 class SeedStatistics(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,8 @@ class ApiKeys:
     def list(self) -> Listing[ApiKey]:
         """List the keys of the caller's user (contract C4).
 
-        Keys are left out if the caller may not manage all of their organizations.
+        Keys are left out if the caller may not manage all of their organizations. Newer servers may add keys of organizations,
+        and keys that a sign-in created.
         """
 
         async def fetch(_position: Position) -> Page[ApiKey]:
@@ -40,8 +41,8 @@ class ApiKeys:
         """Create a key and return it with its secret, which the server shows only once (contract C4).
 
         Raises `NeedsUserSession` on modern servers, where only a user session may create keys. The call is never retried
-        (contract G1): if it is unclear whether the key was created, look for its name with `list`, delete the key and create it
-        again.
+        (contract G1): if it is unclear whether the key was created, `list` the keys before and after, delete the new one by its
+        id and create it again. A name proves nothing: others may have given it to their keys (contract K11).
         """
         return await self._requester.call(endpoints.create_api_key(new), read_created)
 

@@ -6,10 +6,11 @@ from typing import Final
 import msgspec
 
 from ...errors import ApiError, BundleLinked, BundleNotFound, Conflict, DangerousCall, NotApplied
+from ...http.call import Call
 from ...http.dialect import LINKED_BUNDLES_ARE_SAFE
 from ...http.effort import Effort
 from ...http.requester import Requester
-from ...http.wire import Acknowledgement, acknowledge, reads, reads_first, reads_many
+from ...http.wire import Acknowledgement, Response, acknowledge, decoder_of, read, reads, reads_first, reads_many
 from ...listing.listing import Listing
 from ...listing.walks import Page, PageWalk, Position, last_unless_full
 from ..detection import Learner
@@ -17,11 +18,15 @@ from ..endpoints import bundles as endpoints
 from ..endpoints.arguments import app_id_of, checked_app_id, confirmed
 from ..endpoints.bundles import BundleMetadata, NewBundle
 from ..models import Bundle
-from .channels import Channels
+from .channels import Channels, check_rollout, finish_rollout
 
 
 class _Created(msgspec.Struct):
     bundle: Bundle
+
+
+class _Assigned(msgspec.Struct, rename="camel"):
+    assignment_target: str | None = None
 
 
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +44,15 @@ read_created: Final = reads_first(
 )
 
 
+_ASSIGNED: Final["msgspec.json.Decoder[_Assigned]"] = decoder_of(_Assigned)
+
+
+def read_target(response: Response, operation: str) -> str | None:
+    """Return what got the bundle, `stable` or `rollout`, or `None` from a server that does not say (contract K1)."""
+    acknowledge(response, operation)
+    return read(response, _ASSIGNED, operation).assignment_target
+
+
 class Bundles:
     """Read, register, promote, describe and delete bundles."""
 
@@ -52,17 +66,23 @@ class Bundles:
         checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Bundle]:
-            try:
-                return Page(await self._requester.call(endpoints.list_bundles(app_id, int(position[0][1])), _MANY))
-            except ApiError as error:
-                if not is_empty_page(error):
-                    raise
-                return Page(())
+            return Page(await self._page(endpoints.list_bundles(app_id, int(position[0][1]))))
 
         return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
 
     async def find(self, app_id: str, name: str) -> Bundle | None:
-        """Return the bundle with this name, or `None`. Lists bundles, newest first, until it is found."""
+        """Return the bundle with this name, or `None`.
+
+        One request is enough on servers that know the filter. Others list their newest bundles; if the bundle is not among
+        these, all are listed until it is found (contract K5).
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        shown = await self._page(endpoints.find_bundle(app_id, name))
+        if not shown:
+            return None
+        for bundle in shown:
+            if bundle.name == name:
+                return bundle
         async for bundle in self.list(app_id):
             if bundle.name == name:
                 return bundle
@@ -88,13 +108,27 @@ class Bundles:
             raise NotApplied(message)
         return found
 
-    async def promote(self, app_id: str, *, version_id: int, channel_id: int) -> None:
-        """Make a bundle the current one of a channel, both given by their numbers (contract C8).
+    async def promote(self, app_id: str, channel: str, *, version_id: int, ends_rollout: int | None = None) -> None:
+        """Make a bundle, given by its number, the stable one of a channel (contract C8, K1, K2).
 
-        Repeating it changes nothing. Raises `BundleNotFound`, `ChannelNotFound` or `PermissionDenied`.
+        The channel is read before and after. Repeating it changes nothing. Raises `BundleNotFound`, `ChannelNotFound` or
+        `PermissionDenied`, and `NotApplied` if the channel shows another bundle afterwards.
+
+        Another stable bundle ends the rollout of a channel. Raises `DangerousCall` in that case, unless `ends_rollout` is the
+        `rollout_version` of the channel. The rollout is then ended on every server, also on those that would keep it.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
-        await self._requester.call(endpoints.promote_bundle(app_id, version_id, channel_id), acknowledge)
+        channels = Channels(self._requester)
+        before = now = await channels.get(app_id, channel)
+        if before.version is None or before.version.id != version_id:
+            check_rollout(before, ends_rollout)
+            target = await self._requester.call(endpoints.promote_bundle(app_id, version_id, before.id), read_target)
+            now = await channels.get(app_id, channel)
+            if target not in {None, "stable"} or now.version is None or now.version.id != version_id:
+                given = "gave the bundle to its rollout" if target not in {None, "stable"} else "shows another bundle"
+                message = f"channel {channel} of {app_id}: the server reported success, but {given}"
+                raise NotApplied(message)
+        await finish_rollout(self._requester, app_id, now, ends_rollout)
 
     async def set_metadata(self, app_id: str, version_id: int, metadata: BundleMetadata) -> None:
         """Set the link or the comment of a bundle (contract C8). Raises `BundleNotFound`."""
@@ -137,6 +171,15 @@ class Bundles:
             except BundleNotFound:
                 continue
         return Deleted(deleted=tuple(name for name in names if name not in kept), kept=tuple(kept))
+
+    async def _page(self, call: Call) -> tuple[Bundle, ...]:
+        """Return the bundles of one response; servers before autumn 2026 refuse a page without any (contract C8, D9)."""
+        try:
+            return await self._requester.call(call, _MANY)
+        except ApiError as error:
+            if not is_empty_page(error):
+                raise
+            return ()
 
     async def _linked(self, app_id: str) -> Mapping[str, str]:
         """Return the names of the bundles in use, each with a channel that uses it."""

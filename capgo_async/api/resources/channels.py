@@ -4,7 +4,17 @@ from typing import Final
 
 import msgspec
 
-from ...errors import BundleNotFound, CapgoError, ChannelNotFound, ConfigurationError, NotApplied, PermissionDenied, ServerError
+from ...errors import (
+    BundleNotFound,
+    CapgoError,
+    ChannelNotFound,
+    ConfigurationError,
+    DangerousCall,
+    NotApplied,
+    PermissionDenied,
+    Problem,
+    ServerError,
+)
 from ...http.call import Call
 from ...http.dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUNDLE, Version, is_since
 from ...http.effort import Effort
@@ -54,10 +64,14 @@ class Channels:
         """Create a channel and return it (contract C6).
 
         Raises `ConfigurationError` if a channel of this name exists. That is checked first, because the server would change the
-        existing channel. For `metadata_as`, see `update`.
+        existing channel. For `metadata_as`, see `update`. A public channel is created private and made public by a second
+        write, which needs another right (contract C0, K9): if that is refused, the channel exists and is private.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
-        if settings is None:
+        public = settings is not None and settings.public is True
+        if settings is not None and public:
+            settings = msgspec.structs.replace(settings, public=msgspec.UNSET)
+        if settings is None or settings == ChannelSettings():
             call = endpoints.create_channel(app_id, name)
         else:
             call = endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as)
@@ -74,25 +88,51 @@ class Channels:
         else:
             created = await self.get(app_id, name)
         _check_package(created, settings)
-        return created
+        if not public:
+            return created
+        try:
+            await self.update(app_id, name, ChannelSettings(public=True))
+        except PermissionDenied as error:
+            error.hint = f"The channel was created and is private. {error.hint}"
+            raise
+        return await self.get(app_id, name)
 
-    async def update(self, app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = "version_number") -> None:
+    async def update(
+        self,
+        app_id: str,
+        name: str,
+        settings: ChannelSettings,
+        *,
+        metadata_as: str = "version_number",
+        ends_rollout: int | None = None,
+    ) -> None:
         """Change settings of an existing channel; its bundle stays unless `settings` names one (contract C6).
 
         Raises `ChannelNotFound`; that is checked first, because the server would create a missing channel. Servers before
         12.198 remove the bundle of a channel when its settings change. On these, and if the version is unknown, the current
         bundle is sent along (contract D15). `metadata_as` is the server's word for `disable_auto_update="metadata"`
         (contract D14). Raises `NotApplied` if the server did not store an `update_package` (contract D48).
+
+        Another bundle and `rollout_enabled=False` end the rollout of a channel (contract K2, K3). Raises `DangerousCall` in
+        that case, unless `ends_rollout` is the `rollout_version` of the channel. The rollout is then ended on every server,
+        also on those that would keep it.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         endpoints.checked_settings(settings)
         present, version = await self._get(app_id, name)
-        # An earlier response may have come from a server of another version; this response is from just now.
-        if settings.bundle is msgspec.UNSET and not is_since(version, SETTINGS_KEEP_THE_BUNDLE):
-            settings = msgspec.structs.replace(settings, bundle=present.bundle_name or msgspec.UNSET)
-        await self._write(endpoints.write_channel(app_id, name, settings, metadata_as=metadata_as), settings, Effort())
+        ends = endpoints.ends_rollout(present, settings)
+        if ends:
+            check_rollout(present, ends_rollout)
+        bundle = (present.bundle_name or msgspec.UNSET) if settings.bundle is msgspec.UNSET else settings.bundle
+        for part in endpoints.in_order(settings, present):
+            # An earlier response may have come from a server of another version; that response is from just now.
+            if part.bundle is msgspec.UNSET and not is_since(version, SETTINGS_KEEP_THE_BUNDLE):
+                part = msgspec.structs.replace(part, bundle=bundle)  # noqa: PLW2901 - what is sent of the part
+            await self._write(endpoints.write_channel(app_id, name, part, metadata_as=metadata_as), part, Effort())
         if settings.update_package is not msgspec.UNSET:
             _check_package(await self.get(app_id, name), settings)
+        if ends:
+            await finish_rollout(self._requester, app_id, await self.get(app_id, name), ends_rollout)
 
     async def roll_back(self, app_id: str, name: str) -> None:
         """End the rollout of a channel; its stable bundle stays (contract C6).
@@ -160,19 +200,47 @@ class Channels:
             if settings is not None and error.code == "unknown_error":
                 error.hint = _hint(settings)
             raise
+        except PermissionDenied as error:
+            if settings is not None and settings.public is True:
+                error.hint = _PUBLIC_NEEDS
+            raise
 
 
 def _read_with_version(response: Response, operation: str) -> tuple[Channel, Version | None]:
     return _ONE(response, operation), server_version(response.headers.get("x-worker-source"))
 
 
+_PUBLIC_NEEDS: Final = "Since August 2026, making a channel public needs the right app.update_settings, which developers lack."
+"""Contract C0, D59."""
+
+
+async def finish_rollout(requester: Requester, app_id: str, channel: Channel, bundle_id: int | None) -> None:
+    """Roll a channel back that still has the rollout of this bundle: older servers keep it (contract K2, K3)."""
+    if channel.rollout_version is not None and channel.rollout_version == bundle_id:
+        await requester.call(endpoints.end_rollout(app_id, channel.name, "rollback"), acknowledge)
+
+
+def check_rollout(channel: Channel, allowed: int | None) -> None:
+    """Raise `DangerousCall` if the channel has a rollout of another bundle than `allowed` (contract K2)."""
+    rollout = channel.rollout
+    if rollout is not None and channel.rollout_version != allowed:
+        message = (
+            f"channel {channel.name} of {channel.app_id} has a rollout of {rollout.name or rollout.id}, which this would end."
+            " Nothing was changed."
+        )
+        raise DangerousCall(message, problem=Problem.ENDS_ROLLOUT)
+
+
 def _check_package(channel: Channel, settings: ChannelSettings | None) -> None:
     """Raise `NotApplied` if the server dropped `update_package` (contract D48)."""
     asked = settings.update_package if settings is not None else msgspec.UNSET
-    if asked is not msgspec.UNSET and channel.update_package != asked:
-        stored = channel.update_package
-        message = f"channel {channel.name} of {channel.app_id}: the server reported success, but update_package is {stored}"
-        raise NotApplied(message)
+    if asked is msgspec.UNSET or channel.update_package == asked:
+        return
+    shown = (
+        "does not know update_package" if channel.update_package is None else f"shows update_package {channel.update_package}"
+    )
+    message = f"channel {channel.name} of {channel.app_id}: the server reported success, but {shown}"
+    raise NotApplied(message)
 
 
 def _is_promoted(before: Channel, now: Channel) -> bool:

@@ -1,17 +1,19 @@
 """`client.devices` (contract C7)."""
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 
-from ...errors import ConfigurationError, UnreadableAnswer
+from ...errors import ConfigurationError, InvalidRequest, ListingError, Problem, UnreadableAnswer
 from ...http import wire
 from ...http.dialect import Dialect
 from ...http.requester import Requester
 from ...http.wire import Response, reads_first, reads_one
-from ...listing.listing import Listing
+from ...listing.listing import Choice, Listing
 from ...listing.split_listing import SplitListing
 from ...listing.split_walk import SplitWalk, Stretch
 from ...listing.walks import DeviceWalk, Page, Position
@@ -27,6 +29,8 @@ _SEED_ONE: Final = reads_one(SeedDevice)
 read_device: Final = reads_first(reads_one(Device), lambda response, operation: _SEED_ONE(response, operation).normalised())
 """Decodes a device from any generation of the server (contract C7, D17)."""
 _ID: Final = attrgetter("device_id")
+_NO_FILTER: Final = "the server does not filter by custom_id: all devices were read, and the others left out"
+_CUSTOM_IDS: Final = "custom ids"
 
 
 class Devices:
@@ -56,10 +60,48 @@ class Devices:
             message = f"cursors must be at least 1, not {cursors}"
             raise ConfigurationError(message)
         expected = self._requester.generation.chosen
-        if cursors > 1 and chosen.order is None and expected is not Dialect.SEED:
+        if cursors > 1 and chosen.order is None and chosen.custom_id is None and expected is not Dialect.SEED:
             return list_in_parts(self._requester, app_id, chosen, cursors)
         fetch = _pages_of(self._requester, app_id, chosen)
-        return Listing(lambda: DeviceWalk(_ID, unordered=chosen.order is not None, expected=expected), fetch)
+        choice = None if chosen.custom_id is None else Choice(partial(_has, chosen.custom_id.strip()), _NO_FILTER)
+        return Listing(lambda: DeviceWalk(_ID, unordered=chosen.order is not None, expected=expected), fetch, choice)
+
+    async def find(
+        self, app_id: str, custom_id: str, *, several: bool = False, most_pages: float = math.inf
+    ) -> tuple[Device, ...]:
+        """Return the devices with this custom id, or none (contract K4).
+
+        Raises `ConfigurationError` if more than one device has it, unless `several`. Servers before August 2026 list all
+        devices of the app: at most `most_pages` of them are read, and `ListingError` is raised if more are left.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        listing = self.list(app_id, DeviceFilter(custom_id=custom_id))
+        found = tuple([device async for page in listing.pages(most_pages) for device in page])
+        if not listing.complete:
+            message = f"this server cannot look for the custom id {custom_id!r}, and {app_id} has more devices than were read"
+            raise ListingError(message)
+        if len(found) > 1 and not several:
+            message = f"{len(found)} devices of {app_id} have the custom id {custom_id!r}: {', '.join(map(_ID, found[:5]))}"
+            raise ConfigurationError(message, problem=Problem.SEVERAL_DEVICES)
+        return found
+
+    async def knows_custom_ids(self, app_id: str) -> bool:
+        """Return whether the server can list the devices with a given custom id; others list all (contract K0).
+
+        One request tells it, once for each version of the server.
+        """
+        app_id = app_id_of(app_id, self._requester.generation.chosen)
+        features = self._requester.generation.features
+        if _CUSTOM_IDS not in features:
+            try:
+                await self._requester.call(endpoints.probe_custom_id_filter(app_id), read_page)
+            except InvalidRequest as error:
+                if error.code != "invalid_custom_id":
+                    raise
+                features[_CUSTOM_IDS] = True
+            else:
+                features[_CUSTOM_IDS] = False
+        return features[_CUSTOM_IDS]
 
     async def get(self, app_id: str, device_id: str) -> Device:
         """Get one device (contract C7).
@@ -72,9 +114,10 @@ class Devices:
     async def link(self, app_id: str, device_id: str, *, channel: str) -> None:
         """Link a device to a channel that is not public (contract C7).
 
-        The device need not have been seen before. The link expires after 30 days on self-hosted servers and after 90 days on
-        the cloud; linking again to the same channel does not renew it. A repeat may wait for the server's limit:
-        up to 60 s (5 s on newer servers, contract B2).
+        The device need not have been seen before. The link may expire from 30 days on: some servers keep it for 30 days, others
+        for 90, newer ones for good. Linking again to the same channel does not renew it; on newer servers it makes a link
+        permanent that the device had set itself. A repeat may wait for the server's limit: up to 60 s, or 5 s since August 2026
+        (contract B2).
 
         Raises `ChannelNotFound`, `PublicChannelOverride` or `PermissionDenied`.
         """
@@ -97,6 +140,10 @@ class Devices:
         """Remove the link of a device. The server reports success even if there was none (contract C7)."""
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
+
+
+def _has(custom_id: str, device: Device) -> bool:
+    return device.custom_id == custom_id
 
 
 def list_in_parts(

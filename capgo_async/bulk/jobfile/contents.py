@@ -93,6 +93,7 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
         planning_requests=planning_requests,
         saved=_saved(connection),
         needs_confirmation=reach(changes, facts.survey.listed, facts.options.thresholds),
+        links_are_kept=facts.options.links_are_kept,
     )
 
 

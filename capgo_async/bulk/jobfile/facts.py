@@ -39,6 +39,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     - `reject_bad_rows`: leave bad rows out instead of refusing the input.
     - `unknown`: what to do with devices that the inventory does not show.
     - `old_servers`: change channel settings even on servers that may clear the channel's bundle (contract C6).
+    - `end_rollouts`: make changes that end the rollout of a channel; rows with such changes are rejected otherwise.
+    - `links_are_kept`: the server keeps links for good, so that none need be renewed (contract K7).
     - `waves`: rising shares of each app, the last of them 1. Each wave is verified before the next one begins.
     - `bake_seconds`: the pause between a verified wave and the next one.
     - `thresholds`: a plan above them needs its exact number of operations as confirmation.
@@ -50,6 +52,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     reject_bad_rows: bool = False
     unknown: Unknown = Unknown.SEND
     old_servers: bool = False
+    end_rollouts: bool = False
+    links_are_kept: bool = False
     waves: tuple[Fraction, ...] = ()
     bake_seconds: float = 0.0
     thresholds: Thresholds = Thresholds()

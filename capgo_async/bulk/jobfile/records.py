@@ -6,6 +6,7 @@ Each function takes a connection and is part of a transaction.
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -15,9 +16,10 @@ from ...version import __version__
 from ..operations.advice import advice_on
 from ..operations.reasons import LEFT_BY_UNDO
 from ..operations.results import Failed, Settled
+from ..plan import EARLIEST_EXPIRY, EXPIRING
 from ..report import Ended, Failures, Report, Run, server_changes
 from . import schema
-from .facts import LastUsage, read_usage, write_usage
+from .facts import LastUsage, read_facts, read_usage, write_usage
 from .schema import Outcome, Verdict
 from .seen import sent
 from .waves import report_waves
@@ -151,6 +153,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         waves=report_waves(connection),
         runs=runs,
         warnings=server_changes(runs),
+        links_may_expire_from=_first_expiry(connection, runs),
     )
 
 
@@ -160,6 +163,15 @@ def left_by_undo(connection: sqlite3.Connection) -> int:
     statement = "SELECT count(*) FROM others WHERE fate = 'skipped' AND cause IN (SELECT value FROM json_each(?))"
     (left,) = connection.execute(statement, (causes,)).fetchone()
     return int(left)
+
+
+def _first_expiry(connection: sqlite3.Connection, runs: Sequence[Run]) -> str | None:
+    """Return when the first links that a run has set may expire (contract G4, K7)."""
+    kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
+    setting = [run.started_at for run in runs if run.done]
+    if not setting or not kinds & EXPIRING or read_facts(connection).options.links_are_kept:
+        return None
+    return (datetime.fromisoformat(setting[0]) + EARLIEST_EXPIRY).isoformat()
 
 
 def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:

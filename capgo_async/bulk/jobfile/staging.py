@@ -355,6 +355,11 @@ class Staging:
         connection.execute(staging_sql.UNKNOWN_DEVICES)
 
     @transaction
+    def skip_renewals(self, connection: sqlite3.Connection) -> None:
+        """Skip all rows that renew a link."""
+        connection.execute(staging_sql.NEEDLESS_RENEWALS)
+
+    @transaction
     def rejected(self, connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, Reason]]:
         """Return up to `most` rejected rows after the line `after`, each as line and reason."""
         rows = connection.execute(

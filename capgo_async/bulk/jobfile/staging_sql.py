@@ -179,6 +179,10 @@ RENEWALS: Final = (
     WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'renew_device' AND changes.argument = ''
     """,
 )
+NEEDLESS_RENEWALS: Final = f"""
+    UPDATE staged SET fate = 'skipped', cause = '{Cause.LINKS_ARE_KEPT}'
+    WHERE fate = '' AND change IN (SELECT id FROM changes WHERE kind = 'renew_device')
+"""
 ALREADY_LINKED: Final = f"""
     UPDATE staged SET fate = 'skipped', cause = '{Cause.ALREADY_LINKED}', details = json_array(changes.argument)
     FROM shown, changes

@@ -28,6 +28,9 @@ _NO_ACCESS: Final = Advice(
     Remedy.RETRY, "Check that the app and the key still exist and that the key may change the app, then send these again."
 )
 _SPELLING: Final = Advice(Remedy.NEW_JOB, "Correct the rows of these operations, then run them as a new job.")
+_PACKAGE: Final = Advice(
+    Remedy.NEW_JOB, "These bundles cannot serve the update_package of the channel. Change one of the two in a new job."
+)
 _AS_THE_MESSAGE_SAYS: Final = Advice(Remedy.RETRY, "Fix the problem that the message names, then send these again.")
 
 ADVICE: Final[Mapping[str, Advice]] = {
@@ -53,6 +56,7 @@ ADVICE: Final[Mapping[str, Advice]] = {
     "missing_device_id": _SPELLING,
     "missing_device_id_or_app_id": _SPELLING,
     "invalid_version_id": _SPELLING,
+    **dict.fromkeys(("channel_zip_required", "channel_delta_required"), _PACKAGE),
     "need_plan_upgrade": Advice(Remedy.RETRY, "Check the organization's subscription and plan, then send these again."),
     "on_premise_app": Advice(
         Remedy.NEW_JOB, "The app is on another server. Run these rows as a new job with the base URL of that server."

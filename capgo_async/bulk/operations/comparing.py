@@ -5,13 +5,13 @@ Planning uses the result to decide whether a request is needed and what the form
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from ...api.endpoints.bundles import BundleMetadata
-from ...api.endpoints.channels import ChannelSettings
+from ...api.endpoints.channels import ChannelSettings, ends_rollout
 from ...api.models import Bundle, Channel, Member
 from .kinds import given, listed
 from .operations import (
@@ -70,7 +70,7 @@ class Sight(NamedTuple):
 
 
 _HIDDEN: Final = frozenset({"ios", "android", "electron"})
-"""Settings that can be written but not read (contract C6)."""
+"""Settings that can be written; many servers or all of them do not show them (contract C6)."""
 NAMED_CHANNELS: Final = 10
 """Greatest number of channels that a reason names."""
 _SAME_WORD: Final[Mapping[object, str]] = {"metadata": "version_number"}
@@ -104,6 +104,10 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
     wanted = given(operation.settings)
     if shown.bundles and isinstance(bundle := wanted.get("bundle"), str) and bundle not in shown.bundles:
         return _no_bundle(operation, bundle)
+    if "update_package" in wanted and channel.update_package is None:
+        return _impossible(operation, Cause.UNKNOWN_SETTING, "update_package")
+    ended = ends_rollout(channel, operation.settings)
+    operation = msgspec.structs.replace(operation, ends_rollout=channel.rollout if ended else None)
     present = {name: _present(channel, name, value) for name, value in wanted.items()}
     if UNSET in present.values():
         hidden = ", ".join(name for name, value in present.items() if value is UNSET)
@@ -111,25 +115,43 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
         return Sight(State.CANNOT_TELL, operation, former, look=f"the server does not show {hidden}")
     if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
         return _as_wanted(operation, Cause.ALREADY_SET)
-    lost = _lost_by(operation, channel, shown)
-    if lost is not None:
-        return Sight(State.OTHERWISE, operation, lost, look=listed(present))
-    settings = msgspec.structs.replace(ChannelSettings(), **present)
-    back = msgspec.structs.replace(operation, settings=settings)
-    return Sight(State.OTHERWISE, operation, former_of(back), look=listed(present))
+    settings = ChannelSettings(**{**present, **(_rollout_of(channel) if ended else {})})
+    back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=settings)
+    former = _lost_by(operation, channel, shown) or former_of(back)
+    return Sight(State.OTHERWISE, operation, former, look=listed(present))
 
 
 def _lost_by(operation: UpdateChannel, channel: Channel, shown: Shown) -> FormerState | None:
     """Return the former state of a channel if nothing restores it, else `None`."""
-    settings, stable = operation.settings, channel.bundle_name
+    settings = operation.settings
     if displaces(operation, shown):
         return no_way_back(Cause.OTHERS_MADE_PRIVATE)
-    if settings.bundle is not UNSET and shown.bundles and stable is not None and stable not in shown.bundles:
-        return no_way_back(Cause.BUNDLE_DELETED, stable)
+    stable = None if settings.bundle is UNSET else channel.bundle_name
+    ended = None if operation.ends_rollout is None else operation.ends_rollout.name
+    for used in (stable, ended):
+        if used is not None and shown.bundles and used not in shown.bundles:
+            return no_way_back(Cause.BUNDLE_DELETED, used)
     # Another rollout ends a pause.
     if settings.rollout_bundle is not UNSET and channel.rollout_paused_at is not None:
         return no_way_back(Cause.PAUSE_ENDED)
     return None
+
+
+def _rollout_of(channel: Channel) -> dict[str, Any]:
+    """Return the settings that bring the rollout of a channel back, if it has one.
+
+    The server chooses its devices anew (contract G4).
+    """
+    if channel.rollout is None:
+        return {}
+    values = {
+        "rollout_bundle": channel.rollout_version,
+        "rollout_percentage_bps": channel.rollout_percentage_bps,
+        "rollout_enabled": channel.rollout_enabled,
+        "rollout_paused": channel.rollout_paused_at is not None or None,
+        "rollout_pause_reason": channel.rollout_pause_reason,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def displaces(operation: UpdateChannel, shown: Shown) -> bool:
@@ -141,7 +163,8 @@ def displaces(operation: UpdateChannel, shown: Shown) -> bool:
 def _present(channel: Channel, name: str, wanted: object) -> object:
     """Return a channel's value of a setting, or `UNSET` if the server does not show it."""
     if name in _HIDDEN:
-        return UNSET
+        shown = getattr(channel, name, None)
+        return UNSET if shown is None else shown
     if name == "bundle":
         return channel.bundle_name
     if name == "rollout_paused":
@@ -167,16 +190,21 @@ def _promotion(operation: PromoteBundle, shown: Shown) -> Sight:
         return _no_channel(operation, shown)
     if bundle is None:
         return _no_bundle(operation, operation.bundle)
-    operation = msgspec.structs.replace(operation, version_id=bundle.id, channel_id=channel.id)
+    operation = msgspec.structs.replace(operation, version_id=bundle.id)
     if channel.version is not None and channel.version.id == bundle.id:
         return _as_wanted(operation, Cause.ALREADY_ON_BUNDLE, bundle.name)
-    name = channel.bundle_name
+    name, rollout = channel.bundle_name, channel.rollout
+    operation = msgspec.structs.replace(operation, ends_rollout=rollout)
     look = "without a bundle" if name is None else f"on {name}"
-    if name is not None and name not in shown.bundles:
-        return Sight(State.OTHERWISE, operation, no_way_back(Cause.BUNDLE_DELETED, name), look=look)
+    if rollout is not None:
+        look += f" with a rollout of {rollout.name or rollout.id}"
+    for used in (name, None if rollout is None else rollout.name):
+        if used is not None and used not in shown.bundles:
+            return Sight(State.OTHERWISE, operation, no_way_back(Cause.BUNDLE_DELETED, used), look=look)
     back: Operation
-    if name is None:
-        back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=ChannelSettings(bundle=None))
+    if name is None or rollout is not None:
+        settings = ChannelSettings(**{"bundle": name, **_rollout_of(channel)})
+        back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=settings)
     else:
         back = msgspec.structs.replace(operation, bundle=name, version_id=shown.bundles[name].id)
     return Sight(State.OTHERWISE, operation, former_of(back), look=look)

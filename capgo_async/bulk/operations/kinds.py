@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from ...api.models import BundleReference
 from ...errors import BundleNotFound, ChannelNotFound, MemberNotFound, NotFound
 from ...limits.models import ScopeKind
 from .operations import (
@@ -67,7 +68,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "promote_bundle": Kind(
         target=TargetKind.CHANNEL,
         verb="promote",
-        requests=("PUT /bundle",),
+        requests=("GET /channel", "PUT /bundle", "GET /channel"),
         in_doubt=InDoubt.LOOK_FIRST,
     ),
     "delete_channel": Kind(
@@ -112,14 +113,18 @@ def object_of(change: Change) -> str:
             return f"to {channel}"
         case RenewDevice(channel=channel) if channel:
             return f"on {channel}"
-        case UpdateChannel(settings=settings):
-            return f"({listed(given(settings))})"
-        case PromoteBundle(bundle=bundle):
-            return f"to bundle {bundle}"
+        case UpdateChannel(settings=settings, ends_rollout=ended):
+            return f"({listed(given(settings))}){_ending(ended)}"
+        case PromoteBundle(bundle=bundle, ends_rollout=ended):
+            return f"to bundle {bundle}{_ending(ended)}"
         case SetBundleMetadata(metadata=metadata):
             return f"({listed(given(metadata))})"
         case _:
             return ""
+
+
+def _ending(rollout: BundleReference | None) -> str:
+    return "" if rollout is None else f", ending the rollout of {rollout.name or rollout.id}"
 
 
 def given(settings: msgspec.Struct) -> dict[str, object]:

@@ -7,6 +7,7 @@ import msgspec
 
 from ...api.endpoints.bundles import BundleMetadata
 from ...api.endpoints.channels import ChannelSettings
+from ...api.models import BundleReference
 from .reasons import Cause, Reason
 
 
@@ -69,20 +70,24 @@ class _OfChannel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UpdateChannel(_OfChannel, frozen=True, kw_only=True, gc=False, tag="update_channel"):
-    """Change settings of one existing channel. Its bundle stays unless they name one (contract C6)."""
+    """Change settings of one existing channel. Its bundle stays unless they name one (contract C6).
+
+    `ends_rollout` is the bundle of the rollout that this ends. The plan looks it up.
+    """
 
     settings: ChannelSettings
+    ends_rollout: BundleReference | None = None
 
 
 class PromoteBundle(_OfChannel, frozen=True, kw_only=True, gc=False, tag="promote_bundle"):
-    """Set the bundle of one channel (contract C8).
+    """Set the stable bundle of one channel (contract C8).
 
-    The plan looks up both ids of the server; before that they are 0.
+    The plan looks up the server's id of the bundle, which is 0 before. `ends_rollout` is as in `UpdateChannel`.
     """
 
     bundle: str
     version_id: int = 0
-    channel_id: int = 0
+    ends_rollout: BundleReference | None = None
 
 
 class DeleteChannel(_OfChannel, frozen=True, kw_only=True, gc=False, tag="delete_channel"):
@@ -141,6 +146,11 @@ Operation = (
 )
 
 
+def ended_by(operation: Operation) -> BundleReference | None:
+    """Return the bundle of the rollout that an operation ends, if it ends one."""
+    return operation.ends_rollout if isinstance(operation, UpdateChannel | PromoteBundle) else None
+
+
 class Planned(NamedTuple):
     """One operation of the plan, with its id in the job file."""
 
@@ -158,8 +168,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     argument: str = ""
 
 
-_NUMBERED: Final = msgspec.json.Decoder(tuple[str, int, int])
-_SETTINGS: Final = msgspec.json.Decoder(ChannelSettings)
+_PROMOTION: Final = msgspec.json.Decoder(tuple[str, int, BundleReference | None])
+_UPDATE: Final = msgspec.json.Decoder(tuple[ChannelSettings, BundleReference | None])
 _METADATA: Final = msgspec.json.Decoder(tuple[int, BundleMetadata])
 
 
@@ -169,10 +179,10 @@ def change_of(operation: Operation) -> Change:
     match operation:
         case LinkDevice(channel=channel) | RenewDevice(channel=channel):
             return Change(kind, channel)
-        case UpdateChannel(settings=settings):
-            return Change(kind, msgspec.json.encode(settings).decode())
-        case PromoteBundle(bundle=bundle, version_id=version, channel_id=channel_id):
-            return Change(kind, msgspec.json.encode((bundle, version, channel_id)).decode())
+        case UpdateChannel(settings=settings, ends_rollout=ended):
+            return Change(kind, msgspec.json.encode((settings, ended)).decode())
+        case PromoteBundle(bundle=bundle, version_id=version, ends_rollout=ended):
+            return Change(kind, msgspec.json.encode((bundle, version, ended)).decode())
         case SetBundleMetadata(metadata=metadata, version_id=version):
             return Change(kind, msgspec.json.encode((version, metadata)).decode())
         case _:
@@ -190,10 +200,11 @@ def operation_of(change: Change, app_id: str, name: str) -> Operation:  # noqa: 
         case "renew_device":
             return RenewDevice(app_id=app_id, device_id=name, channel=argument)
         case "update_channel":
-            return UpdateChannel(app_id=app_id, channel=name, settings=_SETTINGS.decode(argument))
+            settings, ended = _UPDATE.decode(argument)
+            return UpdateChannel(app_id=app_id, channel=name, settings=settings, ends_rollout=ended)
         case "promote_bundle":
-            bundle, version, channel = _NUMBERED.decode(argument)
-            return PromoteBundle(app_id=app_id, channel=name, bundle=bundle, version_id=version, channel_id=channel)
+            bundle, version, ended = _PROMOTION.decode(argument)
+            return PromoteBundle(app_id=app_id, channel=name, bundle=bundle, version_id=version, ends_rollout=ended)
         case "delete_channel":
             return DeleteChannel(app_id=app_id, channel=name)
         case "delete_bundle":

@@ -46,6 +46,8 @@ class Cause(enum.StrEnum):
     DELETION_OF_PUBLIC_CHANNEL = "deletion_of_public_channel"
     BUNDLE_IN_USE = "bundle_in_use"
     INVITED_WITHOUT_ACCOUNT = "invited_without_account"
+    ENDS_ROLLOUT = "ends_rollout"
+    UNKNOWN_SETTING = "unknown_setting"
     LAST_SUPER_ADMIN = "last_super_admin"
     MAYBE_LAST_SUPER_ADMIN = "maybe_last_super_admin"
 
@@ -61,6 +63,7 @@ class Cause(enum.StrEnum):
     # The target is left alone, because that was asked for or is the only safe choice.
     UNKNOWN_DEVICE = "unknown_device"
     NO_LINK_TO_RENEW = "no_link_to_renew"
+    LINKS_ARE_KEPT = "links_are_kept"
     NOT_LISTED = "not_listed"
     CHANGED_SINCE = "changed_since"
     RELINKED_SINCE = "relinked_since"
@@ -148,6 +151,8 @@ SENTENCES: Final[Mapping[Cause, str]] = {
         "{} is invited to {} but has no account, and this API cannot remove such an invitation; "
         "cancel it in the console, or wait until it expires after 7 days"
     ),
+    Cause.ENDS_ROLLOUT: "channel {} of {} has a rollout of {}, which this would end",
+    Cause.UNKNOWN_SETTING: "this server does not know the setting {}",
     Cause.LAST_SUPER_ADMIN: "{} is the last super admin of {}; removing them would delete the organization",
     Cause.MAYBE_LAST_SUPER_ADMIN: "{} may be the last super admin of {}; removing them would delete the organization",
     Cause.DUPLICATE: "identical to an earlier row",
@@ -159,6 +164,7 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.NOT_A_MEMBER: "not a member of {}",
     Cause.UNKNOWN_DEVICE: "not in the inventory",
     Cause.NO_LINK_TO_RENEW: "no link to renew in the inventory",
+    Cause.LINKS_ARE_KEPT: "needs no renewal: this server keeps links, as the options of the plan say",
     Cause.NOT_LISTED: "not listed by the server now, so nothing shows whether somebody changed it since the job ran",
     Cause.CHANGED_SINCE: "changed since the job ran: now {}",
     Cause.RELINKED_SINCE: "changed since the job ran: now linked to {}",

@@ -1,6 +1,7 @@
 """Reading what the server shows, to plan and to verify changes (contract C2, C6-C8)."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import date
 from typing import Final, NamedTuple
 
 import msgspec
@@ -11,17 +12,19 @@ from ...api.models import Bundle, Member
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
 from ...client import CapgoClient
-from ...errors import InvalidRequest, NotFound, PermissionDenied
+from ...errors import InvalidRequest, NotFound, PermissionDenied, ServerError, SubscriptionRequired, UnreadableAnswer
 from ...key_ring import KeyRing
 from ..jobfile.staging import Assessment, Staged, Staging
 from ..operations.comparing import Shown, State, compare, displaces
 from ..operations.kinds import KINDS
-from ..operations.operations import RemoveMember, TargetKind, UpdateChannel
+from ..operations.operations import Former, RemoveMember, TargetKind, UpdateChannel, ended_by
 from ..operations.reasons import Cause, Reason
 from ..report import counted
 from ..spreading import cursors_each, page_of
 
 _CHUNK: Final = 1000
+_ANY_DAY: Final = date(2026, 7, 1)
+"""Statistics are asked for only to learn whether the organization is paid."""
 
 
 class ListedDevices(NamedTuple):
@@ -87,6 +90,8 @@ async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Sh
         bundles = capgo.bundles.list(app_id)
         shown = shown._replace(bundles={bundle.name: _kept(bundle) async for bundle in bundles})
         caveats += bundles.caveats
+    if shown.channels and not any(channel.bundle_name for channel in shown.channels.values()):
+        caveats += await _why_empty(capgo, app_id)
     return shown, [f"{app_id}: {caveat}" for caveat in caveats]
 
 
@@ -111,19 +116,34 @@ async def _strangers(capgo: CapgoClient, org_id: str, members: Mapping[str, Memb
     return frozenset(invited.values()), []
 
 
-async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str]) -> list[str]:
+async def _why_empty(capgo: CapgoClient, app_id: str) -> list[str]:
+    """Return a caveat if the organization is unpaid: the server then takes the bundles of its channels away (contract K12)."""
+    try:
+        await capgo.statistics.app(app_id, _ANY_DAY, _ANY_DAY)
+    except SubscriptionRequired:
+        return ["no channel has a bundle, and the organization is unpaid: the server deletes the bundles of such organizations"]
+    except (PermissionDenied, NotFound, InvalidRequest, ServerError, UnreadableAnswer):
+        # Any other refusal says nothing about payment.
+        return []
+    return []
+
+
+async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str], *, end_rollouts: bool) -> list[str]:
     """Compare the staged rows of an app with what the server shows, and store the results.
 
-    Returns remarks. Each removal of a member counts for the rows after it: in any order of rows, the last super admin stays.
+    Rows that end a rollout are rejected unless `end_rollouts`. Returns remarks. Each removal of a member counts for the rows
+    after it: in any order of rows, the last super admin stays.
     """
     shown, remarks = await look(client, app_id, kinds)
-    made_public = 0
+    made_public = rollouts = 0
     last = 0
     while rows := await stage.staged(app_id, last, _CHUNK):
         assessments: list[Assessment] = []
         for row in rows:
-            assessment = _assessed(row, shown)
+            assessment = _assessed(row, shown, end_rollouts=end_rollouts)
             operation = assessment.operation
+            restorable = assessment.former.known is Former.STATE
+            rollouts += not assessment.fate and restorable and ended_by(operation) is not None
             if not assessment.fate and isinstance(operation, RemoveMember):
                 left = {email: member for email, member in shown.members.items() if email != operation.email}
                 shown = shown._replace(members=left)
@@ -131,6 +151,11 @@ async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection
             assessments.append(assessment)
         await stage.settle(assessments)
         last = rows[-1].line
+    if rollouts:
+        back = f"undoing this brings back {counted(rollouts, 'rollout')}, but the server chooses the devices anew"
+        remarks.append(f"{app_id}: {back}")
+    if made_public and any(channel.update_package is not None for channel in shown.channels.values()):
+        remarks.append(f"{app_id}: making a channel public needs the right app.update_settings, which developers lack")
     if made_public > 1:
         remarks.append(
             f"{made_public} channels of {app_id} become public: of those that share a platform, only the last stays public"
@@ -138,9 +163,13 @@ async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection
     return remarks
 
 
-def _assessed(row: Staged, shown: Shown) -> Assessment:
+def _assessed(row: Staged, shown: Shown, *, end_rollouts: bool) -> Assessment:
     sight = compare(row.operation, shown)
     fate, reason = _FATES[sight.state], sight.reason
+    rollout = ended_by(sight.operation)
+    if not fate and rollout is not None and not end_rollouts:
+        target = sight.operation.target
+        fate, reason = "rejected", Reason(Cause.ENDS_ROLLOUT, (target.name, target.app_id, rollout.name or str(rollout.id)))
     if not fate and row.expected is not None:
         expected = compare(row.expected, shown)
         if expected.state in {State.OTHERWISE, State.IMPOSSIBLE}:

@@ -79,6 +79,8 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     links: dict[str, int] = {}
     if target is TargetKind.DEVICE:
         remarks += await _odd_names(stage)
+        if options.links_are_kept:
+            await stage.skip_renewals()
         await scanning.check_channels(stage, client)
         await _refuse_bad_rows(stage, source, options, on_rejected)
         observed_at, more = await _survey_devices(stage, client, options, known)
@@ -219,7 +221,7 @@ async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> l
 
     async def survey(app_id: str) -> None:
         try:
-            remarks[app_id] = await looking.survey(stage, client, app_id, kinds[app_id])
+            remarks[app_id] = await looking.survey(stage, client, app_id, kinds[app_id], end_rollouts=options.end_rollouts)
         except PermissionDenied as error:
             await stage.reject(app_id, None, no_access(app_id, error))
 

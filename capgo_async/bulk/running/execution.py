@@ -8,6 +8,7 @@ import anyio
 import msgspec
 
 from ...api.endpoints import devices as endpoints
+from ...api.models import BundleReference
 from ...client import CapgoClient, requester_of
 from ...errors import (
     ApiError,
@@ -18,6 +19,7 @@ from ...errors import (
     DangerousCall,
     DeviceNotFound,
     NotConnected,
+    Problem,
     SafetyStop,
     SubscriptionRequired,
 )
@@ -190,8 +192,9 @@ class Executor:
             case UpdateChannel(settings=settings):
                 # Two changes of `public` in one app at once fail (contract G2).
                 lock = self._locks.setdefault(operation.app_id, anyio.Lock())
+                rollout = _id_of(operation.ends_rollout)
                 async with nullcontext() if settings.public is msgspec.UNSET else lock:
-                    await client.channels.update(operation.app_id, operation.channel, settings)
+                    await client.channels.update(operation.app_id, operation.channel, settings, ends_rollout=rollout)
             case PromoteBundle():
                 return await self._promote(client, operation)
             case DeleteChannel():
@@ -216,17 +219,30 @@ class Executor:
         former = self._in_doubt.get(operation.target)
         if former is not None:
             channel = await client.channels.get(operation.app_id, operation.channel)
-            now = channel.version.id if channel.version is not None else None
-            if now == operation.version_id:
-                return Done()
             back = inverse(operation, former)
-            as_planned = now == back.version_id if isinstance(back, PromoteBundle) else channel.bundle_name is None
-            if not as_planned:
+            match back:
+                case PromoteBundle(version_id=version):
+                    as_planned = channel.version is not None and channel.version.id == version
+                case UpdateChannel(settings=settings):
+                    as_planned = channel.bundle_name == settings.bundle
+                case _:
+                    as_planned = False
+            done = channel.version is not None and channel.version.id == operation.version_id
+            if not (done or as_planned):
                 name = f"{operation.channel} of {operation.app_id}"
                 message = f"somebody else set {name} to the bundle {channel.bundle_name} after the plan was made"
                 return Failed(CHANGED_SINCE, message)
-        await client.bundles.promote(operation.app_id, version_id=operation.version_id, channel_id=operation.channel_id)
+        await client.bundles.promote(
+            operation.app_id,
+            operation.channel,
+            version_id=operation.version_id,
+            ends_rollout=_id_of(operation.ends_rollout),
+        )
         return Done()
+
+
+def _id_of(rollout: BundleReference | None) -> int | None:
+    return None if rollout is None else rollout.id
 
 
 async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
@@ -264,6 +280,8 @@ def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoEr
 
 def failure_of(error: CapgoError, request_id: str | None = None) -> Failed:
     """Return the failure for a final error; it is ambiguous if the request may have been processed."""
+    if error.problem is Problem.ENDS_ROLLOUT:
+        return Failed(CHANGED_SINCE, f"somebody else started a rollout after the plan was made: {error}")
     cause, status = type(error).__name__, None
     if isinstance(error, ApiError):
         cause, status, request_id = error.code, error.status, request_id or error.request_id

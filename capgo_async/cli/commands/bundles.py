@@ -19,7 +19,7 @@ from ..job.aiming import Aim, aimed, nothing_more, only_one
 from ..job.asking import ask_before
 from ..job.changing import change_many
 from ..options.moments import read_duration
-from ..options.options import AppId, Connection, Planning
+from ..options.options import AppId, Connection, Planning, ReleasePlanning
 from ..options.settings import SomeSettings, names_of, read_settings
 from ..options.stopping import Stopping
 from ..output.exit_codes import ExitCode
@@ -76,9 +76,14 @@ async def create_bundle(
 
 @command(commands, "promote", short="Give a bundle to one channel, or to many.")
 async def promote_bundle(
-    aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Promoted = None
+    aim: Aim,
+    planning: ReleasePlanning,
+    stopping: Stopping,
+    connection: Connection,
+    invocation: Invocation,
+    words: Promoted = None,
 ) -> int:
-    """Give a bundle to a channel.
+    """Give a bundle to a channel. A channel with a rollout is left alone unless --end-rollouts.
 
     For many channels, as a job: --from names a list with the columns app_id, channel and bundle (or pass BUNDLE for all rows);
     --everywhere means every app that has both the bundle and the channel.
@@ -100,8 +105,8 @@ async def promote_bundle(
     connection.refuse_protected(app_id, channel)
     async with connection.client() as client:
         found = await _find(client, app_id, bundle)
-        target = await client.channels.get(app_id, channel)
-        await client.bundles.promote(app_id, version_id=found.id, channel_id=target.id)
+        rollout = (await client.channels.get(app_id, channel)).rollout_version if planning.end_rollouts else None
+        await client.bundles.promote(app_id, channel, version_id=found.id, ends_rollout=rollout)
     invocation.speech.done(
         f"promoted bundle {bundle} to channel {channel} of {app_id}", app_id=app_id, bundle=bundle, channel=channel
     )

@@ -81,6 +81,8 @@ async def update_channel(
 ) -> int:
     """Change the settings of a channel. It keeps its bundle unless bundle=NAME gives it another.
 
+    Another bundle and rollout_enabled=false end a rollout, and need --end-rollouts; rollout_paused=true only stops it.
+
     For many channels, as a job: --from names a list with the columns app_id and channel; --everywhere means the channel of this
     name in every app.
     """
@@ -101,7 +103,8 @@ async def update_channel(
     app_id, name = names
     connection.refuse_protected(app_id, name)
     async with connection.client() as client:
-        await client.channels.update(app_id, name, changes, metadata_as=metadata_as)
+        rollout = (await client.channels.get(app_id, name)).rollout_version if planning.end_rollouts else None
+        await client.channels.update(app_id, name, changes, metadata_as=metadata_as, ends_rollout=rollout)
         return _print(await client.channels.get(app_id, name), invocation)
 
 

@@ -1,6 +1,6 @@
 """The commands of `capgo-async devices`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,11 +16,12 @@ from ..options.choosing import Choosing, Drawing
 from ..options.options import AppId, Connection, DeviceId, DevicePlanning, InventoryPlanning
 from ..options.stopping import Stopping
 from ..output.exit_codes import ExitCode
-from ..output.listing import print_item, print_listing
+from ..output.listing import print_item, print_items, print_listing
 from ..output.speech import Speech
 
 commands = typer.Typer(name="devices", no_args_is_help=True)
 
+_COLUMNS: Final = ("device_id", "custom_id", "channel", "version_name", "platform", "updated_at")
 _SOURCE_HELP = "CSV or JSON Lines file of device ids or custom ids; - for stdin."
 Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel; names are case-sensitive.", show_default=False)]
 ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel of rows without one.")]
@@ -35,6 +36,10 @@ Named = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP
 SourceOrApp = Annotated[
     str | None, typer.Argument(metavar="SOURCE|APP", help=f"{_SOURCE_HELP} If ID is given: the app.", show_default=False)
 ]
+CustomId = Annotated[
+    str, typer.Argument(metavar="CUSTOM_ID", help="The id that the app has given to the device.", show_default=False)
+]
+AllMatches = Annotated[bool, typer.Option("--all-matches", help="Show all devices if several have this custom id.")]
 OneDeviceId = Annotated[
     str | None, typer.Argument(metavar="ID", help="The device, to unlink only this one.", show_default=False)
 ]
@@ -44,8 +49,7 @@ OneDeviceId = Annotated[
 async def list_devices(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
     """List the devices of an app that were seen in the last 90 days, ordered by id."""
     async with connection.client() as client:
-        columns = ("device_id", "custom_id", "channel", "version_name", "platform", "updated_at")
-        return await print_listing(client.devices.list(app_id), columns, invocation.speech)
+        return await print_listing(client.devices.list(app_id), _COLUMNS, invocation.speech)
 
 
 @command(commands, "get")
@@ -53,6 +57,19 @@ async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection,
     """Show one device."""
     async with connection.client() as client:
         return print_item(await client.devices.get(app_id, device_id), invocation.speech)
+
+
+@command(commands, "find", short="Find the device with a custom id.")
+async def find_device(
+    app_id: AppId, custom_id: CustomId, connection: Connection, invocation: Invocation, *, all_matches: AllMatches = False
+) -> int:
+    """Find the device with a custom id. On servers before August 2026, all devices of the app are read for this."""
+    async with connection.client() as client:
+        found = await client.devices.find(app_id, custom_id, several=all_matches)
+    if not found:
+        message = f"no device of {app_id} has the custom id {custom_id!r}"
+        raise ConfigurationError(message)
+    return await print_items(found, _COLUMNS, invocation.speech)
 
 
 @command(commands, "link", short="Link one device to a channel.")
@@ -127,13 +144,16 @@ async def unlink_devices(
     return _print_change(invocation.speech, source, device_id, None)
 
 
-@command(commands, "renew", short="Renew the links of many devices, so that they expire later.")
+@command(commands, "renew", short="Renew the links of many devices, so that they do not expire.")
 async def renew_devices(
     source: ListOfDevices, planning: InventoryPlanning, stopping: Stopping, connection: Connection, invocation: Invocation
 ) -> int:
-    """Renew the links of many devices, so that they expire later. Each link is removed and set again.
+    """Renew the links of many devices, so that they do not expire. Each link is removed and set again.
 
     A device has no link for the moment in between. Devices that the server does not list as linked are left alone.
+
+    Some servers keep links for 30 days, others for 90, newer ones for good. If yours does, --keeps-links leaves all alone.
+    On such a server, a link that a device had set itself expires unless it is renewed once.
     """
     operations = _listed(source, RenewDevice, planning)
     return await change_many(operations, "renew", planning, stopping, connection, invocation)

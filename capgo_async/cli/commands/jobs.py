@@ -20,7 +20,7 @@ from ..job.rehearsing import Rehearsing, print_rehearsal
 from ..job.rejections import Rejections
 from ..job.reporting import print_job, print_report, print_rows, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
-from ..options.options import Connection, JobFile, OldServers, Output, Running, Undertaking
+from ..options.options import Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
 from ..output.advice import next_steps, to_see_skipped
@@ -126,6 +126,7 @@ async def undo_job(
     invocation: Invocation,
     *,
     old_servers: OldServers = False,
+    end_rollouts: EndRollouts = False,
 ) -> int:
     """Undo the changes of a job, as a job of its own: plan, ask for confirmation, send.
 
@@ -134,6 +135,8 @@ async def undo_job(
     options = Options(
         reject_bad_rows=True,
         old_servers=old_servers,
+        end_rollouts=end_rollouts,
+        links_are_kept=connection.keeps_links(),
         thresholds=connection.thresholds(),
         protected=connection.protected(),
         protected_by=str(path_of_profiles()),

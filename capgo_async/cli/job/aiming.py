@@ -1,7 +1,7 @@
 """The targets of a change: one by its name, those of a list, or one in every app that has it."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 from typer import Option
 
@@ -59,6 +59,10 @@ def aimed(aim: Aim, form: Form, planning: Planning, make: Callable[[str], Operat
     return lambda caller: from_operations(in_every_app(caller, make, planning.app or ()), name="one target in every app")
 
 
+_OF_ONE: Final = ("yes", "end_rollouts")
+"""Options of a plan that single changes take, too."""
+
+
 def nothing_more(words: Sequence[str]) -> None:
     """Raise `ConfigurationError` if a command got more arguments than it takes."""
     if words:
@@ -68,6 +72,7 @@ def nothing_more(words: Sequence[str]) -> None:
 
 def only_one(planning: Planning, stopping: Stopping) -> None:
     """Raise `ConfigurationError` if a single change is given options of a job."""
-    if planning != type(planning)(yes=planning.yes) or stopping != Stopping():
+    single = {name: value for name in _OF_ONE if (value := getattr(planning, name, None)) is not None}
+    if planning != type(planning)(**single) or stopping != Stopping():
         message = "a single change takes no options of a job; for many changes, pass --from SOURCE or --everywhere"
         raise ConfigurationError(message)

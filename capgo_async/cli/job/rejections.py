@@ -91,7 +91,7 @@ class _Group:
     def told(self, *, listed: bool) -> str:
         """Return the reason, with the lines if the rows are `listed`."""
         if not listed:
-            return str(self._first) if self._rows == 1 else f"{self._first.of_all} ({self._rows:,} targets)"
+            return _advised(self._first) if self._rows == 1 else f"{_advised(self._first.of_all)} ({self._rows:,} targets)"
         if self._rows == 1:
             return f"line {self._ranges[0][0]}: {_advised(self._first)}"
         lines = ", ".join(f"{first if first == last else f'{first}-{last}'}{place}" for first, last, place in self._ranges)
@@ -106,6 +106,8 @@ def _advised(reason: Reason) -> str:
             return f"{reason}; add the column or pass {option}"
         case Cause.CONFLICTING_VALUE if reason.details[0] == "channel":
             return f"{reason}; if the column says where the devices are now, pass --ignore-column channel"
+        case Cause.ENDS_ROLLOUT:
+            return f"{reason}; --end-rollouts allows that"
         case Cause.LINK_TO_PUBLIC_CHANNEL:
             return f"{reason}; use `devices unlink` instead"
         case _:

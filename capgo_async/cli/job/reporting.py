@@ -1,7 +1,7 @@
 """Prints plans, jobs and reports."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -48,6 +48,11 @@ def _outcomes(report: Report) -> list[str]:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
         lines.append(f"  what to do: {failure.what_to_do}")
+    if report.links_may_expire_from is not None:
+        expiry = local_time(datetime.fromisoformat(report.links_may_expire_from))
+        lines.append(
+            f"these links may expire from {expiry} on, 30 days after the first was set; some servers keep links longer"
+        )
     return [*lines, *(f"note: {warning}" for warning in report.warnings)]
 
 

@@ -46,6 +46,10 @@ Headroom = Annotated[
         show_default=False,
     ),
 ]
+EndRollouts = Annotated[
+    bool,
+    Option("--end-rollouts", help="Also change channels whose rollout ends by that: another bundle, or rollout_enabled=false."),
+]
 JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_default=False)]
 
 
@@ -199,6 +203,10 @@ class Connection(Output, frozen=True, kw_only=True):
     def thresholds(self) -> Thresholds:
         """Return the sizes up to which a plan needs no more than a yes."""
         return self._profile().thresholds()
+
+    def keeps_links(self) -> bool:
+        """Return whether the profile says that the server keeps links for good."""
+        return self._profile().keeps_links
 
     def protected(self) -> tuple[str, ...]:
         """Return the channels that must not be changed; raises `ConfigurationError`."""
@@ -365,6 +373,10 @@ class InventoryPlanning(Planning, frozen=True, kw_only=True):
             show_default=False,
         ),
     ] = None
+    keeps_links: Annotated[
+        bool,
+        Option("--keeps-links", help="This server keeps links for good: none need be renewed, and none may expire."),
+    ] = False
     inventory: Annotated[
         Path | None,
         Option(
@@ -383,7 +395,8 @@ class InventoryPlanning(Planning, frozen=True, kw_only=True):
     def options(self, connection: Connection) -> Options:
         """Return the options of the plan; raises `ConfigurationError`."""
         inventory = None if self.inventory is None else str(self.inventory)
-        return msgspec.structs.replace(super().options(connection), inventory=inventory)
+        kept = self.keeps_links or connection.keeps_links()
+        return msgspec.structs.replace(super().options(connection), inventory=inventory, links_are_kept=kept)
 
 
 class DevicePlanning(InventoryPlanning, frozen=True, kw_only=True):
@@ -398,7 +411,17 @@ class DevicePlanning(InventoryPlanning, frozen=True, kw_only=True):
         return msgspec.structs.replace(super().options(connection), unknown=self.unknown)
 
 
-class SettingsPlanning(Planning, frozen=True, kw_only=True):
+class ReleasePlanning(Planning, frozen=True, kw_only=True):
+    """How a bulk change is planned that may end rollouts."""
+
+    end_rollouts: EndRollouts = False
+
+    def options(self, connection: Connection) -> Options:
+        """Return the options of the plan; raises `ConfigurationError`."""
+        return msgspec.structs.replace(super().options(connection), end_rollouts=self.end_rollouts)
+
+
+class SettingsPlanning(ReleasePlanning, frozen=True, kw_only=True):
     """How a bulk change of channel settings is planned."""
 
     old_servers: OldServers = False

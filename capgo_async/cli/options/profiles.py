@@ -63,7 +63,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One profile. Values that it does not set keep their defaults.
 
-    `organizations` and `apps` can have their own keys.
+    `organizations` and `apps` can have their own keys. `keeps_links` is whether the server keeps links for good (contract K7).
     """
 
     base_url: str | None = None
@@ -77,6 +77,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     confirm_share: str | None = None
     confirm_share_from: int | None = None
     confirm_destroying: int | None = None
+    keeps_links: bool = False
     protected_channels: tuple[str, ...] = ()
     organizations: dict[str, Reference] = {}
     apps: dict[str, Reference] = {}
