@@ -13,7 +13,10 @@ from .operations.reasons import Cause
 from .report import Wave, about, counted
 
 EARLIEST_EXPIRY: Final = timedelta(days=30)
-"""Age at which the first servers delete links; others keep them for 90 days or for good (contract C7, K7)."""
+"""Age at which the first servers delete links.
+
+Others keep them for 90 days or for good (contract C7, K7).
+"""
 EXPIRY: Final = (
     f"links may expire from {EARLIEST_EXPIRY.days} days after they are set; the server does not say whether it keeps them for"
     " 30 days, 90 days or for good. Linking a device to the same channel again does not renew its link"

@@ -116,7 +116,10 @@ TABLE: Final = (
 """The first rule that fits an error decides. An error that fits none is permanent."""
 
 DATABASE_AWAY: Final = frozenset({"upstream_unavailable", "database_unavailable"})
-"""Codes of a server that cannot reach its database; a 503 with one of them says nothing about access (contract A9, G5)."""
+"""Codes of a server that cannot reach its database.
+
+A 503 with one of them says nothing about access (contract A9, G5).
+"""
 _SHORTEST_PAUSE: Final = 0.25
 """Shortest pause after a rate limit, because `Retry-After: 0` is possible (contract A8)."""
 _UNTOLD_PAUSE: Final = 60.0

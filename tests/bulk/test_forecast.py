@@ -439,7 +439,7 @@ def test_a_key_of_its_own_has_a_limit_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "requests"), [("link_device", 1), ("renew_device", 3), ("update_channel", 2), ("promote_bundle", 1)]
+    ("kind", "requests"), [("link_device", 1), ("renew_device", 3), ("update_channel", 2), ("promote_bundle", 3)]
 )
 def test_each_kind_takes_its_requests(kind: str, requests: int) -> None:
     share = share_of("com.example.a", kind, 160)

@@ -22,7 +22,7 @@ RUN = "capgo-async job run m.capgo-job"
 
 
 def report(*remedies: Remedy, pending: int = 0) -> Report:
-    nothing = dict.fromkeys(set(Report.__struct_fields__) - {"job", "consistent", "failures", "runs", "waves", "warnings"}, 0)
+    nothing = {field.name: 0 for field in msgspec.structs.fields(Report) if field.required}
     failure = {"cause": "cause", "count": 1, "message": "message", "first": ["a/x"], "what_to_do": "what to do"}
     found = {**nothing, "job": "m.capgo-job", "pending": pending, "consistent": True}
     return msgspec.convert({**found, "failures": [{**failure, "remedy": remedy} for remedy in remedies]}, Report)

@@ -61,7 +61,10 @@ def create_bundle(app_id: str, new: NewBundle) -> Call:
 
 
 def find_bundle(app_id: str, version: str) -> Call:
-    """Ask for the bundle with this name; servers that do not know the filter list their first page instead (contract K5)."""
+    """Ask for the bundle with this name (contract K5).
+
+    Servers that do not know the filter list their newest bundles instead.
+    """
     query = (("app_id", checked_app_id(app_id)), ("version", named(version, "bundle version")))
     return Call(f"find bundle {version} of {app_id}", Request(method="GET", path="/bundle", query=query))
 

@@ -103,7 +103,7 @@ def checked_settings(settings: ChannelSettings) -> ChannelSettings:
 
 
 def ends_rollout(channel: Channel, settings: ChannelSettings) -> bool:
-    """Return whether `settings` would end the channel's rollout, on some servers at least (contract C6, K2, K3).
+    """Return whether `settings` would end the rollout on any server (contract C6, K2, K3).
 
     Settings that name a rollout bundle say themselves what becomes of the rollout.
     """

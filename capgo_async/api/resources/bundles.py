@@ -48,7 +48,7 @@ _ASSIGNED: Final["msgspec.json.Decoder[_Assigned]"] = decoder_of(_Assigned)
 
 
 def read_target(response: Response, operation: str) -> str | None:
-    """Return what got the bundle, `stable` or `rollout`, or `None` from a server that does not say (contract K1)."""
+    """Return what got the bundle, `stable` or `rollout`, if the server says so (contract K1)."""
     acknowledge(response, operation)
     return read(response, _ASSIGNED, operation).assignment_target
 
@@ -173,7 +173,10 @@ class Bundles:
         return Deleted(deleted=tuple(name for name in names if name not in kept), kept=tuple(kept))
 
     async def _page(self, call: Call) -> tuple[Bundle, ...]:
-        """Return the bundles of one response; servers before autumn 2026 refuse a page without any (contract C8, D9)."""
+        """Return the bundles of one response.
+
+        Servers before autumn 2026 refuse a page without any bundle (contract C8, D9).
+        """
         try:
             return await self._requester.call(call, _MANY)
         except ApiError as error:

@@ -215,7 +215,10 @@ _PUBLIC_NEEDS: Final = "Since August 2026, making a channel public needs the rig
 
 
 async def finish_rollout(requester: Requester, app_id: str, channel: Channel, bundle_id: int | None) -> None:
-    """Roll a channel back that still has the rollout of this bundle: older servers keep it (contract K2, K3)."""
+    """Roll a channel back that still has the rollout of this bundle.
+
+    Older servers keep a rollout that newer ones end (contract K2, K3).
+    """
     if channel.rollout_version is not None and channel.rollout_version == bundle_id:
         await requester.call(endpoints.end_rollout(app_id, channel.name, "rollback"), acknowledge)
 

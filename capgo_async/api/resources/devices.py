@@ -86,9 +86,9 @@ class Devices:
         return found
 
     async def knows_custom_ids(self, app_id: str) -> bool:
-        """Return whether the server can list the devices with a given custom id; others list all (contract K0).
+        """Return whether the server can list the devices with a given custom id (contract K0).
 
-        One request tells it, once for each version of the server.
+        Others list all devices. One request tells it, once for each version of the server.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         features = self._requester.generation.features

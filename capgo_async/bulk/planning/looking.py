@@ -117,7 +117,10 @@ async def _strangers(capgo: CapgoClient, org_id: str, members: Mapping[str, Memb
 
 
 async def _why_empty(capgo: CapgoClient, app_id: str) -> list[str]:
-    """Return a caveat if the organization is unpaid: the server then takes the bundles of its channels away (contract K12)."""
+    """Return a caveat if the organization of an app without bundles in its channels is unpaid.
+
+    The server takes the bundles of such organizations away (contract K12).
+    """
     try:
         await capgo.statistics.app(app_id, _ANY_DAY, _ANY_DAY)
     except SubscriptionRequired:

@@ -63,7 +63,10 @@ async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection,
 async def find_device(
     app_id: AppId, custom_id: CustomId, connection: Connection, invocation: Invocation, *, all_matches: AllMatches = False
 ) -> int:
-    """Find the device with a custom id. On servers before August 2026, all devices of the app are read for this."""
+    """Find the device with a custom id.
+
+    On servers before August 2026, all devices of the app are read for this.
+    """
     async with connection.client() as client:
         found = await client.devices.find(app_id, custom_id, several=all_matches)
     if not found:
