@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from capgo_async import CapgoClient
 from capgo_async.bulk.storage.database import Database, Mode
@@ -29,10 +29,11 @@ def sandbox_of(
     variables: dict[str, int] | None = None,
     faults: str = "",
     speed: float = 1.0,
+    **settings: Any,
 ) -> Sandbox:
-    """Return a sandbox with a seeded fleet."""
-    settings = Settings(limits=thresholds(limits, variables), faults=parse_faults(faults), speed=speed)
-    return Sandbox(fleet(apps=apps, devices=devices), settings)
+    """Return a sandbox with a seeded fleet; `settings` are those of the sandbox."""
+    chosen = Settings(limits=thresholds(limits, variables), faults=parse_faults(faults), speed=speed, **settings)
+    return Sandbox(fleet(apps=apps, devices=devices), chosen)
 
 
 def client_of(

@@ -16,9 +16,17 @@ APP = "com.example.app01"
 ENDING = Options(end_rollouts=True)
 
 
-def rolling_out(**settings: Any) -> tuple[Sandbox, Channel]:
+SERVERS: dict[str, dict[str, Any]] = {
+    "keeps rollouts": {"generation": "2026-07"},
+    "drops rollouts": {"generation": "2026-11"},
+    "prefers rollouts": {"generation": "2026-11", "bundle_target": True},
+}
+every_server = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
+
+
+def rolling_out(server: dict[str, Any] = SERVERS["keeps rollouts"], **settings: Any) -> tuple[Sandbox, Channel]:
     """Return a sandbox whose channel beta is on 1.2.0 and has a rollout of 1.1.0."""
-    sandbox = sandbox_of(apps=1)
+    sandbox = sandbox_of(apps=1, **server)
     app = sandbox.world.apps[APP]
     beta = app.channels["beta"]
     bundle = app.bundle_named("1.1.0")
@@ -57,10 +65,11 @@ async def planned(path: Path, capgo: CapgoClient, operation: Operation, options:
     return await Job.create(path, from_operations([operation]), client=capgo, options=options)
 
 
+@every_server
 @every_change
 @in_virtual_time
-async def test_a_change_that_ends_a_rollout_is_refused(operation: Operation, tmp_path: Path) -> None:
-    sandbox, _ = rolling_out()
+async def test_a_change_that_ends_a_rollout_is_refused(operation: Operation, server: dict[str, Any], tmp_path: Path) -> None:
+    sandbox, _ = rolling_out(server)
     async with client_of(sandbox) as capgo:
         with pytest.raises(errors.InputError) as caught:
             await planned(tmp_path / "a.capgo-job", capgo, operation, Options())
@@ -76,11 +85,12 @@ async def test_a_change_that_ends_a_rollout_is_refused(operation: Operation, tmp
 @pytest.mark.parametrize(
     ("change", "enabled"), [*((change, True) for change in CHANGES), ("promotion", False), ("no bundle", False)]
 )
+@every_server
 @in_virtual_time
 async def test_with_the_option_it_is_told_done_and_undone(
-    change: str, *, enabled: bool, paused: int | None, tmp_path: Path
+    server: dict[str, Any], change: str, *, enabled: bool, paused: int | None, tmp_path: Path
 ) -> None:
-    sandbox, beta = rolling_out(enabled=enabled, paused_at=paused)
+    sandbox, beta = rolling_out(server, enabled=enabled, paused_at=paused)
     before = state(sandbox, beta)
     async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, CHANGES[change]) as job:
         assert "ending the rollout of 1.1.0" in job.plan.question("https://capgo.test")
@@ -97,10 +107,13 @@ async def test_with_the_option_it_is_told_done_and_undone(
             assert (await undo.verify(capgo)).verified == 1
 
 
+@every_server
 @every_change
 @in_virtual_time
-async def test_a_rollout_that_was_started_after_the_plan_goes_on(operation: Operation, tmp_path: Path) -> None:
-    sandbox, beta = rolling_out(version=None)
+async def test_a_rollout_that_was_started_after_the_plan_goes_on(
+    operation: Operation, server: dict[str, Any], tmp_path: Path
+) -> None:
+    sandbox, beta = rolling_out(server, version=None)
     async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operation) as job:
         assert "rollout of" not in str(job.plan)
         bundle = sandbox.world.apps[APP].bundle_named("1.1.0")
@@ -126,9 +139,10 @@ async def test_an_undo_ends_no_rollout_that_began_after_the_job(tmp_path: Path) 
     assert "has a rollout of 1.1.0, which this would end" in str(reason)
 
 
+@every_server
 @in_virtual_time
-async def test_starting_a_rollout_can_be_undone_without_the_option(tmp_path: Path) -> None:
-    sandbox, beta = rolling_out(version=None, enabled=False)
+async def test_starting_a_rollout_can_be_undone_without_the_option(server: dict[str, Any], tmp_path: Path) -> None:
+    sandbox, beta = rolling_out(server, version=None, enabled=False)
     before = state(sandbox, beta)
     start = ChannelSettings(rollout_bundle="1.0.0", rollout_enabled=True, rollout_percentage_bps=100)
     operation = UpdateChannel(app_id=APP, channel="beta", settings=start)

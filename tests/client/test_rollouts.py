@@ -82,6 +82,13 @@ class OneChannel:
         return {"status": "ok"}
 
 
+class Forgetful(OneChannel):
+    """A server that says ok and keeps the former bundle."""
+
+    def put(self, stable: int) -> None:
+        pass
+
+
 def client_of(server: Callable[[Request], Answer]) -> CapgoClient:
     return CapgoClient(api_key="key", base_url="https://capgo.test", rate="off", transport=ScriptedTransport(last=server))
 
@@ -157,8 +164,7 @@ async def test_a_server_that_gives_the_bundle_to_the_rollout_is_found_out() -> N
 
 
 async def test_a_channel_that_shows_another_bundle_afterwards_is_no_success() -> None:
-    server = OneChannel("drops rollouts")
-    server.put = lambda _: None  # type: ignore[method-assign]
+    server = Forgetful("drops rollouts")
     async with client_of(server) as capgo:
         with pytest.raises(NotApplied, match="shows another bundle"):
             await capgo.bundles.promote(APP, "beta", version_id=3)
