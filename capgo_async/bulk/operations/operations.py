@@ -1,4 +1,7 @@
-"""The operations of a job: intended changes as immutable data (contract C2, C6-C8, G1)."""
+"""The operations of a job: intended changes as immutable data (contract C2, C6-C8, G1).
+
+Longer than 300 lines because an operation, its stored form and its way back are changed together.
+"""
 
 import enum
 from typing import Final, NamedTuple
