@@ -170,12 +170,15 @@ class CapgoClient:
         """
         self._recalled = lasting(known, datetime.now(UTC))
         self._shared.pacer.recall(self._recalled.limits, self._requester.key_scope)
+        self._shared.pacer.timings.recall(self._recalled.timings or {})
 
     def known(self) -> Known:
         """Return what this client has learned about the server and the key, for `recall` of a later client."""
         now, key, pacer = datetime.now(UTC), self._requester.key_scope, self._shared.pacer
         known = with_lessons(with_version(self._recalled, self.server_version, now), pacer.lessons(key), now)
         noticed = now if pacer.others_noticed(key) else known.others_noticed_at
+        if pacer.timings.measured:
+            known = msgspec.structs.replace(known, timings=pacer.timings.known(), timed_at=now)
         return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
 
     async def check(self) -> None:

@@ -20,7 +20,7 @@ from ..errors import AuthenticationError, DiskFull, JobError, Problem
 from ..key_ring import KeyRing, pacer_of, ring_of
 from ..limits.models import Limit
 from .clock import Clock, wall_clock
-from .forecast.forecast import Leg, seconds_of, without_first
+from .forecast.forecast import Foreseen, Leg, foreseen, seconds_of, without_first
 from .forecast.line import Outlook
 from .forecast.outlook import outlook_of
 from .jobfile import records
@@ -48,6 +48,7 @@ from .running.verification import verify
 from .running.waves import Pace, Waves
 from .schedule.client_gauge import ClientGauge
 from .schedule.schedule import Schedule
+from .schedule.share import calls_of
 from .sources.source import Source, blocks_of
 from .spreading import PAGE, page_of
 from .storage.lock import give_name, locked
@@ -153,8 +154,9 @@ class Job:
             plan = await database.run(plan_of, facts, course)
             if ring is not None:
                 carried = carried_over(ring, facts.binding.key_salt, await database.run(last_usage), clock)
-                outlook = outlook_of(ring, course, latency_of(facts), carried)
-                plan = msgspec.structs.replace(plan, seconds=seconds_of(course, outlook))
+                pacer_of(ring).timings.recall(facts.timings)
+                found = foreseen(course, outlook_of(ring, course, carried))
+                plan = msgspec.structs.replace(plan, seconds=found.seconds, at_most=found.seconds + found.more)
             begun = await database.run(was_begun)
         except BaseException:
             await journal.aclose()
@@ -210,11 +212,12 @@ class Job:
                 self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
             executor = Executor(ring, await self._database.run(in_doubt))
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)
+            calls = calls_of(share for leg in self._course for share in leg.shares)
             self._runner = Runner(
                 self._journal,
                 executor,
                 workers=pacer.concurrency,
-                schedule=partial(Schedule, gauge=ClientGauge(ring, latency_of(self.facts))),
+                schedule=partial(Schedule, gauge=ClientGauge(ring, calls)),
                 progress=progress,
                 brakes=brakes,
             )
@@ -336,20 +339,17 @@ class Job:
 
         The estimate assumes 16 requests in flight, and that nothing of `limits` has been used.
         """
-        return seconds_of(self._course, Outlook(limits, 16, latency_of(self.facts)))
+        return seconds_of(self._course, Outlook(limits, 16, latency_of(self.facts), timings=self.facts.timings))
 
-    def remaining(self, client: CapgoClient | KeyRing, settled: int, latency: float | None = None) -> float:
-        """Return the estimated seconds until the current run ends, given `settled` operations so far.
-
-        `latency` is the latency that this run has measured, in seconds.
-        """
+    def remaining(self, client: CapgoClient | KeyRing, settled: int) -> Foreseen:
+        """Return the estimated time until the current run ends, given `settled` operations so far, and how sure it is."""
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.schedule.waiting() if self._runner else None)
-        outlook = outlook_of(ring_of(client), left, latency or latency_of(self.facts))
+        outlook = outlook_of(ring_of(client), left)
         if self._runner is not None:
             now = anyio.current_time()
             outlook = outlook._replace(resting=self._runner.schedule.resting(now), held_up_for=self._runner.parked_until - now)
-        return seconds_of(left, outlook)
+        return foreseen(left, outlook)
 
     async def report(self) -> Report:
         """Return the totals of the job, its runs and its waves."""
@@ -402,6 +402,7 @@ class Job:
         return Meter(ring, self._salt, self._clock)
 
     async def _seed(self, ring: KeyRing) -> None:
+        pacer_of(ring).timings.recall(self.facts.timings)
         pacer_of(ring).seed(carried_over(ring, self._salt, await self._database.run(last_usage), self._clock))
 
     async def _run_waves(self, waves: Waves, former: JobBinding | None) -> None:

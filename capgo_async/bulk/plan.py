@@ -27,6 +27,8 @@ EXPIRING: Final = frozenset({"link_device", "renew_device"})
 _NAMED_APPS: Final = 5
 _NAMED_GROUPS: Final = 10
 _ASKED_GROUPS: Final = 2
+_WORTH_TELLING: Final = 0.1
+"""A smaller share by which the time may be wrong is not told."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     - `unknown`: number of planned devices that no inventory shows.
     - `requests`: number of requests still to be sent; `apps` has the number for each app.
     - `seconds`: expected duration of the rest, verification and bakes of waves included, given the client's remaining limits
-      and the measured latency; `None` without a client.
+      and the measured latencies; `None` without a client. It can be up to `at_most` if requests of a kind that was not
+      measured yet take ten times as long as others.
     - `waves`, `bake_seconds`: after each verified wave, the run waits for `bake_seconds`.
     - `needs_confirmation`: why the exact number of operations must be confirmed before the job is sent, if so.
     - `planning_requests`, `saved`: requests that planning took, and those saved by skipping rows that need none.
@@ -81,6 +84,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     apps: tuple[tuple[str, int], ...]
     requests: int
     seconds: float | None = None
+    at_most: float | None = None
     remarks: tuple[str, ...] = ()
     changes: tuple[Part, ...] = ()
     reasons: tuple[ReasonCount, ...] = ()
@@ -137,7 +141,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return ["nothing is left to send", compared]
         lines = [f"{counted(self.requests, 'request')} to send", compared]
         if self.seconds:
-            lines[0] += f", {about(self.seconds)}"
+            lines[0] += f", {about(self.seconds)}{self._unsure()}"
         if baking := self.bake_seconds * (sum(wave.operations > 0 for wave in self.waves) - 1):
             lines[0] += f", {'including' if self.seconds else 'and'} {baking:,.0f} s of pauses between waves"
         if self.unknown:
@@ -147,6 +151,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if not self.links_are_kept and any(part.kind in EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines
+
+    def _unsure(self) -> str:
+        """Return how wrong the time may be, unless it is as good as certain."""
+        seconds, at_most = self.seconds or 0.0, self.at_most or 0.0
+        if at_most - seconds < max(1.0, _WORTH_TELLING * seconds):
+            return ""
+        return f" (up to {about(at_most)} if these requests take longer than those before)"
 
 
 class _Group(NamedTuple):

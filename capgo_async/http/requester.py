@@ -27,7 +27,7 @@ from ..errors import (
     ServerError,
     TransportError,
 )
-from ..limits.models import Fate, Scope, ScopeKind
+from ..limits.models import UNNAMED, Fate, Scope, ScopeKind
 from ..limits.pacer import Pacer, Permit, TargetBusy
 from . import wire
 from .call import Call
@@ -258,7 +258,7 @@ class Requester:
         if verdict.disposition is Disposition.CLOSE_SCOPE and (call.keyed or call.scopes):
             scope = self._scope_of(call, verdict.scope)
             self.counters.rate_limited += 1
-            self.counters.limits_met[scope[0]] += 1
+            self.counters.limits_met[scope[0] if verdict.reason_known else UNNAMED] += 1
             self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known)
 
     async def _permit(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit | None:
@@ -325,6 +325,7 @@ class Requester:
                 effort.in_doubt = True
             if fate is not Fate.REFUSED:
                 effort.seconds += seconds
+            self.pacer.timings.note(call.kind, seconds, fate)
             if self._on_attempt is not None:
                 self._report(call, request_id, effort, (status, failure, seconds))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from .known import KnownLimit
-from .lesson import SilenceLesson, lessons_of
+from .lesson import Lesson, SilenceLesson, lessons_of
 from .models import DEFAULT_SILENCE, Fate, Limiter
 from .other_users import patience
 from .windows import Window, silence_of, window_of
@@ -57,6 +57,10 @@ class Gate:
         for window in self.windows:
             window.refused(self._closed_until)
 
+    def closed_until(self, _now: float) -> float:
+        """Return until when a refusal holds requests back. A past time means that none does."""
+        return self._closed_until
+
     def used(self, now: float) -> int:
         return int(max((window.used(now) for window in self.windows), default=0))
 
@@ -85,6 +89,9 @@ class LearningGate(Gate):
         self._probing = False
         self._probes_refused = 0
         self._others_noticed = False
+        self._fallback: Window | None = None
+        self.unnamed = False
+        """Whether the last refusal did not name its limit."""
 
     def earliest(self, now: float) -> float:
         """Return when the next request may leave, as every gate does; infinity while one has to go alone."""
@@ -121,12 +128,17 @@ class LearningGate(Gate):
             self._alone = self._probing = False
             self._probes_refused = 0
 
+    def closed_until(self, now: float) -> float:
+        # A silence begins with the last response.
+        return max(self._closed_until, now + self._rest) if self._rest and self._in_flight else self._closed_until
+
     def close(self, now: float, seconds: float, *, learn: bool = False) -> None:
         """Hold all requests back for `seconds`, after a refusal; `learn` from it."""
         self._closed_until = max(self._closed_until, now + seconds)
         for window in self.windows:
             counted = window.refused(self._closed_until)
-            if learn and window in self._lessons:
+            # Only the limit that refused is learned: the fallback, if the refusal named none.
+            if learn and window in self._lessons and (window is self._fallback) == self.unnamed:
                 self._lessons[window].refused(counted, self._in_flight)
 
     def silence(self, now: float, seconds: float, *, learn: bool = False) -> None:
@@ -146,11 +158,15 @@ class LearningGate(Gate):
         self.close(now, self._rest, learn=learn)
 
     def restrict(self, now: float, limiter: Limiter) -> None:
-        """Add a limiter after a refusal; what is in flight counts in it."""
-        if all(window.limiter != limiter for window in self.windows):
-            window = window_of(limiter)
-            window.sent(now, self._in_flight)
-            self.windows.append(window)
+        """Add a limiter to fall back to after the first refusal that named no limit; what is in flight counts in it."""
+        if self._fallback is not None:
+            return
+        self._fallback = window_of(limiter)
+        self._fallback.sent(now, self._in_flight)
+        self.windows.append(self._fallback)
+        passed = max((lesson.passed for lesson in self._lessons.values()), default=0)
+        self._lessons[self._fallback] = lesson = Lesson(self._fallback)
+        lesson.passed = passed
 
     def recall(self, known: KnownLimit) -> None:
         for lesson in self._lessons.values():
@@ -162,6 +178,18 @@ class LearningGate(Gate):
 
     def forgot(self) -> bool:
         return any(lesson.forgotten for lesson in self._lessons.values())
+
+    def uneven(self) -> bool:
+        """Return whether refusals came after different numbers of requests.
+
+        Then others use the key, or the server loses counts (contract B2.3).
+        """
+        if self._others_noticed:
+            return False
+        return any(
+            lesson.exceeded or (isinstance(lesson, SilenceLesson) and lesson.others.noticed and not lesson.others.proven)
+            for lesson in self._lessons.values()
+        )
 
     def others_noticed(self) -> bool:
         """Return whether there were refusals that only another user's requests explain."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from .models import ScopeKind
+from .timing import Timing
 
 Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -17,6 +18,7 @@ _LEARNED_AT: Final = {
     "version_told_at": ("server_version",),
     "latency_seen_at": ("latency",),
     "page_found_at": ("page", "page_loses"),
+    "timed_at": ("timings",),
 }
 """The values of `Known` that were learned together, by the field that has the time."""
 _ENOUGH: Final = 20
@@ -50,15 +52,17 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about one server and one key; `None` stands for unknown.
 
-    `page` is the largest page of devices that kept `channel`, and `page_loses` the smallest page that lost it (contract C7).
-    `others_noticed_at` is the last time that another user of the key was noticed. A value without the time at which it was
-    learned is dropped.
+    `timings` is how long each kind of request takes. `page` is the largest page of devices that kept `channel`, and
+    `page_loses` the smallest page that lost it (contract C7). `others_noticed_at` is the last time that another user of the
+    key was noticed. A value without the time at which it was learned is dropped.
     """
 
     server_version: str | None = None
     version_told_at: Moment | None = None
     latency: Latency | None = None
     latency_seen_at: Moment | None = None
+    timings: dict[str, Timing] | None = None
+    timed_at: Moment | None = None
     page: Annotated[int, Meta(ge=1)] | None = None
     page_loses: Annotated[int, Meta(ge=1)] | None = None
     page_found_at: Moment | None = None

@@ -27,10 +27,13 @@ class Lesson:
         self._kept = 0
         self._refused = False
         self._confirmed = False
+        self._taught = False
         self.suspected = range(0)
         """The numbers that are taken for the limit once one more period ends there."""
         self.forgotten = False
         """Whether a limit that was learned or suspected proved too small."""
+        self.exceeded = False
+        """Whether that was a learned one: the server let more pass than it had refused twice."""
 
     @property
     def learned(self) -> int | None:
@@ -52,11 +55,13 @@ class Lesson:
     def answered(self, fate: Fate, in_flight: int) -> None:
         """Count the end of a request, while `in_flight` others are out."""
         if fate is Fate.PASSED or fate is Fate.FAILED:
-            self.passed += 1
+            # A window that slides on lets further requests pass, which a silence would not.
+            self.passed = min(self.passed + 1, max(self._limit, self.suspected.stop + 1))
             self._kept += 1
             if self.suspected and self.passed > self.suspected.stop:
                 self.suspected = range(0)
                 self.forgotten = True
+                self.exceeded = self.exceeded or self._taught
         if not in_flight:
             self._conclude()
 
@@ -84,6 +89,7 @@ class Lesson:
             self.forgotten = False
             self.suspected = range(self._limit, self._limit + 2)
             self._confirmed = False
+            self._taught = True
             self._kept = 0
         elif self._kept >= _PERIODS_KEPT * self._limit:
             self._keep_to(self._window.limiter.requests)

@@ -23,6 +23,9 @@ class ScopeKind(enum.StrEnum):
     DEVICE_CHANNEL = "device_channel"
 
 
+UNNAMED: Final = "unnamed"
+"""Stands for a limit that the server did not name when it refused a request, such as one of a proxy (contract A8)."""
+
 TARGET_KINDS = frozenset({ScopeKind.DEVICE_OPERATION, ScopeKind.DEVICE_CHANNEL})
 """Scopes of one target. An operation that waits for its target must not hold up other operations."""
 

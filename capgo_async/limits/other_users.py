@@ -18,11 +18,13 @@ _MOST_PATIENT: Final = 10.0
 class Others:
     """Judge the periods between two silences, in each of which `modelled` requests should pass.
 
-    `noticed` becomes true, and stays so, once two periods in a row were refused early and at different numbers.
+    `noticed` becomes true, and stays so, once two periods in a row were refused early and at different numbers. It is `proven`
+    once a first request was among them. Without that, a server that loses counts would look the same (contract B2.3).
     """
 
     def __init__(self, modelled: int) -> None:
         self.noticed = False
+        self.proven = False
         self._modelled = modelled
         self._bound = BOUNDLESS
         self._ended: range | None = None
@@ -39,6 +41,7 @@ class Others:
         # Every limit lets something pass. One that was refused at different numbers is not the cause.
         if before is not None and (self._ended == range(1) or _apart(before, self._ended)):
             self.noticed = True
+            self.proven = self.proven or self._ended == range(1)
 
     def begin(self, passed: int) -> int:
         """Start a period, after one in which `passed` requests passed. Return how many requests it may have.

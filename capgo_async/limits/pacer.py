@@ -8,8 +8,8 @@ waits for another. The file is longer than 300 lines because the queue and the g
 import itertools
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
 
 import anyio
 import msgspec
@@ -19,11 +19,15 @@ from .budget import Budget
 from .congestion import Congestion
 from .gate import Gate, LearningGate
 from .known import KnownLimit
-from .models import TARGET_KINDS, Fate, Limit, Limiter, Scope, ScopeKind, SlidingWindow, with_headroom
-from .windows import Window
+from .models import TARGET_KINDS, UNNAMED, Fate, Limit, Limiter, Scope, ScopeKind, SlidingWindow, held_for, with_headroom
+from .timing import Timings
+from .wake import Wake
+from .windows import Window, closed_for, seen_from
 
 _EDGE_LIMITER = SlidingWindow(requests=100)
 """The published limit. `auto` falls back to it after a refusal without a known reason (contract B1)."""
+_LONGEST_WAKE: Final = 61.0
+"""Longest wait for links of another job if the caller's limits have none for them (contract B2)."""
 
 
 class ScopeUsage(msgspec.Struct, frozen=True):
@@ -32,6 +36,13 @@ class ScopeUsage(msgspec.Struct, frozen=True):
     scope: Scope
     used: int
     age: float
+
+
+class Hold(NamedTuple):
+    """A limit that lets nothing leave before the time `until`: a `ScopeKind`, or `UNNAMED`."""
+
+    until: float
+    kind: str
 
 
 class TargetBusy(CapgoError):
@@ -82,6 +93,9 @@ class Pacer:
     ) -> None:
         self.concurrency = concurrency
         self.congestion = Congestion(concurrency)
+        self.timings = Timings()
+        self.on_wait: Callable[[Hold], None] | None = None
+        """Called when a request begins to wait for a limit."""
         self.adaptive = adaptive
         self.limits = with_headroom(limits, headroom) if headroom else tuple(limits)
         self._edge = msgspec.structs.replace(_EDGE_LIMITER, headroom=headroom)
@@ -89,6 +103,9 @@ class Pacer:
         self._models: dict[str, tuple[Limiter, ...]] = {}
         for limit in self.limits:
             self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
+        longest = max(map(held_for, self._models.get(ScopeKind.DEVICE_CHANNEL, ())), default=_LONGEST_WAKE)
+        self.wake = Wake(longest)
+        self._granted = 0
         self._gates: dict[Scope, LearningGate] = {}
         self._recalled: dict[Scope, KnownLimit] = {}
         self._targets: OrderedDict[Scope, Gate] = OrderedDict()
@@ -152,12 +169,15 @@ class Pacer:
         now = anyio.current_time()
         if scope[0] in TARGET_KINDS:
             self._target_gate(scope).close(now, seconds)
+            if scope[0] == ScopeKind.DEVICE_CHANNEL:
+                self.wake.refused(now, seconds, self._granted)
             return
         gate = self._learning_gate(scope)
+        gate.unnamed = not reason_known
         if self.adaptive and not reason_known:
             gate.restrict(now, self._edge)
         if scope[0] == ScopeKind.KEY:
-            gate.silence(now, seconds, learn=self.adaptive and reason_known)
+            gate.silence(now, seconds, learn=self.adaptive)
         else:
             gate.close(now, seconds, learn=self.adaptive)
 
@@ -209,6 +229,10 @@ class Pacer:
         gates = self._gates.items()
         return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
 
+    def uneven(self) -> bool:
+        """Return whether refusals came after different numbers of requests: others use a key, or the server loses counts."""
+        return any(gate.uneven() for gate in self._gates.values())
+
     @property
     def is_full(self) -> bool:
         """Whether as many requests are in flight as may be."""
@@ -220,6 +244,24 @@ class Pacer:
         They are the pacer's own: copy them, do not change them.
         """
         return self._gate(scope).windows if self._matters(scope) else ()
+
+    def windows_ahead(self, scope: Scope, now: float) -> list[Window]:
+        """Return copies of the windows of `scope` for a forecast, with times relative to `now`.
+
+        While a refusal closes it, one more window is full.
+        """
+        ahead = [seen_from(window, now) for window in self.windows_of(scope)]
+        gate = self._gates.get(scope)
+        closed_until = -math.inf if gate is None else gate.closed_until(now)
+        if scope[0] == ScopeKind.APP_ADDRESS:
+            closed_until = max(closed_until, self.wake.until)
+        return [*ahead, closed_for(closed_until - now)] if closed_until > now else ahead
+
+    def hold(self, scope: Scope, now: float) -> Hold:
+        """Return until when a limit holds `scope` back, as `free_at` does, and which limit it is."""
+        gate = self._gates.get(scope)
+        unnamed = gate is not None and gate.unnamed and gate.closed_until(now) > now
+        return Hold(self.free_at(scope, now), UNNAMED if unnamed else scope[0])
 
     def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:
         """Return when that many requests of `scope` may leave; infinity while only a response can tell."""
@@ -279,6 +321,7 @@ class Pacer:
 
     def _grant(self, gates: list[Gate], now: float) -> Permit:
         self._in_flight += 1
+        self._granted += 1
         if self.budget is not None:
             self.budget.spend()
         for gate in gates:
@@ -310,6 +353,8 @@ class Pacer:
                 ticket.at = math.inf
                 self._dispatch(now)
                 if ticket.permit is None:
+                    if self.on_wait is not None and now < ticket.at < math.inf:
+                        self.on_wait(max(self.hold(scope, now) for scope in ticket.scopes if self._matters(scope)))
                     with anyio.move_on_after(ticket.at - now):
                         await ticket.woken.wait()
         except BaseException:

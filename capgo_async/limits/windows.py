@@ -74,11 +74,12 @@ class Sliding:
                 return at
         return math.inf
 
-    def sent(self, _now: float, requests: float = 1) -> bool:
+    def sent(self, now: float, requests: float = 1) -> bool:
         """Count requests that leave now. Return whether the server starts to count anew with them."""
+        rested = not (self._counted and self.used(now))
         self.in_flight += requests
         self._counted += requests
-        return False
+        return rested
 
     def answered(self, now: float, requests: float = 1) -> None:
         """Count the responses of requests that left before."""
@@ -319,6 +320,13 @@ def window_of(limiter: Limiter) -> Window:
             return Fixed(limiter)
         case SilenceWindow():
             return Silence(limiter)
+
+
+def closed_for(seconds: float) -> Window:
+    """Return a window that is full for `seconds`, and never again."""
+    window = Sliding(SlidingWindow(requests=BOUNDLESS, window=1.0, margin=0.0))
+    window.seed(BOUNDLESS, seconds - window.held)
+    return window
 
 
 def silence_of(windows: Iterable[Window]) -> Silence | None:

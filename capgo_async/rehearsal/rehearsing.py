@@ -29,6 +29,7 @@ from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..key_ring import ring_of
 from ..limits.models import ScopeKind
 from ..limits.pacer import ScopeUsage
+from ..limits.timing import ANY, Timing
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
@@ -210,7 +211,8 @@ async def _bind(copy: Path, facts: JobFacts, client: CapgoClient, latency: float
         await database.run(bind, JobBinding.of(ring_of(client), salt))
         last = await database.run(read_usage)
         if last is not None:
-            await database.run(write_usage, _of_one_key(last, requester_of(client).identity.fingerprint(salt)), latency)
+            usage = _of_one_key(last, requester_of(client).identity.fingerprint(salt))
+            await database.run(write_usage, usage, {ANY: Timing(latency)})
     finally:
         await database.aclose()
     several = f"the job was made with {keys} keys but rehearsed with one: the real run may be faster"

@@ -112,7 +112,7 @@ async def test_operations_of_several_requests_are_foreseen_with_the_windows_that
     async with client_of(sandbox, delay=0.1) as capgo:
         async with await Job.create(tmp_path / "job.capgo-job", from_operations(operations), client=capgo) as job:
             await anyio.sleep(130.0)
-            foreseen = job.remaining(capgo, 0, 0.2)
+            foreseen = job.remaining(capgo, 0).seconds
             report = await job.run(capgo)
     assert (report.done, report.rate_limited) == (sum(targets.values()), 0)
     assert foreseen == pytest.approx(report.elapsed_seconds, rel=WITHIN)
@@ -127,7 +127,7 @@ async def test_operations_that_no_window_takes_whole_are_foreseen(tmp_path: Path
     async with client_of(sandbox, headroom=headroom) as capgo:
         async with await Job.create(tmp_path / "job.capgo-job", from_operations(operations), client=capgo) as job:
             await anyio.sleep(130.0)
-            foreseen = job.remaining(capgo, 0, 0.04)
+            foreseen = job.remaining(capgo, 0).seconds
             report = await job.run(capgo)
     assert report.done == count
     assert foreseen == pytest.approx(report.elapsed_seconds, rel=WITHIN)
@@ -184,7 +184,7 @@ def test_what_a_kill_left_in_doubt_waits_for_its_devices_in_the_prediction(tmp_p
 
             async def look() -> None:
                 await anyio.sleep(30.0)
-                foreseen.append(30.0 + job.remaining(capgo, settled, 0.04))
+                foreseen.append(30.0 + job.remaining(capgo, settled).seconds)
 
             settled = 0
 
@@ -245,7 +245,7 @@ async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str)
         async def look() -> None:
             for part in (0.25, 0.5, 0.8):
                 await anyio.sleep_until(began + part * predicted)
-                foreseen.append(anyio.current_time() + job.remaining(capgo, settled, 0.04))
+                foreseen.append(anyio.current_time() + job.remaining(capgo, settled).seconds)
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
@@ -338,7 +338,7 @@ async def test_the_course_of_a_job_is_foreseen_before_and_while_it_runs(tmp_path
             async def look(predicted: float) -> None:
                 for part in (0.3, 0.55, 0.8):
                     await anyio.sleep_until(began + part * predicted)
-                    foreseen.append(anyio.current_time() + job.remaining(capgo, settled, scene.latency) - began)
+                    foreseen.append(anyio.current_time() + job.remaining(capgo, settled).seconds - began)
 
             group.start_soon(look, predicted)
             report = await job.run(capgo, progress=note)

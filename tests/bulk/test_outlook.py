@@ -55,7 +55,7 @@ async def test_after_a_refusal_without_a_reason_what_is_left_is_foreseen_at_the_
             async def look() -> None:
                 for seconds in (30.0, 100.0, 300.0):
                     await anyio.sleep(seconds)
-                    said.append((anyio.current_time(), job.remaining(capgo, settled, 0.04)))
+                    said.append((anyio.current_time(), job.remaining(capgo, settled).seconds))
 
             async with anyio.create_task_group() as group:
                 group.start_soon(look)
@@ -72,16 +72,16 @@ async def test_what_is_left_after_a_fallback_takes_what_it_takes_at_the_standard
     capgo = client()
     pacer_of(capgo).close(requester_of(capgo).key_scope, 5.0, reason_known=False)
     await anyio.sleep(100.0)
-    fallen = seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS, 0.04))
+    fallen = seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS))
     standard = client_of(Sandbox(fleet(1, 1)), rate="standard")
-    assert fallen == pytest.approx(seconds_of(LEGS, outlook_of(ring_of(standard), LEGS, 0.04)), rel=0.02)
+    assert fallen == pytest.approx(seconds_of(LEGS, outlook_of(ring_of(standard), LEGS)), rel=0.02)
     assert fallen > 6000
 
 
 @in_virtual_time
 async def test_the_limit_of_the_silence_is_not_taken_for_that_of_the_fallback() -> None:
     capgo = client()
-    gauge = ClientGauge(ring_of(capgo), 0.1)
+    gauge = ClientGauge(ring_of(capgo), {})
     key = gauge.key_of(APP)
     pacer_of(capgo).close(requester_of(capgo).key_scope, 5.0, reason_known=False)
     rules = gauge.rules(key, APP)
@@ -92,7 +92,7 @@ async def test_the_limit_of_the_silence_is_not_taken_for_that_of_the_fallback() 
 @in_virtual_time
 async def test_who_shares_the_places_with_others_may_queue_for_one() -> None:
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
-    gauge = ClientGauge(ring_of(capgo), 0.1)
+    gauge = ClientGauge(ring_of(capgo), {})
     pacer_of(capgo).congestion.limit = 2
     assert not gauge.is_full(2), "nothing is in flight: all of it sleeps between attempts"
     for _ in range(2):
@@ -105,7 +105,7 @@ async def test_who_has_no_limits_gets_no_gates_by_looking_ahead() -> None:
     """Each request would pass through them from then on."""
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
     app = (ScopeKind.APP_ADDRESS, APP)
-    outlook = outlook_of(ring_of(capgo), LEGS, 0.1)
+    outlook = outlook_of(ring_of(capgo), LEGS)
     assert list(outlook.windows[app]) == []
     assert app not in pacer_of(capgo)._gates
 
@@ -114,9 +114,9 @@ async def test_who_has_no_limits_gets_no_gates_by_looking_ahead() -> None:
 async def test_a_server_in_trouble_is_foreseen_as_one_that_recovers() -> None:
     """Good answers raise what may be in flight by one each time that all of it is answered: soon it is all again."""
     capgo = client_of(Sandbox(fleet(1, 1)), rate="off")
-    calm = seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS, 0.1))
+    calm = seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS))
     pacer_of(capgo).congestion.limit = 4
-    assert seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS, 0.1)) == calm
+    assert seconds_of(LEGS, outlook_of(ring_of(capgo), LEGS)) == calm
 
 
 @in_virtual_time

@@ -598,7 +598,6 @@ class World:
         for each in case.shares:
             requester_of(self.ring.client_of(each.app_id)).key_scope = (ScopeKind.KEY, self.key_of(each.app_id))
         self.pacer = pacer_of(self.ring)
-        self.counters = requester_of(client).counters
         self.journal = AppsJournal(case.shares)
         self.kinds = {each.app_id: each for each in case.shares}
         self.chance = random.Random(case.workers)
@@ -616,7 +615,7 @@ class World:
         return app_id.partition(".")[0]
 
     def scheduled(self, shares: Sequence[Share]) -> Schedule:
-        self.schedule = Schedule(shares, ClientGauge(self.ring, 0.1))
+        self.schedule = Schedule(shares, ClientGauge(self.ring, {}))
         return self.schedule
 
     async def execute(self, operation: Operation) -> Result:
@@ -644,12 +643,11 @@ class World:
         if ScopeKind.APP_ADDRESS in self.kinds[app_id].limits:
             scopes.append((ScopeKind.APP_ADDRESS, app_id))
         permit = await self.pacer.acquire(tuple(scopes))
-        self.counters.answers += 1
         latency, there = self.chance.choice(self.case.latencies), self.chance.random()
         await anyio.sleep(latency * there)
         self._count(app_id, windowed=len(scopes) > 1)
         await anyio.sleep(latency * (1 - there))
-        self.counters.seconds += latency
+        self.pacer.timings.note("", latency, Fate.PASSED)
         self.pacer.release(permit, Fate.PASSED)
         self.pacer.prove(scopes[0])
 

@@ -17,7 +17,7 @@ from capgo_async.bulk.clock import wall_clock
 from capgo_async.client import requester_of
 from capgo_async.key_ring import pacer_of
 from capgo_async.limits.models import DEFAULT_SILENCE, ScopeKind, server_limits
-from capgo_async.sandbox import AccessLine, Sandbox
+from capgo_async.sandbox import AccessLine, Sandbox, Settings, Thresholds, fleet
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
@@ -305,3 +305,45 @@ async def test_operations_are_interleaved_by_app_and_in_input_order_within_one(t
     for app in sandbox.world.apps:
         mine = [target for target in targets if target.startswith(app)]
         assert mine == sorted(mine, reverse=True)
+
+
+def links_only(sandbox: Sandbox, directory: Path) -> Path:
+    return write_csv(directory / "devices.csv", [(device,) for device in ids_of(sandbox)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+@pytest.mark.parametrize("published", [20, 50, 99])
+@in_virtual_time
+async def test_auto_learns_a_rate_below_the_published_one(tmp_path: Path, published: int, concurrency: int) -> None:
+    sandbox = Sandbox(fleet(1, 6 * published, channels=4), Settings(limits=Thresholds(published=published)))
+    async with client_of(sandbox, concurrency=concurrency) as capgo:
+        source = read_operations(links_only(sandbox, tmp_path), app_id=APP, channel="ch04")
+        async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
+            report = await job.run(capgo)
+        assert [(each.scope, each.requests) for each in capgo.known().limits] == [(ScopeKind.KEY, published)]
+    assert report.done == 6 * published
+    assert report.rate_limited <= concurrency + 1
+    assert report.elapsed_seconds < 1.05 * 62 * 6 + 62
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concurrency", [1, 2, 16])
+@pytest.mark.parametrize("limit", [5, 30, 301])
+@pytest.mark.parametrize("pause", [0.0, 3.0])
+@in_virtual_time
+async def test_two_refusals_at_the_same_number_teach_the_limit_of_a_key(concurrency: int, limit: int, pause: float) -> None:
+    sandbox = sandbox_of(limits="server", variables={"RATE_LIMIT_API_KEY": limit + 1})
+    capgo = client_of(sandbox, concurrency=concurrency)
+    left = iter(range(5 * limit))
+
+    async def work() -> None:
+        for _ in left:
+            await capgo.apps.get(APP)
+            await anyio.sleep(pause)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(concurrency):
+            group.start_soon(work)
+    assert [each.requests for each in capgo.known().limits] == [limit]
+    assert len(refused(sandbox)) <= concurrency + 1

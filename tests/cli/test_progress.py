@@ -1,7 +1,7 @@
 """What a run says of the time that it still takes is foreseen: checked against the run itself, in virtual time."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +12,16 @@ from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, Options, StopRules, Which, read_operations
 from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.forecast.forecast import Leg, seconds_of
+from capgo_async.bulk.forecast.outlook import outlook_of
+from capgo_async.bulk.operations.results import Done
+from capgo_async.bulk.schedule.share import share_of
 from capgo_async.cli.job.progress import Follower
 from capgo_async.cli.output.speech import Speech
+from capgo_async.cli.output.waiting import Waits, shown_by_progress
+from capgo_async.client import requester_of
 from capgo_async.key_ring import pacer_of, ring_of
+from capgo_async.limits.models import Fate, ScopeKind
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 
 WAVES = Options(waves=(Fraction(1, 10), Fraction(1)), bake_seconds=1800.0)
@@ -80,7 +87,101 @@ async def test_a_run_of_what_failed_foresees_that_alone(tmp_path: Path) -> None:
             capgo,
             which=Which.FAILED,
             rules=StopRules(failures=None),
-            progress=lambda _: remaining.append(job.remaining(capgo, len(remaining), 0.04)),
+            progress=lambda _: remaining.append(job.remaining(capgo, len(remaining)).seconds),
         )
     assert remaining[0] == pytest.approx(report.failed / 16 * 0.04, abs=0.1)
     assert remaining[-1] <= 0.05
+
+
+def until_in(line: str) -> float:
+    """Return how many seconds from now a line says that requests wait."""
+    found = re.search(r"waiting: .*, until ([\d-]+ [\d:]+) UTC", line)
+    assert found is not None, line
+    return (datetime.fromisoformat(found[1]).replace(tzinfo=UTC) - wall_clock()).total_seconds()
+
+
+CLOSED = {
+    "a key for long": ((ScopeKind.KEY,), 3600.0, True),
+    "a key by a limit without a name": ((ScopeKind.KEY,), 900.0, False),
+    "an app for longer than its window": ((ScopeKind.APP_ADDRESS, APP), 700.0, True),
+    "links of another job": ((ScopeKind.DEVICE_CHANNEL, APP, "d", "ch04"), 55.0, True),
+}
+
+
+@pytest.mark.parametrize("rate", ["auto", "off", "standard"])
+@pytest.mark.parametrize("name", CLOSED)
+@in_virtual_time
+async def test_while_all_wait_for_a_limit_no_less_time_is_left(tmp_path: Path, name: str, rate: str) -> None:
+    scope, seconds, named = CLOSED[name]
+    sandbox = Sandbox(fleet(1, 90, channels=4))
+    path = await planned(sandbox, tmp_path, Options(), planning_delay=0.002)
+    async with client_of(sandbox, rate=rate) as capgo, await Job.open(path, client=capgo) as job:
+        follower = Follower(job, ring_of(capgo), Speech(quiet=True))
+        # A forecast from before the refusal must not outlive it.
+        follower(Done())
+        await anyio.sleep(0.5)
+        assert left_in(follower.line()) < 10
+        pacer_of(capgo).close(
+            requester_of(capgo).key_scope if scope == (ScopeKind.KEY,) else scope, seconds, reason_known=named
+        )
+        line = follower.line()
+    assert until_in(line) == pytest.approx(seconds, abs=2.0)
+    assert seconds <= left_in(line) < seconds + 10
+    assert ("HTTP 429" in line) == (not named)
+    assert ("key's limit" in line) == (name == "a key for long")
+
+
+@in_virtual_time
+async def test_answers_that_are_out_when_a_key_is_refused_shorten_nothing() -> None:
+    """The silence begins with the last of them."""
+    capgo = client_of(Sandbox(fleet(1, 1)))
+    pacer, key = pacer_of(capgo), requester_of(capgo).key_scope
+    permit = pacer.take((key,))
+    assert permit is not None
+    pacer.close(key, 300.0)
+    await anyio.sleep(50.0)
+    legs = [Leg([share_of(APP, "link_device", 16)])]
+    assert seconds_of(legs, outlook_of(ring_of(capgo), legs)) == pytest.approx(300.0, abs=1.0)
+    pacer.release(permit, Fate.REFUSED)
+    await anyio.sleep(100.0)
+    assert seconds_of(legs, outlook_of(ring_of(capgo), legs)) == pytest.approx(200.0, abs=1.0)
+
+
+@pytest.mark.slow
+@in_virtual_time
+async def test_a_429_without_json_is_told_as_what_it_is(tmp_path: Path) -> None:
+    sandbox = Sandbox(fleet(1, 60, channels=4), Settings(faults=parse_faults("POST /device:429-edge=#20")))
+    path = await planned(sandbox, tmp_path, Options(), planning_delay=0.002)
+    async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
+        follower = Follower(job, ring_of(capgo), Speech(quiet=True))
+        said: list[str] = []
+
+        async def look() -> None:
+            await anyio.sleep(30.0)
+            said.append(follower.line())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            report = await job.run(capgo, progress=follower)
+    assert "waiting: refused (HTTP 429) by a limit that has no name, such as that of a proxy, until " in said[0]
+    assert "key" not in said[0]
+    assert report.runs[-1].limits_met == {"unnamed": 1}
+
+
+@in_virtual_time
+async def test_a_call_that_waits_for_a_limit_says_so_once() -> None:
+    said: list[str] = []
+    speech = Speech()
+    speech.note = said.append  # type: ignore[assignment, method-assign]  # to hear it
+    sandbox = Sandbox(fleet(1, 1), Settings(limits=thresholds("server", {"RATE_LIMIT_API_KEY": 3})))
+    capgo = client_of(sandbox, rate="off")
+    pacer_of(capgo).on_wait = Waits(speech)
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(capgo.apps.get, APP)
+    assert len(said) == 2, "five calls, two at a time"
+    assert all(line.startswith("waiting: key's limit, until ") for line in said)
+    with shown_by_progress(pacer_of(capgo)):
+        pacer_of(capgo).close(requester_of(capgo).key_scope, 100.0)
+        await capgo.apps.get(APP)
+    assert len(said) == 2

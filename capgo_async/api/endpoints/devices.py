@@ -20,6 +20,8 @@ With more, servers leave out the channels of all devices, or end a listing silen
 
 LONGEST_CUSTOM_ID: Final = 36
 """Most characters of a custom id that a listing can be filtered by (contract C7, F)."""
+PAGE_OF_DEVICES: Final = "page of GET /device"
+"""Kind of these requests: a page takes longer than a single device."""
 
 _ORDERS: Final = frozenset({None, "asc", "desc"})
 _CHANGED_SINCE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z| \d\d:\d\d:\d\d)", re.ASCII)
@@ -81,7 +83,7 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
     if chosen.after is not None and not position:
         query += behind(stored_id(chosen.after))
     request = Request(method="GET", path="/device", query=(*query, *position))
-    return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
+    return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),), timed_as=PAGE_OF_DEVICES)
 
 
 def probe_custom_id_filter(app_id: str) -> Call:

@@ -1,21 +1,25 @@
 """Forecasts: how long the rest of a job takes, computed in bursts of requests.
 
-All requests are assumed to have the same latency, so they leave in rounds of as many as may be in flight. A burst is shared
-evenly among the apps with most requests left, until a limit is full or the next app has as many left. `schedule` does the same
-one request at a time. Whatever repeats itself is skipped.
+All requests of a leg are assumed to have the same latency, so they leave in rounds of as many as may be in flight. A burst is
+shared evenly among the apps with most requests left, until a limit is full or the next app has as many left. `schedule` does
+the same one request at a time. Whatever repeats itself is skipped.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from ..schedule.resting import levelled
-from ..schedule.share import Share
+from ..schedule.share import Share, calls_of
 from ..spreading import APPS_AT_ONCE, cursors_among
 from .line import Line, Outlook
 
-DEFAULT_LATENCY: Final = 0.1
-"""Seconds from a request to its response, if none was seen."""
+MOST_TIMES: Final = 10
+"""Requests of a kind that was never measured take at most this many times as long as all others: writes are slow."""
+_SURE: Final = 0.01
+"""A smaller error of the latency is not worth a second forecast."""
 _IN_TURN: Final = 9
 """Pages of an app that are read one after the other, before and during its split."""
 
@@ -29,6 +33,28 @@ class Leg(NamedTuple):
     shares: Sequence[Share]
     looks: Sequence[Share] = ()
     rest: float = 0.0
+
+
+class Foreseen(NamedTuple):
+    """A forecast: `seconds` until the end, or up to `more` seconds longer, as far as latencies are known."""
+
+    seconds: float
+    more: float = 0.0
+
+
+def foreseen(legs: Sequence[Leg], outlook: Outlook) -> Foreseen:
+    """Return the time until the last response, and how sure that is."""
+    seconds = seconds_of(legs, outlook)
+    calls = calls_of(share for leg in legs for share in (*leg.shares, *leg.looks))
+    found = [outlook.timings.get(kind) for kind in calls]
+    if all(timing is not None and timing.error() <= _SURE * timing.seconds for timing in found):
+        return Foreseen(seconds)
+    slower = {
+        kind: msgspec.structs.replace(timing, seconds=timing.seconds + timing.error())
+        for kind, timing in outlook.timings.items()
+    }
+    at_most = seconds_of(legs, outlook._replace(timings=slower, latency=MOST_TIMES * outlook.latency))
+    return Foreseen(seconds, max(0.0, at_most - seconds))
 
 
 def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:

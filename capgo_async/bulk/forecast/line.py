@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 
 from ...limits.models import Limit, Scope, ScopeKind
 from ...limits.pacer import ScopeUsage
+from ...limits.timing import Timing, mean
 from ...limits.windows import FEW, Sliding, Window, seen_from, silence_of, window_of
 from ..schedule.keys import first_to_send
 from ..schedule.resting import levelled
-from ..schedule.share import Share
+from ..schedule.share import Share, calls_of
 from .lanes import CountedKey, CountedLane, opens_at
 
 _GRAIN: Final = 128
@@ -25,10 +26,11 @@ _Known = dict[tuple[object, ...], tuple[float, list[float], tuple[float, float]]
 class Outlook(NamedTuple):
     """What the requests of a job will meet.
 
-    `latency` is in seconds. `keys` names the key of each app; apps without one share a key. `windows` holds the windows of each
-    scope at the start, with times relative to it; other scopes start with empty windows of `limits`. `used` is what an earlier
-    process counted. Some operations wait `held_up_for` seconds for their own targets, because of earlier requests. `resting`
-    keys send nothing for that many seconds, whatever their limits allow.
+    `latency` is in seconds, for requests of a kind that `timings` does not have. `keys` names the key of each app; apps
+    without one share a key. `windows` holds the windows of each scope at the start, with times relative to it; other scopes
+    start with empty windows of `limits`. `used` is what an earlier process counted. Some operations wait `held_up_for` seconds
+    for their own targets, because of earlier requests. `resting` keys send nothing for that many seconds, whatever their
+    limits allow.
     """
 
     limits: Sequence[Limit]
@@ -39,6 +41,7 @@ class Outlook(NamedTuple):
     used: Sequence[ScopeUsage] = ()
     held_up_for: float = -math.inf
     resting: Mapping[str, float] = {}
+    timings: Mapping[str, Timing] = {}
 
 
 class Line:
@@ -68,6 +71,7 @@ class Line:
     def send(self, shares: Sequence[Share], places: int) -> None:
         """Send the requests of `shares`, at most `places` at a time, and wait for all responses."""
         self._places = places
+        self._latency = mean(calls_of(shares), self._outlook.timings, self._outlook.latency)
         keys = every = self._keys_of(shares)
         began = self._began
         first: CountedKey | None = None

@@ -9,26 +9,27 @@ from ...client import requester_of
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
 from ...limits.pacer import ScopeUsage
-from ...limits.windows import seen_from
+from ...limits.timing import usual
 from .forecast import Leg
 from .line import Outlook
 
 
-def outlook_of(client: KeyRing, legs: Iterable[Leg], latency: float, carried: Sequence[ScopeUsage] = ()) -> Outlook:
+def outlook_of(client: KeyRing, legs: Iterable[Leg], carried: Sequence[ScopeUsage] = ()) -> Outlook:
     """Return the outlook of `client`, together with what an earlier process `carried` over."""
     apps = {share.app_id for leg in legs for share in (*leg.shares, *leg.looks)}
     keys = {app_id: requester_of(client.client_of(app_id)).key_scope for app_id in apps}
     pacer = pacer_of(client)
-    now = anyio.current_time()
+    now, timings = anyio.current_time(), pacer.timings.known()
     scopes: set[Scope] = {*keys.values(), *((ScopeKind.APP_ADDRESS, app_id) for app_id in apps)}
     return Outlook(
         limits=pacer.limits,
         concurrency=pacer.concurrency,
-        latency=latency,
+        latency=usual(timings),
         keys={app_id: scope[1] for app_id, scope in keys.items()},
-        windows={scope: [seen_from(window, now) for window in pacer.windows_of(scope)] for scope in scopes},
+        windows={scope: pacer.windows_ahead(scope, now) for scope in scopes},
         used=carried,
         held_up_for=max(_holding(pacer.limits, carried), default=-math.inf),
+        timings=timings,
     )
 
 

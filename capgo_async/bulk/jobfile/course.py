@@ -6,11 +6,13 @@ Each function takes a connection and is part of a transaction, as in `records`.
 import sqlite3
 from datetime import datetime
 
+from ...api.endpoints.devices import PAGE_OF_DEVICES
 from ...limits.models import ScopeKind
-from ..forecast.forecast import DEFAULT_LATENCY, Leg
+from ...limits.timing import mean, usual
+from ..forecast.forecast import Leg
 from ..operations.kinds import KINDS
 from ..operations.operations import TargetKind
-from ..schedule.share import Share, share_of
+from ..schedule.share import Share, calls_of, share_of
 from .facts import JobFacts, Survey
 from .reaches import reaches
 from .records import was_begun
@@ -19,8 +21,9 @@ from .waves import StoredWave, stored_waves
 
 
 def latency_of(facts: JobFacts) -> float:
-    """Return how many seconds a request took when the job was planned or last run."""
-    return facts.latency or DEFAULT_LATENCY
+    """Return how many seconds a request of the job takes, as far as its plan or its last run could tell."""
+    calls = calls_of(share_of(pair.app_id, pair.change.kind, pair.rows) for pair in facts.survey.planned)
+    return mean(calls, facts.timings, usual(facts.timings))
 
 
 def course_of(connection: sqlite3.Connection, facts: JobFacts, now: datetime, which: Which, page: int) -> list[Leg]:
@@ -65,9 +68,10 @@ def _looks(connection: sqlite3.Connection, wave: StoredWave, survey: Survey, pag
 def _look(app_id: str, kind: str, done: int, survey: Survey, page: int) -> Share:
     if KINDS[kind].target is not TargetKind.DEVICE:
         also_bundles = KINDS[kind].target is TargetKind.BUNDLE or kind == "promote_bundle"
-        return Share(app_id, 1 + also_bundles)
+        return Share(app_id, 1 + also_bundles, calls=("GET /channel",))
     part = survey.listed_in_part.get(app_id)
     devices = survey.listed.get(app_id, 1) if part is None else part + page + 1
     pages = -(-devices // page)
     one_by_one = done - done * done * page // devices if pages > done else 0
-    return Share(app_id, min(pages, done) + one_by_one, limits=(ScopeKind.KEY, ScopeKind.APP_ADDRESS))
+    limits = (ScopeKind.KEY, ScopeKind.APP_ADDRESS)
+    return Share(app_id, min(pages, done) + one_by_one, limits=limits, calls=(PAGE_OF_DEVICES,))

@@ -3,7 +3,7 @@
 import enum
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +15,7 @@ from ...client import requester_of
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from ...limits.pacer import ScopeUsage
+from ...limits.timing import Timing
 from ..operations.operations import Change, Operation
 from ..operations.reasons import Reason
 from ..plan import Thresholds
@@ -133,8 +134,8 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     `asked` holds the values that the source sets for every row. `observed_at` is the time of the oldest observation that the
     plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `page` is the number of
     devices per page in the listings of the plan. `links` are the server's counts of links, in apps whose listing showed none
-    although there are some. `no_way_back` counts the planned operations that nothing can undo, for each
-    reason. `latency` is the average time from request to response, in seconds, in the last run that sent requests.
+    although there are some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is how
+    long each kind of request took so far.
     """
 
     source: str
@@ -149,7 +150,7 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     page: int = PAGE
     links: dict[str, int] = {}
     no_way_back: tuple[tuple[Reason, int], ...] = ()
-    latency: float | None = None
+    timings: dict[str, Timing] = {}
 
 
 class LastUsage(msgspec.Struct, frozen=True):
@@ -189,9 +190,9 @@ def read_usage(connection: sqlite3.Connection) -> LastUsage | None:
     return None if row is None else msgspec.json.decode(row[0], type=LastUsage)
 
 
-def write_usage(connection: sqlite3.Connection, usage: LastUsage, latency: float | None) -> None:
-    """Store what a client counted. A run that has sent nothing keeps the latency of the run before it."""
-    _write(connection, usage=usage, **({"latency": latency} if latency else {}))
+def write_usage(connection: sqlite3.Connection, usage: LastUsage, timings: Mapping[str, Timing]) -> None:
+    """Store what a client counted and measured. One that has measured nothing changes no timing."""
+    _write(connection, usage=usage, **({"timings": timings} if timings else {}))
 
 
 def _write(connection: sqlite3.Connection, **facts: object) -> None:

@@ -5,13 +5,14 @@ Each function takes a connection and is part of a transaction.
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from ...errors import JobError
+from ...limits.timing import Timing
 from ...version import __version__
 from ..operations.advice import advice_on
 from ..operations.reasons import LEFT_BY_UNDO
@@ -31,8 +32,7 @@ _SERVERS = msgspec.json.Decoder(tuple[str, ...])
 class Measures(msgspec.Struct, frozen=True):
     """What a run has used so far, stored with each commit.
 
-    `at` is the time in UTC, ISO 8601. `latency` is the average time from request to response, in seconds; `None` before the
-    first response.
+    `at` is the time in UTC, ISO 8601. `timings` is how long each kind of request takes.
     """
 
     at: str
@@ -41,7 +41,7 @@ class Measures(msgspec.Struct, frozen=True):
     retries: int
     rate_limited: int
     last: LastUsage
-    latency: float | None = None
+    timings: Mapping[str, Timing] = {}
     limits_met: dict[str, int] = {}
     servers: tuple[str, ...] = ()
 
@@ -105,7 +105,7 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
             run,
         ),
     )
-    write_usage(connection, measures.last, measures.latency)
+    write_usage(connection, measures.last, measures.timings)
 
 
 def last_usage(connection: sqlite3.Connection) -> LastUsage | None:

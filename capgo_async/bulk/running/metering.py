@@ -38,18 +38,16 @@ class Meter:
         self._keys = _stored_keys(client, salt)
 
     def __call__(self) -> Measures:
-        requests, retries, rate_limited, answers, seconds = (
-            now - then for now, then in zip(_count(self._client), self._before, strict=True)
-        )
+        requests, retries, rate_limited = (now - then for now, then in zip(_count(self._client), self._before, strict=True))
         now, used = self._clock().isoformat(), pacer_of(self._client).usage()
         usage = tuple(ScopeUsage(self._keys.get(each.scope, each.scope), each.used, each.age) for each in used)
         return Measures(
             at=now,
             elapsed_seconds=anyio.current_time() - self._started,
-            requests=int(requests),
-            retries=int(retries),
-            rate_limited=int(rate_limited),
-            latency=seconds / answers if answers else None,
+            requests=requests,
+            retries=retries,
+            rate_limited=rate_limited,
+            timings=pacer_of(self._client).timings.known(),
             last=LastUsage(now, _name_of(self._client), usage),
             limits_met=dict(self._client.counters.limits_met - self._limits_before),
             servers=self._servers(),
@@ -102,9 +100,9 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
     return dict(counted)
 
 
-def _count(client: KeyRing) -> tuple[float, ...]:
+def _count(client: KeyRing) -> tuple[int, ...]:
     counters = client.counters
-    return counters.requests, counters.retries, counters.rate_limited, counters.answers, counters.seconds
+    return counters.requests, counters.retries, counters.rate_limited
 
 
 def _heard(client: KeyRing) -> Mapping[str, int]:

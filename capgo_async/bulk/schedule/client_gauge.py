@@ -1,8 +1,11 @@
 """The gauge of a run: what the client knows about its limits."""
 
+from collections.abc import Mapping
+
 from ...client import requester_of
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import Period, ScopeKind
+from ...limits.timing import mean, usual
 from ...limits.windows import silence_of
 from .keys import rules_of
 from .resting import Rules
@@ -11,13 +14,13 @@ from .resting import Rules
 class ClientGauge:
     """The limits as the pacer of `client` knows them.
 
-    The `latency`, in seconds, is assumed until a response was seen.
+    `calls` is how many requests of each kind the run sends.
     """
 
-    def __init__(self, client: KeyRing, latency: float) -> None:
+    def __init__(self, client: KeyRing, calls: Mapping[str, int]) -> None:
         self._client = client
         self._pacer = pacer_of(client)
-        self._latency = latency
+        self._calls = calls
 
     def key_of(self, app_id: str) -> str:
         return requester_of(self._client.client_of(app_id)).key_scope[1]
@@ -33,7 +36,8 @@ class ClientGauge:
         return self._pacer.free_at((ScopeKind.KEY, key), now)
 
     def app_free_at(self, app_id: str, requests: int, now: float) -> float:
-        return self._pacer.free_at((ScopeKind.APP_ADDRESS, app_id), now, requests)
+        # Only links wait in the wake of another job, but they are why an app's operations are counted.
+        return max(self._pacer.free_at((ScopeKind.APP_ADDRESS, app_id), now, requests), self._pacer.wake.until)
 
     def period(self, key: str, now: float) -> Period | None:
         silence = silence_of(self._pacer.windows_of((ScopeKind.KEY, key)))
@@ -43,7 +47,7 @@ class ClientGauge:
         silence = silence_of(self._pacer.windows_of((ScopeKind.KEY, key)))
         if silence is None:
             return None
-        counters = self._client.counters
-        latency = counters.seconds / counters.answers if counters.answers else self._latency
+        timings = self._pacer.timings.known()
+        latency = mean(self._calls, timings, usual(timings))
         of_app = () if app_id is None else self._pacer.windows_of((ScopeKind.APP_ADDRESS, app_id))
         return rules_of(silence, of_app, latency / self._pacer.concurrency)

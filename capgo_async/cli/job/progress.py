@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from ...bulk import Job
-from ...bulk.clock import local_time, wall_clock
+from ...bulk.clock import local_time
+from ...bulk.forecast.forecast import Foreseen
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.results import Done, Failed
 from ...bulk.report import counted
 from ...client import requester_of
 from ...key_ring import KeyRing, pacer_of
-from ...limits.models import ScopeKind
+from ...limits.models import UNNAMED, ScopeKind
 from ...rehearsal import Rehearsal
 from ..options.moments import ending_at
+from ..output.limit_names import WAITED_FOR
 from ..output.speech import Speech, is_terminal
+from ..output.waiting import WORTH_SAYING, shown_by_progress, waiting
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -31,11 +34,12 @@ _NARROW: Final = 60
 LINE_SECONDS: Final = 5.0
 _LINES_ALIKE: Final = 12
 """An unchanged line is repeated after this many times `LINE_SECONDS`."""
-_WORTH_SAYING: Final = 1.0
-"""Waits shorter than this, in seconds, are not shown."""
 _FORESEEN_FOR: Final = 1.0
 """Seconds between two forecasts of the end; more if a forecast takes long, as with hundreds of apps."""
 _TIMES_ITS_COST: Final = 50
+_UNSURE: Final = 0.05
+"""A smaller share by which the remaining time may be wrong is not told."""
+_WAKE: Final = "devices were linked to this channel a moment ago"
 _LONG: Final = 8.0
 """Seconds without a result after which the line says so."""
 
@@ -49,9 +53,8 @@ class Follower:
         self.failed = 0
         self._job = job
         self._client = client
-        self._foreseen: tuple[float, float] | None = None
+        self._foreseen: tuple[float, Foreseen] | None = None
         self._foreseen_for = _FORESEEN_FOR
-        self._before = (client.counters.answers, client.counters.seconds)
         self._apps = tuple(app_id for app_id, _ in job.plan.apps)
         self._speech = speech
         self._started = self._latest = 0.0
@@ -67,8 +70,10 @@ class Follower:
         self._started = self._latest = anyio.current_time()
         if self._speech.quiet or not self.total:
             return
-        if is_terminal(sys.stderr):
-            await self._draw()
+        with shown_by_progress(pacer_of(self._client)):
+            await (self._draw() if is_terminal(sys.stderr) else self._write())
+
+    async def _write(self) -> None:
         said: tuple[object, ...] = (0, 0, "")
         times = 0
         while True:
@@ -103,27 +108,23 @@ class Follower:
         if self._job.baking_until is not None:
             return *troubles, f"pause between waves until {local_time(self._job.baking_until)}", self._left(now)
         if limit:
-            return *troubles, _until(seconds, limit), self._left(now), *self._parked()
+            return *troubles, waiting(seconds, limit), self._left(now, seconds), *self._parked()
         if now - self._latest >= _LONG:
             return *troubles, *(self._parked() or ("waiting for responses",))
         if not rate:
             return troubles
         return *troubles, f"{rate:,.0f}/s", self._left(now), *self._parked()
 
-    def _left(self, now: float) -> str:
-        """Return the remaining time and the end, forecast again once in a while."""
-        if self._foreseen is None or now >= self._foreseen[0] + self._foreseen_for:
+    def _left(self, now: float, rest: float = 0.0) -> str:
+        """Return the remaining time and the end, forecast again once in a while, and if a `rest` lasts longer."""
+        if self._foreseen is None or now >= self._foreseen[0] + self._foreseen_for or self._seconds_left(now) < rest:
             began = time.perf_counter()
-            answers, seconds = (
-                after - before
-                for after, before in zip(
-                    (self._client.counters.answers, self._client.counters.seconds), self._before, strict=True
-                )
-            )
-            latency = seconds / answers if answers else None
-            self._foreseen = now, now + self._job.remaining(self._client, self.settled, latency)
+            self._foreseen = now, self._job.remaining(self._client, self.settled)
             self._foreseen_for = max(_FORESEEN_FOR, _TIMES_ITS_COST * (time.perf_counter() - began))
-        return _left(self._foreseen[1] - now)
+        return _left(self._seconds_left(now), self._foreseen[1].more)
+
+    def _seconds_left(self, now: float) -> float:
+        return -math.inf if self._foreseen is None else self._foreseen[0] + self._foreseen[1].seconds - now
 
     def _failures(self) -> str:
         return f"{self.failed:,} failed"
@@ -135,16 +136,24 @@ class Follower:
         return (f"only {congestion.limit:,} requests in flight because the server has errors",)
 
     def _shared(self) -> tuple[str, ...]:
-        return ("the API key is also used elsewhere",) if pacer_of(self._client).others_noticed() else ()
+        pacer = pacer_of(self._client)
+        if pacer.uneven():
+            return ("the server loses counts, or the API key is also used elsewhere",)
+        return ("the API key is also used elsewhere",) if pacer.others_noticed() else ()
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked
         return (f"{parked:,} waiting for limits of single devices",) if parked else ()
 
     def _rest(self) -> tuple[float, str]:
-        seconds, limit = _rest(self._client, self._apps)
-        early = self._job.rests_until - anyio.current_time()
-        return (early, "key's limit") if early > max(seconds, _WORTH_SAYING) else (seconds, limit)
+        now = anyio.current_time()
+        rests = (
+            _rest(self._client, self._apps),
+            (self._job.rests_until - now, WAITED_FOR[ScopeKind.KEY]),
+            (pacer_of(self._client).wake.until - now, _WAKE),
+        )
+        seconds, limit = max(rests, key=lambda rest: rest[0])
+        return (seconds, limit) if seconds >= WORTH_SAYING else (0.0, "")
 
 
 class Watching:
@@ -172,6 +181,10 @@ class Reading:
 
     async def follow(self) -> None:
         """Show the progress until cancelled."""
+        with shown_by_progress(pacer_of(self._client)):
+            await self._write()
+
+    async def _write(self) -> None:
         said, times = "", 0
         while True:
             await anyio.sleep(LINE_SECONDS)
@@ -186,27 +199,24 @@ class Reading:
         apps = self._tally.apps
         told = [f"{self._tally.rows:,} {self._what} read, {self._tally.settled:,} of {counted(len(apps), 'list')} complete"]
         seconds, limit = _rest(self._client, tuple(filter(None, apps)))
-        return ", ".join([*told, _until(seconds, limit)] if limit else told)
+        return ", ".join([*told, waiting(seconds, limit)] if limit else told)
 
 
 def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     """Return for how many seconds the limits allow no request, and which limit that is."""
     pacer, now = pacer_of(client), anyio.current_time()
-    until = min(pacer.free_at(requester_of(each).key_scope, now) for each in client.clients)
-    limit = "key's limit" if len(client.clients) == 1 else "limits of all keys"
+    until, kind = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
+    limit = WAITED_FOR[kind] if len(client.clients) == 1 or kind == UNNAMED else "limits of all keys"
     if apps and (free := min(pacer.free_at((ScopeKind.APP_ADDRESS, app), now) for app in apps)) > until:
         until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
     seconds = until - now
-    return (seconds, limit) if _WORTH_SAYING <= seconds < math.inf else (0.0, "")
+    return (seconds, limit) if WORTH_SAYING <= seconds < math.inf else (0.0, "")
 
 
-def _left(seconds: float) -> str:
+def _left(seconds: float, more: float) -> str:
     left = max(0, math.ceil(seconds))
-    return f"{timedelta(seconds=left)} left, ends {ending_at(left)}"
-
-
-def _until(seconds: float, limit: str) -> str:
-    return f"waiting: {limit}, until {local_time(wall_clock() + timedelta(seconds=seconds))}"
+    unsure = f" (up to {timedelta(seconds=math.ceil(more))} later)" if more >= max(1.0, _UNSURE * left) else ""
+    return f"{timedelta(seconds=left)} left, ends {ending_at(left)}{unsure}"
 
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":

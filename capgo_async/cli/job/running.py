@@ -38,6 +38,10 @@ _OTHERS: Final = (
     "the API key is also used elsewhere: it was refused although this run had sent nothing for a minute. The run slowed down"
     " to leave room. Use a separate API key for each user to avoid this"
 )
+_UNEVEN: Final = (
+    "the server refused the API key after a different number of requests each time: it loses counts, or the key is also used"
+    " elsewhere. The run slowed down to leave room"
+)
 
 
 class Terms(NamedTuple):
@@ -83,8 +87,9 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
 
 
 def _tell(job: Job, report: Report, terms: Terms) -> int:
-    if pacer_of(terms.client).others_noticed():
-        report = msgspec.structs.replace(report, warnings=(*report.warnings, _OTHERS))
+    pacer = pacer_of(terms.client)
+    if pacer.others_noticed() or pacer.uneven():
+        report = msgspec.structs.replace(report, warnings=(*report.warnings, _UNEVEN if pacer.uneven() else _OTHERS))
     code = print_report(report, terms.invocation.speech)
     for line in next_steps(report, job.path, terms.connection.server()):
         terms.invocation.speech.say(line)

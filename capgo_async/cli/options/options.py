@@ -19,9 +19,10 @@ from ...bulk.sources.layout import Layout
 from ...client import CapgoClient
 from ...errors import ConfigurationError
 from ...http.dialect import Dialect
-from ...key_ring import KeyRing
+from ...key_ring import KeyRing, pacer_of
 from ...limits.known import Latencies
 from ..output.speech import Speech
+from ..output.waiting import Waits
 from .group import Group
 from .moments import read_duration
 from .profiles import Profile, path_of_profiles, read_profile, read_protected
@@ -169,7 +170,7 @@ class Connection(Output, frozen=True, kw_only=True):
 
     def _client(self, latencies: Latencies) -> CapgoClient:
         profile = self._profile()
-        return CapgoClient(
+        client = CapgoClient(
             api_key=self._key(profile),
             base_url=self.base_url or profile.base_url,
             rate=self.rate or profile.rate or "auto",
@@ -183,6 +184,8 @@ class Connection(Output, frozen=True, kw_only=True):
             trust_env=True,
             on_attempt=hearing(latencies),
         )
+        pacer_of(client).on_wait = Waits(self.speech())
+        return client
 
     def server(self) -> list[str]:
         """Return the options that reach the same server in the same way, without the key."""

@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from typing import Final
 
-from ...limits.models import ScopeKind
+from ...limits.models import UNNAMED, ScopeKind
 
 NAMES: Final[Mapping[str, str]] = {
     ScopeKind.KEY: "API key",
     ScopeKind.APP_ADDRESS: "app at this address",
     ScopeKind.DEVICE_OPERATION: "device",
     ScopeKind.DEVICE_CHANNEL: "device and channel",
+    UNNAMED: "no name",
 }
+WAITED_FOR: Final[Mapping[str, str]] = {
+    ScopeKind.KEY: "key's limit",
+    ScopeKind.APP_ADDRESS: "app's limit",
+    ScopeKind.DEVICE_OPERATION: "device's limit",
+    ScopeKind.DEVICE_CHANNEL: "device's limit",
+    UNNAMED: "refused (HTTP 429) by a limit that has no name, such as that of a proxy",
+}
+"""Why requests wait."""
 
 
 def limits_met(counts: Mapping[str, int]) -> str:

@@ -1,0 +1,46 @@
+"""What is said while requests wait for a limit: which limit, and until when."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final
+
+import anyio
+
+from ...bulk.clock import local_time, wall_clock
+from ...limits.pacer import Hold, Pacer
+from .limit_names import WAITED_FOR
+from .speech import Speech
+
+WORTH_SAYING: Final = 1.0
+"""Waits shorter than this, in seconds, are not shown."""
+
+
+def waiting(seconds: float, limit: str) -> str:
+    """Return that requests wait for a limit."""
+    return f"waiting: {limit}, until {local_time(wall_clock() + timedelta(seconds=seconds))}"
+
+
+class Waits:
+    """Tells that requests wait for a limit, once for each wait."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech = speech
+        self._told = 0.0
+
+    def __call__(self, hold: Hold) -> None:
+        """Take the limit for which a request begins to wait."""
+        seconds = hold.until - anyio.current_time()
+        if seconds >= WORTH_SAYING and hold.until >= self._told + WORTH_SAYING:
+            self._told = hold.until
+            self._speech.note(waiting(seconds, WAITED_FOR[hold.kind]))
+
+
+@contextmanager
+def shown_by_progress(pacer: Pacer) -> Iterator[None]:
+    """Say nothing of waits in this block, because the progress shows them."""
+    former, pacer.on_wait = pacer.on_wait, None
+    try:
+        yield
+    finally:
+        pacer.on_wait = former

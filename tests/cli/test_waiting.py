@@ -1,0 +1,39 @@
+"""A command that waits for a limit says so: a single change, a listing, and the planning of many changes."""
+
+from pathlib import Path
+
+import pytest
+from cli.conftest import Command
+from cli.served import APP, csv_of, served
+
+from capgo_async.cli.output.speech import Speech
+from capgo_async.errors import SafetyStop
+from capgo_async.sandbox import Settings, Thresholds
+from capgo_async.sandbox.seeding import device_id
+
+COMMANDS = (
+    ("apps", "list"),
+    ("channels", "list", APP),
+    ("devices", "link", APP, device_id(APP, 0), "beta"),
+    ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--yes"),
+    ("export", "devices", "-o", "out.csv"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_wait_is_told(command: tuple[str, ...], unaimed: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csv_of(here / "devices.csv")
+    said: list[str] = []
+
+    def note(_speech: Speech, text: str) -> None:
+        said.append(text)
+        if "waiting" in text:
+            raise SafetyStop(text)
+
+    monkeypatch.setattr(Speech, "note", note)
+    monkeypatch.setattr("capgo_async.cli.job.progress.LINE_SECONDS", 0.01)
+    # The number is that of the first request which is refused.
+    with served(Settings(limits=Thresholds(api_key=1))) as server:
+        assert unaimed(*command, env=server.environment).exit_code != 0
+        assert server.requests() == 1
+    assert "waiting: key's limit, until " in said[-1]
