@@ -78,6 +78,7 @@ __all__ = [
     "SilenceWindow",
     "SlidingWindow",
     "StatPoint",
+    "Timing",
     "Transport",
     "Usage",
     "__version__",

@@ -47,4 +47,5 @@ from .limits.models import (
     SlidingWindow as SlidingWindow,
     server_limits as server_limits,
 )
+from .limits.timing import Timing as Timing
 from .listing.listing import Listing as Listing

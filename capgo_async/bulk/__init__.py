@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .forecast.forecast import Foreseen
 from .job import Job
 from .jobfile.contents import JobRow, Rows
 from .jobfile.facts import JobBinding, JobFacts, Options, Pair, Survey, Unknown
@@ -55,6 +56,7 @@ __all__ = [
     "Exported",
     "Failed",
     "Failures",
+    "Foreseen",
     "Format",
     "Former",
     "FormerState",

@@ -28,7 +28,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> str:
-        """Return the kind of requests that take as long as this one, such as `POST /device`; `ANY` for single names."""
+        """Return the kind of requests that take as long as this one, such as `POST /device`, or `ANY`."""
         request = self.request
         # A path that ends with an id, a name or a key is that of a single thing.
         common = request.shown_path is None and request.path.rpartition("/")[2].isalpha()

@@ -158,7 +158,7 @@ class LearningGate(Gate):
         self.close(now, self._rest, learn=learn)
 
     def restrict(self, now: float, limiter: Limiter) -> None:
-        """Add a limiter to fall back to after the first refusal that named no limit; what is in flight counts in it."""
+        """Add a limiter after the first refusal that named no limit; what is in flight counts in it."""
         if self._fallback is not None:
             return
         self._fallback = window_of(limiter)

@@ -24,7 +24,7 @@ class ScopeKind(enum.StrEnum):
 
 
 UNNAMED: Final = "unnamed"
-"""Stands for a limit that the server did not name when it refused a request, such as one of a proxy (contract A8)."""
+"""Stands for a limit that a refusal did not name, such as that of a proxy (contract A8)."""
 
 TARGET_KINDS = frozenset({ScopeKind.DEVICE_OPERATION, ScopeKind.DEVICE_CHANNEL})
 """Scopes of one target. An operation that waits for its target must not hold up other operations."""

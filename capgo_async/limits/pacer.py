@@ -230,7 +230,10 @@ class Pacer:
         return any(gate.others_noticed() for scope, gate in gates if scope[0] == ScopeKind.KEY and key in {None, scope})
 
     def uneven(self) -> bool:
-        """Return whether refusals came after different numbers of requests: others use a key, or the server loses counts."""
+        """Return whether refusals came after different numbers of requests.
+
+        Then others use a key, or the server loses counts (contract B2.3).
+        """
         return any(gate.uneven() for gate in self._gates.values())
 
     @property

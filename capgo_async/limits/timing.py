@@ -13,7 +13,7 @@ ANY: Final = ""
 _UNSEEN: Final = 0.1
 """Seconds that are assumed before the first response."""
 _MEMORY: Final = 256
-"""A response weighs as much as the mean of this many before it, so that a server that slows down is noticed."""
+"""A mean follows the last responses, about this many, so that a server that slows down is noticed."""
 _RECALLED: Final = 8
 """Weight of what an earlier process measured, in responses."""
 _TELLING: Final = frozenset({Fate.PASSED, Fate.FAILED, Fate.LOST})
@@ -47,7 +47,10 @@ class Timings:
         """Whether anything was measured, and not only recalled."""
 
     def note(self, kind: str, seconds: float, fate: Fate) -> None:
-        """Take the end of an attempt that took `seconds`. One that a limit refused, or that never left, tells nothing."""
+        """Take the end of an attempt that took `seconds`.
+
+        One that a limit refused, or that never left, tells nothing.
+        """
         if fate in _TELLING:
             self._note(ANY, seconds, fate)
             if kind:

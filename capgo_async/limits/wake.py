@@ -1,7 +1,8 @@
-"""Links in the wake of another job: the server refuses to set the same device and channel again for a while (contract B2).
+"""Links in the wake of another job (contract B2).
 
-Where another job has just set many links, each of them would be refused once. So a refusal holds the links of all devices back.
-How long the server remembers depends on its age; only its refusals tell (contract K8).
+The server refuses to set the same device and channel again for a while. Where another job has just set many links, each of
+them would be refused once. So a refusal holds the links of all devices back. How long the server remembers depends on its age;
+only its refusals tell (contract K8).
 """
 
 import math
@@ -12,10 +13,11 @@ _TOGETHER: Final = 32
 
 
 class Wake:
-    """Tell until when no device should be linked. `longest` is how many seconds a link is remembered at most.
+    """Tell until when no device should be linked.
 
-    The first refusal is waited out as the server asks. Links that were set later are remembered longer. If some are refused
-    after the wait, the next wait is twice what the server asks, then four times. So their number stays small.
+    `longest` is how many seconds the server remembers a link at most. The first refusal is waited out as the server asks. Links
+    that were set later are remembered longer. If some are refused after the wait, the next wait is twice what the server asks,
+    then four times. So the number of refusals stays small.
     """
 
     def __init__(self, longest: float) -> None:

@@ -77,7 +77,7 @@ def test_a_rehearsal_is_one_document_of_json(unaimed: Command) -> None:
 @pytest.mark.usefixtures("planned")
 def test_a_rate_that_the_limits_do_not_bear_is_refused_there(unaimed: Command) -> None:
     found = json.loads(unaimed("job", "rehearse", JOB, "--rate", "off", "--limits", "100/min", "--json").stdout)
-    assert found["limits_met"] == {"key": found["rate_limited"]}
+    assert found["limits_met"] == {"unnamed": found["rate_limited"]}
     assert found["rate_limited"] > 0
     told = unaimed("job", "rehearse", JOB, "--rate", "off", "--limits", "100/min").stdout
     assert f"{found['rate_limited']:,} refused by a rate limit: API key {found['rate_limited']:,}\n" in told

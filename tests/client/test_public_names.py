@@ -102,6 +102,7 @@ NAMES = [
     "SilenceWindow",
     "SlidingWindow",
     "StatPoint",
+    "Timing",
     "Transport",
     "Usage",
     "__version__",

@@ -17,7 +17,7 @@ from ..spreading import APPS_AT_ONCE, cursors_among
 from .line import Line, Outlook
 
 MOST_TIMES: Final = 10
-"""Requests of a kind that was never measured take at most this many times as long as all others: writes are slow."""
+"""Requests that were never measured take at most this many times as long as others: writes are slow."""
 _SURE: Final = 0.01
 """A smaller error of the latency is not worth a second forecast."""
 _IN_TURN: Final = 9

@@ -38,7 +38,7 @@ class Waits:
 
 @contextmanager
 def shown_by_progress(pacer: Pacer) -> Iterator[None]:
-    """Say nothing of waits in this block, because the progress shows them."""
+    """Leave waits in this block to the progress, which shows them."""
     former, pacer.on_wait = pacer.on_wait, None
     try:
         yield
