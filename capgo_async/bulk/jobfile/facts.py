@@ -134,8 +134,8 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     `asked` holds the values that the source sets for every row. `observed_at` is the time of the oldest observation that the
     plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `page` is the number of
     devices per page in the listings of the plan. `links` are the server's counts of links, in apps whose listing showed none
-    although there are some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is how
-    long each kind of request took so far.
+    although there are some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is
+    how long each kind of request took so far.
     """
 
     source: str
