@@ -11,18 +11,21 @@ from ...errors import PermissionDenied
 from ...key_ring import KeyRing
 from ..jobfile.staging import Staging
 from ..report import counted
+from ..sources.rows import UUID
 from ..spreading import apps_at_once, cursors_each, page_of
 from ..storage.exported import Exported
 from .scanning import no_access
 
+_CHUNK: Final = 1000
 _NAMED: Final = 5
+_IDS: Final = 1 << 128
 
 
 async def find_devices(stage: Staging, client: KeyRing, known: Mapping[str, Exported]) -> list[str]:
     """Stage the rows that name their devices by custom ids, and return remarks.
 
-    An inventory in `known` is used where it is complete. Otherwise the devices of the app are listed. Rows are rejected if no
-    device has the custom id, or several have it.
+    An inventory in `known` is used where it is complete. Otherwise the server is asked for each custom id, or lists all devices
+    of the app: whichever takes fewer requests. Rows are rejected if no device has the custom id, or several have it.
     """
     wanted = await stage.wanted()
     if not wanted:
@@ -36,7 +39,7 @@ async def find_devices(stage: Staging, client: KeyRing, known: Mapping[str, Expo
             await stage.add_known_bearers(app_id)
             return
         try:
-            remarks[app_id] = await _Finding(stage, client, app_id, len(wanted)).find()
+            remarks[app_id] = await _Finding(stage, client, app_id, len(wanted)).find(wanted[app_id])
         except PermissionDenied as error:
             await stage.reject_wanted(app_id, no_access(app_id, error))
 
@@ -60,18 +63,48 @@ class _Finding:
         self._cursors = cursors_each(client, apps)
         self._saw_override = False
 
-    async def find(self) -> tuple[str, ...]:
-        """List the devices, and return the caveats of the listing."""
+    async def find(self, wanted: int) -> tuple[str, ...]:
+        """Find the devices with `wanted` custom ids, and return the caveats of the listing."""
+        if wanted == 1:
+            await self._ask_for_each()
+            return ()
         listing = self._devices.list(self._app_id, DeviceFilter(limit=self._page), cursors=self._cursors)
-        pages = 0
+        read = 0
+        expected: float | None = None
         async for page in listing.pages():
-            pages += 1
+            read += 1
             await self._take(page)
-        await self._stage.close_scan(self._app_id, complete=pages > 0, saw_override=self._saw_override)
+            if read == 1:
+                expected = _pages_in_all(page)
+            # Of a list of unknown length, as many pages are expected again as were read.
+            left = read if expected is None else expected - read
+            if left > wanted and not listing.complete and await self._devices.knows_custom_ids(self._app_id):
+                await self._ask_for_each()
+                return ()
+        await self._stage.close_scan(self._app_id, complete=read > 0, saw_override=self._saw_override)
         return tuple(f"{self._app_id}: {caveat}" for caveat in listing.caveats)
+
+    async def _ask_for_each(self) -> None:
+        last = ""
+        while custom_ids := await self._stage.wanted_of(self._app_id, last, _CHUNK):
+            last = custom_ids[-1]
+            await fan_out(custom_ids, self._ask, self._cursors)
+        await self._stage.close_scan(self._app_id, complete=False, saw_override=self._saw_override)
+
+    async def _ask(self, custom_id: str) -> None:
+        await self._take(await self._devices.find(self._app_id, custom_id, several=True))
 
     async def _take(self, devices: Sequence[Device]) -> None:
         self._saw_override |= any(device.channel is not None for device in devices)
         await self._stage.observe(self._app_id, [(stored_id(device.device_id), device.channel) for device in devices])
         named = [(device.custom_id, stored_id(device.device_id)) for device in devices if device.custom_id]
         await self._stage.add_bearers(self._app_id, named)
+
+
+def _pages_in_all(first: Sequence[Device]) -> float | None:
+    """Return how many pages a list has in all, judged by its first page, or `None` if ids are not UUIDs.
+
+    UUIDs are spread evenly, and the list is sorted by them.
+    """
+    last = first[-1].device_id
+    return _IDS / (int(last.replace("-", ""), 16) + 1) if UUID.fullmatch(last) else None
