@@ -288,7 +288,8 @@ async def test_bad_rows_are_told_although_the_server_is_away(tmp_path: Path) -> 
             + ", ".join(f"'#ref{number}' (line {number + 2})" for number in range(5))
             + " and 2 more",
         ),
-        ([f"tv-{number}" for number in range(20)], 70, None),
+        (["none"], 2, "1 device id of 3 is not a UUID, unlike all others: 'none' (line 2)"),
+        ([f"tv-{number}" for number in range(20)], 39, None),
         ([], 70, None),
         (["n/a"], 0, None),
     ],

@@ -25,7 +25,7 @@ def ids(number: int) -> list[str]:
     ("head", "options", "said"),
     [
         ("Device ID", ("--column", "device_id=Device ID"), "--column NAME=HEADER says which column to read"),
-        ("", ("--header", "device_id"), "--header device_id reads a plain list of device ids"),
+        ("", ("--header", "device_id"), "--header device_id for a plain list of device ids"),
         ("device_id,channel", ("--ignore-column", "channel"), "pass --ignore-column channel"),
     ],
 )

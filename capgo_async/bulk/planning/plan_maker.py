@@ -29,8 +29,8 @@ KEPT_REASONS: Final = 100
 """Number of bad rows that an `InputError` holds. `OnRejected` receives all of them."""
 _CHUNK: Final = 1000
 _NAMED_IDS: Final = 5
-_ODD_SHARE: Final = 0.1
-"""Largest share of ids without the form of a UUID that is taken for a mistake."""
+_ODD_SHARE: Final = 1 / 3
+"""Largest share of ids without the form of a UUID that may be a mistake."""
 
 OnRejected = Callable[[Sequence[tuple[int, Reason]]], None]
 """Called with chunks of bad rows, each as line and reason."""
@@ -150,7 +150,7 @@ async def _find_bad_rows(stage: Staging, client: KeyRing, target: TargetKind, op
 
 
 async def _odd_names(stage: Staging) -> list[str]:
-    """Return a remark on ids that are not UUIDs, if nearly all others are."""
+    """Return a remark on ids that are not UUIDs, if they are few."""
     rows = sum(pair.rows for pair in await stage.pairs())
     odd, named = await stage.odd_names(_NAMED_IDS)
     if not 0 < odd <= rows * _ODD_SHARE:

@@ -14,7 +14,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.NO_API_KEY: "--api-key passes one, --profile uses a stored one.",
     Problem.UNENCRYPTED: "--allow-plain-http does that.",
     Problem.FORMAT_UNKNOWN: "Name it with --format.",
-    Problem.NO_HEADER: "--header device_id reads a plain list of device ids, --header device_id,channel a table.",
+    Problem.NO_HEADER: "--header NAMES says what its columns are: --header device_id for a plain list of device ids.",
     Problem.NO_SUCH_COLUMN: "--column NAME=HEADER says which column to read, such as --column device_id='Device ID'.",
     Problem.INVENTORY_MISSING: "`export devices -o FILE` makes one.",
     Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
