@@ -102,7 +102,7 @@ ORGANIZATIONS = (
         lambda capgo: capgo.organizations.list().all(),
         [ORGANIZATION_MODEL],
         (
-            one("modern", LIST, said([ORGANIZATION])),
+            one("2026-07", LIST, said([ORGANIZATION])),
             one("docs", LIST, said({"data": [ORGANIZATION]})),
             one("seed", LIST, old([SEED_ORGANIZATION])),
         ),
@@ -115,7 +115,7 @@ ORGANIZATIONS = (
         lambda capgo: capgo.organizations.get(ORG),
         ORGANIZATION_MODEL,
         (
-            one("modern", GET, said(ORGANIZATION)),
+            one("2026-07", GET, said(ORGANIZATION)),
             one("docs", GET, said({"data": ORGANIZATION})),
             one("seed", GET, old(SEED_ORGANIZATION)),
         ),
@@ -134,7 +134,7 @@ ORGANIZATIONS = (
         ),
         ORGANIZATION_MODEL,
         (
-            several("modern", (LIST, said([])), (CREATE, said({"id": ORG})), (GET, said(ORGANIZATION))),
+            several("2026-07", (LIST, said([])), (CREATE, said({"id": ORG})), (GET, said(ORGANIZATION))),
             several(
                 "11.12",
                 (LIST, said([])),
@@ -187,7 +187,7 @@ ORGANIZATIONS = (
         ),
         UPDATED_MODEL,
         (
-            several("modern", (HEALTH, said()), (UPDATE, said({"status": "Organization updated", "id": ORG, "data": ROW}))),
+            several("2026-07", (HEALTH, said()), (UPDATE, said({"status": "Organization updated", "id": ORG, "data": ROW}))),
             several("docs", (HEALTH, said()), (UPDATE, said({"status": "Organization updated", "data": ROW}))),
             several("12.100", (HEALTH, said()), (UPDATE, said({"id": ORG, "data": ROW}))),
             several(
@@ -237,7 +237,7 @@ ORGANIZATIONS = (
         lambda capgo: capgo.organizations.delete(ORG),
         None,
         (
-            one("modern", Sent("DELETE", "/organization", (("orgId", ORG),)), said()),
+            one("2026-07", Sent("DELETE", "/organization", (("orgId", ORG),)), said()),
             one("11.12", Sent("DELETE", "/organization", (("orgId", ORG),)), said({"status": "Organization deleted"})),
         ),
         (
@@ -280,7 +280,7 @@ MEMBERS = (
         lambda capgo: capgo.members.list(ORG).all(),
         [MEMBER_MODEL, INVITED_MODEL],
         (
-            one("modern", MEMBERS_OF, said([MEMBER, INVITED])),
+            one("2026-07", MEMBERS_OF, said([MEMBER, INVITED])),
             one("docs", MEMBERS_OF, said({"data": [MEMBER, INVITED]})),
             one(
                 "seed",
@@ -305,7 +305,7 @@ MEMBERS = (
         lambda capgo: capgo.members.invite(ORG, "New@Example.com", "org_member"),
         None,
         (
-            one("modern", INVITE, said()),
+            one("2026-07", INVITE, said()),
             one("docs", INVITE, said({"status": "OK", "data": SEED_MEMBER})),
             one("seed", INVITE, old({"status": "OK"})),
         ),
@@ -327,7 +327,7 @@ MEMBERS = (
         lambda capgo: capgo.members.remove(ORG, "New@Example.com"),
         None,
         (
-            several("modern", (MEMBERS_OF, said([MEMBER, INVITED])), (REMOVE, said())),
+            several("2026-07", (MEMBERS_OF, said([MEMBER, INVITED])), (REMOVE, said())),
             several("docs", (MEMBERS_OF, said({"data": [MEMBER, INVITED]})), (REMOVE, said({"status": "OK"}))),
             several("seed", (MEMBERS_OF, old([SEED_MEMBER, SEED_INVITED])), (REMOVE, old({"status": "OK"}))),
         ),
@@ -397,9 +397,9 @@ AUDIT_LOG = (
             )
         ],
         (
-            one("modern", FIRST, WHOLE),
-            several("modern, past the end", (FIRST, PART), (SECOND, said({"data": [], "total": 2, "page": 1, "limit": 1}))),
-            several("modern, past the end, refused", (FIRST, PART), (SECOND, e1(400, "cannot_get_audit_logs"))),
+            one("2026-07", FIRST, WHOLE),
+            several("2026-07, past the end", (FIRST, PART), (SECOND, said({"data": [], "total": 2, "page": 1, "limit": 1}))),
+            several("2026-07, past the end, refused", (FIRST, PART), (SECOND, e1(400, "cannot_get_audit_logs"))),
         ),
         refusals(
             (InvalidRequest, 400, "invalid_body cannot_get_audit_logs cannot_parse_audit_logs"),
@@ -499,7 +499,7 @@ API_KEYS = (
         lambda capgo: capgo.api_keys.list().all(),
         [KEY_MODEL],
         (
-            one("modern", KEYS, said([KEY])),
+            one("2026-07", KEYS, said([KEY])),
             one("docs", KEYS, said({"data": [KEY]})),
             one("2025", KEYS, old([KEY_OF_2025]), found=[KEY_OF_2025_MODEL]),
             one("seed", KEYS, old([SEED_KEY]), found=[SEED_KEY_MODEL]),
@@ -513,7 +513,7 @@ API_KEYS = (
         lambda capgo: capgo.api_keys.get(101),
         KEY_MODEL,
         (
-            one("modern", ONE_KEY, said(KEY)),
+            one("2026-07", ONE_KEY, said(KEY)),
             one("2025", ONE_KEY, old(KEY_OF_2025), found=KEY_OF_2025_MODEL),
         ),
         refusals(
@@ -538,7 +538,7 @@ API_KEYS = (
         ),
         FRESH_MODEL,
         (
-            one("modern", NEW_KEY, said(FRESH)),
+            one("2026-07", NEW_KEY, said(FRESH)),
             one("docs", NEW_KEY, said({"apikey": FRESH})),
             one("2025", NEW_KEY, old(KEY_OF_2025), found=KEY_OF_2025_MODEL),
             one("seed", NEW_KEY, old({"apikey": SEED_KEY}), found=SEED_KEY_MODEL),
@@ -561,7 +561,7 @@ API_KEYS = (
         lambda capgo: capgo.api_keys.update(101, ApiKeySettings(name="ci", expires_at=None)),
         KEY_MODEL,
         (
-            one("modern", RENAME, said(KEY)),
+            one("2026-07", RENAME, said(KEY)),
             one("2025", RENAME, old(KEY_OF_2025), found=KEY_OF_2025_MODEL),
         ),
         refusals(
@@ -583,7 +583,7 @@ API_KEYS = (
         lambda capgo: capgo.api_keys.regenerate(101),
         FRESH_MODEL,
         (
-            one("modern", REGENERATE, said(FRESH)),
+            one("2026-07", REGENERATE, said(FRESH)),
             one("2025", REGENERATE, old(KEY_OF_2025), found=KEY_OF_2025_MODEL),
         ),
         refusals(
@@ -598,7 +598,7 @@ API_KEYS = (
         lambda capgo: capgo.api_keys.delete(101),
         None,
         (
-            one("modern", REVOKE, said()),
+            one("2026-07", REVOKE, said()),
             one("docs", REVOKE, said({"success": True})),
         ),
         (
@@ -618,7 +618,7 @@ API_KEYS = (
         lambda capgo: capgo.api_keys.delete_by_secret(SECRET),
         None,
         (
-            one("modern", REVOKE_BY_SECRET, said()),
+            one("2026-07", REVOKE_BY_SECRET, said()),
             one("seed", REVOKE_BY_SECRET, old({"success": True})),
         ),
         (*refusals((PermissionDenied, 401, "cannot_delete_apikey")), UNKNOWN_KEY, SEED_REFUSAL),

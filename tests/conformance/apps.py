@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from conformance.account import LOGO, ORG, USER
-from conformance.exchanges import Exchange, Refusal, Row, Sent, e1, old, one, refusals, said, several
+from conformance.exchanges import Exchange, Refusal, Row, Sent, e1, newer, old, one, refusals, said, several
 
 from capgo_async import (
     App,
@@ -81,6 +81,7 @@ APP_ROW: dict[str, Any] = {
     **FLAGS,
 }
 APP_AS_CREATED = {**APP_ROW, **{name: str(count) for name, count in COUNTS.items()}, "created_at": "2026-01-01T00:00:00.500Z"}
+NEWER_APP_ROW = {**APP_ROW, "onboarding": {"source": "cli"}}
 DOCS_APP = {"app_id": APP, "name": "Example", "owner_org": ORG, "retention": 2592000, "block_provider_infra_requests": True}
 DOCS_APP_MODEL = App(app_id=APP, name="Example", owner_org=ORG, retention_seconds=2592000, block_provider_infra_requests=True)
 APP_MODEL = App(
@@ -103,6 +104,7 @@ APP_MODEL = App(
     rollout_paused_version_names=[],
     **FLAGS,
 )
+NEWER_APP_MODEL = msgspec.structs.replace(APP_MODEL, onboarding={"source": "cli"})
 ONE_APP = Sent("GET", f"/app/{APP}")
 LIST_APPS = Sent("GET", "/app", (("page", "0"), ("limit", "500")))
 LIST_APPS_OF = Sent("GET", "/app", (("page", "0"), ("limit", "500"), ("org_id", ORG)))
@@ -121,7 +123,11 @@ APPS = (
         "GET /app",
         lambda capgo: capgo.apps.list().all(),
         [APP_MODEL],
-        (one("modern", LIST_APPS, said([APP_ROW])), one("docs", LIST_APPS, said({"data": [APP_ROW]}))),
+        (
+            one("2026-07", LIST_APPS, said([APP_ROW])),
+            one("2026-11", LIST_APPS, newer([NEWER_APP_ROW]), found=[NEWER_APP_MODEL]),
+            one("docs", LIST_APPS, said({"data": [APP_ROW]})),
+        ),
         LISTING_REFUSALS,
     ),
     Row(
@@ -130,7 +136,7 @@ APPS = (
         "GET /app?org_id",
         lambda capgo: capgo.apps.list(org_id=ORG).all(),
         [APP_MODEL],
-        (one("modern", LIST_APPS_OF, said([APP_ROW])), one("docs", LIST_APPS_OF, said({"data": [APP_ROW]}))),
+        (one("2026-07", LIST_APPS_OF, said([APP_ROW])), one("docs", LIST_APPS_OF, said({"data": [APP_ROW]}))),
         LISTING_REFUSALS,
     ),
     Row(
@@ -140,7 +146,8 @@ APPS = (
         lambda capgo: capgo.apps.get(APP),
         APP_MODEL,
         (
-            one("modern", ONE_APP, said(APP_ROW)),
+            one("2026-07", ONE_APP, said(APP_ROW)),
+            one("2026-11", ONE_APP, newer(NEWER_APP_ROW), found=NEWER_APP_MODEL),
             one("docs", ONE_APP, said(DOCS_APP), found=DOCS_APP_MODEL),
             one("docs (OpenAPI)", ONE_APP, said({"data": APP_ROW})),
         ),
@@ -157,7 +164,7 @@ APPS = (
         lambda capgo: capgo.apps.create(NewApp(app_id=APP, name="Example", owner_org=ORG, ios_store_url="https://x.test")),
         msgspec.structs.replace(APP_MODEL, created_at="2026-01-01T00:00:00.500Z"),
         (
-            one("modern", CREATE_APP, said(APP_AS_CREATED)),
+            one("2026-07", CREATE_APP, said(APP_AS_CREATED)),
             one("docs (OpenAPI)", CREATE_APP, said({"data": APP_AS_CREATED})),
         ),
         refusals(
@@ -173,7 +180,7 @@ APPS = (
         lambda capgo: capgo.apps.update(APP, AppSettings(name="Example", retention_seconds=2592000, ios_store_url=None)),
         APP_MODEL,
         (
-            one("modern", CHANGE_APP, said(APP_ROW)),
+            one("2026-07", CHANGE_APP, said(APP_ROW)),
             one("docs (OpenAPI)", CHANGE_APP, said({"data": APP_ROW})),
         ),
         refusals(
@@ -187,7 +194,7 @@ APPS = (
         "DELETE /app/:app_id",
         lambda capgo: capgo.apps.delete(APP),
         None,
-        (one("modern", DELETE_APP, said()),),
+        (one("2026-07", DELETE_APP, said()),),
         refusals((InvalidRequest, 400, "invalid_app_id"), (PermissionDenied, 400, "cannot_delete_app")),
     ),
 )
@@ -270,6 +277,8 @@ CHANNEL_MODEL = msgspec.structs.replace(
 )
 WITH_PACKAGE = {**DOCS_CHANNEL, "updatePackage": "zip"}
 PACKAGED_MODEL = msgspec.structs.replace(CHANNEL_MODEL, update_package="zip")
+NEWER_CHANNEL = {**WITH_PACKAGE, "ios": True, "android": False}
+NEWER_MODEL = msgspec.structs.replace(PACKAGED_MODEL, ios=True, android=False)
 BARE = {**SEED_CHANNEL, "version": None}
 OLD_SWITCH = {**SEED_CHANNEL, "disableAutoUpdate": False}
 OLD_SWITCH_MODEL = msgspec.structs.replace(SEED_CHANNEL_MODEL, disable_auto_update=False)
@@ -367,7 +376,8 @@ CHANNELS = (
         lambda capgo: capgo.channels.list(APP).all(),
         [CHANNEL_MODEL],
         (
-            one("modern", LIST_CHANNELS, said([DOCS_CHANNEL])),
+            one("2026-07", LIST_CHANNELS, said([DOCS_CHANNEL])),
+            one("2026-11", LIST_CHANNELS, newer([NEWER_CHANNEL]), found=[NEWER_MODEL]),
             one("docs", LIST_CHANNELS, said([WITH_PACKAGE]), found=[PACKAGED_MODEL]),
             one("docs (OpenAPI)", LIST_CHANNELS, said({"data": [DOCS_CHANNEL]})),
             one("seed", LIST_CHANNELS, old([SEED_CHANNEL]), found=[SEED_CHANNEL_MODEL]),
@@ -382,7 +392,8 @@ CHANNELS = (
         lambda capgo: capgo.channels.get(APP, "beta"),
         CHANNEL_MODEL,
         (
-            one("modern", ONE_CHANNEL, said(DOCS_CHANNEL)),
+            one("2026-07", ONE_CHANNEL, said(DOCS_CHANNEL)),
+            one("2026-11", ONE_CHANNEL, newer(NEWER_CHANNEL), found=NEWER_MODEL),
             one("docs", ONE_CHANNEL, said(WITH_PACKAGE), found=PACKAGED_MODEL),
             one("docs (OpenAPI)", ONE_CHANNEL, said({"data": DOCS_CHANNEL})),
             one("seed", ONE_CHANNEL, old(SEED_CHANNEL), found=SEED_CHANNEL_MODEL),
@@ -401,7 +412,7 @@ CHANNELS = (
         CHANNEL_MODEL,
         (
             several(
-                "modern",
+                "2026-07",
                 (ONE_CHANNEL, MISSING),
                 (CREATE_CHANNEL, said({"status": "ok", "id": 7, "public": False})),
                 (ONE_CHANNEL, said(DOCS_CHANNEL)),
@@ -425,7 +436,7 @@ CHANNELS = (
         lambda capgo: capgo.channels.create(APP, "beta"),
         msgspec.structs.replace(SEED_CHANNEL_MODEL, version=None),
         (
-            several("modern", (ONE_CHANNEL, MISSING), (CREATE_BARE, said()), (ONE_CHANNEL, said(BARE))),
+            several("2026-07", (ONE_CHANNEL, MISSING), (CREATE_BARE, said()), (ONE_CHANNEL, said(BARE))),
             several("seed", (ONE_CHANNEL, SEED_MISSING), (CREATE_BARE, old()), (ONE_CHANNEL, old(BARE))),
         ),
         CHANNEL_WRITES,
@@ -443,6 +454,12 @@ CHANNELS = (
                 (ONE_CHANNEL, said(WITH_PACKAGE)),
                 (UPDATE_CHANNEL, said()),
                 (ONE_CHANNEL, said(WITH_PACKAGE)),
+            ),
+            several(
+                "2026-11",
+                (ONE_CHANNEL, newer(NEWER_CHANNEL)),
+                (UPDATE_CHANNEL, newer()),
+                (ONE_CHANNEL, newer(NEWER_CHANNEL)),
             ),
             several(
                 "before 12.198",
@@ -467,9 +484,9 @@ CHANNELS = (
         lambda capgo: capgo.channels.update(APP, "beta", ChannelSettings(bundle=None), ends_rollout=42),
         None,
         (
-            several("modern", (ONE_CHANNEL, said(SEED_CHANNEL)), (TAKE_BUNDLE, said())),
+            several("2026-07", (ONE_CHANNEL, said(SEED_CHANNEL)), (TAKE_BUNDLE, said())),
             several(
-                "modern, with a rollout",
+                "2026-07, with a rollout",
                 (ONE_CHANNEL, said(DOCS_CHANNEL)),
                 (TAKE_BUNDLE, said()),
                 (ONE_CHANNEL, said({**DOCS_CHANNEL, "version": None})),
@@ -492,7 +509,7 @@ CHANNELS = (
         None,
         (
             several(
-                "modern",
+                "2026-07",
                 (ONE_CHANNEL, said(DOCS_CHANNEL)),
                 (ROLL_BACK, said()),
             ),
@@ -508,7 +525,7 @@ CHANNELS = (
         None,
         (
             several(
-                "modern",
+                "2026-07",
                 (ONE_CHANNEL, said(DOCS_CHANNEL)),
                 (Sent("POST", "/channel", body={**IDENTITY, "promoteToStable": True}), said()),
             ),
@@ -524,7 +541,7 @@ CHANNELS = (
         lambda capgo: capgo.channels.delete(APP, "beta"),
         None,
         (
-            one("modern", DELETE_CHANNEL, said()),
+            one("2026-07", DELETE_CHANNEL, said()),
             several("before 12.199.4", (DELETE_CHANNEL, said(source="capgo_api-prod-12.199.3")), (ONE_CHANNEL, MISSING)),
             several("seed", (DELETE_CHANNEL, old()), (ONE_CHANNEL, SEED_MISSING)),
         ),
@@ -609,7 +626,7 @@ DEVICES = (
         [DEVICE_MODEL, msgspec.structs.replace(DEVICE_MODEL, device_id=OTHER)],
         (
             several(
-                "modern",
+                "2026-07",
                 (LIST_DEVICES, said({"data": [DEVICE_ROW], "nextCursor": CURSOR, "hasMore": True})),
                 (NEXT_DEVICES, said({"data": [{**DEVICE_ROW, "device_id": OTHER}], "hasMore": False})),
             ),
@@ -628,7 +645,7 @@ DEVICES = (
         refusals(
             WRONG_FORM,
             NO_ACCESS,
-            (InvalidRequest, 400, "invalid_limit invalid_updated_at invalid_order invalid_json_parse_body"),
+            (InvalidRequest, 400, "invalid_limit invalid_updated_at invalid_order invalid_custom_id invalid_json_parse_body"),
             (NotFound, 404, "devices_not_found"),
         ),
         refused=0,
@@ -640,7 +657,7 @@ DEVICES = (
         lambda capgo: capgo.devices.get(APP, DEVICE.upper()),
         DEVICE_MODEL,
         (
-            one("modern", ONE_DEVICE, said(DEVICE_ROW)),
+            one("2026-07", ONE_DEVICE, said(DEVICE_ROW)),
             one("seed", ONE_DEVICE, old(SEED_DEVICE), found=SEED_DEVICE_MODEL),
         ),
         refusals(WRONG_FORM, NO_ACCESS, (DeviceNotFound, 404, "device_not_found")),
@@ -654,8 +671,8 @@ DEVICES = (
         (
             one("2026-11", WITH_CUSTOM_ID, said({"data": [DEVICE_ROW], "hasMore": False})),
             several("2026-11, none", *[(WITH_CUSTOM_ID, said({"data": [], "hasMore": False}))] * 2, found=()),
-            one("modern", WITH_CUSTOM_ID, said({"data": [SOMEBODY, DEVICE_ROW], "hasMore": False})),
-            one("modern, none", WITH_CUSTOM_ID, said({"data": [SOMEBODY], "hasMore": False}), found=()),
+            one("2026-07", WITH_CUSTOM_ID, said({"data": [SOMEBODY, DEVICE_ROW], "hasMore": False})),
+            one("2026-07, none", WITH_CUSTOM_ID, said({"data": [SOMEBODY], "hasMore": False}), found=()),
         ),
         refusals(WRONG_FORM, NO_ACCESS, (InvalidRequest, 400, "invalid_custom_id")),
     ),
@@ -667,7 +684,7 @@ DEVICES = (
         found=True,
         generations=(
             one("2026-11", PROBE_CUSTOM_IDS, e1(400, "invalid_custom_id")),
-            one("modern", PROBE_CUSTOM_IDS, said({"data": [SOMEBODY], "hasMore": False}), found=False),
+            one("2026-07", PROBE_CUSTOM_IDS, said({"data": [SOMEBODY], "hasMore": False}), found=False),
         ),
         refusals=refusals(WRONG_FORM, NO_ACCESS),
     ),
@@ -677,7 +694,7 @@ DEVICES = (
         "POST /device",
         lambda capgo: capgo.devices.link(APP, DEVICE.upper(), channel="beta"),
         None,
-        (one("modern", LINK, said()), one("seed", LINK, old({"status": "ok"}))),
+        (one("2026-07", LINK, said()), one("seed", LINK, old({"status": "ok"}))),
         refusals(
             (InvalidRequest, 400, "missing_device_id_or_app_id invalid_app_id invalid_version_id invalid_json_parse_body"),
             (PermissionDenied, 400, "cannot_access_channel cannot_access_app"),
@@ -701,7 +718,7 @@ DEVICES = (
         "DELETE /device",
         lambda capgo: capgo.devices.unlink(APP, DEVICE.upper()),
         None,
-        (one("modern", UNLINK, said()), one("seed", UNLINK, old())),
+        (one("2026-07", UNLINK, said()), one("seed", UNLINK, old())),
         refusals(
             WRONG_FORM,
             NO_ACCESS,
@@ -792,7 +809,7 @@ HEALTH = Sent("GET", "/ok")
 NO_BUNDLES = e1(400, "cannot_get_bundle", "Cannot get bundle", supabaseError=None)
 SEED_NO_BUNDLES = old({"status": "Cannot get bundle", "error": None}, 400)
 BUNDLE_LISTING = (
-    *refusals(WRONG_FORM),
+    *refusals(WRONG_FORM, (InvalidRequest, 400, "invalid_query")),
     Refusal(PermissionDenied, "cannot_get_bundle", e1(400, "cannot_get_bundle", "You can't access this app", app_id=APP)),
     Refusal(InvalidRequest, "cannot_get_bundle", e1(400, "cannot_get_bundle", "Cannot get bundle", supabaseError=NO_ROW)),
 )
@@ -805,8 +822,8 @@ BUNDLES = (
         lambda capgo: capgo.bundles.list(APP).all(),
         [BUNDLE_MODEL],
         (
-            one("modern", LIST_BUNDLES, said([BUNDLE_ROW])),
-            one("modern, none", LIST_BUNDLES, NO_BUNDLES, found=[]),
+            one("2026-07", LIST_BUNDLES, said([BUNDLE_ROW])),
+            one("2026-07, none", LIST_BUNDLES, NO_BUNDLES, found=[]),
             one("2026-11, none", LIST_BUNDLES, said([]), found=[]),
             one("docs", LIST_BUNDLES, said({"data": [BUNDLE_ROW]})),
             one("seed", LIST_BUNDLES, old([SEED_BUNDLE]), found=[SEED_BUNDLE_MODEL]),
@@ -821,10 +838,10 @@ BUNDLES = (
         lambda capgo: capgo.bundles.find(APP, "1.3.0"),
         BUNDLE_MODEL,
         (
-            one("modern", FIND_BUNDLE, said([OTHER_BUNDLE, BUNDLE_ROW])),
-            one("modern, none", FIND_BUNDLE, NO_BUNDLES, found=None),
+            one("2026-07", FIND_BUNDLE, said([OTHER_BUNDLE, BUNDLE_ROW])),
+            one("2026-07, none", FIND_BUNDLE, NO_BUNDLES, found=None),
             several(
-                "modern, another",
+                "2026-07, another",
                 (FIND_BUNDLE, said([OTHER_BUNDLE])),
                 (LIST_BUNDLES, said([OTHER_BUNDLE])),
                 found=None,
@@ -843,7 +860,7 @@ BUNDLES = (
         lambda capgo: capgo.bundles.create(APP, NEW_BUNDLE),
         BUNDLE_MODEL,
         (
-            one("modern", CREATE_BUNDLE, said({"status": "success", "bundle": BUNDLE_ROW})),
+            one("2026-07", CREATE_BUNDLE, said({"status": "success", "bundle": BUNDLE_ROW})),
             several("docs", (CREATE_BUNDLE, said()), (FIND_BUNDLE, said({"data": [BUNDLE_ROW]}))),
         ),
         (
@@ -874,7 +891,7 @@ BUNDLES = (
         None,
         (
             several(
-                "modern",
+                "2026-07",
                 (ONE_CHANNEL, said(SEED_CHANNEL)),
                 (PROMOTE, said({"status": "success", "message": "Bundle 1.3.0 set to channel beta"})),
                 (ONE_CHANNEL, said(PROMOTED_CHANNEL)),
@@ -908,7 +925,7 @@ BUNDLES = (
         "POST /bundle/metadata",
         lambda capgo: capgo.bundles.set_metadata(APP, 42, BundleMetadata(link="https://x.test", comment="first")),
         None,
-        (one("modern", DESCRIBE, said()), one("docs", DESCRIBE, said({"status": "success"}))),
+        (one("2026-07", DESCRIBE, said()), one("docs", DESCRIBE, said({"status": "success"}))),
         refusals(
             WRONG_FORM,
             (PermissionDenied, 400, "cannot_update_bundle_metadata"),
@@ -923,7 +940,7 @@ BUNDLES = (
         lambda capgo: capgo.bundles.delete(APP, "1.3.0"),
         None,
         (
-            several("modern", (HEALTH, said()), (DELETE_BUNDLE, said())),
+            several("2026-07", (HEALTH, said()), (DELETE_BUNDLE, said())),
             several(
                 "before 12.188.1",
                 (HEALTH, said(source="capgo_api-prod-12.188.0")),
@@ -952,13 +969,13 @@ BUNDLES = (
         Deleted(deleted=("1.3.0",), kept=("1.2.0",)),
         (
             several(
-                "modern",
+                "2026-07",
                 (LIST_CHANNELS, said([SEED_CHANNEL])),
                 (LIST_BUNDLES, said([BUNDLE_ROW, OTHER_BUNDLE])),
                 (DELETE_BUNDLE, said()),
             ),
             several(
-                "modern, linked meanwhile",
+                "2026-07, linked meanwhile",
                 (LIST_CHANNELS, said([])),
                 (LIST_BUNDLES, said([OTHER_BUNDLE])),
                 (Sent("DELETE", "/bundle", (*THE_APP, ("version", "1.2.0"))), e1(400, "cannot_delete_linked_version")),

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from capgo_async import CapgoClient, errors
 from capgo_async.http.wire import Response
 
-MODERN = "capgo_api-prod-12.201.7"
-"""The newest server that the contract describes; what it answers carries this."""
+JULY = "capgo_api-prod-12.201.7"
+"""The server that was recorded; what it answers carries this."""
+NOVEMBER = "capgo_api-prod-12.262.1"
+"""A later server. Which version the one of 2026-11 has is not known (contract 0.1)."""
 
 Query = tuple[tuple[str, str], ...]
 Call = Callable[[CapgoClient], Awaitable[object]]
@@ -70,7 +72,7 @@ class Row(NamedTuple):
     look: Sequence[Exchange] = ()
 
 
-def said(body: object = None, status: int = 200, *, source: str | None = MODERN, kind: str = "application/json") -> Response:
+def said(body: object = None, status: int = 200, *, source: str | None = JULY, kind: str = "application/json") -> Response:
     """Return an answer: JSON, or text or a picture where `body` is bytes; `source` is absent on old servers."""
     raw = body if isinstance(body, bytes) else json.dumps({"status": "ok"} if body is None else body).encode()
     headers = {"content-type": kind, **({"x-worker-source": source} if source else {})}
@@ -80,6 +82,11 @@ def said(body: object = None, status: int = 200, *, source: str | None = MODERN,
 def old(body: object = None, status: int = 200, *, kind: str = "application/json") -> Response:
     """Return an answer of a server that does not tell its version."""
     return said(body, status, source=None, kind=kind)
+
+
+def newer(body: object = None, status: int = 200) -> Response:
+    """Return an answer of a server of 2026-11."""
+    return said(body, status, source=NOVEMBER)
 
 
 def e1(status: int, code: str, message: str = "No", **more: object) -> Response:
@@ -100,3 +107,14 @@ def one(name: str, sent: Sent, answer: Response, **more: Any) -> Generation:
 def several(name: str, *exchanges: tuple[Sent, Response], **more: Any) -> Generation:
     """Return a generation in which the call takes several requests."""
     return Generation(name, [Exchange(*exchange) for exchange in exchanges], **more)
+
+
+def as_newer(name: str, generation: Generation) -> Generation:
+    """Return a generation under another name, with the same answers from a server of 2026-11."""
+    exchanges = [Exchange(sent, _from_november(answer)) for sent, answer in generation.exchanges]
+    return generation._replace(name=name, exchanges=exchanges)
+
+
+def _from_november(answer: Response) -> Response:
+    headers = {name: NOVEMBER if value == JULY else value for name, value in answer.headers.items()}
+    return Response(status=answer.status, headers=headers, body=answer.body)

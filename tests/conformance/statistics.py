@@ -3,10 +3,11 @@
 from datetime import date
 from typing import Any
 
+import msgspec
 from conformance.account import ORG
-from conformance.exchanges import Call, Query, Row, Sent, old, one, refusals, said
+from conformance.exchanges import Call, Query, Row, Sent, newer, old, one, refusals, said
 
-from capgo_async import AppStatPoint, Breakdown, Dataset, LatestVersion, StatPoint, Usage
+from capgo_async import ActiveDevices, AppStatPoint, Breakdown, DailyActiveDevices, Dataset, LatestVersion, StatPoint, Usage
 from capgo_async.errors import InvalidRequest, NotFound, PermissionDenied, ServerError, SubscriptionRequired
 
 APP = "com.example.app"
@@ -64,7 +65,7 @@ def points(method: str, http: str, path: str, call: Call, query: Query = SPAN) -
         call,
         (POINT_MODEL,),
         (
-            one("modern", sent, said([RICH])),
+            one("2026-07", sent, said([RICH])),
             one("docs", sent, said([DOCS_POINT]), found=(DOCS_MODEL,)),
             one("seed", sent, old({"status": "ok", "statistics": [POINT]}), found=(PLAIN_MODEL,)),
             one("seed, as written", sent, old(POINT), found=(PLAIN_MODEL,)),
@@ -86,6 +87,19 @@ USAGE = {
 DATASETS = [Dataset(label="1.2.0", data=[60, 20], counts=[3, 1]), Dataset(label="1.3.0", data=[40, 80])]
 LABELS = ["2026-07-01", "2026-07-02"]
 BY_APP = Sent("GET", OF_ORG, (*SPAN, ("breakdown", "true"), ("noAccumulate", "true")))
+NATIVE = {**USAGE, "latestVersion": {"name": "iOS 1.0.0", "percentage": "12.3"}}
+ACTIVE = {"android": 7, "ios": 4, "electron": 1, "unknown": 0, "total": 12}
+DAILY_ACTIVE = {"labels": LABELS, **{name: [number, number] for name, number in ACTIVE.items()}}
+NATIVE_MODEL = Usage(labels=LABELS, datasets=DATASETS, latest_version=LatestVersion(name="iOS 1.0.0", percentage="12.3"))
+NEWER_USAGE = msgspec.structs.replace(
+    NATIVE_MODEL,
+    active_devices=ActiveDevices(**ACTIVE),
+    previous_period_active_devices=ActiveDevices(**ACTIVE),
+    daily_platform_active=DailyActiveDevices(
+        labels=LABELS, android=[7, 7], ios=[4, 4], electron=[1, 1], unknown=[0, 0], total=[12, 12]
+    ),
+)
+NEWER_NATIVE = {**NATIVE, "activeDevices": ACTIVE, "previousPeriodActiveDevices": ACTIVE, "dailyPlatformActive": DAILY_ACTIVE}
 BUNDLE_USAGE = Sent("GET", f"{OF_APP}/bundle_usage", SPAN)
 NATIVE_USAGE = Sent("GET", f"{OF_APP}/native_usage", SPAN)
 HEALTH = Sent("GET", "/ok")
@@ -133,7 +147,7 @@ ROWS = (
             total=[POINT_MODEL],
             by_app=[AppStatPoint(app_id=APP, date=POINT_MODEL.date, mau=12, storage=1048576, bandwidth=52428800)],
         ),
-        (one("modern", BY_APP, said({"global": [RICH], "byApp": [{**POINT, "app_id": APP}]})),),
+        (one("2026-07", BY_APP, said({"global": [RICH], "byApp": [{**POINT, "app_id": APP}]})),),
         REFUSALS[OF_ORG],
     ),
     points("statistics.user", "GET /statistics/user", OF_USER, lambda capgo: capgo.statistics.user(START, END)),
@@ -157,9 +171,9 @@ ROWS = (
         lambda capgo: capgo.statistics.bundle_usage(APP, START, END),
         Usage(labels=LABELS, datasets=DATASETS),
         (
-            one("modern", BUNDLE_USAGE, said(USAGE)),
+            one("2026-07", BUNDLE_USAGE, said(USAGE)),
             one(
-                "modern, nothing",
+                "2026-07, nothing",
                 BUNDLE_USAGE,
                 said({"labels": [], "datasets": []}),
                 found=Usage(labels=[], datasets=[]),
@@ -172,11 +186,12 @@ ROWS = (
         "statistics.native_usage",
         "GET /statistics/app/:app_id/native_usage",
         lambda capgo: capgo.statistics.native_usage(APP, START, END),
-        Usage(labels=LABELS, datasets=DATASETS, latest_version=LatestVersion(name="iOS 1.0.0", percentage="12.3")),
+        NATIVE_MODEL,
         (
-            one("modern", NATIVE_USAGE, said({**USAGE, "latestVersion": {"name": "iOS 1.0.0", "percentage": "12.3"}})),
+            one("2026-07", NATIVE_USAGE, said(NATIVE)),
+            one("2026-11", NATIVE_USAGE, newer(NEWER_NATIVE), found=NEWER_USAGE),
             one(
-                "modern, nothing",
+                "2026-07, nothing",
                 NATIVE_USAGE,
                 said({"labels": [], "datasets": [], "latestVersion": {"name": "", "percentage": "0.0"}}),
                 found=Usage(labels=[], datasets=[], latest_version=LatestVersion()),
@@ -190,7 +205,7 @@ ROWS = (
         "GET /ok",
         lambda capgo: capgo.check(),
         None,
-        (one("modern", HEALTH, said()), one("seed", HEALTH, old())),
+        (one("2026-07", HEALTH, said()), one("seed", HEALTH, old())),
         refusals((NotFound, 404, "not_found")),
     ),
 )
