@@ -1,5 +1,6 @@
 """How the generation of a server is found out, once and with the cheapest request (contract C1, C10)."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import anyio
@@ -11,7 +12,12 @@ from ..http.dialect import Dialect, Generation, Version, dialect_of_probe
 from ..http.requester import Requester
 from ..http.wire import Request, Response
 from .endpoints.organizations import probe_organizations
+from .models import Channel
 
+SHOWS_PACKAGES: Final = "channels show updatePackage"
+"""A feature of servers since 2026-08-14 (contract K0)."""
+SHOWS_PLATFORMS: Final = "channels show ios"
+"""A feature of servers of 2026-11 (contract K0)."""
 _NO_VERDICT: Final = frozenset({401, 429})
 _SERVER_FAILED: Final = 500
 
@@ -19,6 +25,18 @@ _SERVER_FAILED: Final = 500
 def ok() -> Call:
     """Return the health check, which needs no key and counts against no limit (contract C10)."""
     return Call("check the server", Request(method="GET", path="/ok"), keyed=False)
+
+
+def note_channels(generation: Generation, channels: Iterable[Channel]) -> None:
+    """Note the features of the server that these rows show (contract K0)."""
+    for channel in channels:
+        generation.features[SHOWS_PACKAGES] = channel.update_package is not None
+        generation.features[SHOWS_PLATFORMS] = channel.ios is not None
+
+
+def is_newest(features: Mapping[str, bool]) -> bool:
+    """Return whether responses have shown a server with changes after 12.201.7: a hint, no licence (contract K0)."""
+    return features.get(SHOWS_PACKAGES, False) or features.get(SHOWS_PLATFORMS, False)
 
 
 class Learner:

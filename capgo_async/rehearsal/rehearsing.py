@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from ..api.detection import is_newest
 from ..bulk.clock import Clock, wall_clock
 from ..bulk.job import Job
 from ..bulk.jobfile.course import latency_of
@@ -31,11 +32,13 @@ from ..limits.models import ScopeKind
 from ..limits.pacer import ScopeUsage
 from ..limits.timing import ANY, Timing
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
+from ..sandbox.exchange import Generation
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
 from ..sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
 from .scenery import world_of
 
+_NEWEST: Final = "rehearsed with a server as of November 2026, because the channels that the plan saw were of one"
 _BASE_URL: Final = "http://127.0.0.1"
 """Address of the sandbox. No connection is made to it."""
 
@@ -158,8 +161,10 @@ class Rehearsal:
         def clock() -> datetime:
             return begun_at + timedelta(seconds=anyio.current_time())
 
-        async with self._client(world, latency) as client:
+        newest = is_newest(facts.features)
+        async with self._client(world, latency, "2026-11" if newest else "2026-07") as client:
             remarks = await _bind(copy, facts, client, latency)
+            remarks += (_NEWEST,) if newest else ()
             async with await Job.open_copy(copy, client=client, clock=clock) as job:
                 self.total = await job.to_send()
                 error: CapgoError | None = None
@@ -185,10 +190,10 @@ class Rehearsal:
     def _count(self, _result: Done | Failed) -> None:
         self.settled += 1
 
-    def _client(self, world: World, latency: float) -> CapgoClient:
+    def _client(self, world: World, latency: float, generation: Generation) -> CapgoClient:
         chance = random.Random(self._conditions.seed)  # noqa: S311 - reproducible
         # The log is never read.
-        settings = Settings(limits=self._conditions.limits, faults=self._conditions.faults, log_size=1)
+        settings = Settings(generation=generation, limits=self._conditions.limits, faults=self._conditions.faults, log_size=1)
         transport = InProcessTransport(
             Sandbox(world, settings), request_delay=latency / 2, reply_delay=latency / 2, chance=chance
         )

@@ -239,6 +239,7 @@ class _Builder:
         bundle = self._bundles.get((app_id, name))
         if bundle is None:
             bundle = self._bundles[app_id, name] = self.world.add_bundle(app, name, now=self._now)
+            bundle.manifest_count = 1  # what a bundle contains is not known: it serves channels of any update package
         if number and bundle.id != number:
             del app.bundles[bundle.id]
             for channel in app.channels.values():

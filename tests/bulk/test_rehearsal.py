@@ -26,7 +26,8 @@ from capgo_async.bulk.operations.operations import Former, FormerState, Operatio
 from capgo_async.errors import DiskFull, JobError, SafetyStop
 from capgo_async.rehearsal import Conditions, Rehearsal, Rehearsed
 from capgo_async.rehearsal.scenery import world_of
-from capgo_async.sandbox import Sandbox, parse_faults, thresholds
+from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
+from capgo_async.sandbox.exchange import Generation
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, ORG_ID, SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
@@ -431,3 +432,28 @@ def test_a_copy_that_is_damaged_is_no_end_of_the_run(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Journal, "advance", damaged)
     with pytest.raises(JobError, match="disk I/O error"):
         rehearsed(path)
+
+
+@pytest.mark.parametrize(
+    ("generation", "settings"),
+    [
+        ("2026-07", ChannelSettings(allow_dev=False)),
+        # An older server would not store the package, so that the operation would fail.
+        ("2026-11", ChannelSettings(bundle="1.0.0", update_package="delta")),
+    ],
+)
+def test_the_rehearsed_server_is_of_the_generation_that_the_plan_saw(
+    tmp_path: Path, generation: Generation, settings: ChannelSettings
+) -> None:
+    sandbox = Sandbox(fleet(1, 0), Settings(generation=generation, version="capgo_api-13.0.0"))
+    path = tmp_path / "channels.capgo-job"
+
+    async def plan() -> None:
+        async with client_of(sandbox) as capgo:
+            change = UpdateChannel(app_id=APP, channel="beta", settings=settings)
+            await (await Job.create(path, from_operations([change]), client=capgo)).aclose()
+
+    run_in_virtual_time(plan())
+    found = rehearsed(path)
+    assert (found.report.planned, found.report.done) == (1, 1)
+    assert any("November 2026" in remark for remark in found.remarks) is (generation == "2026-11")

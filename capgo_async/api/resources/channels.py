@@ -23,6 +23,7 @@ from ...http.retry import is_ambiguous
 from ...http.wire import Response, acknowledge, reads_many, reads_one, server_version
 from ...listing.listing import Listing
 from ...listing.walks import Page, PageWalk, Position, last_unless_full
+from ..detection import note_channels
 from ..endpoints import channels as endpoints
 from ..endpoints.arguments import app_id_of, checked_app_id
 from ..endpoints.channels import ChannelSettings
@@ -44,7 +45,9 @@ class Channels:
         checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Channel]:
-            return Page(await self._requester.call(endpoints.list_channels(app_id, int(position[0][1])), _MANY))
+            rows = await self._requester.call(endpoints.list_channels(app_id, int(position[0][1])), _MANY)
+            note_channels(self._requester.generation, rows)
+            return Page(rows)
 
         return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
 
@@ -175,10 +178,12 @@ class Channels:
     async def _get(self, app_id: str, name: str) -> tuple[Channel, Version | None]:
         """Get a channel, and the version of the server from the same response."""
         try:
-            return await self._requester.call(endpoints.get_channel(app_id, name), _read_with_version)
+            channel, version = await self._requester.call(endpoints.get_channel(app_id, name), _read_with_version)
         except BundleNotFound as error:
             # The server's code and message name the bundle, although the channel is missing.
             raise error.as_kind(ChannelNotFound, "there is no such channel") from error
+        note_channels(self._requester.generation, [channel])
+        return channel, version
 
     async def _rolling_out(self, app_id: str, name: str) -> Channel:
         present = await self.get(app_id, name)

@@ -135,7 +135,8 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `page` is the number of
     devices per page in the listings of the plan. `links` are the server's counts of links, in apps whose listing showed none
     although there are some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is
-    how long each kind of request took so far.
+    how long each kind of request took so far. `features` are those that the server's responses have shown while planning
+    (contract K0).
     """
 
     source: str
@@ -151,6 +152,7 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, int] = {}
     no_way_back: tuple[tuple[Reason, int], ...] = ()
     timings: dict[str, Timing] = {}
+    features: dict[str, bool] = {}
 
 
 class LastUsage(msgspec.Struct, frozen=True):

@@ -40,13 +40,15 @@ class Draft(NamedTuple):
     """What drawing up a plan found.
 
     `remarks` are sentences on what could not be proven. `observed_at` is the time of the oldest observation, in UTC, ISO 8601;
-    `None` if everything was read just now. `links` are the counts of links in apps whose listing showed none.
+    `None` if everything was read just now. `links` are the counts of links in apps whose listing showed none. `features` are
+    those that the server's responses have shown (contract K0).
     """
 
     survey: Survey
     remarks: tuple[str, ...]
     observed_at: str | None
     links: dict[str, int]
+    features: dict[str, bool]
 
 
 async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Options, on_rejected: OnRejected) -> Draft:
@@ -97,7 +99,10 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
         remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))
-    return Draft(await stage.survey(), tuple(dict.fromkeys(remarks)), observed_at, links)
+    features: dict[str, bool] = {}
+    for each in client.clients:
+        features |= requester_of(each).generation.features
+    return Draft(await stage.survey(), tuple(dict.fromkeys(remarks)), observed_at, links, features)
 
 
 def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding, created_at: datetime) -> JobFacts:
@@ -118,6 +123,7 @@ def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding
         binding=binding,
         remarks=remarks,
         links=draft.links,
+        features=draft.features,
     )
 
 

@@ -34,6 +34,7 @@ Reads = Annotated[int, Option("--budget", min=1, max=_MOST_READS, metavar="N", h
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     server_version: str | None
+    newest: bool | None
     latency: Latency | None
     app_id: str | None
     page: int | None
@@ -68,6 +69,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         _Told(
             base_url=client.base_url,
             server_version=known.server_version,
+            newest=found.newest,
             latency=known.latency,
             app_id=found.app_id,
             page=found.page,
@@ -101,8 +103,9 @@ def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
         limit = f"already known: {', '.join(certain)}"
     if told.refused is not None:
         limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {NAMES[told.refused.scope]}"
+    since = {True: ", with changes since August 2026", False: ", without changes since August 2026", None: ""}[told.newest]
     lines = {
-        "server": f"{told.base_url}, version {told.server_version or 'unknown'}",
+        "server": f"{told.base_url}, version {told.server_version or 'unknown'}{since}",
         "latency": in_words(told.latency),
         "page": f"{page} ({told.page_remark})",
         "limits": limit,
