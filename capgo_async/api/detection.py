@@ -35,7 +35,7 @@ def note_channels(generation: Generation, channels: Iterable[Channel]) -> None:
 
 
 def is_newest(features: Mapping[str, bool]) -> bool:
-    """Return whether responses have shown a server with changes after 12.201.7: a hint, no licence (contract K0)."""
+    """Return whether responses have shown changes after 12.201.7: a hint, no licence (contract K0)."""
     return features.get(SHOWS_PACKAGES, False) or features.get(SHOWS_PLATFORMS, False)
 
 

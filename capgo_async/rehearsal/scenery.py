@@ -35,7 +35,7 @@ from ..sandbox.state.world import uuid_like
 from ..sandbox.timestamps import micros
 
 _STABLE: Final = "the bundle before"
-"""Name for an unknown current bundle of a channel. A rollout needs one (contract C6)."""
+"""Name for an unknown current bundle of a channel. Nearly every channel has one."""
 _ELSEWHERE: Final = "another channel"
 """Name for the unknown channel of devices that the job does not touch."""
 _TRAITS: Final = Traits()
@@ -187,6 +187,7 @@ class _Builder:
         if isinstance(settings.rollout_bundle, str | int):
             self._rollout_bundle(app_id, settings.rollout_bundle)
             if channel.version is None:
+                # A rollout needs one (contract C6).
                 channel.version = self._bundle(app_id, _STABLE).id
 
     def _set(self, app_id: str, channel: Channel, settings: ChannelSettings) -> None:
@@ -231,7 +232,11 @@ class _Builder:
 
     def _channel(self, app_id: str, name: str) -> Channel:
         app = self._app(app_id)
-        return app.channels.get(name) or self.world.add_channel(app, name, now=self._now)
+        channel = app.channels.get(name)
+        if channel is None:
+            channel = self.world.add_channel(app, name, now=self._now)
+            channel.version = self._bundle(app_id, _STABLE).id
+        return channel
 
     def _bundle(self, app_id: str, name: str, number: int = 0) -> Bundle:
         """Return a bundle of an app, with its number on the server if that is known."""
