@@ -139,6 +139,40 @@ async def test_an_undo_ends_no_rollout_that_began_after_the_job(tmp_path: Path) 
     assert "has a rollout of 1.1.0, which this would end" in str(reason)
 
 
+@pytest.mark.parametrize("change", CHANGES)
+@in_virtual_time
+async def test_an_undo_that_brings_a_rollout_back_leaves_one_that_others_began_since(change: str, tmp_path: Path) -> None:
+    sandbox, beta = rolling_out(SERVERS["drops rollouts"])
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, CHANGES[change]) as job:
+        await job.run(capgo)
+        if beta.version is None:
+            await capgo.channels.update(APP, "beta", ChannelSettings(bundle="1.1.0"))
+        await capgo.channels.update(APP, "beta", ChannelSettings(rollout_bundle="1.2.0", rollout_enabled=True))
+        theirs = state(sandbox, beta)
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert (await undo.run(capgo)).left == 1
+    assert state(sandbox, beta) == theirs
+
+
+@pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
+@in_virtual_time
+async def test_a_rollout_that_was_switched_on_is_switched_off_and_keeps_its_bundle(
+    server: dict[str, Any], tmp_path: Path
+) -> None:
+    sandbox, beta = rolling_out(server, enabled=False)
+    before = state(sandbox, beta)
+    on = UpdateChannel(app_id=APP, channel="beta", settings=ChannelSettings(rollout_enabled=True))
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, on, Options()) as job:
+        assert job.plan.no_way_back == ()
+        await job.run(capgo)
+        assert beta.rollout.enabled
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            report = await undo.run(capgo)
+            assert (report.done, report.left) == (1, 0)
+            assert (await undo.verify(capgo)).verified == 1
+    assert state(sandbox, beta) == before
+
+
 @every_server
 @in_virtual_time
 async def test_starting_a_rollout_can_be_undone_without_the_option(server: dict[str, Any], tmp_path: Path) -> None:

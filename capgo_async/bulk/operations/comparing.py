@@ -1,6 +1,7 @@
 """Compares what an operation wants with what the server shows of its target (contract C2, C6, C8).
 
 Planning uses the result to decide whether a request is needed and what the former state was. Verification and undo use it, too.
+Longer than 300 lines because all kinds are compared here, in one way.
 """
 
 import enum
@@ -23,6 +24,7 @@ from .operations import (
     RemoveMember,
     SetBundleMetadata,
     UpdateChannel,
+    ended_by,
     former_of,
     no_way_back,
 )
@@ -115,7 +117,9 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
         return Sight(State.CANNOT_TELL, operation, former, look=f"the server does not show {hidden}")
     if all(_SAME_WORD.get(wanted[name], wanted[name]) == value for name, value in present.items()):
         return _as_wanted(operation, Cause.ALREADY_SET)
-    settings = ChannelSettings(**{**present, **(_rollout_of(channel) if ended else {})})
+    # On newer servers, switching a rollout off takes its bundle away (contract C6).
+    unlinks = operation.settings.rollout_enabled is True and channel.rollout_enabled is False
+    settings = ChannelSettings(**{**present, **(_rollout_of(channel) if ended or unlinks else {})})
     back = UpdateChannel(app_id=operation.app_id, channel=channel.name, settings=settings)
     former = _lost_by(operation, channel, shown) or former_of(back)
     return Sight(State.OTHERWISE, operation, former, look=listed(present))
@@ -152,6 +156,15 @@ def _rollout_of(channel: Channel) -> dict[str, Any]:
         "rollout_pause_reason": channel.rollout_pause_reason,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def began_since(back: Operation, undone: Operation, shown: Shown) -> str | None:
+    """Return the rollout that others began after a change ended another one, if `back` would end it."""
+    channel = shown.channels.get(back.target.name)
+    if not isinstance(back, UpdateChannel) or ended_by(undone) is None or channel is None or channel.rollout is None:
+        return None
+    rollout = channel.rollout
+    return None if back.settings.rollout_bundle in {rollout.id, rollout.name} else str(rollout.name or rollout.id)
 
 
 def displaces(operation: UpdateChannel, shown: Shown) -> bool:

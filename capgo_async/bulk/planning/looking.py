@@ -15,7 +15,7 @@ from ...client import CapgoClient
 from ...errors import InvalidRequest, NotFound, PermissionDenied, ServerError, SubscriptionRequired, UnreadableAnswer
 from ...key_ring import KeyRing
 from ..jobfile.staging import Assessment, Staged, Staging
-from ..operations.comparing import Shown, State, compare, displaces
+from ..operations.comparing import Shown, State, began_since, compare, displaces
 from ..operations.kinds import KINDS
 from ..operations.operations import Former, RemoveMember, TargetKind, UpdateChannel, ended_by
 from ..operations.reasons import Cause, Reason
@@ -179,6 +179,8 @@ def _assessed(row: Staged, shown: Shown, *, end_rollouts: bool) -> Assessment:
             fate, reason = "skipped", Reason(Cause.CHANGED_SINCE, (str(expected),))
         elif isinstance(row.operation, UpdateChannel) and displaces(row.operation, shown):
             fate, reason = "skipped", Reason(Cause.OTHER_PUBLIC_CHANNEL_SINCE)
+        elif (other := began_since(row.operation, row.expected, shown)) is not None:
+            fate, reason = "skipped", Reason(Cause.CHANGED_SINCE, (f"with a rollout of {other}",))
     return Assessment(row.line, fate, reason, sight.operation, sight.former)
 
 
