@@ -348,7 +348,8 @@ class Job:
         outlook = outlook_of(ring_of(client), left)
         if self._runner is not None:
             now = anyio.current_time()
-            outlook = outlook._replace(resting=self._runner.schedule.resting(now), held_up_for=self._runner.parked_until - now)
+            until = max(self._runner.parked_until, pacer_of(client).queue_ends_at(now))
+            outlook = outlook._replace(resting=self._runner.schedule.resting(now), held_up_for=until - now)
         return foreseen(left, outlook)
 
     async def report(self) -> Report:

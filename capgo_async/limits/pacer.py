@@ -260,6 +260,12 @@ class Pacer:
             closed_until = max(closed_until, self.wake.until)
         return [*ahead, closed_for(closed_until - now)] if closed_until > now else ahead
 
+    def queue_ends_at(self, now: float) -> float:
+        """Return when the requests that wait may leave, as far as that is known; a past time if none waits."""
+        scopes = {scope for ticket in self._queue for scope in ticket.scopes if self._matters(scope)}
+        known = (max(self._gate(scope).closed_until(now), self.free_at(scope, now)) for scope in scopes)
+        return max((at for at in known if at < math.inf), default=-math.inf)
+
     def hold(self, scope: Scope, now: float) -> Hold:
         """Return until when a limit holds `scope` back, as `free_at` does, and which limit it is."""
         gate = self._gates.get(scope)

@@ -185,3 +185,26 @@ async def test_a_call_that_waits_for_a_limit_says_so_once() -> None:
         pacer_of(capgo).close(requester_of(capgo).key_scope, 100.0)
         await capgo.apps.get(APP)
     assert len(said) == 2
+
+
+@pytest.mark.slow
+@in_virtual_time
+async def test_operations_that_are_refused_at_the_end_of_a_job_are_waited_for(tmp_path: Path) -> None:
+    """Nothing is left to send then but what is under way."""
+    sandbox = Sandbox(fleet(1, 60, channels=4), Settings(limits=thresholds("server", {"RATE_LIMIT_CHANNEL_SELF_IP": 40})))
+    path = await planned(Sandbox(fleet(1, 60, channels=4)), tmp_path, Options(), planning_delay=0.002)
+    async with client_of(sandbox, rate="off") as capgo, await Job.open(path, client=capgo) as job:
+        follower = Follower(job, ring_of(capgo), Speech(quiet=True))
+        said: list[str] = []
+
+        async def look() -> None:
+            await anyio.sleep(20.0)
+            said.append(follower.line())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            report = await job.run(capgo, progress=follower)
+    (line,) = said
+    assert report.rate_limited > 0
+    assert left_in(line) == pytest.approx(report.elapsed_seconds - 20, abs=2.0)
+    assert left_in(line) >= until_in(line) - 1

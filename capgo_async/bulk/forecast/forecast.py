@@ -63,7 +63,7 @@ def seconds_of(legs: Iterable[Leg], outlook: Outlook) -> float:
     for leg in legs:
         if leg.shares:
             line.send(leg.shares, _places(leg.shares, outlook.concurrency))
-            line.outlast(outlook.held_up_for)
+        line.outlast(outlook.held_up_for)
         if leg.looks:
             line.send(leg.looks, _readers(leg.looks, outlook.concurrency))
         line.rest(leg.rest)

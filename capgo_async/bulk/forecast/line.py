@@ -28,9 +28,8 @@ class Outlook(NamedTuple):
 
     `latency` is in seconds, for requests of a kind that `timings` does not have. `keys` names the key of each app; apps
     without one share a key. `windows` holds the windows of each scope at the start, with times relative to it; other scopes
-    start with empty windows of `limits`. `used` is what an earlier process counted. Some operations wait `held_up_for` seconds
-    for their own targets, because of earlier requests. `resting` keys send nothing for that many seconds, whatever their
-    limits allow.
+    start with empty windows of `limits`. `used` is what an earlier process counted. Some operations wait `held_up_for` seconds,
+    for their own targets or after a refusal. `resting` keys send nothing for that many seconds, whatever their limits allow.
     """
 
     limits: Sequence[Limit]
