@@ -123,10 +123,10 @@ def test_what_is_ambiguous_or_unknown_is_rejected_with_its_reason(tmp_path: Path
         ]  # fmt: skip
         reasons = [reason for _, _, reason in refused.value.rejected]
         both = ", ".join(sorted(bearers_of(sandbox, "user-30")))
-        assert reasons[0] == f"{APP} has 2 devices with the custom_id 'user-30': {both}"
-        assert reasons[1] == f"the server lists no device of {APP} with the custom_id 'nobody'"
-        assert reasons[3].startswith(f"{APP} has 4 devices with the custom_id 'shared': {min(more[:4])}")
-        assert reasons[3].endswith(", ...")
+        assert reasons[0] == f"several devices of {APP} have this custom_id ('user-30': 2 devices, {both})"
+        assert reasons[1] == f"no listed device of {APP} has this custom_id ('nobody')"
+        assert reasons[3].startswith(f"several devices of {APP} have this custom_id ('shared': 4 devices, {min(more[:4])}")
+        assert reasons[3].endswith(", ...)")
         async with await plan(sandbox, tmp_path, rows, options=Options(reject_bad_rows=True)) as job:
             assert (job.plan.rows, job.plan.rejected) == (5, 4)
             assert {row.line: row.target async for page in job.rows(Rows.REJECTED) for row in page} == {

@@ -16,7 +16,7 @@ from cli.terminals import terminal
 from capgo_async.sandbox import Settings, parse_faults
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
-COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,verdict,former"
+COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,verdict,former,custom_id"
 
 
 @pytest.fixture

@@ -90,7 +90,10 @@ def test_users_are_found_and_named(server: Served, capgo: Command, here: Path, o
     (here / "list.csv").write_text("custom_id\nuser-10\nsomebody\n")
     code, text = relink(capgo, *options, to=(*TO[:-3], "--job", "n.capgo-job", "--plan-only"))
     assert code == 2
-    assert f"line 3: the server lists no device of {APP} with the custom_id 'somebody'" in text
+    assert f"line 3: no listed device of {APP} has this custom_id ('somebody')" in text
+    (here / "list.csv").write_text("custom_id\nuser-10\na\nb\nc\nd\n")
+    code, text = relink(capgo, *options, to=(*TO[:-3], "--job", "n.capgo-job", "--plan-only"))
+    assert f"lines 3 ('a'), 4 ('b'), 5 ('c'), 6 (4 rows): no listed device of {APP} has this custom_id" in text
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     app_id: str
     target: str
-    custom_id: str | None
     what: str
     outcome: str
     cause: str | None
@@ -41,14 +40,15 @@ class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
     run: int | None
     verdict: str | None
     former: str
+    custom_id: str | None
 
 
 def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list[tuple[int, OperationRow]]:
     """Return up to `most` operations with ids above `after`, each with its id."""
     rows = connection.execute(
         """
-        SELECT operations.id, line, app_id, name, custom_id, kind, argument, outcome, cause, status, message, request_id, run,
-            verdict, former, former_value
+        SELECT operations.id, line, app_id, name, kind, argument, outcome, cause, status, message, request_id, run, verdict,
+            custom_id, former, former_value
         FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change LEFT JOIN custom_ids USING (line)
         WHERE operations.id > ? ORDER BY operations.id LIMIT ?
         """,
@@ -61,7 +61,6 @@ def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list
                 line=line,
                 app_id=app_id,
                 target=name,
-                custom_id=custom_id,
                 what=describe(Change(kind, argument)),
                 outcome=_OUTCOMES[outcome],
                 cause=cause,
@@ -71,26 +70,11 @@ def operations_of(connection: sqlite3.Connection, after: int, most: int) -> list
                 # A reopened operation still has the number of the run that it failed in.
                 run=run if outcome >= Outcome.DONE else None,
                 verdict=Verdict(verdict).name.lower() if outcome == Outcome.DONE else None,
-                former=_former(*former),
+                former=_former(*more[1:]),
+                custom_id=more[0],
             ),
         )
-        for (
-            number,
-            line,
-            app_id,
-            name,
-            custom_id,
-            kind,
-            argument,
-            outcome,
-            cause,
-            status,
-            message,
-            request,
-            run,
-            verdict,
-            *former,
-        ) in rows
+        for number, line, app_id, name, kind, argument, outcome, cause, status, message, request, run, verdict, *more in rows
     ]
 
 

@@ -92,10 +92,9 @@ STAGE_WANTED: Final = (
     "INSERT INTO staged (line, name, app, change) SELECT line, device, app, change FROM found WHERE devices = 1",
     "INSERT INTO main.custom_ids (line, custom_id) SELECT line, custom_id FROM found WHERE devices = 1",
     f"""
-    INSERT INTO others (line, fate, cause, details, app_id, name, change)
-    SELECT line, 'rejected', iif(devices, '{Cause.AMBIGUOUS_CUSTOM_ID}', '{Cause.UNKNOWN_CUSTOM_ID}'),
-        iif(devices, json_array(app_id, devices, custom_id, {_NAMED_BEARERS}), json_array(app_id, custom_id)),
-        app_id, custom_id, change
+    INSERT INTO others (line, fate, cause, details, places, app_id, name, change)
+    SELECT line, 'rejected', iif(devices, '{Cause.AMBIGUOUS_CUSTOM_ID}', '{Cause.UNKNOWN_CUSTOM_ID}'), json_array(app_id),
+        iif(devices, json_array(custom_id, devices, {_NAMED_BEARERS}), json_array(custom_id)), app_id, custom_id, change
     FROM found JOIN apps ON apps.id = app WHERE devices <> 1
     """,
 )
