@@ -29,6 +29,9 @@ def test_the_first_links_of_an_app_are_undone(server: Served, capgo: Command, he
     undone = capgo("job", "undo", "m.capgo-job", "--job", "u.capgo-job", "--yes")
     assert undone.exit_code == 0
     assert "not undone" not in undone.stdout
+    # The undo has set no link.
+    assert "may expire" in run.stdout
+    assert "may expire" not in undone.stdout
     assert server.sandbox.world.apps[APP].overrides == {}
 
 

@@ -167,9 +167,11 @@ def left_by_undo(connection: sqlite3.Connection) -> int:
 
 def _first_expiry(connection: sqlite3.Connection, runs: Sequence[Run]) -> str | None:
     """Return when the first links that a run has set may expire (contract G4, K7)."""
-    kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM changes")}
     setting = [run.started_at for run in runs if run.done]
-    if not setting or not kinds & EXPIRING or read_facts(connection).options.links_are_kept:
+    if not setting:
+        return None
+    facts = read_facts(connection)
+    if facts.options.links_are_kept or not EXPIRING & {pair.change.kind for pair in facts.survey.planned}:
         return None
     return (datetime.fromisoformat(setting[0]) + EARLIEST_EXPIRY).isoformat()
 
