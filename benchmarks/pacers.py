@@ -1,6 +1,6 @@
 """The contenders of `pacing`: common ways to stay within limits.
 
-They have sixteen workers, in virtual time.
+They have fifteen workers, in virtual time.
 """
 
 import random

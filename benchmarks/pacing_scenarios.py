@@ -18,7 +18,7 @@ from capgo_async.sandbox.exchange import Generation
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID, device_id
 
-CONCURRENCY: Final = 16
+CONCURRENCY: Final = 15
 CHANNEL: Final = "ch04"
 """A channel that no device of a seeded fleet is linked to."""
 KEYS: Final = (SUPER_ADMIN_KEY, "10000000-0000-4000-8000-000000000002")

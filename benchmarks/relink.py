@@ -106,7 +106,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relink", description=__doc__)
     parser.add_argument("--operations", type=int, default=20_000, help="relinks in each run (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contender (default: %(default)s)")
-    parser.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: %(default)s)")
+    parser.add_argument("--concurrency", type=int, default=15, help="requests in flight (default: %(default)s)")
     parser.add_argument("--loop", choices=LOOPS, action="append", help="event loop (repeatable; default: all installed)")
     return parser
 

@@ -18,6 +18,7 @@ from .http.credentials import authentication, is_session_token
 from .http.dialect import Dialect, Generation
 from .http.requester import Attempt, Counters, Identity, Requester, RetryPolicy
 from .limits.known import Known, lasting, with_lessons, with_version
+from .limits.lockout import MOST_IN_FLIGHT
 from .limits.models import Limit, ScopeKind, parse_rate
 from .limits.pacer import Pacer
 from .version import __version__
@@ -71,8 +72,9 @@ class CapgoClient:
     `rate` is `auto` (the default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`. `limits` replaces it by limits
     of your own. `headroom` is the share of the limits of keys and apps to leave to others, from 0 to below 1.
 
-    At most `concurrency` requests are in flight. One attempt takes at most `timeout` seconds. A failed call is retried up to
-    `retries` times if repeating it is harmless (contract G1).
+    At most `concurrency` requests are in flight, and at most 15: all of them are refused if the key expires, and the server
+    locks out an address after 20 refusals (contract B2). One attempt takes at most `timeout` seconds. A failed call is retried
+    up to `retries` times if repeating it is harmless (contract G1).
 
     `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
     (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_attempt`
@@ -90,7 +92,7 @@ class CapgoClient:
         rate: str = "auto",
         limits: Sequence[Limit] | None = None,
         headroom: float = 0.0,
-        concurrency: int = 16,
+        concurrency: int = MOST_IN_FLIGHT,
         timeout: float = 30.0,
         retries: int = 4,
         dialect: Dialect | str = Dialect.AUTO,
@@ -268,7 +270,7 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom
     if headroom and not models:
         message = "headroom cannot be used with the rate off, which has no limits"
         raise ConfigurationError(message)
-    return Pacer(models, concurrency=concurrency, adaptive=rate == "auto", headroom=headroom)
+    return Pacer(models, concurrency=min(concurrency, MOST_IN_FLIGHT), adaptive=rate == "auto", headroom=headroom)
 
 
 def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":

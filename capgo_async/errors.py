@@ -76,6 +76,8 @@ class Problem(enum.StrEnum):
     TOO_MANY_FAILED = "too_many_failed"
     FAILED_IN_A_ROW = "failed_in_a_row"
     ACCESS_LOST = "access_lost"
+    CHANNEL_GONE = "channel_gone"
+    """A channel that the plan saw does not exist any more."""
     SERVER_FAILING = "server_failing"
     CONTRADICTED = "contradicted"
     """A fresh listing does not show what operations did."""
@@ -190,7 +192,7 @@ class ApiError(CapgoError):
 
     def as_kind(self, kind: type["ApiError"], message: str | None = None) -> "ApiError":
         """Return a copy of this error as another kind of exception, with another `message` if one is given."""
-        return kind(
+        copy = kind(
             self.message if message is None else message,
             status=self.status,
             code=self.code,
@@ -201,6 +203,8 @@ class ApiError(CapgoError):
             operation=self.operation,
             body=self.body,
         )
+        copy.hint = self.hint
+        return copy
 
     @property
     def advice(self) -> str:
@@ -275,9 +279,16 @@ class BundleNotFound(NotFound):
 
 
 class ChannelNotFound(NotFound):
-    """Raised when the app has no channel with this name (contract D12)."""
+    """Raised when the app has no channel with this name (contract D12).
 
-    _advice = "Channel names are case-sensitive."
+    When a device is linked or a channel deleted, it may also mean that the key has no access to the app (contract A7).
+    """
+
+    @property
+    def advice(self) -> str:
+        """Return what the user can do next."""
+        either = self.code in {"channel_not_found", "cannot_find_channel"}
+        return f"Channel names are case-sensitive.{' Check also that the key has access to the app.' if either else ''}"
 
 
 class DeviceNotFound(NotFound):

@@ -30,7 +30,7 @@ from .operations.operations import (
 )
 from .operations.reasons import Cause, Reason
 from .operations.results import Done, Failed
-from .plan import Part, Plan, ReasonCount, Thresholds
+from .plan import Displaced, Part, Plan, ReasonCount, Thresholds
 from .planning.drift import Drift
 from .report import Ended, Failures, Report, Run, Wave
 from .running.bounds import Bounds
@@ -50,6 +50,7 @@ __all__ = [
     "Change",
     "DeleteBundle",
     "DeleteChannel",
+    "Displaced",
     "Done",
     "Drift",
     "Ended",

@@ -18,6 +18,7 @@ import msgspec
 from ..client import CapgoClient
 from ..errors import AuthenticationError, DiskFull, JobError, Problem
 from ..key_ring import KeyRing, pacer_of, ring_of
+from ..limits.lockout import MOST_IN_FLIGHT
 from ..limits.models import Limit
 from .clock import Clock, wall_clock
 from .forecast.forecast import Foreseen, Leg, foreseen, seconds_of, without_first
@@ -337,9 +338,9 @@ class Job:
     def lasts(self, limits: Sequence[Limit]) -> float:
         """Return the estimated seconds for the operations that were open when the job was opened.
 
-        The estimate assumes 16 requests in flight, and that nothing of `limits` has been used.
+        The estimate assumes 15 requests in flight, and that nothing of `limits` has been used.
         """
-        return seconds_of(self._course, Outlook(limits, 16, latency_of(self.facts), timings=self.facts.timings))
+        return seconds_of(self._course, Outlook(limits, MOST_IN_FLIGHT, latency_of(self.facts), timings=self.facts.timings))
 
     def remaining(self, client: CapgoClient | KeyRing, settled: int) -> Foreseen:
         """Return how long the current run still takes after `settled` operations, and how sure that is."""

@@ -29,6 +29,7 @@ _NAMED_GROUPS: Final = 10
 _ASKED_GROUPS: Final = 2
 _WORTH_TELLING: Final = 0.1
 """A smaller share by which the time may be wrong is not told."""
+_NAMED_DISPLACED: Final = 5
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,17 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     object: str
     app_id: str
     targets: int
+
+
+class Displaced(msgspec.Struct, frozen=True, kw_only=True):
+    """A public channel that loses its place, because the channel `by` becomes public (contract C6)."""
+
+    app_id: str
+    channel: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"{self.by} becomes the public channel of {self.app_id} in place of {self.channel}"
 
 
 class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +76,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     - `reasons`: why rows need no request; the most common reasons first.
     - `no_way_back`: why an undo could not restore what planned operations change.
     - `left`: in an undo, the number of rows whose target may not be as it was before the job.
+    - `displaced`: public channels that lose their place.
     - `unknown`: number of planned devices that no inventory shows.
     - `requests`: number of requests still to be sent; `apps` has the number for each app.
     - `seconds`: expected duration of the rest, verification and bakes of waves included, given the client's remaining limits
@@ -87,6 +100,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     at_most: float | None = None
     remarks: tuple[str, ...] = ()
     changes: tuple[Part, ...] = ()
+    displaced: tuple[Displaced, ...] = ()
     reasons: tuple[ReasonCount, ...] = ()
     waves: tuple[Wave, ...] = ()
     bake_seconds: float = 0.0
@@ -108,6 +122,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if len(lines) > _NAMED_GROUPS:
             rest = counted(sum(group.targets for group in groups[_NAMED_GROUPS:]), self.noun)
             lines[_NAMED_GROUPS:] = [f"and {counted(len(lines) - _NAMED_GROUPS, 'more change')} of {rest}"]
+        lines += self._displaced()
         lines += (f"{reason.rows:,} {reason.fate}: {reason.reason}" for reason in self.reasons)
         return [*lines, *map(self._without_way_back, self.no_way_back)]
 
@@ -126,7 +141,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             asked = " and ".join(
                 f"{group.kind.verb} {group.counted} of {group.numbered_apps} {group.object}".rstrip() for group in groups
             )
-        return f"{asked[:1].upper()}{asked[1:]} at {base_url}?"
+        asked = f"{asked[:1].upper()}{asked[1:]} at {base_url}?"
+        return " ".join((*(f"{line}." for line in self._displaced()), asked))
+
+    def _displaced(self) -> list[str]:
+        lines = [str(each) for each in self.displaced[:_NAMED_DISPLACED]]
+        more = len(self.displaced) - len(lines)
+        return [*lines, f"and so in {counted(more, 'more case')}"] if more else lines
 
     @property
     def noun(self) -> str:

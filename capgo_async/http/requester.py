@@ -1,7 +1,8 @@
 """How every call is made: pace it, send it, decode the response, and retry according to the table.
 
 The first attempt is made without tenacity, which takes over at the first failure that may be retried. A rate limit is not a
-failure: it closes a gate, and counts neither as an attempt nor as time for retries. This file is longer than 300 lines because
+failure: it closes a gate, and counts neither as an attempt nor as time for retries. Neither does the refusal of a key that
+worked before: it rests, and is probed by the next request. This file is longer than 300 lines because
 everything between a call and its last attempt belongs together.
 """
 
@@ -33,7 +34,7 @@ from . import wire
 from .call import Call
 from .dialect import Generation
 from .effort import Abandoned, Effort, Patience, Wait, gathering
-from .retry import Disposition, Repeat, asked_for, backoff, is_ambiguous, judge, may_repeat
+from .retry import Disposition, Repeat, asked_for, backoff, is_ambiguous, judge, may_repeat, passes
 from .wire import Response, Transport
 
 T = TypeVar("T")
@@ -178,6 +179,14 @@ class Requester:
             if not effort.in_doubt or error.of_route:
                 raise
 
+    def passes(self, error: CapgoError) -> bool:
+        """Return whether the call that ended with `error` may succeed later."""
+        return passes(error) or self._rests(error)
+
+    def _rests(self, error: CapgoError) -> bool:
+        """Return whether `error` refused a key that worked before and is probed after a rest (contract G5)."""
+        return isinstance(error, AuthenticationError) and self.pacer.doubts(self.key_scope)
+
     async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         if self.identity.is_token and call.keyed and not call.takes_tokens:
             message = f"{call.name}: this takes an API key, not the token of a user session; it was not sent"
@@ -233,7 +242,7 @@ class Requester:
         return Wait(anyio.current_time()) if abandoned else None
 
     async def _attempt(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
-        """Make one attempt. A refusal by a rate limit does not count as one: wait, and send again."""
+        """Make one attempt. A refusal by a rate limit, or of a key that rests, does not count: send again."""
         scopes = (*call.scopes, self.key_scope) if call.keyed else call.scopes
         while True:
             try:
@@ -251,6 +260,13 @@ class Requester:
                 effort.attempts -= 1
                 if effort.patience is Patience.NONE or effort.patience is Patience.UNTIL_REFUSED:
                     return Wait(anyio.current_time(), error)
+            except AuthenticationError as error:
+                # Refused keys are turned away before anything is processed (contract A2).
+                if call.repeat is Repeat.AFTER_A_LOOK or not self._rests(error):
+                    raise
+                effort.attempts -= 1
+                if effort.patience is Patience.NONE:
+                    return Wait(anyio.current_time())
 
     def _close_scope(self, call: Call, error: CapgoError) -> None:
         """Close the gate of the limit that was met, before the next request leaves."""
@@ -330,7 +346,7 @@ class Requester:
                 self._report(call, request_id, effort, (status, failure, seconds))
 
     def _judge_key(self, call: Call, error: CapgoError) -> None:
-        """Stop using a key that was refused, and trust one that the server has accepted."""
+        """Stop using a key that was refused, or let it rest; trust one that the server has accepted."""
         if not call.keyed:
             return
         if isinstance(error, AuthenticationError):

@@ -16,7 +16,7 @@ class Disposition(enum.Enum):
     CLOSE_SCOPE = enum.auto()
     """A rate limit: close the gate of its scope for all requests; this does not count as an attempt."""
     STOP_KEY = enum.auto()
-    """The key or the address was refused: never use this key again."""
+    """The key or the address was refused: stop, or let a key rest that worked before (contract G5)."""
     FAIL = enum.auto()
     """Permanent: raise the error."""
 

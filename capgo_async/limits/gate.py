@@ -77,15 +77,19 @@ class Gate:
 class LearningGate(Gate):
     """The gate of a key or an app. It learns smaller limits from refusals.
 
-    The first request of a key goes `alone`, until one was accepted. After a refusal the key is silent, and then probed by one
-    request.
+    The first request of a key goes `alone`, until one was accepted. After a refusal by a limit the key is silent, and then
+    probed by one request. A key that was refused itself rests and is probed, too, if it worked before.
     """
 
     def __init__(self, limiters: Iterable[Limiter] = (), *, alone: bool = False) -> None:
         super().__init__(limiters)
         self._lessons = lessons_of(self.windows)
         self._alone = alone
+        self.worked = False
+        """Whether the server has accepted the key."""
         self._rest = 0.0
+        self.doubted = False
+        """Whether the key was refused after it had worked, and no probe has been accepted since."""
         self._probing = False
         self._probes_refused = 0
         self._others_noticed = False
@@ -125,7 +129,8 @@ class LearningGate(Gate):
         During a silence nothing is proven: the response is to a request that left before.
         """
         if self._alone and not self._rest:
-            self._alone = self._probing = False
+            self._alone = self._probing = self.doubted = False
+            self.worked = True
             self._probes_refused = 0
 
     def closed_until(self, now: float) -> float:
@@ -156,6 +161,18 @@ class LearningGate(Gate):
         self._rest = max(self._rest, asked * patience(self._probes_refused))
         self._alone = True
         self.close(now, self._rest, learn=learn)
+
+    def doubt(self, now: float, seconds: float) -> bool:
+        """Let the key rest for `seconds` after it was refused, then let one probe go (contract G5).
+
+        The rest begins after the last response. Return `False` instead if the key never worked, or if its probe was refused.
+        """
+        if not self.worked or (self.doubted and not self._rest):
+            return False
+        self.doubted = self._alone = True
+        self._rest = max(self._rest, seconds)
+        self._closed_until = max(self._closed_until, now + self._rest)
+        return True
 
     def restrict(self, now: float, limiter: Limiter) -> None:
         """Add a limiter after the first refusal that named no limit; what is in flight counts in it."""

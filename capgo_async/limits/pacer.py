@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from ..errors import ApiError, CapgoError
+from ..errors import ApiError, AuthenticationError, CapgoError
 from .budget import Budget
 from .congestion import Congestion
 from .gate import Gate, LearningGate
 from .known import KnownLimit
+from .lockout import MOST_REFUSALS, Lockout
 from .models import TARGET_KINDS, UNNAMED, Fate, Limit, Limiter, Scope, ScopeKind, SlidingWindow, held_for, with_headroom
 from .timing import Timings
 from .wake import Wake
@@ -28,6 +29,16 @@ _EDGE_LIMITER = SlidingWindow(requests=100)
 """The published limit. `auto` falls back to it after a refusal without a known reason (contract B1)."""
 _LONGEST_WAKE: Final = 61.0
 """Longest wait for links of another job if the caller's limits have none for them (contract B2)."""
+KEY_RESTS_FOR: Final = 10.0
+"""Seconds from the last response to a refused key until its probe. Contract G5 asks for 5 at least."""
+_PROBED: Final = (
+    f"The key worked until now, and was refused again after a pause of {KEY_RESTS_FOR:g} s: it has probably expired or been"
+    " deleted."
+)
+_NOT_PROBED: Final = (
+    f"The key worked until now. It is not tried again, because {MOST_REFUSALS} requests were refused within a short time, and"
+    " the server locks out this address after 20."
+)
 
 
 class ScopeUsage(msgspec.Struct, frozen=True):
@@ -83,9 +94,9 @@ class Pacer:
     """Keep all requests within all limits.
 
     An `adaptive` pacer learns smaller limits from unexpected refusals. At most `concurrency` requests are in flight, and fewer
-    while the server is in trouble (`congestion`). The first request of a key goes alone, so that a wrong key costs one request
-    (contract A2). `headroom` is the share of the limits of keys and apps that is left to other users; it applies to learned
-    limits as well. Once a `budget` is spent, requests get its `SafetyStop`.
+    while the server is in trouble (`congestion`) or remembers refused keys (`lockout`). The first request of a key goes alone,
+    so that a wrong key costs one request (contract A2). `headroom` is the share of the limits of keys and apps that is left to
+    other users; it applies to learned limits as well. Once a `budget` is spent, requests get its `SafetyStop`.
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Pacer:
     ) -> None:
         self.concurrency = concurrency
         self.congestion = Congestion(concurrency)
+        self.lockout = Lockout()
         self.timings = Timings()
         self.on_wait: Callable[[Hold], None] | None = None
         """Called when a request begins to wait for a limit."""
@@ -181,8 +193,37 @@ class Pacer:
         else:
             gate.close(now, seconds, learn=self.adaptive)
 
-    def refuse_key(self, scope: Scope, error: ApiError) -> None:
-        """Never let a request of this key leave again. Waiting requests get `error`."""
+    def refuse_key(self, scope: Scope, error: AuthenticationError) -> None:
+        """Take the refusal of a key (contract G5).
+
+        A key that worked before rests, and is probed once. Any other key is never used again: waiting requests get `error`. So
+        does a resting key once the address is close to being locked out.
+        """
+        now = anyio.current_time()
+        gate = self._learning_gate(scope)
+        if error.locked_out:
+            self._stop_key(scope, error)
+            return
+        self.lockout.refused(now)
+        if not gate.doubt(now, KEY_RESTS_FOR):
+            error.hint = _PROBED if gate.worked else ""
+            self._stop_key(scope, error)
+        if self.lockout.near:
+            error.hint = error.hint or _NOT_PROBED
+            for each in [each for each, gate in self._gates.items() if gate.doubted]:
+                self._stop_key(each, error)
+
+    def doubts(self, scope: Scope) -> bool:
+        """Return whether a key was refused after it had worked, and waits for the result of its probe."""
+        gate = self._gates.get(scope)
+        return gate is not None and gate.doubted and scope not in self._refused_keys
+
+    @property
+    def recovered(self) -> bool:
+        """Whether keys were refused, and all of them were accepted again."""
+        return bool(self.lockout.refusals) and not self._refused_keys and not any(gate.doubted for gate in self._gates.values())
+
+    def _stop_key(self, scope: Scope, error: ApiError) -> None:
         self._refused_keys[scope] = error
         for ticket in [ticket for ticket in self._queue if scope in ticket.scopes]:
             self._queue.remove(ticket)
@@ -237,9 +278,16 @@ class Pacer:
         return any(gate.uneven() for gate in self._gates.values())
 
     @property
+    def most_in_flight(self) -> int:
+        """How many requests may be in flight now."""
+        if not self.lockout.refusals:
+            return self.congestion.limit
+        return min(self.congestion.limit, self.lockout.allowed(anyio.current_time()))
+
+    @property
     def is_full(self) -> bool:
         """Whether as many requests are in flight as may be."""
-        return self._in_flight >= self.congestion.limit
+        return self._in_flight >= self.most_in_flight
 
     def windows_of(self, scope: Scope) -> Sequence[Window]:
         """Return the windows of `scope`, or none if it has no limits.

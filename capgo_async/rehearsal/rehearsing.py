@@ -28,6 +28,7 @@ from ..bulk.storage.database import Database
 from ..client import CapgoClient, requester_of
 from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..key_ring import ring_of
+from ..limits.lockout import MOST_IN_FLIGHT
 from ..limits.models import ScopeKind
 from ..limits.pacer import ScopeUsage
 from ..limits.timing import ANY, Timing
@@ -55,7 +56,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[Rule, ...] = ()
     rate: str = "auto"
     headroom: float = 0.0
-    concurrency: int = 16
+    concurrency: int = MOST_IN_FLIGHT
     rules: StopRules = StopRules()
     bounds: Bounds = Bounds()
     seed: int = 1

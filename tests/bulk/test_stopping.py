@@ -18,7 +18,11 @@ BROKEN = Failed("unknown_error", status=502)
 AWAY = Failed("upstream_unavailable", status=503)
 NO_DATABASE = Failed("ambiguous", status=503)
 DENIED = Failed("cannot_access_app", status=400)
+GONE = Failed("channel_not_found", status=404)
 OF_THE_SERVER = StopReason("11 of the last 50 operations failed with a server error", Problem.SERVER_FAILING)
+NO_CHANNEL = StopReason(
+    "the channel of 3 operations in a row in a is gone, and was there when the job was planned", Problem.CHANNEL_GONE
+)
 NO_ACCESS = StopReason(
     "3 operations in a row had no access to a, which was accessible when the job was planned", Problem.ACCESS_LOST
 )
@@ -60,6 +64,10 @@ def first_stop(rules: StopRules, results: Sequence[Done | Failed], app_ids: str 
         (StopRules(failures=None), [*[GOOD] * 39, *[AWAY] * 11], (50, OF_THE_SERVER)),
         (StopRules(failures=None), [*[GOOD] * 39, *[NO_DATABASE] * 11], (50, OF_THE_SERVER)),
         (StopRules(), [DENIED, DENIED, GOOD] * 5, None),
+        (StopRules(), [GONE] * 3, (3, NO_CHANNEL)),
+        (StopRules(), [GONE, GONE, DENIED, DENIED, GONE, BAD] * 3, None),
+        (StopRules(), [GONE, GONE, DENIED, DENIED, DENIED], (5, NO_ACCESS)),
+        (StopRules(no_access=None), [GONE] * 49, None),
         (StopRules(failures=None), [*[GOOD] * 40, *[BROKEN] * 10], None),
         (
             StopRules(failures=None),

@@ -89,7 +89,7 @@ async def test_a_run_of_what_failed_foresees_that_alone(tmp_path: Path) -> None:
             rules=StopRules(failures=None),
             progress=lambda _: remaining.append(job.remaining(capgo, len(remaining)).seconds),
         )
-    assert remaining[0] == pytest.approx(report.failed / 16 * 0.04, abs=0.1)
+    assert remaining[0] == pytest.approx(report.failed / 15 * 0.04, abs=0.1)
     assert remaining[-1] <= 0.05
 
 

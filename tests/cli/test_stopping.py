@@ -27,9 +27,9 @@ UNLINK = ("devices", "unlink", "devices.csv", "--app", APP, *JOB)
 NEW_YORK, BERLIN = ZoneInfo("America/New_York"), ZoneInfo("Europe/Berlin")
 
 
-def without_the_channel(server: Served) -> None:
+def with_a_public_channel(server: Served) -> None:
     """Let every link fail for good."""
-    del server.sandbox.world.apps[APP].channels["beta"]
+    server.sandbox.world.apps[APP].channels["beta"].public = True
 
 
 def without_access(server: Served) -> None:
@@ -40,18 +40,18 @@ def without_access(server: Served) -> None:
 @pytest.mark.parametrize(
     ("arguments", "spoil", "code", "why"),
     [
-        ((*RELINK,), without_the_channel, 4, "50 operations in a row failed"),
-        ((*RELINK, "--stop-consecutive", "7"), without_the_channel, 4, "7 operations in a row failed"),
-        ((*RELINK, "--stop-consecutive", "off"), without_the_channel, 4, "100 of 100 operations failed"),
+        ((*RELINK,), with_a_public_channel, 4, "50 operations in a row failed"),
+        ((*RELINK, "--stop-consecutive", "7"), with_a_public_channel, 4, "7 operations in a row failed"),
+        ((*RELINK, "--stop-consecutive", "off"), with_a_public_channel, 4, "100 of 100 operations failed"),
         (
             (*RELINK, "--stop-consecutive", "off", "--stop-minimum", "20"),
-            without_the_channel,
+            with_a_public_channel,
             4,
             "20 of 20 operations failed",
         ),
-        ((*RELINK, "--stop-consecutive", "off", "--stop-failures", "off"), without_the_channel, 3, ""),
-        ((*RELINK, "--stop-consecutive", "off", "--stop-failures", "100%"), without_the_channel, 3, ""),
-        ((*RELINK, "--no-stop"), without_the_channel, 3, ""),
+        ((*RELINK, "--stop-consecutive", "off", "--stop-failures", "off"), with_a_public_channel, 3, ""),
+        ((*RELINK, "--stop-consecutive", "off", "--stop-failures", "100%"), with_a_public_channel, 3, ""),
+        ((*RELINK, "--no-stop"), with_a_public_channel, 3, ""),
         ((*UNLINK,), without_access, 4, f"3 operations in a row had no access to {APP}"),
         ((*UNLINK, "--stop-no-access", "5"), without_access, 4, f"5 operations in a row had no access to {APP}"),
         ((*UNLINK, "--stop-no-access", "off"), without_access, 4, "50 operations in a row failed"),

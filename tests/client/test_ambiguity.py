@@ -148,6 +148,9 @@ CASES = {
         "DELETE /channel",
         refused("cannot_find_channel", supabaseError=NO_ROW),
         errors.ChannelNotFound,
+        before=[said({"id": 7, "name": "beta"})],
+        looks=[refused("cannot_find_version")],
+        unlike=[said({"id": 7, "name": "beta"})],
     ),
     "bundles.create": Case(
         lambda capgo: capgo.bundles.create(APP, NEW_BUNDLE),

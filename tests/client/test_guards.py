@@ -488,7 +488,7 @@ async def test_a_deletion_that_did_not_happen_is_told(version: str | None) -> No
         with pytest.raises(NotApplied, match="unlink its devices first"):
             await capgo.channels.delete(APP, "beta")
 
-    assert sent(transport) == ["DELETE /channel", "GET /channel"]
+    assert sent(transport) == ["GET /channel", "DELETE /channel", "GET /channel"]
 
 
 async def test_a_newer_server_is_trusted() -> None:
@@ -496,7 +496,16 @@ async def test_a_newer_server_is_trusted() -> None:
     async with client_of(transport) as capgo:
         await capgo.channels.delete(APP, "beta")
 
-    assert sent(transport) == ["DELETE /channel"]
+    assert sent(transport) == ["GET /channel", "DELETE /channel"]
+
+
+async def test_a_public_channel_is_not_deleted() -> None:
+    transport = ScriptedTransport(last=OneChannel("12.201.7", public=True))
+    async with client_of(transport) as capgo:
+        with pytest.raises(DangerousCall, match="make another channel public first"):
+            await capgo.channels.delete(APP, "beta")
+
+    assert sent(transport) == ["GET /channel"]
 
 
 # Delete one is never delete all (contract C8)
@@ -513,7 +522,7 @@ async def test_a_bundle_without_a_name_is_never_deleted(version: Any) -> None:
 
 
 async def test_all_parameters_of_a_deletion_are_in_the_query() -> None:
-    transport = ScriptedTransport(last=answer(**source("12.201.7")))
+    transport = ScriptedTransport(last=OneChannel("12.201.7"))
     async with client_of(transport) as capgo:
         await capgo.bundles.delete(APP, "1.2.0")
         await capgo.channels.delete(APP, "beta")

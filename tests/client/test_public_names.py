@@ -134,7 +134,7 @@ OPTIONS = {
     "rate": "auto",
     "limits": None,
     "headroom": 0.0,
-    "concurrency": 16,
+    "concurrency": 15,
     "timeout": 30.0,
     "retries": 4,
     "dialect": capgo_async.Dialect.AUTO,

@@ -541,9 +541,14 @@ CHANNELS = (
         lambda capgo: capgo.channels.delete(APP, "beta"),
         None,
         (
-            one("2026-07", DELETE_CHANNEL, said()),
-            several("before 12.199.4", (DELETE_CHANNEL, said(source="capgo_api-prod-12.199.3")), (ONE_CHANNEL, MISSING)),
-            several("seed", (DELETE_CHANNEL, old()), (ONE_CHANNEL, SEED_MISSING)),
+            several("2026-07", (ONE_CHANNEL, said(DOCS_CHANNEL)), (DELETE_CHANNEL, said())),
+            several(
+                "before 12.199.4",
+                (ONE_CHANNEL, said(DOCS_CHANNEL)),
+                (DELETE_CHANNEL, said(source="capgo_api-prod-12.199.3")),
+                (ONE_CHANNEL, MISSING),
+            ),
+            several("seed", (ONE_CHANNEL, old(SEED_CHANNEL)), (DELETE_CHANNEL, old()), (ONE_CHANNEL, SEED_MISSING)),
         ),
         refusals(
             WRONG_FORM,

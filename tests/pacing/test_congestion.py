@@ -13,6 +13,7 @@ from virtual_time import in_virtual_time
 from capgo_async import Attempt, CapgoClient, errors
 from capgo_async.key_ring import pacer_of
 from capgo_async.limits.congestion import Congestion
+from capgo_async.limits.lockout import MOST_IN_FLIGHT
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
@@ -126,7 +127,7 @@ async def test_single_failures_change_nothing_however_many_there_are() -> None:
     capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="off", retries=0, on_attempt=attempts.append)
     await unlink_for(capgo, 10.0)
     assert sum(attempt.status == 500 for attempt in attempts) > 20
-    assert {attempt.allowed for attempt in attempts} == {16}
+    assert {attempt.allowed for attempt in attempts} == {MOST_IN_FLIGHT}
 
 
 def in_flight(sandbox: Sandbox, start: float, end: float) -> int:
@@ -164,14 +165,14 @@ async def test_a_server_in_trouble_sees_fewer_requests_in_flight_and_all_of_them
     await unlink_for(capgo, 5.0)
     transport.sandbox = troubled
     await unlink_for(capgo, 40.0)
-    assert in_flight(troubled, 0.0, 10.0) == 16
+    assert in_flight(troubled, 0.0, 10.0) == MOST_IN_FLIGHT
     assert in_flight(troubled, 30.0, 45.0) <= 6
     assert attempts[-1].allowed == pacer_of(capgo).congestion.limit <= 6
-    assert {attempt.allowed for attempt in attempts} >= {16, 8, 4}
+    assert {attempt.allowed for attempt in attempts} >= {15, 7, 3}
     transport.sandbox = recovered
     await unlink_for(capgo, 60.0)
-    assert in_flight(recovered, 90.0, 105.0) == 16
-    assert attempts[-1].allowed == 16
+    assert in_flight(recovered, 90.0, 105.0) == MOST_IN_FLIGHT
+    assert attempts[-1].allowed == MOST_IN_FLIGHT
 
 
 @in_virtual_time
@@ -179,9 +180,9 @@ async def test_a_server_that_answers_nobody_in_time_is_relieved_at_once() -> Non
     transport = ScriptedTransport(answer(), last=errors.TimedOut("late"), latency=30.0)
     capgo = CapgoClient(api_key="secret-key", transport=transport, rate="off", retries=0)
     await unlink_for(capgo, 200.0)
-    # One goes alone and proves the key; 16 are lost together, then each round trip halves.
+    # One goes alone and proves the key; 15 are lost together, then each round trip halves.
     together = [transport.times.count(time) for time in sorted(set(transport.times))]
-    assert together[:4] == [1, 16, 8, 4]
+    assert together[:4] == [1, 15, 7, 3]
     assert together[-1] == 1
 
 
@@ -197,7 +198,7 @@ async def test_what_the_server_refuses_for_good_is_no_trouble(last: object) -> N
     transport = ScriptedTransport(answer(), last=last, latency=1.0)  # type: ignore[arg-type]  # answers all
     capgo = CapgoClient(api_key="secret-key", transport=transport, rate="off")
     await unlink_for(capgo, 20.0)
-    assert pacer_of(capgo).congestion.limit == 16
+    assert pacer_of(capgo).congestion.limit == MOST_IN_FLIGHT
 
 
 @in_virtual_time
@@ -209,4 +210,4 @@ async def test_refusals_by_a_limit_and_calls_that_nobody_waits_for_are_no_troubl
         for _ in range(5):
             with anyio.move_on_after(0.5):
                 await unlink_for(capgo, 10.0)
-        assert pacer_of(capgo).congestion.limit == 16
+        assert pacer_of(capgo).congestion.limit == MOST_IN_FLIGHT

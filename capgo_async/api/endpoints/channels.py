@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ...errors import ChannelNotFound, ConfigurationError
+from ...errors import ConfigurationError
 from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
@@ -147,8 +147,7 @@ def end_rollout(app_id: str, name: str, action: Literal["rollback", "promoteToSt
 def delete_channel(app_id: str, name: str) -> Call:
     """Delete a channel and the links of all devices to it; its bundles stay (contract C6)."""
     query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
-    request = Request(method="DELETE", path="/channel", query=query)
-    return Call(f"delete channel {name} of {app_id}", request, settled_by=(ChannelNotFound,))
+    return Call(f"delete channel {name} of {app_id}", Request(method="DELETE", path="/channel", query=query))
 
 
 def _write(name: str, body: bytes, repeat: Repeat) -> Call:

@@ -164,12 +164,23 @@ class Channels:
     async def delete(self, app_id: str, name: str) -> None:
         """Delete a channel and the links of all devices to it; its bundles stay (contract C6).
 
-        Raises `ChannelNotFound`. Servers before 12.199.4 may report success without deleting a channel that devices are linked
-        to. On these, and if the version is unknown, the channel is looked up afterwards, and `NotApplied` is raised if it is
-        still there.
+        Raises `ChannelNotFound`, and `DangerousCall` for a public channel, which devices without a link follow; that is checked
+        first. Servers before 12.199.4 may report success without deleting a channel that devices are linked to. On these, and
+        if the version is unknown, the channel is looked up afterwards, and `NotApplied` is raised if it is still there.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
-        await self._requester.settle(endpoints.delete_channel(app_id, name))
+        call = endpoints.delete_channel(app_id, name)
+        if (await self.get(app_id, name)).public:
+            message = f"{name} of {app_id} is public; make another channel public first. Nothing was deleted."
+            raise DangerousCall(message)
+        effort = Effort()
+        try:
+            await self._requester.call(call, acknowledge, effort)
+        except ChannelNotFound:
+            # The server also says this to a key without access, so only a look tells (contract A7, G1).
+            if not effort.in_doubt or await self._find(app_id, name) is not None:
+                raise
+            return
         told = self._requester.generation.is_since(DELETION_OF_CHANNELS_IS_TOLD)
         if not told and await self._find(app_id, name) is not None:
             message = f"channel {name} of {app_id}: the server reported success, but it still exists; unlink its devices first"

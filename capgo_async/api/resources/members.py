@@ -9,7 +9,6 @@ from anyio.lowlevel import RunVar
 from ...errors import ApiError, CapgoError, TransportError, UnreadableAnswer
 from ...http.effort import Effort
 from ...http.requester import Requester
-from ...http.retry import passes
 from ...http.wire import reads_many
 from ...listing.listing import Listing
 from ...listing.walks import Page, Position, WholeWalk
@@ -63,7 +62,7 @@ class Members:
             try:
                 await self._requester.settle(call, effort)
             except CapgoError as error:
-                if not passes(error):
+                if not self._requester.passes(error):
                     raise
                 # The other admins may be gone by now, so the members are read again before a retry (contract G1).
                 if await self._look_again(error, org_id, email, confirm) or not effort.in_doubt:

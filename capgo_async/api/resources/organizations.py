@@ -10,7 +10,6 @@ from ...http import wire
 from ...http.dialect import Dialect
 from ...http.effort import Effort
 from ...http.requester import Requester
-from ...http.retry import passes
 from ...http.wire import reads, reads_first, reads_many, reads_one
 from ...listing.listing import Listing
 from ...listing.walks import UNREADABLE, CompletedWalk, CountedWalk, Page, Position
@@ -98,7 +97,7 @@ class Organizations:
         try:
             return await self._update(org_id, settings, dialect)
         except CapgoError as error:
-            if not passes(error) or self._requester.policy.retries < 1:
+            if not self._requester.passes(error) or self._requester.policy.retries < 1:
                 raise
             dialect = await self._prove_again(error)
         return await self._update(org_id, settings, dialect)

@@ -85,6 +85,7 @@ def plan_of(connection: sqlite3.Connection, facts: JobFacts, course: Sequence[Le
         requests=sum(requests.values()),
         remarks=facts.remarks,
         changes=changes,
+        displaced=facts.survey.displaced,
         reasons=(*_reasons(connection, Rows.SKIPPED, skipped), *_reasons(connection, Rows.REJECTED, rejected)),
         no_way_back=_no_way_back(facts.no_way_back),
         left=left_by_undo(connection),

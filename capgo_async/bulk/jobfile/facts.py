@@ -18,7 +18,7 @@ from ...limits.pacer import ScopeUsage
 from ...limits.timing import Timing
 from ..operations.operations import Change, Operation
 from ..operations.reasons import Reason
-from ..plan import Thresholds
+from ..plan import Displaced, Thresholds
 from ..report import storable
 from ..spreading import PAGE
 
@@ -118,7 +118,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     For each app, `listed` is the number of devices in a complete listing, `listed_in_part` in an incomplete one, and `linked`
     is the number of devices with a link. `unknown` is the number of devices that no complete inventory shows. `planned` counts
-    the operations of each app and change.
+    the operations of each app and change. `displaced` are the public channels that lose their place.
     """
 
     unknown: int
@@ -126,6 +126,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     listed_in_part: dict[str, int]
     linked: dict[str, int]
     planned: tuple[Pair, ...]
+    displaced: tuple[Displaced, ...] = ()
 
 
 class JobFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -128,7 +128,7 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
 def _lost_by(operation: UpdateChannel, channel: Channel, shown: Shown) -> FormerState | None:
     """Return the former state of a channel if nothing restores it, else `None`."""
     settings = operation.settings
-    if displaces(operation, shown):
+    if displaced(operation, shown.channels):
         return no_way_back(Cause.OTHERS_MADE_PRIVATE)
     stable = None if settings.bundle is UNSET else channel.bundle_name
     ended = None if operation.ends_rollout is None else operation.ends_rollout.name
@@ -167,10 +167,13 @@ def began_since(back: Operation, undone: Operation, shown: Shown) -> str | None:
     return None if back.settings.rollout_bundle in {rollout.id, rollout.name} else str(rollout.name or rollout.id)
 
 
-def displaces(operation: UpdateChannel, shown: Shown) -> bool:
-    """Return whether a channel would become public, and may make other public ones private (contract C6)."""
-    others = (other for other in shown.channels.values() if other.name != operation.channel)
-    return operation.settings.public is True and any(other.public for other in others)
+def displaced(operation: UpdateChannel, channels: Mapping[str, Channel]) -> list[str]:
+    """Return the public channels that lose their place if a channel becomes public (contract C6).
+
+    Those that share no platform with it stay public, but servers do not show all platforms.
+    """
+    becomes = operation.settings.public is True
+    return [name for name, other in channels.items() if becomes and other.public and name != operation.channel]
 
 
 def _present(channel: Channel, name: str, wanted: object) -> object:

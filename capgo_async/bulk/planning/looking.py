@@ -14,11 +14,13 @@ from ...api.models.member import stored_email
 from ...client import CapgoClient
 from ...errors import InvalidRequest, NotFound, PermissionDenied, ServerError, SubscriptionRequired, UnreadableAnswer
 from ...key_ring import KeyRing
+from ..jobfile.facts import Options
 from ..jobfile.staging import Assessment, Staged, Staging
-from ..operations.comparing import Shown, State, began_since, compare, displaces
+from ..operations.comparing import Shown, State, began_since, compare, displaced
 from ..operations.kinds import KINDS
 from ..operations.operations import Former, RemoveMember, TargetKind, UpdateChannel, ended_by
 from ..operations.reasons import Cause, Reason
+from ..plan import Displaced
 from ..report import counted
 from ..spreading import cursors_each, page_of
 
@@ -131,26 +133,32 @@ async def _why_empty(capgo: CapgoClient, app_id: str) -> list[str]:
     return []
 
 
-async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str], *, end_rollouts: bool) -> list[str]:
+async def survey(
+    stage: Staging, client: KeyRing, app_id: str, kinds: Collection[str], options: Options
+) -> tuple[list[str], list[Displaced]]:
     """Compare the staged rows of an app with what the server shows, and store the results.
 
-    Rows that end a rollout are rejected unless `end_rollouts`. Returns remarks. Each removal of a member counts for the rows
-    after it: in any order of rows, the last super admin stays.
+    Rows that end a rollout are rejected unless `options` allow it. Returns remarks, and the public channels that lose their
+    place. Each removal of a member counts for the rows after it: in any order of rows, the last super admin stays.
     """
     shown, remarks = await look(client, app_id, kinds)
     made_public = rollouts = 0
+    lost: list[Displaced] = []
     last = 0
     while rows := await stage.staged(app_id, last, _CHUNK):
         assessments: list[Assessment] = []
         for row in rows:
-            assessment = _assessed(row, shown, end_rollouts=end_rollouts)
+            assessment = _assessed(row, shown, options)
             operation = assessment.operation
             restorable = assessment.former.known is Former.STATE
             rollouts += not assessment.fate and restorable and ended_by(operation) is not None
             if not assessment.fate and isinstance(operation, RemoveMember):
                 left = {email: member for email, member in shown.members.items() if email != operation.email}
                 shown = shown._replace(members=left)
-            made_public += not assessment.fate and isinstance(operation, UpdateChannel) and operation.settings.public is True
+            if not assessment.fate and isinstance(operation, UpdateChannel) and operation.settings.public is True:
+                made_public += 1
+                names = displaced(operation, shown.channels)
+                lost += (Displaced(app_id=app_id, channel=name, by=operation.channel) for name in names)
             assessments.append(assessment)
         await stage.settle(assessments)
         last = rows[-1].line
@@ -163,24 +171,29 @@ async def survey(stage: Staging, client: KeyRing, app_id: str, kinds: Collection
         remarks.append(
             f"{made_public} channels of {app_id} become public: of those that share a platform, only the last stays public"
         )
-    return remarks
+    return remarks, lost
 
 
-def _assessed(row: Staged, shown: Shown, *, end_rollouts: bool) -> Assessment:
+def _assessed(row: Staged, shown: Shown, options: Options) -> Assessment:
     sight = compare(row.operation, shown)
     fate, reason = _FATES[sight.state], sight.reason
     rollout = ended_by(sight.operation)
-    if not fate and rollout is not None and not end_rollouts:
+    if not fate and rollout is not None and not options.end_rollouts:
         target = sight.operation.target
         fate, reason = "rejected", Reason(Cause.ENDS_ROLLOUT, (target.name, target.app_id, rollout.name or str(rollout.id)))
+    losing = displaced(row.operation, shown.channels) if isinstance(row.operation, UpdateChannel) and not fate else []
     if not fate and row.expected is not None:
         expected = compare(row.expected, shown)
         if expected.state in {State.OTHERWISE, State.IMPOSSIBLE}:
             fate, reason = "skipped", Reason(Cause.CHANGED_SINCE, (str(expected),))
-        elif isinstance(row.operation, UpdateChannel) and displaces(row.operation, shown):
+        elif losing:
             fate, reason = "skipped", Reason(Cause.OTHER_PUBLIC_CHANNEL_SINCE)
         elif (other := began_since(row.operation, row.expected, shown)) is not None:
             fate, reason = "skipped", Reason(Cause.CHANGED_SINCE, (f"with a rollout of {other}",))
+    app_id = row.operation.app_id
+    protected = [name for name in losing if {name, f"{app_id}/{name}"} & set(options.protected)]
+    if not fate and protected:
+        fate, reason = "rejected", Reason(Cause.PROTECTED, (protected[0], app_id, options.protected_by))
     return Assessment(row.line, fate, reason, sight.operation, sight.former)
 
 

@@ -18,6 +18,7 @@ from ..jobfile.staging import Staging
 from ..operations.kinds import KINDS
 from ..operations.operations import PromoteBundle, TargetKind, UpdateChannel, operation_of
 from ..operations.reasons import Reason
+from ..plan import Displaced
 from ..report import counted
 from ..sources.source import Source, blocks_of
 from ..spreading import apps_at_once
@@ -79,6 +80,7 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     await client.prepare()
     observed_at: str | None = None
     links: dict[str, int] = {}
+    lost: list[Displaced] = []
     if target is TargetKind.DEVICE:
         remarks += await _odd_names(stage)
         if options.links_are_kept:
@@ -88,7 +90,8 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
         observed_at, more = await _survey_devices(stage, client, options, known)
         remarks += more
     else:
-        remarks += await _survey_others(stage, client, options)
+        more, lost = await _survey_others(stage, client, options)
+        remarks += more
         if options.waves:
             remarks.append("waves are shares of each app, so an app with a single target belongs to the first wave")
     await _refuse_bad_rows(stage, source, options, on_rejected)
@@ -102,7 +105,8 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     features: dict[str, bool] = {}
     for each in client.clients:
         features |= requester_of(each).generation.features
-    return Draft(await stage.survey(), tuple(dict.fromkeys(remarks)), observed_at, links, features)
+    survey = msgspec.structs.replace(await stage.survey(), displaced=tuple(lost))
+    return Draft(survey, tuple(dict.fromkeys(remarks)), observed_at, links, features)
 
 
 def facts_of(draft: Draft, source: Source, options: Options, binding: JobBinding, created_at: datetime) -> JobFacts:
@@ -211,7 +215,7 @@ async def _use_known(stage: Staging, used: Mapping[str, Exported], options: Opti
     return remarks
 
 
-async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> list[str]:
+async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> tuple[list[str], list[Displaced]]:
     kinds: dict[str, set[str]] = {}
     settings_alone = promotes = False
     for pair in await stage.pairs():
@@ -223,11 +227,11 @@ async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> l
             if isinstance(operation.settings.bundle, str):
                 # This is a promotion, too, so the bundles are listed as well.
                 kinds[pair.app_id].add("promote_bundle")
-    remarks: dict[str, list[str]] = {app_id: [] for app_id in kinds}
+    found: dict[str, tuple[list[str], list[Displaced]]] = {app_id: ([], []) for app_id in kinds}
 
     async def survey(app_id: str) -> None:
         try:
-            remarks[app_id] = await looking.survey(stage, client, app_id, kinds[app_id], end_rollouts=options.end_rollouts)
+            found[app_id] = await looking.survey(stage, client, app_id, kinds[app_id], options)
         except PermissionDenied as error:
             await stage.reject(app_id, None, no_access(app_id, error))
 
@@ -244,7 +248,8 @@ async def _survey_others(stage: Staging, client: KeyRing, options: Options) -> l
                 " That would undo a promotion made at the same moment."
             )
             raise DangerousCall(message, problem=Problem.MAY_LOSE_BUNDLE)
-    return [remark for found in remarks.values() for remark in found]
+    remarks = [remark for remarks, _ in found.values() for remark in remarks]
+    return remarks, [each for _, lost in found.values() for each in lost]
 
 
 async def _refuse_bad_rows(stage: Staging, source: Source, options: Options, on_rejected: OnRejected) -> None:

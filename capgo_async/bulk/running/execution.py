@@ -1,4 +1,7 @@
-"""Executes single operations with a key ring: the bridge between the engine and HTTP."""
+"""Executes single operations with a key ring: the bridge between the engine and HTTP.
+
+Longer than 300 lines because what each kind of operation does, and each way in which it ends, belong together.
+"""
 
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -14,11 +17,13 @@ from ...errors import (
     ApiError,
     AuthenticationError,
     CapgoError,
+    ChannelNotFound,
     ConfigurationError,
     ConnectionLost,
     DangerousCall,
     DeviceNotFound,
     NotConnected,
+    PermissionDenied,
     Problem,
     SafetyStop,
     SubscriptionRequired,
@@ -47,15 +52,20 @@ from ..operations.operations import (
     inverse,
 )
 from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Done, Failed, Later, NotSent, Result, Stopped
+from .missing import MissingChannels
 from .runner import RunDeadline, stop
 
 
 class _Course(NamedTuple):
-    """How far an operation has come: its next call, the effort spent on that call, and a remaining doubt."""
+    """How far an operation has come: its next call, the effort spent on that call, and a remaining doubt.
+
+    `looked` is whether its channel was not found, looked for, and there.
+    """
 
     step: int
     effort: Effort
     doubt: Failed | None = None
+    looked: bool = False
 
     @property
     def in_doubt(self) -> bool:
@@ -77,6 +87,7 @@ class Executor:
         self._courses: dict[Target, _Course] = {}
         self._active: set[Effort | Efforts] = set()
         self._locks: dict[str, anyio.Lock] = {}
+        self._missing = MissingChannels(ring)
         self._draining = False
 
     def __call__(self, operation: Operation) -> Awaitable[Result]:
@@ -88,6 +99,7 @@ class Executor:
     def drain(self) -> None:
         """Stop everything that waits, and begin nothing new."""
         self._draining = True
+        self._missing.drain()
         for efforts in self._active:
             efforts.abandon()
 
@@ -152,10 +164,15 @@ class Executor:
             ending = _ending(error, requester, effort.began_at)
             if ending is not None:
                 return Stopped(ending, course.in_doubt)
-            failed = failure_of(error, effort.request_id)
-            if course.step:
+            failed: Result = failure_of(error, effort.request_id)
+            if isinstance(error, ChannelNotFound) and isinstance(operation, LinkDevice | RenewDevice) and not course.looked:
+                found = await self._look_again(operation, error, course)
+                if found is None:
+                    return await self._call(call, operation, course._replace(looked=True))
+                failed = found
+            if course.step and isinstance(failed, Failed):
                 cause = failed.cause if failed.cause == AMBIGUOUS else HALF_DONE
-                failed = failed._replace(cause=cause, message=f"the link was removed, but setting it again failed: {error}")
+                failed = failed._replace(cause=cause, message=f"the link was removed and not set again: {failed.message}")
             return failed
         finally:
             self._active.discard(effort)
@@ -165,6 +182,24 @@ class Executor:
             return NotSent()
         self._courses[operation.target] = course
         return Later(answer.until, course.in_doubt)
+
+    async def _look_again(self, operation: LinkDevice | RenewDevice, error: ChannelNotFound, course: _Course) -> Result | None:
+        """Look for a channel that a call did not find. Return the operation's result, or `None` to call again."""
+        name = f"channel {operation.channel} of {operation.app_id}"
+        requester = requester_of(self._ring.client_of(operation.app_id))
+        try:
+            with self._abandonable():
+                found = await self._missing.look_for(operation.app_id, operation.channel)
+        except Abandoned as end:
+            return Later(end.wait.until) if course.in_doubt else NotSent()
+        except CapgoError as unseen:
+            ending = _ending(unseen, requester, course.effort.began_at)
+            return failure_of(error) if ending is None else Stopped(ending, course.in_doubt)
+        if found is None:
+            return None
+        if isinstance(found, ChannelNotFound):
+            return failure_of(error)._replace(message=f"{name} was there when the job was planned and is gone: {error.message}")
+        return failure_of(found)._replace(message=f"{name} is not found any more, because the key has lost access: {found}")
 
     async def _as_a_whole(self, operation: Operation) -> Result:
         """Execute an operation that makes several calls and reads its target between them."""
@@ -185,7 +220,9 @@ class Executor:
             if gone is not None and isinstance(error, gone) and operation.target in self._in_doubt:
                 # An earlier run sent this operation, and it took effect then (contract G1).
                 return Done()
-            return failure_of(error)
+            # Without access, nobody can tell whether an earlier attempt took effect.
+            blind = isinstance(error, PermissionDenied) and (efforts.in_doubt or operation.target in self._in_doubt)
+            return failure_of(error)._replace(cause=AMBIGUOUS) if blind else failure_of(error)
 
     async def _do(self, client: CapgoClient, operation: Operation) -> Done | Failed:
         match operation:
@@ -198,21 +235,17 @@ class Executor:
             case PromoteBundle():
                 return await self._promote(client, operation)
             case DeleteChannel():
-                return await self._delete(client, operation)
+                try:
+                    await client.channels.delete(operation.app_id, operation.channel)
+                except DangerousCall:
+                    message = f"{operation.channel} of {operation.app_id} has become public since the plan was made"
+                    return Failed(CHANGED_SINCE, message)
             case DeleteBundle():
                 await client.bundles.delete(operation.app_id, operation.bundle)
             case SetBundleMetadata():
                 await client.bundles.set_metadata(operation.app_id, operation.version_id, operation.metadata)
             case RemoveMember():
                 await client.members.remove(operation.org_id, operation.email)
-        return Done()
-
-    async def _delete(self, client: CapgoClient, operation: DeleteChannel) -> Done | Failed:
-        """Delete a channel, unless it has become public since the plan."""
-        if (await client.channels.get(operation.app_id, operation.channel)).public:
-            message = f"{operation.channel} of {operation.app_id} has become public since the plan was made"
-            return Failed(CHANGED_SINCE, message)
-        await client.channels.delete(operation.app_id, operation.channel)
         return Done()
 
     async def _promote(self, client: CapgoClient, operation: PromoteBundle) -> Done | Failed:

@@ -17,6 +17,8 @@ from ..operations.results import Failed, Settled
 from .runner import StopReason
 
 _SERVER_FAILED: Final = 500
+_LOSSES: Final = {**dict.fromkeys(NO_ACCESS, Problem.ACCESS_LOST), "channel_not_found": Problem.CHANNEL_GONE}
+"""What was lost if operations fail with these causes, after planning saw app and channel."""
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 
 
@@ -34,8 +36,8 @@ class StopRules(msgspec.Struct, frozen=True, kw_only=True):
     """Stop rules of a run; `None` switches a rule off.
 
     `failures` is the largest share of failed operations, checked once `minimum` are settled. `consecutive` is how many failures
-    in a row stop the run. `no_access` is how many refusals in a row in one app stop it: planning had access, so it has been
-    lost. `server_errors` is the largest share of server errors among the last `window` outcomes.
+    in a row stop the run. `no_access` is how many operations in a row in one app stop it because they lost access, or because
+    their channel is gone. `server_errors` is the largest share of server errors among the last `window` outcomes.
     """
 
     failures: Fraction | None = Fraction(1, 10)
@@ -54,7 +56,7 @@ class Watch:
         self._settled = 0
         self._failed = 0
         self._in_a_row = 0
-        self._refused: dict[str, int] = {}
+        self._lost: dict[str, tuple[Problem | None, int]] = {}
         self._recent: deque[bool] = deque(maxlen=rules.window)
 
     def note(self, settled: Settled) -> StopReason | None:
@@ -65,16 +67,20 @@ class Watch:
         self._failed += failed
         self._in_a_row = self._in_a_row + 1 if failed else 0
         self._recent.append(failure is not None and (failure.status or 0) >= _SERVER_FAILED)
-        no_access = failure is not None and failure.cause in NO_ACCESS
-        self._refused[settled.app_id] = self._refused.get(settled.app_id, 0) + 1 if no_access else 0
-        return self._no_access(settled.app_id) or self._server_errors() or self._consecutive() or self._share()
+        loss = None if failure is None else _LOSSES.get(failure.cause)
+        before, count = self._lost.get(settled.app_id, (None, 0))
+        self._lost[settled.app_id] = loss, count + 1 if loss is before else 1
+        return self._loss(settled.app_id) or self._server_errors() or self._consecutive() or self._share()
 
-    def _no_access(self, app_id: str) -> StopReason | None:
-        refused, rule = self._refused[app_id], self._rules.no_access
-        if rule is None or refused < rule:
+    def _loss(self, app_id: str) -> StopReason | None:
+        (loss, count), rule = self._lost[app_id], self._rules.no_access
+        if loss is None or rule is None or count < rule:
             return None
-        text = f"{refused} operations in a row had no access to {app_id}, which was accessible when the job was planned"
-        return StopReason(text, Problem.ACCESS_LOST)
+        if loss is Problem.CHANNEL_GONE:
+            text = f"the channel of {count} operations in a row in {app_id} is gone, and was there when the job was planned"
+        else:
+            text = f"{count} operations in a row had no access to {app_id}, which was accessible when the job was planned"
+        return StopReason(text, loss)
 
     def _server_errors(self) -> StopReason | None:
         rule, count = self._rules.server_errors, self._recent.count(True)

@@ -30,7 +30,7 @@ class ClientGauge:
 
         While the server is in trouble there are fewer places than workers. A run that shares them may still wait for one.
         """
-        return self._pacer.is_full and own >= self._pacer.congestion.limit
+        return self._pacer.is_full and own >= self._pacer.most_in_flight
 
     def key_free_at(self, key: str, now: float) -> float:
         return self._pacer.free_at((ScopeKind.KEY, key), now)

@@ -3,17 +3,20 @@
 from typing import Annotated
 
 import typer
+from msgspec import UNSET
 
 from ...api.endpoints.channels import METADATA_AS, ChannelSettings
 from ...api.models import Channel
+from ...bulk.operations.comparing import displaced
 from ...bulk.operations.forms import DELETING_CHANNELS, updating
 from ...bulk.operations.operations import DeleteChannel, UpdateChannel
+from ...client import CapgoClient
 from ...errors import ConfigurationError
 from ..framework import Invocation, command
 from ..job.aiming import Aim, aimed, nothing_more, only_one
 from ..job.asking import ask_before
 from ..job.changing import change_many
-from ..options.options import AppId, Connection, Planning, SettingsPlanning
+from ..options.options import AppId, Connection, Planning, SettingsPlanning, Yes
 from ..options.settings import SomeSettings, names_of, read_settings
 from ..options.stopping import Stopping
 from ..output.exit_codes import ExitCode
@@ -62,10 +65,14 @@ async def create_channel(
     invocation: Invocation,
     settings: SomeSettings = None,
     metadata_as: MetadataAs = METADATA_AS,
+    yes: Yes = False,  # noqa: FBT002 - an option
 ) -> int:
     """Create a channel. A channel that exists is left as it is."""
     wanted = read_settings(settings, ChannelSettings) if settings else None
     async with connection.client() as client:
+        if wanted is not None:
+            operation = UpdateChannel(app_id=app_id, channel=name, settings=wanted)
+            await _ask_about_public(operation, client, connection, invocation, yes=yes)
         return _print(await client.channels.create(app_id, name, wanted, metadata_as=metadata_as), invocation)
 
 
@@ -103,6 +110,8 @@ async def update_channel(
     app_id, name = names
     connection.refuse_protected(app_id, name)
     async with connection.client() as client:
+        operation = UpdateChannel(app_id=app_id, channel=name, settings=changes)
+        await _ask_about_public(operation, client, connection, invocation, yes=planning.yes)
         rollout = (await client.channels.get(app_id, name)).rollout_version if planning.end_rollouts else None
         await client.channels.update(app_id, name, changes, metadata_as=metadata_as, ends_rollout=rollout)
         return _print(await client.channels.get(app_id, name), invocation)
@@ -147,6 +156,34 @@ async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connecti
     async with connection.client() as client:
         await client.channels.promote_rollout(app_id, name)
     return _print_change(invocation, app_id, name, "promoted the rollout of")
+
+
+async def _ask_about_public(
+    operation: UpdateChannel, client: CapgoClient, connection: Connection, invocation: Invocation, *, yes: bool
+) -> None:
+    """Ask before a channel becomes public or private.
+
+    Devices without a link follow public channels (contract C6). Raises `ConfigurationError` if a protected channel would lose
+    its place.
+    """
+    app_id, name, public = operation.app_id, operation.channel, operation.settings.public
+    if public is UNSET:
+        return
+    channels = {channel.name: channel async for channel in client.channels.list(app_id)}
+    if public is (name in channels and channels[name].public):
+        return
+    losing = displaced(operation, channels)
+    for other in losing:
+        connection.refuse_protected(app_id, other)
+    if not public:
+        change = f"make {name} of {app_id} private: devices without a link no longer follow it"
+    elif losing:
+        change = f"make {name} the public channel of {app_id} in place of {' and '.join(losing)}"
+    else:
+        change = f"make {name} the public channel of {app_id}: devices without a link follow it"
+    if yes:
+        invocation.speech.note(change)
+    await ask_before(f"{change[:1].upper()}{change[1:]}", yes=yes)
 
 
 def _print(channel: Channel, invocation: Invocation) -> int:

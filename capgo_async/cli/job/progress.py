@@ -207,6 +207,8 @@ def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     pacer, now = pacer_of(client), anyio.current_time()
     until, kind = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
     limit = WAITED_FOR[kind] if len(client.clients) == 1 or kind == UNNAMED else "limits of all keys"
+    if any(pacer.doubts(requester_of(each).key_scope) for each in client.clients):
+        limit = "rest of the API key, which was refused although it worked until now"
     if apps and (free := min(pacer.free_at((ScopeKind.APP_ADDRESS, app), now) for app in apps)) > until:
         until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
     seconds = until - now

@@ -10,6 +10,7 @@ from typer import Option
 
 from ...bulk.report import about, counted
 from ...errors import ConfigurationError
+from ...limits.lockout import MOST_IN_FLIGHT
 from ...rehearsal import Conditions, Rehearsed, RehearsedWave
 from ...sandbox import PRESETS, Thresholds, parse_faults
 from ...sandbox.faults import read_time
@@ -47,7 +48,9 @@ class Rehearsing(Group, frozen=True, kw_only=True):
         "auto"
     )
     headroom: Headroom = None
-    concurrency: Annotated[int, Option("--concurrency", metavar="N", help="Maximum number of requests in flight.")] = 16
+    concurrency: Annotated[
+        int, Option("--concurrency", metavar="N", help="Maximum number of requests in flight, at most 15.")
+    ] = MOST_IN_FLIGHT
 
     def conditions(self, limits: Limits) -> Conditions:
         """Return the conditions of the rehearsal; raises `ConfigurationError`."""

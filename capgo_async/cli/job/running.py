@@ -44,6 +44,12 @@ _UNEVEN: Final = (
 )
 
 
+_RECOVERED: Final = (
+    "the API key was refused in the middle of the run, and accepted again after a rest: the server was probably without its"
+    " database"
+)
+
+
 class Terms(NamedTuple):
     """What a job runs with. Without a `question`, no confirmation is asked for."""
 
@@ -88,8 +94,12 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
 
 def _tell(job: Job, report: Report, terms: Terms) -> int:
     pacer = pacer_of(terms.client)
-    if pacer.others_noticed() or pacer.uneven():
-        report = msgspec.structs.replace(report, warnings=(*report.warnings, _UNEVEN if pacer.uneven() else _OTHERS))
+    noticed = (
+        (_UNEVEN, pacer.uneven()),
+        (_OTHERS, pacer.others_noticed() and not pacer.uneven()),
+        (_RECOVERED, pacer.recovered),
+    )
+    report = msgspec.structs.replace(report, warnings=(*report.warnings, *(text for text, true in noticed if true)))
     code = print_report(report, terms.invocation.speech)
     for line in next_steps(report, job.path, terms.connection.server()):
         terms.invocation.speech.say(line)

@@ -21,6 +21,7 @@ from ...errors import ConfigurationError
 from ...http.dialect import Dialect
 from ...key_ring import KeyRing, pacer_of
 from ...limits.known import Latencies
+from ...limits.lockout import MOST_IN_FLIGHT
 from ..output.speech import Speech
 from ..output.waiting import Waits
 from .group import Group
@@ -131,7 +132,8 @@ class Connection(Output, frozen=True, kw_only=True):
     ] = None
     headroom: Headroom = None
     concurrency: Annotated[
-        int | None, Option("--concurrency", metavar="N", help="Maximum number of requests in flight.  [default: 16]")
+        int | None,
+        Option("--concurrency", metavar="N", help="Maximum number of requests in flight, at most 15.  [default: 15]"),
     ] = None
     timeout: Annotated[float, Option("--timeout", metavar="SECONDS", help="Timeout of one attempt.")] = _TIMEOUT
     retries: Annotated[int, Option("--retries", metavar="N", help="Retries after a temporary failure.")] = _RETRIES
@@ -175,7 +177,7 @@ class Connection(Output, frozen=True, kw_only=True):
             base_url=self.base_url or profile.base_url,
             rate=self.rate or profile.rate or "auto",
             headroom=read_headroom(self.headroom or profile.headroom),
-            concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or 16,
+            concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or MOST_IN_FLIGHT,
             timeout=self.timeout,
             retries=self.retries,
             auth_header=self.auth_header or profile.auth_header or "authorization",

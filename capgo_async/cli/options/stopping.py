@@ -38,7 +38,8 @@ class Stopping(Group, frozen=True, kw_only=True):
         str, Option("--stop-consecutive", metavar="N|off", help="Stop if N operations in a row failed.")
     ] = "50"
     stop_no_access: Annotated[
-        str, Option("--stop-no-access", metavar="N|off", help="Stop if N operations in a row were denied access to an app.")
+        str,
+        Option("--stop-no-access", metavar="N|off", help="Stop if N operations in a row lost access to an app or its channel."),
     ] = "3"
     stop_server_errors: Annotated[
         str,

@@ -30,6 +30,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.TOO_MANY_FAILED: "--stop-failures sets how many may fail.",
     Problem.FAILED_IN_A_ROW: "--stop-consecutive sets how many may fail in a row.",
     Problem.ACCESS_LOST: "--stop-no-access sets how many may be refused in a row.",
+    Problem.CHANNEL_GONE: "Create it again, or restore its name; --stop-no-access sets how many may fail in a row.",
     Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
 }

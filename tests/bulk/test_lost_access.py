@@ -1,0 +1,229 @@
+"""What the plan saw and a call does not find is looked for once, and the run stops as what it is (contract A7, G5)."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import anyio
+import pytest
+from fleet import APP, client_of, ids_of, links_of, relink_everything, sandbox_of
+from scripted import answer
+from virtual_time import in_virtual_time
+
+from capgo_async import CapgoClient
+from capgo_async.bulk import Bounds, DeleteChannel, Job, Report, StopRules, Which, from_operations, read_operations
+from capgo_async.errors import PermissionDenied, Problem, SafetyStop
+from capgo_async.http.wire import Request, Response
+from capgo_async.sandbox import Binding, Sandbox
+from capgo_async.sandbox.inprocess import InProcessTransport
+from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID
+
+OTHER_ORG = "046a36ac-0000-4000-8000-00000000000a"
+NO_RULES = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
+
+
+def lose_access(sandbox: Sandbox) -> None:
+    sandbox.world.apps[APP].owner_org = OTHER_ORG
+
+
+def lose_channel(sandbox: Sandbox) -> None:
+    del sandbox.world.apps[APP].channels["beta"]
+
+
+class Changing(InProcessTransport):
+    """Calls `change` at the time `at`, and `restore` at the time `until`; fails the first `faults` looks in between."""
+
+    change: Callable[[], None] = staticmethod(lambda: None)
+    restore: Callable[[], None] = staticmethod(lambda: None)
+    at, until = 0.6, float("inf")
+    faults = 0
+    _begun = _ended = False
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        now = anyio.current_time()
+        if now >= self.at and not self._begun:
+            self._begun = True
+            self.change()
+        if now >= self.until and not self._ended:
+            self._ended = True
+            self.restore()
+        if self._begun and self.faults and (request.method, request.path) == ("GET", "/channel"):
+            self.faults -= 1
+            return answer(500, {"error": "unknown_error", "message": "No", "moreInfo": {}})
+        return await super().send(request, headers, fresh=fresh)
+
+
+class Relinking:
+    """A job that links all devices of a sandbox to beta."""
+
+    def __init__(self, directory: Path, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.transport = Changing(sandbox, request_delay=0.02, reply_delay=0.02)
+        self._source = read_operations(relink_everything(directory / "all.csv", sandbox))
+        self._path = directory / "a.capgo-job"
+        self.report: Report | None = None
+
+    async def run(self, rules: StopRules = StopRules(), bounds: Bounds = Bounds()) -> SafetyStop | None:  # noqa: B008 - immutable
+        """Make the job unless it exists, and run it. Return why it stopped."""
+        async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=self.transport, retries=1) as capgo:
+            made = Job.open(self._path) if self._path.exists() else Job.create(self._path, self._source, client=capgo)
+            async with await made as job:
+                try:
+                    self.report = await job.run(capgo, rules=rules, bounds=bounds)
+                except SafetyStop as stop:
+                    self.report = await job.report()
+                    return stop
+        return None
+
+    def looks(self, since: float = 0.5) -> int:
+        """Return how often the channel was read after the change."""
+        begun = min(line.time for line in self.sandbox.log)
+        return sum(line.path == "/channel" and line.time - begun >= since for line in self.sandbox.log)
+
+
+@pytest.mark.parametrize(
+    ("lose", "problem", "cause", "said"),
+    [
+        (lose_access, Problem.ACCESS_LOST, "cannot_access_app", "the key has lost access"),
+        (lose_channel, Problem.CHANNEL_GONE, "channel_not_found", "was there when the job was planned and is gone"),
+    ],
+)
+@in_virtual_time
+async def test_a_run_stops_as_what_was_lost_after_one_look(
+    tmp_path: Path, lose: Callable[[Sandbox], None], problem: Problem, cause: str, said: str
+) -> None:
+    sandbox = sandbox_of(devices=600)
+    job = Relinking(tmp_path, sandbox)
+    job.transport.change = lambda: lose(sandbox)
+    stopped = await job.run()
+    assert stopped is not None
+    assert stopped.problem is problem
+    assert APP in str(stopped)
+    assert job.report is not None
+    [failure] = job.report.failures
+    assert (failure.cause, job.looks()) == (cause, 1)
+    assert said in failure.message
+    assert failure.count < 40
+    assert job.report.pending
+
+
+@pytest.mark.parametrize("lose", [lose_access, lose_channel])
+@in_virtual_time
+async def test_the_rule_can_be_switched_off(tmp_path: Path, lose: Callable[[Sandbox], None]) -> None:
+    sandbox = sandbox_of(devices=600)
+    job = Relinking(tmp_path, sandbox)
+    job.transport.change = lambda: lose(sandbox)
+    assert await job.run(NO_RULES) is None
+    assert job.report is not None
+    assert job.report.failed > 50
+    assert (job.report.pending, job.looks()) == (0, 1)
+
+
+@pytest.mark.parametrize("faults", [0, 1])
+@in_virtual_time
+async def test_what_was_missing_for_a_moment_is_sent_again(tmp_path: Path, faults: int) -> None:
+    sandbox = sandbox_of(devices=600)
+    owner = sandbox.world.apps[APP].owner_org
+    job = Relinking(tmp_path, sandbox)
+    job.transport.change = lambda: lose_access(sandbox)
+    job.transport.restore = lambda: setattr(sandbox.world.apps[APP], "owner_org", owner)
+    job.transport.until, job.transport.faults = 4.0, faults
+    assert await job.run() is None
+    assert job.report is not None
+    assert (job.report.done, job.report.failed) == (job.report.planned, 0)
+    assert {*links_of(sandbox).values()} == {"beta"}
+    assert job.looks() == 1
+
+
+@in_virtual_time
+async def test_a_look_that_fails_decides_nothing(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=600)
+    job = Relinking(tmp_path, sandbox)
+    job.transport.change = lambda: lose_access(sandbox)
+    job.transport.faults = 2
+    await job.run(NO_RULES)
+    assert job.report is not None
+    causes = {failure.cause: failure.count for failure in job.report.failures}
+    assert causes.keys() == {"channel_not_found", "cannot_access_app"}
+    assert causes["channel_not_found"] == 1
+
+
+@in_virtual_time
+async def test_a_run_that_is_to_end_does_not_wait_for_the_look(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=600)
+    job = Relinking(tmp_path, sandbox)
+    job.transport.change = lambda: lose_access(sandbox)
+    began = anyio.current_time()
+    stopped = await job.run(bounds=Bounds(max_seconds=2.0))
+    assert stopped is not None
+    assert stopped.problem is Problem.TIME_SPENT
+    assert anyio.current_time() - began < 4.0
+    assert job.report is not None
+    assert (job.report.failed, job.report.pending > 0, job.looks()) == (0, True, 0)
+
+
+@in_virtual_time
+async def test_other_apps_go_on_during_the_look(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=2, devices=800)
+    job = Relinking(tmp_path, sandbox)
+    job.transport.change = lambda: lose_access(sandbox)
+    await job.run(NO_RULES)
+    assert len(links_of(sandbox, "com.example.app02")) == len(ids_of(sandbox, "com.example.app02"))
+
+
+# Deleting a channel: without access, the server says that there is none
+
+
+class LosesAccess(InProcessTransport):
+    """Loses the answer to the first deletion of a channel, and the key's access with it."""
+
+    carries_out = False
+    _lost = False
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        if request.method != "DELETE" or self._lost:
+            return await super().send(request, headers, fresh=fresh)
+        self._lost = True
+        if self.carries_out:
+            await super().send(request, headers, fresh=fresh)
+        lose_access(self.sandbox)
+        return answer(502)
+
+
+@pytest.mark.parametrize("carries_out", [False, True])
+@in_virtual_time
+async def test_a_deletion_in_doubt_is_not_done_because_access_was_lost(tmp_path: Path, *, carries_out: bool) -> None:
+    sandbox = sandbox_of(apps=1)
+    owner = sandbox.world.apps[APP].owner_org
+    transport = LosesAccess(sandbox)
+    transport.carries_out = carries_out
+    operation = DeleteChannel(app_id=APP, channel="beta")
+    path = tmp_path / "a.capgo-job"
+    async with (
+        CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport) as capgo,
+        await Job.create(path, from_operations([operation]), client=capgo) as job,
+    ):
+        report = await job.run(capgo)
+        assert (report.done, [failure.cause for failure in report.failures]) == (0, ["ambiguous"])
+        sandbox.world.apps[APP].owner_org = owner
+        report = await job.run(capgo, which=Which.FAILED)
+        assert (report.done, "beta" in sandbox.world.apps[APP].channels) == (1, False)
+
+
+@in_virtual_time
+async def test_one_deletion_in_doubt_is_not_done_either() -> None:
+    sandbox = sandbox_of(apps=1)
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=LosesAccess(sandbox)) as capgo:
+        with pytest.raises(PermissionDenied):
+            await capgo.channels.delete(APP, "beta")
+    assert "beta" in sandbox.world.apps[APP].channels
+
+
+@in_virtual_time
+async def test_who_may_not_delete_a_channel_is_told_that_and_not_that_there_is_none() -> None:
+    sandbox = sandbox_of(apps=2)
+    reader = "00000000-0000-4000-8000-00000000beef"
+    sandbox.world.add_key(reader, Binding(role="app_reader", org_id=ORG_ID, app_id=APP), user_id=USER_ID)
+    async with client_of(sandbox, api_key=reader) as capgo:
+        for app_id in (APP, "com.example.app02"):
+            with pytest.raises(PermissionDenied, match="cannot_access_app"):
+                await capgo.channels.delete(app_id, "beta")
