@@ -29,7 +29,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda f
       which is refused here.
     - `public`: `True` makes the other public channels of the same platforms private.
     - `disable_auto_update`: `major`, `minor`, `patch`, `metadata`, `version_number` or `none`.
-    - `update_package`: what devices download, such as `zip` or `delta`; servers before August 2026 do not know it.
+    - `update_package`: what devices download, such as `all`, `zip` or `delta`; servers before August 2026 do not know it.
     - `rollout_bundle`: the name or the number of a bundle.
     - `rollout_percentage_bps`: hundredths of a percent, up to 10000.
     - `rollout_enabled`: `False` ends a rollout (contract K3); `rollout_paused=True` stops one that can go on later.
