@@ -89,6 +89,13 @@ class Forgetful(OneChannel):
         pass
 
 
+class Contradictory(OneChannel):
+    """A server that says that the rollout got the bundle, although the channel shows it."""
+
+    def assign(self, sent: dict[str, Any]) -> dict[str, Any]:
+        return {**super().assign(sent), "assignmentTarget": "rollout"}
+
+
 def client_of(server: Callable[[Request], Answer]) -> CapgoClient:
     return CapgoClient(api_key="key", base_url="https://capgo.test", rate="off", transport=ScriptedTransport(last=server))
 
@@ -161,6 +168,12 @@ async def test_a_server_that_gives_the_bundle_to_the_rollout_is_found_out() -> N
         with pytest.raises(NotApplied, match="gave the bundle to its rollout"):
             await capgo.bundles.promote(APP, "beta", version_id=3, ends_rollout=2)
     assert [write["target"] for write in server.writes] == ["stable"], "no other target is tried"
+
+
+async def test_one_that_only_says_so_is_not_believed_either() -> None:
+    async with client_of(Contradictory("drops rollouts")) as capgo:
+        with pytest.raises(NotApplied, match="gave the bundle to its rollout"):
+            await capgo.bundles.promote(APP, "beta", version_id=3)
 
 
 async def test_a_channel_that_shows_another_bundle_afterwards_is_no_success() -> None:
