@@ -28,6 +28,7 @@
     ├── GraphNotSupported         the server sends numbers where it used to draw a graph
     ├── NotApplied                the server reported success, but its state shows otherwise
     ├── ListingError              a listing cannot be completed
+    │   └── EmptyListing          the server lists nothing, although there must be something
     └── JobError                  a job file cannot be created, opened or continued
         ├── InputError            rows of a source were rejected
         ├── SafetyStop            a safety rule stopped the run; the rest can be run later
@@ -81,6 +82,8 @@ class Problem(enum.StrEnum):
     SERVER_FAILING = "server_failing"
     CONTRADICTED = "contradicted"
     """A fresh listing does not show what operations did."""
+    NOT_LISTED = "not_listed"
+    """A fresh listing does not show devices that it must show."""
 
 
 class CapgoError(Exception):
@@ -369,6 +372,13 @@ class NotApplied(CapgoError):
 
 class ListingError(CapgoError):
     """Raised when a listing cannot be completed; a part of it is never returned as the whole."""
+
+
+class EmptyListing(ListingError):
+    """Raised when a listing is empty although something shows that it cannot be.
+
+    The server responds so while it cannot read its data, so the listing proves nothing (contract C7).
+    """
 
 
 class JobError(CapgoError):

@@ -30,7 +30,7 @@ from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
-from .jobfile.reaches import count_open, reopen_failed, still_protected
+from .jobfile.reaches import count_open, reopen, still_protected
 from .jobfile.records import last_usage, was_begun
 from .jobfile.schema import Which
 from .jobfile.seen import Seen, in_doubt, seen_of
@@ -190,8 +190,9 @@ class Job:
     ) -> Report:
         """Send the open operations and return the report. Can be called again until nothing is pending.
 
-        With `Which.FAILED`, failed operations are reopened, and only those are sent. A failed operation that may have taken
-        effect is treated like one that a killed run left in doubt (contract G1).
+        With `Which.FAILED` or `Which.CONTRADICTED`, operations that failed or that the last verification contradicted are
+        reopened, and only those are sent. One that may have taken effect is treated like one that a killed run left in doubt
+        (contract G1).
 
         Raises whatever stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` if the server cannot be
         reached, `SafetyStop` if one of the `rules` or `bounds` applies or the organization is unpaid, `JobError`. Raises
@@ -206,10 +207,10 @@ class Job:
             meter = self._meter(ring)
             await prepare(ring, deadline)
             await self._seed(ring)
-            if which is Which.FAILED:
-                await self._database.run(reopen_failed)
+            if which is not Which.OPEN:
+                await self._database.run(reopen, which)
             page = page_of(ring)
-            if which is Which.FAILED or self._runner is not None or page < PAGE:
+            if which is not Which.OPEN or self._runner is not None or page < PAGE:
                 self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
             executor = Executor(ring, await self._database.run(in_doubt))
             brakes = Brakes(Watch(rules).note, deadline, executor.drain)

@@ -119,10 +119,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The totals of a job: `rows = rejected + skipped + planned`, `planned = done + failed + pending`.
 
     `requests`, `retries` and `rate_limited` count all runs, reads included. `elapsed_seconds` is the duration of the last run.
-    The verdicts `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `consistent` is whether no
-    operation is contradicted. `left` is the number of targets that an undo leaves and that may not be as they were before the
-    job. `warnings` tell of changes of the server's version (contract G5). The links that the job set may expire from
-    `links_may_expire_from` on, a time in UTC; `None` if it set none, or on a server that keeps links.
+    The verdicts `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `missing` is the part of
+    `cannot_tell` where the server must show the device and does not (contract C7). `consistent` is whether no operation is
+    contradicted. `left` is the number of targets that an undo leaves and that may not be as they were before the job.
+    `warnings` tell of changes of the server's version (contract G5), and why it shows nothing. The links that the job set may
+    expire from `links_may_expire_from` on, a time in UTC; `None` if it set none, or on a server that keeps links.
     """
 
     job: str
@@ -137,6 +138,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     verified: int
     contradicted: int
     cannot_tell: int
+    missing: int
     requests: int
     retries: int
     rate_limited: int

@@ -4,9 +4,12 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from ..errors import EmptyListing
 from .walks import Page, Position, Walk
 
 T = TypeVar("T")
+Doubt = Callable[[], Awaitable[str | None]]
+"""Returns why an empty list cannot be the truth, or `None` if nothing contradicts it."""
 
 
 class Choice(NamedTuple, Generic[T]):
@@ -20,7 +23,8 @@ class Listing(Generic[T]):
     """A list that is fetched page by page: iterate it or its `pages()`, or await `all()`.
 
     Nothing is sent before. Every iteration starts from the beginning, yields each row once, and either returns the complete
-    list or raises `ListingError`. Afterwards `caveats` states what could not be proven.
+    list or raises `ListingError`. Afterwards `caveats` states what could not be proven. A list without any row ends with
+    `EmptyListing` if `doubt` gives a reason.
     """
 
     def __init__(
@@ -28,10 +32,12 @@ class Listing(Generic[T]):
         walk: Callable[[], Walk[T]],
         fetch: Callable[[Position], Awaitable[Page[T]]],
         choice: Choice[T] | None = None,
+        doubt: Doubt | None = None,
     ) -> None:
         self._walk = walk
         self._fetch = fetch
         self._choice = choice
+        self._doubt = doubt
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
@@ -41,12 +47,16 @@ class Listing(Generic[T]):
         walk = self._walk()
         position: Position | None = walk.start()
         asked = 0
+        empty = True
         while position is not None and asked < most:
             asked += 1
             rows, step = walk.feed(await self._fetch(position))
             self._state(step.caveats)
             position = step.next
+            empty = empty and not rows
             if position is None:
+                if empty:
+                    await self._believe_empty()
                 self.complete = True
             if self._choice is not None:
                 rows = self._chosen(rows, self._choice)
@@ -69,6 +79,10 @@ class Listing(Generic[T]):
         if len(chosen) < len(rows):
             self._state((choice.caveat,))
         return chosen
+
+    async def _believe_empty(self) -> None:
+        if self._doubt is not None and (reason := await self._doubt()) is not None:
+            raise EmptyListing(reason)
 
     def _state(self, caveats: tuple[str, ...]) -> None:
         self.caveats = tuple(dict.fromkeys((*self.caveats, *caveats)))

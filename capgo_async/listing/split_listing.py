@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from ..concurrency import fan_out
 from ..errors import InvalidRequest, NotFound, ServerError, UnreadableAnswer
-from .listing import Listing
+from .listing import Doubt, Listing
 from .split_walk import Ask, SplitWalk, Stretch
 from .walks import Page, Position
 
@@ -26,10 +26,15 @@ class SplitListing(Listing[T]):
     """
 
     def __init__(
-        self, split: Callable[[], SplitWalk[T]], fetch: Callable[[Position], Awaitable[Page[T]]], cursors: int
+        self,
+        split: Callable[[], SplitWalk[T]],
+        fetch: Callable[[Position], Awaitable[Page[T]]],
+        cursors: int,
+        doubt: Doubt | None = None,
     ) -> None:
         self._split = split
         self._fetch = fetch
+        self._doubt = doubt
         self._cursors = cursors
         self.complete = False
         self.caveats: tuple[str, ...] = ()
@@ -99,3 +104,5 @@ class SplitListing(Listing[T]):
         self._state(caveats)
         if rows:
             await take(rows)
+        elif walk.complete and not walk.stretches():
+            await self._believe_empty()

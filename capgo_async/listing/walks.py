@@ -276,11 +276,14 @@ class CountedWalk(Generic[T]):
         return (("page", "0"),)
 
     def feed(self, page: Page[T]) -> tuple[tuple[T, ...], Step]:
-        """Return the new rows, until the last page by the total, or an empty one."""
+        """Return the new rows, until the last page by the total."""
         new = {self._key(row): row for row in page.rows if self._key(row) not in self._seen}
         self._seen.update(new)
-        if not page.has_more or not page.rows:
+        if not page.has_more:
             return tuple(new.values()), Step(None)
+        if not page.rows:
+            message = "the server sent an empty page before the end of the list by its own count: the listing is incomplete"
+            raise ListingError(message)
         if not new:
             message = "the server sent the same page twice: the listing does not advance"
             raise ListingError(message)

@@ -6,7 +6,9 @@
     FAULT   = "latency=" TIME [ ".." TIME ] [ "@" AMOUNT ]
             | OUTCOME "=" AMOUNT
     TIME    = NUMBER ( "ms" | "s" )
-    AMOUNT  = NUMBER "%" | "#" N { "+#" N }         a share of the calls, or the N-th call that the rule sees, from 1
+    AMOUNT  = NUMBER "%" | "#" N { "+#" N } | "#" N ".."
+                                                    a share of the calls, the N-th call that the rule sees, from 1, or all
+                                                    from the N-th on
     OUTCOME = "drop-before" | "drop-after" | "500" | "500-after" | "502" | "502-after" | "503" | "503-after"
             | "503-keys-after" | "lost-keys" | "lost-rights" | "masked" | "unpaid"
             | "429-edge" | "429-unknown" | "429-permanent"
@@ -19,6 +21,7 @@ and with `lost-rights` each check of permissions, cannot reach the database. The
 A7). `unpaid` empties the channels and deletes the bundles of the app before the request is handled (contract C5).
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol, cast, get_args
@@ -61,6 +64,7 @@ _ROUTE: Final = re.compile(r"\*|(?:(?:GET|POST|PUT|DELETE|HEAD|OPTIONS|PATCH) +)
 _TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)%")
 _CALLS: Final = re.compile(r"#[1-9]\d*(?:\+#[1-9]\d*)*")
+_SINCE: Final = re.compile(r"#([1-9]\d*)\.\.")
 
 
 class Chance(Protocol):
@@ -70,10 +74,15 @@ class Chance(Protocol):
 
 
 class Amount(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a fault occurs: in a share of the calls, or in the calls with these numbers."""
+    """When a fault occurs: in a share of the calls, in those with these numbers, or `since` a number."""
 
     share: float = 0.0
     calls: frozenset[int] = frozenset()
+    since: float = math.inf
+
+    def names(self, number: int) -> bool:
+        """Return whether the fault occurs in the call of this number, whatever the share."""
+        return number in self.calls or number >= self.since
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,12 +205,14 @@ def _amount(name: str, text: str) -> Amount:
         return Amount(share=float(share[1]) / 100)
     if _CALLS.fullmatch(text) is not None:
         return Amount(calls=frozenset(int(number) for number in text.replace("#", "").split("+")))
-    message = f"fault {name}={text}: expected a share from 0% to 100% or call numbers such as #3 or #3+#7"
+    if (since := _SINCE.fullmatch(text)) is not None:
+        return Amount(since=int(since[1]))
+    message = f"fault {name}={text}: expected a share from 0% to 100% or call numbers such as #3, #3+#7 or #3.."
     raise ValueError(message)
 
 
 def _hit(amount: Amount, number: int, chance: Chance | None) -> bool:
-    return number in amount.calls or amount.share >= 1 or (amount.share > 0 and _draw(chance) < amount.share)
+    return amount.names(number) or amount.share >= 1 or (amount.share > 0 and _draw(chance) < amount.share)
 
 
 def _between(latency: Latency, chance: Chance | None) -> float:
@@ -213,7 +224,7 @@ def _between(latency: Latency, chance: Chance | None) -> float:
 def _outcome(applying: list[tuple[Rule, int]], chance: Chance | None) -> Outcome | None:
     for rule, number in applying:
         for outcome, amount in rule.outcomes:
-            if number in amount.calls:
+            if amount.names(number):
                 return outcome
     shares = [(outcome, amount.share) for rule, _ in applying for outcome, amount in rule.outcomes if amount.share > 0]
     if not shares:

@@ -15,7 +15,7 @@ from virtual_time import in_virtual_time
 from capgo_async.bulk import Job, Options, Which, read_operations
 from capgo_async.bulk.jobfile.facts import LastUsage
 from capgo_async.bulk.jobfile.journal import Journal
-from capgo_async.bulk.jobfile.reaches import reopen_failed
+from capgo_async.bulk.jobfile.reaches import reopen
 from capgo_async.bulk.jobfile.records import Measures
 from capgo_async.bulk.jobfile.schema import Outcome
 from capgo_async.bulk.jobfile.waves import stored_waves
@@ -184,7 +184,7 @@ async def test_of_a_run_of_what_failed_nothing_else_is_handed_out(tmp_path: Path
         await journal.advance(settled, [each.id for each in found[2::3]], {})
     failed = {each.id for each in settled if isinstance(each.result, Failed)}
     async with run_of(path, Which.FAILED) as journal:
-        await journal.database.run(reopen_failed)
+        await journal.database.run(reopen, Which.FAILED)
         assert sum(share.operations for share in await journal.shares()) == len(failed) == 6
     async with run_of(path, Which.FAILED) as journal:
         assert {each.id for each in await handed_out(journal, most=1)} == failed

@@ -330,7 +330,7 @@ class FromTheLast(InProcessTransport):
         query = dict(request.query)
         after, since, limit = query.get("cursor", "").rpartition("|")[2], query.get("updated_at", ""), int(query["limit"])
         rows = [
-            {"device_id": device_id, "app_id": APP, "platform": "ios", "updated_at": told}
+            {"device_id": device_id, "app_id": APP, "platform": "ios", "updated_at": told, "channel": "beta"}
             for device_id, device in sorted(self.sandbox.world.apps[APP].devices.items(), reverse=True)
             if (not after or device_id < after) and (told := stamp(device)) > since
         ]

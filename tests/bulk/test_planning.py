@@ -29,7 +29,7 @@ from capgo_async.bulk.operations.forms import DELETING_CHANNELS
 from capgo_async.bulk.operations.operations import Former, FormerState, inverse
 from capgo_async.bulk.planning.plan_maker import KEPT_REASONS
 from capgo_async.bulk.sources.source import read_rows
-from capgo_async.errors import InputError, JobError
+from capgo_async.errors import EmptyListing, InputError, JobError
 from capgo_async.sandbox import Sandbox
 
 STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
@@ -144,6 +144,9 @@ async def test_nobody_is_known_to_be_unknown_where_no_device_is_shown_at_all(tmp
 @in_virtual_time
 async def test_a_store_that_cannot_be_read_makes_no_device_unknown(tmp_path: Path) -> None:
     sandbox = sandbox_of(faults="GET /device:masked=100%")
+    with pytest.raises(EmptyListing, match="counts linked devices"):
+        await plan(sandbox, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.SKIP))
+    sandbox.world.apps[APP].overrides.clear()
     async with await plan(sandbox, tmp_path, [(STRANGER,)], options=Options(unknown=Unknown.SKIP)) as job:
         assert (job.plan.planned, job.plan.unknown) == (1, 0)
         assert any("first page was empty" in remark for remark in job.plan.remarks)

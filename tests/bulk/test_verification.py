@@ -8,7 +8,7 @@ from fleet import APP, client_of, ids_of, sandbox_of, statuses, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async import errors
-from capgo_async.bulk import Job, LinkDevice, Source, UnlinkDevice, from_operations, read_operations
+from capgo_async.bulk import Job, LinkDevice, Source, from_operations, read_operations
 from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow, device_limits
 from capgo_async.sandbox import Sandbox
 
@@ -92,23 +92,6 @@ async def test_a_few_devices_of_a_large_app_are_not_looked_for_on_all_its_pages(
             report = await job.verify(capgo)
     assert report.verified == done > 0
     assert looks(sandbox) - before <= 2 * done
-
-
-@pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice])
-@in_virtual_time
-async def test_where_a_listing_shows_no_link_at_all_nothing_is_said_of_one(kind: type, tmp_path: Path) -> None:
-    sandbox = sandbox_of(devices=400)
-    rows = [(device,) for device in sorted(sandbox.world.apps[APP].overrides)]
-    channel = "alpha" if kind is LinkDevice else None
-    source = read_operations(write_csv(tmp_path / "a.csv", rows), app_id=APP, channel=channel, kind=kind)
-    async with client_of(sandbox) as capgo:
-        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo) as job:
-            await job.run(capgo)
-            sandbox.world.apps[APP].overrides.clear()
-            report = await job.verify(capgo)
-            assert (report.verified, report.contradicted, report.cannot_tell) == (0, 0, report.done)
-        async with await Job.open(tmp_path / "a.capgo-job", read_only=True) as job:
-            assert any("shows no link of any device" in remark for remark in job.plan.remarks)
 
 
 @in_virtual_time

@@ -160,8 +160,9 @@ def test_a_refused_key_and_a_server_that_is_away_have_their_codes(server: Served
 def test_a_list_that_is_not_proven_has_a_code_of_its_own(unaimed: Command) -> None:
     with served(Settings(faults=parse_faults("GET /device:masked=100%"))) as server:
         result = unaimed("export", "devices", env=server.environment)
-        assert result.exit_code == 0
-        assert "note: com.example.app01: the first page was empty twice" in result.stderr
+        assert result.exit_code == 3
+        assert "0 devices of 1 app: cannot tell. Something contradicts 1 empty list." in result.stderr
+        assert "note: com.example.app01: the server lists no device, but counts linked devices" in result.stderr
         app = server.sandbox.world.apps[APP]
         server.sandbox.on_bundles = lambda: app.bundles.pop(max(app.bundles))
         for number in range(60):

@@ -258,7 +258,7 @@ async def test_an_attempt_in_doubt_does_not_remove_the_invitation_of_somebody_wi
 async def test_the_bundles_of_delete_all_are_each_a_call_of_their_own() -> None:
     gone = CASES["bundles.delete"].repeated
     names = [{"id": n, "name": f"1.0.{n}"} for n in range(3)]
-    transport = ScriptedTransport(said([]), said(names), AMBIGUOUS["lost"], gone, gone, said())
+    transport = ScriptedTransport(said([]), said({"app_id": APP}), said(names), AMBIGUOUS["lost"], gone, gone, said())
     async with client_of(transport) as capgo:
         result = await capgo.bundles.delete_all(APP, confirm=APP)
 

@@ -681,7 +681,6 @@ async def test_any_other_member_goes_without_a_word() -> None:
 @pytest.mark.parametrize(
     ("email", "members"),
     [
-        ("owner@x.test", []),
         ("owner@x.test", [("admin@x.test", "org_admin", False)]),
         ("owner@x.test", [("owner@x.test", "org_owner", False), ("b@x.test", "org_member", False)]),
         ("owner@x.test", [("owner@x.test", "ORG_SUPER_ADMIN", False)]),
@@ -692,7 +691,7 @@ async def test_any_other_member_goes_without_a_word() -> None:
         ("owner@x.test", [("owner@x.test", "org_owner", False), ("b@x.test", "org_super_admin", True)]),
     ],
     ids=[
-        *("nobody shows", "it does not show", "an unknown role", "a role in capitals", "twice", "twice, with two roles"),
+        *("it does not show", "an unknown role", "a role in capitals", "twice", "twice, with two roles"),
         *("padded", "padded by the server", "the other is only invited"),
     ],
 )
@@ -701,6 +700,15 @@ async def test_who_may_be_the_last_super_admin_stays(email: str, members: list[t
     async with client_of(transport) as capgo:
         with pytest.raises(DangerousCall, match=r"(is|may be) the last super admin"):
             await capgo.members.remove(ORG, email)
+
+    assert sent(transport) == ["GET /organization/members"]
+
+
+async def test_nobody_is_removed_if_nobody_is_shown() -> None:
+    transport = ScriptedTransport(last=Crew())
+    async with client_of(transport) as capgo:
+        with pytest.raises(errors.EmptyListing):
+            await capgo.members.remove(ORG, "owner@x.test")
 
     assert sent(transport) == ["GET /organization/members"]
 

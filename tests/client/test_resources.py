@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scripted import ScriptedTransport, answer
 
-from capgo_async import CapgoClient, DeviceFilter, errors
+from capgo_async import CapgoClient, DeviceFilter, Listing, errors
 from capgo_async.api.models import App, Bundle, Channel, Device
 from capgo_async.errors import ConfigurationError
 from capgo_async.http.wire import Request, Response
@@ -239,7 +239,81 @@ async def test_an_app_without_devices_is_asked_for_twice() -> None:
         listing = capgo.devices.list(APP)
         assert await listing.all() == []
 
-    assert (len(transport.requests), listing.complete, listing.caveats) == (2, True, (MASKED_EMPTY,))
+    assert [request.path for request in transport.requests] == ["/device", "/device", f"/app/{APP}"]
+    assert (listing.complete, listing.caveats) == (True, (MASKED_EMPTY,))
+
+
+def serving(**bodies: object) -> ScriptedTransport:
+    """Serve the body for the first part of each path; nothing is allowed elsewhere."""
+
+    def serve(request: Request) -> Response:
+        body = bodies.get(request.path.split("/")[1])
+        return refused("cannot_access_app", "You can't access this app") if body is None else answer(body=body)
+
+    return ScriptedTransport(last=serve)
+
+
+NOTHING = {"data": [], "hasMore": False}
+
+
+@pytest.mark.parametrize("cursors", [1, 4])
+@pytest.mark.parametrize(
+    ("app", "doubted"), [({"channel_device_count": 3}, True), ({"channel_device_count": 0}, False), ({}, False)]
+)
+async def test_no_device_is_believed_unless_the_server_counts_links(
+    app: dict[str, int], cursors: int, *, doubted: bool
+) -> None:
+    transport = serving(device=NOTHING, app={"app_id": APP, **app})
+    async with client_of(transport) as capgo:
+        listing = capgo.devices.list(APP, cursors=cursors)
+        if doubted:
+            with pytest.raises(errors.EmptyListing, match=r"linked devices in this app \(3\)"):
+                await listing.all()
+        else:
+            assert await listing.all() == []
+    assert listing.complete is not doubted
+
+
+@pytest.mark.parametrize(
+    "chosen", [DeviceFilter(changed_since="2026-07-01T00:00:00Z"), DeviceFilter(custom_ids_only=True), DeviceFilter(after="d")]
+)
+async def test_that_no_device_fits_a_filter_is_believed(chosen: DeviceFilter) -> None:
+    async with client_of(serving(device=NOTHING, app={"app_id": APP, "channel_device_count": 3})) as capgo:
+        assert await capgo.devices.list(APP, chosen).all() == []
+
+
+async def test_who_may_not_read_the_app_is_told_what_the_listing_shows() -> None:
+    async with client_of(serving(device=NOTHING)) as capgo:
+        assert await capgo.devices.list(APP).all() == []
+
+
+@pytest.mark.parametrize(
+    ("bodies", "doubted"),
+    [
+        ({"channel": [], "app": {"app_id": APP, "channel_device_count": 1}}, True),
+        ({"channel": [], "app": {"app_id": APP, "channel_device_count": 0}}, False),
+        ({"bundle": [], "channel": [{"id": 1, "name": "beta", "version": {"id": 7, "name": "1.0.0"}}]}, True),
+        ({"bundle": [], "channel": [{"id": 1, "name": "beta", "version": {"id": 7, "name": "builtin"}}]}, False),
+        ({"bundle": [], "channel": [{"id": 1, "name": "beta"}]}, False),
+        ({"bundle": []}, False),
+        ({"organization": []}, True),
+    ],
+)
+async def test_other_empty_lists_are_believed_unless_something_contradicts_them(
+    bodies: dict[str, Any], *, doubted: bool
+) -> None:
+    kind = next(iter(bodies))
+    async with client_of(serving(**bodies)) as capgo:
+        lists: dict[str, Listing[Any]] = {
+            "channel": capgo.channels.list(APP),
+            "bundle": capgo.bundles.list(APP),
+            "organization": capgo.members.list("org"),
+        }
+        if doubted:
+            with pytest.raises(errors.EmptyListing):
+                await lists[kind].all()
+        else:
+            assert await lists[kind].all() == []
 
 
 @pytest.mark.parametrize("namespace", ["channels", "bundles"])
@@ -457,6 +531,18 @@ async def test_an_audit_log_goes_on_by_the_limit_that_the_server_keeps() -> None
 
     async with client_of(ScriptedTransport(last=serve)) as capgo:
         assert len(await capgo.organizations.audit_log("org").all()) == 120
+
+
+@pytest.mark.parametrize(("rows", "total"), [(0, 3), (50, 120)])
+async def test_an_audit_log_that_ends_before_its_own_count_is_an_error(rows: int, total: int) -> None:
+    def serve(request: Request) -> Response:
+        page = int(dict(request.query)["page"])
+        shown = [{"id": n} for n in range(rows)][page * 50 : (page + 1) * 50]
+        return answer(body={"data": shown, "total": total, "page": page, "limit": 50})
+
+    async with client_of(ScriptedTransport(last=serve)) as capgo:
+        with pytest.raises(errors.ListingError, match="before the end of the list"):
+            await capgo.organizations.audit_log("org").all()
 
 
 @pytest.mark.parametrize(("dialect", "body"), [("seed", {"data": [], "hasMore": False}), ("modern", [])])

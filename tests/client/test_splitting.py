@@ -28,6 +28,7 @@ def sandbox_with(ids: Iterable[str], behaviour: Settings | None = None) -> Sandb
     app, traits = sandbox.world.apps[APP], Traits()
     for name in list(app.devices):
         app.forget_device(name)
+    app.overrides.clear()
     app.load_devices(Device(device_id=name, updated_at=1_784_500_000_000_000, traits=traits) for name in ids)
     return sandbox
 

@@ -398,7 +398,7 @@ AUDIT_LOG = (
         ],
         (
             one("2026-07", FIRST, WHOLE),
-            several("2026-07, past the end", (FIRST, PART), (SECOND, said({"data": [], "total": 2, "page": 1, "limit": 1}))),
+            several("2026-07, past the end", (FIRST, PART), (SECOND, said({"data": [], "total": 1, "page": 1, "limit": 1}))),
             several("2026-07, past the end, refused", (FIRST, PART), (SECOND, e1(400, "cannot_get_audit_logs"))),
         ),
         refusals(

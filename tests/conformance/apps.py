@@ -811,6 +811,7 @@ DESCRIBE = Sent(
 )
 DELETE_BUNDLE = Sent("DELETE", "/bundle", (*THE_APP, ("version", "1.3.0")))
 HEALTH = Sent("GET", "/ok")
+UNUSED = {**SEED_CHANNEL, "version": None}
 NO_BUNDLES = e1(400, "cannot_get_bundle", "Cannot get bundle", supabaseError=None)
 SEED_NO_BUNDLES = old({"status": "Cannot get bundle", "error": None}, 400)
 BUNDLE_LISTING = (
@@ -828,11 +829,11 @@ BUNDLES = (
         [BUNDLE_MODEL],
         (
             one("2026-07", LIST_BUNDLES, said([BUNDLE_ROW])),
-            one("2026-07, none", LIST_BUNDLES, NO_BUNDLES, found=[]),
-            one("2026-11, none", LIST_BUNDLES, said([]), found=[]),
+            several("2026-07, none", (LIST_BUNDLES, NO_BUNDLES), (LIST_CHANNELS, said([UNUSED])), found=[]),
+            several("2026-11, none", (LIST_BUNDLES, said([])), (LIST_CHANNELS, said([UNUSED])), found=[]),
             one("docs", LIST_BUNDLES, said({"data": [BUNDLE_ROW]})),
             one("seed", LIST_BUNDLES, old([SEED_BUNDLE]), found=[SEED_BUNDLE_MODEL]),
-            one("seed, none", LIST_BUNDLES, SEED_NO_BUNDLES, found=[]),
+            several("seed, none", (LIST_BUNDLES, SEED_NO_BUNDLES), (LIST_CHANNELS, old([UNUSED])), found=[]),
         ),
         BUNDLE_LISTING,
     ),
@@ -981,7 +982,7 @@ BUNDLES = (
             ),
             several(
                 "2026-07, linked meanwhile",
-                (LIST_CHANNELS, said([])),
+                (LIST_CHANNELS, said([UNUSED])),
                 (LIST_BUNDLES, said([OTHER_BUNDLE])),
                 (Sent("DELETE", "/bundle", (*THE_APP, ("version", "1.2.0"))), e1(400, "cannot_delete_linked_version")),
                 found=Deleted(deleted=(), kept=("1.2.0",)),

@@ -24,6 +24,9 @@ def test_the_grammar_as_documented() -> None:
     assert slow.path == shaped.path == "/app/:app_id"
     assert slow.latency is not None
     assert slow.latency.amount.calls == {2, 3}
+    (lasting,) = parse_faults("*:502=#3..,500=#1")
+    assert not lasting.gambles()
+    assert [fault.outcome for fault in hit("*:502=#3..,500=#1", [("GET", "/ok")] * 5)] == ["500", None, "502", "502", "502"]
     assert parse_faults("") == ()
     assert all(len(parse_faults(f"*:{outcome}=1%")) == 1 for outcome in OUTCOMES)
 
@@ -142,6 +145,17 @@ def test_masked_failures_look_like_an_empty_store() -> None:
     assert len(talk.get("/device", app_id=APP).json["data"]) == 5
     talk.sandbox.world.device_store_readable = False
     assert talk.get("/device", app_id=APP).json == {"data": [], "hasMore": False}
+
+
+def test_a_look_up_of_links_that_fails_hides_them_all() -> None:
+    talk = Talk(fleet(1, 30))
+    linked = next(iter(talk.sandbox.world.apps[APP].overrides))
+    assert talk.get("/device", app_id=APP, device_id=linked).json["channel"]
+    talk.sandbox.world.links_readable = False
+    assert "channel" not in talk.get("/device", app_id=APP, device_id=linked).json
+    rows = talk.get("/device", app_id=APP).json["data"]
+    assert len(rows) == 30
+    assert not any("channel" in row for row in rows)
 
 
 def test_a_fault_is_by_route_also_for_paths_with_an_id() -> None:

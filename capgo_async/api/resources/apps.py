@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ...errors import Conflict, NeedsApiKey, PermissionDenied
+from ...errors import Conflict, InvalidRequest, NeedsApiKey, NotFound, PermissionDenied, UnreadableAnswer
 from ...http.effort import Effort
 from ...http.requester import Requester
 from ...http.wire import acknowledge, reads_many, reads_one
@@ -16,6 +16,22 @@ from ..models import App
 _ROWS: Final = 500
 _MANY: Final = reads_many(App)
 _ONE: Final = reads_one(App)
+
+
+async def count_links(requester: Requester, app_id: str) -> int | None:
+    """Return the number of linked devices that the server counts in an app; `None` if it does not say."""
+    try:
+        return (await Apps(requester).get(app_id)).channel_device_count
+    except (PermissionDenied, NotFound, InvalidRequest, UnreadableAnswer):
+        return None
+
+
+async def doubt_empty(requester: Requester, app_id: str, what: str) -> str | None:
+    """Return why an app cannot be without any `what`; `None` if nothing contradicts that (contract C7)."""
+    links = await count_links(requester, app_id)
+    if not links:
+        return None
+    return f"the server lists no {what}, but counts linked devices in this app ({links:,}): it may be unable to read its data"
 
 
 class Apps:

@@ -1,11 +1,21 @@
 """`client.bundles` (contract C8)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from ...errors import ApiError, BundleLinked, BundleNotFound, Conflict, DangerousCall, NotApplied
+from ...errors import (
+    ApiError,
+    BundleLinked,
+    BundleNotFound,
+    Conflict,
+    DangerousCall,
+    InvalidRequest,
+    NotApplied,
+    PermissionDenied,
+)
 from ...http.call import Call
 from ...http.dialect import LINKED_BUNDLES_ARE_SAFE
 from ...http.effort import Effort
@@ -61,14 +71,27 @@ class Bundles:
         self._learner = learner
 
     def list(self, app_id: str) -> Listing[Bundle]:
-        """List the bundles of an app, newest first, without deleted ones (contract C8)."""
+        """List the bundles of an app, newest first, without deleted ones (contract C8).
+
+        Raises `EmptyListing` if there is none although a channel has a bundle.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
 
         async def fetch(position: Position) -> Page[Bundle]:
             return Page(await self._page(endpoints.list_bundles(app_id, int(position[0][1]))))
 
-        return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
+        async def doubt() -> str | None:
+            try:
+                async for channel in Channels(self._requester).list(app_id):
+                    if channel.bundle_name is not None:
+                        return f"the server lists no bundle, but channel {channel.name} has bundle {channel.bundle_name}"
+            except (PermissionDenied, InvalidRequest):
+                return None
+            return None
+
+        walk = partial(PageWalk[Bundle], lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at)
+        return Listing(walk, fetch, doubt=doubt)
 
     async def find(self, app_id: str, name: str) -> Bundle | None:
         """Return the bundle with this name, or `None`.

@@ -1,5 +1,6 @@
 """`client.channels` (contract C6)."""
 
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,6 +29,7 @@ from ..endpoints import channels as endpoints
 from ..endpoints.arguments import app_id_of, checked_app_id
 from ..endpoints.channels import ChannelSettings
 from ..models import Channel
+from .apps import doubt_empty
 
 _MANY: Final = reads_many(Channel)
 _ONE: Final = reads_one(Channel)
@@ -40,7 +42,10 @@ class Channels:
         self._requester = requester
 
     def list(self, app_id: str) -> Listing[Channel]:
-        """List the channels of an app that the key may read, oldest first (contract C6)."""
+        """List the channels of an app that the key may read, oldest first (contract C6).
+
+        Raises `EmptyListing` if there is none although the server counts links of devices to channels of this app.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
 
@@ -49,7 +54,9 @@ class Channels:
             note_channels(self._requester.generation, rows)
             return Page(rows)
 
-        return Listing(lambda: PageWalk(lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at), fetch)
+        doubt = partial(doubt_empty, self._requester, app_id, "channel")
+        walk = partial(PageWalk[Channel], lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at)
+        return Listing(walk, fetch, doubt=doubt)
 
     async def get(self, app_id: str, name: str) -> Channel:
         """Get one channel by its exact name (contract C6, D12). Raises `ChannelNotFound`."""

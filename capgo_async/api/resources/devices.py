@@ -13,7 +13,7 @@ from ...http import wire
 from ...http.dialect import Dialect
 from ...http.requester import Requester
 from ...http.wire import Response, reads_first, reads_one
-from ...listing.listing import Choice, Listing
+from ...listing.listing import Choice, Doubt, Listing
 from ...listing.split_listing import SplitListing
 from ...listing.split_walk import SplitWalk, Stretch
 from ...listing.walks import DeviceWalk, Page, Position
@@ -21,6 +21,7 @@ from ..endpoints import devices as endpoints
 from ..endpoints.arguments import app_id_of, checked_app_id
 from ..endpoints.devices import DeviceFilter
 from ..models import Device, DevicePage, SeedDevice
+from .apps import doubt_empty
 
 _PAGE: Final = wire.decoder_of(list[Device] | DevicePage)
 _SEED_PAGE: Final = wire.decoder_of(list[SeedDevice])
@@ -52,8 +53,8 @@ class Devices:
         same time: the devices are the same, but sorted only within each part. A single cursor reads if `chosen` names an order,
         or if the server cannot start a listing in the middle.
 
-        The `caveats` of the listing say what the responses cannot prove: a server that fails to read its devices responds as if
-        the app had none.
+        A server that cannot read its devices responds as if the app had none. If nothing is listed although the server counts
+        links in the app, the listing raises `EmptyListing`; otherwise its `caveats` say so.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         if cursors < 1:
@@ -64,7 +65,9 @@ class Devices:
             return list_in_parts(self._requester, app_id, chosen, cursors)
         fetch = _pages_of(self._requester, app_id, chosen)
         choice = None if chosen.custom_id is None else Choice(partial(_has, chosen.custom_id.strip()), _NO_FILTER)
-        return Listing(lambda: DeviceWalk(_ID, unordered=chosen.order is not None, expected=expected), fetch, choice)
+        doubt = _doubt_of(self._requester, app_id, chosen)
+        walk = partial(DeviceWalk[Device], _ID, unordered=chosen.order is not None, expected=expected)
+        return Listing(walk, fetch, choice, doubt)
 
     async def find(
         self, app_id: str, custom_id: str, *, several: bool = False, most_pages: float = math.inf
@@ -152,11 +155,23 @@ def list_in_parts(
     """List devices by id with several cursors; continues after each part that was `walked` before."""
     expected = requester.generation.chosen
     app_id = app_id_of(app_id, expected)
+    doubt = None if walked else _doubt_of(requester, app_id, chosen)
     if len(walked) == 1:
         # A walk requests the first page again if that was empty, so it has to start there, too.
         chosen = msgspec.structs.replace(chosen, after=walked[0].before_last or None)
     fetch = _pages_of(requester, app_id, chosen)
-    return SplitListing(lambda: SplitWalk(_ID, endpoints.behind, cursors, expected=expected, walked=walked), fetch, cursors)
+
+    def split() -> SplitWalk[Device]:
+        return SplitWalk(_ID, endpoints.behind, cursors, expected=expected, walked=walked)
+
+    return SplitListing(split, fetch, cursors, doubt)
+
+
+def _doubt_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Doubt | None:
+    """Return the doubt of a listing of all devices; `None` for a listing of some of them."""
+    if chosen.custom_ids_only or chosen.custom_id is not None or chosen.changed_since is not None or chosen.after is not None:
+        return None
+    return partial(doubt_empty, requester, app_id, "device")
 
 
 def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callable[[Position], Awaitable[Page[Device]]]:

@@ -28,13 +28,19 @@ class Members:
         self._base_url = base_url
 
     def list(self, org_id: str) -> Listing[Member]:
-        """List the members and the open invitations of an organization (contract C2)."""
+        """List the members and the open invitations of an organization (contract C2).
+
+        Raises `EmptyListing` if there is none: an organization always has a member (contract D50).
+        """
         call = endpoints.list_members(org_id)
 
         async def fetch(_position: Position) -> Page[Member]:
             return Page(await self._requester.call(call, _MANY))
 
-        return Listing(WholeWalk, fetch)
+        async def doubt() -> str:
+            return "the server lists no member, but an organization always has one: it may be unable to read its data"
+
+        return Listing(WholeWalk, fetch, doubt=doubt)
 
     async def invite(self, org_id: str, email: str, role: str) -> None:
         """Invite a user to an organization, with a role such as `org_member` (contract C2, E).

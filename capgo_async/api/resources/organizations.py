@@ -124,7 +124,8 @@ class Organizations:
                 if page == 0 or error.code != "cannot_get_audit_logs":
                     raise
                 return Page((), has_more=False)
-            return Page(tuple(found.data), has_more=(page + 1) * found.limit < found.total)
+            seen = page * found.limit + (found.limit if found.data else 0)
+            return Page(tuple(found.data), has_more=seen < found.total)
 
         return Listing(lambda: CountedWalk(lambda row: row.id), fetch)
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ...client import CapgoClient
-from ...errors import ConfigurationError, InputError
+from ...errors import ConfigurationError, EmptyListing, InputError
 from ...key_ring import KeyRing
 from ..operations.operations import LinkDevice, Operation, Row, UnlinkDevice
 from ..report import counted
@@ -173,7 +173,11 @@ class ChosenDevices:
         }
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
-        """Yield rows for the chosen devices. Raises `InputError` if there are none, or if an app is missing."""
+        """Yield rows for the chosen devices.
+
+        Raises `InputError` if there are none, or if an app is missing, and `EmptyListing` if it cannot be told which devices an
+        app has.
+        """
         if self._client is None:
             return
         chosen = False
@@ -201,6 +205,10 @@ class ChosenDevices:
             path = Path(directory, "inventory")
             taking = inventory(path, InventoryKind.DEVICES, client=client, apps=self._choice.apps, tally=self._tally)
             async with taking as (_, self.summary):
+                if hidden := self.summary.contradicted:
+                    told = "; ".join(f"{check.app_id}: {', '.join(check.caveats)}" for check in hidden)
+                    message = f"cannot tell which devices to choose. {told}"
+                    raise EmptyListing(message)
                 yield path, self.summary.rows
 
     async def _operations(self, path: Path, devices: int) -> AsyncGenerator[Operation, None]:

@@ -10,9 +10,10 @@ import msgspec
 
 from ...api.endpoints.arguments import checked_app_id
 from ...client import CapgoClient
+from ...errors import EmptyListing, InputError
 from ...key_ring import KeyRing, ring_of
 from ..report import counted, storable
-from ..storage.exported import Exported, exported_of
+from ..storage.exported import Exported, devices_exported, exported_of
 from ..storage.lock import give_name, locked
 from .columns import InventoryKind
 from .formats import Format, ParquetWriter, TextWriter, check_format, format_of, lines_of, refused_by_disk
@@ -47,10 +48,21 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     def _checks(self) -> str:
         if self.complete:
+            if self.kind is InventoryKind.DEVICES and not self.rows:
+                return "nothing is listed. A server that cannot read its devices responds in the same way."
             more = ", and the changes and the end were checked again" if self.kind is InventoryKind.DEVICES else ""
             return f"complete. All pages were read{more}."
-        lost = sum(not check.held for check in self.checks)
-        return f"possibly incomplete. All pages were read, but {counted(lost, 'list')} cannot be proven complete."
+        told: list[str] = []
+        if hidden := len(self.contradicted):
+            told.append(f"cannot tell. Something contradicts {counted(hidden, 'empty list')}.")
+        if lost := sum(not check.held for check in self.checks) - hidden:
+            told.append(f"possibly incomplete. All pages were read, but {counted(lost, 'list')} cannot be proven complete.")
+        return " ".join(told)
+
+    @property
+    def contradicted(self) -> tuple[Exported, ...]:
+        """Return the lists that are empty although something shows that they cannot be."""
+        return tuple(check for check in self.checks if not check.rows and not check.held)
 
 
 @contextlib.asynccontextmanager
@@ -85,13 +97,16 @@ async def export(  # noqa: PLR0913 - keyword-only options
 
     An empty `apps` means all apps that the keys can see. The format follows from the file name unless one is `chosen`. The
     output appears only when it is complete. Until then the rows are in a working file next to it, from which the same call
-    resumes. Raises as `inventory` does.
+    resumes. Raises as `inventory` does, and `EmptyListing` if apps are without devices now that have some in the SQLite export
+    at `output`, which is kept.
     """
     output = Path(output)
     chosen = chosen or format_of(output)
     check_format(chosen)
     building = output.with_name(output.name + BUILDING)
     async with inventory(building, kind, client=client, apps=apps, tally=tally) as (file, found):
+        if kind is InventoryKind.DEVICES and chosen is Format.SQLITE:
+            await _keep_if_emptied(output, file, found)
         summary = msgspec.structs.replace(found, output=storable(str(output)), format=chosen)
         writing = output.with_name(output.name + _WRITING)
         try:
@@ -121,6 +136,22 @@ async def _summed_up(file: InventoryFile, binding: InventoryBinding) -> Summary:
         complete=all(check.held for check in checks),
         checks=tuple(checks),
     )
+
+
+async def _keep_if_emptied(output: Path, file: InventoryFile, found: Summary) -> None:
+    """Raise `EmptyListing` if apps of the export at `output` have devices there and none now."""
+    try:
+        earlier = {check.app_id for check in await devices_exported(output, found.base_url) if check.rows}
+    except InputError:
+        return
+    emptied = sorted(check.app_id for check in found.checks if not check.rows and check.app_id in earlier)
+    if emptied:
+        await file.reopen(emptied)
+        named = ", ".join(emptied)
+        message = (
+            f"the server lists no device of {named}, but {output} has some: it may be unable to read its data. {output} is kept"
+        )
+        raise EmptyListing(message)
 
 
 async def _write(file: InventoryFile, writing: Path, chosen: Format, summary: Summary) -> None:

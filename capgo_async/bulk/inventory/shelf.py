@@ -19,6 +19,7 @@ BATCH: Final = 2000
 """Rows that are read back at a time."""
 
 _FORMAT: Final = 2
+_OF_APP: Final = f"FROM {TABLES[InventoryKind.DEVICES].name} WHERE app_id = :app_id"
 _TYPES: Final = {ColumnType.JSON: "TEXT"}
 _TABLES: Final = (
     "CREATE TABLE binding (format INTEGER, base_url TEXT, kind TEXT, apps TEXT)",
@@ -159,6 +160,20 @@ class InventoryFile:
             "INSERT OR REPLACE INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (checks.app_id, self._binding.base_url, found[0] if found else now, now, rows, *passed, caveats),
         )
+
+    @transaction
+    def lacks_links(self, connection: sqlite3.Connection, app_id: str) -> bool:
+        """Return whether an app has devices here, and none of them a channel."""
+        (devices, linked) = connection.execute(
+            f"SELECT EXISTS (SELECT 1 {_OF_APP}), EXISTS (SELECT 1 {_OF_APP} AND channel IS NOT NULL)", {"app_id": app_id}
+        ).fetchone()
+        return bool(devices) and not linked
+
+    @transaction
+    def reopen(self, connection: sqlite3.Connection, apps: Sequence[str]) -> None:
+        """Forget that apps are finished, so that they are read again."""
+        for name in ("scans", "export"):
+            connection.executemany(f"DELETE FROM {name} WHERE app_id = ?", [(app_id,) for app_id in apps])
 
     @transaction
     def count(self, connection: sqlite3.Connection) -> int:

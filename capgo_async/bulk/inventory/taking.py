@@ -11,10 +11,11 @@ import msgspec
 
 from ...api.endpoints.devices import DeviceFilter
 from ...api.models import Device, parse_timestamp
+from ...api.resources.apps import count_links
 from ...api.resources.devices import list_in_parts
 from ...client import requester_of
 from ...concurrency import fan_out
-from ...errors import ListingError
+from ...errors import EmptyListing, ListingError
 from ...http.requester import raw_responses
 from ...key_ring import KeyRing
 from ...listing.listing import Listing
@@ -66,7 +67,8 @@ async def take_inventory(shelf: InventoryFile, client: KeyRing, kind: InventoryK
 
     Apps that are already finished are not read again. The result is complete as far as responses can show; otherwise an error
     is raised or a caveat recorded. `AppChecks` records what was checked in each app. Several apps are read concurrently, and
-    large ones with several cursors. The pacer keeps the limits.
+    large ones with several cursors. The pacer keeps the limits. An empty list that something contradicts is recorded as not
+    checked, with the reason as its caveat.
     """
     taking = _Taking(shelf, client, kind, tally)
     await client.prepare()
@@ -85,11 +87,13 @@ async def _take(taking: _Taking, app_id: str) -> None:
     begun = await taking.shelf.begin(app_id)
     try:
         if taking.kind is InventoryKind.DEVICES:
-            checks = await _take_devices(taking, app_id, begun)
+            checks = await _with_links(taking, await _take_devices(taking, app_id, begun))
         elif taking.kind is InventoryKind.APPS and app_id:
             checks = await _take_app(taking, app_id)
         else:
             checks = await _take_list(taking, app_id)
+    except EmptyListing as error:
+        checks = AppChecks(app_id=app_id, changes_passed=False, end_checked=False, passes=1, caveats=(str(error),))
     except ListingError as error:
         message = f"{taking.kind} of {app_id}: {error}" if app_id else f"{taking.kind}: {error}"
         raise ListingError(message) from error
@@ -98,9 +102,15 @@ async def _take(taking: _Taking, app_id: str) -> None:
 
 
 async def _all_apps(taking: _Taking) -> tuple[str, ...]:
-    """Return the apps that the keys can see, and delete stored apps that they no longer see."""
+    """Return the apps that the keys can see, and delete stored apps that they no longer see.
+
+    Raises `EmptyListing` if there are none.
+    """
     await taking.shelf.begin(LIST_OF_APPS)
     checks, apps = await _agreeing(taking, InventoryKind.APPS, LIST_OF_APPS)
+    if not apps:
+        message = "the server lists no app that the keys can access"
+        raise EmptyListing(message)
     await taking.shelf.settle(msgspec.structs.replace(checks, rows=len(apps)))
     if checks.changes_passed:
         await taking.shelf.keep_apps({LIST_OF_APPS, *apps})
@@ -186,6 +196,17 @@ async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None
     return AppChecks(
         app_id=app_id, changes_passed=changes_passed, end_checked=end_checked, passes=passes, caveats=tuple(caveats)
     )
+
+
+async def _with_links(taking: _Taking, checks: AppChecks) -> AppChecks:
+    """Return the checks, which have failed if no link is listed although the server counts some."""
+    if not await taking.shelf.lacks_links(checks.app_id):
+        return checks
+    links = await count_links(requester_of(taking.client.client_of(checks.app_id)), checks.app_id)
+    if not links:
+        return checks
+    caveat = f"no device is listed with its channel, but the server counts linked devices in this app ({links:,})"
+    return msgspec.structs.replace(checks, changes_passed=False, end_checked=False, caveats=(*checks.caveats, caveat))
 
 
 async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tuple[ScanProgress, Listing[Device], int]:

@@ -25,13 +25,14 @@ _NAMED_REASONS: Final = 5
 
 
 class Rows(enum.StrEnum):
-    """Which rows of a job to list: rows by fate, or operations by outcome."""
+    """Which rows of a job to list: rows by fate, or operations by outcome or verdict."""
 
     REJECTED = "rejected"
     SKIPPED = "skipped"
     PENDING = "pending"
     FAILED = "failed"
     CONTRADICTED = "contradicted"
+    MISSING = "missing"
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +138,7 @@ _CONDITIONS: Final = {
     Rows.PENDING: f"outcome <= {Outcome.SENT}",
     Rows.FAILED: f"outcome = {Outcome.FAILED}",
     Rows.CONTRADICTED: f"outcome = {Outcome.DONE} AND verdict = {Verdict.CONTRADICTED}",
+    Rows.MISSING: f"outcome = {Outcome.DONE} AND verdict = {Verdict.MISSING}",
 }
 
 

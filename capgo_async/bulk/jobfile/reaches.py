@@ -11,7 +11,7 @@ import msgspec
 
 from ..operations.operations import Change, Planned, operation_of
 from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
-from .schema import STILL_PROTECTED, TAKEN, Outcome, Which
+from .schema import REOPENED, STILL_PROTECTED, TAKEN, Outcome, Verdict, Which
 
 _ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int]])
 _MOST_PARTS: Final = 100
@@ -90,26 +90,26 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
 
 
 def count_open(connection: sqlite3.Connection, which: Which) -> int:
-    """Return how many operations a run would send. Failed ones count if the run sends them again."""
-    settled = Outcome.FAILED if which is Which.FAILED else None
+    """Return how many operations a run would send. Settled ones count if the run reopens them."""
     (count,) = connection.execute(
-        f"SELECT count(*) FROM operations WHERE outcome <= ? {TAKEN[which]} OR outcome IS ?", (Outcome.SENT, settled)
+        f"SELECT count(*) FROM operations WHERE outcome <= {Outcome.SENT} {TAKEN[which]} OR ({REOPENED[which]})"
     ).fetchone()
     return int(count)
 
 
-def reopen_failed(connection: sqlite3.Connection) -> None:
-    """Reopen failed operations.
+def reopen(connection: sqlite3.Connection, which: Which) -> None:
+    """Reopen the settled operations that a run sends again.
 
-    They become pending. Those that may have happened, or whose target others have changed, become in doubt instead. All
-    keep the number of the run that they failed in, which distinguishes them from other open operations.
+    Failed ones become pending. Those that may have happened, or whose target others have changed, become in doubt instead, as
+    do all that a listing contradicts. All keep the number of the run that settled them, which distinguishes them from other
+    open operations.
     """
     connection.execute(
         f"""
         UPDATE operations SET
-            outcome = CASE WHEN cause IN (?, ?, ?) THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
-            cause = NULL, status = NULL, message = NULL, request_id = NULL
-        WHERE outcome = {Outcome.FAILED}
+            outcome = CASE WHEN outcome = {Outcome.DONE} OR cause IN (?, ?, ?) THEN {Outcome.SENT} ELSE {Outcome.PENDING} END,
+            verdict = {Verdict.UNCHECKED}, cause = NULL, status = NULL, message = NULL, request_id = NULL
+        WHERE {REOPENED[which]}
         """,
         (AMBIGUOUS, CHANGED_SINCE, HALF_DONE),
     )
@@ -117,5 +117,4 @@ def reopen_failed(connection: sqlite3.Connection) -> None:
 
 def still_protected(connection: sqlite3.Connection, channels: Sequence[str], which: Which) -> list[tuple[str, str]]:
     """Return those of `channels` that unsent operations change or link devices to, each as app and name."""
-    also = Outcome.FAILED if which is Which.FAILED else Outcome.PENDING
-    return connection.execute(STILL_PROTECTED, (Outcome.SENT, msgspec.json.encode(channels).decode(), also)).fetchall()
+    return connection.execute(STILL_PROTECTED[which], (msgspec.json.encode(channels).decode(),)).fetchall()

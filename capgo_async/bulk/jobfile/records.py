@@ -18,7 +18,7 @@ from ..operations.advice import advice_on
 from ..operations.reasons import LEFT_BY_UNDO
 from ..operations.results import Failed, Settled
 from ..plan import EARLIEST_EXPIRY, EXPIRING
-from ..report import Ended, Failures, Report, Run, server_changes
+from ..report import Ended, Failures, Report, Run, counted, server_changes
 from . import schema
 from .facts import LastUsage, read_facts, read_usage, write_usage
 from .schema import Outcome, Verdict
@@ -142,7 +142,8 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         unchecked=verdicts.get(Verdict.UNCHECKED, 0) + verdicts.get(Verdict.SHOWN_UNLINKED, 0),
         verified=verdicts.get(Verdict.VERIFIED, 0),
         contradicted=verdicts.get(Verdict.CONTRADICTED, 0),
-        cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0),
+        cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0) + verdicts.get(Verdict.MISSING, 0),
+        missing=verdicts.get(Verdict.MISSING, 0),
         requests=sum(run.requests for run in runs),
         retries=sum(run.retries for run in runs),
         rate_limited=sum(run.rate_limited for run in runs),
@@ -152,7 +153,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         failures=_failures(connection),
         waves=report_waves(connection),
         runs=runs,
-        warnings=server_changes(runs),
+        warnings=(*server_changes(runs), *_missing(connection)),
         links_may_expire_from=_first_expiry(connection, runs),
     )
 
@@ -174,6 +175,22 @@ def _first_expiry(connection: sqlite3.Connection, runs: Sequence[Run]) -> str | 
     if facts.options.links_are_kept or not EXPIRING & {pair.change.kind for pair in facts.survey.planned}:
         return None
     return (datetime.fromisoformat(setting[0]) + EARLIEST_EXPIRY).isoformat()
+
+
+def _missing(connection: sqlite3.Connection) -> list[str]:
+    """Return a sentence for each app that hides devices or links that it must show (contract C7)."""
+    found = connection.execute(
+        """
+        SELECT app_id, count(*) FROM operations JOIN apps ON apps.id = app WHERE outcome = ? AND verdict = ?
+        GROUP BY app ORDER BY app_id
+        """,
+        (Outcome.DONE, Verdict.MISSING),
+    )
+    return [
+        f"cannot tell whether {counted(count, 'change')} in {app_id} took effect: the server shows nothing of these devices,"
+        " although it must; it may be unable to read its data"
+        for app_id, count in found
+    ]
 
 
 def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:

@@ -34,17 +34,31 @@ class Verdict(enum.IntEnum):
     CANNOT_TELL = 3
     SHOWN_UNLINKED = 4
     """Only while a listing is read. The end of the listing decides what it means."""
+    MISSING = 5
+    """The server must show the device or its link and does not (contract C7)."""
 
 
 class Which(enum.StrEnum):
-    """The operations that a run sends: all open ones, or those that failed before."""
+    """The operations that a run sends: open ones, failed ones, or those that a listing contradicts."""
 
     OPEN = "open"
     FAILED = "failed"
+    CONTRADICTED = "contradicted"
 
 
-TAKEN: Final[Mapping[Which, str]] = {Which.OPEN: "", Which.FAILED: "AND run IS NOT NULL"}
+_REOPENED_BEFORE: Final = "AND run IS NOT NULL"
+TAKEN: Final[Mapping[Which, str]] = {
+    Which.OPEN: "",
+    Which.FAILED: _REOPENED_BEFORE,
+    Which.CONTRADICTED: _REOPENED_BEFORE,
+}
 """SQL condition for the operations that a run takes. Reopened ones keep the number of an earlier run."""
+REOPENED: Final[Mapping[Which, str]] = {
+    Which.OPEN: "FALSE",
+    Which.FAILED: f"outcome = {Outcome.FAILED}",
+    Which.CONTRADICTED: f"outcome = {Outcome.DONE} AND verdict = {Verdict.CONTRADICTED}",
+}
+"""SQL condition for the settled operations that a run reopens."""
 
 
 _VALUES: Final = msgspec.json.Decoder(tuple[str | int, ...])
@@ -142,15 +156,18 @@ PROTECTED: Final = f"""
         AND EXISTS (SELECT 1 FROM json_each(?1) WHERE value IN (found.channel, found.app_id || '/' || found.channel))
 """
 
-STILL_PROTECTED: Final = f"""
-    SELECT app_id, channel
-    FROM (
-        SELECT DISTINCT app, {_CHANGED_CHANNEL} AS channel
-        FROM operations JOIN changes ON changes.id = change WHERE outcome <= ?1 OR outcome = ?3
-    ) AS open JOIN apps ON apps.id = open.app
-    WHERE EXISTS (SELECT 1 FROM json_each(?2) WHERE value IN (channel, app_id || '/' || channel))
-    ORDER BY app_id, channel
-"""
+STILL_PROTECTED: Final[Mapping[Which, str]] = {
+    which: f"""
+        SELECT app_id, channel
+        FROM (
+            SELECT DISTINCT app, {_CHANGED_CHANNEL} AS channel
+            FROM operations JOIN changes ON changes.id = change WHERE outcome <= {Outcome.SENT} OR ({reopened})
+        ) AS open JOIN apps ON apps.id = open.app
+        WHERE EXISTS (SELECT 1 FROM json_each(?1) WHERE value IN (channel, app_id || '/' || channel))
+        ORDER BY app_id, channel
+    """
+    for which, reopened in REOPENED.items()
+}
 
 _PLANNED: Final = f"""
     INSERT INTO operations (line, app, name, change, former, former_value)

@@ -236,6 +236,11 @@ class Staging:
         return {app.app_id: app for app in found}
 
     @transaction
+    def known_with_links(self, connection: sqlite3.Connection) -> frozenset[str]:
+        """Return the apps of which the attached inventory shows a link."""
+        return frozenset(app_id for (app_id,) in connection.execute(staging_sql.KNOWN_WITH_LINKS))
+
+    @transaction
     def use_known(self, connection: sqlite3.Connection, app_id: str, *, complete: bool) -> None:
         """Use the attached inventory as the listing of this app. `compare_with_inventory` compares."""
         connection.execute(staging_sql.SCAN_OF_KNOWN, (app_id, complete))

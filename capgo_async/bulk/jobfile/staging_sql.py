@@ -145,6 +145,7 @@ SHOWN_KNOWN: Final = """
     CROSS JOIN known.devices AS i ON i.app_id = scans.known AND i.device_id = staged.name
     ORDER BY staged.line
 """
+KNOWN_WITH_LINKS: Final = "SELECT DISTINCT app_id FROM known.devices WHERE channel IS NOT NULL"
 SCAN_OF_KNOWN: Final = """
     INSERT INTO scans (app, complete, unlinked, known)
     SELECT id, ?2, iif(EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), 'none', 'unknown'), ?1

@@ -3,10 +3,12 @@
 Each function takes a connection and is part of a transaction.
 """
 
+import enum
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
+from ..operations.operations import Former
 from .schema import Outcome, Verdict
 from .seen import OF_APP, index_names
 
@@ -46,15 +48,31 @@ def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str
     )
 
 
-def close(connection: sqlite3.Connection, app_id: str, *, saw_override: bool) -> None:
-    """Settle the verdict of devices that were listed without a link.
+class Extent(enum.Enum):
+    """How far a listing of devices tells which of them have a link (contract C5, C7)."""
 
-    A listing that shows no link at all proves nothing about them (contract C7).
-    """
-    unlinked = "SELECT id FROM changes WHERE kind = 'unlink_device'"
-    meaning = str(int(Verdict.CANNOT_TELL))
-    if saw_override:
-        meaning = f"iif(change IN ({unlinked}), {Verdict.VERIFIED}, {Verdict.CONTRADICTED})"
+    LINKS = enum.auto()
+    """A device listed without a link has none."""
+    PART = enum.auto()
+    """No link was shown in the part of the list that was read."""
+    NO_LINKS = enum.auto()
+    """No link was shown, and the server does not count links. Servers of the seed era never show any."""
+    LINKS_HIDDEN = enum.auto()
+    """No link was shown, although the server counts links."""
+
+
+_UNLINKED: Final = "change IN (SELECT id FROM changes WHERE kind = 'unlink_device')"
+_LISTED_WITHOUT_LINK: Final = {
+    Extent.LINKS: f"iif({_UNLINKED}, {Verdict.VERIFIED}, {Verdict.CONTRADICTED})",
+    Extent.PART: f"{Verdict.UNCHECKED}",
+    Extent.NO_LINKS: f"{Verdict.CANNOT_TELL}",
+    Extent.LINKS_HIDDEN: f"{Verdict.MISSING}",
+}
+
+
+def close(connection: sqlite3.Connection, app_id: str, extent: Extent) -> None:
+    """Settle the verdict of devices that were listed without a link."""
+    meaning = _LISTED_WITHOUT_LINK[extent]
     connection.execute(
         f"UPDATE operations SET verdict = {meaning} WHERE {_DONE_OF_APP} AND verdict = {Verdict.SHOWN_UNLINKED}", (app_id,)
     )
@@ -64,7 +82,13 @@ def settle(connection: sqlite3.Connection, verdicts: Sequence[tuple[int, Verdict
     connection.executemany("UPDATE operations SET verdict = ?2 WHERE id = ?1", verdicts)
 
 
-def end(connection: sqlite3.Connection, app_id: str) -> None:
-    """Set the verdict of operations that are still unchecked to "cannot tell"."""
-    left = f"{_DONE_OF_APP} AND verdict = {Verdict.UNCHECKED}"
-    connection.execute(f"UPDATE operations SET verdict = {Verdict.CANNOT_TELL} WHERE {left}", (app_id,))
+def end(connection: sqlite3.Connection, app_id: str, *, listed: bool) -> None:
+    """Settle the verdict of operations that are still unchecked: no listing shows their devices.
+
+    The server must show devices that it showed before. If it has `listed` no device at all, it must show those that the job
+    has changed.
+    """
+    meaning = f"iif(former <> '{Former.UNKNOWN}', {Verdict.MISSING}, {Verdict.CANNOT_TELL})" if listed else f"{Verdict.MISSING}"
+    connection.execute(
+        f"UPDATE operations SET verdict = {meaning} WHERE {_DONE_OF_APP} AND verdict = {Verdict.UNCHECKED}", (app_id,)
+    )

@@ -30,8 +30,8 @@ class StoredWave(NamedTuple):
 class WaveTotals(NamedTuple):
     """The outcomes of a wave, and how many of them an earlier run has already stopped for.
 
-    `more_follow` is whether operations of later waves are open. `contradicted` counts all waves so far. `told_failed` and
-    `told_contradicted` are the counts at that earlier stop.
+    `more_follow` is whether operations of later waves are open. `contradicted` and `missing` count all waves so far.
+    `told_failed` and `told_contradicted` are the counts at that earlier stop; missing ones count as contradicted.
     """
 
     open: int
@@ -39,6 +39,7 @@ class WaveTotals(NamedTuple):
     settled: int
     failed: int
     contradicted: int
+    missing: int
     told_failed: int
     told_contradicted: int
 
@@ -77,15 +78,18 @@ def totals_of(connection: sqlite3.Connection, wave: StoredWave) -> WaveTotals:
     later = connection.execute(
         "SELECT 1 FROM operations WHERE id > ? AND outcome <= ? LIMIT 1", (wave.last, Outcome.SENT)
     ).fetchone()
-    (contradicted,) = connection.execute(
-        "SELECT count(*) FROM operations WHERE id <= ? AND outcome = ? AND verdict = ?",
-        (wave.last, Outcome.DONE, Verdict.CONTRADICTED),
+    contradicted, missing = connection.execute(
+        """
+        SELECT coalesce(sum(verdict = ?), 0), coalesce(sum(verdict = ?), 0) FROM operations
+        WHERE id <= ? AND outcome = ? AND verdict IN (?1, ?2)
+        """,
+        (Verdict.CONTRADICTED, Verdict.MISSING, wave.last, Outcome.DONE),
     ).fetchone()
     told_failed, told_contradicted = connection.execute(
         "SELECT (SELECT told_failed FROM waves WHERE number = ?), (SELECT max(told_contradicted) FROM waves)", (wave.number,)
     ).fetchone()
     still_open = wave.last - wave.after - settled
-    return WaveTotals(still_open, later is not None, settled, failed, contradicted, told_failed, told_contradicted)
+    return WaveTotals(still_open, later is not None, settled, failed, contradicted, missing, told_failed, told_contradicted)
 
 
 def note_stop(connection: sqlite3.Connection, wave: StoredWave) -> None:
@@ -93,7 +97,7 @@ def note_stop(connection: sqlite3.Connection, wave: StoredWave) -> None:
     found = totals_of(connection, wave)
     connection.execute(
         "UPDATE waves SET told_failed = ?, told_contradicted = ? WHERE number = ?",
-        (found.failed, found.contradicted, wave.number),
+        (found.failed, found.contradicted + found.missing, wave.number),
     )
 
 
@@ -113,10 +117,13 @@ def _is_shown(connection: sqlite3.Connection, wave: StoredWave) -> bool:
     """Return whether the server showed any result of a wave; true if nothing of it was done."""
     (told, untold) = connection.execute(
         """
-        SELECT coalesce(sum(verdict IN (?1, ?2)), 0), coalesce(sum(verdict = ?3), 0) FROM operations
-        WHERE id > ?4 AND id <= ?5 AND outcome = ?6
+        SELECT coalesce(sum(verdict IN (?1, ?2)), 0), coalesce(sum(verdict IN (?3, ?4)), 0) FROM operations
+        WHERE id > ?5 AND id <= ?6 AND outcome = ?7
         """,
-        (Verdict.VERIFIED, Verdict.CONTRADICTED, Verdict.CANNOT_TELL, wave.after, wave.last, Outcome.DONE),
+        (
+            *(Verdict.VERIFIED, Verdict.CONTRADICTED, Verdict.CANNOT_TELL, Verdict.MISSING),
+            *(wave.after, wave.last, Outcome.DONE),
+        ),
     ).fetchone()
     return bool(told) or not untold
 

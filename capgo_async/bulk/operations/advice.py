@@ -48,6 +48,9 @@ ADVICE: Final[Mapping[str, Advice]] = {
         Remedy.NEW_JOB,
         "Somebody else changed these after the plan was made, so nothing was sent. Make a new job of what is still wanted.",
     ),
+    "device_not_found": Advice(
+        Remedy.RETRY, "The server may be unable to read its data, so nothing was sent. Wait a while, then send these again."
+    ),
     "public_channel_override": Advice(
         Remedy.NEW_JOB, "The channel has become public, and devices cannot be linked to a public channel. Unlink them instead."
     ),

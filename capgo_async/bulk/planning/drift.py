@@ -116,6 +116,8 @@ async def _devices(database: Database, client: KeyRing, app_id: str, budget: int
 
     listed = await list_devices(client, app_id, budget, apps, take)
     remarks = listed.caveats
+    if listed.contradicted:
+        remarks.append(f"{app_id} could not be compared with the plan")
     if not listed.complete:
         remarks.append(f"{app_id} was listed in part ({listed.extent}): the rest was not compared")
     # A device shown without a link counts as unlinked only if the listing shows links at all.

@@ -21,7 +21,7 @@ from .looking import look
 
 
 async def apps_of(caller: KeyRing, chosen: Sequence[str] = ()) -> AsyncIterator[str]:
-    """Yield the chosen apps, or all that the keys can access, each once."""
+    """Yield the chosen apps, or all that the keys can access. Raises `InputError` if there are none."""
     await caller.prepare()
     seen: set[str] = set()
     for app_id in chosen:
@@ -33,6 +33,9 @@ async def apps_of(caller: KeyRing, chosen: Sequence[str] = ()) -> AsyncIterator[
             if app.app_id not in seen:
                 seen.add(app.app_id)
                 yield app.app_id
+    if not seen:
+        message = "the server lists no app that the keys can access"
+        raise InputError(message)
 
 
 async def in_every_app(

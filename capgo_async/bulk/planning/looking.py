@@ -11,8 +11,17 @@ from ...api.endpoints.organizations import AuditFilter
 from ...api.models import Bundle, Member
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
-from ...client import CapgoClient
-from ...errors import InvalidRequest, NotFound, PermissionDenied, ServerError, SubscriptionRequired, UnreadableAnswer
+from ...api.resources.apps import count_links as counted_links
+from ...client import CapgoClient, requester_of
+from ...errors import (
+    EmptyListing,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    ServerError,
+    SubscriptionRequired,
+    UnreadableAnswer,
+)
 from ...key_ring import KeyRing
 from ..jobfile.facts import Options
 from ..jobfile.staging import Assessment, Staged, Staging
@@ -33,7 +42,8 @@ class ListedDevices(NamedTuple):
     """How far the listing of an app's devices went.
 
     `saw_override` is whether it showed any link. If not, it cannot tell whether one device is linked (contract C7). `extent`
-    are the pages read, in words. `caveats` are sentences on what the responses could not prove.
+    are the pages read, in words. `caveats` are sentences on what the responses could not prove. `contradicted` is whether
+    something shows that an empty listing cannot be the truth; the caveats say what.
     """
 
     complete: bool
@@ -41,6 +51,15 @@ class ListedDevices(NamedTuple):
     saw_override: bool
     extent: str
     caveats: list[str]
+    contradicted: bool = False
+
+    @property
+    def shows_all(self) -> bool:
+        """Return whether devices that were not listed are unknown.
+
+        An empty app cannot be told from a store that could not be read.
+        """
+        return self.complete and self.pages > 0
 
 
 async def list_devices(
@@ -55,10 +74,15 @@ async def list_devices(
     listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
     saw_override = False
     pages = 0
-    async for page in listing.pages(budget):
-        pages += 1
-        saw_override = saw_override or any(device.channel is not None for device in page)
-        await take([(stored_id(device.device_id), device.channel) for device in page])
+    try:
+        async for page in listing.pages(budget):
+            pages += 1
+            saw_override = saw_override or any(device.channel is not None for device in page)
+            await take([(stored_id(device.device_id), device.channel) for device in page])
+    except EmptyListing as error:
+        return ListedDevices(
+            complete=True, pages=0, saw_override=False, extent="no page", caveats=[f"{app_id}: {error}"], contradicted=True
+        )
     caveats = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     return ListedDevices(listing.complete, pages, saw_override, f"{counted(pages, 'page')} of {size}", caveats)
 
@@ -68,10 +92,7 @@ async def count_links(client: KeyRing, app_id: str) -> int | None:
 
     The server counts them apart from its listings (contract C5), so 0 proves that a device listed without a link has none.
     """
-    try:
-        return (await client.client_of(app_id).apps.get(app_id)).channel_device_count
-    except (PermissionDenied, NotFound):
-        return None
+    return await counted_links(requester_of(client.client_of(app_id)), app_id)
 
 
 async def look(client: KeyRing, app_id: str, kinds: Collection[str]) -> tuple[Shown, list[str]]:

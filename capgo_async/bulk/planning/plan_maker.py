@@ -1,4 +1,7 @@
-"""Drawing up a plan: which of the rows need a request, given what the server shows now."""
+"""Drawing up a plan: which of the rows need a request, given what the server shows now.
+
+Longer than 300 lines because all that can refuse a plan is in one place, in the order in which it is checked.
+"""
 
 import contextlib
 import math
@@ -10,7 +13,7 @@ import msgspec
 
 from ...client import requester_of
 from ...concurrency import fan_out
-from ...errors import CapgoError, ConfigurationError, DangerousCall, InputError, PermissionDenied, Problem
+from ...errors import CapgoError, ConfigurationError, DangerousCall, EmptyListing, InputError, PermissionDenied, Problem
 from ...http.dialect import SETTINGS_KEEP_THE_BUNDLE, Dialect
 from ...key_ring import KeyRing
 from ..jobfile.facts import JobBinding, JobFacts, Options, Pair, Survey, Unknown
@@ -24,6 +27,7 @@ from ..sources.source import Source, blocks_of
 from ..spreading import apps_at_once
 from ..storage.exported import Exported
 from . import finding, looking, scanning
+from .looking import ListedDevices, count_links
 from .scanning import no_access
 
 KEPT_REASONS: Final = 100
@@ -178,16 +182,35 @@ async def _survey_devices(
     # A listing must not cost more requests than it can save, unless the plan needs all of it.
     whole = options.unknown is not Unknown.SEND
     budgets: dict[str, float] = {}
+    renewing: set[str] = set()
     pairs = await stage.pairs()
     # Rows that expect the result of another operation need a listing that is younger than that operation.
     expecting = {pair.app_id for pair in pairs if pair.expecting}
-    known = {app_id: found for app_id, found in known.items() if app_id not in expecting}
     for pair in pairs:
-        needs_all = whole or pair.expecting or pair.change.kind == "renew_device"
+        if pair.change.kind == "renew_device":
+            renewing.add(pair.app_id)
+        needs_all = whole or pair.expecting or pair.app_id in renewing
         budgets[pair.app_id] = budgets.get(pair.app_id, 0) + (math.inf if needs_all else pair.rows)
+    # The links to renew are those that an inventory shows. If it shows none of an app, a new listing may.
+    linked = await stage.known_with_links() if known else frozenset()
+    known = {
+        app_id: found
+        for app_id, found in known.items()
+        if app_id not in expecting and (app_id in linked or app_id not in renewing)
+    }
 
-    def refuse(app_id: str) -> None:
-        if options.unknown is Unknown.REFUSE:
+    async def check(app_id: str, listed: ListedDevices) -> None:
+        """Refuse a plan that would take what a listing lacks for the truth (contract C7)."""
+        shown = "no link of any device" if listed.pages else "no device"
+        unable = f"{app_id}: the server shows {shown}, but {{}}: it may be unable to read its data"
+        if app_id in expecting and not listed.pages:
+            raise EmptyListing(unable.format("the job to undo has changed some"))
+        if app_id in renewing and not listed.saw_override and (links := await count_links(client, app_id)) != 0:
+            counted_links = "does not tell how many are linked" if links is None else f"counts linked ones ({links:,})"
+            raise EmptyListing(unable.format(counted_links))
+        if options.unknown is Unknown.SKIP and listed.contradicted:
+            raise EmptyListing(*listed.caveats)
+        if options.unknown is Unknown.REFUSE and not listed.shows_all:
             message = f"the server lists no device of {app_id}, so unknown devices cannot be found"
             raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
 
@@ -196,7 +219,7 @@ async def _survey_devices(
     used = {app_id: known[app_id] for app_id in budgets if app_id in left and app_id in known}
     remarks = await _use_known(stage, used, options)
     rest = {app_id: budget for app_id, budget in budgets.items() if app_id in left and app_id not in used}
-    remarks += await scanning.scan_apps(stage, client, rest, refuse)
+    remarks += await scanning.scan_apps(stage, client, rest, check)
     return min((found.began_at for found in used.values()), default=None), remarks
 
 

@@ -1,6 +1,6 @@
 """Reading devices and their channels for a plan: an inventory of each app (contract C7)."""
 
-from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set as AbstractSet
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ from ..operations.operations import Change, Former
 from ..operations.reasons import Cause, Reason
 from ..report import counted
 from ..spreading import apps_at_once
-from .looking import count_links, list_devices
+from .looking import ListedDevices, count_links, list_devices
 
 _MOST_SHORTCUTS: Final = 5
 """Channels that are compared for shortcuts, which takes two requests each."""
@@ -74,12 +74,11 @@ def no_access(app_id: str, error: PermissionDenied) -> Reason:
 
 
 async def scan_apps(
-    stage: Staging, client: KeyRing, budgets: Mapping[str, float], on_incomplete: Callable[[str], None]
+    stage: Staging, client: KeyRing, budgets: Mapping[str, float], check: Callable[[str, ListedDevices], Awaitable[None]]
 ) -> list[str]:
     """List the devices of apps into the stage, each within its budget of requests, and return remarks.
 
-    The rows of an app that cannot be accessed are rejected. `on_incomplete` is called with each app whose devices may not
-    all have been listed, and may raise.
+    The rows of an app that cannot be accessed are rejected. `check` is called with each app and its listing, and may raise.
     """
     remarks: dict[str, list[str]] = {app_id: [] for app_id in budgets}
 
@@ -89,11 +88,8 @@ async def scan_apps(
         except PermissionDenied as error:
             await stage.reject(app_id, None, no_access(app_id, error))
             return
-        # An empty app cannot be told from a store that could not be read, so none of its devices counts as unknown.
-        complete = listed.complete and listed.pages > 0
-        await stage.close_scan(app_id, complete=complete, saw_override=listed.saw_override)
-        if not complete:
-            on_incomplete(app_id)
+        await check(app_id, listed)
+        await stage.close_scan(app_id, complete=listed.shows_all, saw_override=listed.saw_override)
         remarks[app_id] = listed.caveats
         if not listed.complete:
             remarks[app_id].append(f"{app_id} was listed in part ({listed.extent}), so unknown devices cannot be found")

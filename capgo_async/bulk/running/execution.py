@@ -145,7 +145,11 @@ class Executor:
         except Abandoned:
             return NotSent()
         except DeviceNotFound as error:
-            return Failed(CHANGED_SINCE, f"the device is no longer in the inventory: {error}")
+            # The plan saw the device, so the server may be unable to read its data (contract C7).
+            unseen = failure_of(error)._replace(
+                message=f"the plan saw this device, but the server does not show it now: {error}"
+            )
+            return unseen._replace(cause=AMBIGUOUS) if in_doubt else unseen
         except CapgoError as error:
             ending = _ending(error, requester_of(client), began_at)
             return failure_of(error) if ending is None else Stopped(ending, in_doubt)

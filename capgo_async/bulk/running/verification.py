@@ -15,10 +15,11 @@ from ..jobfile import verdicts
 from ..jobfile.journal import Journal
 from ..jobfile.schema import Verdict
 from ..jobfile.seen import Seen, with_verdict
+from ..jobfile.verdicts import Extent
 from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
 from ..operations.operations import TargetKind, UnlinkDevice
-from ..planning.looking import list_devices, look
+from ..planning.looking import ListedDevices, count_links, list_devices, look
 from ..spreading import apps_at_once
 
 SECOND_LOOK_SECONDS: Final = 60.0
@@ -32,9 +33,9 @@ async def verify(journal: Journal, client: KeyRing, pause: Pause, apps: Collecti
     """Give every done operation a verdict from fresh listings.
 
     Returns remarks on what the listings cannot prove. Contradicted operations are checked a second time after `pause`. A device
-    that no listing shows is `cannot_tell`: the inventory holds only devices that have contacted the server (contract C7). If
-    the listing of an app fails, its operations stay `unchecked` and the error is raised. With `apps`, only operations in these
-    apps are checked.
+    that no listing shows is `cannot_tell`: the inventory holds only devices that have contacted the server (contract C7). It is
+    `missing` if the plan saw it, or if no device is listed at all. If the listing of an app fails, its operations stay
+    `unchecked` and the error is raised. With `apps`, only operations in these apps are checked.
     """
     await client.prepare()
     done = _by_app(await journal.database.run(verdicts.done_by_app, contradicted=False), apps)
@@ -69,9 +70,10 @@ class _Look:
         if not _are_devices(kinds):
             await self._compare(app_id, kinds, Verdict.UNCHECKED)
         else:
-            if not await self._list(app_id, sum(kinds.values())):
+            listed = await self._list(app_id, sum(kinds.values()))
+            if not listed.complete:
                 await self._look_at_each(app_id, Verdict.UNCHECKED)
-            await self._journal.note(verdicts.end, app_id)
+            await self._journal.note(verdicts.end, app_id, listed=listed.pages > 0)
 
     async def take_again(self, app_id: str, pages: Mapping[str, int]) -> None:
         """Check the contradicted operations of an app again.
@@ -85,40 +87,48 @@ class _Look:
             await self._look_at_each(app_id, Verdict.CONTRADICTED)
         else:
             await self._list(app_id, math.inf)
-            await self._journal.note(verdicts.end, app_id)
 
-    async def _list(self, app_id: str, budget: float) -> bool:
-        """List the devices of an app with at most `budget` requests, and store verdicts.
-
-        Returns whether the listing was complete.
-        """
+    async def _list(self, app_id: str, budget: float) -> ListedDevices:
+        """List the devices of an app with at most `budget` requests, and store verdicts."""
 
         async def judge(page: Sequence[tuple[str, str | None]]) -> None:
             await self._database.run(verdicts.judge, app_id, page)
 
         listed = await list_devices(self._client, app_id, budget, len(self._apps), judge)
         self.pages[app_id] = listed.pages
-        await self._database.run(verdicts.close, app_id, saw_override=listed.saw_override)
+        extent = await self._extent(app_id, listed)
+        await self._journal.note(verdicts.close, app_id, extent)
         self.remarks[app_id] = listed.caveats
-        if listed.pages and not listed.saw_override:
+        if extent in {Extent.NO_LINKS, Extent.LINKS_HIDDEN}:
             self.remarks[app_id].append(
                 f"{app_id} shows no link of any device, so the listing cannot tell whether one device is linked"
             )
-        return listed.complete
+        return listed
+
+    async def _extent(self, app_id: str, listed: ListedDevices) -> Extent:
+        if listed.saw_override or not listed.pages:
+            return Extent.LINKS
+        if not listed.complete:
+            return Extent.PART
+        links = await count_links(self._client, app_id)
+        if links is None:
+            return Extent.NO_LINKS
+        return Extent.LINKS_HIDDEN if links else Extent.LINKS
 
     async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
         last = 0
         while planned := await self._database.run(with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             for each in planned:
-                await self._journal.note(verdicts.settle, [(each.id, await self._look_at(each))])
+                await self._journal.note(verdicts.settle, [(each.id, await self._look_at(each, verdict))])
 
-    async def _look_at(self, planned: Seen) -> Verdict:
+    async def _look_at(self, planned: Seen, verdict: Verdict) -> Verdict:
+        """Return the verdict of a single look-up. It stays as it is if the server does not show the device."""
         operation = planned.operation
         try:
             device = await self._client.client_of(operation.app_id).devices.get(operation.app_id, operation.target.name)
         except DeviceNotFound:
-            return Verdict.CANNOT_TELL
+            return verdict
         wanted = None if isinstance(operation, UnlinkDevice) else getattr(operation, "channel", None)
         return Verdict.VERIFIED if device.channel == wanted else Verdict.CONTRADICTED
 

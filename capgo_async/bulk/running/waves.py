@@ -43,9 +43,9 @@ class Waves:
     async def run(self) -> None:
         """Run to the end, or until the runner is drained.
 
-        Raises `SafetyStop` if a fresh listing contradicts a wave, or if too large a share of it failed. Unlike the stop rules,
-        this applies to any number of operations. The next run continues after that wave, unless there are new failures or
-        contradictions.
+        Raises `SafetyStop` if a fresh listing contradicts a wave or hides its devices, or if too large a share of it failed.
+        Unlike the stop rules, this applies to any number of operations. The next run continues after that wave, unless there
+        are new failures or contradictions.
         """
         found = await self._database.run(waves.stored_waves)
         if not found:
@@ -120,9 +120,14 @@ class Waves:
         return found[0] if found else None
 
     def _reason_to_stop(self, found: WaveTotals) -> StopReason | None:
-        if found.contradicted > found.told_contradicted:
-            text = f"a fresh listing contradicts {counted(found.contradicted, 'operation')} that succeeded"
-            return StopReason(text, Problem.CONTRADICTED)
+        if found.contradicted + found.missing > found.told_contradicted:
+            if found.contradicted:
+                text = f"a fresh listing contradicts {counted(found.contradicted, 'operation')} that succeeded"
+                return StopReason(text, Problem.CONTRADICTED)
+            text = (
+                f"cannot tell whether {counted(found.missing, 'operation')} took effect, because the server hides their devices"
+            )
+            return StopReason(text, Problem.NOT_LISTED)
         share = self._pace.failures
         if share is not None and found.failed > found.told_failed and found.failed > share * found.settled:
             text = f"{found.failed:,} of {counted(found.settled, 'operation')} failed"

@@ -39,6 +39,10 @@ ToCsv = Annotated[
     ),
 ]
 OnlyFailed = Annotated[bool, typer.Option("--failed", help="Send the failed operations again, and nothing else.")]
+OnlyContradicted = Annotated[
+    bool,
+    typer.Option("--contradicted", help="Send the operations again that the last verification contradicts, and nothing else."),
+]
 
 
 class Undoing(Undertaking, frozen=True, kw_only=True):
@@ -161,9 +165,14 @@ async def run_job(
     invocation: Invocation,
     *,
     failed: OnlyFailed = False,
+    contradicted: OnlyContradicted = False,
 ) -> int:
     """Run a job, or resume it. Asks for confirmation the first time."""
-    manner = Manner(running, stopping.limits(invocation.speech), Which.FAILED if failed else Which.OPEN)
+    if failed and contradicted:
+        message = "--failed and --contradicted cannot be combined: run the one, then the other"
+        raise ConfigurationError(message)
+    which = Which.FAILED if failed else Which.CONTRADICTED if contradicted else Which.OPEN
+    manner = Manner(running, stopping.limits(invocation.speech), which)
     async with connection.ring() as caller, await _opened(path, caller, manner) as job:
         fresh = _is_fresh(job, manner)
         question = open_question(running, "pass --yes; `job show` shows the plan") if fresh and not running.yes else None

@@ -158,17 +158,19 @@ _COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
     Rows.FAILED: ("target", "line", "cause", "reason", "what", "app_id"),
     Rows.PENDING: ("target", "line", "what", "app_id"),
     Rows.CONTRADICTED: ("target", "line", "what", "app_id"),
+    Rows.MISSING: ("target", "line", "what", "app_id"),
 }
 
 
 def tell_checks(summary: Summary, speech: Speech) -> None:
     """Print how an inventory was checked for completeness, and what could not be proven."""
-    (speech.note if summary.complete else speech.say)(str(summary))
+    tell = speech.note if summary.complete else speech.say
+    tell(str(summary))
     remarks = [f"{check.app_id or 'the list of apps'}: {caveat}" for check in summary.checks for caveat in check.caveats]
     for remark in remarks[:_NOTED]:
-        speech.note(f"note: {remark}")
+        tell(f"note: {remark}")
     if len(remarks) > _NOTED:
-        speech.note(f"and {counted(len(remarks) - _NOTED, 'more note')}")
+        tell(f"and {counted(len(remarks) - _NOTED, 'more note')}")
 
 
 class _PlanOf(Plan, frozen=True, kw_only=True):

@@ -50,6 +50,12 @@ _RECOVERED: Final = (
 )
 
 
+_NOTHING_AGAIN: Final = {
+    Which.FAILED: "no operation failed",
+    Which.CONTRADICTED: "the last verification contradicted no operation",
+}
+
+
 class Terms(NamedTuple):
     """What a job runs with. Without a `question`, no confirmation is asked for."""
 
@@ -71,11 +77,10 @@ def open_question(running: Running, otherwise: str) -> Question | None:
 async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
-    if terms.manner.which is Which.FAILED and not await job.to_send(Which.FAILED):
-        speech.say("no operation failed, so there is nothing to send again")
-        report = await job.report()
-        _tell(job, report, terms)
-        return ExitCode.INTERRUPTED if report.pending else ExitCode.OK
+    which = terms.manner.which
+    if which in _NOTHING_AGAIN and not await job.to_send(which):
+        speech.say(f"{_NOTHING_AGAIN[which]}, so there is nothing to send again")
+        return _tell(job, await job.report(), terms)
     await _refuse_protected(job, terms)
     await _show_drift(job, terms)
     if not await _confirmed(job, terms):

@@ -33,6 +33,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.CHANNEL_GONE: "Create it again, or restore its name; --stop-no-access sets how many may fail in a row.",
     Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
+    Problem.NOT_LISTED: "`job show FILE --rows missing` lists them; the next `job run FILE` looks again.",
 }
 
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
@@ -44,6 +45,7 @@ _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
     errors.PublicChannelOverride: "`devices unlink` does that.",
     errors.UnreadableAnswer: "Check that --base-url is a Capgo API.",
+    errors.EmptyListing: "Try again later; nothing was taken for missing.",
     errors.ListingError: "Try again; no incomplete listing was used.",
 }
 """The first class that fits decides."""
@@ -66,6 +68,10 @@ def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterat
         yield f"to send the failed operations again: {_job_command('run', path, ['--failed', *server])}{slower}"
     if Remedy.RETRY_OR_UNDO in remedies:
         yield f"to restore what it changed: {_job_command('undo', path, server)}"
+    if report.contradicted:
+        yield f"to send the contradicted operations again: {_job_command('run', path, ['--contradicted', *server])}"
+    if report.missing:
+        yield f"to look at the server again: {_job_command('verify', path, server)}"
 
 
 def to_go_on(path: Path, server: Sequence[str]) -> str:

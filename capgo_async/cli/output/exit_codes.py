@@ -15,7 +15,7 @@ class ExitCode:
     USAGE: Final = 2
     """Wrong usage or input, or the server refused an argument."""
     INCOMPLETE: Final = 3
-    """Some operations failed, were rejected or contradicted; an undo left some; or a single call failed."""
+    """Operations failed, were rejected, contradicted or not checked; an undo left some; or a call failed."""
     STOPPED: Final = 4
     """Stopped by a stop rule or a limit on the run, or the disk is full."""
     KEY_REFUSED: Final = 5
@@ -29,6 +29,6 @@ def exit_code(report: "Report") -> int:
     """Return the exit code for a report."""
     if report.pending:
         return ExitCode.INTERRUPTED
-    if report.failed or report.rejected or report.contradicted or report.left:
+    if report.failed or report.rejected or report.contradicted or report.missing or report.left:
         return ExitCode.INCOMPLETE
     return ExitCode.OK

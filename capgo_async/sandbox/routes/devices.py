@@ -114,7 +114,7 @@ def _one(call: Call, app: App, device_id: str) -> object:
         for name in ("custom_id", "version_build", "is_prod", "is_emulator"):
             del row[name]  # contract C7: these were in listings only
         return row
-    return {**device_row(app, device), "country_code": device.traits.country_code}
+    return {**device_row(app, device, linked=call.world.links_readable), "country_code": device.traits.country_code}
 
 
 def _cursor_page(call: Call, app: App) -> object:
@@ -134,7 +134,8 @@ def _cursor_page(call: Call, app: App) -> object:
     # The server asks for one row more than it returns. A backend that caps rows drops it, and the listing ends silently.
     found = list(islice(wanted, min(limit + 1, call.settings.row_cap)))
     shown = found[:limit]
-    page: dict[str, object] = {"data": [device_row(app, device, linked=len(shown) <= _LOOKED_UP) for device in shown]}
+    linked = call.world.links_readable and len(shown) <= _LOOKED_UP
+    page: dict[str, object] = {"data": [device_row(app, device, linked=linked) for device in shown]}
     more = len(found) > limit
     if more:
         last = found[limit - 1]

@@ -19,10 +19,12 @@ class World:
     def __init__(self) -> None:
         """Start empty; the first numbers are reserved for the placeholder bundles of the seed era.
 
-        `unsubscribed` holds the ids of organizations that do not pay: keys cannot read their statistics.
+        While `device_store_readable` is false, no query shows a device, and while `links_readable` is false, none shows a link
+        (contract C7). `unsubscribed` holds the ids of organizations that do not pay: keys cannot read their statistics.
         """
         self.apps: dict[str, App] = {}
         self.device_store_readable = True
+        self.links_readable = True
         self.unsubscribed: set[str] = set()
         self.organizations = Organizations()
         self.keys = Keyring()

@@ -1,0 +1,453 @@
+"""A server that cannot read its devices, or their links, responds as if there were none: nothing takes that for the truth."""
+
+import contextlib
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from fleet import APP, client_of, copy_job, ids_of, links_of, sandbox_of, write_csv
+from hypothesis import example, given, settings, strategies as st
+from virtual_time import in_virtual_time
+
+from capgo_async import errors
+from capgo_async.bulk import (
+    Job,
+    LinkDevice,
+    Options,
+    PromoteBundle,
+    RenewDevice,
+    Report,
+    Rows,
+    Source,
+    UnlinkDevice,
+    Which,
+    from_operations,
+    read_operations,
+)
+from capgo_async.bulk.inventory.choosing import Choice, ChosenDevices
+from capgo_async.bulk.inventory.columns import InventoryKind
+from capgo_async.bulk.inventory.exporting import export, inventory
+from capgo_async.bulk.jobfile.facts import Unknown
+from capgo_async.cli.output.exit_codes import exit_code
+from capgo_async.sandbox import Arrival, Reply, Sandbox, Settings, World, fleet
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
+
+STRANGERS = [f"{number:08x}-ffff-4000-8000-000000000000" for number in range(3)]
+"""Devices that no inventory knows."""
+DEVICES = 450
+"""Three pages."""
+EVER = 10**9
+
+
+class Blinking(Sandbox):
+    """A sandbox that cannot read its devices for some of the queries, which are counted from 1."""
+
+    def __init__(self, world: World, blind: range = range(0)) -> None:
+        super().__init__(world, Settings())
+        self._blind = blind
+        self._queries = 0
+
+    def handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
+        if arrival.request.method == "GET" and arrival.request.path == "/device":
+            self._queries += 1
+            self.world.device_store_readable = self._queries not in self._blind
+        return super().handle(arrival, now, headers)
+
+
+def linking(devices: list[str], channel: str = "beta") -> Source:
+    return from_operations([LinkDevice(app_id=APP, device_id=device, channel=channel) for device in devices])
+
+
+def renewing(devices: list[str]) -> Source:
+    return from_operations([RenewDevice(app_id=APP, device_id=device) for device in devices])
+
+
+async def moved(sandbox: Sandbox, path: Path, devices: list[str], channel: str = "beta") -> None:
+    """Link devices by a job at `path`."""
+    async with client_of(sandbox) as capgo, await Job.create(path, linking(devices, channel), client=capgo) as job:
+        report = await job.run(capgo)
+        assert report.done == report.planned > 0
+
+
+async def targets_of(job: Job) -> list[str]:
+    """Return the devices that a job changes."""
+    return [row.target async for rows in job.operations() for row in rows]
+
+
+async def verified(sandbox: Sandbox, path: Path) -> Report:
+    async with client_of(sandbox) as capgo, await Job.open(path) as job:
+        return await job.verify(capgo)
+
+
+# At a random moment
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World, World]:
+    """Return a job that was run, and the server before and afterwards."""
+    path = tmp_path_factory.mktemp("past") / "a.capgo-job"
+    before = fleet(apps=1, devices=DEVICES)
+    sandbox = Blinking(copy.deepcopy(before))
+    run_in_virtual_time(moved(sandbox, path, ids_of(sandbox)[::9]))
+    return path, before, sandbox.world
+
+
+class Scene:
+    """One thing that is done while the server goes blind, and what must hold then."""
+
+    def __init__(self, path: Path, before: World, sandbox: Sandbox, directory: Path) -> None:
+        self.path, self.before, self.sandbox, self.directory = path, before, sandbox, directory
+        self.devices = ids_of(sandbox)[::9]
+
+    async def verify(self) -> None:
+        report = await verified(self.sandbox, self.path)
+        async with await Job.open(self.path, read_only=True) as job:
+            rows = [row async for each in job.operations() for row in each]
+        links = links_of(self.sandbox)
+        assert all(links.get(row.target) == "beta" for row in rows if row.verdict == "verified")
+        assert exit_code(report) == 3 or report.verified == report.done
+
+    async def verify_contradicted(self) -> None:
+        self.sandbox.world.apps[APP].unlink(self.devices[0])
+        self.sandbox.world.apps[APP].unlink(self.devices[-1])
+        await self.verify()
+
+    async def renew(self) -> None:
+        linked = links_of(self.sandbox)
+        async with client_of(self.sandbox) as capgo:
+            async with await Job.create(self.directory / "b.capgo-job", renewing(self.devices), client=capgo) as job:
+                assert job.plan.planned == sum(device in linked for device in self.devices)
+                report = await job.run(capgo)
+        assert exit_code(report) == 3 or report.done == job.plan.planned
+        assert links_of(self.sandbox) == linked
+
+    async def export(self) -> None:
+        async with client_of(self.sandbox) as capgo:
+            summary = await export(self.directory / "a.jsonl", InventoryKind.DEVICES, client=capgo)
+        whole = len((self.directory / "a.jsonl").read_text().splitlines()) == summary.rows == DEVICES
+        assert whole or not summary.complete
+        assert whole or "complete. All" not in str(summary).replace("possibly incomplete", "")
+
+    async def plan(self) -> None:
+        for number, (source, unknown) in enumerate(
+            [
+                (linking([*self.devices, *STRANGERS], "alpha"), Unknown.SKIP),
+                (linking([*self.devices, *STRANGERS], "alpha"), Unknown.SEND),
+                (from_operations([UnlinkDevice(app_id=APP, device_id=device) for device in self.devices]), Unknown.SEND),
+            ]
+        ):
+            path = self.directory / f"{number}.capgo-job"
+            async with client_of(self.sandbox) as capgo:
+                async with await Job.create(path, source, client=capgo, options=Options(unknown=unknown)) as job:
+                    left = {row.target async for rows in job.rows(Rows.SKIPPED) for row in rows}
+            links = links_of(self.sandbox)
+            wanted = {None} if number == 2 else {"alpha"}
+            assert all(device in STRANGERS or links.get(str(device)) in wanted for device in left)
+
+    async def undo(self) -> None:
+        async with client_of(self.sandbox) as capgo, await Job.open(self.path) as job:
+            async with await job.undo(self.directory / "undo.capgo-job", client=capgo) as undo:
+                assert undo.plan.planned == job.plan.planned
+                assert (await undo.run(capgo)).done == undo.plan.planned
+        former = {device: each.channel.name for device, each in self.before.apps[APP].overrides.items()}
+        assert links_of(self.sandbox) == former
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "act",
+    [Scene.verify, Scene.verify_contradicted, Scene.renew, Scene.export, Scene.plan, Scene.undo],
+    ids=lambda act: act.__name__,
+)
+@given(moment=st.integers(1, 10), length=st.sampled_from([1, 2, 3, 4, 8, EVER]))
+@example(moment=1, length=EVER)
+@example(moment=2, length=EVER)
+@settings(max_examples=8)
+def test_no_moment_of_blindness_is_taken_for_the_truth(
+    past: tuple[Path, World, World],
+    tmp_path_factory: pytest.TempPathFactory,
+    act: Callable[[Scene], Awaitable[None]],
+    moment: int,
+    length: int,
+) -> None:
+    path, before, after = past
+    directory = tmp_path_factory.mktemp("now")
+    sandbox = Blinking(copy.deepcopy(after), range(moment, moment + length))
+    scene = Scene(copy_job(path, directory / path.name), before, sandbox, directory)
+
+    @in_virtual_time
+    async def run() -> None:
+        with contextlib.suppress(errors.ListingError):
+            await act(scene)
+
+    run()
+
+
+# Verification
+
+
+@asynccontextmanager
+async def done(tmp_path: Path, sandbox: Sandbox, source: Source, options: Options | None = None) -> AsyncIterator[Job]:
+    """Provide a job that was run."""
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
+            await job.run(capgo)
+            yield job
+
+
+@in_virtual_time
+async def test_a_verification_by_a_blind_server_says_what_it_cannot_tell(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    async with done(tmp_path, sandbox, linking(ids_of(sandbox))) as job, client_of(sandbox) as capgo:
+        sandbox.world.device_store_readable = False
+        report = await job.verify(capgo)
+        assert (report.verified, report.cannot_tell, report.missing) == (0, report.done, report.done)
+        assert exit_code(report) == 3
+        assert any(f"{report.done} changes in {APP}" in warning for warning in report.warnings)
+        hidden = [row async for rows in job.rows(Rows.MISSING) for row in rows]
+        assert len(hidden) == report.done
+        sandbox.world.device_store_readable = True
+        report = await job.verify(capgo)
+    assert (report.verified, report.missing, report.warnings, exit_code(report)) == (report.done, 0, (), 0)
+
+
+@in_virtual_time
+async def test_devices_that_nobody_has_seen_are_no_sign_of_blindness(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    async with done(tmp_path, sandbox, linking([*ids_of(sandbox)[:9], *STRANGERS])) as job, client_of(sandbox) as capgo:
+        report = await job.verify(capgo)
+    assert (report.cannot_tell, report.missing, exit_code(report)) == (len(STRANGERS), 0, 0)
+
+
+@in_virtual_time
+async def test_a_device_that_the_plan_saw_is_missed(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    chosen = ids_of(sandbox)[:9]
+    async with done(tmp_path, sandbox, linking(chosen)) as job, client_of(sandbox) as capgo:
+        sandbox.world.apps[APP].forget_device((await targets_of(job))[0])
+        report = await job.verify(capgo)
+    assert (report.verified, report.missing) == (report.done - 1, 1)
+    assert exit_code(report) == 3
+
+
+@in_virtual_time
+async def test_a_second_look_that_shows_nothing_leaves_the_contradiction(tmp_path: Path) -> None:
+    sandbox = Blinking(fleet(apps=1, devices=60), range(3, EVER))
+    async with done(tmp_path, sandbox, linking(ids_of(sandbox))) as job, client_of(sandbox) as capgo:
+        app = sandbox.world.apps[APP]
+        for device in (await targets_of(job))[:3]:
+            app.link(device, app.channels["alpha"], 0.0)
+        report = await job.verify(capgo)
+    assert (report.contradicted, report.verified) == (3, report.done - 3)
+
+
+@pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice])
+@in_virtual_time
+async def test_links_that_a_listing_hides_are_neither_there_nor_gone(tmp_path: Path, kind: type) -> None:
+    sandbox = sandbox_of(devices=400)
+    rows = [(device,) for device in sorted(sandbox.world.apps[APP].overrides)[:20]]
+    channel = "alpha" if kind is LinkDevice else None
+    source = read_operations(write_csv(tmp_path / "a.csv", rows), app_id=APP, channel=channel, kind=kind)
+    async with done(tmp_path, sandbox, source) as job, client_of(sandbox) as capgo:
+        sandbox.world.links_readable = False
+        report = await job.verify(capgo)
+        assert (report.verified, report.contradicted, report.missing) == (0, 0, report.done)
+        async with await Job.open(tmp_path / "a.capgo-job", read_only=True) as seen:
+            assert any("shows no link of any device" in remark for remark in seen.plan.remarks)
+
+
+@pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice])
+@in_virtual_time
+async def test_a_count_of_no_link_proves_that_there_is_none(tmp_path: Path, kind: type) -> None:
+    sandbox = sandbox_of(devices=400)
+    rows = [(device,) for device in sorted(sandbox.world.apps[APP].overrides)[:20]]
+    channel = "alpha" if kind is LinkDevice else None
+    source = read_operations(write_csv(tmp_path / "a.csv", rows), app_id=APP, channel=channel, kind=kind)
+    async with done(tmp_path, sandbox, source) as job, client_of(sandbox) as capgo:
+        sandbox.world.apps[APP].overrides.clear()
+        report = await job.verify(capgo)
+    gone = (0, report.done) if kind is LinkDevice else (report.done, 0)
+    assert (report.verified, report.contradicted, report.missing) == (*gone, 0)
+
+
+@in_virtual_time
+async def test_waves_do_not_go_on_blindly(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=100)
+    source, options = linking(ids_of(sandbox)), Options(waves=(Fraction(1, 10), Fraction(1)))
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
+            first = job.plan.waves[0].operations
+            sandbox.world.device_store_readable = False
+            with pytest.raises(errors.SafetyStop, match="cannot tell whether") as stop:
+                await job.run(capgo)
+            assert stop.value.problem is errors.Problem.NOT_LISTED
+            assert (await job.report()).done == first
+            sandbox.world.device_store_readable = True
+            report = await job.run(capgo)
+    assert report.verified == report.done == report.planned
+
+
+# Plans
+
+
+@in_virtual_time
+async def test_a_plan_goes_on_without_what_it_can_do_without_and_says_so(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    sandbox.world.device_store_readable = False
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", linking(ids_of(sandbox)), client=capgo) as job:
+            assert (job.plan.planned, job.plan.skipped, job.plan.unknown) == (60, 0, 0)
+            assert any("lists no device, but counts linked devices in this app" in remark for remark in job.plan.remarks)
+
+
+@pytest.mark.parametrize("hidden", ["device_store_readable", "links_readable"])
+@in_virtual_time
+async def test_nothing_to_renew_is_believed_only_of_an_app_without_links(tmp_path: Path, hidden: str) -> None:
+    sandbox = sandbox_of(devices=60)
+    async with client_of(sandbox) as capgo:
+        setattr(sandbox.world, hidden, False)
+        with pytest.raises(errors.EmptyListing, match=rf"{APP}: .*linked"):
+            await Job.create(tmp_path / "a.capgo-job", renewing(ids_of(sandbox)), client=capgo)
+        sandbox.world.apps[APP].overrides.clear()
+        async with await Job.create(tmp_path / "a.capgo-job", renewing(ids_of(sandbox)), client=capgo) as job:
+            assert job.plan.skipped == 60
+    assert not [line for line in sandbox.log if line.method != "GET"]
+
+
+@pytest.mark.parametrize("hidden", ["device_store_readable", "links_readable"])
+@in_virtual_time
+async def test_an_inventory_without_links_does_not_say_what_to_renew(tmp_path: Path, hidden: str) -> None:
+    sandbox = sandbox_of(devices=60)
+    linked = len(links_of(sandbox))
+    options = Options(inventory=str(tmp_path / "a.sqlite"))
+    async with client_of(sandbox) as capgo:
+        setattr(sandbox.world, hidden, False)
+        await export(tmp_path / "a.sqlite", InventoryKind.DEVICES, client=capgo)
+        setattr(sandbox.world, hidden, True)
+        source = renewing(ids_of(sandbox))
+        async with await Job.create(tmp_path / "a.capgo-job", source, client=capgo, options=options) as job:
+            assert (job.plan.planned, job.plan.skipped) == (linked, 60 - linked)
+
+
+@in_virtual_time
+async def test_a_renewal_that_does_not_see_its_device_can_be_tried_again(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", renewing(ids_of(sandbox)), client=capgo) as job:
+            sandbox.world.device_store_readable = False
+            report = await job.run(capgo)
+            assert (report.done, report.failed, exit_code(report)) == (0, report.planned, 3)
+            assert [failure.cause for failure in report.failures] == ["device_not_found"]
+            sandbox.world.device_store_readable = True
+            report = await job.run(capgo, which=Which.FAILED)
+    assert (report.done, report.failed) == (report.planned, 0)
+
+
+# Inventories
+
+
+@in_virtual_time
+async def test_an_inventory_by_a_blind_server_is_not_complete(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=3, devices=90)
+    for app_id in list(sandbox.world.apps)[1:]:
+        sandbox.world.apps[app_id].overrides.clear()
+        sandbox.world.apps[app_id].devices.clear()
+    sandbox.world.device_store_readable = False
+    async with client_of(sandbox) as capgo:
+        summary = await export(tmp_path / "a.csv", InventoryKind.DEVICES, client=capgo)
+    assert [check.app_id for check in summary.contradicted] == [APP]
+    assert not summary.complete
+    assert str(summary).startswith("0 devices of 3 apps: cannot tell. Something contradicts 1 empty list.")
+
+
+@in_virtual_time
+async def test_an_inventory_without_the_links_is_not_complete(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    sandbox.world.links_readable = False
+    async with client_of(sandbox) as capgo:
+        async with inventory(tmp_path / "a", InventoryKind.DEVICES, client=capgo) as (_, summary):
+            assert (summary.rows, summary.complete, summary.contradicted) == (60, False, ())
+            assert any("counts linked devices" in caveat for check in summary.checks for caveat in check.caveats)
+
+
+@in_virtual_time
+async def test_an_export_is_not_replaced_by_one_of_nothing(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=2, devices=60)
+    for app in sandbox.world.apps.values():
+        app.overrides.clear()
+    output = tmp_path / "fleet.sqlite"
+    async with client_of(sandbox) as capgo:
+        await export(output, InventoryKind.DEVICES, client=capgo)
+        earlier = output.read_bytes()
+        sandbox.world.device_store_readable = False
+        with pytest.raises(errors.EmptyListing, match="is kept"):
+            await export(output, InventoryKind.DEVICES, client=capgo)
+        assert output.read_bytes() == earlier
+        sandbox.world.device_store_readable = True
+        summary = await export(output, InventoryKind.DEVICES, client=capgo)
+    assert (summary.rows, summary.complete) == (60, True)
+
+
+@in_virtual_time
+async def test_devices_are_not_chosen_blindly(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    sandbox.world.device_store_readable = False
+    async with client_of(sandbox) as capgo:
+        source = ChosenDevices(Choice(apps=(APP,)), "beta", capgo)
+        with pytest.raises(errors.EmptyListing, match="cannot tell which devices"):
+            await Job.create(tmp_path / "a.capgo-job", source, client=capgo)
+
+
+# What is contradicted is sent again
+
+
+@in_virtual_time
+async def test_what_is_contradicted_is_sent_again_and_nothing_else(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=90)
+    app = sandbox.world.apps[APP]
+    async with done(tmp_path, sandbox, linking(ids_of(sandbox))) as job, client_of(sandbox) as capgo:
+        assert await job.to_send(Which.CONTRADICTED) == 0
+        planned = await targets_of(job)
+        app.unlink(planned[0])
+        app.link(planned[1], app.channels["alpha"], 0.0)
+        report = await job.verify(capgo)
+        assert report.contradicted == await job.to_send(Which.CONTRADICTED) == 2
+        sandbox.log.clear()
+        report = await job.run(capgo, which=Which.CONTRADICTED)
+        assert {line.target for line in sandbox.log if line.method != "GET"} == {f"{APP}/{each}" for each in planned[:2]}
+        assert (report.done, report.contradicted, report.unchecked) == (report.planned, 0, 2)
+        report = await job.verify(capgo)
+    assert report.verified == report.planned
+    assert set(links_of(sandbox).values()) == {"beta"}
+
+
+@pytest.mark.parametrize("by_somebody", [True, False])
+@in_virtual_time
+async def test_a_contradicted_promotion_is_looked_at_before_it_is_sent_again(tmp_path: Path, *, by_somebody: bool) -> None:
+    sandbox = sandbox_of()
+    channel = sandbox.world.apps[APP].channels["beta"]
+    former = channel.version
+    names = [bundle.name for bundle in sandbox.world.apps[APP].bundles.values() if bundle.id != former]
+    wanted = from_operations([PromoteBundle(app_id=APP, channel="beta", bundle=names[0])])
+    other = next(bundle.id for bundle in sandbox.world.apps[APP].bundles.values() if bundle.name == names[1])
+    async with done(tmp_path, sandbox, wanted) as job, client_of(sandbox) as capgo:
+        promoted = channel.version
+        channel.version = other if by_somebody else former
+        assert (await job.verify(capgo)).contradicted == 1
+        report = await job.run(capgo, which=Which.CONTRADICTED)
+    assert (report.done, report.failed) == ((0, 1) if by_somebody else (1, 0))
+    assert channel.version == (other if by_somebody else promoted)
+
+
+@in_virtual_time
+async def test_protected_channels_are_found_among_what_is_contradicted(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    async with done(tmp_path, sandbox, linking(ids_of(sandbox))) as job, client_of(sandbox) as capgo:
+        assert await job.touching(["beta"], Which.CONTRADICTED) == []
+        sandbox.world.apps[APP].unlink(ids_of(sandbox)[5])
+        assert (await job.verify(capgo)).contradicted == 1
+        assert await job.touching(["beta"], Which.CONTRADICTED) == [(APP, "beta")]
+        assert await job.touching(["beta"], Which.FAILED) == []
