@@ -70,6 +70,7 @@ def scan_compares_cursors(found: Any) -> None:
 
 def memory_tells_the_peak_of_each_size(found: Any) -> None:
     assert [entry["operations"] for entry in found["runs"]] == [200, 400]
+    assert found["generation"] == "2026-11"
     assert all(entry["peak_bytes"] >= entry["peak_after_plan_bytes"] > 0 for entry in found["runs"])
     assert found["met"] is (found["growth"] <= 0.15)
 
@@ -109,6 +110,7 @@ def rehearsal_tells_what_it_took(found: Any) -> None:
 
 def pacing_has_every_scenario(found: Any) -> None:
     assert [entry["scenario"] for entry in found["runs"]] == [scenario.name for scenario in SCENARIOS]
+    assert found["generation"] == "2026-11"
     assert all(entry["contenders"].keys() == PACERS.keys() for entry in found["runs"])
     assert all(entry["ratio"] >= 1 for entry in found["runs"])
     assert found["met"] == all(entry["met"] for entry in found["runs"])
@@ -154,7 +156,8 @@ def test_the_cursors_of_a_scan_can_be_chosen() -> None:
 def test_export_can_write_every_format() -> None:
     # JSON Lines are among the quick benchmarks.
     words = [f"--format={name}" for name in ("csv", "sqlite", "parquet")]
-    found = measured(export.BENCHMARK, "--apps", "1", "--devices", "900", *words)
+    found = measured(export.BENCHMARK, "--apps", "1", "--devices", "900", "--generation", "2026-11", *words)
+    assert found["generation"] == "2026-11"
     assert [entry["format"] for entry in found["runs"]] == ["csv", "sqlite", "parquet"]
     exports_have_the_devices_of_the_sandbox(found)
 
