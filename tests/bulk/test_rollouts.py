@@ -101,6 +101,7 @@ async def test_with_the_option_it_is_told_done_and_undone(
         report = await job.verify(capgo)
         assert (report.verified, report.contradicted) == (1, 0)
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert 'rollout_bundle="1.1.0"' in str(undo.plan)
             report = await undo.run(capgo)
             assert (report.done, report.failed) == (1, 0)
             assert state(sandbox, beta) == before

@@ -149,7 +149,7 @@ def _rollout_of(channel: Channel) -> dict[str, Any]:
     if channel.rollout is None:
         return {}
     values = {
-        "rollout_bundle": channel.rollout_version,
+        "rollout_bundle": channel.rollout.name or channel.rollout_version,
         "rollout_percentage_bps": channel.rollout_percentage_bps,
         "rollout_enabled": channel.rollout_enabled,
         "rollout_paused": channel.rollout_paused_at is not None or None,
