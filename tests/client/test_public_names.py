@@ -240,7 +240,7 @@ FIELDS: dict[type, str] = {
     """,
     App: """
         app_id id name owner_org user_id icon_url last_version retention_seconds default_upload_channel
-        created_at updated_at transfer_history onboarding block_provider_infra_requests allow_device_custom_id
+        created_at updated_at transfer_history block_provider_infra_requests allow_device_custom_id
         allow_preview expose_metadata need_onboarding existing_app created_from_onboarding ios_store_url
         android_store_url build_timeout_seconds build_timeout_updated_at channel_device_count
         manifest_bundle_count rollout_channel_count rollout_paused_version_names onboarding_completed_at

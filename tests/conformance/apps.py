@@ -104,7 +104,6 @@ APP_MODEL = App(
     rollout_paused_version_names=[],
     **FLAGS,
 )
-NEWER_APP_MODEL = msgspec.structs.replace(APP_MODEL, onboarding={"source": "cli"})
 ONE_APP = Sent("GET", f"/app/{APP}")
 LIST_APPS = Sent("GET", "/app", (("page", "0"), ("limit", "500")))
 LIST_APPS_OF = Sent("GET", "/app", (("page", "0"), ("limit", "500"), ("org_id", ORG)))
@@ -125,7 +124,7 @@ APPS = (
         [APP_MODEL],
         (
             one("2026-07", LIST_APPS, said([APP_ROW])),
-            one("2026-11", LIST_APPS, newer([NEWER_APP_ROW]), found=[NEWER_APP_MODEL]),
+            one("2026-11", LIST_APPS, newer([NEWER_APP_ROW])),
             one("docs", LIST_APPS, said({"data": [APP_ROW]})),
         ),
         LISTING_REFUSALS,
@@ -147,7 +146,7 @@ APPS = (
         APP_MODEL,
         (
             one("2026-07", ONE_APP, said(APP_ROW)),
-            one("2026-11", ONE_APP, newer(NEWER_APP_ROW), found=NEWER_APP_MODEL),
+            one("2026-11", ONE_APP, newer(NEWER_APP_ROW)),
             one("docs", ONE_APP, said(DOCS_APP), found=DOCS_APP_MODEL),
             one("docs (OpenAPI)", ONE_APP, said({"data": APP_ROW})),
         ),

@@ -23,7 +23,6 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str | None = None
     updated_at: str | None = None
     transfer_history: list[Any] | None = None
-    onboarding: dict[str, Any] | None = None
     block_provider_infra_requests: bool | None = None
     allow_device_custom_id: bool | None = None
     allow_preview: bool | None = None
