@@ -42,18 +42,18 @@ def linked(sandbox: Sandbox) -> int:
 
 
 def refuse_changes(sandbox: Sandbox, *numbers: int) -> None:
-    """Let the changes of these numbers, from 1, find no channel."""
+    """Let the changes of these numbers, from 1, find a public channel."""
     answer = sandbox.answer
     channels = sandbox.world.apps[APP].channels
 
     def refuse(arrival: Arrival, now: float) -> Reply | Dropped:
         if arrival.request.method != "POST" or linked(sandbox) + 1 not in numbers:
             return answer(arrival, now)
-        alpha = channels.pop("alpha")
+        channels["alpha"].public = True
         try:
             return answer(arrival, now)
         finally:
-            channels["alpha"] = alpha
+            channels["alpha"].public = False
 
     sandbox.answer = refuse  # type: ignore[method-assign]  # a double
 
