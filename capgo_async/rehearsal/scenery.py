@@ -37,7 +37,7 @@ from ..sandbox.timestamps import micros
 _STABLE: Final = "the bundle before"
 """Name for an unknown current bundle of a channel. Nearly every channel has one."""
 _ELSEWHERE: Final = "another channel"
-"""Name for the unknown channel of devices that the job does not touch."""
+"""Name for a channel that the job does not touch. Nearly every app has one, and a list without any channel is doubted."""
 _TRAITS: Final = Traits()
 
 Read = Callable[[], AsyncIterator[Sequence[Seen]]]
@@ -47,9 +47,9 @@ Read = Callable[[], AsyncIterator[Sequence[Seen]]]
 async def world_of(read: Read, survey: Survey, now: float, *, filled: bool) -> World:
     """Return a world with the targets of all operations; `now` is in epoch seconds.
 
-    `SUPER_ADMIN_KEY` has access to all of it. Apps and organizations hold only what operations name. A device without a former
-    state is in no inventory, unless the listing of its app ended before it or showed no link of any device. If `filled`, apps
-    also hold as many devices as `survey` counted, because the run will list them.
+    `SUPER_ADMIN_KEY` has access to all of it. Apps and organizations hold only what operations name, but each app has one more
+    channel. A device without a former state is in no inventory, unless the listing of its app ended before it or showed no link
+    of any device. If `filled`, apps also hold as many devices as `survey` counted, because the run will list them.
     """
     builder = _Builder(survey, now, filled=filled)
     last = 0
@@ -228,7 +228,10 @@ class _Builder:
 
     def _app(self, app_id: str) -> App:
         app = self.world.apps.get(app_id)
-        return app or self.world.add_app(app_id, org_id=ORG_ID, user_id=USER_ID, now=self._now)
+        if app is None:
+            app = self.world.add_app(app_id, org_id=ORG_ID, user_id=USER_ID, now=self._now)
+            self._channel(app_id, _ELSEWHERE)
+        return app
 
     def _channel(self, app_id: str, name: str) -> Channel:
         app = self._app(app_id)
