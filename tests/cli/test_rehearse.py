@@ -55,7 +55,7 @@ def digest(here: Path) -> str:
 def test_a_rehearsal_tells_what_will_come(unaimed: Command) -> None:
     result = unaimed("job", "rehearse", JOB, "--latency", "80ms")
     assert result.exit_code == 0
-    assert re.search(r"\(limits server, latency 80 ms, 16 in flight\)\n", result.stdout)
+    assert re.search(r"\(limits server, latency 80 ms, 15 in flight\)\n", result.stdout)
     assert "the run would take about 1 s (forecast: about 1 s)\n" in result.stdout
     planned = re.search(r"(\d+) planned: \1 done, 0 failed, 0 pending\n\1 requests, 0 of them retries", result.stdout)
     assert planned
@@ -80,7 +80,7 @@ def test_a_rate_that_the_limits_do_not_bear_is_refused_there(unaimed: Command) -
     assert found["limits_met"] == {"unnamed": found["rate_limited"]}
     assert found["rate_limited"] > 0
     told = unaimed("job", "rehearse", JOB, "--rate", "off", "--limits", "100/min").stdout
-    assert f"{found['rate_limited']:,} refused by a rate limit: API key {found['rate_limited']:,}\n" in told
+    assert f"{found['rate_limited']:,} refused by a rate limit: unnamed limit {found['rate_limited']:,}\n" in told
 
 
 @pytest.mark.slow

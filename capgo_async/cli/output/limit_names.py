@@ -10,7 +10,7 @@ NAMES: Final[Mapping[str, str]] = {
     ScopeKind.APP_ADDRESS: "app at this address",
     ScopeKind.DEVICE_OPERATION: "device",
     ScopeKind.DEVICE_CHANNEL: "device and channel",
-    UNNAMED: "no name",
+    UNNAMED: "unnamed limit",
 }
 WAITED_FOR: Final[Mapping[str, str]] = {
     ScopeKind.KEY: "key's limit",
