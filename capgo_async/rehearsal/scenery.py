@@ -37,7 +37,10 @@ from ..sandbox.timestamps import micros
 _STABLE: Final = "the bundle before"
 """Name for an unknown current bundle of a channel. Nearly every channel has one."""
 _ELSEWHERE: Final = "another channel"
-"""Name for a channel that the job does not touch. Nearly every app has one, and a list without any channel is doubted."""
+"""Name for a channel that the job does not touch. Nearly every app has one.
+
+The client doubts a list without any channel, which takes further requests.
+"""
 _TRAITS: Final = Traits()
 
 Read = Callable[[], AsyncIterator[Sequence[Seen]]]
