@@ -38,7 +38,12 @@ class AtOnce:
         await asyncio.sleep(0)
         if request.method == "POST":
             return Response(status=200, headers=self._headers, body=b'{"status":"ok"}')
-        body = self._channel if request.path == "/channel" else self._page(dict(request.query))
+        if request.path == "/channel":
+            body = self._channel
+        elif request.path == "/device":
+            body = self._page(dict(request.query))
+        else:
+            body = f'{{"app_id":"{APP_ID}","channel_device_count":{self._devices}}}'.encode()
         return Response(status=200, headers=self._headers, body=body)
 
     async def aclose(self) -> None:

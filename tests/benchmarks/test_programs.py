@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import __main__ as everything, pacing, rehearsal, relink, scan
 from benchmarks.__main__ import PROGRAMS, Program
+from benchmarks.contenders import CONTENDERS as RELINKERS
 from benchmarks.measuring import Benchmark, exit_code
 from benchmarks.pacers import CONTENDERS as PACERS
 from benchmarks.pacing_scenarios import SCENARIOS
@@ -142,7 +143,7 @@ def measured(benchmark: Benchmark, *words: str) -> Any:
 def test_relink_leaves_out_and_names_what_is_not_installed_on_either_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("uvloop")
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(relink, "CONTENDERS", {name: relink.CONTENDERS[name] for name in ("engine", "script", "curl", "floor")})
+    monkeypatch.setattr(relink, "CONTENDERS", {name: RELINKERS[name] for name in ("engine", "script", "curl", "floor")})
     found = measured(relink.BENCHMARK, "--operations", "20", "--rounds", "1", "--loop", "uvloop")
     assert [compared["loop"] for compared in found["loops"]] == ["uvloop"]
     assert found["missing"] == {"curl": "curl"}
