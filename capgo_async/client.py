@@ -17,7 +17,7 @@ from .http import wire
 from .http.credentials import authentication, is_session_token
 from .http.dialect import Dialect, Generation
 from .http.requester import Attempt, Counters, Identity, Requester, RetryPolicy
-from .limits.known import Known, lasting, with_lessons, with_version
+from .limits.known import Known, lasting, with_lessons, with_refusal, with_version
 from .limits.lockout import MOST_IN_FLIGHT
 from .limits.models import Limit, ScopeKind, parse_rate
 from .limits.pacer import Pacer
@@ -178,6 +178,8 @@ class CapgoClient:
         """Return what this client has learned about the server and the key, for `recall` of a later client."""
         now, key, pacer = datetime.now(UTC), self._requester.key_scope, self._shared.pacer
         known = with_lessons(with_version(self._recalled, self.server_version, now), pacer.lessons(key), now)
+        for scope, passed in pacer.suspicions(key).items():
+            known = with_refusal(known, scope, passed, now)
         noticed = now if pacer.others_noticed(key) else known.others_noticed_at
         if pacer.timings.measured:
             known = msgspec.structs.replace(known, timings=pacer.timings.known(), timed_at=now)

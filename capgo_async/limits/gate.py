@@ -193,6 +193,11 @@ class LearningGate(Gate):
         """Return the smallest limit that refusals taught, or `None` if there is none."""
         return min((lesson.learned for lesson in self._lessons.values() if lesson.learned is not None), default=None)
 
+    def suspects(self) -> int | None:
+        """Return the smallest number at which one refusal came, unless a limit is learned."""
+        found = (lesson.suspects for lesson in self._lessons.values() if lesson.suspects is not None)
+        return min(found, default=None) if self.learned() is None else None
+
     def forgot(self) -> bool:
         return any(lesson.forgotten for lesson in self._lessons.values())
 

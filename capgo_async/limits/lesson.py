@@ -30,6 +30,8 @@ class Lesson:
         self._taught = False
         self.suspected = range(0)
         """The numbers that are taken for the limit once one more period ends there."""
+        self.suspects: int | None = None
+        """The number at which one refusal came since `recall`, unless it proved too small or was learned."""
         self.forgotten = False
         """Whether a limit that was learned or suspected proved too small."""
         self.exceeded = False
@@ -44,6 +46,7 @@ class Lesson:
         """Start with the limit that an earlier process learned, or suspected if it is not `certain`."""
         self.forgotten = False
         self.suspected = range(known.requests, known.requests + 2)
+        self.suspects = None
         if known.certain:
             self._keep_to(min(self._limit, known.requests))
 
@@ -60,6 +63,7 @@ class Lesson:
             self._kept += 1
             if self.suspected and self.passed > self.suspected.stop:
                 self.suspected = range(0)
+                self.suspects = None
                 self.forgotten = True
                 self.exceeded = self.exceeded or self._taught
         if not in_flight:
@@ -84,10 +88,13 @@ class Lesson:
 
     def _conclude(self) -> None:
         """Take what passed for the limit, now that every response of the period is in."""
+        if self._refused:
+            self.suspects = self.passed
         if self._confirmed:
             self._keep_to(min(self._limit, self.passed))
             self.forgotten = False
             self.suspected = range(self._limit, self._limit + 2)
+            self.suspects = None
             self._confirmed = False
             self._taught = True
             self._kept = 0

@@ -265,6 +265,14 @@ class Pacer:
             found[kind] = before if learned is None else min(learned, before or learned)
         return found
 
+    def suspicions(self, key: Scope) -> dict[ScopeKind, int]:
+        """Return after how many requests one refusal came, for each kind without a learned limit."""
+        return {
+            ScopeKind(scope[0]): suspected
+            for scope, gate in self._gates.items()
+            if (suspected := gate.suspects()) is not None and (scope[0] != ScopeKind.KEY or scope == key)
+        }
+
     def others_noticed(self, key: Scope | None = None) -> bool:
         """Return whether another user of `key` was noticed; without `key`, of any key."""
         gates = self._gates.items()

@@ -176,6 +176,25 @@ async def test_a_suspicion_becomes_certain_by_one_refusal() -> None:
     assert [(each.requests, each.certain) for each in capgo.known().limits] == [(300, True)]
 
 
+@pytest.mark.parametrize("workers", [1, 16])
+@in_virtual_time
+async def test_two_processes_that_are_refused_at_the_same_number_learn_the_limit(workers: int) -> None:
+    sandbox = smaller(40)
+    first = client_of(sandbox)
+    await read(first, 45, workers)
+    suspected = first.known()
+    assert [(each.requests, each.certain) for each in suspected.limits] == [(40, False)]
+    first.recall(suspected)
+    assert first.known().limits == suspected.limits, "one refusal confirms itself in no process"
+    await anyio.sleep(62.0)
+    second = client_of(sandbox)
+    second.recall(suspected)
+    assert second.known().limits == suspected.limits, "what was recalled confirms nothing"
+    await read(second, 45, workers)
+    assert [(each.requests, each.certain) for each in second.known().limits] == [(40, True)]
+    assert refused(sandbox) <= workers + 1
+
+
 @pytest.mark.parametrize("certain", [True, False])
 @in_virtual_time
 async def test_what_proves_too_small_is_forgotten(*, certain: bool) -> None:

@@ -12,7 +12,7 @@ from ...bulk.report import counted
 from ...bulk.running.bounds import budgeted
 from ...calibration import WINDOW, Findings, Refused, calibrate
 from ...key_ring import pacer_of
-from ...limits.known import Known, Latency, with_refusal
+from ...limits.known import Known, Latency
 from ...limits.models import DEFAULT_SILENCE, ScopeKind
 from ..framework import Invocation, command
 from ..options.options import Connection
@@ -59,8 +59,6 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         now, known = datetime.now(UTC), opened.known()
         if found.page is not None and tells_more(found, known):
             known = msgspec.structs.replace(known, page=found.page, page_loses=found.page_loses, page_found_at=now)
-        if found.refused is not None and found.refused.named:
-            known = with_refusal(known, found.refused.scope, found.refused.passed, now)
         client.recall(known)
         requests = client.counters.requests
     kept_to = known.limits if pacer.adaptive else ()
