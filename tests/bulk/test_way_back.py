@@ -28,6 +28,7 @@ from capgo_async.bulk.operations.operations import (
     change_of,
 )
 from capgo_async.bulk.operations.reasons import LEFT_BY_UNDO, NO_WAY_BACK, SENTENCES
+from capgo_async.errors import EmptyListing
 from capgo_async.http.wire import Request, Response
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
@@ -126,6 +127,8 @@ async def test_the_first_links_of_an_app_are_undone(kind: type, tmp_path: Path) 
                 report = await undo.run(capgo)
                 assert (report.done, report.left) == (len(operations), 0)
                 assert links_of(sandbox) == before
+                report = await undo.verify(capgo)
+                assert (report.verified, report.cannot_tell) == (len(operations), 0)
             # All is as it was, so another undo of the same job has nothing to do, and leaves nothing.
             async with await job.undo(tmp_path / "again.capgo-job", client=capgo) as again:
                 assert (again.plan.planned, again.plan.skipped, again.plan.left) == (0, len(operations), 0)
@@ -236,19 +239,32 @@ async def test_devices_that_the_server_does_not_list_have_no_way_back(tmp_path: 
     assert sorted(links_of(sandbox)) == strangers
 
 
-@pytest.mark.parametrize("when", ["plan", "undo"])
 @in_virtual_time
-async def test_a_store_that_lists_nothing_for_a_while_is_not_taken_for_success(when: str, tmp_path: Path) -> None:
+async def test_a_store_that_listed_nothing_for_the_plan_is_not_taken_for_success(tmp_path: Path) -> None:
     sandbox = without_links(sandbox_of(devices=60))
     transport, client = spoilt(sandbox)
-    transport.spoil = no_devices if when == "plan" else None
+    transport.spoil = no_devices
     async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(ids_of(sandbox)[:5])) as job:
-        assert foretold(job) == ({Cause.NEVER_LISTED: 5} if when == "plan" else {})
+        assert foretold(job) == {Cause.NEVER_LISTED: 5}
         await job.run(capgo)
-        transport.spoil = no_devices if when == "undo" else None
+        transport.spoil = None
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
-            cause = Cause.NEVER_LISTED if when == "plan" else Cause.NOT_LISTED
-            assert (undo.plan.planned, undo.plan.left, await causes(undo)) == (0, 5, [cause] * 5)
+            assert (undo.plan.planned, undo.plan.left, await causes(undo)) == (0, 5, [Cause.NEVER_LISTED] * 5)
+
+
+@in_virtual_time
+async def test_a_store_that_lists_nothing_for_the_undo_is_waited_for(tmp_path: Path) -> None:
+    sandbox = without_links(sandbox_of(devices=60))
+    transport, client = spoilt(sandbox)
+    async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(ids_of(sandbox)[:5])) as job:
+        await job.run(capgo)
+        transport.spoil = no_devices
+        with pytest.raises(EmptyListing, match="the server shows no device, but the job to undo has changed some"):
+            await job.undo(tmp_path / "undo.capgo-job", client=capgo)
+        transport.spoil = None
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert (await undo.run(capgo)).done == 5
+    assert not links_of(sandbox)
 
 
 def settings(**values: Any) -> UpdateChannel:
