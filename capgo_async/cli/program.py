@@ -42,7 +42,10 @@ COMMANDS: Final = {
 
 
 class _Program(TyperGroup):
-    """Imports a command when it is called, and masks the API key in messages about wrong usage."""
+    """Imports a command when it is called.
+
+    Messages about wrong usage hold no API key, and cannot control a terminal.
+    """
 
     _secrets: tuple[str, ...] = ()
 
@@ -51,14 +54,14 @@ class _Program(TyperGroup):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except Exception as error:
-            self._mask(error)
+            self._clean(error)
             raise
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Exception as error:
-            self._mask(error)
+            self._clean(error)
             raise
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -73,13 +76,14 @@ class _Program(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         TyperGroup(commands=dict(self.commands)).format_commands(ctx, formatter)  # from the summaries, without importing
 
-    def _mask(self, error: Exception) -> None:
+    def _clean(self, error: Exception) -> None:
         # Exceptions of wrong usage have a message; which class they are depends on the version of typer.
         message = getattr(error, "message", None)
         if isinstance(message, str):
-            from .output.speech import without  # noqa: PLC0415 - brings msgspec, which help and version start faster without
+            # Imported here because it brings msgspec, which help and version start faster without.
+            from .output.speech import printable, without  # noqa: PLC0415
 
-            error.message = without(self._secrets, message)  # type: ignore[attr-defined]  # as looked for above
+            error.message = printable(without(self._secrets, message))  # type: ignore[attr-defined]  # as looked for above
 
 
 def _keys_in(words: Sequence[str]) -> list[str]:

@@ -87,8 +87,10 @@ def test_every_operation_is_a_line_of_csv(ran: dict[str, str], here: Path, unaim
     ("options", "said"),
     [
         (("--csv", "-", "--json"), "cannot be combined"),
-        (("--csv", "nowhere/all.csv"), "cannot write --csv nowhere/all.csv: No such file or directory"),
-        (("--csv", "./m.capgo-job"), "would overwrite the job file"),
+        (("--csv", "nowhere/all.csv"), "cannot write nowhere/all.csv: No such file or directory"),
+        (("--csv", "./m.capgo-job"), "is the job file"),
+        (("--spreadsheet", "m.capgo-job"), "is the job file"),
+        (("--spreadsheet", "all.csv", "--csv", "all.csv"), "--csv and --spreadsheet cannot be combined"),
     ],
 )
 def test_what_cannot_be_written_is_wrong_usage(

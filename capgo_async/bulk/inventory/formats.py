@@ -5,6 +5,7 @@ import enum
 import errno
 import importlib.util
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +19,11 @@ Batch = Sequence[tuple[Any, ...]]
 
 
 class Format(enum.StrEnum):
-    """Output format of an inventory."""
+    """Output format of an inventory. `SPREADSHEET` is CSV in which no cell is a formula."""
 
     JSONL = "jsonl"
     CSV = "csv"
+    SPREADSHEET = "spreadsheet"
     SQLITE = "sqlite"
     PARQUET = "parquet"
 
@@ -33,6 +35,14 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
     ".db": Format.SQLITE,
     ".parquet": Format.PARQUET,
 }
+
+
+_CRLF: Final = "\r\n"
+_FORMULA: Final = re.compile(r"^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?=[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a formula can begin.
+
+That is the start of a cell. Within a cell it is what follows a character that some program takes for the end of a cell or row.
+"""
 
 
 def format_of(path: Path) -> Format:
@@ -52,7 +62,7 @@ def check_format(chosen: Format) -> None:
 
 
 def lines_of(chosen: Format, table: Table) -> "JsonLines | CsvLines":
-    return CsvLines(table) if chosen is Format.CSV else JsonLines(table)
+    return JsonLines(table) if chosen is Format.JSONL else CsvLines(chosen, table.names)
 
 
 class JsonLines:
@@ -76,17 +86,28 @@ class JsonLines:
 class CsvLines:
     """Encodes each row as a CSV record (RFC 4180). Null is an empty field."""
 
-    def __init__(self, table: Table) -> None:
-        self.head = (",".join(table.names),)
+    def __init__(self, chosen: Format, names: Sequence[str]) -> None:
+        self.head = (",".join(names),)
+        self._cell = _for_spreadsheets if chosen is Format.SPREADSHEET else _cell
 
     def __call__(self, rows: Batch) -> Iterator[str]:
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="")
+        # Only characters of the terminator are quoted, before Python 3.13.
+        writer = csv.writer(text, lineterminator=_CRLF)
         for row in rows:
-            writer.writerow(("true" if value else "false") if isinstance(value, bool) else value for value in row)
-            yield text.getvalue()
+            writer.writerow(map(self._cell, row))
+            yield text.getvalue().removesuffix(_CRLF)
             text.seek(0)
             text.truncate()
+
+
+def _cell(value: object) -> object:
+    return ("true" if value else "false") if isinstance(value, bool) else value
+
+
+def _for_spreadsheets(value: object) -> object:
+    """Return the cell with `'` before whatever a spreadsheet would take for a formula."""
+    return _FORMULA.sub("'", value) if isinstance(value, str) else _cell(value)
 
 
 class TextWriter:

@@ -40,7 +40,13 @@ class Exporting(Group, frozen=True, kw_only=True):
             "--output", "-o", metavar="FILE", help="The file: .jsonl, .csv, .sqlite, .db or .parquet.  [default: stdout]"
         ),
     ] = None
-    format: Annotated[Format | None, typer.Option("--format", help="The format.  [default: by the name of the file]")] = None
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="The format; spreadsheet is CSV in which no cell is a formula.  [default: by the name of the file]",
+        ),
+    ] = None
 
     def chosen(self) -> Format:
         """Return the format; raises `ConfigurationError` if it cannot be written."""
@@ -132,10 +138,10 @@ async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, mean
         async with inventory(building, kind, client=client, apps=exporting.app or (), tally=tally) as (file, summary):
             lines = lines_of(chosen, file.table)
             for line in lines.head:
-                speech.show_as_it_is(line)
+                speech.show(line)
             async for rows in file.batches():
                 for line in lines(rows):
-                    speech.show_as_it_is(line)
+                    speech.show(line)
                 if not speech.heard:
                     break
     tell_checks(summary, speech)

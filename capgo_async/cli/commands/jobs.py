@@ -7,6 +7,7 @@ import anyio.to_thread
 import typer
 
 from ...bulk import Job, Options, Rows, Which
+from ...bulk.inventory.formats import Format
 from ...bulk.report import counted
 from ...concurrency import alongside
 from ...errors import ConfigurationError
@@ -36,6 +37,12 @@ ToCsv = Annotated[
     str | None,
     typer.Option(
         "--csv", metavar="FILE", help="Write every operation to this CSV file (- for stdout) instead.", show_default=False
+    ),
+]
+ToSpreadsheet = Annotated[
+    str | None,
+    typer.Option(
+        "--spreadsheet", metavar="FILE", help="Like --csv, but no cell is a formula to a spreadsheet.", show_default=False
     ),
 ]
 OnlyFailed = Annotated[bool, typer.Option("--failed", help="Send the failed operations again, and nothing else.")]
@@ -68,14 +75,19 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
 
 
 @command(commands, "report", short="Show the results of a job, run by run.")
-async def report_job(path: JobFile, output: Output, invocation: Invocation, to: ToCsv = None) -> int:
+async def report_job(
+    path: JobFile, output: Output, invocation: Invocation, csv: ToCsv = None, spreadsheet: ToSpreadsheet = None
+) -> int:
     """Show the results of a job, run by run. Works while another process runs the job."""
-    if to is not None and output.json:
-        message = "--csv and --json cannot be combined"
+    given = {"--csv": csv, "--spreadsheet": spreadsheet, "--json": output.json or None}
+    if len(names := [name for name, value in given.items() if value is not None]) > 1:
+        message = f"{' and '.join(names)} cannot be combined"
         raise ConfigurationError(message)
     async with await Job.open(path, read_only=True) as job:
-        if to is not None:
-            return await write_operations(job, to, invocation.speech)
+        if csv is not None:
+            return await write_operations(job, csv, Format.CSV, invocation.speech)
+        if spreadsheet is not None:
+            return await write_operations(job, spreadsheet, Format.SPREADSHEET, invocation.speech)
         return await print_account(job, invocation.speech)
 
 

@@ -1,8 +1,6 @@
 """The full report of a job with all its runs, and every operation as CSV."""
 
-import csv
-import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +8,7 @@ import anyio
 import msgspec
 
 from ...bulk import Job, OperationRow, Run
+from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
 from ...errors import ConfigurationError
 from ..output.advice import next_steps
@@ -70,23 +69,23 @@ def _row(run: Run) -> _RunRow:
     )
 
 
-async def write_operations(job: Job, to: str, speech: Speech) -> int:
+async def write_operations(job: Job, to: str, chosen: Format, speech: Speech) -> int:
     """Write every operation of a job as a line of CSV to the file `to`, or to stdout, in bounded memory."""
     if to == STDOUT:
-        async for text in _lines(job):
-            speech.show_as_it_is(text.removesuffix("\n"))
+        async for text in _lines(job, chosen):
+            speech.show(text)
             if not speech.heard:
                 break
         return ExitCode.STOPPED if speech.lost else ExitCode.OK
     if _same_file(to, job.path):
-        message = f"--csv {to} would overwrite the job file; choose another name"
+        message = f"{to} is the job file; choose another name"
         raise ConfigurationError(message)
     try:
         async with await anyio.open_file(to, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            async for text in _lines(job):
-                await file.write(text)
+            async for text in _lines(job, chosen):
+                await file.write(f"{text}\n")
     except OSError as error:
-        message = f"cannot write --csv {to}: {error.strerror}"
+        message = f"cannot write {to}: {error.strerror}"
         raise ConfigurationError(message) from None
     report = await job.report()
     speech.note(f"wrote {counted(report.planned, 'operation')} to {to}")
@@ -97,14 +96,9 @@ def _same_file(name: str, path: Path) -> bool:
     return Path(name).resolve() == path.resolve()
 
 
-async def _lines(job: Job) -> AsyncIterator[str]:
+async def _lines(job: Job, chosen: Format) -> AsyncIterator[str]:
     """Yield the header, then lines in batches."""
-    yield _text([OperationRow.__struct_fields__])
+    lines = CsvLines(chosen, OperationRow.__struct_fields__)
+    yield "\n".join(lines.head)
     async for rows in job.operations():
-        yield _text([msgspec.structs.astuple(row) for row in rows])
-
-
-def _text(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+        yield "\n".join(lines([msgspec.structs.astuple(row) for row in rows]))

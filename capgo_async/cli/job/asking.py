@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from ...errors import ConfigurationError
 from ..output.failing import Declined
+from ..output.speech import printable
 
 TERMINAL = Path("/dev/tty")
 _GLANCE: Final = 0.2
@@ -58,7 +59,7 @@ class Question:
     async def _answer_to(self, question: str) -> str:
         answer = b""
         try:
-            os.write(self._terminal, question.encode())
+            os.write(self._terminal, printable(question).encode())
             while not await to_thread.run_sync(self._answered):
                 pass
             answer = os.read(self._terminal, 1024)

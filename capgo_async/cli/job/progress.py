@@ -21,7 +21,7 @@ from ...limits.models import UNNAMED, ScopeKind
 from ...rehearsal import Rehearsal
 from ..options.moments import ending_at
 from ..output.limit_names import WAITED_FOR
-from ..output.speech import Speech, is_terminal
+from ..output.speech import Speech, is_terminal, printable
 from ..output.waiting import WORTH_SAYING, shown_by_progress, waiting
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Follower:
         with bar:
             try:
                 while True:
-                    bar.update(task, completed=self.settled, told=", ".join(self._pace()), refresh=True)
+                    bar.update(task, completed=self.settled, told=printable(", ".join(self._pace())), refresh=True)
                     await anyio.sleep(_BAR_SECONDS)
             finally:
                 bar.update(task, completed=self.settled, told=self._failures(), refresh=True)

@@ -16,7 +16,6 @@ from ..options.profiles import path_of_profiles
 from ..options.stopping import Limits
 from ..output.advice import next_steps, to_go_on
 from ..output.exit_codes import ExitCode
-from ..output.speech import printable
 from .asking import Question
 from .progress import Follower
 from .reporting import print_report
@@ -161,7 +160,7 @@ async def _confirmed(job: Job, terms: Terms) -> bool:
         raise _unconfirmed(job, terms, f"it is too large for --yes ({plan.needs_confirmation})")
     if terms.question is None:
         return True
-    question = printable(plan.question(terms.client.base_url))
+    question = plan.question(terms.client.base_url)
     if plan.needs_confirmation is None:
         return await terms.question.confirmed(question)
     return await terms.question.confirmed_by(plan.planned, question)

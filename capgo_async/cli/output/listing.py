@@ -2,16 +2,18 @@
 
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from ...listing.listing import Listing
 from .exit_codes import ExitCode
-from .speech import Speech, is_terminal, printable
+from .speech import Speech, is_terminal
 from .tables import Tables
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_ONE_LINE: Final = str.maketrans("\t\n\r", "   ")
 
 
 async def print_listing(listing: Listing[T], columns: Sequence[str], speech: Speech) -> int:
@@ -101,4 +103,4 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return printable(text).replace("\t", " ").replace("\n", " ")
+    return text.translate(_ONE_LINE)

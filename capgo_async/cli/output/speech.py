@@ -1,7 +1,13 @@
-"""The output of the command: results on stdout, everything else on stderr, and the API key on neither."""
+"""The output of the command: results on stdout, everything else on stderr, and the API key on neither.
+
+Text of servers and devices may hold control characters, which a terminal would obey. A terminal gets them escaped; pipes and
+files get results unchanged.
+"""
 
 import contextlib
+import logging
 import os
+import struct
 import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
@@ -37,16 +43,13 @@ class Speech:
         if sys.stderr is None:
             return
         try:
-            _write(sys.stderr, self._safe(text))
+            # Escaped in files, too: somebody reads a log on a terminal later.
+            _write(sys.stderr, printable(self._without_secret(text)))
         except (OSError, ValueError):
             _abandon(sys.stderr)
 
     def show(self, text: str) -> None:
-        """Print a result for people."""
-        self.show_as_it_is(printable(text))
-
-    def show_as_it_is(self, text: str) -> None:
-        """Print a result that is already printable, such as a table with colours."""
+        """Print a result."""
         self._print(self._without_secret(text))
 
     def done(self, text: str, **told: object) -> None:
@@ -72,9 +75,6 @@ class Speech:
                 self.lost = True
                 self.say(f"cannot write the result: {error.strerror}")
 
-    def _safe(self, text: str) -> str:
-        return printable(self._without_secret(text))
-
     def _without_secret(self, text: str) -> str:
         return without(self._secrets, text)
 
@@ -87,14 +87,27 @@ def without(secrets: Iterable[str], text: str) -> str:
     return text
 
 
+class SpokenLog(logging.Handler):
+    """Prints what libraries log; otherwise Python writes it to stderr as it is."""
+
+    def __init__(self, speech: Speech) -> None:
+        super().__init__(logging.WARNING)
+        self._speech = speech
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        self._speech.note(self.format(record))
+
+
 def printable(text: str) -> str:
-    """Return `text` with control characters escaped, because devices choose their own names."""
+    """Return `text` with everything escaped that could control a terminal. JSON stays the same JSON."""
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() or character in _KEPT else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    return "".join(each if each.isprintable() or each in _KEPT else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\u{unit:04x}" for (unit,) in struct.iter_unpack(">H", character.encode("utf-16-be", "surrogatepass")))
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -109,6 +122,8 @@ def _abandon(stream: TextIO) -> None:
 
 
 def _write(stream: TextIO, text: str) -> None:
+    if stream.isatty():
+        text = printable(text)
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()

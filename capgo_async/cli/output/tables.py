@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from .speech import Speech
+from .speech import Speech, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ class Tables:
 
     def add(self, rows: Iterable[Sequence[str]]) -> None:
         """Add rows; print a table once there are enough."""
-        self._rows += rows
+        self._rows += [[printable(cell) for cell in row] for row in rows]
         if len(self._rows) >= LARGEST:
             self._print()
 
@@ -47,7 +47,7 @@ class Tables:
         from rich.table import Table  # noqa: PLC0415 - needed on terminals only
         from rich.text import Text  # noqa: PLC0415 - needed on terminals only
 
-        console = Console(file=sys.stdout)
+        console = Console(file=sys.stdout, color_system=None)
         # All tables show the same columns as the first.
         self._shown = self._shown or _fitting(console.width, self._widths())
         first = self._widths()[0]
@@ -57,7 +57,7 @@ class Tables:
         for row in self._rows:
             table.add_row(*(Text(cell) for cell in row[: self._shown]))
         self._rows = []
-        self._speech.show_as_it_is(_rendered(console, table, max(console.width, first + _FRAME + 1)))
+        self._speech.show(_rendered(console, table, max(console.width, first + _FRAME + 1)))
 
     def _widths(self) -> list[int]:
         from rich.cells import cell_len  # noqa: PLC0415 - needed on terminals only
