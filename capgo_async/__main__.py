@@ -18,6 +18,7 @@ def main() -> None:
         if sys.stderr is not None:
             sys.stderr.write(f'the command needs {" and ".join(missing)}: pip install "capgo-async[cli]"\n')
         sys.exit(_WRONG_USAGE)
+    _skip_unwritable_key_log()
     from .cli.program import program  # noqa: PLC0415 - needs the packages checked above
 
     program()
@@ -28,6 +29,24 @@ def _occupy_closed_streams() -> None:
     while (place := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_STREAM:
         pass
     os.close(place)
+
+
+def _skip_unwritable_key_log() -> None:
+    """Unset SSLKEYLOGFILE if its file cannot be written, and say so.
+
+    With it, TLS would not start, for any server.
+    """
+    name = os.environ.get("SSLKEYLOGFILE")
+    if not name:
+        return
+    try:
+        # Without O_NONBLOCK, opening a named pipe waits for a reader.
+        os.close(os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o600))
+    except (OSError, ValueError) as error:
+        del os.environ["SSLKEYLOGFILE"]
+        if sys.stderr is not None:
+            reason = getattr(error, "strerror", None) or error
+            sys.stderr.write(f"note: SSLKEYLOGFILE is ignored: {name} cannot be written ({reason})\n")
 
 
 if __name__ == "__main__":

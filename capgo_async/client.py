@@ -230,7 +230,9 @@ def _checked_key(api_key: str | None) -> str:
 def _checked_url(base_url: str | None, *, allow_plain_http: bool) -> str:
     from .http.transport import checked_base_url  # noqa: PLC0415 - keeps aiohttp out of the import of this package
 
-    return checked_base_url(base_url or os.environ.get("CAPGO_BASE_URL") or DEFAULT_BASE_URL, allow_plain_http=allow_plain_http)
+    if base_url is None:
+        base_url = os.environ.get("CAPGO_BASE_URL", DEFAULT_BASE_URL)
+    return checked_base_url(base_url, allow_plain_http=allow_plain_http)
 
 
 def _checked_dialect(dialect: Dialect | str) -> Dialect:

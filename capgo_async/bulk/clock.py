@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
+
+LONGEST: Final = 100 * 365 * 86_400
+"""Most seconds that can be asked for: a hundred years, which every calendar can show."""
 
 Clock = Callable[[], datetime]
 """Returns the present time, with a time zone."""

@@ -13,7 +13,7 @@ import traceback
 import typing
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio
 import msgspec
@@ -27,6 +27,10 @@ from .output.failing import announce, code_of
 from .output.speech import Speech, SpokenLog
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
+
+
+_HANGUP: Final = getattr(signal, "SIGHUP", None)
+"""Sent when the terminal closes or a connection of ssh is lost. Windows has no such signal."""
 
 
 class Interruption:
@@ -48,11 +52,17 @@ class Interruption:
 
     async def guard(self, action: Callable[[], Awaitable[int]]) -> int:
         """Run `action` and return its exit code, or 130 if it was cancelled."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(*_handled()) as signals:
             return await alongside(lambda: self._listen(signals), lambda: self._stoppable(action))
 
     async def _listen(self, signals: AsyncIterator[signal.Signals]) -> None:
-        async for _ in signals:
+        hung_up = False
+        async for received in signals:
+            if received == _HANGUP:
+                # A terminal that closes may send it twice, from the shell and from the system.
+                if hung_up:
+                    continue
+                hung_up = True
             if self._steps:
                 self._steps.pop(0)()
             elif self._scope is not None:
@@ -63,6 +73,13 @@ class Interruption:
             return await action()
         self._speech.say("interrupted")
         return ExitCode.INTERRUPTED
+
+
+def _handled() -> Iterator[signal.Signals]:
+    yield from (signal.SIGINT, signal.SIGTERM)
+    # `nohup` lets a command ignore it.
+    if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+        yield _HANGUP
 
 
 class Invocation(NamedTuple):

@@ -1,5 +1,6 @@
 """The transport over aiohttp, which sends every request exactly once."""
 
+import asyncio
 import itertools
 import os
 import socket
@@ -20,6 +21,7 @@ from .wire import Request, Response
 
 _CONNECT_SECONDS: Final = 10.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_PROXY_REFUSES: Final = 407
 _SILENT_RESENDS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods that aiohttp resends on its own if a kept-alive connection turns out to be dead."""
 
@@ -62,6 +64,9 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
 
     Raises `ConfigurationError` if the URL is invalid, or would send the key unencrypted.
     """
+    if not base_url.strip():
+        message = "the base URL is empty: name a server, or leave it out and unset CAPGO_BASE_URL for Capgo's cloud"
+        raise ConfigurationError(message)
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
         message = f"invalid base URL {base_url!r}: it contains characters that must be percent-encoded"
         raise ConfigurationError(message)
@@ -84,12 +89,30 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
 
 
 def _proxy_of(base_url: str) -> str | None:
-    """Return the proxy for `base_url` from the environment, which aiohttp would look up for every request."""
+    """Return the proxy for `base_url` from the environment, which aiohttp would look up for every request.
+
+    Raises `ConfigurationError` if it is no HTTP proxy. The message does not contain its URL, which may hold a password.
+    """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if host in _LOOPBACK or proxy_bypass(host):
         return None
-    return getproxies().get(parts.scheme)
+    found = getproxies()
+    name = next((name for name in (parts.scheme, "all") if found.get(name)), None)
+    if name is None:
+        return None
+    scheme, separated, _ = found[name].partition("://")
+    proxy = found[name] if separated else f"http://{found[name]}"
+    fault = f"{scheme} is not supported, only http and https" if separated and scheme not in {"http", "https"} else ""
+    try:
+        if not fault and not URL(proxy).host:
+            fault = "it has no host"
+    except ValueError:
+        fault = "it is no URL"
+    if fault:
+        message = f"the proxy in {name}_proxy cannot be used: {fault}. Name an HTTP proxy, or add {host} to no_proxy"
+        raise ConfigurationError(message)
+    return proxy
 
 
 class AiohttpTransport:
@@ -115,7 +138,9 @@ class AiohttpTransport:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, _CONNECT_SECONDS))
         self._proxy = _proxy_of(base_url) if trust_env and session is None else None
         self._urls: dict[str, URL] = {}
+        self._via = f" through the proxy {URL(self._proxy).host}:{URL(self._proxy).port}" if self._proxy else ""
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
         """Send `request` once.
@@ -129,7 +154,9 @@ class AiohttpTransport:
                     return await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
                 return await self._ask(session, request, headers, fresh=fresh)
         except _NEVER_CONNECTED as error:
-            message = f"cannot connect to {self._base_url} ({_why(error)}); nothing was sent"
+            if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == _PROXY_REFUSES:
+                raise _refused_by_proxy() from _without_secrets(error)
+            message = f"cannot connect to {self._base_url}{self._via} ({_why(error)}); nothing was sent"
             raise NotConnected(message) from _without_secrets(error)
         except TimeoutError as error:
             message = f"no response from {self._base_url} within {self._deadlines.seconds} s"
@@ -159,6 +186,9 @@ class AiohttpTransport:
             middlewares=self._middlewares(session, request.method, fresh=fresh),
         )
         # Reading the body to its end releases the connection, and an error closes it.
+        if answer.status == _PROXY_REFUSES:
+            await answer.read()
+            raise _refused_by_proxy()
         return Response(status=answer.status, headers=answer.headers, body=await answer.read())
 
     async def aclose(self) -> None:
@@ -172,6 +202,11 @@ class AiohttpTransport:
     def _session_for(self, headers: Mapping[str, str]) -> aiohttp.ClientSession:
         if self._closed:
             message = "the client is closed"
+            raise ConfigurationError(message)
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            message = "the client was used in another event loop: make a client in each call of asyncio.run"
             raise ConfigurationError(message)
         if self._session is None:
             return self._owned or self._open()
@@ -214,6 +249,12 @@ class AiohttpTransport:
         # All of it is encoded: a bare `+` would silently end an ordered listing (contract D51).
         query = urlencode(request.query, quote_via=quote, safe="")
         return URL(f"{self._base_url}{request.path}?{query}", encoded=True)
+
+
+def _refused_by_proxy() -> ConfigurationError:
+    return ConfigurationError(
+        "the proxy asks for a user and a password (HTTP 407): put them into its URL, such as http://USER:PASSWORD@HOST:PORT"
+    )
 
 
 def _without_secrets(error: Exception) -> Exception:

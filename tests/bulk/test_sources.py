@@ -13,6 +13,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -490,6 +491,44 @@ async def test_a_cancelled_reading_ends_while_its_thread_waits() -> None:
             await reading
     finally:
         go_on.set()
+
+
+@pytest.mark.parametrize("of", ["stdin", "a pipe", "a pipe that nobody writes"])
+def test_a_thread_that_waits_for_rows_ends_with_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
+        pipe.write(b"device_id\nd1\n")
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stdin))
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        source: str | Path = {"stdin": "-", "a pipe": f"/dev/fd/{reading}"}.get(of, fifo)
+
+        async def read() -> None:
+            with anyio.move_on_after(0.1):
+                await rows_of(read_operations(source, app_id=APP, channel="beta"))
+
+        anyio.run(read)
+        # An interpreter waits for these threads before it ends.
+        waiting = [thread for thread in threading.enumerate() if thread.name.startswith("AnyIO worker")]
+        for thread in waiting:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in waiting)
+
+
+async def test_a_pipe_is_read_to_its_end_however_its_bytes_arrive(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    def write() -> None:
+        with fifo.open("wb", buffering=0) as pipe:
+            for byte in b"device_id\nd1\nd2\n":
+                pipe.write(bytes([byte]))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    found = await rows_of(read_operations(fifo, app_id=APP, channel="beta"))
+    writer.join()
+    assert [row.operation.device_id for row in found] == ["d1", "d2"]  # type: ignore[union-attr]  # all rows are good
 
 
 async def each_of(operations: Iterable[Operation]) -> AsyncIterator[Operation]:

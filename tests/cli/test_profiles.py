@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import platformdirs
 import pytest
 from cli.conftest import Command
 from cli.served import APP, KEY, Served, csv_of
@@ -114,8 +115,53 @@ def test_what_is_wrong_with_a_profile_is_said_and_nothing_is_sent(
 
 def test_profiles_stand_in_the_platform_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CAPGO_CONFIG", raising=False)
-    assert path_of_profiles().name == "config.toml"
+    assert (path_of_profiles() or Path()).name == "config.toml"
     assert "capgo-async" in str(path_of_profiles())
+
+
+@pytest.mark.parametrize("missing", ["could not determine the home directory", None])
+def test_without_a_home_directory_commands_work(
+    unaimed: Command, server: Served, monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    def nowhere(name: str) -> Path:
+        if missing is not None:
+            raise RuntimeError(missing)
+        return Path("~", name)
+
+    for name in ("CAPGO_CONFIG", "CAPGO_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(platformdirs, "user_config_path", nowhere)
+    monkeypatch.setattr(platformdirs, "user_cache_path", nowhere)
+    csv_of(Path("devices.csv"))
+    for words in ("apps list", f"devices relink devices.csv --app {APP} --channel beta --yes", "limits", "limits --forget"):
+        result = unaimed(*words.split(), env=server.environment)
+        assert result.exit_code == 0, result.stderr
+    result = unaimed("apps", "list", "--profile", "p", env=server.environment)
+    assert result.exit_code == 2
+    assert "there are no profiles, because this user has no home directory: CAPGO_CONFIG can name a file" in result.stderr
+    assert not Path("~").exists()
+
+
+def test_a_home_directory_of_somebody_else_stops_nothing(
+    unaimed: Command, server: Served, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    class Closed(type(here)):  # type: ignore[misc]  # the class of paths on this system
+        def exists(self, **_options: bool) -> bool:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.delenv("CAPGO_CONFIG", raising=False)
+    monkeypatch.setattr(platformdirs, "user_config_path", lambda _: Closed(here))
+    assert unaimed("channels", "update", APP, "beta", "public=false", "--yes", env=server.environment).exit_code in {0, 3}
+
+
+def test_a_key_of_a_file_below_no_home_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def expanduser(_path: Path) -> Path:
+        message = "Could not determine home directory."
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    with pytest.raises(ConfigurationError, match="takes a key from ~/key, which cannot be read: Could not determine home"):
+        Reference(file="~/key").secret()
 
 
 def test_a_key_of_bytes_that_are_no_text_is_named_by_its_file(tmp_path: Path) -> None:

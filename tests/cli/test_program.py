@@ -65,6 +65,24 @@ def test_without_the_extra_it_says_which_to_install(
     assert capsys.readouterr().err == f'the command needs {missing}: pip install "capgo-async[cli]"\n'
 
 
+@pytest.mark.parametrize("place", ["there is no such directory/keys", "pipe"])
+def test_a_log_of_tls_keys_that_cannot_be_written_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(sys, "argv", ["capgo-async", "--version"])
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / place))
+    with pytest.raises(SystemExit):
+        entry.main()
+    assert "SSLKEYLOGFILE" not in os.environ
+    assert f"note: SSLKEYLOGFILE is ignored: {tmp_path / place} cannot be written (No such " in capsys.readouterr().err
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    with pytest.raises(SystemExit):
+        entry.main()
+    assert os.environ["SSLKEYLOGFILE"] == str(tmp_path / "keys")
+    assert capsys.readouterr().err == ""
+
+
 def test_the_entry_point_runs_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["capgo-async", "--version"])
     with pytest.raises(SystemExit) as end:

@@ -52,7 +52,7 @@ def signal_at(number: int, *signals: signal.Signals) -> Callable[[int], None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_drains_and_job_run_finishes(server: Served, capgo: Command, here: Path, name: signal.Signals) -> None:
     csv_of(here / "devices.csv", devices=400)
     server.sandbox.on_change = signal_at(20, name)
@@ -69,6 +69,24 @@ def test_the_first_signal_drains_and_job_run_finishes(server: Served, capgo: Com
     assert second.exit_code == 0
     assert json.loads(second.stdout)["done"] == report["planned"]
     assert set(server.sent().values()) == {1}
+
+
+def test_a_terminal_that_closes_sends_its_signal_twice_and_still_drains(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    server.sandbox.on_change = signal_at(20, signal.SIGHUP, signal.SIGHUP)
+    result = capgo(*RELINK)
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["done"]) == (130, len(server.sent()))
+
+
+def test_nohup_lets_a_run_go_on(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=30)
+    server.sandbox.on_change = signal_at(5, signal.SIGHUP)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert capgo(*RELINK).exit_code == 0
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_signals_are_heard_without_uvloop(server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

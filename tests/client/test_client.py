@@ -214,6 +214,15 @@ def test_the_environment_gives_what_the_caller_does_not(monkeypatch: pytest.Monk
         client_of(api_key="")
 
 
+def test_an_empty_url_never_means_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="the base URL is empty"):
+        client_of(base_url="")
+    monkeypatch.setenv("CAPGO_BASE_URL", "")
+    with pytest.raises(ConfigurationError, match="the base URL is empty"):
+        client_of()
+    assert client_of(base_url="https://self.test").base_url == "https://self.test"
+
+
 def test_a_wrong_url_of_the_environment_is_refused_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPGO_BASE_URL", "http://capgo.test")
 

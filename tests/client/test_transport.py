@@ -1,5 +1,6 @@
 """The adapter to aiohttp without sockets: what its exceptions mean, what it is asked to send, which URLs are refused."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator
@@ -37,7 +38,7 @@ MEANINGS: list[tuple[Exception, type[errors.CapgoError]]] = [
     (aiohttp.ClientConnectorSSLError(PLACE, ssl.SSLError(1, "handshake")), errors.NotConnected),
     (aiohttp.ClientConnectorCertificateError(PLACE, ssl.SSLCertVerificationError(1, "self-signed")), errors.NotConnected),
     (aiohttp.ClientProxyConnectionError(PLACE, OSError(111, "refused")), errors.NotConnected),
-    (aiohttp.ClientHttpProxyError(TOLD, (), status=407, message="Proxy Authentication Required"), errors.NotConnected),
+    (aiohttp.ClientHttpProxyError(TOLD, (), status=502, message="Bad Gateway"), errors.NotConnected),
     (aiohttp.ServerFingerprintMismatch(b"a", b"b", "capgo.test", 443), errors.NotConnected),
     (aiohttp.ConnectionTimeoutError("connecting"), errors.NotConnected),
     (aiohttp.SocketTimeoutError("reading"), errors.TimedOut),
@@ -70,6 +71,15 @@ async def test_what_each_exception_means(
     assert BASE in str(caught.value) or kind is errors.ConfigurationError
     assert caught.value.__cause__ is met
     assert KEY not in repr(met) + str(met) + repr(vars(met)) + repr(caught.value)
+
+
+async def test_a_proxy_that_asks_for_a_password_is_named(mocked: aioresponses, transport: AiohttpTransport) -> None:
+    # Through a tunnel, aiohttp raises; without one, the response is the proxy's.
+    mocked.get(HERE, exception=aiohttp.ClientHttpProxyError(TOLD, (), status=407, message="Proxy Authentication Required"))
+    mocked.get(HERE, status=407, body=b"<html>")
+    for _ in range(2):
+        with pytest.raises(errors.ConfigurationError, match=r"the proxy asks for a user and a password \(HTTP 407\)"):
+            await transport.send(GET, {"authorization": KEY})
 
 
 def test_every_exception_of_the_client_is_in_that_table() -> None:
@@ -142,6 +152,19 @@ async def test_a_session_that_raises_for_status_does_not_hide_the_answer(mocked:
     mocked.get(HERE, status=404, payload={"error": "device_not_found"})
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         assert (await AiohttpTransport(BASE, session=session).send(GET, {})).status == 404
+
+
+def test_a_second_event_loop_is_refused_in_words(mocked: aioresponses) -> None:
+    transport = AiohttpTransport(BASE)
+
+    async def send() -> None:
+        mocked.get(HERE, body=b"{}")
+        await transport.send(GET, {})
+
+    asyncio.run(send())
+    with pytest.raises(errors.ConfigurationError, match="in another event loop: make a client in each call"):
+        asyncio.run(send())
+    asyncio.run(transport.aclose())
 
 
 def test_few_addresses_are_remembered() -> None:
@@ -222,6 +245,7 @@ async def test_base_urls(mocked: aioresponses, given: str, kept: str) -> None:
         "ftp://api.capgo.app",
         "https://",
         "https:///device",
+        " ",
         "https://user@api.capgo.app",
         "https://user:secret@api.capgo.app",
         "https://@api.capgo.app",
@@ -296,6 +320,48 @@ async def test_proxies_of_the_environment_are_asked_for_once_and_never_for_loopb
     assert (None if found is None else str(found)) == proxy
     assert transport._owned.trust_env is False
     await transport.aclose()
+
+
+@pytest.mark.usefixtures("_environment")
+@pytest.mark.parametrize(
+    ("variable", "value", "proxy"),
+    [
+        ("https_proxy", "proxy.test:8080", "http://proxy.test:8080"),
+        ("https_proxy", "https://me:secret@proxy.test", "https://me:secret@proxy.test"),
+        ("https_proxy", "", None),
+        ("ALL_PROXY", "http://every.test:1", "http://every.test:1"),
+        ("all_proxy", "10.0.0.9:3128", "http://10.0.0.9:3128"),
+    ],
+)
+def test_a_proxy_is_taken_as_other_programs_take_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, proxy: str | None
+) -> None:
+    monkeypatch.delenv("https_proxy")
+    monkeypatch.setenv(variable, value)
+    assert AiohttpTransport("https://capgo.test", trust_env=True)._proxy == proxy
+
+
+@pytest.mark.usefixtures("_environment")
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("socks5://me:secret@proxy.test:1080", "socks5 is not supported"),
+        ("socks5h://proxy.test", "socks5h is not supported"),
+        ("SOCKS://proxy.test", "SOCKS is not supported"),
+        ("http://", "it has no host"),
+        ("me:secret@proxy.test:99999", "it is no URL"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["https_proxy", "all_proxy"])
+def test_a_proxy_that_cannot_be_used_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.delenv("https_proxy")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(errors.ConfigurationError, match=f"the proxy in {variable} cannot be used: {said}") as caught:
+        AiohttpTransport("https://capgo.test", trust_env=True)
+    assert "secret" not in str(caught.value)
+    assert AiohttpTransport("https://direct.test", trust_env=True)._proxy is None
 
 
 @pytest.mark.usefixtures("_environment")

@@ -1,7 +1,6 @@
 """The facts of a job: how it was planned, what planning saw, and its server and keys."""
 
 import enum
-import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,6 +15,7 @@ from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from ...limits.pacer import ScopeUsage
 from ...limits.timing import Timing
+from ..clock import LONGEST
 from ..operations.operations import Change, Operation
 from ..operations.reasons import Reason
 from ..plan import Displaced, Thresholds
@@ -70,8 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if any(share.denominator > _FINEST for share in self.waves):
             message = "a wave cannot be finer than a millionth of a percent"
             raise ConfigurationError(message)
-        if not 0 <= self.bake_seconds < math.inf or (self.bake_seconds and not self.waves):
-            message = "a bake time needs waves, and must be finite and not negative"
+        if not 0 <= self.bake_seconds <= LONGEST or (self.bake_seconds and not self.waves):
+            message = "a bake time needs waves, and must be from 0 to a hundred years"
             raise ConfigurationError(message)
 
     def kept(self) -> Self:

@@ -1,7 +1,6 @@
 """Bounds of one run: the most requests it may send, and when it ends at the latest."""
 
 import contextlib
-import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
@@ -11,7 +10,7 @@ import msgspec
 from ...errors import ConfigurationError, Problem
 from ...limits.budget import Budget
 from ...limits.pacer import Pacer
-from ..clock import local_time
+from ..clock import LONGEST, local_time
 from .runner import RunDeadline, StopReason
 
 _MINUTE: Final = 60
@@ -23,7 +22,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
     When a bound is reached, requests in flight are finished, and the rest of the job can be run later. `max_requests` counts
     every attempt that leaves, including reads and retries. `max_seconds` counts from the start of the run. `until` is a time
-    with a time zone. Raises `ConfigurationError` for invalid bounds.
+    with a time zone. The longest time is a hundred years. Raises `ConfigurationError` for invalid bounds.
     """
 
     max_requests: int | None = None
@@ -33,7 +32,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.max_requests is not None and self.max_requests < 1:
             message = f"a run of at most {self.max_requests} requests could send nothing"
-        elif self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
+        elif self.max_seconds is not None and not 0 < self.max_seconds <= LONGEST:
             message = f"a run cannot last {self.max_seconds:g} seconds"
         elif self.until is not None and self.until.utcoffset() is None:
             message = f"the end time {self.until.isoformat()} has no time zone"
@@ -50,6 +49,9 @@ def deadline_of(bounds: Bounds, now: float, clock: datetime) -> RunDeadline:
         ends.append(RunDeadline(now + bounds.max_seconds, StopReason(reason, Problem.TIME_SPENT)))
     if bounds.until is not None:
         left = (bounds.until - clock).total_seconds()
+        if left > LONGEST:
+            message = f"the end time {bounds.until.isoformat()} is more than a hundred years away"
+            raise ConfigurationError(message)
         reason = f"the end time {local_time(bounds.until)} is reached"
         ends.append(RunDeadline(now + left, StopReason(reason, Problem.END_TIME_REACHED)))
     return min(ends)

@@ -3,10 +3,12 @@
 import hashlib
 import os
 import sys
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Collection,
     Generator,
     Iterable,
@@ -33,6 +35,7 @@ from .lines import LONGEST_LINE, Lines, cannot_read
 from .operations import Operations
 from .rows import Asked, RowError, cell_text, check_app
 from .table import table_rows
+from .waiting import GivenUp, open_at_once, until
 
 DeviceChange = type[LinkDevice] | type[UnlinkDevice] | type[RenewDevice]
 """The operations that a list of devices can be read as. The list itself only names devices."""
@@ -169,26 +172,26 @@ class _File:
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:
         check_size(size)
-        async with aclosing(_in_threads(self._rows(), size)) as batches:
+        async with aclosing(_in_threads(self._rows, size)) as batches:
             async for batch in batches:
                 yield batch
 
     async def blocks(self) -> AsyncGenerator[Block, None]:
-        async with aclosing(_in_threads(self._blocks(), _PIECES)) as taken:
+        async with aclosing(_in_threads(self._blocks, _PIECES)) as taken:
             async for pieces in taken:
                 columns = tuple(columns for piece in pieces for columns in piece.columns)
                 remarks = tuple(remark for piece in pieces for remark in piece.remarks)
                 yield Block(columns, [row for piece in pieces for row in piece.rows], remarks)
 
-    def _rows(self) -> Generator[Row, None, None]:
-        for block in self._blocks():
+    def _rows(self, given_up: threading.Event) -> Generator[Row, None, None]:
+        for block in self._blocks(given_up):
             yield from block.in_order()
 
-    def _blocks(self) -> Generator[Block, None, None]:
+    def _blocks(self, given_up: threading.Event) -> Generator[Block, None, None]:
         self._digest = None
         sha256 = hashlib.sha256()
         empty = True
-        with self._opened() as stream:
+        with self._opened(given_up) as stream:
             for block in _parsed(Lines(self.name, stream, sha256), self._asked):
                 empty = empty and not block
                 if block or block.remarks:
@@ -199,15 +202,15 @@ class _File:
         self._digest = sha256.hexdigest()
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
+    def _opened(self, given_up: threading.Event) -> Iterator[BinaryIO]:
         source = self._source
         if isinstance(source, str | os.PathLike) and source != "-":
             with ExitStack() as stack:
                 try:
-                    stream = stack.enter_context(Path(source).open("rb"))
+                    stream = stack.enter_context(open_at_once(Path(source)))
                 except (OSError, ValueError) as error:
                     raise cannot_read(self.name, error) from error
-                yield stream
+                yield until(given_up, stream)
             return
         if self._spent:
             raise read_once(self.name)
@@ -215,18 +218,32 @@ class _File:
         if not isinstance(source, str | os.PathLike):
             yield source
         elif (stdin := getattr(sys.stdin, "buffer", None)) is not None:
-            yield stdin
+            yield until(given_up, stdin)
         else:
             message = "stdin: this process has no binary standard input. Name a file."
             raise InputError(message)
 
 
-async def _in_threads(items: Generator[T, None, None], size: int) -> AsyncGenerator[list[T], None]:
-    """Yield the items of a generator in lists of up to `size`, each produced in a thread."""
+async def _in_threads(
+    produce: Callable[[threading.Event], Generator[T, None, None]], size: int
+) -> AsyncGenerator[list[T], None]:
+    """Yield the items of a generator in lists of up to `size`, each produced in a thread.
+
+    The generator gets an event that is set when nobody needs more items.
+    """
+    given_up = threading.Event()
+    items = produce(given_up)
+
+    def take() -> list[T]:
+        with suppress(GivenUp):
+            return list(islice(items, size))
+        return []
+
     try:
-        while taken := await to_thread.run_sync(lambda: list(islice(items, size)), abandon_on_cancel=True):
+        while taken := await to_thread.run_sync(take, abandon_on_cancel=True):
             yield taken
     finally:
+        given_up.set()
         # After a cancellation a thread may still run the generator. The file is then closed when that thread ends.
         with suppress(ValueError):
             items.close()

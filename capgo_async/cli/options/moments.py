@@ -4,12 +4,13 @@ import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final
 
-from ...bulk.clock import local_time, wall_clock
+from ...bulk.clock import LONGEST, local_time, wall_clock
 from ...errors import ConfigurationError
 
 _DURATION: Final = re.compile(
     r"(?=\d)(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+(?:\.\d+)?)s)?", re.ASCII
 )
+_SECONDS: Final = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 _WALL: Final = re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
 _DAYS: Final = 3
 """Days to search: a time of day can be over, or skipped today by a change to summer time."""
@@ -18,13 +19,14 @@ _DAYS: Final = 3
 def read_duration(text: str, option: str = "--max-duration") -> float:
     """Return the seconds that `90s`, `30m`, `2h`, `1h30m` or `30d` stand for; raises `ConfigurationError`."""
     found = _DURATION.fullmatch(text.strip())
-    seconds = (
-        timedelta(**{unit: float(number) for unit, number in found.groupdict("0").items()}).total_seconds() if found else 0.0
-    )
+    seconds = sum(float(number) * _SECONDS[unit] for unit, number in found.groupdict("0").items()) if found else 0.0
     if not seconds:
         message = f"invalid {option} {text}: use a duration such as 90s, 30m, 1h30m or 30d"
-        raise ConfigurationError(message)
-    return seconds
+    elif seconds > LONGEST:
+        message = f"{option} {text} is too long: at most {LONGEST // _SECONDS['days']}d"
+    else:
+        return seconds
+    raise ConfigurationError(message)
 
 
 def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
@@ -46,6 +48,9 @@ def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetim
         raise ConfigurationError(message)
     if moment <= now:
         message = f"--until {text} is in the past: it is {local_time(now)} now"
+        raise ConfigurationError(message)
+    if (moment - now).total_seconds() > LONGEST:
+        message = f"--until {text} is too far away: use a time within a hundred years"
         raise ConfigurationError(message)
     return moment.astimezone(UTC)
 

@@ -174,7 +174,7 @@ class Connection(Output, frozen=True, kw_only=True):
         profile = self._profile()
         client = CapgoClient(
             api_key=self._key(profile),
-            base_url=self.base_url or profile.base_url,
+            base_url=profile.base_url if self.base_url is None else self.base_url,
             rate=self.rate or profile.rate or "auto",
             headroom=read_headroom(self.headroom or profile.headroom),
             concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or MOST_IN_FLIGHT,
@@ -227,7 +227,9 @@ class Connection(Output, frozen=True, kw_only=True):
         return Profile() if self.profile is None else read_profile(self.profile)
 
     def _key(self, profile: Profile) -> str | None:
-        return self.api_key or (profile.api_key.secret() if profile.api_key else None)
+        if self.api_key is None and profile.api_key is not None:
+            return profile.api_key.secret()
+        return self.api_key
 
 
 class Confirming(Group, frozen=True, kw_only=True):

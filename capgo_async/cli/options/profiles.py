@@ -22,6 +22,7 @@ channels = ["production", "com.example.app/beta"]
 import contextlib
 import os
 from codecs import BOM_UTF8
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -54,8 +55,8 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return os.environ[self.env]
         try:
             return Path(str(self.file)).expanduser().read_text(encoding="utf-8-sig").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or error
             message = f"the profile takes a key from {self.file}, which cannot be read: {reason}"
             raise ConfigurationError(message) from None
 
@@ -119,18 +120,43 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     profiles: dict[str, Profile] = {}
 
 
-def path_of_profiles() -> Path:
-    """Return the file of the profiles.
+def path_of_profiles() -> Path | None:
+    """Return the file of the profiles, or `None` if the user has no home directory.
 
     It is in the platform's configuration directory, unless the environment names another.
     """
     named = os.environ.get(FILE_VARIABLE)
-    return Path(named) if named else platformdirs.user_config_path("capgo-async") / "config.toml"
+    if named:
+        return Path(named)
+    directory = of_user(platformdirs.user_config_path)
+    return None if directory is None else directory / "config.toml"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # HOME is the directory of another user
+
+
+def of_user(find: Callable[[str], Path]) -> Path | None:
+    """Return the program's directory, or `None` if the user has no home directory.
+
+    `find` is a function of platformdirs. In containers, a user id may have no account and HOME may be unset.
+    """
+    try:
+        found = find("capgo-async")
+    except (RuntimeError, KeyError):
+        return None
+    return found if found.is_absolute() else None
 
 
 def read_profile(name: str) -> Profile:
     """Return the profile of this name; raises `ConfigurationError` with the file and the reason."""
     path = path_of_profiles()
+    if path is None:
+        message = f"there are no profiles, because this user has no home directory: {FILE_VARIABLE} can name a file"
+        raise ConfigurationError(message)
     found = _read(path)
     if name not in found.profiles:
         known = ", ".join(found.profiles) or "none"
@@ -147,7 +173,7 @@ def read_protected() -> tuple[str, ...]:
     If no file is named and the default one does not exist, nothing is protected.
     """
     path = path_of_profiles()
-    if not os.environ.get(FILE_VARIABLE) and not path.exists():
+    if path is None or (not os.environ.get(FILE_VARIABLE) and not _is_there(path)):
         return ()
     return _read(path).protected.channels
 

@@ -22,6 +22,7 @@ from ...errors import ConfigurationError
 from ...http.requester import Attempt
 from ...key_ring import KeyRing, ring_of
 from ...limits.known import Known, Latencies, with_latency, with_newer
+from .profiles import of_user
 
 C = TypeVar("C", bound=CapgoClient | KeyRing)
 
@@ -150,9 +151,10 @@ class Remembering(Generic[C]):
 def memory() -> Memory:
     """Return the memory of this user."""
     named = os.environ.get(FILE_VARIABLE)
-    if named is None:
-        return Memory(platformdirs.user_cache_path("capgo-async") / "known.json")
-    return Memory(Path(named) if named else None)
+    if named is not None:
+        return Memory(Path(named) if named else None)
+    directory = of_user(platformdirs.user_cache_path)
+    return Memory(None if directory is None else directory / "known.json")
 
 
 def hearing(latencies: Latencies) -> Callable[[Attempt], None]:
