@@ -275,7 +275,7 @@ class Requester:
             scope = self._scope_of(call, verdict.scope)
             self.counters.rate_limited += 1
             self.counters.limits_met[scope[0] if verdict.reason_known else UNNAMED] += 1
-            self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known)
+            self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known, asked=verdict.asked)
 
     async def _permit(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit | None:
         """Wait for a permit; return `None` if the effort is abandoned."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..errors import ApiError, AuthenticationError, CapgoError, ConnectionLost, NotConnected, RateLimited, UnreadableAnswer
-from ..limits.models import ScopeKind
+from ..limits.models import LONGEST_REST, ScopeKind
 
 
 class Disposition(enum.Enum):
@@ -33,12 +33,16 @@ class Repeat(enum.Enum):
 
 
 class Decision(NamedTuple):
-    """What an error means; `scope` and `seconds` say which gate to close, and for how long."""
+    """What an error means; `scope` and `seconds` say which gate to close, and for how long.
+
+    `asked` is for how many seconds the server asks, if that is longer than any limit of the contract and so not believed.
+    """
 
     disposition: Disposition
     scope: ScopeKind | None = None
     seconds: float = 0.0
     reason_known: bool = True
+    asked: float | None = None
 
 
 class Rule(NamedTuple):
@@ -129,13 +133,14 @@ def judge(error: CapgoError) -> Decision:
     """Return what `error` means, according to the table."""
     for rule in TABLE:
         if rule.fits(error):
-            return Decision(rule.disposition, rule.scope, _pause(error), rule.reason_known)
+            told = error.retry_after if isinstance(error, ApiError) else None
+            asked = told if told is not None and told > LONGEST_REST else None
+            return Decision(rule.disposition, rule.scope, _pause(told), rule.reason_known, asked)
     return Decision(Disposition.FAIL)
 
 
-def _pause(error: CapgoError) -> float:
-    told = error.retry_after if isinstance(error, ApiError) else None
-    return _UNTOLD_PAUSE if told is None else max(_SHORTEST_PAUSE, told)
+def _pause(told: float | None) -> float:
+    return _UNTOLD_PAUSE if told is None else min(max(_SHORTEST_PAUSE, told), LONGEST_REST)
 
 
 def is_ambiguous(error: CapgoError) -> bool:

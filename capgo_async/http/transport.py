@@ -6,11 +6,13 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -20,6 +22,8 @@ from .direct import Direct, fits, is_known
 from .wire import Request, Response
 
 _CONNECT_SECONDS: Final = 10.0
+_REFUSALS: Final = 400
+"""From this status on, a response may name a time (contract A8)."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROXY_REFUSES: Final = 407
 _SILENT_RESENDS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -151,8 +155,9 @@ class AiohttpTransport:
         try:
             with Deadline(self._deadlines):
                 if self._direct is not None and not fresh and is_known():
-                    return await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
-                return await self._ask(session, request, headers, fresh=fresh)
+                    response = await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
+                else:
+                    response = await self._ask(session, request, headers, fresh=fresh)
         except _NEVER_CONNECTED as error:
             if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == _PROXY_REFUSES:
                 raise _refused_by_proxy() from _without_secrets(error)
@@ -169,6 +174,7 @@ class AiohttpTransport:
             # First remove the secrets: the message of aiohttp contains the URL.
             message = f"the connection to {self._base_url} ended before the response: {_short(_without_secrets(error))}"
             raise ConnectionLost(message) from error
+        return response if response.status < _REFUSALS or "Date" in response.headers else _dated(response)
 
     async def _ask(
         self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str], *, fresh: bool
@@ -255,6 +261,13 @@ def _refused_by_proxy() -> ConfigurationError:
     return ConfigurationError(
         "the proxy asks for a user and a password (HTTP 407): put them into its URL, such as http://USER:PASSWORD@HOST:PORT"
     )
+
+
+def _dated(response: Response) -> Response:
+    """Return a response without a `Date` with the time of its arrival as its date, as RFC 9110 (6.6.1) has it."""
+    headers = CIMultiDict(response.headers)
+    headers["Date"] = formatdate(usegmt=True)
+    return msgspec.structs.replace(response, headers=headers)
 
 
 def _without_secrets(error: Exception) -> Exception:

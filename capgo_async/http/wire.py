@@ -1,11 +1,8 @@
 """Requests and responses as values, the transport protocol, and the JSON of both (contract A3, A6)."""
 
 import contextlib
-import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from types import GenericAlias
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -13,6 +10,7 @@ import msgspec
 
 from ..errors import ApiError, UnreadableAnswer
 from . import error_codes
+from .retry_after import retry_after
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -242,56 +240,6 @@ def _first_line(body: bytes) -> str:
     """Return the start of a text body, for an error message."""
     text = body[:400].decode("utf-8", "replace").strip()
     return text.splitlines()[0][:120] if text else ""
-
-
-def retry_after(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Return the seconds to wait that the server asks for, or `None`.
-
-    They are taken from `Retry-After`, `retryAfterSeconds`, or a time. Times count from the `Date` of the response, because the
-    clocks of client and server differ (contract A8).
-    """
-    header = headers.get("retry-after", "")
-    answered_at = _epoch(headers.get("date", ""))
-    if (told := _number(header)) is not None:
-        return told
-    at = _epoch(header)
-    if at is None or answered_at is None:
-        if (told := _number(details.get("retryAfterSeconds"))) is not None:
-            return told
-        at = _reset(headers, details)
-    return None if at is None or answered_at is None else max(0.0, at - answered_at)
-
-
-def _reset(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Return when a limit ends, in seconds since the epoch by the server's clock."""
-    if (seconds := _number(headers.get("x-ratelimit-reset", ""))) is not None:
-        return seconds
-    milliseconds = _number(details.get("rateLimitResetAt"))
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def _number(value: object) -> float | None:
-    """Return a number, or a string of digits, as a number; `None` if it cannot be a time."""
-    if isinstance(value, str):
-        number = float(value) if value.isascii() and value.isdigit() else math.inf
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value) if 0 <= value <= _LATEST else math.inf
-    else:
-        return None
-    return number if number <= _LATEST else None
-
-
-_LATEST: Final = 1e15
-"""Later than any time that a server can mean, in milliseconds; JSON numbers may exceed any float."""
-
-
-def _epoch(date: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(date)
-        # A date without a zone is in UTC (RFC 9110).
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def server_version(worker_source: str | None) -> tuple[int, int, int] | None:

@@ -96,6 +96,10 @@ class LearningGate(Gate):
         self._fallback: Window | None = None
         self.unnamed = False
         """Whether the last refusal did not name its limit."""
+        self.asked_until = -math.inf
+        """Until when the last refusal asks to wait, if that is longer than any limit takes."""
+        self._of_key = alone
+        self._questioned = False
 
     def earliest(self, now: float) -> float:
         """Return when the next request may leave, as every gate does; infinity while one has to go alone."""
@@ -118,6 +122,8 @@ class LearningGate(Gate):
 
     def answered(self, now: float, fate: Fate) -> None:
         super().answered(now, fate)
+        if self._questioned and now >= self._closed_until and (fate is Fate.PASSED or fate is Fate.FAILED):
+            self._questioned, self.asked_until, self._alone = False, -math.inf, self._alone and self._of_key
         for lesson in self._lessons.values():
             lesson.answered(fate, self._in_flight)
         if self._rest and fate is not Fate.UNSENT:
@@ -161,6 +167,12 @@ class LearningGate(Gate):
         self._rest = max(self._rest, asked * patience(self._probes_refused))
         self._alone = True
         self.close(now, self._rest, learn=learn)
+
+    def question(self, asked_until: float) -> None:
+        """Let one request go alone once the gate is open, if the last refusal asks for a rest that is not believed."""
+        self.asked_until = asked_until
+        if asked_until > -math.inf:
+            self._questioned = self._alone = True
 
     def doubt(self, now: float, seconds: float) -> bool:
         """Let the key rest for `seconds` after it was refused, then let one probe go (contract G5).

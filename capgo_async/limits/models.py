@@ -32,6 +32,12 @@ TARGET_KINDS = frozenset({ScopeKind.DEVICE_OPERATION, ScopeKind.DEVICE_CHANNEL})
 DEFAULT_SILENCE = 61.0
 """Seconds of silence after which the server resets a key's counter, margin included (contract B2)."""
 
+LONGEST_REST: Final = 900.0
+"""Seconds of the longest rest that any limit of the contract asks for: an address that is locked out (contract B2).
+
+A server that asks for more is not believed: after this time, one request tries.
+"""
+
 BOUNDLESS: Final = 1 << 62
 """More requests than anybody sends."""
 

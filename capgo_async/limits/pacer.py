@@ -50,10 +50,14 @@ class ScopeUsage(msgspec.Struct, frozen=True):
 
 
 class Hold(NamedTuple):
-    """A limit that lets nothing leave before the time `until`: a `ScopeKind`, or `UNNAMED`."""
+    """A limit that lets nothing leave before the time `until`: a `ScopeKind`, or `UNNAMED`.
+
+    `asked_until` is set if the server asks for a longer rest than any limit takes; one request tries at `until` all the same.
+    """
 
     until: float
     kind: str
+    asked_until: float = -math.inf
 
 
 class TargetBusy(CapgoError):
@@ -172,8 +176,10 @@ class Pacer:
         """Let the requests of a key go together: the server accepted the key."""
         self._learning_gate(scope).prove()
 
-    def close(self, scope: Scope, seconds: float, *, reason_known: bool = True) -> None:
+    def close(self, scope: Scope, seconds: float, *, reason_known: bool = True, asked: float | None = None) -> None:
         """Close the gate of `scope` for `seconds`, or that of a key for its silence.
+
+        If the server `asked` for more, that is not believed: one request goes alone after `seconds`.
 
         A key is silent after its last response, and then probed with one request. If the reason is not known, an adaptive pacer
         falls back to the published limit (contract A8, B1).
@@ -192,6 +198,7 @@ class Pacer:
             gate.silence(now, seconds, learn=self.adaptive)
         else:
             gate.close(now, seconds, learn=self.adaptive)
+        gate.question(-math.inf if asked is None else now + asked)
 
     def refuse_key(self, scope: Scope, error: AuthenticationError) -> None:
         """Take the refusal of a key (contract G5).
@@ -325,8 +332,9 @@ class Pacer:
     def hold(self, scope: Scope, now: float) -> Hold:
         """Return until when a limit holds `scope` back, as `free_at` does, and which limit it is."""
         gate = self._gates.get(scope)
-        unnamed = gate is not None and gate.unnamed and gate.closed_until(now) > now
-        return Hold(self.free_at(scope, now), UNNAMED if unnamed else scope[0])
+        if gate is None or gate.closed_until(now) <= now:
+            return Hold(self.free_at(scope, now), scope[0])
+        return Hold(self.free_at(scope, now), UNNAMED if gate.unnamed else scope[0], gate.asked_until)
 
     def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:
         """Return when that many requests of `scope` may leave; infinity while only a response can tell."""

@@ -1,5 +1,6 @@
 """What a run says of the time that it still takes is foreseen: checked against the run itself, in virtual time."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -11,14 +12,14 @@ from fleet import APP, client_of, ids_of, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Job, Options, StopRules, Which, read_operations
-from capgo_async.bulk.clock import wall_clock
+from capgo_async.bulk.clock import duration, minute_in, time_in, wall_clock
 from capgo_async.bulk.forecast.forecast import Leg, seconds_of
 from capgo_async.bulk.forecast.outlook import outlook_of
 from capgo_async.bulk.operations.results import Done
 from capgo_async.bulk.schedule.share import share_of
 from capgo_async.cli.job.progress import Follower
 from capgo_async.cli.output.speech import Speech
-from capgo_async.cli.output.waiting import Waits, shown_by_progress
+from capgo_async.cli.output.waiting import Waits, shown_by_progress, waiting
 from capgo_async.client import requester_of
 from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.limits.models import Fate, ScopeKind
@@ -129,6 +130,34 @@ async def test_while_all_wait_for_a_limit_no_less_time_is_left(tmp_path: Path, n
     assert seconds <= left_in(line) < seconds + 10
     assert ("HTTP 429" in line) == (not named)
     assert ("key's limit" in line) == (name == "a key for long")
+
+
+DOUBTED = {
+    "55 years": (1_764_460_800.0, r"2[01]\d\d-\d\d-\d\d [\d:]+ UTC"),
+    "beyond any calendar": (1e12, "a time beyond any calendar"),
+}
+
+
+@pytest.mark.parametrize("scope", [(ScopeKind.KEY,), (ScopeKind.APP_ADDRESS, APP)], ids=["key", "app"])
+@pytest.mark.parametrize("name", DOUBTED)
+@in_virtual_time
+async def test_a_rest_that_no_limit_takes_is_told_with_its_day(tmp_path: Path, name: str, scope: tuple[str, ...]) -> None:
+    asked, shown = DOUBTED[name]
+    path = await planned(sandbox := Sandbox(fleet(1, 9, channels=4)), tmp_path, Options(), planning_delay=0.002)
+    async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
+        key = requester_of(capgo).key_scope
+        pacer_of(capgo).close(key if scope == (ScopeKind.KEY,) else scope, 900.0, asked=asked)
+        line = Follower(job, ring_of(capgo), Speech(quiet=True)).line()
+    assert re.search(rf"\(the server asks to wait until {shown}; no limit lasts so long, so one request tries\), until", line)
+    assert until_in(line) == pytest.approx(900.0, abs=2.0)
+    assert 900 <= left_in(line) < 920
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9, 3e11, 1e14, 1e300, math.inf])
+def test_any_time_can_be_shown(seconds: float) -> None:
+    for shown in (time_in(seconds), minute_in(seconds), duration(seconds), waiting(seconds, "a limit")):
+        assert shown
+        assert seconds < 3e11 or "beyond any calendar" in shown or "days" in shown
 
 
 @in_virtual_time

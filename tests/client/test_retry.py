@@ -44,7 +44,16 @@ VARIANTS_OF_429 = [
     (limit("a_new_word"), FAIL, None, 60.0, True),
     (limit(reason="a_new_reason"), FAIL, None, 60.0, True),
     (limit(reason="a_new_reason", retry_after="4"), CLOSE, KEY, 4.0, False),
+    (limit(reason="a_new_reason", retry_after="0.5"), CLOSE, KEY, 0.5, False),
+    (limit(reason="a_new_reason", retry_after="-20"), CLOSE, KEY, 0.25, False),
+    (limit(app_id="a.b", device_id="d", retry_after="86400"), CLOSE, DEVICE, 900.0, True),
 ]
+
+
+def test_a_rest_that_is_longer_than_any_limit_is_not_believed() -> None:
+    assert judge(limit(reason="ip_rate_limit_exceeded", retry_after="900")).asked is None
+    decision = judge(limit(reason="ip_rate_limit_exceeded", retry_after="901"))
+    assert (decision.seconds, decision.asked) == (900.0, 901.0)
 
 
 @pytest.mark.parametrize(("error", "disposition", "scope", "seconds", "known"), VARIANTS_OF_429, ids=lambda v: str(v)[:60])
@@ -56,7 +65,7 @@ def test_every_variant_of_429(
     known: bool,  # noqa: FBT001 - by name
 ) -> None:
     assert isinstance(error, errors.RateLimited)
-    assert judge(error) == (disposition, scope, seconds, known)
+    assert judge(error)[:4] == (disposition, scope, seconds, known)
     assert not may_repeat(error, Repeat.HARMLESS)
     assert not is_ambiguous(error)
 

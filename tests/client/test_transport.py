@@ -4,6 +4,8 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from unittest.mock import Mock
 
@@ -15,7 +17,7 @@ from yarl import URL
 
 from capgo_async import errors
 from capgo_async.http.transport import AiohttpTransport, checked_base_url
-from capgo_async.http.wire import Request
+from capgo_async.http.wire import Request, error_of
 
 BASE = "https://capgo.test"
 HERE = f"{BASE}/device"
@@ -108,7 +110,21 @@ async def test_an_answer(mocked: aioresponses, transport: AiohttpTransport) -> N
     answer = await transport.send(GET, {})
 
     assert (answer.status, answer.body) == (418, b"\x00tea")
-    assert (answer.headers["x-request-id"], answer.headers.get("retry-after"), answer.headers.get("date")) == ("r", "3", None)
+    assert (answer.headers["x-request-id"], answer.headers.get("retry-after")) == ("r", "3")
+
+
+@pytest.mark.parametrize("date", [None, "Fri, 24 Jul 2026 10:00:00 GMT"])
+async def test_a_refusal_without_a_date_has_that_of_its_arrival(
+    mocked: aioresponses, transport: AiohttpTransport, date: str | None
+) -> None:
+    in_40_s = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    later = "Fri, 24 Jul 2026 10:00:40 GMT" if date else in_40_s
+    mocked.get(HERE, status=429, headers={"Retry-After": later} | ({"Date": date} if date else {}))
+
+    seconds = error_of(await transport.send(GET, {}), "op").retry_after
+
+    assert seconds is not None
+    assert 30.0 < seconds <= 40.0
 
 
 def asked(mocked: aioresponses) -> dict[str, Any]:

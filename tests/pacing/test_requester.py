@@ -1,6 +1,7 @@
 """The one way a request is made: pacing, retries, and what a refusal closes, in virtual time."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -207,6 +208,23 @@ async def test_the_apps_limit_holds_only_that_app_back() -> None:
             group.start_soon(one, "com.free.app", number)
     assert [time for app, time in done if app == "com.free.app"] == [0.0] * 3
     assert all(30.0 <= time < 31.0 for app, time in done if app == "com.busy.app")
+
+
+@pytest.mark.parametrize("reason", ["ip_rate_limit_exceeded", KEY_LIMIT, "a_new_limit"])
+@in_virtual_time
+async def test_a_rest_that_no_limit_takes_is_ended_by_one_request(reason: str) -> None:
+    """20 years are asked for; 900 s are the longest rest in the contract."""
+    endless = refusal(reason, retry_after=20 * 365 * 86_400, app_id=APP)
+    transport = ScriptedTransport(answer(), *[endless] * 8, endless, latency=0.1)
+    capgo = client(transport, concurrency=8)
+    ends = await unlink_many(capgo, 20)
+    assert ends == [None] * 20
+    rests = [later - former for former, later in pairwise(transport.times) if later - former > 60.0]
+    assert rests == [pytest.approx(900.0, abs=1.0)] * 2
+    probes = [at for at in transport.times if at > 800.0]
+    assert probes[1] > probes[0] + 800.0, "a probe goes alone, and the next one after another rest"
+    assert probes[2] >= probes[1] + 0.1, "the others wait for its response"
+    assert probes[3] == probes[2]
 
 
 @in_virtual_time

@@ -4,13 +4,12 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from ...bulk import Job
-from ...bulk.clock import local_time
+from ...bulk.clock import duration, local_time, minute_in
 from ...bulk.forecast.forecast import Foreseen
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.results import Done, Failed
@@ -19,10 +18,9 @@ from ...client import requester_of
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import UNNAMED, ScopeKind
 from ...rehearsal import Rehearsal
-from ..options.moments import ending_at
 from ..output.limit_names import WAITED_FOR
 from ..output.speech import Speech, is_terminal, printable
-from ..output.waiting import WORTH_SAYING, shown_by_progress, waiting
+from ..output.waiting import WORTH_SAYING, doubted, shown_by_progress, waiting
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -205,20 +203,21 @@ class Reading:
 def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     """Return for how many seconds the limits allow no request, and which limit that is."""
     pacer, now = pacer_of(client), anyio.current_time()
-    until, kind = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
-    limit = WAITED_FOR[kind] if len(client.clients) == 1 or kind == UNNAMED else "limits of all keys"
+    hold = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
+    limit = WAITED_FOR[hold.kind] if len(client.clients) == 1 or hold.kind == UNNAMED else "limits of all keys"
     if any(pacer.doubts(requester_of(each).key_scope) for each in client.clients):
         limit = "rest of the API key, which was refused although it worked until now"
-    if apps and (free := min(pacer.free_at((ScopeKind.APP_ADDRESS, app), now) for app in apps)) > until:
-        until, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
-    seconds = until - now
-    return (seconds, limit) if WORTH_SAYING <= seconds < math.inf else (0.0, "")
+    free = min((pacer.hold((ScopeKind.APP_ADDRESS, app), now) for app in apps), default=hold)
+    if free.until > hold.until:
+        hold, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
+    seconds = hold.until - now
+    return (seconds, limit + doubted(hold, now)) if WORTH_SAYING <= seconds < math.inf else (0.0, "")
 
 
 def _left(seconds: float, more: float) -> str:
-    left = max(0, math.ceil(seconds))
-    unsure = f" (up to {timedelta(seconds=math.ceil(more))} later)" if more >= max(1.0, _UNSURE * left) else ""
-    return f"{timedelta(seconds=left)} left, ends {ending_at(left)}{unsure}"
+    left = max(0.0, seconds)
+    unsure = f" (up to {duration(more)} later)" if more >= max(1.0, _UNSURE * left) else ""
+    return f"{duration(left)} left, ends {minute_in(left)}{unsure}"
 
 
 def _bar(total: int) -> "tuple[Progress, TaskID]":

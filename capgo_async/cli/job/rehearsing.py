@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
 from typer import Option
 
+from ...bulk.clock import duration
 from ...bulk.report import about, counted
 from ...errors import ConfigurationError
 from ...limits.lockout import MOST_IN_FLIGHT
@@ -134,4 +134,4 @@ def _wave(wave: RehearsedWave) -> str:
 
 
 def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+    return duration(round(seconds))

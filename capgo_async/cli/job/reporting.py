@@ -1,18 +1,17 @@
 """Prints plans, jobs and reports."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from ...bulk import Job, Plan, Report, Rows
-from ...bulk.clock import local_time, wall_clock
+from ...bulk.clock import local_time, minute_in, moment_in
 from ...bulk.inventory.exporting import Summary
 from ...bulk.jobfile.contents import JobRow
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
-from ..options.moments import ending_at
 from ..output.exit_codes import exit_code
 from ..output.listing import print_pages
 from ..output.speech import Speech
@@ -96,7 +95,7 @@ def _foreseen(plan: Plan) -> str:
     if plan.unknown and plan.requests:
         lines.append("to leave out the devices that are unknown to the server, plan with --unknown skip")
     if plan.seconds:
-        lines.append(f"if sent now, it ends at {ending_at(plan.seconds)}")
+        lines.append(f"if sent now, it ends at {minute_in(plan.seconds)}")
     return "\n".join(lines)
 
 
@@ -180,6 +179,6 @@ class _PlanOf(Plan, frozen=True, kw_only=True):
     @classmethod
     def of(cls, job: Job) -> "_PlanOf":
         seconds = job.plan.seconds
-        ends_at = None if seconds is None else wall_clock() + timedelta(seconds=seconds)
-        told = None if ends_at is None else ends_at.isoformat(timespec="seconds")
+        ends_at = None if seconds is None else moment_in(seconds)
+        told = None if ends_at is None else ends_at.astimezone(UTC).isoformat(timespec="seconds")
         return cls(job=str(job.path), ends_at=told, **{name: getattr(job.plan, name) for name in job.plan.__struct_fields__})

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final
 
-from ...bulk.clock import LONGEST, local_time, wall_clock
+from ...bulk.clock import LONGEST, local_time
 from ...errors import ConfigurationError
 
 _DURATION: Final = re.compile(
@@ -53,11 +53,6 @@ def read_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetim
         message = f"--until {text} is too far away: use a time within a hundred years"
         raise ConfigurationError(message)
     return moment.astimezone(UTC)
-
-
-def ending_at(seconds: float) -> str:
-    """Return the local time in that many seconds."""
-    return local_time((wall_clock() + timedelta(seconds=seconds)).replace(second=0))
 
 
 def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:

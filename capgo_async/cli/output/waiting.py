@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Final
 
 import anyio
 
-from ...bulk.clock import local_time, wall_clock
+from ...bulk.clock import minute_in, time_in
 from ...limits.pacer import Hold, Pacer
 from .limit_names import WAITED_FOR
 from .speech import Speech
@@ -18,7 +17,14 @@ WORTH_SAYING: Final = 1.0
 
 def waiting(seconds: float, limit: str) -> str:
     """Return that requests wait for a limit."""
-    return f"waiting: {limit}, until {local_time(wall_clock() + timedelta(seconds=seconds))}"
+    return f"waiting: {limit}, until {time_in(seconds)}"
+
+
+def doubted(hold: Hold, now: float) -> str:
+    """Return that the server asks for a longer rest than any limit takes, or nothing."""
+    if hold.asked_until <= hold.until:
+        return ""
+    return f" (the server asks to wait until {minute_in(hold.asked_until - now)}; no limit lasts so long, so one request tries)"
 
 
 class Waits:
@@ -30,10 +36,11 @@ class Waits:
 
     def __call__(self, hold: Hold) -> None:
         """Take the limit for which a request begins to wait."""
-        seconds = hold.until - anyio.current_time()
+        now = anyio.current_time()
+        seconds = hold.until - now
         if seconds >= WORTH_SAYING and hold.until >= self._told + WORTH_SAYING:
             self._told = hold.until
-            self._speech.note(waiting(seconds, WAITED_FOR[hold.kind]))
+            self._speech.note(waiting(seconds, WAITED_FOR[hold.kind] + doubted(hold, now)))
 
 
 @contextmanager
