@@ -11,8 +11,9 @@ from ..limits.models import LONGEST_REST
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _FIRST_EPOCH: Final = 1e9
-"""Numbers from here on are seconds since 1970, and from `_FIRST_MILLISECONDS` on milliseconds: no rest takes 31 years."""
+"""Numbers from here on are seconds since 1970, because no rest takes 31 years."""
 _FIRST_MILLISECONDS: Final = 1e11
+"""Numbers from here on are milliseconds since 1970."""
 _ENDLESS: Final = 1e12
 """Seconds that stand for a time beyond any calendar."""
 
@@ -36,7 +37,7 @@ def retry_after(headers: Mapping[str, str], details: Mapping[str, Any]) -> float
 
 
 def _seconds(told: object, answered_at: float | None) -> float | None:
-    """Return for how long `told` asks, or `None` if it is neither a number nor a date, or a time without `answered_at`."""
+    """Return how long a number or a date asks to wait; `None` for a time, if `answered_at` is not known."""
     number = _number(told)
     if number is not None and number < _FIRST_EPOCH:
         return max(0.0, number)

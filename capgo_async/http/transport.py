@@ -264,7 +264,7 @@ def _refused_by_proxy() -> ConfigurationError:
 
 
 def _dated(response: Response) -> Response:
-    """Return a response without a `Date` with the time of its arrival as its date, as RFC 9110 (6.6.1) has it."""
+    """Return a response with the time of its arrival as its `Date` (RFC 9110, 6.6.1)."""
     headers = CIMultiDict(response.headers)
     headers["Date"] = formatdate(usegmt=True)
     return msgspec.structs.replace(response, headers=headers)

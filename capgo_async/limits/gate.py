@@ -169,7 +169,7 @@ class LearningGate(Gate):
         self.close(now, self._rest, learn=learn)
 
     def question(self, asked_until: float) -> None:
-        """Let one request go alone once the gate is open, if the last refusal asks for a rest that is not believed."""
+        """Let one request go alone after the rest, if the server asks for one that is not believed."""
         self.asked_until = asked_until
         if asked_until > -math.inf:
             self._questioned = self._alone = True

@@ -33,7 +33,7 @@ DEFAULT_SILENCE = 61.0
 """Seconds of silence after which the server resets a key's counter, margin included (contract B2)."""
 
 LONGEST_REST: Final = 900.0
-"""Seconds of the longest rest that any limit of the contract asks for: an address that is locked out (contract B2).
+"""Seconds of the longest rest in the contract: that of an address that is locked out (contract B2).
 
 A server that asks for more is not believed: after this time, one request tries.
 """

@@ -21,7 +21,7 @@ from capgo_async.http.wire import Request, Response
 HEAD = b"HTTP/1.1 200 OK\r\n"
 ANSWERS = {
     "an answer": OK,
-    "an error": b"HTTP/1.1 429 \r\nRetry-After: 3\r\nX-Request-Id: a\r\nContent-Length: 2\r\n\r\n{}",
+    "an error": b"HTTP/1.1 429 \r\nRetry-After: 3\r\nDate: now\r\nX-Request-Id: a\r\nContent-Length: 2\r\n\r\n{}",
     "chunks": HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n2\r\n1}\r\n0\r\n\r\n',
     "compressed": HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(z := gzip.compress(b"{}")), z),
     "hints before": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + OK,
