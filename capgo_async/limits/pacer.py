@@ -33,11 +33,11 @@ KEY_RESTS_FOR: Final = 10.0
 """Seconds from the last response to a refused key until its probe. Contract G5 asks for 5 at least."""
 _PROBED: Final = (
     f"The key worked until now, and was refused again after a pause of {KEY_RESTS_FOR:g} s: it has probably expired or been"
-    " deleted."
+    " deleted. Check the API key."
 )
 _NOT_PROBED: Final = (
     f"The key worked until now. It is not tried again, because {MOST_REFUSALS} requests were refused within a short time, and"
-    " the server locks out this address after 20."
+    " the server locks out this address after 20. Wait 15 minutes, then check the API key."
 )
 
 

@@ -93,7 +93,7 @@ async def test_the_next_plan_and_the_next_process_know_how_long_writes_take(tmp_
     sandbox = slow_to_write("POST /device:latency=130ms")
     async with client_of(sandbox, rate="off", delay=READS / 2) as capgo:
         async with await planned(sandbox, tmp_path, capgo) as job:
-            assert "about 2 s (up to about 25 s if these requests take longer than those before)\n" in str(job.plan)
+            assert "about 3 s (up to about 27 s if these requests take longer than those before)\n" in str(job.plan)
             report = await job.run(capgo)
         async with await planned(sandbox, tmp_path, capgo, "back", "beta") as back:
             assert back.plan.seconds == pytest.approx(report.elapsed_seconds, rel=0.05)

@@ -224,14 +224,14 @@ def test_failures_are_reported_by_cause(server: Served, capgo: Command, here: Pa
     csv_of(here / "devices.csv", devices=40)
     world = server.sandbox.world
 
-    def drop_the_channel(change: int) -> None:
+    def make_it_public(change: int) -> None:
         if change == 5:
-            del world.apps[APP].channels["beta"]
+            world.apps[APP].channels["beta"].public = True
 
-    server.sandbox.on_change = drop_the_channel
+    server.sandbox.on_change = make_it_public
     result = capgo(*(argument for argument in RELINK if argument != "--json"))
     assert result.exit_code == 3
-    assert "channel_not_found" in result.stdout
+    assert "public_channel_override" in result.stdout
     assert f"first: {APP}/" in result.stdout
 
 
