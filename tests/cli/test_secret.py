@@ -48,6 +48,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "channels roll-back": (APP, "beta"),
     "channels promote-rollout": (APP, "beta"),
     "devices list": (APP,),
+    "devices find": (APP, "user-1"),
     "devices get": (APP, DEVICE),
     "devices link": (APP, DEVICE, "beta"),
     "devices renew": ("devices.csv", "--app", APP, "--yes", "--rate", "off"),
