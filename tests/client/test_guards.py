@@ -573,6 +573,8 @@ class Shop:
                 if query["version"] in self.refuses:
                     return refused("cannot_delete_linked_version")
                 self.deleted.append(query["version"])
+            case "GET", path if path.startswith("/app/"):
+                return answer(body={"app_id": APP, "channel_device_count": 0}, **self.headers)
         return answer(**self.headers)
 
 
