@@ -147,7 +147,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def _displaced(self) -> list[str]:
         lines = [str(each) for each in self.displaced[:_NAMED_DISPLACED]]
         more = len(self.displaced) - len(lines)
-        return [*lines, f"and so in {counted(more, 'more case')}"] if more else lines
+        return [*lines, f"{counted(more, 'more channel')} in the same way"] if more else lines
 
     @property
     def noun(self) -> str:

@@ -93,9 +93,9 @@ async def test_a_file_that_is_laid_out_otherwise_is_refused(
     [
         (
             {"columns": {"chanel": "Kanal"}},
-            "no column is called 'chanel': the columns that are read are device_id, custom_id, app_id, channel",
+            "'chanel' is none of the columns that are read: device_id, custom_id, app_id, channel",
         ),
-        ({"ignored": ["note"]}, "no column is called 'note'"),
+        ({"ignored": ["note"]}, "'note' is none of the columns that are read"),
         ({"ignored": ["device_id"]}, "the column device_id cannot be ignored: it names the targets"),
         ({"ignored": ["channel"], "columns": {"channel": "Kanal"}}, "cannot be ignored: it is given another name"),
         ({"columns": {"device_id": "id", "app_id": "id"}}, "one column of the file cannot be read as two columns"),
@@ -139,7 +139,7 @@ async def test_the_channel_of_an_export_is_what_is_and_not_what_is_wanted(data: 
     rows = [row for block in blocks for row in block.in_order()]
     assert [row.operation for row in rows] == [link(f"{ID}1"), link(f"{ID}2")]
     assert [remark for block in blocks for remark in block.remarks] == [
-        "stream: it is an export of devices, so its column channel was not read: it says where the devices are now"
+        "stream: this is an export of devices. Its column channel says where they are now, so it was not read"
     ]
     # Without a channel for all rows, the column may have been edited.
     assert seen(await read(data, app_id=None, channel=None)) == [

@@ -51,7 +51,7 @@ def test_what_export_wrote_is_a_list_of_its_devices(server: Served, capgo: Comma
         code, text = relink(capgo, source=source, to=("--channel", "beta", "--job", f"{source}.capgo-job", "--plan-only"))
         assert code == 0, text
         assert "30 rows" in text
-        assert f"{source}: it is an export of devices, so its column channel was not read" in text
+        assert f"{source}: this is an export of devices" in text
 
 
 def test_joined_lists_are_told(capgo: Command, here: Path) -> None:
@@ -101,8 +101,8 @@ def test_users_are_found_and_named(server: Served, capgo: Command, here: Path, o
     [
         (("--column", "device_id"), "write NAME=HEADER"),
         (("--column", "device_id=a", "--column", "device_id=b"), "once for each NAME"),
-        (("--column", "serial=b"), "no column is called 'serial'"),
-        (("--ignore-column", "note"), "no column is called 'note'"),
+        (("--column", "serial=b"), "'serial' is none of the columns that are read"),
+        (("--ignore-column", "note"), "'note' is none of the columns that are read"),
         (("--by", "email"), "email"),
     ],
 )

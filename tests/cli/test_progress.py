@@ -192,7 +192,7 @@ async def test_a_429_without_json_is_told_as_what_it_is(tmp_path: Path) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(look)
             report = await job.run(capgo, progress=follower)
-    assert "waiting: refused (HTTP 429) by a limit that has no name, such as that of a proxy, until " in said[0]
+    assert "waiting: a limit without a name (HTTP 429, perhaps of a proxy), until " in said[0]
     assert "key" not in said[0]
     assert report.runs[-1].limits_met == {"unnamed": 1}
 

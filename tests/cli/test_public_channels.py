@@ -126,7 +126,7 @@ def test_the_plan_of_many_names_those_that_lose_their_place(unaimed: Command) ->
         words = ("channels", "update", "--everywhere", "beta", "public=true", "--job", "p.capgo-job", "--plan-only")
         shown = unaimed(*words, env=server.environment)
         assert shown.stdout.count("in place of production") == 5
-        assert "and so in 3 more cases" in shown.stdout
+        assert "3 more channels in the same way" in shown.stdout
         plan = json.loads(unaimed(*words, "--json", env=server.environment).stdout)
         assert len(plan["displaced"]) == 8
         assert plan["displaced"][0] == {"app_id": APP, "channel": "production", "by": "beta"}

@@ -164,7 +164,7 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.NOT_A_MEMBER: "not a member of {}",
     Cause.UNKNOWN_DEVICE: "not in the inventory",
     Cause.NO_LINK_TO_RENEW: "no link to renew in the inventory",
-    Cause.LINKS_ARE_KEPT: "needs no renewal: this server keeps links, as the options of the plan say",
+    Cause.LINKS_ARE_KEPT: "needs no renewal: by the options of the plan, this server keeps links",
     Cause.NOT_LISTED: "not listed by the server now, so nothing shows whether somebody changed it since the job ran",
     Cause.CHANGED_SINCE: "changed since the job ran: now {}",
     Cause.RELINKED_SINCE: "changed since the job ran: now linked to {}",

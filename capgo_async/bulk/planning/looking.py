@@ -187,7 +187,7 @@ async def survey(
         back = f"undoing this brings back {counted(rollouts, 'rollout')}, but the server chooses the devices anew"
         remarks.append(f"{app_id}: {back}")
     if made_public and any(channel.update_package is not None for channel in shown.channels.values()):
-        remarks.append(f"{app_id}: making a channel public needs the right app.update_settings, which developers lack")
+        remarks.append("making a channel public needs the right app.update_settings, which developers lack")
     if made_public > 1:
         remarks.append(
             f"{made_public} channels of {app_id} become public: of those that share a platform, only the last stays public"

@@ -36,7 +36,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         known = [*names, *form.columns[1:]]
         for name in (*self.columns, *self.ignored):
             if name not in known:
-                message = f"no column is called {name!r}: the columns that are read are {', '.join(known)}"
+                message = f"{name!r} is none of the columns that are read: {', '.join(known)}"
                 raise ConfigurationError(message)
         for name in self.ignored:
             if name in names or name in self.columns:

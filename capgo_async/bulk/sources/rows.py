@@ -48,7 +48,7 @@ class Asked(NamedTuple):
         argument = self.form.argument
         if argument is None or self.argument is None or argument in self.layout.ignored or not is_export(names):
             return self, None
-        told = f"it is an export of devices, so its column {argument} was not read: it says where the devices are now"
+        told = f"this is an export of devices. Its column {argument} says where they are now, so it was not read"
         layout = msgspec.structs.replace(self.layout, ignored=self.layout.ignored | {argument})
         return self._replace(layout=layout), told
 

@@ -101,7 +101,9 @@ def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
         limit = f"already known: {', '.join(certain)}"
     if told.refused is not None:
         limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {NAMES[told.refused.scope]}"
-    since = {True: ", with changes since August 2026", False: ", without changes since August 2026", None: ""}[told.newest]
+    since = {True: ", with the API of August 2026 or later", False: ", with an API from before August 2026", None: ""}[
+        told.newest
+    ]
     lines = {
         "server": f"{told.base_url}, version {told.server_version or 'unknown'}{since}",
         "latency": in_words(told.latency),

@@ -88,7 +88,8 @@ async def update_channel(
 ) -> int:
     """Change the settings of a channel. It keeps its bundle unless bundle=NAME gives it another.
 
-    Another bundle and rollout_enabled=false end a rollout, and need --end-rollouts; rollout_paused=true only stops it.
+    If the channel has a rollout, another bundle or rollout_enabled=false ends it, which needs --end-rollouts.
+    rollout_paused=true only pauses it.
 
     For many channels, as a job: --from names a list with the columns app_id and channel; --everywhere means the channel of this
     name in every app.

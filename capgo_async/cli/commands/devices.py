@@ -155,8 +155,8 @@ async def renew_devices(
 
     A device has no link for the moment in between. Devices that the server does not list as linked are left alone.
 
-    Some servers keep links for 30 days, others for 90, newer ones for good. If yours does, --keeps-links leaves all alone.
-    On such a server, a link that a device had set itself expires unless it is renewed once.
+    Some servers delete links after 30 days, others after 90. Newer servers keep links that were set through the API, and delete
+    only those that devices set themselves. On such a server one renewal is enough; afterwards, pass --keeps-links everywhere.
     """
     operations = _listed(source, RenewDevice, planning)
     return await change_many(operations, "renew", planning, stopping, connection, invocation)

@@ -42,13 +42,16 @@ ToCsv = Annotated[
 ToSpreadsheet = Annotated[
     str | None,
     typer.Option(
-        "--spreadsheet", metavar="FILE", help="Like --csv, but no cell is a formula to a spreadsheet.", show_default=False
+        "--spreadsheet",
+        metavar="FILE",
+        help="Like --csv, but safe to open in a spreadsheet: no cell is a formula.",
+        show_default=False,
     ),
 ]
-OnlyFailed = Annotated[bool, typer.Option("--failed", help="Send the failed operations again, and nothing else.")]
+OnlyFailed = Annotated[bool, typer.Option("--failed", help="Send only the failed operations again.")]
 OnlyContradicted = Annotated[
     bool,
-    typer.Option("--contradicted", help="Send the operations again that the last verification contradicts, and nothing else."),
+    typer.Option("--contradicted", help="Send only those operations again that the last verification contradicted."),
 ]
 
 
@@ -146,7 +149,8 @@ async def undo_job(
 ) -> int:
     """Undo the changes of a job, as a job of its own: plan, ask for confirmation, send.
 
-    Changes that have no way back are left, and so is what others changed since. The plan says why, and the exit code is 3.
+    Changes that have no way back are not undone, and neither is what others changed since. The plan says why, and the exit code
+    is 3.
     """
     options = Options(
         reject_bad_rows=True,

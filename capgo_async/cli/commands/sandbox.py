@@ -75,7 +75,7 @@ class Serving(Group, frozen=True, kw_only=True):
         typer.Option(
             "--flag",
             metavar="NAME=VALUE",
-            help=f"Change one thing of that generation, such as bundle_target=true; others are {', '.join(FLAGS[1:])}.",
+            help=f"Change one feature of that generation, such as bundle_target=true. The others: {', '.join(FLAGS[1:])}.",
         ),
     ] = None
     log: Annotated[

@@ -37,7 +37,7 @@ _FORESEEN_FOR: Final = 1.0
 _TIMES_ITS_COST: Final = 50
 _UNSURE: Final = 0.05
 """A smaller share by which the remaining time may be wrong is not told."""
-_WAKE: Final = "devices were linked to this channel a moment ago"
+_WAKE: Final = "another job set these links a moment ago"
 _LONG: Final = 8.0
 """Seconds without a result after which the line says so."""
 
@@ -206,7 +206,7 @@ def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     hold = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
     limit = WAITED_FOR[hold.kind] if len(client.clients) == 1 or hold.kind == UNNAMED else "limits of all keys"
     if any(pacer.doubts(requester_of(each).key_scope) for each in client.clients):
-        limit = "rest of the API key, which was refused although it worked until now"
+        limit = "pause of an API key that was refused after it had worked"
     free = min((pacer.hold((ScopeKind.APP_ADDRESS, app), now) for app in apps), default=hold)
     if free.until > hold.until:
         hold, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"

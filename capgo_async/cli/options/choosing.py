@@ -21,7 +21,8 @@ class Choosing(Group, frozen=True, kw_only=True):
     every: Annotated[
         bool,
         Option(
-            "--all", help="Take all devices of each --app, or of every app, instead of SOURCE: from --inventory, or listed now."
+            "--all",
+            help="Instead of SOURCE, take all devices of each --app, or of every app, from --inventory or listed now.",
         ),
     ] = False
     where: Annotated[

@@ -50,7 +50,10 @@ Headroom = Annotated[
 ]
 EndRollouts = Annotated[
     bool,
-    Option("--end-rollouts", help="Also change channels whose rollout ends by that: another bundle, or rollout_enabled=false."),
+    Option(
+        "--end-rollouts",
+        help="Also change channels whose rollout this ends. Another bundle ends it, and so does rollout_enabled=false.",
+    ),
 ]
 JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_default=False)]
 
@@ -319,7 +322,7 @@ class Planning(InWaves, frozen=True, kw_only=True):
     )
     column: Annotated[
         list[str] | None,
-        Option("--column", metavar="NAME=HEADER", help="Read the column NAME from the one with this header; repeatable."),
+        Option("--column", metavar="NAME=HEADER", help="Read NAME from the column with this header; repeatable."),
     ] = None
     ignore_column: Annotated[
         list[str] | None,
@@ -382,7 +385,7 @@ class InventoryPlanning(Planning, frozen=True, kw_only=True):
     ] = None
     keeps_links: Annotated[
         bool,
-        Option("--keeps-links", help="This server keeps links for good: none need be renewed, and none may expire."),
+        Option("--keeps-links", help="The server never deletes links: renew none, and say nothing about expiry."),
     ] = False
     inventory: Annotated[
         Path | None,

@@ -46,7 +46,7 @@ def read_settings(texts: Sequence[str], type_: type[S]) -> S:
             raise ConfigurationError(message)
         if field is None:
             close = difflib.get_close_matches(name, fields, 1)
-            message = f"there is no setting {name}. {f'Did you mean {close[0]}?' if close else names_of(type_)}"
+            message = f"there is no setting {name}. {f'Did you mean {fields[close[0]].name}?' if close else names_of(type_)}"
             raise ConfigurationError(message)
         given[field.encode_name] = None if value == "null" else _value(value, field)
     try:

@@ -17,7 +17,7 @@ WAITED_FOR: Final[Mapping[str, str]] = {
     ScopeKind.APP_ADDRESS: "app's limit",
     ScopeKind.DEVICE_OPERATION: "device's limit",
     ScopeKind.DEVICE_CHANNEL: "device's limit",
-    UNNAMED: "refused (HTTP 429) by a limit that has no name, such as that of a proxy",
+    UNNAMED: "a limit without a name (HTTP 429, perhaps of a proxy)",
 }
 """Why requests wait."""
 
