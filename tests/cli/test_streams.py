@@ -112,10 +112,12 @@ def test_an_error_before_the_first_page_leaves_stdout_empty(capgo: Command) -> N
 
 
 def test_an_empty_listing_still_has_its_header(server: Served, capgo: Command) -> None:
-    server.sandbox.world.apps[APP].devices.clear()
+    app = server.sandbox.world.apps[APP]
+    app.devices.clear()
+    app.overrides.clear()
     result = capgo("channels", "list", APP, "--json")
     assert result.exit_code == 0
-    server.sandbox.world.apps[APP].channels.clear()
+    app.channels.clear()
     assert capgo("channels", "list", APP).stdout == "id\tname\tpublic\tbundle_name\tupdated_at\n"
     assert capgo("channels", "list", APP, "--json").stdout == ""
 
