@@ -59,6 +59,17 @@ def client_of(
     )
 
 
+def lose_counts(sandbox: Sandbox) -> None:
+    """Let a server count half of the requests of a key, at random (contract B2)."""
+    chance, count = random.Random(1), sandbox.limiters.count_request
+
+    def lose(key_id: int, now: int) -> None:
+        if chance.random() < 0.5:
+            count(key_id, now)
+
+    sandbox.limiters.count_request = lose  # type: ignore[method-assign]  # a double
+
+
 def limits_in(windows: Iterable[Window]) -> tuple[int, ...]:
     """Return how many requests each window allows, learned limits included."""
     return tuple(window.limit for window in windows)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fleet import APP, client_of, ids_of, write_csv
+from fleet import APP, client_of, ids_of, lose_counts, write_csv
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk import Job, Options, StopRules, Which, read_operations
+from capgo_async import CapgoClient
+from capgo_async.bulk import Job, Options, Report, StopRules, Which, read_operations
 from capgo_async.bulk.clock import duration, minute_in, time_in, wall_clock
 from capgo_async.bulk.forecast.forecast import Leg, seconds_of
 from capgo_async.bulk.forecast.outlook import outlook_of
@@ -23,6 +24,7 @@ from capgo_async.cli.output.waiting import Waits, shown_by_progress, waiting
 from capgo_async.client import requester_of
 from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.limits.models import Fate, ScopeKind
+from capgo_async.limits.pacer import KEY_RESTS_FOR
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 
 WAVES = Options(waves=(Fraction(1, 10), Fraction(1)), bake_seconds=1800.0)
@@ -237,3 +239,45 @@ async def test_operations_that_are_refused_at_the_end_of_a_job_are_waited_for(tm
     assert report.rate_limited > 0
     assert left_in(line) == pytest.approx(report.elapsed_seconds - 20, abs=2.0)
     assert left_in(line) >= until_in(line) - 1
+
+
+async def lines_of(job: Job, capgo: CapgoClient, every: float) -> tuple[list[str], Report]:
+    """Run a job. Return what its follower says, once in `every` seconds, and the report."""
+    follower = Follower(job, ring_of(capgo), Speech(quiet=True))
+    said: list[str] = []
+
+    async def look() -> None:
+        while True:
+            await anyio.sleep(every)
+            said.append(follower.line())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(look)
+        report = await job.run(capgo, progress=follower)
+        group.cancel_scope.cancel()
+    return said, report
+
+
+@in_virtual_time
+async def test_the_rest_of_a_key_that_worked_is_told_as_that(tmp_path: Path) -> None:
+    sandbox = Sandbox(fleet(1, 60, channels=4), Settings(faults=parse_faults("POST /device:lost-keys=#20")))
+    path = await planned(sandbox, tmp_path, Options(), planning_delay=0.002)
+    async with client_of(sandbox, rate="off") as capgo, await Job.open(path, client=capgo) as job:
+        said, report = await lines_of(job, capgo, 4.0)
+    assert "waiting: rest of the API key, which was refused although it worked until now, until " in said[0]
+    assert 0 < until_in(said[0]) <= KEY_RESTS_FOR
+    assert (report.done, report.failed) == (report.planned, 0)
+
+
+@in_virtual_time
+async def test_a_server_that_loses_counts_is_told_of(tmp_path: Path) -> None:
+    sandbox = Sandbox(fleet(1, 600, channels=4), Settings(limits=thresholds("server", {"RATE_LIMIT_API_KEY": 61})))
+    path = await planned(Sandbox(fleet(1, 600, channels=4)), tmp_path, Options(), planning_delay=0.002)
+    lose_counts(sandbox)
+    async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
+        said, report = await lines_of(job, capgo, 10.0)
+    assert report.done == report.planned
+    told = ["the server loses counts, or the API key is also used elsewhere" in line for line in said]
+    assert told[-1]
+    assert told == sorted(told), "once it is noticed, it is told"
+    assert not told[0]

@@ -26,9 +26,10 @@ from capgo_async.cli.options.options import Connection
 from capgo_async.cli.output.speech import Speech
 from capgo_async.client import requester_of
 from capgo_async.key_ring import pacer_of, ring_of
+from capgo_async.limits import pacer
 from capgo_async.limits.models import ScopeKind
 from capgo_async.limits.pacer import Pacer
-from capgo_async.sandbox import Settings
+from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import device_id
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta")
@@ -427,6 +428,28 @@ def test_the_report_says_that_somebody_else_uses_the_key_and_limits_remembers_it
     assert "note: the API key is also used elsewhere" in result.stdout
     assert "Use a separate API key for each user" in result.stdout
     assert "none, key also used by others" in unaimed("limits").stdout
+
+
+def test_the_report_says_that_the_server_may_lose_counts(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csv_of(here / "devices.csv")
+    monkeypatch.setattr(Pacer, "others_noticed", lambda *_: True)
+    monkeypatch.setattr(Pacer, "uneven", lambda _: True)
+    told = capgo(*RELINK, "--yes").stdout
+    assert "note: the server refused the API key after a different number of requests each time: it loses counts, or" in told
+    assert "Use a separate API key" not in told
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_report_says_that_a_refused_key_was_accepted_again(
+    unaimed: Command, here: Path, monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    monkeypatch.setattr(pacer, "KEY_RESTS_FOR", 0.1)
+    csv_of(here / "devices.csv")
+    with served(Settings(faults=parse_faults("POST /device:lost-keys=#5" if refused else ""))) as server:
+        result = unaimed(*RELINK, "--yes", "--rate", "off", env=server.environment)
+    assert result.exit_code == 0
+    note = "note: the API key was refused in the middle of the run, and accepted again after a rest"
+    assert (note in result.stdout) is refused
 
 
 def test_the_lock_of_a_finished_job_stays(capgo: Command, here: Path) -> None:

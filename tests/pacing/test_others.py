@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import anyio
 import pytest
-from fleet import APP, client_of, limits_in, sandbox_of
+from fleet import APP, client_of, limits_in, lose_counts, sandbox_of
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -176,6 +176,18 @@ async def test_nobody_else_is_seen_where_there_is_nobody() -> None:
         capgo = client_of(sandbox)
         await read(capgo, 4000)
         assert not pacer_of(capgo).others_noticed()
+
+
+@pytest.mark.parametrize("loses", [True, False])
+@in_virtual_time
+async def test_a_server_that_loses_counts_refuses_at_other_numbers_each_time(*, loses: bool) -> None:
+    sandbox = sandbox_of(limits="server", variables={"RATE_LIMIT_API_KEY": 101})
+    if loses:
+        lose_counts(sandbox)
+    capgo = client_of(sandbox)
+    await read(capgo, 1500)
+    assert pacer_of(capgo).uneven() is loses
+    assert loses or [each.requests for each in capgo.known().limits] == [100]
 
 
 @in_virtual_time
