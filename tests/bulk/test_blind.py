@@ -401,6 +401,24 @@ async def test_devices_are_not_chosen_blindly(tmp_path: Path) -> None:
             await Job.create(tmp_path / "a.capgo-job", source, client=capgo)
 
 
+@in_virtual_time
+async def test_devices_are_not_chosen_from_an_inventory_that_was_taken_blindly(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=2, devices=60)
+    quiet = sandbox.world.apps["com.example.app02"]
+    quiet.overrides.clear()
+    exported = str(tmp_path / "a.sqlite")
+    async with client_of(sandbox) as capgo:
+        sandbox.world.device_store_readable = False
+        await export(exported, InventoryKind.DEVICES, client=capgo)
+        sandbox.world.device_store_readable = True
+        source = ChosenDevices(Choice(), "beta", capgo, exported=exported)
+        with pytest.raises(errors.EmptyListing, match=f"cannot tell which devices to choose. {APP}:"):
+            await Job.create(tmp_path / "a.capgo-job", source, client=capgo)
+        source = ChosenDevices(Choice(apps=(quiet.app_id,)), "beta", capgo, exported=exported)
+        with pytest.raises(errors.InputError, match="none of 0 devices match"):
+            await Job.create(tmp_path / "a.capgo-job", source, client=capgo)
+
+
 # What is contradicted is sent again
 
 

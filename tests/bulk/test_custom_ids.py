@@ -23,7 +23,7 @@ from capgo_async.bulk import (
     read_operations,
 )
 from capgo_async.bulk.sources.source import DeviceChange
-from capgo_async.errors import InputError
+from capgo_async.errors import EmptyListing, InputError
 from capgo_async.sandbox import Sandbox, Settings, fleet, thresholds
 
 OTHER = "com.example.app02"
@@ -227,13 +227,35 @@ async def test_an_app_without_access_rejects_its_rows_only(tmp_path: Path) -> No
     assert [(line, cause) for line, cause, _ in refused.value.rejected] == [(3, Cause.NO_ACCESS)]
 
 
+@pytest.mark.parametrize("custom_ids", [["user-10"], ["user-0", "user-10"]])
 @in_virtual_time
-async def test_a_store_that_shows_nothing_finds_nobody_and_changes_nothing(tmp_path: Path) -> None:
+async def test_a_store_that_shows_nothing_does_not_say_that_nobody_is_there(tmp_path: Path, custom_ids: list[str]) -> None:
     sandbox = sandbox_of(500, filters=True)
     sandbox.world.device_store_readable = False
-    with pytest.raises(Exception, match=r"bad row|cannot|no device"):
-        await plan(sandbox, tmp_path, ["user-0", "user-10"])
+    with pytest.raises(EmptyListing, match="may be unable to read its data"):
+        await plan(sandbox, tmp_path, custom_ids, options=Options(reject_bad_rows=True))
     assert not (tmp_path / "job.capgo-job").exists()
+
+
+@pytest.mark.parametrize("filters", [True, False])
+@pytest.mark.parametrize(("devices", "custom_ids"), [(60, ["user-10"]), (3000, ["user-10", "user-20"])])
+def test_links_that_are_hidden_are_not_left_to_expire(
+    tmp_path: Path, devices: int, custom_ids: list[str], *, filters: bool
+) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        sandbox = sandbox_of(devices, filters=filters)
+        app = sandbox.world.apps[APP]
+        for custom_id in custom_ids:
+            app.link(bearer_of(sandbox, custom_id), app.channels["alpha"], 0.0)
+        sandbox.world.links_readable = False
+        with pytest.raises(EmptyListing, match=r"shows no link of any device, but counts linked ones"):
+            await plan(sandbox, tmp_path, custom_ids, kind=RenewDevice)
+        sandbox.world.links_readable = True
+        async with await plan(sandbox, tmp_path, custom_ids, kind=RenewDevice) as job:
+            assert job.plan.planned == len(custom_ids)
+
+    run()
 
 
 @in_virtual_time

@@ -12,7 +12,7 @@ from fleet import APP, client_of, ids_of, links_of, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
-from capgo_async.bulk import Cause, Job, Options, Rows, Unknown, from_operations
+from capgo_async.bulk import Bounds, Cause, Job, Options, Rows, Unknown, from_operations
 from capgo_async.bulk.operations.kinds import KINDS
 from capgo_async.bulk.operations.operations import (
     DeleteBundle,
@@ -28,7 +28,7 @@ from capgo_async.bulk.operations.operations import (
     change_of,
 )
 from capgo_async.bulk.operations.reasons import LEFT_BY_UNDO, NO_WAY_BACK, SENTENCES
-from capgo_async.errors import EmptyListing
+from capgo_async.errors import EmptyListing, SafetyStop
 from capgo_async.http.wire import Request, Response
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
@@ -195,6 +195,24 @@ async def test_links_that_the_server_counts_and_does_not_show_are_not_taken_for_
             assert (undo.plan.planned, undo.plan.left) == (0, 4)
             await undo.run(capgo)
     assert links_of(sandbox) == run
+
+
+@in_virtual_time
+async def test_an_undo_is_found_again_after_it_has_changed_the_count_of_links(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60)
+    unlinked = sorted({*ids_of(sandbox)} - {*links_of(sandbox)})
+    transport, client = spoilt(sandbox)
+    transport.spoil = no_links
+    async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(unlinked[:5])) as job:
+        await job.run(capgo)
+        transport.spoil = None
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert undo.plan.planned == 5
+            with pytest.raises(SafetyStop):
+                await undo.run(capgo, bounds=Bounds(max_requests=2))
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            await undo.run(capgo)
+            assert (await undo.report()).done == 5
 
 
 @pytest.mark.parametrize("hidden", [0, 1, 3])

@@ -5,7 +5,7 @@ import math
 import re
 import sqlite3
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..report import counted
 from ..sources.blocks import BATCH
 from ..sources.source import from_operations
 from ..storage.database import Database, Mode
-from ..storage.exported import devices_exported
+from ..storage.exported import Exported, devices_exported
 from .columns import TABLES, InventoryKind
 from .exporting import Summary, inventory
 from .shelf import BATCH as READ
@@ -194,21 +194,19 @@ class ChosenDevices:
         """Provide the database of the inventory, and the number of its devices."""
         if self._exported is not None:
             path = Path(self._exported)
-            records = await devices_exported(path, client.base_url)
-            found = {app.app_id: app.rows for app in records if app.app_id != LIST_OF_APPS}
+            found = {app.app_id: app for app in await devices_exported(path, client.base_url) if app.app_id != LIST_OF_APPS}
             if missing := [app_id for app_id in self._choice.apps if app_id not in found]:
                 message = f"{path} has no devices of {', '.join(missing)}: export these apps, too"
                 raise InputError(message)
-            yield path, sum(rows for app_id, rows in found.items() if app_id in (self._choice.apps or found))
+            chosen = [found[app_id] for app_id in self._choice.apps or found]
+            _refuse_hidden(chosen)
+            yield path, sum(app.rows for app in chosen)
             return
         with tempfile.TemporaryDirectory(prefix="capgo-choice-") as directory:
             path = Path(directory, "inventory")
             taking = inventory(path, InventoryKind.DEVICES, client=client, apps=self._choice.apps, tally=self._tally)
             async with taking as (_, self.summary):
-                if hidden := self.summary.contradicted:
-                    told = "; ".join(f"{check.app_id}: {', '.join(check.caveats)}" for check in hidden)
-                    message = f"cannot tell which devices to choose. {told}"
-                    raise EmptyListing(message)
+                _refuse_hidden(self.summary.checks)
                 yield path, self.summary.rows
 
     async def _operations(self, path: Path, devices: int) -> AsyncGenerator[Operation, None]:
@@ -236,3 +234,11 @@ class ChosenDevices:
         if self._channel is None:
             return UnlinkDevice(app_id=app_id, device_id=device_id)
         return LinkDevice(app_id=app_id, device_id=device_id, channel=self._channel)
+
+
+def _refuse_hidden(checks: Iterable[Exported]) -> None:
+    """Raise `EmptyListing` if a list is empty although something contradicts that."""
+    told = "; ".join(f"{check.app_id}: {', '.join(check.caveats)}" for check in checks if check.contradicted)
+    if told:
+        message = f"cannot tell which devices to choose. {told}"
+        raise EmptyListing(message)

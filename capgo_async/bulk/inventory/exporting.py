@@ -62,7 +62,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def contradicted(self) -> tuple[Exported, ...]:
         """Return the lists that are empty although something shows that they cannot be."""
-        return tuple(check for check in self.checks if not check.rows and not check.held)
+        return tuple(check for check in self.checks if check.contradicted)
 
 
 @contextlib.asynccontextmanager

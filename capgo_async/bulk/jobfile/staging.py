@@ -174,10 +174,10 @@ class Staging:
         return number, shown.fetchall()
 
     @transaction
-    def scanned(self, connection: sqlite3.Connection) -> frozenset[str]:
-        """Return the apps whose listing was closed."""
-        found = connection.execute("SELECT app_id FROM scans JOIN apps ON apps.id = scans.app")
-        return frozenset(app_id for (app_id,) in found)
+    def scanned(self, connection: sqlite3.Connection) -> dict[str, bool]:
+        """Return the apps whose listing was closed, each with whether it showed a link."""
+        found = connection.execute("SELECT app_id, unlinked FROM scans JOIN apps ON apps.id = scans.app")
+        return {app_id: unlinked == Former.NONE for app_id, unlinked in found}
 
     @transaction
     def compare_rows(self, connection: sqlite3.Connection) -> None:
@@ -219,9 +219,9 @@ class Staging:
 
     @transaction
     def close_scan(self, connection: sqlite3.Connection, app_id: str, *, complete: bool, saw_override: bool) -> None:
-        """Record how far the listing of an app went, and whether it showed any link."""
+        """Record how far the last listing of an app went, and whether it showed any link."""
         unlinked = Former.NONE if saw_override else Former.UNKNOWN
-        statement = "INSERT INTO scans (app, complete, unlinked) VALUES (?, ?, ?)"
+        statement = "INSERT OR REPLACE INTO scans (app, complete, unlinked) VALUES (?, ?, ?)"
         connection.execute(statement, (self._apps[app_id], complete, unlinked))
 
     async def know(self, inventory: str, base_url: str) -> Mapping[str, Exported]:

@@ -25,7 +25,8 @@ async def find_devices(stage: Staging, client: KeyRing, known: Mapping[str, Expo
     """Stage the rows that name their devices by custom ids, and return remarks.
 
     An inventory in `known` is used where it is complete. Otherwise the server is asked for each custom id, or lists all devices
-    of the app: whichever takes fewer requests. Rows are rejected if no device has the custom id, or several have it.
+    of the app: whichever takes fewer requests. Rows are rejected if no device has the custom id, or several have it. Raises
+    `EmptyListing` if the server lists no device although something contradicts that.
     """
     wanted = await stage.wanted()
     if not wanted:
@@ -62,6 +63,7 @@ class _Finding:
         self._page = page_of(client)
         self._cursors = cursors_each(client, apps)
         self._saw_override = False
+        self._missed = False
 
     async def find(self, wanted: int) -> tuple[str, ...]:
         """Find the devices with `wanted` custom ids, and return the caveats of the listing."""
@@ -89,10 +91,16 @@ class _Finding:
         while custom_ids := await self._stage.wanted_of(self._app_id, last, _CHUNK):
             last = custom_ids[-1]
             await fan_out(custom_ids, self._ask, self._cursors)
+        if self._missed:
+            # A server that cannot read its devices finds nobody. A list of all devices tells (contract C7).
+            async for _ in self._devices.list(self._app_id, DeviceFilter(limit=1)).pages():
+                break
         await self._stage.close_scan(self._app_id, complete=False, saw_override=self._saw_override)
 
     async def _ask(self, custom_id: str) -> None:
-        await self._take(await self._devices.find(self._app_id, custom_id, several=True))
+        found = await self._devices.find(self._app_id, custom_id, several=True)
+        self._missed |= not found
+        await self._take(found)
 
     async def _take(self, devices: Sequence[Device]) -> None:
         self._saw_override |= any(device.channel is not None for device in devices)

@@ -214,8 +214,9 @@ async def _survey_devices(
             message = f"the server lists no device of {app_id}, so unknown devices cannot be found"
             raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
 
-    # Finding custom ids may have listed apps already.
-    left = budgets.keys() - await stage.scanned()
+    # Finding custom ids may have listed apps already. Where that showed no link, a whole listing tells what to renew.
+    scanned = await stage.scanned()
+    left = budgets.keys() - {app_id for app_id, linked in scanned.items() if linked or app_id not in renewing}
     used = {app_id: known[app_id] for app_id in budgets if app_id in left and app_id in known}
     remarks = await _use_known(stage, used, options)
     rest = {app_id: budget for app_id, budget in budgets.items() if app_id in left and app_id not in used}

@@ -40,6 +40,11 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether all three checks passed."""
         return self.scanned and self.changes_passed and self.end_checked
 
+    @property
+    def contradicted(self) -> bool:
+        """Return whether the list is empty although something shows that it cannot be."""
+        return not self.rows and not self.held
+
 
 def exported_of(connection: sqlite3.Connection) -> list[Exported]:
     names = Exported.__struct_fields__
