@@ -264,7 +264,7 @@ async def test_the_rest_of_a_key_that_worked_is_told_as_that(tmp_path: Path) -> 
     path = await planned(sandbox, tmp_path, Options(), planning_delay=0.002)
     async with client_of(sandbox, rate="off") as capgo, await Job.open(path, client=capgo) as job:
         said, report = await lines_of(job, capgo, 4.0)
-    assert "waiting: rest of the API key, which was refused although it worked until now, until " in said[0]
+    assert "waiting: pause of an API key that was refused after it had worked, until " in said[0]
     assert 0 < until_in(said[0]) <= KEY_RESTS_FOR
     assert (report.done, report.failed) == (report.planned, 0)
 

@@ -125,7 +125,7 @@ class Waves:
                 text = f"a fresh listing contradicts {counted(found.contradicted, 'operation')} that succeeded"
                 return StopReason(text, Problem.CONTRADICTED)
             text = (
-                f"cannot tell whether {counted(found.missing, 'operation')} took effect, because the server hides their devices"
+                f"cannot tell whether {counted(found.missing, 'operation')} took effect: the server does not list their devices"
             )
             return StopReason(text, Problem.NOT_LISTED)
         share = self._pace.failures

@@ -45,7 +45,7 @@ _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
     errors.PublicChannelOverride: "`devices unlink` does that.",
     errors.UnreadableAnswer: "Check that --base-url is a Capgo API.",
-    errors.EmptyListing: "Try again later; nothing was taken for missing.",
+    errors.EmptyListing: "Try again later; the empty list was not taken for the truth.",
     errors.ListingError: "Try again; no incomplete listing was used.",
 }
 """The first class that fits decides."""
