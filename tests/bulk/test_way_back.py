@@ -187,7 +187,7 @@ async def test_links_that_the_server_counts_and_does_not_show_are_not_taken_for_
     async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
         assert foretold(job) == {Cause.LINKS_NOT_SHOWN: 1}
         assert "1 device has no way back, because the listing of the app shows no link at all" in str(job.plan)
-        assert f"the server counts links ({len(linked)}) and shows none" in str(job.plan)
+        assert f"the server counts {len(linked)} links and shows none" in str(job.plan)
         await job.run(capgo)
         transport.spoil = None
         run = links_of(sandbox)
@@ -229,7 +229,7 @@ async def test_where_the_server_counts_links_and_shows_none_the_run_tells_whethe
     transport.spoil = no_links
     async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(chosen)) as job:
         assert foretold(job) == {}
-        assert f"the server counts links ({2 + hidden}) and shows none" in str(job.plan)
+        assert f"the server counts {2 + hidden} links and shows none" in str(job.plan)
         await job.run(capgo)
         transport.spoil = None
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
