@@ -274,9 +274,7 @@ async def test_no_device_is_believed_unless_the_server_counts_links(
     assert listing.complete is not doubted
 
 
-@pytest.mark.parametrize(
-    "chosen", [DeviceFilter(changed_since="2026-07-01T00:00:00Z"), DeviceFilter(custom_ids_only=True), DeviceFilter(after="d")]
-)
+@pytest.mark.parametrize("chosen", [DeviceFilter(changed_since="2026-07-01T00:00:00Z"), DeviceFilter(after="d")])
 async def test_that_no_device_fits_a_filter_is_believed(chosen: DeviceFilter) -> None:
     async with client_of(serving(device=NOTHING, app={"app_id": APP, "channel_device_count": 3})) as capgo:
         assert await capgo.devices.list(APP, chosen).all() == []

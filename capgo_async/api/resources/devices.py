@@ -74,8 +74,9 @@ class Devices:
     ) -> tuple[Device, ...]:
         """Return the devices with this custom id, or none (contract K4).
 
-        Raises `ConfigurationError` if more than one device has it, unless `several`. Servers before August 2026 list all
-        devices of the app: at most `most_pages` of them are read, and `ListingError` is raised if more are left.
+        Raises `ConfigurationError` if more than one device has it, unless `several`, and `EmptyListing` as `list` does. Servers
+        before August 2026 list all devices of the app: at most `most_pages` pages are read, and `ListingError` is raised if
+        more are left.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         listing = self.list(app_id, DeviceFilter(custom_id=custom_id))
@@ -168,10 +169,18 @@ def list_in_parts(
 
 
 def _doubt_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Doubt | None:
-    """Return the doubt of a listing of all devices; `None` for a listing of some of them."""
-    if chosen.custom_ids_only or chosen.custom_id is not None or chosen.changed_since is not None or chosen.after is not None:
+    """Return the doubt of a listing; `None` for one of changes, or from a later device on, which may well be empty."""
+    if chosen.changed_since is not None or chosen.after is not None:
         return None
-    return partial(doubt_empty, requester, app_id, "device")
+    if chosen.custom_id is None and not chosen.custom_ids_only:
+        return partial(doubt_empty, requester, app_id, "device")
+
+    async def doubt() -> None:
+        # If the server lists no device at all, this listing raises `EmptyListing`.
+        async for _ in Devices(requester).list(app_id, DeviceFilter(limit=1)).pages():
+            return
+
+    return doubt
 
 
 def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callable[[Position], Awaitable[Page[Device]]]:
