@@ -66,8 +66,8 @@ class CapgoClient:
     """A client for one Capgo server and one API key.
 
     `api_key` defaults to the environment variable `CAPGO_API_KEY`. The token of a user session (a JWT) may take its place for
-    API keys, statistics, the audit log and new apps; all other calls raise `NeedsApiKey` and send nothing (contract A2).
-    `base_url` defaults to `CAPGO_BASE_URL`, and then to the Capgo cloud.
+    API keys, statistics, the audit log, changes of organizations and new apps; all other calls raise `NeedsApiKey` and send
+    nothing (contract A2). `base_url` defaults to `CAPGO_BASE_URL`, and then to the Capgo cloud.
 
     `rate` is `auto` (the default), `standard`, `enterprise`, `server`, `off`, `N/min` or `N/s`. `limits` replaces it by limits
     of your own. `headroom` is the share of the limits of keys and apps to leave to others, from 0 to below 1.

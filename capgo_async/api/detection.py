@@ -14,10 +14,8 @@ from ..http.wire import Request, Response
 from .endpoints.organizations import probe_organizations
 from .models import Channel
 
-SHOWS_PACKAGES: Final = "channels show updatePackage"
+_SHOWS_PACKAGES: Final = "channels show updatePackage"
 """A feature of servers since 2026-08-14 (contract K0)."""
-SHOWS_PLATFORMS: Final = "channels show ios"
-"""A feature of servers of 2026-11 (contract K0)."""
 _NO_VERDICT: Final = frozenset({401, 429})
 _SERVER_FAILED: Final = 500
 
@@ -30,13 +28,12 @@ def ok() -> Call:
 def note_channels(generation: Generation, channels: Iterable[Channel]) -> None:
     """Note the features of the server that these rows show (contract K0)."""
     for channel in channels:
-        generation.features[SHOWS_PACKAGES] = channel.update_package is not None
-        generation.features[SHOWS_PLATFORMS] = channel.ios is not None
+        generation.features[_SHOWS_PACKAGES] = channel.update_package is not None
 
 
 def is_newest(features: Mapping[str, bool]) -> bool:
     """Return whether responses have shown changes after 12.201.7: a hint, no licence (contract K0)."""
-    return features.get(SHOWS_PACKAGES, False) or features.get(SHOWS_PLATFORMS, False)
+    return features.get(_SHOWS_PACKAGES, False)
 
 
 class Learner:

@@ -55,21 +55,10 @@ _CONFLICT: Final = (
     "duplicate_binding",
     "version_already_exists",
 )
-_INVALID: Final = (
-    "channel_delta_required",
-    "channel_zip_required",
-    "invalid_custom_id",
-    "invalid_icon_path",
-    "invalid_query",
-    "invalid_update_package",
-    "missing_rollout_version",
-)
-"""Refused arguments, permanent whatever the status (contract A7)."""
 _ALONE: Final[Mapping[str, type[ApiError]]] = {
     "CANNOT_REMOVE_LAST_SUPER_ADMIN": errors.Conflict,
     "cannot_create_apikey": errors.NeedsUserSession,
     "cannot_delete_linked_version": errors.BundleLinked,
-    "cannot_find_bundle": errors.BundleNotFound,
     "cannot_find_channel": errors.ChannelNotFound,
     "cannot_find_version": errors.BundleNotFound,
     "channel_not_found": errors.ChannelNotFound,
@@ -90,7 +79,6 @@ CLASSES: Final[Mapping[str, type[ApiError]]] = {
     **dict.fromkeys(NO_ACCESS, errors.PermissionDenied),
     **dict.fromkeys(_NOT_FOUND, errors.NotFound),
     **dict.fromkeys(_CONFLICT, errors.Conflict),
-    **dict.fromkeys(_INVALID, errors.InvalidRequest),
     **_ALONE,
     **_INVITATION,
 }

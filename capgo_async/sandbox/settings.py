@@ -3,9 +3,10 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 from msgspec.structs import replace
 
 from .exchange import Generation
@@ -37,8 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     page_bug: bool | None = None
     bundle_target: bool = False
     custom_id_filter: bool | None = None
-    same_set_window: int | None = None
-    override_days: float | None = None
+    same_set_window: Annotated[int, Meta(ge=1)] | None = None
+    override_days: Annotated[float, Meta(ge=0)] | None = None
     rights_503: bool | None = None
     keys_503: bool | None = None
     row_cap: int = 1000

@@ -641,7 +641,10 @@ def test_flags_are_read_from_text(flag: str, name: str, value: object) -> None:
     assert (settings.generation, settings.row_cap) == ("2026-11", 7)
 
 
-@pytest.mark.parametrize("flag", ["row_cap=7", "bundle_target", "=on", "same_set_window=soon", "keys_503=maybe"])
+@pytest.mark.parametrize(
+    "flag",
+    ["row_cap=7", "bundle_target", "=on", "same_set_window=soon", "same_set_window=0", "override_days=-1", "keys_503=maybe"],
+)
 def test_flags_that_make_no_sense(flag: str) -> None:
     with pytest.raises(ValueError, match="flag"):
         flagged(Settings(), [flag])
