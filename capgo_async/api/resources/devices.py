@@ -169,7 +169,7 @@ def list_in_parts(
 
 
 def _doubt_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Doubt | None:
-    """Return the doubt of a listing; `None` for one of changes, or from a later device on, which may well be empty."""
+    """Return the doubt of a listing; `None` for one of changes, or of later ids, which may be empty."""
     if chosen.changed_since is not None or chosen.after is not None:
         return None
     if chosen.custom_id is None and not chosen.custom_ids_only:
