@@ -1,6 +1,6 @@
 """Compare the engine's schedule with the best one under the server's limits, and with other pacers.
 
-Everything runs in virtual time with sixteen requests in flight. The ratio is the makespan over a lower bound for any schedule
+Everything runs in virtual time with fifteen requests in flight. The ratio is the makespan over a lower bound for any schedule
 that keeps the same limits with the same margins; `optimum` computes it from the limits alone. The second ratio is to a client
 that knows when the server counts. The contenders run at one latency, keep no margins, and meet their own random faults. A
 contender is said never to end if it gets nothing done for an hour while it keeps sending, if it takes twenty times as long as

@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import chain, pairwise, zip_longest
 from typing import NamedTuple
 
 import pytest
@@ -51,6 +51,19 @@ def even(loads: Sequence[int], periods: int) -> list[list[int]]:
     return [share for share in shares if any(share)]
 
 
+def in_full_rounds(loads: Sequence[int], periods: int, places: int) -> list[list[int]]:
+    """Share the largest app out evenly, and the others so that each period but the last ends with all places in use."""
+    largest = max(range(len(loads)), key=loads.__getitem__)
+    others = spread([0 if app == largest else load for app, load in enumerate(loads)])
+    ends = [-(-sum(loads) * period // (periods * places)) * places for period in range(periods)]
+    mine = [loads[largest] * period // periods for period in range(periods + 1)]
+    cuts = [*(max(0, end - before) for end, before in zip(ends, mine, strict=False)), len(others)]
+    return [
+        [last - first if app == largest else others[start:end].count(app) for app in range(len(loads))]
+        for (first, last), (start, end) in zip(pairwise(mine), pairwise(cuts), strict=True)
+    ]
+
+
 def full(loads: Sequence[int], most: int) -> list[list[int]]:
     """Fill one period after the other, from all apps alike."""
     left = spread(loads)
@@ -68,12 +81,15 @@ def by_windows(loads: Sequence[int], window: int, most: int) -> Iterator[list[li
 
 
 def plans(scenario: Scenario) -> Iterator[list[Burst]]:
-    """Yield plans of which one should be good: even periods; full ones, the remainder first or last; full windows."""
+    """Yield plans of which one should be good: even periods, with full rounds or without; full ones; full windows."""
     loads, most = scenario.loads(), scenario.bounds.key or sum(scenario.operations)
     fewest = max(math.ceil(sum(apps) / most) for apps in loads)
     by_window = max(math.ceil(max(apps) / (scenario.bounds.app or most)) for apps in loads)
     for periods in sorted({fewest, max(fewest, by_window)}):
         yield merged([even(apps, periods) for apps in loads])
+        rounds = [in_full_rounds(apps, periods, CONCURRENCY) for apps in loads]
+        if max(sum(part) for parts in rounds for part in parts) <= most:
+            yield merged(rounds)
     if len(loads) == 1 and scenario.bounds.app:
         yield from (merged([periods]) for periods in by_windows(loads[0], scenario.bounds.app, most))
     yield merged([full(apps, most)[:: -1 if key == 0 and len(loads) > 1 else 1] for key, apps in enumerate(loads)])
