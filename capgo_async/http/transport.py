@@ -71,6 +71,10 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
     if not base_url.strip():
         message = "the base URL is empty: name a server, or leave it out and unset CAPGO_BASE_URL for Capgo's cloud"
         raise ConfigurationError(message)
+    if "@" in base_url or "?" in base_url or "#" in base_url:
+        # Each of them may hold a secret, so the URL is not shown.
+        message = "invalid base URL: it must not contain a user, a query or a fragment"
+        raise ConfigurationError(message)
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
         message = f"invalid base URL {base_url!r}: it contains characters that must be percent-encoded"
         raise ConfigurationError(message)
@@ -82,9 +86,6 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
         raise ConfigurationError(message) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         message = f"invalid base URL {base_url!r}: it must begin with https://, or with http:// for this machine, and a host"
-        raise ConfigurationError(message)
-    if "@" in parts.netloc or "?" in base_url or "#" in base_url:
-        message = "invalid base URL: it must not contain a user, a query or a fragment"
         raise ConfigurationError(message)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
         message = f"base URL {base_url!r} sends the API key unencrypted: use https, or allow plain http"

@@ -282,7 +282,7 @@ class CountedWalk(Generic[T]):
         if not page.has_more:
             return tuple(new.values()), Step(None)
         if not page.rows:
-            message = "the server sent an empty page before the end of the list by its own count: the listing is incomplete"
+            message = "the server sent an empty page, but counts more rows: the listing is incomplete"
             raise ListingError(message)
         if not new:
             message = "the server sent the same page twice: the listing does not advance"

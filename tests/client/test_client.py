@@ -194,6 +194,17 @@ def test_options_that_mean_nothing(options: dict[str, Any], sentence: str) -> No
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "base_url",
+    ["https://me:PASS@capgo.test/ v1", "me:PASS@capgo.test", "https://me:PASS/1@capgo.test", "https://capgo.test:x?key=PASS"],
+)
+def test_a_password_in_a_base_url_is_not_shown(base_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="must not contain a user") as caught:
+        client_of(base_url=base_url)
+
+    assert "PASS" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
 def test_a_wrong_key_is_not_shown() -> None:
     with pytest.raises(ConfigurationError) as caught:
         client_of(api_key=f"{KEY}\n")
