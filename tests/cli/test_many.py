@@ -158,7 +158,6 @@ def test_links_are_renewed(server: Served, capgo: Command, here: Path) -> None:
             ("channels", "update", APP, "beta", "rollout_version=1.2.0"),
             "no setting rollout_version. Did you mean rollout_bundle?\n",
         ),
-        (),
         (("channels", "update", APP, "beta", "allow_dev=maybe"), "allow_dev must be true or false, not 'maybe'"),
         (("channels", "update", APP, "beta"), "pass at least one NAME=VALUE. Settings: "),
         (("channels", "update", "--everywhere", APP, "beta", "allow_dev=false"), f"takes no APP; limit it with --app {APP}"),
