@@ -73,8 +73,9 @@ class CapgoClient:
     of your own. `headroom` is the share of the limits of keys and apps to leave to others, from 0 to below 1.
 
     At most `concurrency` requests are in flight, and at most 15: all of them are refused if the key expires, and the server
-    locks out an address after 20 refusals (contract B2). One attempt takes at most `timeout` seconds. A failed call is retried
-    up to `retries` times if repeating it is harmless (contract G1).
+    locks out an address after 20 refusals (contract B2). One attempt takes at most `timeout` seconds, and a response of more
+    than `max_response_bytes`, unpacked, is an error. A failed call is retried up to `retries` times if repeating it is harmless
+    (contract G1).
 
     `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
     (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_attempt`
@@ -94,6 +95,7 @@ class CapgoClient:
         headroom: float = 0.0,
         concurrency: int = MOST_IN_FLIGHT,
         timeout: float = 30.0,
+        max_response_bytes: int = wire.MAX_RESPONSE_BYTES,
         retries: int = 4,
         dialect: Dialect | str = Dialect.AUTO,
         auth_header: str = "authorization",
@@ -107,13 +109,15 @@ class CapgoClient:
         _shared: _Shared | None = None,
     ) -> None:
         if _shared is None:
-            _check_options(concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom)
+            _check_options(
+                concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom, most=max_response_bytes
+            )
             _check_headers(auth_header, user_agent)
             base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
             api_key = os.environ.get("CAPGO_API_KEY") if api_key is None else api_key
             _shared = _Shared(
                 base_url=base_url,
-                transport=transport or _transport(base_url, session, timeout, trust_env=trust_env),
+                transport=transport or _transport(base_url, session, timeout, max_response_bytes, trust_env=trust_env),
                 pacer=_pacer(rate, limits, concurrency, headroom),
                 generation=Generation(_checked_dialect(dialect)),
                 policy=RetryPolicy(retries=retries),
@@ -243,13 +247,15 @@ def _checked_dialect(dialect: Dialect | str) -> Dialect:
         raise ConfigurationError(message) from None
 
 
-def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: float) -> None:
+def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: float, most: int) -> None:
     if concurrency < 1:
         message = f"invalid concurrency {concurrency}: it must be at least 1"
     elif not timeout > 0:
         message = f"invalid timeout {timeout:g}: it must be more than 0 seconds"
     elif retries < 0:
         message = f"invalid retries {retries}: it must be at least 0"
+    elif most < 1:
+        message = f"invalid max_response_bytes {most}: it must be at least 1"
     elif not 0.0 <= headroom < 1.0:
         message = f"invalid headroom {headroom:g}: it must be at least 0 and below 1"
     else:
@@ -277,7 +283,9 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom
     return Pacer(models, concurrency=min(concurrency, MOST_IN_FLIGHT), adaptive=rate == "auto", headroom=headroom)
 
 
-def _transport(base_url: str, session: "aiohttp.ClientSession | None", timeout: float, *, trust_env: bool) -> "Transport":
+def _transport(
+    base_url: str, session: "aiohttp.ClientSession | None", timeout: float, most_bytes: int, *, trust_env: bool
+) -> "Transport":
     from .http.transport import AiohttpTransport  # noqa: PLC0415 - keeps aiohttp out of the import of this package
 
-    return AiohttpTransport(base_url, session=session, timeout=timeout, trust_env=trust_env)
+    return AiohttpTransport(base_url, session=session, timeout=timeout, trust_env=trust_env, max_response_bytes=most_bytes)

@@ -7,38 +7,42 @@ import asyncio
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Final
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp import http
+from aiohttp.connector import Connection
 from yarl import URL
 
+from ..errors import ConnectionLost, UnreadableAnswer
 from .wire import Response
 
 
 class Direct:
     """Sends requests over the connector of `session`, and ignores the session's own settings."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, timeout: aiohttp.ClientTimeout) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, timeout: aiohttp.ClientTimeout, most_bytes: int) -> None:
         assert session.connector is not None  # noqa: S101 - the session is open
         self._connector = session.connector
         self._timeout = timeout
+        self._most_bytes = most_bytes
         self._loop = asyncio.get_running_loop()
+        self._used: WeakSet[asyncio.BaseProtocol] = WeakSet()
         # One request stands for all: they have the same host and the same default headers.
         self._any = aiohttp.ClientRequest("GET", URL(base_url, encoded=True), loop=self._loop, session=session)
         self._headers = dict(self._any.headers)
 
     async def exchange(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Response:
-        """Send one request and return its response; raises the exceptions of aiohttp."""
+        """Send one request and return its response.
+
+        Raises the exceptions of aiohttp, and those of `check_asked` and `whole`.
+        """
         sent = {**self._headers, **headers}
         if body is not None:
             sent["Content-Length"], sent["Content-Type"] = str(len(body)), "application/json"
         elif method != "GET":
             sent["Content-Length"] = "0"
-        try:
-            connection = await self._connector.connect(self._any, traces=[], timeout=self._timeout)
-        except TimeoutError as error:
-            message = f"Connection timeout to host {self._any.url}"
-            raise aiohttp.ConnectionTimeoutError(message) from error
+        connection = await self._connect()
         try:
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101 - set until the connection is released
@@ -49,16 +53,57 @@ class Direct:
             head, content = await protocol.read()
             while 100 <= head.code < 200 and head.code != 101:  # noqa: PLR2004 - informational responses
                 head, content = await protocol.read()
+            check_asked(headers, head.headers)
             # A short response has arrived in full with its head.
-            read = content.read_nowait() if content.is_eof() else await content.read()
+            arrived = content.is_eof() and content.total_bytes <= self._most_bytes
+            read = content.read_nowait() if arrived else await whole(content, self._most_bytes)
         except http.HttpProcessingError as error:
             connection.close()
             raise aiohttp.ClientResponseError(self._any.request_info, (), status=error.code, message=error.message) from error
         except BaseException:
             connection.close()
             raise
+        self._used.add(protocol)
         connection.release()
         return Response(status=head.code, headers=head.headers, body=read)
+
+    async def _connect(self) -> Connection:
+        """Return a connection on which nothing was received that nobody asked for."""
+        while True:
+            try:
+                connection = await self._connector.connect(self._any, traces=[], timeout=self._timeout)
+            except TimeoutError as error:
+                message = f"Connection timeout to host {self._any.url}"
+                raise aiohttp.ConnectionTimeoutError(message) from error
+            protocol = connection.protocol
+            # A new connection is not judged: a server may refuse it before it is asked, and has closed it by then.
+            if protocol is None or not protocol.should_close or protocol not in self._used:
+                return connection
+            connection.close()
+
+
+def check_asked(sent: Mapping[str, str], received: Mapping[str, str]) -> None:
+    """Raise `ConnectionLost` if a response belongs to another request of the same client.
+
+    The server returns the id of the request (contract A5). Ids of others, such as a proxy, say nothing.
+    """
+    asked, told = sent.get("X-Request-Id"), received.get("X-Request-Id")
+    if asked is not None and told is not None and told != asked and told.rpartition("-")[0] == asked.rpartition("-")[0]:
+        message = f"the response to another request was received ({told} instead of {asked})"
+        raise ConnectionLost(message)
+
+
+async def whole(content: aiohttp.StreamReader, most_bytes: int) -> bytes:
+    """Return the rest of a body; raises `UnreadableAnswer` once it is larger than `most_bytes`, unpacked."""
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await content.readany():
+        size += len(chunk)
+        if size > most_bytes:
+            message = f"the response is larger than {most_bytes:,} bytes (max_response_bytes), and was not read to its end"
+            raise UnreadableAnswer(message)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def is_known() -> bool:

@@ -1,4 +1,7 @@
-"""The transport over aiohttp, which sends every request exactly once."""
+"""The transport over aiohttp, which sends every request exactly once.
+
+This file is longer than 300 lines because all that may go wrong on the way is translated here.
+"""
 
 import asyncio
 import itertools
@@ -18,8 +21,8 @@ from yarl import URL
 
 from ..errors import ConfigurationError, ConnectionLost, NotConnected, Problem, TimedOut
 from .deadlines import Deadline, Deadlines
-from .direct import Direct, fits, is_known
-from .wire import Request, Response
+from .direct import Direct, check_asked, fits, is_known, whole
+from .wire import MAX_RESPONSE_BYTES, Request, Response
 
 _CONNECT_SECONDS: Final = 10.0
 _REFUSALS: Final = 400
@@ -123,8 +126,9 @@ def _proxy_of(base_url: str) -> str | None:
 class AiohttpTransport:
     """Sends requests through aiohttp.
 
-    A `session` of the caller's is used as it is and never closed. `timeout` is the time limit of one attempt, in seconds. With
-    `trust_env` the proxy of the environment is used. .netrc is never used, because its credentials would replace the key.
+    A `session` of the caller's is used as it is and never closed. `timeout` is the time limit of one attempt, in seconds, and
+    `max_response_bytes` the size limit of its response, unpacked. With `trust_env` the proxy of the environment is used.
+    .netrc is never used, because its credentials would replace the key.
     """
 
     def __init__(
@@ -134,7 +138,9 @@ class AiohttpTransport:
         session: aiohttp.ClientSession | None = None,
         timeout: float = 30.0,
         trust_env: bool = False,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
+        self._most_bytes = max_response_bytes
         self._base_url = base_url
         self._session = session
         self._owned: aiohttp.ClientSession | None = None
@@ -150,7 +156,8 @@ class AiohttpTransport:
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
         """Send `request` once.
 
-        Raises `NotConnected`, `ConnectionLost` or `TimedOut`; `ConfigurationError` before any I/O.
+        Raises `NotConnected`, `ConnectionLost` or `TimedOut`; `UnreadableAnswer` for a response that is too large;
+        `ConfigurationError` before any I/O.
         """
         session = self._session_for(headers)
         try:
@@ -181,12 +188,12 @@ class AiohttpTransport:
         self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
         # A ready payload saves aiohttp the search for its class and content type.
-        body = None if request.body is None else aiohttp.BytesPayload(request.body, content_type="application/json")
+        sent = None if request.body is None else aiohttp.BytesPayload(request.body, content_type="application/json")
         answer = await session.request(
             request.method,
             self._url_of(request),
             headers=headers,
-            data=body,
+            data=sent,
             allow_redirects=False,
             raise_for_status=False,
             timeout=self._timeout,
@@ -196,7 +203,16 @@ class AiohttpTransport:
         if answer.status == _PROXY_REFUSES:
             await answer.read()
             raise _refused_by_proxy()
-        return Response(status=answer.status, headers=answer.headers, body=await answer.read())
+        try:
+            check_asked(headers, answer.headers)
+            body = await whole(answer.content, self._most_bytes)
+        except BaseException:
+            answer.close()
+            # A short response has given its connection back by now.
+            if (protocol := getattr(answer, "_protocol", None)) is not None:
+                protocol.close()
+            raise
+        return Response(status=answer.status, headers=answer.headers, body=body)
 
     async def aclose(self) -> None:
         """Close the session unless it is the caller's."""
@@ -233,7 +249,7 @@ class AiohttpTransport:
             proxy=self._proxy,
         )
         if self._proxy is None and fits(self._owned):
-            self._direct = Direct(self._owned, self._base_url, self._timeout)
+            self._direct = Direct(self._owned, self._base_url, self._timeout, self._most_bytes)
         return self._owned
 
     def _middlewares(

@@ -61,7 +61,8 @@ class Transport(Protocol):
     async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
         """Send `request` with the extra `headers`, on a new connection if `fresh` is set.
 
-        Raises `NotConnected` if nothing was sent, and `ConnectionLost` or `TimedOut` if the request may have been processed.
+        Raises `NotConnected` if nothing was sent, and `ConnectionLost`, `TimedOut` or, for a response that is too large,
+        `UnreadableAnswer` if the request may have been processed.
         """
         ...
 
@@ -90,6 +91,11 @@ class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
         return self.status.lower() in _ACCEPTED
 
 
+MAX_RESPONSE_BYTES: Final = 64 << 20
+"""Default size limit of a response: more than a page of 1000 rows, the largest (contract F), takes."""
+_SUCCESSES: Final = (200, 201)
+"""Every success of the API is 200, except that one route says 201 for something new (contract A7)."""
+_NO_CONTENT: Final = 204
 _ACCEPTED: Final = frozenset({"ok", "success"})
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|[a-z][a-z0-9]*", re.ASCII)
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -111,7 +117,10 @@ def decoder_of(type_: Any) -> "msgspec.json.Decoder[Any]":
 
 def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str) -> T:
     """Decode a successful response, or raise the error that it means."""
-    if response.status != 200:  # noqa: PLR2004 - every success of the API is 200 (contract A7)
+    if response.status not in _SUCCESSES:
+        if 200 <= response.status < 300:  # noqa: PLR2004 - neither a failure nor a known success
+            message = f"{operation}: HTTP {response.status} does not tell whether this was done"
+            raise UnreadableAnswer(message)
         raise error_of(response, operation)
     body = response.body
     if len(body) <= _LONGEST_REFUSAL and (b'"KO"' in body or b'"ko"' in body) and _says_failure(body):
@@ -168,8 +177,11 @@ def _enveloped(type_: Any) -> Any:
 
 
 def acknowledge(response: Response, operation: str) -> None:
-    """Raise an error unless the write was accepted; a 200 with `status: "KO"` is an error (contract A6)."""
-    if response.body == _USUAL and response.status == 200:  # noqa: PLR2004 - as in `read`
+    """Raise an error unless the write was accepted; a 200 with `status: "KO"` is an error (contract A6).
+
+    A 204 without a body is a success, because that is all that it can mean (RFC 9110, 15.3.5).
+    """
+    if (response.body == _USUAL and response.status == 200) or (response.status == _NO_CONTENT and not response.body):  # noqa: PLR2004 - the usual case
         return
     if not read(response, _ACKNOWLEDGEMENT, operation).accepted:
         raise error_of(response, operation)

@@ -19,8 +19,15 @@ class Answer:
     status = 200
     headers: dict[str, str] = {}  # noqa: RUF012 - a double
 
-    async def read(self) -> bytes:
-        return b"{}"
+    def __init__(self) -> None:
+        self.left = [b"{}", b""]
+
+    @property
+    def content(self) -> "Answer":
+        return self
+
+    async def readany(self) -> bytes:
+        return self.left.pop(0)
 
 
 class SlowSession:

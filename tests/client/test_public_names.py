@@ -136,6 +136,7 @@ OPTIONS = {
     "headroom": 0.0,
     "concurrency": 15,
     "timeout": 30.0,
+    "max_response_bytes": 67_108_864,
     "retries": 4,
     "dialect": capgo_async.Dialect.AUTO,
     "auth_header": "authorization",
