@@ -80,6 +80,8 @@ class Problem(enum.StrEnum):
     CHANNEL_GONE = "channel_gone"
     """A channel that the plan saw does not exist any more."""
     SERVER_FAILING = "server_failing"
+    OTHER_SERVER = "other_server"
+    """Something else responds in place of the API, such as a portal or a filter."""
     CONTRADICTED = "contradicted"
     """A fresh listing does not show what operations did."""
     NOT_LISTED = "not_listed"
@@ -359,7 +361,15 @@ class ServerError(ApiError):
 
 
 class UnreadableAnswer(CapgoError):
-    """Raised when the body of a successful response does not have the expected form."""
+    """Raised when the body of a successful response does not have the expected form.
+
+    `row` is the number of the row, from 1, and `field` the name of the field that has another form, if one is to blame.
+    """
+
+    def __init__(self, message: str, *, row: int | None = None, field: str = "") -> None:
+        super().__init__(message)
+        self.row = row
+        self.field = field
 
 
 class GraphNotSupported(CapgoError):

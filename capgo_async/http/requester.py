@@ -27,6 +27,7 @@ from ..errors import (
     RateLimited,
     ServerError,
     TransportError,
+    UnreadableAnswer,
 )
 from ..limits.models import UNNAMED, Fate, Scope, ScopeKind
 from ..limits.pacer import Pacer, Permit, TargetBusy
@@ -41,6 +42,9 @@ T = TypeVar("T")
 
 _FRESH: Final = frozenset({Repeat.NEVER, Repeat.AFTER_A_LOOK})
 """Calls that use a new connection: a reused one may be dead, which would leave their result unknown."""
+
+MOST_UNREADABLE: Final = 30
+"""After this many responses in a row that are none of the API, something else responds in its place."""
 
 _CAPTURED: ContextVar[list[Response] | None] = ContextVar("captured", default=None)
 
@@ -143,6 +147,8 @@ class Requester:
         self.key_scope = identity.scope
         self.answered_at = -math.inf
         """Time of the last response of any kind, by `anyio.current_time()`."""
+        self.unreadable = 0
+        """How many responses in a row were none of the API."""
         self._transport = transport
         self._serial = itertools.count(1)
         self._on_attempt = on_attempt
@@ -183,6 +189,10 @@ class Requester:
         """Return whether the call that ended with `error` may succeed later."""
         return passes(error) or self._rests(error)
 
+    def replaced(self, error: CapgoError) -> bool:
+        """Return whether something else responds in place of the API, such as a portal."""
+        return isinstance(error, UnreadableAnswer) and self.unreadable >= MOST_UNREADABLE
+
     def _rests(self, error: CapgoError) -> bool:
         """Return whether `error` refused a key that worked before and is probed after a rest (contract G5)."""
         return isinstance(error, AuthenticationError) and self.pacer.doubts(self.key_scope)
@@ -194,7 +204,7 @@ class Requester:
         try:
             return await self._attempt(call, decode, effort)
         except CapgoError as error:
-            if not may_repeat(error, call.repeat, effort.attempts):
+            if self.replaced(error) or not may_repeat(error, call.repeat, effort.attempts):
                 raise
             failure = error
         return await self._retry(call, decode, effort, failure)
@@ -221,7 +231,11 @@ class Requester:
         attempts_used_up = stop_after_attempt(1 + self.policy.retries - (effort.attempts - 1))
         retrying = AsyncRetrying(
             retry=retry_if_exception(
-                lambda error: isinstance(error, CapgoError) and may_repeat(error, call.repeat, effort.attempts)
+                lambda error: (
+                    isinstance(error, CapgoError)
+                    and not self.replaced(error)
+                    and may_repeat(error, call.repeat, effort.attempts)
+                )
             ),
             # tenacity's own stops read a clock that does not follow virtual time.
             stop=lambda state: attempts_used_up(state) or effort.seconds + pause(state) >= self.policy.seconds,
@@ -320,12 +334,14 @@ class Requester:
             failure = error
             effort.unconnected = isinstance(error, NotConnected)
             fate = _fate_of(error, fate)
+            self._judge_server(error)
             self._judge_key(call, error)
             self._close_scope(call, error)
             raise
         else:
             if call.keyed:
                 self.pacer.prove(self.key_scope)
+            self.unreadable = 0
             return result
         finally:
             now = self.pacer.release(permit, fate)
@@ -344,6 +360,13 @@ class Requester:
             self.pacer.timings.note(call.kind, seconds, fate)
             if self._on_attempt is not None:
                 self._report(call, request_id, effort, (status, failure, seconds))
+
+    def _judge_server(self, error: CapgoError) -> None:
+        """Count a response that is none of the API; any other response ends the row."""
+        if isinstance(error, UnreadableAnswer):
+            self.unreadable += 1
+        elif isinstance(error, ApiError):
+            self.unreadable = 0
 
     def _judge_key(self, call: Call, error: CapgoError) -> None:
         """Stop using a key that was refused, or let it rest; trust one that the server has accepted."""
@@ -377,6 +400,6 @@ def _fate_of(error: CapgoError, fate: Fate) -> Fate:
         return Fate.UNSENT
     if isinstance(error, RateLimited):
         return Fate.REFUSED
-    if isinstance(error, ServerError):
+    if isinstance(error, ServerError | UnreadableAnswer):
         return Fate.FAILED
     return Fate.LOST if isinstance(error, TransportError) else fate

@@ -1,6 +1,5 @@
 """Requests and responses as values, the transport protocol, and the JSON of both (contract A3, A6)."""
 
-import contextlib
 import re
 from collections.abc import Callable, Mapping
 from types import GenericAlias
@@ -102,6 +101,13 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises; `RecursionError` for a body that is nested too deeply."""
 _LONGEST_REFUSAL: Final = 16_384
 """Largest body of a 200 that is searched for a failure (contract D31); pages would take too long."""
+_OF_REFUSALS: Final = frozenset({"error", "message", "moreInfo", "response", "status", "supabaseError"})
+"""The keys of error bodies (contract A6)."""
+_PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$", re.ASCII)
+_ROW: Final = re.compile(r"(?P<list>[^\[]*)\[(?P<index>\d+)\]\.?(?P<field>.*)", re.ASCII)
+_NAMES: Final = ("device_id", "app_id", "name", "id", "uid")
+"""Fields that name a row, the best first."""
+_HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 
@@ -123,13 +129,48 @@ def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str)
             raise UnreadableAnswer(message)
         raise error_of(response, operation)
     body = response.body
-    if len(body) <= _LONGEST_REFUSAL and (b'"KO"' in body or b'"ko"' in body) and _says_failure(body):
+    if (
+        len(body) <= _LONGEST_REFUSAL
+        and (b'"KO"' in body or b'"ko"' in body or b'"error"' in body)
+        and _says_failure(_object_of(body))
+    ):
         raise error_of(response, operation)
     try:
         return decoder.decode(body)
     except _UNREADABLE as error:
-        message = f"{operation}: the response does not have the expected form: {error}"
-        raise UnreadableAnswer(message) from error
+        raise unreadable(body, operation, str(error)) from error
+
+
+def unreadable(body: bytes, operation: str, why: str) -> UnreadableAnswer:
+    """Return the error for a body that cannot be decoded, with the row and the field.
+
+    `why` is the message of msgspec, which ends with the place.
+    """
+    if _HTML.match(body[:200]):
+        text = " ".join(re.sub(r"<[^>]*>", " ", body[:400].decode("utf-8", "replace")).split())[:120]
+        message = f"{operation}: the response is an HTML page and not from the API: {text}"
+        return UnreadableAnswer(message)
+    expected = f"{operation}: the response does not have the expected form"
+    if (place := _PLACE.search(why)) is None:
+        return UnreadableAnswer(f"{expected}: {why}")
+    what = why[: place.start()]
+    if (found := _ROW.fullmatch(place["path"])) is None:
+        field = place["path"].lstrip(".")
+        return UnreadableAnswer(f"{expected}: {field}: {what}", field=field)
+    row, field = int(found["index"]) + 1, found["field"]
+    message = f"{expected}: row {row}{_name_of(body, found['list'], row - 1)}{f', {field}' if field else ''}: {what}"
+    return UnreadableAnswer(message, row=row, field=field)
+
+
+def _name_of(body: bytes, path: str, index: int) -> str:
+    try:
+        rows = msgspec.json.decode(body)
+        for key in filter(None, path.split(".")):
+            rows = rows[key]
+        row = rows[index]
+        return next((f" ({name} {row[name]})" for name in _NAMES if isinstance(row.get(name), str | int)), "")
+    except (*_UNREADABLE, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def reads_one(type_: type[T]) -> Callable[[Response, str], T]:
@@ -154,13 +195,14 @@ def reads_first(*readers: Callable[[Response, str], T]) -> Callable[[Response, s
     """Return a reader that tries `readers` in turn, because generations of the server differ."""
 
     def decode(response: Response, operation: str) -> T:
-        try:
-            return readers[0](response, operation)
-        except UnreadableAnswer as error:
-            for reader in readers[1:]:
-                with contextlib.suppress(UnreadableAnswer):
-                    return reader(response, operation)
-            raise error from error.__cause__
+        failures: list[UnreadableAnswer] = []
+        for reader in readers:
+            try:
+                return reader(response, operation)
+            except UnreadableAnswer as error:
+                failures.append(error)
+        # The form that fits best is the one in which a single row or field is to blame.
+        raise max(failures, key=lambda error: (error.row is not None, bool(error.field)))
 
     return decode
 
@@ -192,9 +234,12 @@ _USUAL: Final = b'{"status":"ok"}'
 """The response to nearly every write; comparing it is faster than decoding it."""
 
 
-def _says_failure(body: bytes) -> bool:
-    details = _object_of(body)
-    return str(details.get("status", "")).upper() == "KO"
+def _says_failure(details: Mapping[str, Any]) -> bool:
+    """Return whether a 200 holds nothing but an error (contract A6, D31)."""
+    if str(details.get("status", "")).upper() == "KO":
+        return True
+    error = details.get("error")
+    return isinstance(error, str) and error != "" and details.keys() <= _OF_REFUSALS
 
 
 def _object_of(body: bytes) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 
-from ...errors import ConfigurationError, InvalidRequest, ListingError, Problem, UnreadableAnswer
+from ...errors import ConfigurationError, InvalidRequest, ListingError, Problem
 from ...http import wire
 from ...http.dialect import Dialect
 from ...http.requester import Requester
-from ...http.wire import Response, reads_first, reads_one
+from ...http.wire import reads, reads_first, reads_one
 from ...listing.listing import Choice, Doubt, Listing
 from ...listing.split_listing import SplitListing
 from ...listing.split_walk import SplitWalk, Stretch
@@ -23,9 +23,6 @@ from ..endpoints.devices import DeviceFilter
 from ..models import Device, DevicePage, SeedDevice
 from .apps import doubt_empty
 
-_PAGE: Final = wire.decoder_of(list[Device] | DevicePage)
-_SEED_PAGE: Final = wire.decoder_of(list[SeedDevice])
-"""Without an envelope: an envelope holds a cursor, and servers of the seed era have none."""
 _SEED_ONE: Final = reads_one(SeedDevice)
 read_device: Final = reads_first(reads_one(Device), lambda response, operation: _SEED_ONE(response, operation).normalised())
 """Decodes a device from any generation of the server (contract C7, D17)."""
@@ -192,12 +189,10 @@ def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callab
     return fetch
 
 
-def read_page(response: Response, operation: str) -> Page[Device]:
-    """Decode a page of devices from any generation; `has_more` is `None` without cursors (contract C7)."""
-    try:
-        found = wire.read(response, _PAGE, operation)
-    except UnreadableAnswer:
-        return Page(tuple(device.normalised() for device in wire.read(response, _SEED_PAGE, operation)))
-    if isinstance(found, DevicePage):
-        return Page(tuple(found.data), found.goes_on, found.next_cursor)
-    return Page(tuple(found))
+read_page: Final = reads_first(
+    reads(DevicePage, lambda page: Page(tuple(page.data), page.goes_on, page.next_cursor)),
+    reads(list[Device], lambda devices: Page(tuple(devices))),
+    # Without an envelope: an envelope holds a cursor, and servers of the seed era have none.
+    reads(list[SeedDevice], lambda devices: Page(tuple(device.normalised() for device in devices))),
+)
+"""Decodes a page of devices from any generation; `has_more` is `None` without cursors (contract C7)."""

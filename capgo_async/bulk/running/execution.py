@@ -305,6 +305,9 @@ def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, 
 
 def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
     """Return the error that ends the run, or `None` if `error` concerns only its operation."""
+    if requester.replaced(error):
+        message = f"the last {requester.unreadable} responses did not come from the API. {error}"
+        return SafetyStop(message, problem=Problem.OTHER_SERVER)
     if isinstance(error, SubscriptionRequired):
         return SafetyStop(str(error))
     if isinstance(error, AuthenticationError | NotConnected | SafetyStop):

@@ -31,6 +31,9 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.FAILED_IN_A_ROW: "--stop-consecutive sets how many may fail in a row.",
     Problem.ACCESS_LOST: "--stop-no-access sets how many may be refused in a row.",
     Problem.CHANNEL_GONE: "Create it again, or restore its name; --stop-no-access sets how many may fail in a row.",
+    Problem.OTHER_SERVER: (
+        "Something between here and the server responds, such as a sign-in page or a filter: open the base URL in a browser."
+    ),
     Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
     Problem.NOT_LISTED: "`job show FILE --rows missing` lists them; the next `job run FILE` looks again.",
