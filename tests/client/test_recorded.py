@@ -224,7 +224,7 @@ def test_the_readers_that_the_recording_meets() -> None:
 @pytest.mark.parametrize("line", [line for line in LINES if line["response"]["body"] == ""], ids=name_of)
 def test_an_answer_without_a_body_is_none_of_ours(line: dict[str, Any]) -> None:
     with pytest.raises(errors.CapgoError):
-        acknowledge(response_of(line), "the call")
+        read_page(response_of(line), "the call")
 
 
 ANY_READER: list[Reader] = [
