@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import GenericAlias
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 from ..errors import ApiError, UnreadableAnswer
 from . import error_codes
 from .retry_after import retry_after
+from .unreadable import UNDECODABLE, unreadable
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -45,7 +47,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return the body as plain values; raises `UnreadableAnswer` if it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
-        except _UNREADABLE as error:
+        except UNDECODABLE as error:
             message = f"the response is not JSON: {error}"
             raise UnreadableAnswer(message) from error
 
@@ -97,17 +99,10 @@ _SUCCESSES: Final = (200, 201)
 _NO_CONTENT: Final = 204
 _ACCEPTED: Final = frozenset({"ok", "success"})
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|[a-z][a-z0-9]*", re.ASCII)
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises; `RecursionError` for a body that is nested too deeply."""
 _LONGEST_REFUSAL: Final = 16_384
 """Largest body of a 200 that is searched for a failure (contract D31); pages would take too long."""
 _OF_REFUSALS: Final = frozenset({"error", "message", "moreInfo", "response", "status", "supabaseError"})
 """The keys of error bodies (contract A6)."""
-_PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$", re.ASCII)
-_ROW: Final = re.compile(r"(?P<list>[^\[]*)\[(?P<index>\d+)\]\.?(?P<field>.*)", re.ASCII)
-_NAMES: Final = ("device_id", "app_id", "name", "id", "uid")
-"""Fields that name a row, the best first."""
-_HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 
@@ -137,40 +132,8 @@ def read(response: Response, decoder: "msgspec.json.Decoder[T]", operation: str)
         raise error_of(response, operation)
     try:
         return decoder.decode(body)
-    except _UNREADABLE as error:
-        raise unreadable(body, operation, str(error)) from error
-
-
-def unreadable(body: bytes, operation: str, why: str) -> UnreadableAnswer:
-    """Return the error for a body that cannot be decoded, with the row and the field.
-
-    `why` is the message of msgspec, which ends with the place.
-    """
-    if _HTML.match(body[:200]):
-        text = " ".join(re.sub(r"<[^>]*>", " ", body[:400].decode("utf-8", "replace")).split())[:120]
-        message = f"{operation}: the response is an HTML page and not from the API: {text}"
-        return UnreadableAnswer(message)
-    expected = f"{operation}: the response does not have the expected form"
-    if (place := _PLACE.search(why)) is None:
-        return UnreadableAnswer(f"{expected}: {why}")
-    what = why[: place.start()]
-    if (found := _ROW.fullmatch(place["path"])) is None:
-        field = place["path"].lstrip(".")
-        return UnreadableAnswer(f"{expected}: {field}: {what}", field=field)
-    row, field = int(found["index"]) + 1, found["field"]
-    message = f"{expected}: row {row}{_name_of(body, found['list'], row - 1)}{f', {field}' if field else ''}: {what}"
-    return UnreadableAnswer(message, row=row, field=field)
-
-
-def _name_of(body: bytes, path: str, index: int) -> str:
-    try:
-        rows = msgspec.json.decode(body)
-        for key in filter(None, path.split(".")):
-            rows = rows[key]
-        row = rows[index]
-        return next((f" ({name} {row[name]})" for name in _NAMES if isinstance(row.get(name), str | int)), "")
-    except (*_UNREADABLE, LookupError, TypeError, AttributeError):
-        return ""
+    except UNDECODABLE as error:
+        raise unreadable(body, operation, str(error), partial(_value_of, body)) from error
 
 
 def reads_one(type_: type[T]) -> Callable[[Response, str], T]:
@@ -243,11 +206,16 @@ def _says_failure(details: Mapping[str, Any]) -> bool:
 
 
 def _object_of(body: bytes) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(body)
-    except _UNREADABLE:
-        return {}
+    value = _value_of(body)
     return value if isinstance(value, dict) else {}
+
+
+def _value_of(body: bytes) -> object:
+    """Return JSON as plain values, or `None` if it is none."""
+    try:
+        return msgspec.json.decode(body)
+    except UNDECODABLE:
+        return None
 
 
 def error_of(response: Response, operation: str) -> ApiError:
