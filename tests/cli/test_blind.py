@@ -24,6 +24,7 @@ def test_nothing_is_renewed_exported_or_listed_by_a_blind_server_without_saying_
         for words in (
             ("devices", "renew", "devices.csv", "--app", APP, "--yes"),
             ("devices", "list", APP),
+            ("devices", "find", APP, "user-10"),
             ("export", "devices", "-o", "out.csv"),
             ("devices", "relink", "--all", "--app", APP, "--channel", "beta", "--yes"),
         ):
@@ -41,7 +42,7 @@ def test_a_blind_verification_says_why_and_what_to_type(server: Served, here: Pa
     server.sandbox.world.device_store_readable = False
     result = capgo("job", "verify", "m.capgo-job")
     assert result.exit_code == 3
-    assert f"{done} done: 0 verified, 0 contradicted, {done} not listed by the server, 0 unchecked" in result.stdout
+    assert f"{done} done: 0 verified, 0 contradicted, {done} not shown by the server, 0 unchecked" in result.stdout
     assert f"note: cannot tell whether {done} changes in {APP} took effect: " in result.stdout
     assert f"to look at the server again: capgo-async job verify m.capgo-job --base-url {server.base_url}" in result.stderr
     listed = capgo("job", "show", "m.capgo-job", "--rows", "missing")

@@ -143,6 +143,12 @@ class Devices:
         await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
 
 
+async def check_readable(devices: Devices, app_id: str) -> None:
+    """Raise `EmptyListing` if the server lists no device of an app, but counts linked devices in it (contract C7)."""
+    async for _ in devices.list(app_id, DeviceFilter(limit=1)).pages():
+        return
+
+
 def _has(custom_id: str, device: Device) -> bool:
     return device.custom_id == custom_id
 

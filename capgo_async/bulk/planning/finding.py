@@ -6,6 +6,7 @@ from typing import Final
 from ...api.endpoints.devices import DeviceFilter
 from ...api.models import Device
 from ...api.models.device import stored_id
+from ...api.resources.devices import check_readable
 from ...concurrency import fan_out
 from ...errors import PermissionDenied
 from ...key_ring import KeyRing
@@ -92,9 +93,8 @@ class _Finding:
             last = custom_ids[-1]
             await fan_out(custom_ids, self._ask, self._cursors)
         if self._missed:
-            # A server that cannot read its devices finds nobody. A list of all devices tells (contract C7).
-            async for _ in self._devices.list(self._app_id, DeviceFilter(limit=1)).pages():
-                break
+            # A server that cannot read its devices finds nobody.
+            await check_readable(self._devices, self._app_id)
         await self._stage.close_scan(self._app_id, complete=False, saw_override=self._saw_override)
 
     async def _ask(self, custom_id: str) -> None:

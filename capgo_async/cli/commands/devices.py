@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from ...api.models.device import stored_id
+from ...api.resources.devices import check_readable
 from ...bulk import LinkDevice, Operation, RenewDevice, Source, UnlinkDevice
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.forms import OF_DEVICES
@@ -69,6 +70,8 @@ async def find_device(
     """
     async with connection.client() as client:
         found = await client.devices.find(app_id, custom_id, several=all_matches)
+        if not found:
+            await check_readable(client.devices, app_id)
     if not found:
         message = f"no device of {app_id} has the custom id {custom_id!r}"
         raise ConfigurationError(message)

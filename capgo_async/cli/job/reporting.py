@@ -10,6 +10,7 @@ from ...bulk import Job, Plan, Report, Rows
 from ...bulk.clock import local_time, minute_in, moment_in
 from ...bulk.inventory.exporting import Summary
 from ...bulk.jobfile.contents import JobRow
+from ...bulk.plan import EARLIEST_EXPIRY
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
 from ..output.exit_codes import exit_code
@@ -35,7 +36,7 @@ def _outcomes(report: Report) -> list[str]:
     if report.done > report.unchecked:
         lines.append(
             f"{report.done:,} done: {report.verified:,} verified, {report.contradicted:,} contradicted,"
-            f" {report.cannot_tell:,} not listed by the server, {report.unchecked:,} unchecked"
+            f" {report.cannot_tell:,} not shown by the server, {report.unchecked:,} unchecked"
         )
     lines.append(
         f"{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
@@ -50,7 +51,8 @@ def _outcomes(report: Report) -> list[str]:
     if report.links_may_expire_from is not None:
         expiry = local_time(datetime.fromisoformat(report.links_may_expire_from))
         lines.append(
-            f"these links may expire from {expiry} on, 30 days after the first was set; some servers keep links longer"
+            f"these links may expire from {expiry} on, {EARLIEST_EXPIRY.days} days after the first was set;"
+            " some servers keep links longer"
         )
     return [*lines, *(f"note: {warning}" for warning in report.warnings)]
 
