@@ -144,7 +144,7 @@ class Devices:
 
 
 async def check_readable(devices: Devices, app_id: str) -> None:
-    """Raise `EmptyListing` if the server lists no device of an app, but counts linked devices in it (contract C7)."""
+    """Raise `EmptyListing` if the server lists no device of an app, but counts links in it (contract C7)."""
     async for _ in devices.list(app_id, DeviceFilter(limit=1)).pages():
         return
 
