@@ -134,6 +134,23 @@ async def test_the_first_links_of_an_app_are_undone(kind: type, tmp_path: Path) 
                 assert (again.plan.planned, again.plan.skipped, again.plan.left) == (0, len(operations), 0)
 
 
+@pytest.mark.parametrize("links", [0, 1])
+@in_virtual_time
+async def test_devices_that_the_listing_does_not_reach_have_no_link_where_none_is_counted(links: int, tmp_path: Path) -> None:
+    sandbox = without_links(sandbox_of(devices=3000))
+    app, chosen = sandbox.world.apps[APP], sorted(ids_of(sandbox))[-5:]
+    for device in sorted(ids_of(sandbox))[:links]:
+        app.link(device, app.channels["alpha"], 0.0)
+    before = links_of(sandbox)
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(chosen)) as job:
+        assert foretold(job) == ({Cause.NEVER_LISTED: 5} if links else {})
+        await job.run(capgo)
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            report = await undo.run(capgo)
+            assert (report.done, report.left) == ((0, 5) if links else (5, 0))
+    assert (links_of(sandbox) == before) is not bool(links)
+
+
 @in_virtual_time
 async def test_where_no_count_is_told_the_links_of_another_app_prove_what_a_listing_shows(tmp_path: Path) -> None:
     sandbox = without_links(sandbox_of(apps=2, devices=60), APP)
@@ -245,10 +262,7 @@ async def test_devices_that_the_server_does_not_list_have_no_way_back(tmp_path: 
     async with client_of(sandbox) as capgo:
         async with await planned(tmp_path / "a.capgo-job", capgo, to_beta([*strangers, *ids_of(sandbox)[:2]])) as job:
             assert foretold(job) == {Cause.NEVER_LISTED: 3}
-            assert (
-                "3 devices have no way back, because nothing shows the link of a device that the server does not list"
-                in str(job.plan)
-            )
+            assert "3 devices have no way back, because nothing shows the link of a device that was not listed" in str(job.plan)
             await job.run(capgo)
             async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
                 assert (undo.plan.planned, undo.plan.left) == (2, 3)

@@ -39,7 +39,7 @@ def test_what_an_undo_leaves_is_said_before_and_after_and_ends_with_3(server: Se
     csv_of(here / "devices.csv", devices=5)
     with (here / "devices.csv").open("a") as file:
         file.write("stranger-1\nstranger-2\n")
-    line = "2 devices have no way back, because nothing shows the link of a device that the server does not list"
+    line = "2 devices have no way back, because nothing shows the link of a device that was not listed"
     plan = capgo(*RELINK, "--plan-only")
     assert (plan.exit_code, line in plan.stdout) == (0, True)
     assert capgo("job", "run", "m.capgo-job", "--yes").exit_code == 0

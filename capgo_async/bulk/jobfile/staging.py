@@ -249,13 +249,13 @@ class Staging:
     def find_shown(self, connection: sqlite3.Connection) -> dict[str, bool]:
         """Find the rows whose device the inventory shows.
 
-        Returns the apps of which it shows devices and no link, each with whether it was listed for this plan.
+        Returns the apps of which no link is shown, each with whether devices to change were listed for this plan.
         """
         if connection.execute("SELECT 1 FROM inventory LIMIT 1").fetchone():
             connection.execute(staging_sql.SHOWN_LISTED)
         if self._knows:
             connection.execute(staging_sql.SHOWN_KNOWN)
-        return {app_id: bool(listed) for app_id, listed in connection.execute(staging_sql.SHOWN_WITHOUT_LINKS)}
+        return {app_id: bool(listed) for app_id, listed in connection.execute(staging_sql.WITHOUT_LINKS)}
 
     @transaction
     def shows_links(self, connection: sqlite3.Connection) -> bool:
@@ -265,9 +265,9 @@ class Staging:
         )
 
     @transaction
-    def settle_unlinked(self, connection: sqlite3.Connection, app_id: str, former: Former) -> None:
-        """Record the former state of the app's devices that the inventory shows without a link."""
-        connection.execute(staging_sql.SET_UNLINKED, (app_id, former))
+    def settle_unlinked(self, connection: sqlite3.Connection, app_id: str, former: Former, *, linkless: bool) -> None:
+        """Record the former state of devices shown without a link, and whether the app has no link at all."""
+        connection.execute(staging_sql.SET_UNLINKED, (app_id, former, linkless))
 
     @transaction
     def compare_with_inventory(self, connection: sqlite3.Connection) -> None:

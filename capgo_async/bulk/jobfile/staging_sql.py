@@ -27,10 +27,11 @@ TABLES: Final = (
     """CREATE TEMP TABLE inventory (
         app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
     ) STRICT, WITHOUT ROWID""",
-    # How far the listing of each app went, and the former state of a device that it shows without a link. For an app of the
-    # attached inventory, `known` is its id there.
+    # How far the listing of each app went, and the former state of a device that it shows without a link. `linkless` is whether
+    # the server counts no link in the app. For an app of the attached inventory, `known` is its id there.
     """CREATE TEMP TABLE scans (
-        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, unlinked TEXT NOT NULL, known TEXT
+        app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, unlinked TEXT NOT NULL, known TEXT,
+        linkless INTEGER NOT NULL DEFAULT FALSE
     ) STRICT""",
     # Rows whose device the listing or the inventory shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
@@ -151,12 +152,13 @@ SCAN_OF_KNOWN: Final = """
     SELECT id, ?2, iif(EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), 'none', 'unknown'), ?1
     FROM apps WHERE app_id = ?1
 """
-SET_UNLINKED: Final = "UPDATE scans SET unlinked = ?2 WHERE app = (SELECT id FROM apps WHERE app_id = ?1)"
-# Apps that show devices and no link, which proves nothing about one device (contract C7), and whether they were just listed.
-SHOWN_WITHOUT_LINKS: Final = """
-    SELECT app_id, known IS NULL FROM scans JOIN apps ON apps.id = scans.app
-    WHERE unlinked <> 'none' AND app IN (SELECT staged.app FROM shown JOIN staged USING (line) WHERE fate = '')
-    ORDER BY app_id
+SET_UNLINKED: Final = "UPDATE scans SET unlinked = ?2, linkless = ?3 WHERE app = (SELECT id FROM apps WHERE app_id = ?1)"
+_SHOWN_APPS: Final = "(SELECT staged.app FROM shown JOIN staged USING (line) WHERE fate = '')"
+# Apps of which no link is shown. That proves nothing about a device that is shown (contract C7), or not reached by a listing.
+# Also whether devices of theirs were just listed.
+WITHOUT_LINKS: Final = f"""
+    SELECT app_id, known IS NULL AND app IN {_SHOWN_APPS} FROM scans JOIN apps ON apps.id = scans.app
+    WHERE unlinked <> 'none' AND (NOT complete OR app IN {_SHOWN_APPS}) ORDER BY app_id
 """
 
 # Only the inventory shows which channel a link to renew leads to. Devices that it does not show are not renewed.
@@ -221,6 +223,8 @@ QUEUE_IN_WAVES: Final = (
     "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line",
 )
 
+# If an app has no link at all, devices that its listing did not reach have none, either.
+_NOT_REACHED: Final = "shown.line IS NULL AND scans.linkless AND NOT scans.complete"
 # Whether a link that was removed existed is not shown afterwards, so only a proof beforehand counts.
 _NOT_PROVEN: Final = """
     scans.unlinked = 'unknown' OR
@@ -230,10 +234,12 @@ FORMERS: Final = f"""
     SELECT staged.line, staged.app, staged.name, staged.change, queue.turn,
         CASE WHEN staged.former <> '' THEN staged.former
             WHEN shown.channel IS NOT NULL THEN 'channel'
+            WHEN {_NOT_REACHED} THEN 'none'
             WHEN shown.line IS NULL OR {_NOT_PROVEN} THEN 'unknown'
             ELSE scans.unlinked END AS former,
         CASE WHEN staged.former <> '' THEN staged.former_value
             WHEN shown.channel IS NOT NULL THEN shown.channel
+            WHEN {_NOT_REACHED} THEN NULL
             WHEN shown.line IS NULL THEN '{no_way_back(Cause.NEVER_LISTED).value}'
             WHEN {_NOT_PROVEN} THEN '{no_way_back(Cause.LINKS_NOT_SHOWN).value}' END AS former_value
     FROM queue CROSS JOIN staged ON staged.line = queue.line

@@ -97,7 +97,7 @@ ALREADY_SO: Final = frozenset(
 NO_WAY_BACK: Final[Mapping[Cause, str]] = {
     Cause.IRREVERSIBLE: "what is deleted or removed cannot be restored",
     Cause.RENEWED: "a renewal restarts the lifetime of a link, and nothing sets that back",
-    Cause.NEVER_LISTED: "nothing shows the link of a device that the server does not list",
+    Cause.NEVER_LISTED: "nothing shows the link of a device that was not listed",
     Cause.LINKS_NOT_SHOWN: "the listing of the app shows no link at all, but that does not prove that there is none",
     Cause.SETTING_NOT_SHOWN: "the server does not show {}",
     Cause.OTHERS_MADE_PRIVATE: "a channel that becomes public makes others private, and an undo cannot tell which",

@@ -102,9 +102,9 @@ async def settle_unlinked(stage: Staging, client: KeyRing) -> dict[str, int]:
     """Find out whether devices shown without a link have none, in apps of which no link is shown.
 
     The server may fail to look links up and say nothing (contract C7). The devices have no link if the server counts none in
-    the app. If it does not tell the count, listings of the same page size tell: those of other apps now, or of this app after
-    the run. If it counts links, the run tells: none of the devices had a link if the count rises by their number. Returns the
-    counts of these apps.
+    the app, and neither have those that a listing in part did not reach. If it does not tell the count, listings of the same
+    page size tell: those of other apps now, or of this app after the run. If it counts links, the run tells: none of the
+    devices had a link if the count rises by their number. Returns the counts of these apps.
     """
     doubtful = await stage.find_shown()
     shows_links = await stage.shows_links()
@@ -113,9 +113,9 @@ async def settle_unlinked(stage: Staging, client: KeyRing) -> dict[str, int]:
     async def settle(app_id: str) -> None:
         links = await count_links(client, app_id)
         if links == 0 or (links is None and doubtful[app_id] and shows_links):
-            await stage.settle_unlinked(app_id, Former.NONE)
+            await stage.settle_unlinked(app_id, Former.NONE, linkless=links == 0)
         elif doubtful[app_id]:
-            await stage.settle_unlinked(app_id, Former.SHOWN_UNLINKED)
+            await stage.settle_unlinked(app_id, Former.SHOWN_UNLINKED, linkless=False)
             if links is not None:
                 counts[app_id] = links
 
