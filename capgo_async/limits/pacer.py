@@ -273,12 +273,13 @@ class Pacer:
         return found
 
     def suspicions(self, key: Scope) -> dict[ScopeKind, int]:
-        """Return after how many requests one refusal came, for each kind without a learned limit."""
-        return {
-            ScopeKind(scope[0]): suspected
-            for scope, gate in self._gates.items()
-            if (suspected := gate.suspects()) is not None and (scope[0] != ScopeKind.KEY or scope == key)
-        }
+        """Return the smallest number at which one refusal came, for each kind without a learned limit."""
+        found: dict[ScopeKind, int] = {}
+        for scope, gate in self._gates.items():
+            kind, suspected = ScopeKind(scope[0]), gate.suspects()
+            if suspected is not None and (kind is not ScopeKind.KEY or scope == key):
+                found[kind] = min(suspected, found.get(kind, suspected))
+        return found
 
     def others_noticed(self, key: Scope | None = None) -> bool:
         """Return whether another user of `key` was noticed; without `key`, of any key."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import msgspec
 import pytest
-from fleet import APP, client_of, limits_in, sandbox_of
+from fleet import APP, client_of, ids_of, limits_in, sandbox_of
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -193,6 +193,18 @@ async def test_two_processes_that_are_refused_at_the_same_number_learn_the_limit
     await read(second, 45, workers)
     assert [(each.requests, each.certain) for each in second.known().limits] == [(40, True)]
     assert refused(sandbox) <= workers + 1
+
+
+@in_virtual_time
+async def test_of_suspicions_about_several_apps_the_smallest_is_kept() -> None:
+    sandbox = sandbox_of(apps=2, devices=400, limits="server", variables={"RATE_LIMIT_CHANNEL_SELF_IP": 40})
+    one, other = sandbox.world.apps
+    somebody, capgo = client_of(sandbox), client_of(sandbox)
+    for client, app_id, reads in ((somebody, other, 10), (capgo, other, 31), (capgo, one, 41)):
+        for device in ids_of(sandbox, app_id)[:reads]:
+            await client.devices.get(app_id, device)
+    assert refused(sandbox) == 2
+    assert [(each.requests, each.certain) for each in capgo.known().limits] == [(30, False)]
 
 
 @pytest.mark.parametrize("certain", [True, False])
