@@ -53,8 +53,10 @@ from .schedule.share import calls_of
 from .sources.source import Source, blocks_of
 from .spreading import PAGE, page_of
 from .storage.lock import give_name, locked
+from .storage.places import new, regular, remove
 
 _BUILDING: Final = ".building"
+_CALLED: Final = "job file"
 
 
 class Job:
@@ -103,29 +105,30 @@ class Job:
         `JobError` if `path` holds another job.
         """
         path, options, ring = Path(path), options or Options(), ring_of(client)
-        if path.exists():
+        place = regular(path, _CALLED)
+        if place.exists():
             return await cls._same(path, source, ring, options)
-        building = path.with_name(path.name + _BUILDING)
+        building = new(path, _CALLED).with_name(place.name + _BUILDING)
         salt = secrets.token_bytes(16)
         meter = Meter(ring, salt, wall_clock)
         with locked(path):
-            if path.exists():
+            if place.exists():
                 message = f"another process has just created {path}: run that job, or choose another file"
                 raise JobError(message)
             try:
-                building.unlink(missing_ok=True)
+                remove(building)
                 staging = await Staging.create(building)
                 async with aclosing(staging.database):
                     draft = await draw_up(staging, source, ring, options, on_rejected)
                     binding, created_at = JobBinding.of(ring, salt), wall_clock().replace(microsecond=0)
                     facts = facts_of(draft, source, options, binding, created_at)
                     await staging.finish(msgspec.structs.replace(facts, page=page_of(ring)), meter())
-                give_name(building, path)
+                give_name(building, place)
             except DiskFull as error:
                 message = f"no space left for {path}: nothing was sent. Free some disk space, then plan again"
                 raise DiskFull(message) from error
             finally:
-                building.unlink(missing_ok=True)
+                remove(building)
         return await cls.open(path, client=ring)
 
     @classmethod

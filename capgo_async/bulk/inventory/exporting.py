@@ -1,8 +1,9 @@
 """Exports: an inventory is collected in a working file, and written to the output when it is complete."""
 
 import contextlib
-import os
-from collections.abc import AsyncIterator, Sequence
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,15 @@ import msgspec
 
 from ...api.endpoints.arguments import checked_app_id
 from ...client import CapgoClient
-from ...errors import EmptyListing, InputError
+from ...errors import ConfigurationError, EmptyListing, InputError, JobError
 from ...key_ring import KeyRing, ring_of
 from ..report import counted, storable
+from ..storage.database import Database
 from ..storage.exported import Exported, devices_exported, exported_of
 from ..storage.lock import give_name, locked
+from ..storage.places import is_stream, make_durable, new, real, refused, remove
 from .columns import InventoryKind
-from .formats import Format, ParquetWriter, TextWriter, check_format, format_of, lines_of, refused_by_disk
+from .formats import Format, ParquetWriter, TextWriter, check_format, format_of, lines_of
 from .shelf import BATCH, InventoryBinding, InventoryFile
 from .taking import LIST_OF_APPS, Tally, take_inventory
 
@@ -97,31 +100,102 @@ async def export(  # noqa: PLR0913 - keyword-only options
 
     An empty `apps` means all apps that the keys can see. The format follows from the file name unless one is `chosen`. The
     output appears only when it is complete. Until then the rows are in a working file next to it, from which the same call
-    resumes. Raises as `inventory` does, and `EmptyListing` if apps are without devices now that have some in the SQLite export
-    at `output`, which is kept.
+    resumes. A pipe or a device is written to when all rows are read; `SQLITE` and `PARQUET` need a file.
+
+    Raises as `inventory` does, `JobError` if the output cannot be written, and `EmptyListing` if apps are without devices now
+    that have some in the SQLite export at `output`, which is kept. In all cases, what was read is kept.
     """
     output = Path(output)
     chosen = chosen or format_of(output)
     check_format(chosen)
-    building = output.with_name(output.name + BUILDING)
+    if is_stream(output):
+        if chosen in {Format.SQLITE, Format.PARQUET}:
+            message = f"cannot write {chosen} to {output}: it needs a file"
+            raise ConfigurationError(message)
+        with without_file(kind, chosen) as named:
+            async with inventory(working_file(named), kind, client=client, apps=apps, tally=tally) as (file, found):
+                summary = msgspec.structs.replace(found, output=storable(str(output)), format=chosen)
+                await _pour(file, output, chosen, summary)
+        return summary
+    place = new(output, "file")
+    building = working_file(output)
+    await _start_over_if_delivered(building, place)
     async with inventory(building, kind, client=client, apps=apps, tally=tally) as (file, found):
         if kind is InventoryKind.DEVICES and chosen is Format.SQLITE:
             await _keep_if_emptied(output, file, found)
         summary = msgspec.structs.replace(found, output=storable(str(output)), format=chosen)
-        writing = output.with_name(output.name + _WRITING)
+        writing = place.with_name(place.name + _WRITING)
+        remove(writing)
         try:
-            writing.unlink(missing_ok=True)
             await _write(file, writing, chosen, summary)
-            # The working file is deleted first, so that no later export resumes from it. At worst, everything is read again.
-            await file.database.aclose()
-            _make_durable(writing)
-            building.unlink()
-            give_name(writing, output)
+            make_durable(writing)
+            await file.database.configure(f"PRAGMA user_version = {_mark_of(writing)}")
+            give_name(writing, place)
         except OSError as error:
-            raise refused_by_disk(output, error) from error
+            raise refused(output, error) from error
         finally:
-            writing.unlink(missing_ok=True)
+            remove(writing)
+        # What was read is deleted last, so that it survives everything that can fail.
+        await file.database.aclose()
+        remove(building)
     return summary
+
+
+def working_file(output: Path) -> Path:
+    """Return the working file of an export to `output`, which is beside the file that a link means."""
+    place = real(output) if output.is_symlink() else output
+    return place.with_name(place.name + BUILDING)
+
+
+@contextlib.contextmanager
+def without_file(kind: InventoryKind, chosen: Format) -> Iterator[Path]:
+    """Provide the name of an output in a temporary directory, for rows that go elsewhere.
+
+    If a `JobError` is raised within the block, its working file is kept and the error says where.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="capgo-export-"))
+    output = directory / f"{kind}.{chosen}"
+    kept = False
+    try:
+        yield output
+    except JobError as error:
+        kept = working_file(output).exists()
+        if not kept:
+            raise
+        message = f"{error}; what was read is kept, and an export to {output} goes on with it"
+        raise type(error)(message) from error
+    finally:
+        if not kept:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _pour(file: InventoryFile, stream: Path, chosen: Format, summary: Summary) -> None:
+    try:
+        await _write(file, stream, chosen, summary)
+    except OSError as error:
+        raise refused(stream, error) from error
+
+
+async def _start_over_if_delivered(building: Path, place: Path) -> None:
+    """Remove the working file of an export that was killed when only this was left to do."""
+    mark = _mark_of(place)
+    if mark is None or _mark_of(building) is None:
+        return
+    database = Database(building, called="working file of an export")
+    try:
+        (delivered,) = await database.run(lambda connection: connection.execute("PRAGMA user_version").fetchone())
+    finally:
+        await database.aclose()
+    if mark == delivered:
+        remove(building)
+
+
+def _mark_of(output: Path) -> int | None:
+    """Return the number by which a working file knows its output, or `None` if there is none."""
+    try:
+        return output.stat().st_ino % 2**31 or 1
+    except FileNotFoundError:
+        return None
 
 
 async def _summed_up(file: InventoryFile, binding: InventoryBinding) -> Summary:
@@ -167,8 +241,3 @@ def _writer(path: Path, file: InventoryFile, chosen: Format, summary: Summary) -
     if chosen is Format.PARQUET:
         return ParquetWriter(path, file.table, msgspec.json.encode(summary))
     return TextWriter(path, lines_of(chosen, file.table))
-
-
-def _make_durable(path: Path) -> None:
-    with path.open("rb") as written:
-        os.fsync(written.fileno())

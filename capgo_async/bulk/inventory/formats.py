@@ -2,7 +2,6 @@
 
 import csv
 import enum
-import errno
 import importlib.util
 import io
 import re
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ...errors import ConfigurationError, DiskFull, JobError, Problem
+from ...errors import ConfigurationError, Problem
 from .columns import ColumnType, Table
 
 Batch = Sequence[tuple[Any, ...]]
@@ -149,10 +148,3 @@ class ParquetWriter:
     def close(self) -> None:
         """Write the footer and close the file."""
         self._writer.close()
-
-
-def refused_by_disk(path: Path, error: OSError) -> JobError:
-    """Return the exception for a file that cannot be written."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull(f"no space left for {path}: free some disk space, then export again")
-    return JobError(f"cannot write {path}: {error.strerror or error}")

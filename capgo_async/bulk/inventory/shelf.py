@@ -90,7 +90,8 @@ class InventoryFile:
         """Create or resume an inventory at `path`. Raises `JobError` if it belongs to another export."""
         database = Database(path, Mode.CREATE, called="working file of an export")
         try:
-            await database.configure("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL")
+            await database.log_ahead()
+            await database.configure("PRAGMA synchronous = NORMAL")
             await database.run(_bind, path, TABLES[binding.kind], binding)
         except BaseException:
             await database.aclose()

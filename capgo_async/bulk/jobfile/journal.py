@@ -106,15 +106,15 @@ class Journal:
         """Record a run around a block, which sets how it ended. An exception is recorded as the reason."""
         await self.begin_run(measure, which)
         ending = Ending()
-        reason: str | None = None
         try:
             yield ending
-        except CapgoError as error:
-            ending.how, reason = Ended.STOPPED, str(error)
-            raise
-        finally:
+        except BaseException as error:
+            told = isinstance(error, CapgoError)
             with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
-                await self.end_run(ending.how, reason)
+                await self.end_run(Ended.STOPPED if told else ending.how, str(error) if told else None)
+            raise
+        with anyio.CancelScope(shield=True):
+            await self.end_run(ending.how)
 
     def confine(self, last: int) -> None:
         """Hand out only operations up to the id `last`."""

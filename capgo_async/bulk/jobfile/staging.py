@@ -392,7 +392,8 @@ class Staging:
         """Plan the rows that are left, store `facts` and `measures`, and close the file."""
         await self.database.run(_plan, facts, measures)
         # Make the file durable, and set the journal mode that runs use.
-        await self.database.configure("PRAGMA main.synchronous = FULL", "PRAGMA main.journal_mode = WAL")
+        await self.database.configure("PRAGMA main.synchronous = FULL")
+        await self.database.log_ahead()
         await self.database.aclose()
 
     @transaction

@@ -1,7 +1,6 @@
 """The names of a job's files, and the lock that lets only one process use a job."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 import filelock
 
 from ...errors import JobError, Problem
+from .places import make_durable, real, refused, regular, remove
 
 LOCK: Final = ".lock"
 """Suffix of a job's lock file. The file outlives the run, and reserves the job's name."""
@@ -22,11 +22,11 @@ def locked(path: Path) -> Iterator[None]:
     Raises `JobError` if another process holds it, or if the lock file cannot be created.
     """
     # A symbolic link to a job is the same job, so both must use the same lock file.
-    path = path.resolve()
+    path = real(path)
     if not path.parent.is_dir():
         message = f"cannot write {path}: there is no directory {path.parent}"
         raise JobError(message)
-    lock = filelock.FileLock(path.with_name(path.name + LOCK))
+    lock = filelock.FileLock(regular(path.with_name(path.name + LOCK), "lock file"))
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -34,6 +34,9 @@ def locked(path: Path) -> Iterator[None]:
         raise JobError(message, problem=Problem.RUNNING_ELSEWHERE) from None
     except OSError as error:
         message = f"cannot create the lock file of {path}: {error.strerror}"
+        raise JobError(message) from error
+    except NotImplementedError as error:
+        message = f"cannot lock {path}: its file system has no locks, so use another one"
         raise JobError(message) from error
     try:
         yield
@@ -45,15 +48,15 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def give_name(building: Path, path: Path) -> None:
-    """Durably rename the planned job `building` to `path`.
+    """Durably rename a finished file to `path`, in the same directory. Only a regular file is replaced.
 
-    Logs of an earlier job of that name are deleted first, because SQLite would replay them onto the new one.
+    Logs of an earlier database of that name are deleted first, because SQLite would replay them onto the new one.
     """
+    regular(path)
     for suffix in _LOGS:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    building.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
+        remove(path.with_name(path.name + suffix))
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        building.replace(path)
+        make_durable(path.parent)
+    except OSError as error:
+        raise refused(path, error) from error

@@ -1,7 +1,6 @@
 """The commands of `capgo-async export`, which write everything of one kind to one file."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +9,12 @@ import anyio
 import typer
 
 from ...bulk.inventory.columns import InventoryKind
-from ...bulk.inventory.exporting import BUILDING, Summary, export, inventory
+from ...bulk.inventory.exporting import Summary, export, inventory, without_file, working_file
 from ...bulk.inventory.formats import Format, check_format, format_of, lines_of
 from ...bulk.inventory.taking import Tally
+from ...bulk.storage.places import is_stream, new
 from ...concurrency import alongside
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, SafetyStop
 from ...key_ring import KeyRing
 from ..framework import Invocation, command
 from ..job.progress import Reading
@@ -55,9 +55,8 @@ class Exporting(Group, frozen=True, kw_only=True):
         if self.output is None and chosen in {Format.SQLITE, Format.PARQUET}:
             message = f"{chosen} cannot be written to stdout: name a file with --output"
             raise ConfigurationError(message)
-        if self.output is not None and self.output.is_dir():
-            message = f"{self.output} is a directory, not a file"
-            raise ConfigurationError(message)
+        if self.output is not None and not is_stream(self.output):
+            new(self.output, "file")
         return chosen
 
 
@@ -119,7 +118,10 @@ async def _export(kind: InventoryKind, exporting: Exporting, connection: Connect
 @contextlib.contextmanager
 def _kept(output: Path, speech: Speech) -> Iterator[None]:
     """Print how to continue, whatever interrupts an export."""
-    building = output.with_name(output.name + BUILDING)
+    if is_stream(output):
+        yield
+        return
+    building = working_file(output)
     if building.exists():
         speech.note(f"continuing with {building}; delete it to start over")
     try:
@@ -133,9 +135,11 @@ def _kept(output: Path, speech: Speech) -> Iterator[None]:
 async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: tuple[KeyRing, Tally, Speech]) -> int:
     """Print an inventory once it is complete; until then it is in a temporary file."""
     client, tally, speech = means
-    with tempfile.TemporaryDirectory(prefix="capgo-export-") as directory:
-        building = Path(directory, f"export{BUILDING}")
-        async with inventory(building, kind, client=client, apps=exporting.app or (), tally=tally) as (file, summary):
+    with without_file(kind, chosen) as output:
+        async with inventory(working_file(output), kind, client=client, apps=exporting.app or (), tally=tally) as (
+            file,
+            summary,
+        ):
             lines = lines_of(chosen, file.table)
             for line in lines.head:
                 speech.show(line)
@@ -144,8 +148,11 @@ async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, mean
                     speech.show(line)
                 if not speech.heard:
                     break
+            if speech.lost:
+                message = "the rows were not written"
+                raise SafetyStop(message)
     tell_checks(summary, speech)
-    return ExitCode.STOPPED if speech.lost else _code(summary)
+    return _code(summary)
 
 
 def _code(summary: Summary) -> int:

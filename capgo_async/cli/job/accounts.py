@@ -10,6 +10,7 @@ import msgspec
 from ...bulk import Job, OperationRow, Run
 from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
+from ...bulk.storage.places import real
 from ...errors import ConfigurationError
 from ..output.advice import next_steps
 from ..output.exit_codes import ExitCode
@@ -93,7 +94,7 @@ async def write_operations(job: Job, to: str, chosen: Format, speech: Speech) ->
 
 
 def _same_file(name: str, path: Path) -> bool:
-    return Path(name).resolve() == path.resolve()
+    return real(Path(name)) == real(path)
 
 
 async def _lines(job: Job, chosen: Format) -> AsyncIterator[str]:

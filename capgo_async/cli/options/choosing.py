@@ -9,6 +9,7 @@ from ...bulk.inventory.choosing import Choice, ChosenDevices, check_clause
 from ...bulk.inventory.taking import Tally
 from ...bulk.running.stopping import read_share
 from ...bulk.sources.layout import Layout
+from ...bulk.storage.places import real
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from .group import Group
@@ -69,6 +70,6 @@ class Drawing(NamedTuple):
 
     def source(self, client: KeyRing, job: Path | None) -> ChosenDevices:
         """Return the source. If the job already exists, no inventory is taken again."""
-        there = job is not None and job.exists()
+        there = job is not None and real(job).exists()
         exported = None if self.inventory is None else str(self.inventory)
         return ChosenDevices(self.choice, self.channel, None if there else client, self.tally, exported=exported)

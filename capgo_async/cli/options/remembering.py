@@ -17,8 +17,9 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import platformdirs
 
+from ...bulk.storage.places import real, regular, remove
 from ...client import CapgoClient, requester_of
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, JobError
 from ...http.requester import Attempt
 from ...key_ring import KeyRing, ring_of
 from ...limits.known import Known, Latencies, with_latency, with_newer
@@ -78,7 +79,7 @@ class Memory:
         record = Record(base_url=whose[0], key=whose[1], known=with_newer(known, former))
         records = (record, *(other for other in file.records if (other.base_url, other.key) != whose))[:_MOST]
         try:
-            _write(self._path, msgspec.json.encode(msgspec.structs.replace(file, records=records)))
+            _write(real(self._path), msgspec.json.encode(msgspec.structs.replace(file, records=records)))
         except OSError as error:
             _note(f"what was learned about the server was not saved: cannot write {self._path}: {error.strerror}")
 
@@ -88,10 +89,9 @@ class Memory:
             records = len(self.records())
         try:
             if self._path is not None:
-                self._path.unlink(missing_ok=True)
-        except OSError as error:
-            message = f"cannot remove {self._path}: {error.strerror}"
-            raise ConfigurationError(message) from error
+                remove(real(self._path))
+        except JobError as error:
+            raise ConfigurationError(str(error)) from error
         return records
 
     def _read(self) -> _File | None:
@@ -99,11 +99,15 @@ class Memory:
         if self._path is None:
             return None
         try:
-            file = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            # A pipe would be waited for.
+            file = msgspec.json.decode(regular(self._path, "file of this program").read_bytes(), type=_File)
         except FileNotFoundError:
             return _File(format=_FORMAT, salt=secrets.token_hex(16))
         except OSError as error:
             _note(f"cannot read {self._path}, in which commands keep what they learn about servers: {error.strerror}")
+            return None
+        except JobError as error:
+            _note(f"what is learned about servers is not kept: {error}")
             return None
         except (msgspec.DecodeError, UnicodeDecodeError):
             file = None
@@ -181,7 +185,7 @@ def _is_salt(text: str) -> bool:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace the file atomically; only this user may read it."""
+    """Replace the file at `path`, which is no link, atomically; only this user may read it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     building, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
