@@ -136,11 +136,14 @@ async def test_a_search_stops_at_its_bound_and_says_that_it_does_not_know() -> N
     assert len(transport.requests) == 1
 
 
-@pytest.mark.parametrize("custom_id", ["", "  ", "x" * 37])
-async def test_a_custom_id_that_no_server_takes_is_never_sent(custom_id: str) -> None:
+@pytest.mark.parametrize(
+    ("custom_id", "why"),
+    [("", "cannot be empty"), ("  ", "cannot be empty"), ("x" * 37, "longer than 36"), ("\udcff", "cannot be sent as text")],
+)
+async def test_a_custom_id_that_no_server_takes_is_never_sent(custom_id: str, why: str) -> None:
     transport = ScriptedTransport()
     async with client_of(transport) as capgo:
-        with pytest.raises(ConfigurationError, match="empty or longer than 36"):
+        with pytest.raises(ConfigurationError, match=rf"custom id .*{why}"):
             await capgo.devices.find(APP, custom_id)
     assert transport.requests == []
 

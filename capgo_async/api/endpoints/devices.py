@@ -55,8 +55,8 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
                 "channels of devices without saying so"
             )
             raise ConfigurationError(message)
-        if self.custom_id is not None and not 1 <= len(self.custom_id.strip()) <= LONGEST_CUSTOM_ID:
-            message = f"custom id {self.custom_id!r} is empty or longer than {LONGEST_CUSTOM_ID} characters"
+        if self.custom_id is not None and len(named(self.custom_id, "custom id").strip()) > LONGEST_CUSTOM_ID:
+            message = f"custom id {self.custom_id!r} is longer than {LONGEST_CUSTOM_ID} characters"
             raise ConfigurationError(message)
         if self.order not in _ORDERS:
             message = f"order {self.order!r} is neither 'asc' nor 'desc'"
