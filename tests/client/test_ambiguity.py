@@ -267,6 +267,17 @@ async def test_the_bundles_of_delete_all_are_each_a_call_of_their_own() -> None:
     assert (result.deleted, result.kept) == (("1.0.0", "1.0.1", "1.0.2"), ())
 
 
+@pytest.mark.parametrize(("doubt", "kind"), [("502", errors.ServerError), ("lost", errors.ConnectionLost)])
+@in_virtual_time
+async def test_a_removal_stays_in_doubt_where_the_server_then_lists_nobody(doubt: str, kind: type[errors.CapgoError]) -> None:
+    members = said([ADMIN, {"uid": "b", "email": "b@x.test", "role": "org_member"}])
+    transport = ScriptedTransport(members, AMBIGUOUS[doubt], last=said([]))
+    async with client_of(transport) as capgo:
+        with pytest.raises(kind):
+            await capgo.members.remove(ORG, "b@x.test")
+    assert calls_of(transport).count("DELETE /organization/members") == 1
+
+
 # What is never sent twice
 
 

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
-from ...errors import ApiError, CapgoError, TransportError, UnreadableAnswer
+from ...errors import ApiError, CapgoError, ListingError, TransportError, UnreadableAnswer
 from ...http.effort import Effort
 from ...http.requester import Requester
 from ...http.wire import reads_many
@@ -78,7 +78,7 @@ class Members:
         """Check again after a removal ended with `error`. Raise `error` if the members cannot be read."""
         try:
             return await self._look(org_id, email, confirm)
-        except (ApiError, TransportError, UnreadableAnswer) as unseen:
+        except (ApiError, ListingError, TransportError, UnreadableAnswer) as unseen:
             raise error from unseen
 
     async def _look(self, org_id: str, email: str, confirm: str | None) -> bool:
