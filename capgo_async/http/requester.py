@@ -363,9 +363,9 @@ class Requester:
 
     def _judge_server(self, error: CapgoError) -> None:
         """Count a response that is none of the API; any other response ends the row."""
-        if isinstance(error, UnreadableAnswer):
+        if isinstance(error, UnreadableAnswer) and error.row is None:
             self.unreadable += 1
-        elif isinstance(error, ApiError):
+        elif isinstance(error, ApiError | UnreadableAnswer):
             self.unreadable = 0
 
     def _judge_key(self, call: Call, error: CapgoError) -> None:

@@ -50,8 +50,9 @@ class Listing(Generic[T]):
         empty = True
         while position is not None and asked < most:
             asked += 1
-            rows, step = walk.feed(await self._fetch(position))
-            self._state(step.caveats)
+            page = await self._fetch(position)
+            rows, step = walk.feed(page)
+            self._state((*page.caveats, *step.caveats))
             position = step.next
             empty = empty and not rows
             if position is None:

@@ -27,6 +27,7 @@ TIES: Final = "rows with the same creation time are on two pages, and their orde
 SHORT_FIRST: Final = "the first page had 49 rows: some servers end it there and leave out the next row"
 UNREADABLE: Final = "the key sees apps of organizations that it may not read; these organizations are missing"
 TRUNCATED: Final = "the server lists only 50 organizations; others are listed if the key sees one of their apps"
+BAD_ROWS: Final = "rows that could not be read were left out"
 NO_ORDER: Final = "the server does not define the order of this list: a row may be missing if it has several pages"
 
 

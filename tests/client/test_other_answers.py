@@ -90,6 +90,44 @@ async def test_a_body_of_another_form_names_the_row_and_the_field(
     assert (raised.value.row, raised.value.field) == (row, field)
 
 
+ROWS: list[object] = [{"device_id": "d1"}, {"device_id": "d2", "os_version": 17.5}, {"device_id": "d3"}, 7]
+SEED_ROWS: list[object] = [
+    {"device_id": "d1", "version": {"id": 1, "name": "1.0.0"}},
+    {"device_id": "d2", "version": {"id": "x"}},
+]
+
+
+@pytest.mark.parametrize("cursors", [1, 3])
+@in_virtual_time
+async def test_a_bad_row_costs_that_row_where_the_caller_asks_for_it(cursors: int) -> None:
+    first = {"data": ROWS, "hasMore": True, "nextCursor": "c"}
+    transport = ScriptedTransport(answer(200, first), answer(200, {"data": [{"device_id": "d4"}], "hasMore": False}))
+    bad: list[errors.UnreadableAnswer] = []
+    listing = client(transport, retries=0).devices.list(APP, cursors=cursors, on_unreadable=bad.append)
+    assert [device.device_id for device in await listing.all()] == ["d1", "d3", "d4"]
+    assert [(error.row, error.field) for error in bad] == [(2, "os_version"), (4, "")]
+    assert "row 2 (device_id d2)" in str(bad[0])
+    assert listing.complete
+    assert "rows that could not be read were left out" in listing.caveats
+
+
+@in_virtual_time
+async def test_a_bad_row_of_an_older_server_costs_that_row_too() -> None:
+    transport = ScriptedTransport(answer(200, SEED_ROWS), last=answer(200, []))
+    bad: list[errors.UnreadableAnswer] = []
+    listing = client(transport, retries=0).devices.list(APP, on_unreadable=bad.append)
+    assert [device.version_name for device in await listing.all()] == ["1.0.0"]
+    assert [error.row for error in bad] == [2]
+
+
+@in_virtual_time
+async def test_a_page_that_is_none_is_an_error_whatever_the_caller_asks_for() -> None:
+    bad: list[errors.UnreadableAnswer] = []
+    with pytest.raises(errors.UnreadableAnswer, match="HTML"):
+        await client(ScriptedTransport(last=PORTAL), retries=0).devices.list(APP, on_unreadable=bad.append).all()
+    assert bad == []
+
+
 @in_virtual_time
 async def test_a_page_of_html_is_told_as_that() -> None:
     with pytest.raises(errors.UnreadableAnswer, match="is an HTML page and not from the API: Guest Wi-Fi Accept the terms"):
@@ -141,3 +179,13 @@ async def test_one_readable_response_is_enough_to_go_on() -> None:
         assert (await capgo.apps.get(APP)).name == "A"
         transport.script = [*[PORTAL] * 9, answer(200, {"app_id": APP, "name": "A"})]
     assert len(transport.requests) == 20
+
+
+@in_virtual_time
+async def test_bad_rows_come_from_the_api() -> None:
+    transport = ScriptedTransport(last=answer(200, {"data": ROWS, "hasMore": False}))
+    capgo = client(transport, retries=1)
+    for _ in range(40):
+        with pytest.raises(errors.UnreadableAnswer, match="row 2"):
+            await capgo.devices.list(APP).all()
+    assert len(transport.requests) == 80

@@ -203,8 +203,8 @@ METHODS = {
     ("devices", "link_to_bundle"): "(app_id: str, device_id: str, *, version_id: str) -> None",
     ("devices", "list"): (
         "(app_id: str, chosen: DeviceFilter = DeviceFilter(limit=200,"
-        " custom_id=None, custom_ids_only=False, changed_since=None, order=None, after=None), *, cursors: int = 1) -> "
-        "Listing[Device]"
+        " custom_id=None, custom_ids_only=False, changed_since=None, order=None, after=None), *, cursors: int = 1,"
+        " on_unreadable: collections.abc.Callable[[UnreadableAnswer], None] | None = None) -> Listing[Device]"
     ),
     ("devices", "unlink"): "(app_id: str, device_id: str) -> None",
     ("statistics", "app"): (

@@ -8,15 +8,16 @@ from typing import Final
 
 import msgspec
 
-from ...errors import ConfigurationError, InvalidRequest, ListingError, Problem
+from ...errors import ConfigurationError, InvalidRequest, ListingError, Problem, UnreadableAnswer
 from ...http import wire
 from ...http.dialect import Dialect
 from ...http.requester import Requester
-from ...http.wire import reads, reads_first, reads_one
+from ...http.unreadable import name_of
+from ...http.wire import Response, reads, reads_first, reads_one
 from ...listing.listing import Choice, Doubt, Listing
 from ...listing.split_listing import SplitListing
 from ...listing.split_walk import SplitWalk, Stretch
-from ...listing.walks import DeviceWalk, Page, Position
+from ...listing.walks import BAD_ROWS, DeviceWalk, Page, Position
 from ..endpoints import devices as endpoints
 from ..endpoints.arguments import app_id_of, checked_app_id
 from ..endpoints.devices import DeviceFilter
@@ -26,6 +27,7 @@ from .apps import doubt_empty
 _SEED_ONE: Final = reads_one(SeedDevice)
 read_device: Final = reads_first(reads_one(Device), lambda response, operation: _SEED_ONE(response, operation).normalised())
 """Decodes a device from any generation of the server (contract C7, D17)."""
+OnUnreadable = Callable[[UnreadableAnswer], None]
 _ID: Final = attrgetter("device_id")
 _NO_FILTER: Final = "the server does not filter by custom_id: all devices were read, and the others left out"
 _CUSTOM_IDS: Final = "custom ids"
@@ -43,12 +45,16 @@ class Devices:
         chosen: DeviceFilter = DeviceFilter(),  # noqa: B008 - immutable
         *,
         cursors: int = 1,
+        on_unreadable: OnUnreadable | None = None,
     ) -> Listing[Device]:
         """List the devices of an app that were active in the last 90 days (contract C7).
 
         Devices are listed by id unless `chosen` names an order. With several `cursors`, a large app is read in parts at the
         same time: the devices are the same, but sorted only within each part. A single cursor reads if `chosen` names an order,
         or if the server cannot start a listing in the middle.
+
+        A row that cannot be read is an error. With `on_unreadable` the listing leaves it out, calls this with its error, and
+        says so in its `caveats`; a single cursor reads then.
 
         A server that cannot read its devices responds as if the app had none. If nothing is listed although the server counts
         links in the app, the listing raises `EmptyListing`; otherwise its `caveats` say so.
@@ -58,9 +64,10 @@ class Devices:
             message = f"cursors must be at least 1, not {cursors}"
             raise ConfigurationError(message)
         expected = self._requester.generation.chosen
-        if cursors > 1 and chosen.order is None and chosen.custom_id is None and expected is not Dialect.SEED:
+        whole = chosen.order is None and chosen.custom_id is None and on_unreadable is None
+        if cursors > 1 and whole and expected is not Dialect.SEED:
             return list_in_parts(self._requester, app_id, chosen, cursors)
-        fetch = _pages_of(self._requester, app_id, chosen)
+        fetch = _pages_of(self._requester, app_id, chosen, on_unreadable)
         choice = None if chosen.custom_id is None else Choice(partial(_has, chosen.custom_id.strip()), _NO_FILTER)
         doubt = _doubt_of(self._requester, app_id, chosen)
         walk = partial(DeviceWalk[Device], _ID, unordered=chosen.order is not None, expected=expected)
@@ -186,15 +193,52 @@ def _doubt_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Doubt 
     return doubt
 
 
-def _pages_of(requester: Requester, app_id: str, chosen: DeviceFilter) -> Callable[[Position], Awaitable[Page[Device]]]:
+def _pages_of(
+    requester: Requester, app_id: str, chosen: DeviceFilter, on_unreadable: OnUnreadable | None = None
+) -> Callable[[Position], Awaitable[Page[Device]]]:
     checked_app_id(app_id)
+    read = read_page if on_unreadable is None else partial(_read_good_rows, on_unreadable)
 
     async def fetch(position: Position) -> Page[Device]:
-        return await requester.call(endpoints.list_devices(app_id, chosen, position), read_page)
+        return await requester.call(endpoints.list_devices(app_id, chosen, position), read)
 
     return fetch
 
 
+def _read_good_rows(on_unreadable: OnUnreadable, response: Response, operation: str) -> Page[Device]:
+    """Decode a page as `read_page` does, without the rows that cannot be read."""
+    try:
+        return read_page(response, operation)
+    except UnreadableAnswer as error:
+        if error.row is None:
+            raise
+    page = _read_raw(response, operation)
+    good: list[Device] = []
+    for number, raw in enumerate(page.rows, 1):
+        row = Response(status=200, headers={}, body=bytes(raw))
+        try:
+            good.append(read_device(row, f"{operation}, row {number}{name_of(row.json())}"))
+        except UnreadableAnswer as error:
+            error.row = number
+            on_unreadable(error)
+    return Page(tuple(good), page.has_more, page.next_cursor, (BAD_ROWS,))
+
+
+class _RawPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    data: Sequence[msgspec.Raw]
+    has_more: bool | None = None
+    next_cursor: str | None = None
+
+
+_read_raw: Final = reads_first(
+    reads(
+        _RawPage,
+        lambda page: Page(
+            tuple(page.data), bool(page.next_cursor) if page.has_more is None else page.has_more, page.next_cursor
+        ),
+    ),
+    reads(list[msgspec.Raw], lambda rows: Page(tuple(rows))),
+)
 read_page: Final = reads_first(
     reads(DevicePage, lambda page: Page(tuple(page.data), page.goes_on, page.next_cursor)),
     reads(list[Device], lambda devices: Page(tuple(devices))),
