@@ -306,6 +306,23 @@ def settings(**values: Any) -> UpdateChannel:
     return UpdateChannel(app_id=APP, channel="beta", settings=ChannelSettings(**values))
 
 
+@in_virtual_time
+async def test_a_change_of_which_the_server_took_the_first_write_alone_is_not_lost_to_the_undo(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=5, generation="2026-11")
+    app = sandbox.world.apps[APP]
+    beta, bundles = app.channels["beta"], {bundle.name: bundle for bundle in app.bundles.values()}
+    beta.update_package, bundles["1.0.0"].external_url = "zip", None
+    former = beta.version
+    change = settings(bundle="1.1.0", rollout_bundle="1.0.0", rollout_enabled=True)
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, [change]) as job:
+        (failure,) = (await job.run(capgo)).failures
+        assert (failure.cause, beta.version) == ("ambiguous", bundles["1.1.0"].id)
+        assert former != beta.version
+        assert "channel_zip_required" in failure.message
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert (await causes(undo), undo.plan.left) == ([Cause.CHANGED_SINCE], 1)
+
+
 WITHOUT_WAY_BACK: dict[str, tuple[Callable[[Sandbox], Operation], Cause]] = {
     "renewal": (lambda sandbox: RenewDevice(app_id=APP, device_id=min(links_of(sandbox))), Cause.RENEWED),
     "unlisted link": (lambda _: LinkDevice(app_id=APP, device_id="x", channel="beta"), Cause.NEVER_LISTED),

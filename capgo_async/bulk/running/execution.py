@@ -22,6 +22,7 @@ from ...errors import (
     ConnectionLost,
     DangerousCall,
     DeviceNotFound,
+    NotApplied,
     NotConnected,
     PermissionDenied,
     Problem,
@@ -224,9 +225,11 @@ class Executor:
             if gone is not None and isinstance(error, gone) and operation.target in self._in_doubt:
                 # An earlier run sent this operation, and it took effect then (contract G1).
                 return Done()
-            # Without access, nobody can tell whether an earlier attempt took effect.
-            blind = isinstance(error, PermissionDenied) and (efforts.in_doubt or operation.target in self._in_doubt)
-            return failure_of(error)._replace(cause=AMBIGUOUS) if blind else failure_of(error)
+            # Without access, nobody can tell whether an earlier run took effect. In this one, a first write may have, even if
+            # a later one was refused. A change that the server dropped has a cause of its own.
+            blind = isinstance(error, PermissionDenied) and operation.target in self._in_doubt
+            doubtful = blind or (efforts.in_doubt and not isinstance(error, NotApplied))
+            return failure_of(error)._replace(cause=AMBIGUOUS) if doubtful else failure_of(error)
 
     async def _do(self, client: CapgoClient, operation: Operation) -> Done | Failed:
         match operation:
