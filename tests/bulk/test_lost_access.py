@@ -106,6 +106,31 @@ async def test_a_run_stops_as_what_was_lost_after_one_look(
     assert job.report.pending
 
 
+@in_virtual_time
+async def test_a_channel_that_is_shown_and_not_found_is_a_lost_right(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=600, faults="POST /device:lost-rights=#20..", limits="server")
+    job = Relinking(tmp_path, sandbox)
+    began = anyio.current_time()
+    stopped = await job.run()
+    assert stopped is not None
+    assert stopped.problem is Problem.ACCESS_LOST
+    assert "still shows it: the key has lost its right to change devices" in str(stopped)
+    assert job.report is not None
+    [failure] = job.report.failures
+    assert (failure.cause, failure.count < 20, job.looks(since=4)) == ("right_lost", True, 2)
+    assert "Do not create the channel" in failure.what_to_do
+    assert anyio.current_time() - began < 30
+
+
+@in_virtual_time
+async def test_what_is_not_found_now_and_then_is_no_lost_right(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=600, faults="POST /device:lost-rights=#20+#150+#300", limits="server")
+    job = Relinking(tmp_path, sandbox)
+    assert await job.run() is None
+    assert job.report is not None
+    assert (job.report.done, job.report.failed) == (job.report.planned, 0)
+
+
 @pytest.mark.parametrize("lose", [lose_access, lose_channel])
 @in_virtual_time
 async def test_the_rule_can_be_switched_off(tmp_path: Path, lose: Callable[[Sandbox], None]) -> None:

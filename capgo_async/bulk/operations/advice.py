@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ...http.error_codes import NO_ACCESS
-from .results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE
+from .results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, RIGHT_LOST
 
 
 class Remedy(enum.StrEnum):
@@ -40,6 +40,9 @@ ADVICE: Final[Mapping[str, Advice]] = {
     ),
     "channel_not_found": Advice(Remedy.RETRY, "Create the channel or restore its former name, then send these again."),
     **dict.fromkeys(NO_ACCESS, _NO_ACCESS),
+    RIGHT_LOST: Advice(
+        Remedy.RETRY, "Check the rights of the key, then send these again. Do not create the channel: it is there."
+    ),
     HALF_DONE: Advice(
         Remedy.RETRY_OR_UNDO,
         "Their links were removed and not set again. Send these again, or undo the job to restore the links.",

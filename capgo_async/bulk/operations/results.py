@@ -15,6 +15,8 @@ AMBIGUOUS: Final = "ambiguous"
 """Cause of a failure without a clear response: the operation may have taken effect."""
 HALF_DONE: Final = "half_done"
 """Cause of a failure after a link was removed and before it was set again."""
+RIGHT_LOST: Final = "right_lost"
+"""Cause of a failure because the server shows the channel but does not find it to link devices to it."""
 CHANGED_SINCE: Final = "changed_since"
 """Cause of a failure because somebody else changed the target after the plan; nothing was sent."""
 

@@ -52,7 +52,7 @@ from ..operations.operations import (
     change_of,
     inverse,
 )
-from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, Done, Failed, Later, NotSent, Result, Stopped
+from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, RIGHT_LOST, Done, Failed, Later, NotSent, Result, Stopped
 from .missing import MissingChannels
 from .runner import RunDeadline, stop
 
@@ -60,7 +60,7 @@ from .runner import RunDeadline, stop
 class _Course(NamedTuple):
     """How far an operation has come: its next call, the effort spent on that call, and a remaining doubt.
 
-    `looked` is whether its channel was not found, looked for, and there.
+    `looked` is whether it is sent again because its channel was not found, looked for, and there.
     """
 
     step: int
@@ -170,7 +170,7 @@ class Executor:
             if ending is not None:
                 return Stopped(ending, course.in_doubt)
             failed: Result = failure_of(error, effort.request_id)
-            if isinstance(error, ChannelNotFound) and isinstance(operation, LinkDevice | RenewDevice) and not course.looked:
+            if isinstance(error, ChannelNotFound) and isinstance(operation, LinkDevice | RenewDevice):
                 found = await self._look_again(operation, error, course)
                 if found is None:
                     return await self._call(call, operation, course._replace(looked=True))
@@ -182,6 +182,8 @@ class Executor:
         finally:
             self._active.discard(effort)
         if not isinstance(answer, Wait):
+            if isinstance(operation, LinkDevice) or (isinstance(operation, RenewDevice) and course.step):
+                self._missing.found(operation.app_id, operation.channel)
             return Done(effort.request_id)
         if self._draining and not course.in_doubt:
             return NotSent()
@@ -194,14 +196,18 @@ class Executor:
         requester = requester_of(self._ring.client_of(operation.app_id))
         try:
             with self._abandonable():
-                found = await self._missing.look_for(operation.app_id, operation.channel)
+                look = await self._missing.look_for(operation.app_id, operation.channel)
         except Abandoned as end:
             return Later(end.wait.until) if course.in_doubt else NotSent()
         except CapgoError as unseen:
             ending = _ending(unseen, requester, course.effort.began_at)
             return failure_of(error) if ending is None else Stopped(ending, course.in_doubt)
-        if found is None:
+        found = look.error
+        if found is None and not (look.refused or course.looked):
             return None
+        if found is None:
+            lost = f"the server says that it has no {name}, but still shows it: the key has lost its right to change devices"
+            return failure_of(error)._replace(cause=RIGHT_LOST, message=f"{lost} ({error})")
         if isinstance(found, ChannelNotFound):
             return failure_of(error)._replace(message=f"{name} was there when the job was planned and is gone: {error.message}")
         return failure_of(found)._replace(message=f"{name} is not found any more, because the key has lost access: {found}")

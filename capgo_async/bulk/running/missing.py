@@ -1,6 +1,7 @@
 """Channels that the plan saw and a call no longer finds.
 
-They are gone, or hidden because the key has lost access (contract A7).
+They are gone, or hidden because the key has lost access. If the server shows one and still does not find it for a change, the
+key has lost the right to make that change (contract A7).
 """
 
 from typing import Final, NamedTuple
@@ -15,9 +16,21 @@ LOOK_AFTER_SECONDS: Final = 5.0
 """Seconds until a channel is looked for: a server without its database finds nothing (contract A7)."""
 
 
-class _Look(NamedTuple):
+class Look(NamedTuple):
+    """What a look for a channel found.
+
+    `error` is why the channel was not found, or `None` if it is there. `refused` is whether it was there before, too, and calls
+    missed it in between.
+    """
+
     at: float
     error: ApiError | None
+    refused: bool = False
+
+    @property
+    def final(self) -> bool:
+        """Return whether another look would show nothing new."""
+        return self.refused or self.error is not None
 
 
 class MissingChannels:
@@ -27,28 +40,34 @@ class MissingChannels:
         self._ring = ring
         self._drained = anyio.Event()
         self._locks: dict[tuple[str, str], anyio.Lock] = {}
-        self._looks: dict[tuple[str, str], _Look] = {}
+        self._looks: dict[tuple[str, str], Look] = {}
 
     def drain(self) -> None:
         """Look for nothing any more: whoever waits gets `Abandoned`."""
         self._drained.set()
 
-    async def look_for(self, app_id: str, channel: str) -> ApiError | None:
-        """Look for a channel after a pause. Return why it was not found, or `None` if it is there.
+    def found(self, app_id: str, channel: str) -> None:
+        """Note that a call found the channel."""
+        self._looks.pop((app_id, channel), None)
 
-        A channel that was not found is not looked for again. Raises what reading a channel raises, except that it was not
-        found or may not be read.
+    async def look_for(self, app_id: str, channel: str) -> Look:
+        """Look for a channel after a pause.
+
+        Until a call finds the channel, a final look is not repeated. Raises what reading a channel raises, except that
+        it was not found or may not be read.
         """
         asked_at, place = anyio.current_time(), (app_id, channel)
         async with self._locks.setdefault(place, anyio.Lock()):
             look = self._looks.get(place)
-            if look is None or (look.error is None and look.at < asked_at):
+            if look is None or (not look.final and look.at < asked_at):
                 with anyio.move_on_after(LOOK_AFTER_SECONDS):
                     await self._drained.wait()
                 if self._drained.is_set():
                     raise Abandoned(Wait(anyio.current_time()))
-                look = self._looks[place] = _Look(anyio.current_time(), await self._error_of(app_id, channel))
-            return look.error
+                error = await self._error_of(app_id, channel)
+                look = Look(anyio.current_time(), error, refused=error is None and place in self._looks)
+                self._looks[place] = look
+            return look
 
     async def _error_of(self, app_id: str, channel: str) -> ApiError | None:
         try:

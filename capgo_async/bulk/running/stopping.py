@@ -13,11 +13,14 @@ import msgspec
 
 from ...errors import Problem
 from ...http.error_codes import NO_ACCESS
-from ..operations.results import Failed, Settled
+from ..operations.results import RIGHT_LOST, Failed, Settled
 from .runner import StopReason
 
 _SERVER_FAILED: Final = 500
-_LOSSES: Final = {**dict.fromkeys(NO_ACCESS, Problem.ACCESS_LOST), "channel_not_found": Problem.CHANNEL_GONE}
+_LOSSES: Final = {
+    **dict.fromkeys((*NO_ACCESS, RIGHT_LOST), Problem.ACCESS_LOST),
+    "channel_not_found": Problem.CHANNEL_GONE,
+}
 """What was lost if operations fail with these causes, after planning saw app and channel."""
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 
@@ -70,14 +73,16 @@ class Watch:
         loss = None if failure is None else _LOSSES.get(failure.cause)
         before, count = self._lost.get(settled.app_id, (None, 0))
         self._lost[settled.app_id] = loss, count + 1 if loss is before else 1
-        return self._loss(settled.app_id) or self._server_errors() or self._consecutive() or self._share()
+        return self._loss(settled.app_id, failure) or self._server_errors() or self._consecutive() or self._share()
 
-    def _loss(self, app_id: str) -> StopReason | None:
+    def _loss(self, app_id: str, failure: Failed | None) -> StopReason | None:
         (loss, count), rule = self._lost[app_id], self._rules.no_access
-        if loss is None or rule is None or count < rule:
+        if failure is None or loss is None or rule is None or count < rule:
             return None
         if loss is Problem.CHANNEL_GONE:
             text = f"the channel of {count} operations in a row in {app_id} is gone, and was there when the job was planned"
+        elif failure.cause == RIGHT_LOST:
+            text = f"{count} operations in a row were refused in {app_id}: {failure.message}"
         else:
             text = f"{count} operations in a row had no access to {app_id}, which was accessible when the job was planned"
         return StopReason(text, loss)
