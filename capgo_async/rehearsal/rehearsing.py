@@ -25,6 +25,7 @@ from ..bulk.report import Report, Wave
 from ..bulk.running.bounds import Bounds
 from ..bulk.running.stopping import StopRules
 from ..bulk.storage.database import Database
+from ..bulk.storage.places import for_temporary_files
 from ..client import CapgoClient, requester_of
 from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..key_ring import ring_of
@@ -120,7 +121,7 @@ class Rehearsal:
         and `DiskFull` if there is no space for the copy.
         """
         try:
-            with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-") as directory:
+            with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-", dir=for_temporary_files()) as directory:
                 return run_in_virtual_time(self._run(Path(directory) / self._path.name), SingleThreadLoop)
         except (DiskFull, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENOSPC:

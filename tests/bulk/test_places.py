@@ -2,14 +2,23 @@
 
 import os
 import socket
+import sqlite3
 import sys
+import tempfile
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from capgo_async.bulk.storage.database import Database, Mode
 from capgo_async.bulk.storage.lock import give_name, locked
-from capgo_async.bulk.storage.places import is_stream, make_durable, new, real, regular, remove
+from capgo_async.bulk.storage.places import for_temporary_files, is_stream, make_durable, new, real, regular, remove
 from capgo_async.errors import DiskFull, JobError
+
+_AHEAD = 2
+"""What the header of an SQLite file with a write-ahead log says at byte 18."""
 
 
 @pytest.fixture
@@ -94,6 +103,16 @@ def test_streams_are_told_from_files(odd: Path) -> None:
             assert is_stream(Path(f"/dev/fd/{file.fileno()}")), "to replace it would empty a file that is appended to"
 
 
+def test_no_place_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    assert for_temporary_files() == tempfile.gettempdir()
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(JobError, match="set TMPDIR to one that can be written"):
+        for_temporary_files()
+
+
 @pytest.mark.parametrize("name", ["directory", "pipe", "socket", "link", "circle", "to a device"])
 def test_nothing_but_a_file_is_removed_or_replaced(odd: Path, name: str) -> None:
     built = odd / "built"
@@ -132,3 +151,51 @@ def test_what_a_file_system_cannot_do_is_told_apart(odd: Path, monkeypatch: pyte
     (odd / "built").write_bytes(b"built")
     with pytest.raises(DiskFull):
         give_name(odd / "built", odd / "file")
+
+
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY]
+)
+async def test_where_a_log_cannot_be_shared_a_journal_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    class Unshared(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            self.exclusive = getattr(self, "exclusive", False) or sql == "PRAGMA locking_mode = EXCLUSIVE"
+            if sql == "BEGIN IMMEDIATE" and not self.exclusive:
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = code
+                raise error
+            return super().execute(sql, parameters)
+
+    path = tmp_path / "m.capgo-job"
+    async with aclosing(Database(path, Mode.CREATE)) as made:
+        await made.log_ahead()
+        await made.run(lambda connection: connection.execute("CREATE TABLE rows AS SELECT 1 AS row"))
+    assert path.read_bytes()[18] == _AHEAD
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Unshared))
+    async with aclosing(Database(path)) as database:
+        with pytest.warns(UserWarning, match=r"processes cannot share the write-ahead log of .*m\.capgo-job here"):
+            await database.run(lambda connection: connection.execute("INSERT INTO rows VALUES (2)"))
+    assert path.read_bytes()[18] != _AHEAD
+    async with aclosing(Database(path)) as database:
+        assert await database.run(lambda connection: connection.execute("SELECT * FROM rows").fetchall()) == [(1,), (2,)]
+
+
+async def test_other_faults_of_a_disk_are_no_reason_for_another_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            if sql.startswith("SELECT"):
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+                raise error
+            return super().execute(sql, parameters)
+
+    path = tmp_path / "m.capgo-job"
+    path.touch()
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Broken))
+    async with aclosing(Database(path)) as database:
+        with pytest.raises(JobError, match=r"m\.capgo-job: disk I/O error"):
+            await database.run(lambda connection: connection.execute("SELECT 1"))

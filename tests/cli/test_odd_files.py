@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -118,7 +119,7 @@ def test_without_shared_memory_another_journal_is_used(server: Served, capgo: Co
     (here / at).mkdir()
     result = capgo(*RELINK, "--yes")
     assert result.exit_code == 0, result.stderr
-    assert result.stderr.count("has no shared memory, so each write takes longer") == 1
+    assert result.stderr.count("here, so a slower journal is used") == 1
     with closing(sqlite3.connect("m.capgo-job")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert report_of(capgo)["done"] == len(server.sent()) > 0
@@ -229,3 +230,17 @@ def test_what_is_no_file_holds_nothing_and_stays(server: Served, unaimed: Comman
     assert unaimed("limits", "--forget", env=aimed).exit_code == 2
     assert os.path.lexists("place")
     assert Path(os.devnull).exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["export devices", f"devices relink --all --where TRUE --app {APP} --channel beta --plan-only"]
+)
+def test_without_a_place_for_temporary_files_commands_say_so(
+    capgo: Command, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    result = capgo(*words.split())
+    assert (result.exit_code, "error: there is no directory for temporary files" in result.stderr) == (2, True)

@@ -22,6 +22,7 @@ from ..sources.blocks import BATCH
 from ..sources.source import from_operations
 from ..storage.database import Database, Mode
 from ..storage.exported import Exported, devices_exported
+from ..storage.places import for_temporary_files
 from .columns import TABLES, InventoryKind
 from .exporting import Summary, inventory
 from .shelf import BATCH as READ
@@ -202,7 +203,7 @@ class ChosenDevices:
             _refuse_hidden(chosen)
             yield path, sum(app.rows for app in chosen)
             return
-        with tempfile.TemporaryDirectory(prefix="capgo-choice-") as directory:
+        with tempfile.TemporaryDirectory(prefix="capgo-choice-", dir=for_temporary_files()) as directory:
             path = Path(directory, "inventory")
             taking = inventory(path, InventoryKind.DEVICES, client=client, apps=self._choice.apps, tally=self._tally)
             async with taking as (_, self.summary):

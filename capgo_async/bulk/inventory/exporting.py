@@ -17,7 +17,7 @@ from ..report import counted, storable
 from ..storage.database import Database
 from ..storage.exported import Exported, devices_exported, exported_of
 from ..storage.lock import give_name, locked
-from ..storage.places import is_stream, make_durable, new, real, refused, remove
+from ..storage.places import for_temporary_files, is_stream, make_durable, new, real, refused, remove
 from .columns import InventoryKind
 from .formats import Format, ParquetWriter, TextWriter, check_format, format_of, lines_of
 from .shelf import BATCH, InventoryBinding, InventoryFile
@@ -153,8 +153,8 @@ def without_file(kind: InventoryKind, chosen: Format) -> Iterator[Path]:
 
     If a `JobError` is raised within the block, its working file is kept and the error says where.
     """
-    directory = Path(tempfile.mkdtemp(prefix="capgo-export-"))
-    output = directory / f"{kind}.{chosen}"
+    directory = Path(tempfile.mkdtemp(prefix="capgo-export-", dir=for_temporary_files()))
+    output = directory / f"{kind}.{'jsonl' if chosen is Format.JSONL else 'csv'}"
     kept = False
     try:
         yield output

@@ -165,7 +165,7 @@ class Database:
         return connection
 
     def _tell_slower(self) -> None:
-        message = f"the file system of {self.path} has no shared memory, so each write takes longer"
+        message = f"processes cannot share the write-ahead log of {self.path} here, so a slower journal is used"
         warnings.warn(message, stacklevel=2)
 
     def _execute(self, statements: tuple[str, ...]) -> None:

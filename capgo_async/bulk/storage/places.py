@@ -6,6 +6,7 @@ Links are followed. Nothing but a regular file is ever replaced or removed. A fi
 import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -110,6 +111,15 @@ def remove(place: Path) -> None:
         place.unlink(missing_ok=True)
     except OSError as error:
         raise refused(place, error, to="remove") from error
+
+
+def for_temporary_files() -> str:
+    """Return the directory for temporary files. Raises `JobError` if none can be written."""
+    try:
+        return tempfile.gettempdir()
+    except OSError as error:
+        message = "there is no directory for temporary files, or it is full: set TMPDIR to one that can be written"
+        raise JobError(message) from error
 
 
 def make_durable(place: Path) -> None:
