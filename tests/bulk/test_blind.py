@@ -317,6 +317,20 @@ async def test_nothing_to_renew_is_believed_only_of_an_app_without_links(tmp_pat
     assert not [line for line in sandbox.log if line.method != "GET"]
 
 
+@pytest.mark.parametrize("strangers", [0, 2])
+@in_virtual_time
+async def test_links_of_devices_that_are_not_listed_are_told_in_the_plan_of_a_renewal(tmp_path: Path, strangers: int) -> None:
+    sandbox = sandbox_of(devices=60)
+    app, linked = sandbox.world.apps[APP], len(links_of(sandbox))
+    for device in STRANGERS[:strangers]:
+        app.link(device, app.channels["beta"], 0.0)
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", renewing(ids_of(sandbox)), client=capgo) as job:
+            assert job.plan.planned == linked
+            told = f"{APP}: the server counts {linked + strangers} links and shows {linked}; only those are renewed"
+            assert (told in job.plan.remarks) is bool(strangers)
+
+
 @pytest.mark.parametrize("hidden", ["device_store_readable", "links_readable"])
 @in_virtual_time
 async def test_an_inventory_without_links_does_not_say_what_to_renew(tmp_path: Path, hidden: str) -> None:

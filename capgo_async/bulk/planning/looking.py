@@ -41,17 +41,24 @@ _ANY_DAY: Final = date(2026, 7, 1)
 class ListedDevices(NamedTuple):
     """How far the listing of an app's devices went.
 
-    `saw_override` is whether it showed any link. If not, it cannot tell whether one device is linked (contract C7). `extent`
-    are the pages read, in words. `caveats` are sentences on what the responses could not prove. `contradicted` is whether
-    something shows that an empty listing cannot be the truth; the caveats say what.
+    `links` is how many links it showed. `extent` are the pages read, in words. `caveats` are sentences on what the responses
+    could not prove. `contradicted` is whether something shows that an empty listing cannot be the truth; the caveats say what.
     """
 
     complete: bool
     pages: int
-    saw_override: bool
+    links: int
     extent: str
     caveats: list[str]
     contradicted: bool = False
+
+    @property
+    def saw_override(self) -> bool:
+        """Return whether it showed any link.
+
+        If not, it cannot tell whether one device is linked (contract C7).
+        """
+        return self.links > 0
 
     @property
     def shows_all(self) -> bool:
@@ -72,19 +79,18 @@ async def list_devices(
     size = page_of(client)
     cursors = cursors_each(client, apps)
     listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
-    saw_override = False
-    pages = 0
+    links = pages = 0
     try:
         async for page in listing.pages(budget):
             pages += 1
-            saw_override = saw_override or any(device.channel is not None for device in page)
+            links += sum(device.channel is not None for device in page)
             await take([(stored_id(device.device_id), device.channel) for device in page])
     except EmptyListing as error:
         return ListedDevices(
-            complete=True, pages=0, saw_override=False, extent="no page", caveats=[f"{app_id}: {error}"], contradicted=True
+            complete=True, pages=0, links=0, extent="no page", caveats=[f"{app_id}: {error}"], contradicted=True
         )
     caveats = [f"{app_id}: {caveat}" for caveat in listing.caveats]
-    return ListedDevices(listing.complete, pages, saw_override, f"{counted(pages, 'page')} of {size}", caveats)
+    return ListedDevices(listing.complete, pages, links, f"{counted(pages, 'page')} of {size}", caveats)
 
 
 async def count_links(client: KeyRing, app_id: str) -> int | None:

@@ -205,9 +205,14 @@ async def _survey_devices(
         unable = f"{app_id}: the server shows {shown}, but {{}}: it may be unable to read its data"
         if app_id in expecting and not listed.pages:
             raise EmptyListing(unable.format("the job to undo has changed some"))
-        if app_id in renewing and not listed.saw_override and (links := await count_links(client, app_id)) != 0:
-            counted_links = "does not tell how many are linked" if links is None else f"counts linked ones ({links:,})"
-            raise EmptyListing(unable.format(counted_links))
+        if app_id in renewing:
+            links = await count_links(client, app_id)
+            if not listed.links and links != 0:
+                counted_links = "does not tell how many are linked" if links is None else f"counts linked ones ({links:,})"
+                raise EmptyListing(unable.format(counted_links))
+            if links is not None and links > listed.links:
+                hidden = f"the server counts {counted(links, 'link')} and shows {listed.links:,}; only those are renewed"
+                listed.caveats.append(f"{app_id}: {hidden}")
         if options.unknown is Unknown.SKIP and listed.contradicted:
             raise EmptyListing(*listed.caveats)
         if options.unknown is Unknown.REFUSE and not listed.shows_all:
