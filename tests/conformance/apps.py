@@ -618,6 +618,7 @@ LINK_TO_BUNDLE = Sent("POST", "/device", body={"app_id": APP, "device_id": DEVIC
 UNLINK = Sent("DELETE", "/device", (*THE_APP, ("device_id", DEVICE)))
 OTHER = "0a1b2c3d-0000-4000-8000-000000000002"
 WITH_CUSTOM_ID = Sent("GET", "/device", (*THE_APP, ("limit", "200"), ("custom_id", "qa-7")))
+ANYBODY = Sent("GET", "/device", (*THE_APP, ("limit", "1")))
 PROBE_CUSTOM_IDS = Sent("GET", "/device", (*THE_APP, ("limit", "1"), ("custom_id", "x" * 37)))
 SOMEBODY = {**DEVICE_ROW, "device_id": OTHER, "custom_id": "qa-8"}
 
@@ -674,7 +675,12 @@ DEVICES = (
         (DEVICE_MODEL,),
         (
             one("2026-11", WITH_CUSTOM_ID, said({"data": [DEVICE_ROW], "hasMore": False})),
-            several("2026-11, none", *[(WITH_CUSTOM_ID, said({"data": [], "hasMore": False}))] * 2, found=()),
+            several(
+                "2026-11, none",
+                *[(WITH_CUSTOM_ID, said({"data": [], "hasMore": False}))] * 2,
+                (ANYBODY, said({"data": [SOMEBODY], "hasMore": True, "nextCursor": OTHER})),
+                found=(),
+            ),
             one("2026-07", WITH_CUSTOM_ID, said({"data": [SOMEBODY, DEVICE_ROW], "hasMore": False})),
             one("2026-07, none", WITH_CUSTOM_ID, said({"data": [SOMEBODY], "hasMore": False}), found=()),
         ),

@@ -32,7 +32,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.ACCESS_LOST: "--stop-no-access sets how many may be refused in a row.",
     Problem.CHANNEL_GONE: "Create it again, or restore its name; --stop-no-access sets how many may fail in a row.",
     Problem.OTHER_SERVER: (
-        "Something between here and the server responds, such as a sign-in page or a filter: open the base URL in a browser."
+        "Check --base-url, and open it in a browser: something else responds there, such as a sign-in page or a filter."
     ),
     Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
