@@ -9,9 +9,9 @@ import random
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from fleet import copy_job, looked_up
@@ -43,7 +43,7 @@ from capgo_async.sandbox import Arrival, Reply, Sandbox, Settings, fleet, parame
 from capgo_async.sandbox.faults import Faults, parse
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
-from capgo_async.sandbox.virtual_time import VirtualTimeLoop, run_in_virtual_time
+from capgo_async.sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +60,7 @@ FAULTS += ";POST /bundle/metadata:drop-after=10%,502-after=45%"
 UNREADY = {Outcome.PENDING, Outcome.SENT}
 
 State = dict[Target, Any]
+T = TypeVar("T")
 
 
 class Witness(Sandbox):
@@ -268,6 +269,11 @@ JOBS = st.one_of(
 )
 
 
+def in_order(main: Coroutine[Any, Any, T]) -> T:
+    """Run `main` in virtual time and in one thread: what is seen does not depend on which of two threads is first."""
+    return run_in_virtual_time(main, SingleThreadLoop)
+
+
 class Jobs(RuleBasedStateMachine):
     """One sandbox, and one job at a time with its way back; a new plan lets the job before it lie."""
 
@@ -288,13 +294,15 @@ class Jobs(RuleBasedStateMachine):
     def all_is_as_the_last_who_wrote_it_wanted(self) -> None:
         assert seen(self.sandbox) == self.model
 
-    @initialize(operations=JOBS)
-    def begin(self, operations: list[Operation]) -> None:
+    @initialize(operations=JOBS, without_links=st.sampled_from([(), APPS[:1], APPS]))
+    def begin(self, operations: list[Operation], without_links: tuple[str, ...]) -> None:
+        for app_id in without_links:
+            self.sandbox.world.apps[app_id].overrides.clear()
+        self.model = seen(self.sandbox)
         self.plan(operations)
 
     @rule(operations=JOBS)
     def plan(self, operations: list[Operation]) -> None:
-        # Not as a precondition: what is so by then may depend on which of two threads was first.
         if self.job is not None and self.job.is_left(Which.OPEN):
             return
 
@@ -305,7 +313,7 @@ class Jobs(RuleBasedStateMachine):
                 async with await Job.create(self.new_file(), source, client=capgo, options=options) as job:
                     return await self.look(Tracked(job.path, len(operations), dict(self.model)), job)
 
-        job = run_in_virtual_time(create())
+        job = in_order(create())
         for target, entry in job.entries.items():
             operation = entry.operation
             needed = not holds(self.model, operation) or not self.shows(target) or isinstance(operation, RenewDevice)
@@ -315,17 +323,17 @@ class Jobs(RuleBasedStateMachine):
     @rule(moment=moments, which=st.sampled_from(Which), concurrency=st.integers(1, 3), faults=faults)
     def run_and_kill(self, moment: float, which: Which, concurrency: int, faults: str) -> None:
         self.sandbox.faults = Faults(parse(faults))
-        run_in_virtual_time(self.run(which, concurrency, killed_at=moment))
+        in_order(self.run(which, concurrency, killed_at=moment))
 
     @rule(moment=moments, which=st.sampled_from(Which), faults=faults)
     def run_and_drain(self, moment: float, which: Which, faults: str) -> None:
         self.sandbox.faults = Faults(parse(faults))
-        run_in_virtual_time(self.run(which, 2, drained_at=moment))
+        in_order(self.run(which, 2, drained_at=moment))
 
     @rule(which=st.sampled_from([Which.OPEN, Which.OPEN, Which.FAILED]), concurrency=st.integers(1, 3), faults=faults)
     def run_to_the_end(self, which: Which, concurrency: int, faults: str) -> None:
         self.sandbox.faults = Faults(parse(faults))
-        run_in_virtual_time(self.run(which, concurrency))
+        in_order(self.run(which, concurrency))
 
     @rule()
     def verify(self) -> None:
@@ -339,7 +347,7 @@ class Jobs(RuleBasedStateMachine):
                 await self.look(tracked, job)
                 return report
 
-        report = run_in_virtual_time(prove())
+        report = in_order(prove())
         assert report.unchecked == 0
         for target, entry in tracked.entries.items():
             if entry.outcome is not Outcome.DONE:
@@ -362,14 +370,16 @@ class Jobs(RuleBasedStateMachine):
                 async with await job.undo(self.new_file(), client=capgo) as undo:
                     return await self.look(Tracked(undo.path, (await undo.report()).rows, before), undo)
 
-        undo = run_in_virtual_time(create())
+        undo = in_order(create())
         for target in undo.entries:
             operation = tracked.entries[target].operation
-            # A renewal that ended between its two writes left the device without its link.
             half_done = isinstance(operation, RenewDevice) and target not in self.model
             half_done &= tracked.entries[target].outcome is not Outcome.DONE
             left_alone = holds(self.model, operation) or not self.shows_links(target.app_id) or half_done
             assert left_alone, f"{operation} was changed by others since"
+        if goal is not None:
+            missing = [target for target in tracked.sent - undo.entries.keys() if goal.get(target) != self.model.get(target)]
+            assert not missing, "the way back is not whole"
         undo.goal = goal
         self.job = undo
 
@@ -420,7 +430,14 @@ class Jobs(RuleBasedStateMachine):
 
     def client(self, concurrency: int = 2) -> CapgoClient:
         transport = InProcessTransport(self.sandbox, request_delay=0.02, reply_delay=0.02, chance=self.chance)
-        return CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="off", concurrency=concurrency, retries=1)
+        return CapgoClient(
+            api_key=SUPER_ADMIN_KEY,
+            transport=transport,
+            rate="off",
+            concurrency=concurrency,
+            retries=1,
+            chance=self.chance.random,
+        )
 
     def shows(self, target: Target) -> bool:
         """Tell whether the server shows what is so of a target."""
@@ -465,24 +482,40 @@ class Jobs(RuleBasedStateMachine):
         if tracked.disturbed:
             return None
         goal = dict(self.model)
-        for target in tracked.applied:
-            if self.can_be_restored(tracked.entries[target].operation, tracked.before):
+        for target in tracked.sent:
+            if self.can_be_restored(tracked, tracked.entries[target].operation):
                 goal.pop(target, None)
                 if target in tracked.before:
                     goal[target] = tracked.before[target]
         return goal
 
-    def can_be_restored(self, operation: Operation, before: State) -> bool:
-        target = operation.target
+    def can_be_restored(self, tracked: Tracked, operation: Operation) -> bool:
+        target, before = operation.target, tracked.before
         match operation:
-            case LinkDevice() | UnlinkDevice():
+            case LinkDevice():
+                shown = self.shows_links(target.app_id, before) or self.is_counted(tracked, target.app_id)
+                return target.name in KNOWN[target.app_id] and shown
+            case UnlinkDevice():
                 return target.name in KNOWN[target.app_id] and self.shows_links(target.app_id, before)
+            case RenewDevice():
+                # One that ended between its two writes left the device without its link.
+                return target not in self.model
             case UpdateChannel() | PromoteBundle():
                 return True
             case SetBundleMetadata(metadata=values):
                 return None not in {before[target][name] for name in given(values)}
             case _:
                 return False
+
+    def is_counted(self, tracked: Tracked, app_id: str) -> bool:
+        """Tell whether the number of links of an app proves that the devices which a job linked had none."""
+        before, now = (
+            sum(target.kind is TargetKind.DEVICE and target.app_id == app_id for target in state)
+            for state in (tracked.before, self.model)
+        )
+        operations = [tracked.entries[target].operation for target in tracked.done]
+        linked = sum(isinstance(operation, LinkDevice) and operation.app_id == app_id for operation in operations)
+        return before == 0 or now - before == linked
 
     async def run(
         self, which: Which, concurrency: int, *, killed_at: float | None = None, drained_at: float | None = None
@@ -494,7 +527,6 @@ class Jobs(RuleBasedStateMachine):
         was = tracked.entries
         which = which if tracked.is_left(which) else next(filter(tracked.is_left, Which))
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualTimeLoop)
         async with self.client(concurrency) as capgo:
             async with await Job.open(tracked.path) as job:
                 if drained_at is not None:
@@ -502,8 +534,6 @@ class Jobs(RuleBasedStateMachine):
                 running = asyncio.create_task(job.run(capgo, which=which))
                 ended, _ = await asyncio.wait({running}, timeout=killed_at)
                 if not ended:
-                    while loop.outstanding:  # noqa: ASYNC110 - what is under way in the thread ends in no virtual time
-                        await asyncio.sleep(0)
                     tracked.path = copy_job(tracked.path, self.new_file())
                     running.cancel()
                 await asyncio.wait({running})

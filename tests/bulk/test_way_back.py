@@ -1,5 +1,6 @@
 """What an undo restores, what it leaves, and what the plan says of it beforehand (contract C6, C7, G4)."""
 
+import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from capgo_async.bulk.operations.reasons import LEFT_BY_UNDO, NO_WAY_BACK, SENTE
 from capgo_async.errors import EmptyListing, SafetyStop
 from capgo_async.http.wire import Request, Response
 from capgo_async.sandbox import Sandbox
+from capgo_async.sandbox.faults import Faults
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY
 
@@ -420,4 +422,25 @@ async def test_a_renewal_that_did_nothing_is_not_left_by_its_undo(tmp_path: Path
         assert report.done == 0
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
             assert (undo.plan.planned, undo.plan.left) == (0, 0)
+    assert links_of(sandbox) == before
+
+
+@pytest.mark.parametrize("ends", ["failed", "interrupted"])
+@in_virtual_time
+async def test_a_renewal_that_ended_between_its_two_writes_gets_its_link_back(ends: str, tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60, faults="POST /device:502=#1..")
+    before = links_of(sandbox)
+    device = max(before)
+    operation = RenewDevice(app_id=APP, device_id=device)
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, [operation]) as job:
+        if ends == "interrupted":
+            asyncio.get_running_loop().call_later(1.0, job.drain)
+        report = await job.run(capgo)
+        assert (report.failed, report.pending) == ((1, 0) if ends == "failed" else (0, 1))
+        assert device not in links_of(sandbox)
+        sandbox.faults = Faults(())
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert (undo.plan.planned, undo.plan.left) == (1, 0)
+            report = await undo.run(capgo)
+            assert (report.done, report.left) == (1, 0)
     assert links_of(sandbox) == before
