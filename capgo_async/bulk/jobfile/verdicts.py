@@ -1,6 +1,7 @@
 """Verdicts of fresh listings on operations that are done.
 
-Each function takes a connection and is part of a transaction.
+A look at an app works on a copy of its verdicts. Only one that reached its end replaces them, so that a server that cannot be
+read leaves the earlier verdicts as they are. Each function takes a connection and is part of a transaction.
 """
 
 import enum
@@ -12,7 +13,8 @@ from ..operations.operations import Former
 from .schema import Outcome, Verdict
 from .seen import OF_APP, index_names
 
-_DONE_OF_APP: Final = f"outcome = {Outcome.DONE} AND {OF_APP}"
+_LOOKED_OF_APP: Final = f"id IN (SELECT id FROM operations WHERE {OF_APP})"
+_FORGET: Final = f"DELETE FROM looked WHERE {_LOOKED_OF_APP}"
 
 
 def done_by_app(connection: sqlite3.Connection, *, contradicted: bool) -> list[tuple[str, str, int]]:
@@ -26,23 +28,34 @@ def done_by_app(connection: sqlite3.Connection, *, contradicted: bool) -> list[t
     ).fetchall()
 
 
-def begin(connection: sqlite3.Connection, app_id: str) -> None:
-    """Reset the verdicts of an app, and create the index that finds its operations by name."""
+def begin(connection: sqlite3.Connection, app_id: str, *, anew: bool) -> None:
+    """Copy the verdicts of an app for a look, or begin `anew` with none; index the names."""
     index_names(connection)
-    connection.execute(f"UPDATE operations SET verdict = {Verdict.UNCHECKED} WHERE {_DONE_OF_APP}", (app_id,))
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS looked (id INTEGER PRIMARY KEY, verdict INTEGER NOT NULL) STRICT")
+    connection.execute(_FORGET, (app_id,))
+    connection.execute(
+        f"""
+        INSERT INTO looked (id, verdict)
+        SELECT id, iif(?2, {Verdict.UNCHECKED}, verdict) FROM operations
+        WHERE outcome = {Outcome.DONE} AND app = (SELECT id FROM apps WHERE app_id = ?1)
+        """,
+        (app_id, anew),
+    )
 
 
 def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
     """Compare done operations of an app with listed devices, each given with its channel."""
     connection.executemany(
         f"""
-        UPDATE operations
+        UPDATE looked
         SET verdict = CASE
             WHEN ?1 IS NULL THEN {Verdict.SHOWN_UNLINKED}
-            WHEN (SELECT iif(kind = 'unlink_device', NULL, argument) FROM changes WHERE changes.id = change) IS ?1
-                THEN {Verdict.VERIFIED}
+            WHEN (
+                SELECT iif(kind = 'unlink_device', NULL, argument)
+                FROM operations JOIN changes ON changes.id = change WHERE operations.id = looked.id
+            ) IS ?1 THEN {Verdict.VERIFIED}
             ELSE {Verdict.CONTRADICTED} END
-        WHERE outcome = {Outcome.DONE} AND app = (SELECT id FROM apps WHERE app_id = ?2) AND name = ?3
+        WHERE id IN (SELECT id FROM operations WHERE app = (SELECT id FROM apps WHERE app_id = ?2) AND name = ?3)
         """,
         ((channel, app_id, device) for device, channel in shown),
     )
@@ -61,7 +74,7 @@ class Extent(enum.Enum):
     """No link was shown, although the server counts links."""
 
 
-_UNLINKED: Final = "change IN (SELECT id FROM changes WHERE kind = 'unlink_device')"
+_UNLINKED: Final = "(SELECT kind = 'unlink_device' FROM changes WHERE changes.id = change)"
 _LISTED_WITHOUT_LINK: Final = {
     Extent.LINKS: f"iif({_UNLINKED}, {Verdict.VERIFIED}, {Verdict.CONTRADICTED})",
     Extent.PART: f"{Verdict.UNCHECKED}",
@@ -72,23 +85,37 @@ _LISTED_WITHOUT_LINK: Final = {
 
 def close(connection: sqlite3.Connection, app_id: str, extent: Extent) -> None:
     """Settle the verdict of devices that were listed without a link."""
-    meaning = _LISTED_WITHOUT_LINK[extent]
-    connection.execute(
-        f"UPDATE operations SET verdict = {meaning} WHERE {_DONE_OF_APP} AND verdict = {Verdict.SHOWN_UNLINKED}", (app_id,)
-    )
+    _settle_all(connection, app_id, Verdict.SHOWN_UNLINKED, _LISTED_WITHOUT_LINK[extent])
 
 
 def settle(connection: sqlite3.Connection, verdicts: Sequence[tuple[int, Verdict]]) -> None:
-    connection.executemany("UPDATE operations SET verdict = ?2 WHERE id = ?1", verdicts)
+    connection.executemany("UPDATE looked SET verdict = ?2 WHERE id = ?1", verdicts)
 
 
-def end(connection: sqlite3.Connection, app_id: str, *, listed: bool) -> None:
+def settle_unlisted(connection: sqlite3.Connection, app_id: str, *, listed: bool) -> None:
     """Settle the verdict of operations that are still unchecked: no listing shows their devices.
 
     The server must show devices that it showed before. If it has `listed` no device at all, it must show those that the job
     has changed.
     """
     meaning = f"iif(former <> '{Former.UNKNOWN}', {Verdict.MISSING}, {Verdict.CANNOT_TELL})" if listed else f"{Verdict.MISSING}"
+    _settle_all(connection, app_id, Verdict.UNCHECKED, meaning)
+
+
+def _settle_all(connection: sqlite3.Connection, app_id: str, verdict: Verdict, meaning: str) -> None:
+    """Replace a verdict of an app by what it means, an SQL expression on the operation."""
     connection.execute(
-        f"UPDATE operations SET verdict = {meaning} WHERE {_DONE_OF_APP} AND verdict = {Verdict.UNCHECKED}", (app_id,)
+        f"""
+        UPDATE looked SET verdict = (SELECT {meaning} FROM operations WHERE operations.id = looked.id)
+        WHERE verdict = {verdict} AND {_LOOKED_OF_APP}
+        """,
+        (app_id,),
     )
+
+
+def end(connection: sqlite3.Connection, app_id: str) -> None:
+    """Replace the verdicts of an app by those of the look, which has reached its end."""
+    connection.execute(
+        f"UPDATE operations SET verdict = looked.verdict FROM looked WHERE looked.id = operations.id AND {OF_APP}", (app_id,)
+    )
+    connection.execute(_FORGET, (app_id,))

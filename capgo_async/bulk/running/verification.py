@@ -34,8 +34,8 @@ async def verify(journal: Journal, client: KeyRing, pause: Pause, apps: Collecti
 
     Returns remarks on what the listings cannot prove. Contradicted operations are checked a second time after `pause`. A device
     that no listing shows is `cannot_tell`: the inventory holds only devices that have contacted the server (contract C7). It is
-    `missing` if the plan saw it, or if no device is listed at all. If the listing of an app fails, its operations stay
-    `unchecked` and the error is raised. With `apps`, only operations in these apps are checked.
+    `missing` if the plan saw it, or if no device is listed at all. If the listing of an app fails, its operations keep
+    their earlier verdicts and the error is raised. With `apps`, only operations in these apps are checked.
     """
     await client.prepare()
     done = _by_app(await journal.database.run(verdicts.done_by_app, contradicted=False), apps)
@@ -66,14 +66,15 @@ class _Look:
         Devices are listed with at most one request per operation. Those that the listing did not reach are read one by one.
         """
         kinds = self._apps[app_id]
-        await self._database.run(verdicts.begin, app_id)
+        await self._database.run(verdicts.begin, app_id, anew=True)
         if not _are_devices(kinds):
             await self._compare(app_id, kinds, Verdict.UNCHECKED)
         else:
             listed = await self._list(app_id, sum(kinds.values()))
             if not listed.complete:
                 await self._look_at_each(app_id, Verdict.UNCHECKED)
-            await self._journal.note(verdicts.end, app_id, listed=listed.pages > 0)
+            await self._database.run(verdicts.settle_unlisted, app_id, listed=listed.pages > 0)
+        await self._journal.note(verdicts.end, app_id)
 
     async def take_again(self, app_id: str, pages: Mapping[str, int]) -> None:
         """Check the contradicted operations of an app again.
@@ -81,12 +82,14 @@ class _Look:
         `pages` are the pages that each app had. Devices are read one by one where that takes fewer requests than a listing.
         """
         kinds = self._apps[app_id]
+        await self._database.run(verdicts.begin, app_id, anew=False)
         if not _are_devices(kinds):
             await self._compare(app_id, kinds, Verdict.CONTRADICTED)
         elif sum(kinds.values()) <= pages.get(app_id, 0):
             await self._look_at_each(app_id, Verdict.CONTRADICTED)
         else:
             await self._list(app_id, math.inf)
+        await self._journal.note(verdicts.end, app_id)
 
     async def _list(self, app_id: str, budget: float) -> ListedDevices:
         """List the devices of an app with at most `budget` requests, and store verdicts."""
@@ -97,7 +100,7 @@ class _Look:
         listed = await list_devices(self._client, app_id, budget, len(self._apps), judge)
         self.pages[app_id] = listed.pages
         extent = await self._extent(app_id, listed)
-        await self._journal.note(verdicts.close, app_id, extent)
+        await self._database.run(verdicts.close, app_id, extent)
         self.remarks[app_id] = listed.caveats
         if extent in {Extent.NO_LINKS, Extent.LINKS_HIDDEN}:
             self.remarks[app_id].append(
@@ -120,7 +123,7 @@ class _Look:
         while planned := await self._database.run(with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             for each in planned:
-                await self._journal.note(verdicts.settle, [(each.id, await self._look_at(each, verdict))])
+                await self._database.run(verdicts.settle, [(each.id, await self._look_at(each, verdict))])
 
     async def _look_at(self, planned: Seen, verdict: Verdict) -> Verdict:
         """Return the verdict of a single look-up. It stays as it is if the server does not show the device."""
@@ -140,7 +143,7 @@ class _Look:
         while planned := await self._database.run(with_verdict, app_id, verdict, last, _CHUNK):
             last = planned[-1].id
             states = ((each.id, compare(each.operation, shown).state) for each in planned)
-            await self._journal.note(verdicts.settle, [(number, _VERDICTS[state]) for number, state in states])
+            await self._database.run(verdicts.settle, [(number, _VERDICTS[state]) for number, state in states])
 
 
 _VERDICTS: Final[Mapping[State, Verdict]] = {
