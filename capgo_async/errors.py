@@ -61,6 +61,8 @@ class Problem(enum.StrEnum):
     INVENTORY_UNRELATED = "inventory_unrelated"
     """An inventory of devices was given for a plan that changes no device."""
     DEVICES_UNKNOWN = "devices_unknown"
+    DEVICES_HIDDEN = "devices_hidden"
+    """The server lists no device although something contradicts that (contract C7)."""
     SEVERAL_DEVICES = "several_devices"
     """Several devices have the same custom id (contract K4)."""
     MAY_LOSE_BUNDLE = "may_lose_bundle"

@@ -31,6 +31,7 @@ from capgo_async.bulk.inventory.choosing import Choice, ChosenDevices
 from capgo_async.bulk.inventory.columns import InventoryKind
 from capgo_async.bulk.inventory.exporting import export, inventory
 from capgo_async.bulk.jobfile.facts import Unknown
+from capgo_async.bulk.operations.reasons import Cause
 from capgo_async.cli.output.exit_codes import exit_code
 from capgo_async.sandbox import Arrival, Reply, Sandbox, Settings, World, fleet
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
@@ -59,6 +60,10 @@ class Blinking(Sandbox):
 
 def linking(devices: list[str], channel: str = "beta") -> Source:
     return from_operations([LinkDevice(app_id=APP, device_id=device, channel=channel) for device in devices])
+
+
+def unlinking(devices: list[str]) -> Source:
+    return from_operations([UnlinkDevice(app_id=APP, device_id=device) for device in devices])
 
 
 def renewing(devices: list[str]) -> Source:
@@ -136,7 +141,7 @@ class Scene:
             [
                 (linking([*self.devices, *STRANGERS], "alpha"), Unknown.SKIP),
                 (linking([*self.devices, *STRANGERS], "alpha"), Unknown.SEND),
-                (from_operations([UnlinkDevice(app_id=APP, device_id=device) for device in self.devices]), Unknown.SEND),
+                (unlinking(self.devices), Unknown.SEND),
             ]
         ):
             path = self.directory / f"{number}.capgo-job"
@@ -322,11 +327,19 @@ async def test_waves_do_not_go_on_blindly(tmp_path: Path) -> None:
 
 
 @in_virtual_time
-async def test_a_plan_goes_on_without_what_it_can_do_without_and_says_so(tmp_path: Path) -> None:
+async def test_devices_that_a_blind_server_hides_are_changed_only_if_that_was_asked_for(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=60)
     sandbox.world.device_store_readable = False
+    path, devices = tmp_path / "a.capgo-job", ids_of(sandbox)
     async with client_of(sandbox) as capgo:
-        async with await Job.create(tmp_path / "a.capgo-job", linking(ids_of(sandbox)), client=capgo) as job:
+        for source in (linking(devices), unlinking(devices)):
+            for unknown in (None, Unknown.SKIP, Unknown.REFUSE):
+                with pytest.raises(errors.EmptyListing, match="lists no device, but counts linked devices") as refused:
+                    await Job.create(path, source, client=capgo, options=Options(unknown=unknown))
+                assert refused.value.problem is (errors.Problem.DEVICES_HIDDEN if unknown is None else None)
+        async with await Job.create(path, linking(devices), client=capgo, options=Options(unknown=Unknown.SEND)) as job:
+            assert [reason.cause for reason in job.plan.no_way_back] == [Cause.DEVICES_HIDDEN]
+            assert "because the server could not show its devices when this was planned" in str(job.plan)
             assert (job.plan.planned, job.plan.skipped, job.plan.unknown) == (60, 0, 0)
             assert any("lists no device, but counts linked devices in this app" in remark for remark in job.plan.remarks)
 

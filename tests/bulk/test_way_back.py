@@ -392,7 +392,7 @@ async def test_what_has_no_way_back_is_said_in_the_plan_and_left_by_the_undo(cas
 
 
 def test_every_reason_has_a_case_or_a_test_of_its_own() -> None:
-    assert {cause for _, cause in WITHOUT_WAY_BACK.values()} | {Cause.LINKS_NOT_SHOWN} == set(NO_WAY_BACK)
+    assert {cause for _, cause in WITHOUT_WAY_BACK.values()} | {Cause.LINKS_NOT_SHOWN, Cause.DEVICES_HIDDEN} == set(NO_WAY_BACK)
     kinds = {change_of(make(sandbox_of(devices=60))).kind for make, _ in WITHOUT_WAY_BACK.values()}
     assert kinds == set(KINDS)
     assert all(SENTENCES[cause] for cause in LEFT_BY_UNDO)

@@ -27,11 +27,14 @@ def test_nothing_is_renewed_exported_or_listed_by_a_blind_server_without_saying_
             ("devices", "find", APP, "user-10"),
             ("export", "devices", "-o", "out.csv"),
             ("devices", "relink", "--all", "--app", APP, "--channel", "beta", "--yes"),
+            ("devices", "unlink", "devices.csv", "--app", APP, "--yes"),
+            ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--yes", "--unknown", "refuse"),
         ):
             result = unaimed(*words, env=server.environment)
             assert result.exit_code == 3, result.output
             assert re.search(rf"counts linked .*\({links}\): it may be unable to read its data", result.stderr)
             assert "nothing is left to send" not in result.stderr
+            assert ("--unknown send" in result.stderr) is (words[1] == "unlink")
         assert not server.sent()
 
 

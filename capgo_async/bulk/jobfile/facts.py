@@ -38,7 +38,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a plan is made.
 
     - `reject_bad_rows`: leave bad rows out instead of refusing the input.
-    - `unknown`: what to do with devices that the inventory does not show.
+    - `unknown`: what to do with devices that the inventory does not show. By default they are changed, too, unless something
+      contradicts an empty inventory: then it cannot be told which they are, and the plan is refused.
     - `old_servers`: change channel settings even on servers that may clear the channel's bundle (contract C6).
     - `end_rollouts`: make changes that end the rollout of a channel; rows with such changes are rejected otherwise.
     - `links_are_kept`: the server keeps links for good, so that none need be renewed (contract K7).
@@ -51,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     reject_bad_rows: bool = False
-    unknown: Unknown = Unknown.SEND
+    unknown: Unknown | None = None
     old_servers: bool = False
     end_rollouts: bool = False
     links_are_kept: bool = False

@@ -69,7 +69,7 @@ def newly_linked(connection: sqlite3.Connection) -> list[tuple[str, int]]:
 
 
 def with_verdict(connection: sqlite3.Connection, app_id: str, verdict: Verdict, after: int, most: int) -> list[Seen]:
-    """Return up to `most` operations of an app to which the look gives this verdict, with ids above `after`."""
+    """Return up to `most` operations of an app with this verdict of the look, and ids above `after`."""
     condition = f"{OF_APP} AND looked.verdict = ? AND operations.id > ?"
     return _seen(connection, condition, app_id, verdict, after, operations="operations JOIN looked USING (id)", most=most)
 

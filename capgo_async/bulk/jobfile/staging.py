@@ -218,11 +218,13 @@ class Staging:
         connection.executemany("INSERT OR REPLACE INTO inventory VALUES (?, ?, ?)", ((app, *device) for device in devices))
 
     @transaction
-    def close_scan(self, connection: sqlite3.Connection, app_id: str, *, complete: bool, saw_override: bool) -> None:
-        """Record how far the last listing of an app went, and whether it showed any link."""
+    def close_scan(
+        self, connection: sqlite3.Connection, app_id: str, *, complete: bool, saw_override: bool, hidden: bool = False
+    ) -> None:
+        """Record how far the last listing of an app went, and whether it showed links or hid all devices."""
         unlinked = Former.NONE if saw_override else Former.UNKNOWN
-        statement = "INSERT OR REPLACE INTO scans (app, complete, unlinked) VALUES (?, ?, ?)"
-        connection.execute(statement, (self._apps[app_id], complete, unlinked))
+        statement = "INSERT OR REPLACE INTO scans (app, complete, unlinked, hidden) VALUES (?, ?, ?, ?)"
+        connection.execute(statement, (self._apps[app_id], complete, unlinked, hidden))
 
     async def know(self, inventory: str, base_url: str) -> Mapping[str, Exported]:
         """Attach an inventory of devices on disk, and return its record of each app.
@@ -241,9 +243,9 @@ class Staging:
         return frozenset(app_id for (app_id,) in connection.execute(staging_sql.KNOWN_WITH_LINKS))
 
     @transaction
-    def use_known(self, connection: sqlite3.Connection, app_id: str, *, complete: bool) -> None:
+    def use_known(self, connection: sqlite3.Connection, app_id: str, *, complete: bool, hidden: bool) -> None:
         """Use the attached inventory as the listing of this app. `compare_with_inventory` compares."""
-        connection.execute(staging_sql.SCAN_OF_KNOWN, (app_id, complete))
+        connection.execute(staging_sql.SCAN_OF_KNOWN, (app_id, complete, hidden))
 
     @transaction
     def find_shown(self, connection: sqlite3.Connection) -> dict[str, bool]:

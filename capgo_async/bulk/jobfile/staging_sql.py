@@ -28,10 +28,11 @@ TABLES: Final = (
         app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
     ) STRICT, WITHOUT ROWID""",
     # How far the listing of each app went, and the former state of a device that it shows without a link. `linkless` is whether
-    # the server counts no link in the app. For an app of the attached inventory, `known` is its id there.
+    # the server counts no link in the app, `hidden` whether it lists no device although something contradicts that. For an app
+    # of the attached inventory, `known` is its id there.
     """CREATE TEMP TABLE scans (
         app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, unlinked TEXT NOT NULL, known TEXT,
-        linkless INTEGER NOT NULL DEFAULT FALSE
+        linkless INTEGER NOT NULL DEFAULT FALSE, hidden INTEGER NOT NULL
     ) STRICT""",
     # Rows whose device the listing or the inventory shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
@@ -148,8 +149,9 @@ SHOWN_KNOWN: Final = """
 """
 KNOWN_WITH_LINKS: Final = "SELECT DISTINCT app_id FROM known.devices WHERE channel IS NOT NULL"
 SCAN_OF_KNOWN: Final = """
-    INSERT INTO scans (app, complete, unlinked, known)
-    SELECT id, ?2, iif(EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), 'none', 'unknown'), ?1
+    INSERT INTO scans (app, complete, hidden, unlinked, known)
+    SELECT id, ?2, ?3,
+        iif(EXISTS (SELECT 1 FROM known.devices WHERE app_id = ?1 AND channel IS NOT NULL), 'none', 'unknown'), ?1
     FROM apps WHERE app_id = ?1
 """
 SET_UNLINKED: Final = "UPDATE scans SET unlinked = ?2, linkless = ?3 WHERE app = (SELECT id FROM apps WHERE app_id = ?1)"
@@ -240,6 +242,7 @@ FORMERS: Final = f"""
         CASE WHEN staged.former <> '' THEN staged.former_value
             WHEN shown.channel IS NOT NULL THEN shown.channel
             WHEN {_NOT_REACHED} THEN NULL
+            WHEN shown.line IS NULL AND scans.hidden THEN '{no_way_back(Cause.DEVICES_HIDDEN).value}'
             WHEN shown.line IS NULL THEN '{no_way_back(Cause.NEVER_LISTED).value}'
             WHEN {_NOT_PROVEN} THEN '{no_way_back(Cause.LINKS_NOT_SHOWN).value}' END AS former_value
     FROM queue CROSS JOIN staged ON staged.line = queue.line

@@ -74,6 +74,7 @@ class Cause(enum.StrEnum):
     IRREVERSIBLE = "irreversible"
     RENEWED = "renewed"
     NEVER_LISTED = "never_listed"
+    DEVICES_HIDDEN = "devices_hidden"
     LINKS_NOT_SHOWN = "links_not_shown"
     SETTING_NOT_SHOWN = "setting_not_shown"
     OTHERS_MADE_PRIVATE = "others_made_private"
@@ -98,6 +99,7 @@ NO_WAY_BACK: Final[Mapping[Cause, str]] = {
     Cause.IRREVERSIBLE: "what is deleted or removed cannot be restored",
     Cause.RENEWED: "a renewal restarts the lifetime of a link, and nothing sets that back",
     Cause.NEVER_LISTED: "nothing shows the link of a device that was not listed",
+    Cause.DEVICES_HIDDEN: "the server could not show its devices when this was planned",
     Cause.LINKS_NOT_SHOWN: "the listing of the app shows no link at all, but that does not prove that there is none",
     Cause.SETTING_NOT_SHOWN: "the server does not show {}",
     Cause.OTHERS_MADE_PRIVATE: "a channel that becomes public makes others private, and an undo cannot tell which",

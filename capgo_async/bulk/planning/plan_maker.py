@@ -180,7 +180,7 @@ async def _survey_devices(
     stage: Staging, client: KeyRing, options: Options, known: Mapping[str, Exported]
 ) -> tuple[str | None, list[str]]:
     # A listing must not cost more requests than it can save, unless the plan needs all of it.
-    whole = options.unknown is not Unknown.SEND
+    whole = options.unknown in {Unknown.SKIP, Unknown.REFUSE}
     budgets: dict[str, float] = {}
     renewing: set[str] = set()
     pairs = await stage.pairs()
@@ -213,8 +213,8 @@ async def _survey_devices(
             if links is not None and links > listed.links:
                 hidden = f"the server counts {counted(links, 'link')} and shows {listed.links:,}; only those are renewed"
                 listed.caveats.append(f"{app_id}: {hidden}")
-        if options.unknown is Unknown.SKIP and listed.contradicted:
-            raise EmptyListing(*listed.caveats)
+        if listed.contradicted:
+            _refuse_hidden(listed.caveats, options)
         if options.unknown is Unknown.REFUSE and not listed.shows_all:
             message = f"the server lists no device of {app_id}, so unknown devices cannot be found"
             raise InputError(message, problem=Problem.DEVICES_UNKNOWN)
@@ -229,18 +229,27 @@ async def _survey_devices(
     return min((found.began_at for found in used.values()), default=None), remarks
 
 
+def _refuse_hidden(caveats: Sequence[str], options: Options) -> None:
+    """Raise `EmptyListing` on contradicted lists, unless devices are to be changed without seeing them."""
+    if options.unknown is not Unknown.SEND:
+        raise EmptyListing("; ".join(caveats), problem=Problem.DEVICES_HIDDEN if options.unknown is None else None)
+
+
 async def _use_known(stage: Staging, used: Mapping[str, Exported], options: Options) -> list[str]:
     """Use the attached inventory instead of listings of these apps, and return remarks."""
     remarks: list[str] = []
     for app_id, found in used.items():
-        remarks += (f"{app_id}: {caveat}" for caveat in found.caveats)
+        caveats = [f"{app_id}: {caveat}" for caveat in found.caveats]
+        if found.contradicted:
+            _refuse_hidden(caveats, options)
+        remarks += caveats
         # As in a listing, an empty app cannot be told from a store that could not be read.
         complete = found.held and found.rows > 0
         if not complete:
             remarks.append(f"the inventory of {app_id} may be incomplete, so unknown devices cannot be found")
             if options.unknown is Unknown.REFUSE:
                 raise InputError(remarks[-1], problem=Problem.DEVICES_UNKNOWN)
-        await stage.use_known(app_id, complete=complete)
+        await stage.use_known(app_id, complete=complete, hidden=found.contradicted)
     return remarks
 
 

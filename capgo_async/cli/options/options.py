@@ -412,9 +412,15 @@ class InventoryPlanning(Planning, frozen=True, kw_only=True):
 class DevicePlanning(InventoryPlanning, frozen=True, kw_only=True):
     """How a bulk change of devices is planned."""
 
-    unknown: Annotated[Unknown, Option("--unknown", help="What to do with devices that the server does not list.")] = (
-        Unknown.SEND
-    )
+    unknown: Annotated[
+        Unknown | None,
+        Option(
+            "--unknown",
+            help="What to do with devices that the server does not list."
+            "  [default: send, but refuse if the list is empty and the server counts links]",
+            show_default=False,
+        ),
+    ] = None
 
     def options(self, connection: Connection) -> Options:
         """Return the options of the plan; raises `ConfigurationError`."""
