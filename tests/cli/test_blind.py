@@ -26,6 +26,8 @@ def test_nothing_is_renewed_exported_or_listed_by_a_blind_server_without_saying_
             ("devices", "list", APP),
             ("devices", "find", APP, "user-10"),
             ("export", "devices", "-o", "out.csv"),
+            ("devices", "find", APP, "user-7"),
+            ("devices", "get", APP, device_id(APP, 3)),
             ("devices", "relink", "--all", "--app", APP, "--channel", "beta", "--yes"),
             ("devices", "unlink", "devices.csv", "--app", APP, "--yes"),
             ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--yes", "--unknown", "refuse"),
@@ -63,8 +65,15 @@ def test_what_is_contradicted_is_sent_again_by_one_command(
     csv_of(here / "devices.csv")
     assert capgo(*RELINK).exit_code == 0
     none = capgo("job", "run", "m.capgo-job", "--contradicted")
+    assert none.exit_code == 2
+    assert "this job was never verified; verify it first" in none.stderr
+    check = f"to look at the server again: capgo-async job verify m.capgo-job --base-url {server.base_url}"
+    assert check in none.stderr
+    assert capgo("job", "verify", "m.capgo-job").exit_code == 0
+    none = capgo("job", "run", "m.capgo-job", "--contradicted")
     assert none.exit_code == 0
     assert "the last verification contradicted no operation, so there is nothing to send again" in none.stderr
+    assert check not in none.stderr
     lost = next(device for device in (device_id(APP, index) for index in range(30)) if f"{APP}/{device}" in server.sent())
     server.sandbox.world.apps[APP].unlink(lost)
     # A verification takes a minute of real time here, because it looks twice.
@@ -78,6 +87,7 @@ def test_what_is_contradicted_is_sent_again_by_one_command(
     again = unaimed(*shlex.split(line.partition(": ")[2])[1:], "--json", env=server.environment)
     assert again.exit_code == 0
     assert json.loads(again.stdout)["contradicted"] == 0
+    assert again.stderr.count(check) == 1
     assert server.sent() - before == {f"{APP}/{lost}": 1}
     assert server.channel_of(lost) == "beta"
 

@@ -4,13 +4,14 @@ from typing import Annotated, Final
 
 import typer
 
+from ...api.endpoints.devices import DeviceFilter
 from ...api.models.device import stored_id
 from ...api.resources.devices import check_readable
 from ...bulk import LinkDevice, Operation, RenewDevice, Source, UnlinkDevice
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.forms import OF_DEVICES
 from ...bulk.sources.source import read_rows
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, DeviceNotFound
 from ..framework import Invocation, command
 from ..job.changing import change_many
 from ..options.choosing import Choosing, Drawing
@@ -57,7 +58,14 @@ async def list_devices(app_id: AppId, connection: Connection, invocation: Invoca
 async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection, invocation: Invocation) -> int:
     """Show one device."""
     async with connection.client() as client:
-        return print_item(await client.devices.get(app_id, device_id), invocation.speech)
+        try:
+            found = await client.devices.get(app_id, device_id)
+        except DeviceNotFound:
+            # A server that cannot read its devices knows none. If it lists none, either, this raises what contradicts that.
+            async for _ in client.devices.list(app_id, DeviceFilter(limit=1)).pages():
+                break
+            raise
+    return print_item(found, invocation.speech)
 
 
 @command(commands, "find", short="Find the device with a custom id.")

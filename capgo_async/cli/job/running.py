@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ...bulk import Job, Report, Which
-from ...bulk.report import counted
+from ...bulk.report import Ended, counted
 from ...concurrency import alongside
 from ...errors import ConfigurationError, DiskFull, JobError, SafetyStop
 from ...key_ring import KeyRing, pacer_of
@@ -14,7 +14,7 @@ from ..framework import Invocation
 from ..options.options import Connection, Running
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Limits
-from ..output.advice import next_steps, to_go_on
+from ..output.advice import next_steps, to_go_on, to_verify
 from ..output.exit_codes import ExitCode
 from .asking import Question
 from .progress import Follower
@@ -78,6 +78,10 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
     speech = terms.invocation.speech
     which = terms.manner.which
     if which in _NOTHING_AGAIN and not await job.to_send(which):
+        if which is Which.CONTRADICTED and _never_verified(await job.report()):
+            speech.say(to_verify(job.path, terms.connection.server()))
+            message = "this job was never verified; verify it first"
+            raise ConfigurationError(message)
         speech.say(f"{_NOTHING_AGAIN[which]}, so there is nothing to send again")
         return _tell(job, await job.report(), terms)
     await _refuse_protected(job, terms)
@@ -105,9 +109,17 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
     )
     report = msgspec.structs.replace(report, warnings=(*report.warnings, *(text for text, true in noticed if true)))
     code = print_report(report, terms.invocation.speech)
-    for line in next_steps(report, job.path, terms.connection.server()):
+    steps = list(next_steps(report, job.path, terms.connection.server()))
+    if terms.manner.which is Which.CONTRADICTED and report.unchecked:
+        steps.append(to_verify(job.path, terms.connection.server()))
+    for line in dict.fromkeys(steps):
         terms.invocation.speech.say(line)
     return code
+
+
+def _never_verified(report: Report) -> bool:
+    """Return whether no operation ever got a verdict. Those that are sent again lose theirs."""
+    return report.unchecked == report.done and all(run.ended is not Ended.VERIFIED for run in report.runs)
 
 
 async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Manner = Manner()) -> Report:  # noqa: B008 - immutable

@@ -75,12 +75,17 @@ def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterat
     if report.contradicted:
         yield f"to send the contradicted operations again: {_job_command('run', path, ['--contradicted', *server])}"
     if report.missing:
-        yield f"to look at the server again: {_job_command('verify', path, server)}"
+        yield to_verify(path, server)
 
 
 def to_go_on(path: Path, server: Sequence[str]) -> str:
     """Return the command that sends the pending operations of a job."""
     return f"to go on: {_job_command('run', path, server)}"
+
+
+def to_verify(path: Path, server: Sequence[str]) -> str:
+    """Return the command that compares a job with the server."""
+    return f"to look at the server again: {_job_command('verify', path, server)}"
 
 
 def to_see_skipped(path: Path) -> str:
