@@ -71,8 +71,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a job. Planning, each verification and each check for drift are runs, too.
 
     `ended` is `None` for a run that was killed or is still running. `reason` says why a run stopped. `done` and `failed` count
-    the operations that this run settled. `limits_met` counts rate-limited requests by the kind of limit. `program` is the
-    version of this package. `servers` are the versions that the server reported.
+    the operations that this run settled, also those that a later run sent again. `limits_met` counts rate-limited requests by
+    the kind of limit. `program` is the version of this package. `servers` are the versions that the server reported.
     """
 
     number: int

@@ -70,6 +70,9 @@ def record(connection: sqlite3.Connection, settled: Sequence[Settled], run: int)
             if isinstance(result := entry.result, Failed)
         ),
     )
+    connection.execute(
+        "UPDATE runs SET done = done + ?, failed = failed + ? WHERE id = ?", (len(done), len(settled) - len(done), run)
+    )
 
 
 _DONE = """
@@ -218,14 +221,8 @@ def was_begun(connection: sqlite3.Connection) -> bool:
 
 def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
     """Return all runs, oldest first."""
-    settled: dict[tuple[int, int], int] = {
-        (run, outcome): count
-        for run, outcome, count in connection.execute(
-            "SELECT run, outcome, count(*) FROM operations WHERE outcome >= ? GROUP BY run, outcome", (Outcome.DONE,)
-        )
-    }
     rows = connection.execute("""
-        SELECT id, started_at, ended, reason, elapsed, requests, retries, rate_limited, limits, program, servers
+        SELECT id, started_at, ended, reason, elapsed, done, failed, requests, retries, rate_limited, limits, program, servers
         FROM runs ORDER BY id
     """)
     return tuple(
@@ -235,8 +232,8 @@ def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
             ended=msgspec.convert(ended, Ended | None),
             reason=reason,
             elapsed_seconds=round(elapsed, 3),
-            done=settled.get((number, Outcome.DONE), 0),
-            failed=settled.get((number, Outcome.FAILED), 0),
+            done=done,
+            failed=failed,
             requests=requests,
             retries=retries,
             rate_limited=rate_limited,
@@ -244,7 +241,21 @@ def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
             program=program,
             servers=_SERVERS.decode(servers),
         )
-        for number, started_at, ended, reason, elapsed, requests, retries, rate_limited, limits, program, servers in rows
+        for (
+            number,
+            started_at,
+            ended,
+            reason,
+            elapsed,
+            done,
+            failed,
+            requests,
+            retries,
+            rate_limited,
+            limits,
+            program,
+            servers,
+        ) in rows
     )
 
 

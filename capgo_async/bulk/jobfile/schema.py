@@ -12,7 +12,7 @@ from .staging_sql import FORMERS
 APPLICATION_ID: Final = 0x43617067
 """Marks an SQLite file as a job: "Capg" in `application_id`."""
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Format version that this code reads and writes, stored in `user_version`."""
 
 
@@ -131,6 +131,8 @@ TABLES: Final = (
         sends INTEGER NOT NULL DEFAULT 0,
         ended TEXT,
         elapsed REAL NOT NULL DEFAULT 0,
+        done INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
         requests INTEGER NOT NULL DEFAULT 0,
         retries INTEGER NOT NULL DEFAULT 0,
         rate_limited INTEGER NOT NULL DEFAULT 0,
