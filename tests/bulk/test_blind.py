@@ -248,6 +248,21 @@ async def test_a_verification_that_fails_leaves_the_verdicts_of_an_earlier_one(t
 
 
 @in_virtual_time
+async def test_a_remark_with_other_numbers_replaces_the_earlier_one(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=2, devices=60)
+    links = len(links_of(sandbox))
+    async with done(tmp_path, sandbox, linking(ids_of(sandbox))) as job, client_of(sandbox) as capgo:
+        sandbox.world.device_store_readable = False
+        await job.verify(capgo)
+        sandbox.world.apps[APP].link("one-more", sandbox.world.apps[APP].channels["beta"], 0.0)
+        await job.verify(capgo)
+    async with await Job.open(tmp_path / "a.capgo-job", read_only=True) as job:
+        (remark,) = [remark for remark in job.plan.remarks if "counts linked devices" in remark]
+    assert f"({len(links_of(sandbox))})" in remark
+    assert len(links_of(sandbox)) > links
+
+
+@in_virtual_time
 async def test_devices_that_nobody_has_seen_are_no_sign_of_blindness(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=60)
     async with done(tmp_path, sandbox, linking([*ids_of(sandbox)[:9], *STRANGERS])) as job, client_of(sandbox) as capgo:

@@ -1,6 +1,7 @@
 """The facts of a job: how it was planned, what planning saw, and its server and keys."""
 
 import enum
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -184,8 +185,13 @@ def bind(connection: sqlite3.Connection, binding: JobBinding) -> None:
 
 
 def add_remarks(connection: sqlite3.Connection, remarks: Sequence[str]) -> None:
-    """Add remarks that the job does not have yet."""
-    _write(connection, remarks=tuple(dict.fromkeys((*read_facts(connection).remarks, *remarks))))
+    """Add remarks. One that differs from an earlier one only in its numbers replaces that."""
+    told = {_NUMBERS.sub("", remark): remark for remark in (*read_facts(connection).remarks, *remarks)}
+    _write(connection, remarks=tuple(told.values()))
+
+
+_NUMBERS: Final = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w.-])")
+"""Numbers of their own, unlike those within names."""
 
 
 def read_usage(connection: sqlite3.Connection) -> LastUsage | None:
