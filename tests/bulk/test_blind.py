@@ -461,6 +461,20 @@ async def test_an_export_is_not_replaced_by_one_of_nothing(tmp_path: Path) -> No
     assert (summary.rows, summary.complete) == (60, True)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.sqlite"])
+@in_virtual_time
+async def test_a_file_is_not_replaced_by_an_empty_list_that_is_contradicted(tmp_path: Path, name: str) -> None:
+    sandbox, output = sandbox_of(devices=60), tmp_path / name
+    output.write_text("whatever it is")
+    async with client_of(sandbox) as capgo:
+        sandbox.world.device_store_readable = False
+        with pytest.raises(errors.EmptyListing, match=rf"{APP}: .* counts linked devices .* is kept"):
+            await export(output, InventoryKind.DEVICES, client=capgo)
+        assert output.read_text() == "whatever it is"
+        sandbox.world.device_store_readable = True
+        assert (await export(output, InventoryKind.DEVICES, client=capgo)).rows == 60
+
+
 @in_virtual_time
 async def test_devices_are_not_chosen_blindly(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=60)

@@ -102,8 +102,9 @@ async def export(  # noqa: PLR0913 - keyword-only options
     output appears only when it is complete. Until then the rows are in a working file next to it, from which the same call
     resumes. A pipe or a device is written to when all rows are read; `SQLITE` and `PARQUET` need a file.
 
-    Raises as `inventory` does, `JobError` if the output cannot be written, and `EmptyListing` if apps are without devices now
-    that have some in the SQLite export at `output`, which is kept. In all cases, what was read is kept.
+    Raises as `inventory` does, `JobError` if the output cannot be written, and `EmptyListing` if nothing is listed although
+    something contradicts that, or if apps are without devices now that have some in the SQLite export at `output`. Then a file
+    at `output` is kept. In all cases, what was read is kept.
     """
     output = Path(output)
     chosen = chosen or format_of(output)
@@ -121,6 +122,8 @@ async def export(  # noqa: PLR0913 - keyword-only options
     building = working_file(output)
     await _start_over_if_delivered(building, place)
     async with inventory(building, kind, client=client, apps=apps, tally=tally) as (file, found):
+        if place.exists():
+            await _keep_if_hidden(output, file, found)
         if kind is InventoryKind.DEVICES and chosen is Format.SQLITE:
             await _keep_if_emptied(output, file, found)
         summary = msgspec.structs.replace(found, output=storable(str(output)), format=chosen)
@@ -210,6 +213,16 @@ async def _summed_up(file: InventoryFile, binding: InventoryBinding) -> Summary:
         complete=all(check.held for check in checks),
         checks=tuple(checks),
     )
+
+
+async def _keep_if_hidden(output: Path, file: InventoryFile, found: Summary) -> None:
+    """Raise `EmptyListing` if all lists are empty and something contradicts one of them."""
+    if found.rows or not found.contradicted:
+        return
+    await file.reopen([check.app_id for check in found.contradicted])
+    told = "; ".join(f"{check.app_id}: {', '.join(check.caveats)}" for check in found.contradicted)
+    message = f"{told}. {output} is kept"
+    raise EmptyListing(message)
 
 
 async def _keep_if_emptied(output: Path, file: InventoryFile, found: Summary) -> None:
