@@ -300,16 +300,17 @@ class Job:
         path: str | Path,
         *,
         client: CapgoClient | KeyRing,
+        rebind: bool = False,
         options: Options = Options(reject_bad_rows=True),  # noqa: B008 - immutable
         on_rejected: OnRejected = lambda _: None,
     ) -> Self:
         """Plan a job at `path` that reverts the changes of this one. Only reads are sent.
 
         An operation is skipped, with a reason, if the former state of its target is unknown, or if somebody else has changed
-        the target since. Raises `JobError` if `client` has another server or key than the job.
+        the target since. Raises `JobError` if `client` has another server or key than the job and `rebind` is false.
         """
         ring = ring_of(client)
-        if JobBinding.of(ring, self._salt) != self.facts.binding:
+        if not rebind and JobBinding.of(ring, self._salt) != self.facts.binding:
             raise self._bound_elsewhere(ring)
         await self._seed(ring)
         await ring.prepare()

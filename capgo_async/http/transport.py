@@ -91,7 +91,7 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
         message = f"invalid base URL {base_url!r}: it must begin with https://, or with http:// for this machine, and a host"
         raise ConfigurationError(message)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
-        message = f"base URL {base_url!r} sends the API key unencrypted: use https, or allow plain http"
+        message = f"base URL {base_url!r} sends the API key unencrypted"
         raise ConfigurationError(message, problem=Problem.UNENCRYPTED)
     return base_url.rstrip("/")
 

@@ -186,8 +186,27 @@ async def test_starting_a_rollout_can_be_undone_without_the_option(server: dict[
             await job.run(capgo)
             assert state(sandbox, beta)[1:4] == ("1.0.0", True, 100)
             async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+                assert "ending the rollout of 1.0.0, which the job began" in str(undo.plan)
                 await undo.run(capgo)
     assert state(sandbox, beta) == before
+
+
+@every_server
+@in_virtual_time
+async def test_the_undo_of_an_undo_names_the_rollout_that_it_ends(server: dict[str, Any], tmp_path: Path) -> None:
+    sandbox, beta = rolling_out(server)
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, CHANGES["promotion"]) as job:
+        assert "which the job began" not in str(job.plan)
+        await job.run(capgo)
+        after = state(sandbox, beta)
+        async with await job.undo(tmp_path / "b.capgo-job", client=capgo) as undo:
+            assert "ending the rollout" not in str(undo.plan)
+            await undo.run(capgo)
+            async with await undo.undo(tmp_path / "c.capgo-job", client=capgo) as again:
+                assert "ending the rollout of 1.1.0, which the job began" in again.plan.question("https://capgo.test")
+                report = await again.run(capgo)
+                assert (report.done, (await again.verify(capgo)).verified) == (1, 1)
+    assert state(sandbox, beta) == after
 
 
 @in_virtual_time

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from pathlib import Path
@@ -26,7 +27,7 @@ KIB_64 = 65_536
 MALFORMED = "app_id {!r} is not an app id such as com.example.app"
 NO_APP = "no app_id in this row"
 NO_CHANNEL = "no channel in this row"
-NEVER_CLOSED = "a quoted field is not closed within 64 KiB"
+NEVER_CLOSED = "a quoted field that begins here is not closed"
 NO_PAIR = "unpaired quotation mark (after the broken quoted field on line {})"
 NO_HEADER = "the first line must be a CSV header with a column device_id or custom_id, or a JSON object; it is"
 DELIMITERS = "Columns are separated by commas, semicolons or tabs."
@@ -574,7 +575,9 @@ UNTIMED = settings(deadline=None)  # a loaded machine is no fault of the code
 VISIBLE = st.characters(
     categories=["L", "N", "P", "Sm", "Sc"], include_characters=" ", exclude_characters="\u115f\u1160\u3164\uffa0"
 )
-NAMES = st.text(VISIBLE, min_size=1, max_size=40).filter(lambda name: bool(name.strip()) and len(name.lower()) <= 255)
+NAMES = st.text(VISIBLE, min_size=1, max_size=40).filter(
+    lambda name: bool(name.strip()) and len(name.lower()) <= 255 and unicodedata.category(name.strip()[0])[0] not in "PS"
+)
 NOTES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 CUTS = st.integers(min_value=1, max_value=50)
 

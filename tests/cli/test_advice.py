@@ -90,7 +90,7 @@ def test_a_plan_without_requests_is_not_to_be_gone_on_with(here: Path, capgo: Co
 
 def test_messages_name_options_instead_of_arguments(unaimed: Command) -> None:
     plain = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "http://capgo.test")
-    assert plain.stderr.endswith("unencrypted: use https, or allow plain http. --allow-plain-http does that.\n")
+    assert plain.stderr.endswith("unencrypted. Use https, or pass --allow-plain-http.\n")
     bare = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "127.0.0.1:1")
     assert "it must begin with https://, or with http:// for this machine" in bare.stderr
     chart = errors.GraphNotSupported("this server draws no charts; ask for the numbers instead")

@@ -143,7 +143,29 @@ def test_another_key_needs_rebind(server: Served, capgo: Command, unaimed: Comma
     refused = unaimed("job", "run", "m.capgo-job", "--yes", env=other)
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "another API key" in refused.stderr
+    undo = ("job", "undo", "m.capgo-job", "--yes")
+    assert "pass --rebind to `job run` or `job undo`" in unaimed(*undo, env=other).stderr
+    assert unaimed(*undo, "--rebind", env=other).exit_code == 0
     assert unaimed("job", "run", "m.capgo-job", "--yes", "--rebind", env=other).exit_code == 0
+
+
+def test_a_job_file_is_announced_only_if_it_stays(capgo: Command, here: Path) -> None:
+    (here / "devices.csv").write_text("device_id\n\u201cd1\u201d\n")
+    refused = capgo(*relink("--job", "m.capgo-job", "--yes"))
+    assert (refused.exit_code, "job file" in refused.stderr, (here / "m.capgo-job").exists()) == (2, False, False)
+    assert "device_id stands in quotation marks: U+201C (left double quotation mark)" in refused.stderr
+
+
+def test_an_export_without_links_is_asked_for_the_channel(capgo: Command, here: Path) -> None:
+    assert capgo("export", "devices", "-o", "devices.csv").exit_code == 0
+    lines = (here / "devices.csv").read_text().splitlines()
+    at = lines[0].split(",").index("channel")
+    bare = [lines[0], *(",".join([*cells[:at], "", *cells[at + 1 :]]) for cells in (line.split(",") for line in lines[1:3]))]
+    (here / "bare.csv").write_text("\n".join(bare) + "\n")
+    refused = capgo("devices", "relink", "bare.csv", "--plan-only")
+    assert refused.exit_code == 2
+    assert "this is an export of devices" in refused.stderr
+    assert "pass --channel to say where the devices should go" in refused.stderr
 
 
 def test_no_terminal_and_no_yes_sends_nothing(

@@ -92,10 +92,25 @@ def test_without_a_terminal_yes_answers_and_says_what_it_did(
     monkeypatch.setattr(asking, "TERMINAL", here / "no-terminal")
     refused = capgo(*PUBLISH)
     assert (refused.exit_code, public(server)) == (2, {"production"})
-    assert "--yes" in refused.stderr
+    asked = f"Make beta the public channel of {APP} in place of production? To do it without asking, pass --yes"
+    assert f"there is no terminal to ask for confirmation: {asked}" in refused.stderr
     done = capgo(*PUBLISH, "--yes")
     assert (done.exit_code, public(server)) == (0, {"beta"})
     assert f"make beta the public channel of {APP} in place of production" in done.stderr
+
+
+def test_what_is_refused_anyway_is_not_asked_about(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "TERMINAL", here / "no-terminal")
+    refused = capgo("channels", "delete", APP, "production")
+    assert (refused.exit_code, "--yes" in refused.stderr) == (2, False)
+    assert "is public; make another channel public first" in refused.stderr
+    private = capgo("channels", "delete", APP, "beta")
+    assert f"Delete channel beta of {APP} and the links of all its devices? To do it" in private.stderr
+
+
+def test_a_plan_says_what_an_undo_does_not_make_public_again(capgo: Command) -> None:
+    words = ("channels", "update", "--everywhere", "beta", "public=true", "--job", "p.capgo-job", "--plan-only")
+    assert "no way back, because an undo does not make production public again" in capgo(*words).stdout
 
 
 @pytest.mark.parametrize("many", [False, True])

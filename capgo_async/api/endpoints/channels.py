@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, DangerousCall
 from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
@@ -110,6 +110,13 @@ def ends_rollout(channel: Channel, settings: ChannelSettings) -> bool:
     if channel.rollout is None or settings.rollout_bundle is not UNSET:
         return False
     return settings.rollout_enabled is False or (settings.bundle is not UNSET and settings.bundle != channel.bundle_name)
+
+
+def check_deletion(app_id: str, channel: Channel) -> None:
+    """Raise `DangerousCall` for a public channel, which devices without a link follow (contract C6)."""
+    if channel.public:
+        message = f"{channel.name} of {app_id} is public; make another channel public first. Nothing was deleted."
+        raise DangerousCall(message)
 
 
 def in_order(settings: ChannelSettings, channel: Channel) -> list[ChannelSettings]:

@@ -177,9 +177,7 @@ class Channels:
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.delete_channel(app_id, name)
-        if (await self.get(app_id, name)).public:
-            message = f"{name} of {app_id} is public; make another channel public first. Nothing was deleted."
-            raise DangerousCall(message)
+        endpoints.check_deletion(app_id, await self.get(app_id, name))
         effort = Effort()
         try:
             await self._requester.call(call, acknowledge, effort)

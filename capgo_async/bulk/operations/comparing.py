@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from ...api.endpoints.bundles import BundleMetadata
 from ...api.endpoints.channels import ChannelSettings, ends_rollout
-from ...api.models import Bundle, Channel, Member
+from ...api.models import Bundle, BundleReference, Channel, Member
 from .kinds import given, listed
 from .operations import (
     DeleteBundle,
@@ -128,8 +128,8 @@ def _update(operation: UpdateChannel, shown: Shown) -> Sight:
 def _lost_by(operation: UpdateChannel, channel: Channel, shown: Shown) -> FormerState | None:
     """Return the former state of a channel if nothing restores it, else `None`."""
     settings = operation.settings
-    if displaced(operation, shown.channels):
-        return no_way_back(Cause.OTHERS_MADE_PRIVATE)
+    if others := displaced(operation, shown.channels):
+        return no_way_back(Cause.OTHERS_MADE_PRIVATE, " and ".join(others))
     stable = None if settings.bundle is UNSET else channel.bundle_name
     ended = None if operation.ends_rollout is None else operation.ends_rollout.name
     for used in (stable, ended):
@@ -165,6 +165,15 @@ def began_since(back: Operation, undone: Operation, shown: Shown) -> str | None:
         return None
     rollout = channel.rollout
     return None if back.settings.rollout_bundle in {rollout.id, rollout.name} else str(rollout.name or rollout.id)
+
+
+def replaced_rollout(back: Operation, shown: Shown) -> BundleReference | None:
+    """Return the rollout that a job began, if `back`, which undoes the job, would end it."""
+    channel = shown.channels.get(back.target.name)
+    if not isinstance(back, UpdateChannel) or channel is None or channel.rollout is None:
+        return None
+    stays = back.settings.rollout_bundle in {UNSET, channel.rollout.id, channel.rollout.name}
+    return None if stays else channel.rollout
 
 
 def displaced(operation: UpdateChannel, channels: Mapping[str, Channel]) -> list[str]:

@@ -114,7 +114,9 @@ def object_of(change: Change) -> str:
         case RenewDevice(channel=channel) if channel:
             return f"on {channel}"
         case UpdateChannel(settings=settings, ends_rollout=ended):
-            return f"({listed(given(settings))}){_ending(ended)}"
+            # Only an undo plans both: it sets the rollout back to what it was before the job.
+            begun = ended is not None and settings.rollout_bundle is not msgspec.UNSET
+            return f"({listed(given(settings))}){_ending(ended)}{', which the job began' if begun else ''}"
         case PromoteBundle(bundle=bundle, ends_rollout=ended):
             return f"to bundle {bundle}{_ending(ended)}"
         case SetBundleMetadata(metadata=metadata):

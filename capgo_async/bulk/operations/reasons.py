@@ -15,10 +15,12 @@ class Cause(enum.StrEnum):
 
     # The row cannot be read.
     MISSING_VALUE = "missing_value"
+    ONLY_EXPORTED = "only_exported"
     CONFLICTING_VALUE = "conflicting_value"
     MALFORMED_APP_ID = "malformed_app_id"
     MALFORMED_ORG_ID = "malformed_org_id"
     INVISIBLE_CHARACTER = "invisible_character"
+    QUOTATION_MARK = "quotation_mark"
     REPEATED_HEADER = "repeated_header"
     VALUE_TOO_LONG = "value_too_long"
     LINE_TOO_LONG = "line_too_long"
@@ -102,7 +104,7 @@ NO_WAY_BACK: Final[Mapping[Cause, str]] = {
     Cause.DEVICES_HIDDEN: "the server could not show its devices when this was planned",
     Cause.LINKS_NOT_SHOWN: "the listing of the app shows no link at all, but that does not prove that there is none",
     Cause.SETTING_NOT_SHOWN: "the server does not show {}",
-    Cause.OTHERS_MADE_PRIVATE: "a channel that becomes public makes others private, and an undo cannot tell which",
+    Cause.OTHERS_MADE_PRIVATE: "an undo does not make {} public again",
     Cause.BUNDLE_DELETED: "the bundle {} is deleted, so no channel can return to it",
     Cause.TEXT_NOT_REMOVABLE: "the server cannot remove a {} that was not there before",
     Cause.PAUSE_ENDED: "the rollout is paused, and the start of its pause cannot be set again",
@@ -123,10 +125,12 @@ LEFT_BY_UNDO: Final = frozenset(
 
 SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.MISSING_VALUE: "no {} in this row",
+    Cause.ONLY_EXPORTED: "this is an export of devices, and no {} is given for this row",
     Cause.CONFLICTING_VALUE: "{} {!r} differs from {!r}, which is given for all rows",
     Cause.MALFORMED_APP_ID: "app_id {!r} is not an app id such as com.example.app",
     Cause.MALFORMED_ORG_ID: "org_id {!r} is not an organization id (a UUID)",
     Cause.INVISIBLE_CHARACTER: "{} contains the invisible character {}",
+    Cause.QUOTATION_MARK: "{} stands in quotation marks: {}",
     Cause.REPEATED_HEADER: "this is a header, not a row",
     Cause.VALUE_TOO_LONG: "{} is longer than {} characters",
     Cause.LINE_TOO_LONG: "longer than 64 KiB",
@@ -136,7 +140,7 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.WRONG_TYPE: "{} is {}, not {}",
     Cause.NOT_CSV: "not CSV: {}",
     Cause.CELL_COUNT: "{} cells, but the header has {} columns",
-    Cause.UNCLOSED_QUOTE: "a quoted field is not closed within 64 KiB",
+    Cause.UNCLOSED_QUOTE: "a quoted field that begins here is not closed",
     Cause.MISPLACED_QUOTE: "text follows the closing quote of a field",
     Cause.UNPAIRED_QUOTE: "unpaired quotation mark",
     Cause.UNKNOWN_CUSTOM_ID: "no listed device of {} has this custom_id",

@@ -25,7 +25,7 @@ from ...errors import (
 from ...key_ring import KeyRing
 from ..jobfile.facts import Options
 from ..jobfile.staging import Assessment, Staged, Staging
-from ..operations.comparing import Shown, State, began_since, compare, displaced
+from ..operations.comparing import Shown, State, began_since, compare, displaced, replaced_rollout
 from ..operations.kinds import KINDS
 from ..operations.operations import Former, RemoveMember, TargetKind, UpdateChannel, ended_by
 from ..operations.reasons import Cause, Reason
@@ -221,7 +221,10 @@ def _assessed(row: Staged, shown: Shown, options: Options) -> Assessment:
     protected = [name for name in losing if {name, f"{app_id}/{name}"} & set(options.protected)]
     if not fate and protected:
         fate, reason = "rejected", Reason(Cause.PROTECTED, (protected[0], app_id, options.protected_by))
-    return Assessment(row.line, fate, reason, sight.operation, sight.former)
+    operation = sight.operation
+    if not fate and row.expected is not None and (begun := replaced_rollout(row.operation, shown)) is not None:
+        operation = msgspec.structs.replace(operation, ends_rollout=begun)
+    return Assessment(row.line, fate, reason, operation, sight.former)
 
 
 _FATES: Final = {State.AS_WANTED: "skipped", State.IMPOSSIBLE: "rejected", State.OTHERWISE: "", State.CANNOT_TELL: ""}

@@ -26,6 +26,9 @@ _BLANK: Final = frozenset(
 _JOINING: Final = frozenset("\u200d\ufe0e\ufe0f")
 """Characters that can be seen after a symbol: they join emoji, or choose their form."""
 
+_MARKS: Final = frozenset("\"'`\u00b4\u201a\u201e\u2032\u2033\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff07")
+"""Quotation marks, and what is typed in place of them, beside those that Unicode classifies as such."""
+
 
 class RowError(Exception):
     """Raised when a row is bad. It never leaves this folder."""
@@ -42,10 +45,14 @@ class Asked(NamedTuple):
     app_id: str | None = None
     argument: str | None = None
     layout: Layout = Layout()
+    exported: bool = False
+    """Whether the rows are an export of devices."""
 
     def of_file(self, names: Collection[str]) -> tuple[Self, str | None]:
         """Return what is asked of a file with these columns, and a remark if one of them is not read."""
         argument = self.form.argument
+        if argument is not None and self.argument is None and is_export(names):
+            return self._replace(exported=True), None
         if argument is None or self.argument is None or argument in self.layout.ignored or not is_export(names):
             return self, None
         told = f"this is an export of devices. Its column {argument} says where they are now, so it was not read"
@@ -58,9 +65,13 @@ class Asked(NamedTuple):
             name = cell_text(form.name, form.stored(name), form.longest)
             if not name:
                 return Row(line, None, Reason(Cause.MISSING_VALUE, (form.name,)))
+            if form.name == "device_id":
+                _check_marks(form.name, name)
             app_id = _agreed(form.app, app_id, self.app_id)
             check_app(form, app_id)
             if form.argument is not None:
+                if self.exported and not argument.strip():
+                    return Row(line, None, Reason(Cause.ONLY_EXPORTED, (form.argument,)))
                 argument = _agreed(form.argument, argument, self.argument)
         except RowError as error:
             return Row(line, None, error.reason)
@@ -79,7 +90,8 @@ class Asked(NamedTuple):
         names = list(map(str.strip, map(form.stored, names)))
         # This checks all names at once and is stricter than the check of single rows, which then decides.
         text = "".join(names)
-        if not (all(names) and text.isascii() and text.isprintable() and len(max(names, key=len, default="")) <= form.longest):
+        plain = text.isascii() and text.isprintable() and not any(mark in text for mark in "\"'`")
+        if not (plain and all(names) and len(max(names, key=len, default="")) <= form.longest):
             return None
         apps = {app_id: _agreed(form.app, app_id, self.app_id) for app_id in set(app_ids)}
         for app_id in apps.values():
@@ -92,11 +104,25 @@ def cell_text(column: str, value: str, longest: int = LONGEST_NAME) -> str:
     """Return the text of a cell, stripped and checked."""
     value = value.strip()
     if (found := _invisible(value)) is not None:
-        name = unicodedata.name(found, "").lower()
-        raise RowError(Cause.INVISIBLE_CHARACTER, column, f"U+{ord(found):04X}{name and f' ({name})'}")
+        raise RowError(Cause.INVISIBLE_CHARACTER, column, _named(found))
     if len(value) > longest:
         raise RowError(Cause.VALUE_TOO_LONG, column, longest)
     return value
+
+
+def _check_marks(column: str, value: str) -> None:
+    """Raise `RowError` if an id stands in quotation marks."""
+    if len(value) > 1 and _is_mark(value[0]) and _is_mark(value[-1]):
+        raise RowError(Cause.QUOTATION_MARK, column, _named(value[0]))
+
+
+def _is_mark(character: str) -> bool:
+    return character in _MARKS or unicodedata.category(character) in {"Pi", "Pf"}
+
+
+def _named(character: str) -> str:
+    name = unicodedata.name(character, "").lower()
+    return f"U+{ord(character):04X}{name and f' ({name})'}"
 
 
 def _invisible(text: str) -> str | None:

@@ -167,7 +167,7 @@ class _File:
 
     @property
     def asked(self) -> dict[str, str | None]:
-        form, app_id, argument, layout = self._asked
+        form, app_id, argument, layout, _ = self._asked
         return {"kind": form.kind, form.app: app_id, "argument": argument, "settings": form.settings, **layout.told()}
 
     async def batches(self, size: int = BATCH) -> AsyncIterator[list[Row]]:

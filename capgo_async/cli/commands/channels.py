@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from msgspec import UNSET
 
-from ...api.endpoints.channels import METADATA_AS, ChannelSettings
+from ...api.endpoints.channels import METADATA_AS, ChannelSettings, check_deletion
 from ...api.models import Channel
 from ...bulk.operations.comparing import displaced
 from ...bulk.operations.forms import DELETING_CHANNELS, updating
@@ -135,8 +135,10 @@ async def delete_channel(
     only_one(planning, stopping)
     app_id, name = names
     connection.refuse_protected(app_id, name)
-    await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=planning.yes)
     async with connection.client() as client:
+        if not planning.yes:
+            check_deletion(app_id, await client.channels.get(app_id, name))
+        await ask_before(f"Delete channel {name} of {app_id} and the links of all its devices", yes=planning.yes)
         await client.channels.delete(app_id, name)
     return _print_change(invocation, app_id, name, "deleted")
 

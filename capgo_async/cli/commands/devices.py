@@ -26,7 +26,9 @@ commands = typer.Typer(name="devices", no_args_is_help=True)
 _COLUMNS: Final = ("device_id", "custom_id", "channel", "version_name", "platform", "updated_at")
 _SOURCE_HELP = "CSV or JSON Lines file of device ids or custom ids; - for stdin."
 Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel; names are case-sensitive.", show_default=False)]
-ChannelOfAll = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="The channel of rows without one.")]
+ChannelOfAll = Annotated[
+    str | None, typer.Option("--channel", metavar="NAME", help="The channel of all rows; a row with another one is a bad row.")
+]
 VersionId = Annotated[
     bool,
     typer.Option(

@@ -164,7 +164,7 @@ async def undo_job(
 
     async def plan(to: Path, caller: KeyRing, rejections: Rejections) -> Job:
         async with await Job.open(path, read_only=True) as job:
-            undoing = await job.undo(to, client=caller, options=options, on_rejected=rejections)
+            undoing = await job.undo(to, client=caller, rebind=undertaking.rebind, options=options, on_rejected=rejections)
         if undoing.plan.left:
             invocation.speech.note(to_see_skipped(to))
         return undoing

@@ -24,7 +24,7 @@ async def ask_before(action: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    question = Question("pass --yes to do it without asking")
+    question = Question(f"{action}? To do it without asking, pass --yes")
     try:
         if not await question.confirmed(f"{action}?"):
             message = "declined; nothing was changed"
@@ -40,7 +40,7 @@ class Question:
         try:
             self._terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY)
         except OSError as error:
-            message = f"there is no terminal to ask for confirmation; {otherwise}"
+            message = f"there is no terminal to ask for confirmation: {otherwise}"
             raise ConfigurationError(message) from error
 
     def close(self) -> None:

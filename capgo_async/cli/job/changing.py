@@ -56,10 +56,9 @@ async def change_many(
             except InputError as error:
                 if rejections.listed or not error.rejected:
                     raise
-                skipping = (
-                    f"skip {'it' if error.count == 1 else 'them'} with --reject-bad-rows, or name the other apps with --app"
-                )
-                message = f"nothing was sent{f': {skipping}' if error.good else ''}"
+                bad = "this target" if error.count == 1 else "these targets"
+                skipping = f". To leave out {bad}, pass --reject-bad-rows, or name the other apps with --app"
+                message = f"nothing was sent{skipping if error.good else ''}"
                 raise InputError(message) from error
         chosen = source.source(caller, planning.job)
         reading = Reading(InventoryKind.DEVICES, source.tally, caller, invocation.speech)
@@ -94,11 +93,12 @@ async def carry_out(
 async def _planned(plan: Plan, verb: str, named: Path | None, caller: KeyRing, invocation: Invocation) -> Job:
     rejections = Rejections(invocation.speech.say)
     with contextlib.nullcontext(named) if named else unused(f"{verb}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}") as path:
-        invocation.speech.note(f"job file: {path}")
         try:
             return await plan(path, caller, rejections)
         finally:
             rejections.tell(path)
+            if path.exists():
+                invocation.speech.note(f"job file: {path}")
 
 
 async def _go_on(job: Job, terms: Terms) -> int:

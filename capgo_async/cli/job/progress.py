@@ -131,7 +131,7 @@ class Follower:
         congestion = pacer_of(self._client).congestion
         if congestion.limit == congestion.most:
             return ()
-        return (f"only {congestion.limit:,} requests in flight because the server has errors",)
+        return (f"only {counted(congestion.limit, 'request')} in flight because the server has errors",)
 
     def _shared(self) -> tuple[str, ...]:
         pacer = pacer_of(self._client)

@@ -104,6 +104,8 @@ def _advised(reason: Reason) -> str:
     match reason.cause:
         case Cause.MISSING_VALUE if option := _OPTIONS.get(reason.details[0]):
             return f"{reason}; add the column or pass {option}"
+        case Cause.ONLY_EXPORTED:
+            return f"{reason}; pass --channel to say where the devices should go"
         case Cause.CONFLICTING_VALUE if reason.details[0] == "channel":
             return f"{reason}; if the column says where the devices are now, pass --ignore-column channel"
         case Cause.ENDS_ROLLOUT:

@@ -38,8 +38,10 @@ def _outcomes(report: Report) -> list[str]:
             f"{report.done:,} done: {report.verified:,} verified, {report.contradicted:,} contradicted,"
             f" {report.cannot_tell:,} not shown by the server, {report.unchecked:,} unchecked"
         )
+    # A run that was killed, or still goes on, has sent more than it has recorded.
+    least = "at least " if any(run.ended is None for run in report.runs) else ""
     lines.append(
-        f"{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
+        f"{least}{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
         f" {report.rate_limited:,} refused by a rate limit; {_last_run(report)} took {report.elapsed_seconds:,.1f} s"
     )
     if report.left:

@@ -315,7 +315,11 @@ class Planning(InWaves, frozen=True, kw_only=True):
 
     app: Annotated[
         list[str] | None,
-        Option("--app", metavar="APP", help="The app of rows without an app_id. With --all or --everywhere, can be repeated."),
+        Option(
+            "--app",
+            metavar="APP",
+            help="The app of all rows; a row with another one is a bad row. With --all or --everywhere, can be repeated.",
+        ),
     ] = None
     reject_bad_rows: Annotated[bool, Option("--reject-bad-rows", help="Leave bad rows out instead of refusing the input.")] = (
         False

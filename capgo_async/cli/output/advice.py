@@ -12,7 +12,7 @@ from ...errors import Problem
 
 _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.NO_API_KEY: "--api-key passes one, --profile uses a stored one.",
-    Problem.UNENCRYPTED: "--allow-plain-http does that.",
+    Problem.UNENCRYPTED: "Use https, or pass --allow-plain-http.",
     Problem.FORMAT_UNKNOWN: "Name it with --format.",
     Problem.NO_HEADER: "--header NAMES says what its columns are: --header device_id for a plain list of device ids.",
     Problem.NO_SUCH_COLUMN: "--column NAME=HEADER says which column to read, such as --column device_id='Device ID'.",
@@ -24,7 +24,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.MAY_LOSE_BUNDLE: "To do it anyway, pass --old-servers.",
     Problem.ENDS_ROLLOUT: "To end it, pass --end-rollouts; `channels update APP NAME rollout_paused=true` only stops it.",
     Problem.RUNNING_ELSEWHERE: "Follow it with `job show FILE`.",
-    Problem.OTHER_SERVER_OR_KEY: "Use that one again, or pass --rebind to `job run` to continue with this one.",
+    Problem.OTHER_SERVER_OR_KEY: "Use that one again, or pass --rebind to `job run` or `job undo` to go on with this one.",
     Problem.REQUESTS_SPENT: "--max-requests asked for this.",
     Problem.TIME_SPENT: "--max-duration asked for this.",
     Problem.END_TIME_REACHED: "--until asked for this.",
@@ -59,6 +59,8 @@ def advice_on(error: errors.CapgoError) -> str:
     """Return what to do about an error, or nothing if the error says so itself."""
     if error.problem is not None:
         return _BY_PROBLEM.get(error.problem, "")
+    if isinstance(error, errors.AuthenticationError) and error.code == "invalid_jwt":
+        return "--auth-header capgkey does that."
     return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
 
 
