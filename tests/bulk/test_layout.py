@@ -143,7 +143,7 @@ async def test_the_channel_of_an_export_is_what_is_and_not_what_is_wanted(data: 
     ]
     # Without a channel for all rows, the column may have been edited.
     assert seen(await read(data, app_id=None, channel=None)) == [
-        (rows[0].line, f"{ID}1"), (rows[1].line, "no channel in this row")
+        (rows[0].line, f"{ID}1"), (rows[1].line, "this is an export of devices, and no channel is given for this row")
     ]  # fmt: skip
     # Nothing is left out that was not to be read anyway.
     unlinking = read_operations(io.BytesIO(data), kind=UnlinkDevice)

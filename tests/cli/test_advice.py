@@ -93,6 +93,8 @@ def test_messages_name_options_instead_of_arguments(unaimed: Command) -> None:
     assert plain.stderr.endswith("unencrypted. Use https, or pass --allow-plain-http.\n")
     bare = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "127.0.0.1:1")
     assert "it must begin with https://, or with http:// for this machine" in bare.stderr
+    token = errors.AuthenticationError("Invalid JWT", status=401, code="invalid_jwt")
+    assert explain(token).endswith("must be sent in the header capgkey. --auth-header capgkey does that.")
     chart = errors.GraphNotSupported("this server draws no charts; ask for the numbers instead")
     assert explain(chart) == "this server draws no charts; ask for the numbers instead. Leave --graph out."
 

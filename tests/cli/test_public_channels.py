@@ -108,6 +108,14 @@ def test_what_is_refused_anyway_is_not_asked_about(capgo: Command, here: Path, m
     assert f"Delete channel beta of {APP} and the links of all its devices? To do it" in private.stderr
 
 
+def test_what_one_app_makes_bad_can_be_left_out(unaimed: Command) -> None:
+    with served(apps=2) as server:
+        for channel in ("beta", "production"):
+            server.sandbox.world.apps[APP].channels[channel].public = channel == "beta"
+        result = unaimed("channels", "delete", "beta", "--everywhere", "--yes", env=server.environment)
+    assert "nothing was sent. To leave out this target, pass --reject-bad-rows, or name the other apps" in result.stderr
+
+
 def test_a_plan_says_what_an_undo_does_not_make_public_again(capgo: Command) -> None:
     words = ("channels", "update", "--everywhere", "beta", "public=true", "--job", "p.capgo-job", "--plan-only")
     assert "no way back, because an undo does not make production public again" in capgo(*words).stdout

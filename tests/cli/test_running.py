@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -305,6 +306,7 @@ def test_a_job_that_was_killed_is_not_asked_about_again(server: Served, capgo: C
         process.communicate()
     server.sandbox.on_change = None
     assert process.returncode == -signal.SIGKILL
+    assert re.search(r"^at least \d+ requests in all runs", capgo("job", "show", "m.capgo-job").stdout, re.MULTILINE)
     # What may have left just before would wait a minute for the limits of its devices: this server has none.
     result = capgo("job", "run", "m.capgo-job", "--json", "--rate", "off")
     assert result.exit_code == 0
