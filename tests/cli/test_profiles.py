@@ -261,8 +261,7 @@ def test_everywhere_has_no_rows_to_fix(capgo: Command, server: Served, profiles:
     write(profiles, f'[protected]\nchannels = ["{APP}/beta"]\n')
     result = capgo("channels", "update", "--everywhere", "beta", "allow_dev=false", "--yes")
     assert (result.exit_code, {line.method for line in server.sandbox.log}) == (2, {"GET"})
-    assert f"\nbeta of {APP} is protected by {profiles}\n" in result.stderr
-    assert result.stderr.endswith("error: nothing was sent\n")
+    assert f"beta of {APP} is protected by {profiles}\nerror: nothing was sent\n" == result.stderr
 
 
 @pytest.mark.parametrize("text", ["[protected]\nchannel = []\n", '[protected]\nchannels = "beta"\n', "[protected", None])

@@ -133,7 +133,7 @@ def test_without_a_terminal_the_advice_is_an_option_of_the_command(
         assert result.exit_code == 2
         assert "--yes" in result.stderr
         assert "--plan-only" not in result.stderr
-    assert server.requests() == 0
+    assert {line.method for line in server.sandbox.log} == {"GET"}
 
 
 def test_a_member_is_removed_after_a_question(server: Served, capgo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
