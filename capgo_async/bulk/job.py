@@ -348,7 +348,7 @@ class Job:
         return seconds_of(self._course, Outlook(limits, MOST_IN_FLIGHT, latency_of(self.facts), timings=self.facts.timings))
 
     def remaining(self, client: CapgoClient | KeyRing, settled: int) -> Foreseen:
-        """Return how long the current run still takes after `settled` operations, and how sure that is."""
+        """Return the remaining time of the run after `settled` finished operations, and how sure it is."""
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.schedule.waiting() if self._runner else None)
         outlook = outlook_of(ring_of(client), left)

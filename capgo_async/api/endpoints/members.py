@@ -25,7 +25,7 @@ def invite_member(org_id: str, email: str, role: str) -> Call:
 
 
 def remove_member(org_id: str, email: str) -> Call:
-    """Remove a member, or the open invitation of somebody who has an account (contract C2).
+    """Remove a member, or an open invitation if the invited person has an account (contract C2).
 
     Removing the last super admin deletes the organization (contract D50). The call is sent once only: before a second attempt,
     the other super admins may be gone.

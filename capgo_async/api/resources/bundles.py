@@ -58,7 +58,7 @@ _ASSIGNED: Final["msgspec.json.Decoder[_Assigned]"] = decoder_of(_Assigned)
 
 
 def read_target(response: Response, operation: str) -> str | None:
-    """Return what got the bundle, `stable` or `rollout`, if the server says so (contract K1)."""
+    """Return `stable` or `rollout`: what the bundle became; `None` if not told (contract K1)."""
     acknowledge(response, operation)
     return read(response, _ASSIGNED, operation).assignment_target
 

@@ -51,7 +51,7 @@ class Members:
         await self._requester.settle(endpoints.invite_member(org_id, email, role))
 
     async def remove(self, org_id: str, email: str, *, confirm: str | None = None) -> None:
-        """Remove a member, or the open invitation of somebody who has an account (contract C2).
+        """Remove a member, or an open invitation if the invited person has an account (contract C2).
 
         Raises `MemberNotFound`, or `NotFound` if nobody has an account with this address: this API cannot remove such an
         invitation.

@@ -90,7 +90,7 @@ def take(connection: sqlite3.Connection, wanted: Sequence[tuple[Reach, int]], wh
 
 
 def count_open(connection: sqlite3.Connection, which: Which) -> int:
-    """Return how many operations a run would send. Settled ones count if the run reopens them."""
+    """Return how many operations a run would send, with the finished ones that it would send again."""
     (count,) = connection.execute(
         f"SELECT count(*) FROM operations WHERE outcome <= {Outcome.SENT} {TAKEN[which]} OR ({REOPENED[which]})"
     ).fetchone()
@@ -98,7 +98,7 @@ def count_open(connection: sqlite3.Connection, which: Which) -> int:
 
 
 def reopen(connection: sqlite3.Connection, which: Which) -> None:
-    """Reopen the settled operations that a run sends again.
+    """Mark as open the finished operations that a run sends again.
 
     Failed ones become pending. Those that may have happened, or whose target others have changed, become in doubt instead, as
     do all that a listing contradicts. All keep the number of the run that settled them, which distinguishes them from other

@@ -58,7 +58,7 @@ REOPENED: Final[Mapping[Which, str]] = {
     Which.FAILED: f"outcome = {Outcome.FAILED}",
     Which.CONTRADICTED: f"outcome = {Outcome.DONE} AND verdict = {Verdict.CONTRADICTED}",
 }
-"""SQL condition for the settled operations that a run reopens."""
+"""SQL condition for the finished operations that a run sends again."""
 
 
 _VALUES: Final = msgspec.json.Decoder(tuple[str | int, ...])

@@ -124,7 +124,7 @@ async def settle_unlinked(stage: Staging, client: KeyRing) -> dict[str, int]:
 
 
 def remarks_on(links: Mapping[str, int]) -> list[str]:
-    """Return what to say of apps that have links, by the server's count, of which none is shown."""
+    """Return a remark for each app in which the server counts links, but shows none."""
     return [
         f"{app_id}: the server counts {counted(count, 'link')} and shows none; an undo finds out whether these devices had one"
         for app_id, count in sorted(links.items())

@@ -43,7 +43,7 @@ class MissingChannels:
         self._looks: dict[tuple[str, str], Look] = {}
 
     def drain(self) -> None:
-        """Look for nothing any more: whoever waits gets `Abandoned`."""
+        """Stop looking. Operations that wait for a look get `Abandoned`."""
         self._drained.set()
 
     def found(self, app_id: str, channel: str) -> None:
