@@ -37,7 +37,6 @@ __all__ = [
     "App",
     "AppSettings",
     "AppStatPoint",
-    "Attempt",
     "AuditEntry",
     "AuditFilter",
     "Binding",

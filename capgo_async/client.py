@@ -1,6 +1,7 @@
 """The client for one server and one API key."""
 
 import hashlib
+import logging
 import os
 import random
 import secrets
@@ -13,10 +14,11 @@ import msgspec
 from .api.detection import Learner, ok
 from .api.resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
 from .errors import ConfigurationError, Problem
+from .events import Event
 from .http import wire
 from .http.credentials import authentication, is_session_token
 from .http.dialect import Dialect, Generation
-from .http.requester import Attempt, Counters, Identity, Requester, RetryPolicy
+from .http.requester import Counters, Identity, Requester, RetryPolicy
 from .limits.known import Known, lasting, with_lessons, with_refusal, with_version
 from .limits.lockout import MOST_IN_FLIGHT
 from .limits.models import Limit, ScopeKind, parse_rate
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
 _AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
+_LOG: Final = logging.getLogger("capgo_async")
 _PROCESS_SALT: Final = secrets.token_bytes(16)
 
 
@@ -43,7 +46,6 @@ class _Shared(NamedTuple):
     policy: RetryPolicy
     auth_header: str
     user_agent: str
-    on_attempt: Callable[[Attempt], None] | None
     chance: Callable[[], float]
 
     def requester_for(self, key: str) -> Requester:
@@ -57,9 +59,7 @@ class _Shared(NamedTuple):
             chance=self.chance,
             is_token=is_session_token(key),
         )
-        return Requester(
-            self.transport, self.pacer, identity, policy=self.policy, on_attempt=self.on_attempt, generation=self.generation
-        )
+        return Requester(self.transport, self.pacer, identity, policy=self.policy, generation=self.generation)
 
 
 class CapgoClient:
@@ -78,9 +78,10 @@ class CapgoClient:
     (contract G1).
 
     `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
-    (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_attempt`
-    is called with a frozen record after each attempt. `transport` replaces aiohttp, for example in tests. `chance` returns the
-    random numbers, from 0 to 1, that spread retries.
+    (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_event`
+    is called with each event of this client and those made by its `with_key`, see `capgo_async.events`; it must not block. What
+    it raises breaks no call and is logged once. `transport` replaces aiohttp, for example in tests. `chance` returns the random
+    numbers, from 0 to 1, that spread retries.
 
     Raises `ConfigurationError` if the key is missing, the base URL would leak it, or an option is invalid.
     """
@@ -101,7 +102,7 @@ class CapgoClient:
         auth_header: str = "authorization",
         session: "aiohttp.ClientSession | None" = None,
         user_agent: str = f"capgo-async/{__version__}",
-        on_attempt: Callable[[Attempt], None] | None = None,
+        on_event: Callable[[Event], object] | None = None,
         trust_env: bool = False,
         allow_plain_http: bool = False,
         transport: "Transport | None" = None,
@@ -123,9 +124,10 @@ class CapgoClient:
                 policy=RetryPolicy(retries=retries),
                 auth_header=auth_header,
                 user_agent=user_agent,
-                on_attempt=on_attempt,
                 chance=chance or random.Random().random,  # noqa: S311 - jitter needs no secrecy
             )
+            if on_event is not None:
+                _shared.pacer.listeners.add(_harmless(on_event))
             self._closes: Transport | None = _shared.transport
         else:
             self._closes = None
@@ -211,6 +213,22 @@ class CapgoClient:
 def requester_of(client: CapgoClient) -> Requester:
     """Return the requester of `client`, for engines that make calls of their own."""
     return client._requester  # noqa: SLF001 - private to users, not to this package
+
+
+def _harmless(on_event: Callable[[Event], object]) -> Callable[[Event], None]:
+    """Return a listener that calls a hook and logs the first exception that it raises."""
+    logged = False
+
+    def listen(event: Event) -> None:
+        nonlocal logged
+        try:
+            on_event(event)
+        except Exception:  # noqa: BLE001 - a hook must not break a call, whatever it raises
+            if not logged:
+                logged = True
+                _LOG.exception("on_event raised an exception; further ones are not logged")
+
+    return listen
 
 
 def _fingerprinter(key: str) -> Callable[[bytes], str]:

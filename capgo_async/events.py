@@ -65,17 +65,19 @@ class AttemptEnded(_Event, frozen=True, kw_only=True):
 
 
 class RetryPlanned(_Event, frozen=True, kw_only=True):
-    """A call that failed is sent again in `seconds`. `number` counts its attempts so far."""
+    """A call that failed is sent again in `seconds`.
+
+    `number` counts its attempts so far. Why the last one failed is told by its `AttemptEnded` with this `request_id`.
+    """
 
     operation: str
     request_id: str | None
     number: int
-    error: str
     seconds: float
 
 
 class WaitBegan(_Event, frozen=True, kw_only=True):
-    """A request waits for a limit, for about `seconds`.
+    """A request waits for a limit, for about `seconds`. Told again if it has to wait longer than that.
 
     `asked` is set if the server asks to wait longer than any limit takes; one request tries after `seconds` all the same.
     """

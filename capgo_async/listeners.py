@@ -22,7 +22,7 @@ class Listeners:
         self._listeners: tuple[Listener, ...] = ()
 
     @property
-    def listeners(self) -> tuple[Listener, ...]:
+    def all(self) -> tuple[Listener, ...]:
         """Return all that listen, in the order in which they are told."""
         return self._listeners
 

@@ -35,7 +35,7 @@ from .api.resources.bundles import Deleted as Deleted
 from .client import CapgoClient as CapgoClient
 from .errors import CapgoError as CapgoError
 from .http.dialect import Dialect as Dialect
-from .http.requester import Attempt as Attempt, Counters as Counters, raw_responses as raw_responses
+from .http.requester import Counters as Counters, raw_responses as raw_responses
 from .http.wire import Request as Request, Response as Response, Transport as Transport
 from .key_ring import KeyRing as KeyRing
 from .limits.known import Known as Known, KnownLimit as KnownLimit, Latency as Latency

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 
+from capgo_async.events import AttemptEnded, Event
 from capgo_async.http.wire import Request, Response
 
 Answer = Response | Exception
@@ -22,6 +23,14 @@ def refusal(reason: str | None = None, *, retry_after: int | None = 60, **more: 
     details = {**({"reason": reason} if reason else {}), **more}
     headers = {} if retry_after is None else {"retry_after": str(retry_after)}
     return answer(429, {"error": "too_many_requests", "message": "Too many requests", "moreInfo": details}, **headers)
+
+
+class Attempts(list[AttemptEnded]):
+    """A listener that collects the attempts that ended."""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, AttemptEnded):
+            self.append(event)
 
 
 class ScriptedTransport:

@@ -14,7 +14,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
     `settled_by` lists errors that mean success if an earlier attempt of the same call may have been processed (contract G1).
     `takes_tokens` is whether the server accepts session tokens in place of API keys (contract A2).
-    `timed_as` is set if calls with the same method and path take longer or shorter.
+    `timed_as` is set if calls with the same method and path take longer or shorter. `app` is its app, or
+    empty.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     settled_by: tuple[type[ApiError], ...] = ()
     takes_tokens: bool = False
     timed_as: str = ""
+    app: str = ""
 
     @property
     def kind(self) -> str:

@@ -29,6 +29,7 @@ from ..errors import (
     TransportError,
     UnreadableAnswer,
 )
+from ..events import AttemptBegan, AttemptEnded, RetryPlanned, ServerVersionChanged
 from ..limits.models import UNNAMED, Fate, Scope, ScopeKind
 from ..limits.pacer import Pacer, Permit, TargetBusy
 from . import wire
@@ -61,24 +62,6 @@ def raw_responses() -> Iterator[list[Response]]:
         yield captured
     finally:
         _CAPTURED.reset(token)
-
-
-class Attempt(NamedTuple):
-    """One attempt of a call, for logs and measurements.
-
-    `status` is `None` if there was no response. `seconds` does not include the time spent waiting for limits. `allowed` is the
-    number of requests that may be in flight afterwards, which falls below the client's `concurrency` while the server fails.
-    """
-
-    operation: str
-    method: str
-    path: str
-    request_id: str
-    number: int
-    status: int | None
-    error: str | None
-    seconds: float
-    allowed: int = 0
 
 
 class RetryPolicy(NamedTuple):
@@ -129,14 +112,13 @@ class Identity(NamedTuple):
 class Requester:
     """Makes calls with one key, paces them and retries them."""
 
-    def __init__(  # noqa: PLR0913 - three parts and three options
+    def __init__(
         self,
         transport: Transport,
         pacer: Pacer,
         identity: Identity,
         *,
         policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
-        on_attempt: Callable[[Attempt], None] | None = None,
         generation: Generation | None = None,
     ) -> None:
         self.pacer = pacer
@@ -151,7 +133,7 @@ class Requester:
         """How many responses in a row were none of the API."""
         self._transport = transport
         self._serial = itertools.count(1)
-        self._on_attempt = on_attempt
+        self._listeners = pacer.listeners
 
     async def call(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
         """Make `call`, wait and retry as the policy allows, and return the decoded response.
@@ -223,6 +205,8 @@ class Requester:
 
         async def sleep(seconds: float) -> None:
             nonlocal wait
+            if (tell := self._listeners.tell) is not None:
+                tell(_retry(call, effort, seconds))
             wait = await self._sleep(seconds, effort)
 
         def pause(state: RetryCallState) -> float:
@@ -282,14 +266,17 @@ class Requester:
                 if effort.patience is Patience.NONE:
                     return Wait(anyio.current_time())
 
-    def _close_scope(self, call: Call, error: CapgoError) -> None:
-        """Close the gate of the limit that was met, before the next request leaves."""
+    def _close_scope(self, call: Call, error: CapgoError) -> str:
+        """Close the gate of the limit that was met, before the next request leaves. Return its code, empty for none."""
         verdict = judge(error)
-        if verdict.disposition is Disposition.CLOSE_SCOPE and (call.keyed or call.scopes):
-            scope = self._scope_of(call, verdict.scope)
-            self.counters.rate_limited += 1
-            self.counters.limits_met[scope[0] if verdict.reason_known else UNNAMED] += 1
-            self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known, asked=verdict.asked)
+        if verdict.disposition is not Disposition.CLOSE_SCOPE or not (call.keyed or call.scopes):
+            return ""
+        scope = self._scope_of(call, verdict.scope)
+        limit = scope[0] if verdict.reason_known else UNNAMED
+        self.counters.rate_limited += 1
+        self.counters.limits_met[limit] += 1
+        self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known, asked=verdict.asked)
+        return limit
 
     async def _permit(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit | None:
         """Wait for a permit; return `None` if the effort is abandoned."""
@@ -308,7 +295,7 @@ class Requester:
             return self.key_scope
         return next((scope for scope in call.scopes if scope[0] == kind), (*call.scopes, self.key_scope)[len(call.scopes) - 1])
 
-    async def _send(self, call: Call, decode: Callable[[Response, str], T], permit: Permit, effort: Effort) -> T:
+    async def _send(self, call: Call, decode: Callable[[Response, str], T], permit: Permit, effort: Effort) -> T:  # noqa: C901, PLR0915 - see below
         """Send once, report the end to the pacer, and decode the response.
 
         This function is longer than 40 lines because every attempt runs through it, and each further call would cost time.
@@ -320,14 +307,18 @@ class Requester:
         effort.attempts += 1
         self.counters.requests += 1
         self.counters.retries += effort.attempts > 1
-        fate, status, failure = Fate.ABANDONED, None, None
+        fate, status, failure, refused = Fate.ABANDONED, None, None, ""
+        if (tell := self._listeners.tell) is not None:
+            tell(self._began(call, request_id, effort))
         try:
             response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
             status = response.status
             captured = _CAPTURED.get()
             if captured is not None:
                 captured.append(response)
-            self.generation.hear(response.headers.get("x-worker-source"))
+            if (source := response.headers.get("x-worker-source")) != self.generation.worker_source:
+                self._tell_version(source)
+            self.generation.hear(source)
             fate = Fate.PASSED
             result = decode(response, call.name)
         except CapgoError as error:
@@ -336,7 +327,7 @@ class Requester:
             fate = _fate_of(error, fate)
             self._judge_server(error)
             self._judge_key(call, error)
-            self._close_scope(call, error)
+            refused = self._close_scope(call, error)
             raise
         else:
             if call.keyed:
@@ -358,8 +349,8 @@ class Requester:
             if fate is not Fate.REFUSED:
                 effort.seconds += seconds
             self.pacer.timings.note(call.kind, seconds, fate)
-            if self._on_attempt is not None:
-                self._report(call, request_id, effort, (status, failure, seconds))
+            if (tell := self._listeners.tell) is not None:
+                tell(self._ended(call, effort, fate, (status, failure, seconds, refused)))
 
     def _judge_server(self, error: CapgoError) -> None:
         """Count a response that is none of the API; any other response ends the row."""
@@ -377,22 +368,45 @@ class Requester:
         elif isinstance(error, ApiError) and not isinstance(error, ServerError | RateLimited):
             self.pacer.prove(self.key_scope)
 
-    def _report(self, call: Call, request_id: str, effort: Effort, end: tuple[int | None, CapgoError | None, float]) -> None:
-        status, failure, seconds = end
-        assert self._on_attempt is not None  # noqa: S101 - checked by the caller
-        self._on_attempt(
-            Attempt(
-                operation=call.name,
-                method=call.request.method,
-                path=call.request.shown_path or call.request.path,
-                request_id=request_id,
-                number=effort.attempts,
-                status=status,
-                error=type(failure).__name__ if failure else None,
-                seconds=seconds,
-                allowed=self.pacer.congestion.limit,
-            )
+    def _tell_version(self, source: str | None) -> None:
+        """Tell of a response that names another version than the one before it."""
+        if source and (tell := self._listeners.tell) is not None:
+            tell(ServerVersionChanged(before=self.generation.worker_source or "", version=source))
+
+    def _began(self, call: Call, request_id: str, effort: Effort) -> AttemptBegan:
+        return AttemptBegan(
+            operation=call.name,
+            method=call.request.method,
+            path=call.request.shown_path or call.request.path,
+            request_id=request_id,
+            number=effort.attempts,
+            app=call.app,
+            in_flight=self.pacer.in_flight,
         )
+
+    def _ended(
+        self, call: Call, effort: Effort, fate: Fate, end: tuple[int | None, CapgoError | None, float, str]
+    ) -> AttemptEnded:
+        status, failure, seconds, refused = end
+        return AttemptEnded(
+            operation=call.name,
+            method=call.request.method,
+            path=call.request.shown_path or call.request.path,
+            request_id=effort.request_id or "",
+            number=effort.attempts,
+            status=status,
+            error=type(failure).__name__ if failure else None,
+            seconds=seconds,
+            allowed=self.pacer.congestion.limit,
+            app=call.app,
+            in_flight=self.pacer.in_flight,
+            sent=fate is not Fate.UNSENT,
+            refused=refused,
+        )
+
+
+def _retry(call: Call, effort: Effort, seconds: float) -> RetryPlanned:
+    return RetryPlanned(operation=call.name, request_id=effort.request_id, number=effort.attempts, seconds=seconds)
 
 
 def _fate_of(error: CapgoError, fate: Fate) -> Fate:

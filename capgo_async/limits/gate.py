@@ -69,6 +69,11 @@ class Gate:
         for window in self.windows:
             window.seed(used, last)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a response is missing."""
+        return self._in_flight > 0
+
     def idle(self, now: float) -> bool:
         """Return whether nothing would be lost by dropping this gate."""
         return not self._in_flight and self._closed_until <= now and all(window.idle(now) for window in self.windows)

@@ -23,6 +23,11 @@ class ScopeKind(enum.StrEnum):
     DEVICE_CHANNEL = "device_channel"
 
 
+def app_of(scope: Scope) -> str:
+    """Return the app of a scope, or an empty text for the scope of a key."""
+    return "" if scope[0] == ScopeKind.KEY else scope[1]
+
+
 UNNAMED: Final = "unnamed"
 """Stands for a limit that a refusal did not name, such as that of a proxy (contract A8)."""
 

@@ -8,23 +8,48 @@ waits for another. The file is longer than 300 lines because the queue and the g
 import itertools
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import anyio
 import msgspec
 
 from ..errors import ApiError, AuthenticationError, CapgoError
+from ..events import (
+    KEY_DOUBTED,
+    ConcurrencyChanged,
+    KeyRefused,
+    LimitLearned,
+    LimitMet,
+    OtherUsersNoticed,
+    WaitBegan,
+    WaitEnded,
+)
+from ..listeners import Listeners
 from .budget import Budget
 from .congestion import Congestion
 from .gate import Gate, LearningGate
 from .known import KnownLimit
 from .lockout import MOST_REFUSALS, Lockout
-from .models import TARGET_KINDS, UNNAMED, Fate, Limit, Limiter, Scope, ScopeKind, SlidingWindow, held_for, with_headroom
+from .models import (
+    TARGET_KINDS,
+    UNNAMED,
+    Fate,
+    Limit,
+    Limiter,
+    Scope,
+    ScopeKind,
+    SlidingWindow,
+    app_of,
+    held_for,
+    with_headroom,
+)
 from .timing import Timings
 from .wake import Wake
 from .windows import Window, closed_for, seen_from
 
+_SAME: Final = 0.01
+"""Seconds by which two times may differ and still be told as the same."""
 _EDGE_LIMITER = SlidingWindow(requests=100)
 """The published limit. `auto` falls back to it after a refusal without a known reason (contract B1)."""
 _LONGEST_WAKE: Final = 61.0
@@ -50,14 +75,19 @@ class ScopeUsage(msgspec.Struct, frozen=True):
 
 
 class Hold(NamedTuple):
-    """A limit that lets nothing leave before the time `until`: a `ScopeKind`, or `UNNAMED`.
+    """A limit that lets nothing leave before the time `until`: a code of `events`, and the app that it counts.
 
     `asked_until` is set if the server asks for a longer rest than any limit takes; one request tries at `until` all the same.
     """
 
     until: float
-    kind: str
+    limit: str
+    app: str = ""
     asked_until: float = -math.inf
+
+    def asked(self, now: float) -> float | None:
+        """Return for how many seconds the server asks to wait, if that is longer than any limit takes."""
+        return self.asked_until - now if self.asked_until > self.until else None
 
 
 class TargetBusy(CapgoError):
@@ -110,8 +140,8 @@ class Pacer:
         self.congestion = Congestion(concurrency)
         self.lockout = Lockout()
         self.timings = Timings()
-        self.on_wait: Callable[[Hold], None] | None = None
-        """Called when a request begins to wait for a limit."""
+        self.listeners = Listeners()
+        """Those that hear what happens to the requests of these keys."""
         self.adaptive = adaptive
         self.limits = with_headroom(limits, headroom) if headroom else tuple(limits)
         self._edge = msgspec.structs.replace(_EDGE_LIMITER, headroom=headroom)
@@ -127,6 +157,9 @@ class Pacer:
         self._targets: OrderedDict[Scope, Gate] = OrderedDict()
         self._refused_keys: dict[Scope, ApiError] = {}
         self._queue: deque[_Ticket] = deque()
+        self._refused: dict[Scope, LearningGate] = {}
+        """The gates whose lessons from refusals are still to be told."""
+        self._told: dict[Scope, tuple[int | None, bool]] = {}
         self._only_key: Scope | None = None
         self._in_flight = 0
 
@@ -165,12 +198,39 @@ class Pacer:
             gate.answered(now, fate)
         if fate is Fate.PASSED:
             if not self.congestion.calm:
-                self.congestion.passed(permit.at)
+                self._judge_server(permit.at)
         elif fate is Fate.FAILED or fate is Fate.LOST:
-            self.congestion.failed(permit.at, now)
+            self._judge_server(permit.at, failed_at=now)
+        if self._refused:
+            self._tell_lessons()
         if self._queue:
             self._dispatch(now)
         return now
+
+    def _tell_lessons(self) -> None:
+        """Tell what the latest refusals have taught, until no response to the requests of that time is missing."""
+        for scope, gate in tuple(self._refused.items()):
+            learned, others = gate.learned(), gate.others_noticed()
+            before = self._told.get(scope, (None, False))
+            self._told[scope] = learned, others
+            if not gate.busy:
+                del self._refused[scope]
+            if (tell := self.listeners.tell) is None:
+                continue
+            if learned != before[0]:
+                limit = UNNAMED if gate.unnamed else scope[0]
+                tell(LimitLearned(limit=limit, app=app_of(scope), requests=learned))
+            if others and not before[1]:
+                tell(OtherUsersNoticed(key=scope[1]))
+
+    def _judge_server(self, left_at: float, failed_at: float | None = None) -> None:
+        before = self.congestion.limit
+        if failed_at is None:
+            self.congestion.passed(left_at)
+        else:
+            self.congestion.failed(left_at, failed_at)
+        if self.congestion.limit != before and (tell := self.listeners.tell) is not None:
+            tell(ConcurrencyChanged(before=before, allowed=self.congestion.limit, most=self.congestion.most))
 
     def prove(self, scope: Scope) -> None:
         """Let the requests of a key go together: the server accepted the key."""
@@ -189,6 +249,8 @@ class Pacer:
             self._target_gate(scope).close(now, seconds)
             if scope[0] == ScopeKind.DEVICE_CHANNEL:
                 self.wake.refused(now, seconds, self._granted)
+            if (tell := self.listeners.tell) is not None:
+                tell(LimitMet(limit=scope[0], app=app_of(scope), seconds=seconds))
             return
         gate = self._learning_gate(scope)
         gate.unnamed = not reason_known
@@ -199,6 +261,12 @@ class Pacer:
         else:
             gate.close(now, seconds, learn=self.adaptive)
         gate.question(-math.inf if asked is None else now + asked)
+        if (tell := self.listeners.tell) is not None:
+            rests_for = max(seconds, gate.closed_until(now) - now)
+            limit = scope[0] if reason_known else UNNAMED
+            tell(LimitMet(limit=limit, app=app_of(scope), seconds=rests_for, asked=asked))
+        self._refused[scope] = gate
+        self._tell_lessons()
 
     def refuse_key(self, scope: Scope, error: AuthenticationError) -> None:
         """Take the refusal of a key (contract G5).
@@ -210,7 +278,14 @@ class Pacer:
         gate = self._learning_gate(scope)
         if error.locked_out:
             self._stop_key(scope, error)
-            return
+        else:
+            self._doubt_key(scope, gate, error, now)
+        if (tell := self.listeners.tell) is not None:
+            seconds = KEY_RESTS_FOR if self.doubts(scope) else None
+            tell(KeyRefused(key=scope[1], code=error.code or "", seconds=seconds))
+
+    def _doubt_key(self, scope: Scope, gate: LearningGate, error: AuthenticationError, now: float) -> None:
+        """Let a key rest that worked before, or stop using it."""
         self.lockout.refused(now)
         if not gate.doubt(now, KEY_RESTS_FOR):
             error.hint = _PROBED if gate.worked else ""
@@ -301,6 +376,11 @@ class Pacer:
         return min(self.congestion.limit, self.lockout.allowed(anyio.current_time()))
 
     @property
+    def in_flight(self) -> int:
+        """How many requests are in flight."""
+        return self._in_flight
+
+    @property
     def is_full(self) -> bool:
         """Whether as many requests are in flight as may be."""
         return self._in_flight >= self.most_in_flight
@@ -333,9 +413,12 @@ class Pacer:
     def hold(self, scope: Scope, now: float) -> Hold:
         """Return until when a limit holds `scope` back, as `free_at` does, and which limit it is."""
         gate = self._gates.get(scope)
+        until, app = self.free_at(scope, now), app_of(scope)
         if gate is None or gate.closed_until(now) <= now:
-            return Hold(self.free_at(scope, now), scope[0])
-        return Hold(self.free_at(scope, now), UNNAMED if gate.unnamed else scope[0], gate.asked_until)
+            return Hold(until, scope[0], app)
+        if self.doubts(scope):
+            return Hold(until, KEY_DOUBTED)
+        return Hold(until, UNNAMED if gate.unnamed else scope[0], app, gate.asked_until)
 
     def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:
         """Return when that many requests of `scope` may leave; infinity while only a response can tell."""
@@ -363,6 +446,7 @@ class Pacer:
         known = self._recalled.get(scope) or self._recalled.get(scope[:1])
         if known is not None:
             gate.recall(known)
+            self._told[scope] = gate.learned(), gate.others_noticed()
 
     def _target_gate(self, scope: Scope) -> Gate:
         gate = self._targets.get(scope)
@@ -419,6 +503,8 @@ class Pacer:
 
     async def _wait(self, ticket: _Ticket) -> Permit:
         self._queue.append(ticket)
+        began_at = anyio.current_time()
+        hold: Hold | None = None
         try:
             while ticket.permit is None and ticket.error is None:
                 if self.budget is not None:
@@ -427,8 +513,8 @@ class Pacer:
                 ticket.at = math.inf
                 self._dispatch(now)
                 if ticket.permit is None:
-                    if self.on_wait is not None and now < ticket.at < math.inf:
-                        self.on_wait(max(self.hold(scope, now) for scope in ticket.scopes if self._matters(scope)))
+                    if now < ticket.at < math.inf and self.listeners.tell is not None:
+                        hold = self._tell_wait(ticket.scopes, hold, now)
                     with anyio.move_on_after(ticket.at - now):
                         await ticket.woken.wait()
         except BaseException:
@@ -438,10 +524,21 @@ class Pacer:
                 self._queue.remove(ticket)
                 self._dispatch(anyio.current_time())
             raise
+        finally:
+            if hold is not None and (tell := self.listeners.tell) is not None:
+                tell(WaitEnded(limit=hold.limit, app=hold.app, seconds=anyio.current_time() - began_at))
         if ticket.error is not None:
             raise ticket.error.as_kind(type(ticket.error))
         assert ticket.permit is not None  # noqa: S101 - the loop ends with one of the two
         return ticket.permit
+
+    def _tell_wait(self, scopes: tuple[Scope, ...], told: Hold | None, now: float) -> Hold | None:
+        """Tell for which limit a request waits, unless that was `told`. Return what is told now."""
+        hold = max(self.hold(scope, now) for scope in scopes if self._matters(scope))
+        if (told is not None and hold.until <= told.until + _SAME) or (tell := self.listeners.tell) is None:
+            return told
+        tell(WaitBegan(limit=hold.limit, app=hold.app, seconds=hold.until - now, asked=hold.asked(now)))
+        return hold
 
     def _dispatch(self, now: float) -> None:
         """Grant what may leave now, in FIFO order within each scope."""

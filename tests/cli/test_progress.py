@@ -206,13 +206,13 @@ async def test_a_call_that_waits_for_a_limit_says_so_once() -> None:
     speech.note = said.append  # type: ignore[assignment, method-assign]  # to hear it
     sandbox = Sandbox(fleet(1, 1), Settings(limits=thresholds("server", {"RATE_LIMIT_API_KEY": 3})))
     capgo = client_of(sandbox, rate="off")
-    pacer_of(capgo).on_wait = Waits(speech)
+    pacer_of(capgo).listeners.add(Waits(speech))
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(capgo.apps.get, APP)
     assert len(said) == 2, "five calls, two at a time"
     assert all(line.startswith("waiting: key's limit, until ") for line in said)
-    with shown_by_progress(pacer_of(capgo)):
+    with shown_by_progress(pacer_of(capgo).listeners):
         pacer_of(capgo).close(requester_of(capgo).key_scope, 100.0)
         await capgo.apps.get(APP)
     assert len(said) == 2

@@ -5,10 +5,10 @@ import traceback
 from typing import Any
 
 import pytest
-from scripted import ScriptedTransport, answer
+from scripted import Attempts, ScriptedTransport, answer
 from virtual_time import in_virtual_time
 
-from capgo_async import Attempt, CapgoClient, Dialect, SlidingWindow, errors
+from capgo_async import CapgoClient, Dialect, SlidingWindow, errors
 from capgo_async.client import DEFAULT_BASE_URL, requester_of
 from capgo_async.errors import ConfigurationError
 from capgo_async.http.requester import Requester
@@ -101,9 +101,9 @@ async def test_the_server_s_version_is_that_of_its_last_answer() -> None:
 
 
 async def test_each_attempt_is_told_once_and_cannot_be_changed() -> None:
-    told: list[Attempt] = []
+    told = Attempts()
     transport = ScriptedTransport(EMPTY_APP, answer(404, {"error": "x_y"}), errors.TimedOut("late"))
-    async with client_of(transport, on_attempt=told.append) as capgo:
+    async with client_of(transport, on_event=told) as capgo:
         await capgo.apps.get(APP)
         for kind in (errors.NotFound, errors.TimedOut):
             with pytest.raises(kind):

@@ -10,9 +10,10 @@ from client.test_sockets import serving
 from scripted import Answer, ScriptedTransport, answer
 from virtual_time import in_virtual_time
 
-from capgo_async import ApiKey, Attempt, CapgoClient, NewApiKey, errors, raw_responses
+from capgo_async import ApiKey, CapgoClient, NewApiKey, errors, raw_responses
 from capgo_async.api.endpoints.api_keys import delete_api_key_by_secret
 from capgo_async.api.models import CreatedApiKey
+from capgo_async.events import AttemptEnded, Event
 from capgo_async.http.wire import Request, Response
 
 KEY = "9f86d081-884c-4d65-9a2f-eaa0c55ad015"
@@ -86,9 +87,9 @@ def test_no_repr_of_a_key_shows_its_secret(key: object) -> None:
 
 async def test_a_new_key_is_in_the_model_and_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    told: list[Attempt] = []
+    told: list[Event] = []
     made = answer(body={"id": 1, "name": "ci", "key": SECRET})
-    async with client_of(ScriptedTransport(last=made), on_attempt=told.append) as capgo:
+    async with client_of(ScriptedTransport(last=made), on_event=told.append) as capgo:
         created = await capgo.api_keys.create(NewApiKey(name="ci"))
         renewed = await capgo.api_keys.regenerate(1)
         with raw_responses() as captured:
@@ -121,17 +122,17 @@ REPLIES: dict[str, Answer] = {
 
 @pytest.mark.parametrize("reply", REPLIES)
 async def test_a_key_that_is_revoked_by_itself_is_shown_nowhere(reply: str) -> None:
-    told: list[Attempt] = []
+    told: list[Event] = []
     transport = ScriptedTransport(REPLIES[reply])
     shows = ""
-    async with client_of(transport, on_attempt=told.append) as capgo:
+    async with client_of(transport, on_event=told.append) as capgo:
         try:
             await capgo.api_keys.delete_by_secret(SECRET)
         except errors.CapgoError as error:
             shows = "".join(traceback.format_exception(error)) + repr(vars(error)) + shown(error)
 
     assert transport.requests[0].path == f"/apikey/{SECRET}"
-    assert [attempt.path for attempt in told] == ["/apikey/[API key]"]
+    assert [event.path for event in told if isinstance(event, AttemptEnded)] == ["/apikey/[API key]"]
     assert SECRET not in shows + shown(told)
 
 

@@ -7,10 +7,10 @@ import anyio
 import pytest
 from fleet import APP, client_of, sandbox_of
 from hypothesis import given, strategies as st
-from scripted import ScriptedTransport, answer
+from scripted import Attempts, ScriptedTransport, answer
 from virtual_time import in_virtual_time
 
-from capgo_async import Attempt, CapgoClient, errors
+from capgo_async import CapgoClient, errors
 from capgo_async.key_ring import pacer_of
 from capgo_async.limits.congestion import Congestion
 from capgo_async.limits.lockout import MOST_IN_FLIGHT
@@ -122,9 +122,9 @@ def test_one_fault_in_five_is_noticed_within_a_few_round_trips(most: int) -> Non
 @in_virtual_time
 async def test_single_failures_change_nothing_however_many_there_are() -> None:
     sandbox = sandbox_of(devices=20, faults="DELETE /device:500=" + "+".join(f"#{30 * number}" for number in range(1, 60)))
-    attempts: list[Attempt] = []
+    attempts = Attempts()
     transport = InProcessTransport(sandbox, request_delay=0.05, reply_delay=0.05)
-    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="off", retries=0, on_attempt=attempts.append)
+    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="off", retries=0, on_event=attempts)
     await unlink_for(capgo, 10.0)
     assert sum(attempt.status == 500 for attempt in attempts) > 20
     assert {attempt.allowed for attempt in attempts} == {MOST_IN_FLIGHT}
@@ -160,8 +160,8 @@ async def test_a_server_in_trouble_sees_fewer_requests_in_flight_and_all_of_them
     troubled = sandbox_of(devices=20, faults=f"*:latency=1s;DELETE /device:{fault}")
     recovered = sandbox_of(devices=20, faults="*:latency=1s")
     transport = InProcessTransport(healthy, chance=random.Random(3))
-    attempts: list[Attempt] = []
-    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="off", retries=0, on_attempt=attempts.append)
+    attempts = Attempts()
+    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="off", retries=0, on_event=attempts)
     await unlink_for(capgo, 5.0)
     transport.sandbox = troubled
     await unlink_for(capgo, 40.0)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import anyio
 import pytest
 from fleet import limits_in
-from scripted import ScriptedTransport, answer, refusal
+from scripted import Attempts, ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, Limit, ScopeKind, SilenceWindow, SlidingWindow, errors
@@ -16,7 +16,6 @@ from capgo_async.bulk.running.metering import Meter
 from capgo_async.client import requester_of
 from capgo_async.http.call import Call
 from capgo_async.http.effort import Abandoned, Effort, Patience, Wait
-from capgo_async.http.requester import Attempt
 from capgo_async.http.retry import Repeat
 from capgo_async.http.wire import Request, acknowledge
 from capgo_async.key_ring import pacer_of, ring_of
@@ -88,8 +87,8 @@ async def test_no_access_to_an_app_does_not_stop_the_key() -> None:
 @in_virtual_time
 async def test_the_first_attempt_runs_bare_and_retries_follow_with_backoff() -> None:
     transport = ScriptedTransport(answer(502), answer(500), HTML)
-    attempts: list[Attempt] = []
-    await client(transport, on_attempt=attempts.append).devices.unlink(APP, "d")
+    attempts = Attempts()
+    await client(transport, on_event=attempts).devices.unlink(APP, "d")
     pauses = [later - earlier for earlier, later in zip(transport.times, transport.times[1:], strict=False)]
     assert [0.25 <= pauses[0] <= 0.5, 0.5 <= pauses[1] <= 1.0, 1.0 <= pauses[2] <= 2.0] == [True] * 3
     assert [(attempt.number, attempt.status, attempt.error) for attempt in attempts] == [

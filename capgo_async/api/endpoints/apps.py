@@ -55,7 +55,7 @@ def list_apps(page: int, limit: int, org_id: str | None = None) -> Call:
 
 
 def get_app(app_id: str) -> Call:
-    return Call(f"get app {app_id}", Request(method="GET", path=_path(app_id)))
+    return Call(f"get app {app_id}", Request(method="GET", path=_path(app_id)), app=app_id)
 
 
 def create_app(new: NewApp) -> Call:
@@ -64,7 +64,7 @@ def create_app(new: NewApp) -> Call:
     named(new.name, "name")
     named(new.owner_org, "organization id")
     request = Request(method="POST", path="/app", body=encode(checked(new)))
-    return Call(f"create app {new.app_id}", request, settled_by=(Conflict,), takes_tokens=True)
+    return Call(f"create app {new.app_id}", request, settled_by=(Conflict,), takes_tokens=True, app=new.app_id)
 
 
 def update_app(app_id: str, settings: AppSettings, confirm: str | None = None) -> Call:
@@ -76,12 +76,12 @@ def update_app(app_id: str, settings: AppSettings, confirm: str | None = None) -
         )
         confirmed(confirm, app_id, danger)
     request = Request(method="PUT", path=_path(app_id), body=body_of({}, settings))
-    return Call(f"update app {app_id}", request)
+    return Call(f"update app {app_id}", request, app=app_id)
 
 
 def delete_app(app_id: str) -> Call:
     """Delete an app; a repeat is refused as if the permission were missing (contract C5, G1)."""
-    return Call(f"delete app {checked_app_id(app_id)}", Request(method="DELETE", path=_path(app_id)))
+    return Call(f"delete app {checked_app_id(app_id)}", Request(method="DELETE", path=_path(app_id)), app=app_id)
 
 
 def _path(app_id: str) -> str:

@@ -43,7 +43,7 @@ class BundleMetadata(msgspec.Struct, frozen=True, kw_only=True):
 def list_bundles(app_id: str, page: int) -> Call:
     """List one page of bundles; the first page is 0 (contract C8)."""
     query = (("app_id", checked_app_id(app_id)), ("page", str(page)))
-    return Call(f"list bundles of {app_id}", Request(method="GET", path="/bundle", query=query))
+    return Call(f"list bundles of {app_id}", Request(method="GET", path="/bundle", query=query), app=app_id)
 
 
 def create_bundle(app_id: str, new: NewBundle) -> Call:
@@ -57,7 +57,7 @@ def create_bundle(app_id: str, new: NewBundle) -> Call:
         raise ConfigurationError(message)
     named(new.checksum, "checksum")
     request = Request(method="POST", path="/bundle", body=body_of({"app_id": checked_app_id(app_id)}, new))
-    return Call(f"create bundle {new.version} of {app_id}", request)
+    return Call(f"create bundle {new.version} of {app_id}", request, app=app_id)
 
 
 def find_bundle(app_id: str, version: str) -> Call:
@@ -66,7 +66,7 @@ def find_bundle(app_id: str, version: str) -> Call:
     Servers that do not know the filter list their newest bundles instead.
     """
     query = (("app_id", checked_app_id(app_id)), ("version", named(version, "bundle version")))
-    return Call(f"find bundle {version} of {app_id}", Request(method="GET", path="/bundle", query=query))
+    return Call(f"find bundle {version} of {app_id}", Request(method="GET", path="/bundle", query=query), app=app_id)
 
 
 def promote_bundle(app_id: str, version_id: int, channel_id: int) -> Call:
@@ -77,13 +77,13 @@ def promote_bundle(app_id: str, version_id: int, channel_id: int) -> Call:
     """
     identity = {"app_id": checked_app_id(app_id), "version_id": _number(version_id), "channel_id": _number(channel_id)}
     request = Request(method="PUT", path="/bundle", body=encode({**identity, "target": "stable"}))
-    return Call(f"promote bundle {version_id} of {app_id} to channel {channel_id}", request)
+    return Call(f"promote bundle {version_id} of {app_id} to channel {channel_id}", request, app=app_id)
 
 
 def set_bundle_metadata(app_id: str, version_id: int, metadata: BundleMetadata) -> Call:
     identity: dict[str, str | int] = {"app_id": checked_app_id(app_id), "version_id": _number(version_id)}
     request = Request(method="POST", path="/bundle/metadata", body=body_of(identity, checked(metadata)))
-    return Call(f"set metadata of bundle {version_id} of {app_id}", request)
+    return Call(f"set metadata of bundle {version_id} of {app_id}", request, app=app_id)
 
 
 def delete_bundle(app_id: str, version: str) -> Call:
@@ -93,7 +93,7 @@ def delete_bundle(app_id: str, version: str) -> Call:
         raise ConfigurationError(message)
     query = (("app_id", checked_app_id(app_id)), ("version", named(version, "bundle version")))
     request = Request(method="DELETE", path="/bundle", query=query)
-    return Call(f"delete bundle {version} of {app_id}", request, settled_by=(BundleNotFound,))
+    return Call(f"delete bundle {version} of {app_id}", request, settled_by=(BundleNotFound,), app=app_id)
 
 
 def _number(value: int) -> int:

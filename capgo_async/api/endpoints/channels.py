@@ -69,13 +69,13 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda f
 def list_channels(app_id: str, page: int) -> Call:
     """List one page of channels; the first page is 0 (contract C6)."""
     query = (("app_id", checked_app_id(app_id)), ("page", str(page)))
-    return Call(f"list channels of {app_id}", Request(method="GET", path="/channel", query=query))
+    return Call(f"list channels of {app_id}", Request(method="GET", path="/channel", query=query), app=app_id)
 
 
 def get_channel(app_id: str, name: str) -> Call:
     """Get one channel by its exact name (contract C6)."""
     query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
-    return Call(f"get channel {name} of {app_id}", Request(method="GET", path="/channel", query=query))
+    return Call(f"get channel {name} of {app_id}", Request(method="GET", path="/channel", query=query), app=app_id)
 
 
 def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = METADATA_AS) -> Call:
@@ -90,7 +90,7 @@ def write_channel(app_id: str, name: str, settings: ChannelSettings, *, metadata
     # A pause stores its time, so pausing twice is not the same as pausing once (contract G1).
     repeat = Repeat.NEVER if settings.rollout_paused is True else Repeat.ONCE
     body = body_of({"app_id": checked_app_id(app_id), "channel": named(name, "channel")}, settings)
-    return _write(f"write channel {name} of {app_id}", body, repeat)
+    return _write(app_id, f"write channel {name} of {app_id}", body, repeat)
 
 
 def checked_settings(settings: ChannelSettings) -> ChannelSettings:
@@ -141,21 +141,21 @@ def in_order(settings: ChannelSettings, channel: Channel) -> list[ChannelSetting
 def create_channel(app_id: str, name: str) -> Call:
     """Create a channel with the server's defaults (contract C6)."""
     identity = {"app_id": checked_app_id(app_id), "channel": named(name, "channel")}
-    return _write(f"create channel {name} of {app_id}", encode(identity), Repeat.ONCE)
+    return _write(app_id, f"create channel {name} of {app_id}", encode(identity), Repeat.ONCE)
 
 
 def end_rollout(app_id: str, name: str, action: Literal["rollback", "promoteToStable"]) -> Call:
     """End a rollout (contract C6). A second promotion is refused (contract G1)."""
     body = encode({"app_id": checked_app_id(app_id), "channel": named(name, "channel"), action: True})
     repeat = Repeat.ONCE if action == "rollback" else Repeat.NEVER
-    return _write(f"end the rollout of channel {name} of {app_id}", body, repeat)
+    return _write(app_id, f"end the rollout of channel {name} of {app_id}", body, repeat)
 
 
 def delete_channel(app_id: str, name: str) -> Call:
     """Delete a channel and the links of all devices to it; its bundles stay (contract C6)."""
     query = (("app_id", checked_app_id(app_id)), ("channel", named(name, "channel")))
-    return Call(f"delete channel {name} of {app_id}", Request(method="DELETE", path="/channel", query=query))
+    return Call(f"delete channel {name} of {app_id}", Request(method="DELETE", path="/channel", query=query), app=app_id)
 
 
-def _write(name: str, body: bytes, repeat: Repeat) -> Call:
-    return Call(name, Request(method="POST", path="/channel", body=body), repeat=repeat)
+def _write(app_id: str, name: str, body: bytes, repeat: Repeat) -> Call:
+    return Call(name, Request(method="POST", path="/channel", body=body), repeat=repeat, app=app_id)

@@ -83,14 +83,14 @@ def list_devices(app_id: str, chosen: DeviceFilter, position: tuple[tuple[str, s
     if chosen.after is not None and not position:
         query += behind(stored_id(chosen.after))
     request = Request(method="GET", path="/device", query=(*query, *position))
-    return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),), timed_as=PAGE_OF_DEVICES)
+    return Call(f"list devices of {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),), timed_as=PAGE_OF_DEVICES, app=app_id)
 
 
 def probe_custom_id_filter(app_id: str) -> Call:
     """Ask for a custom id that is too long, which only servers that know the filter refuse (contract K0)."""
     query = (("app_id", checked_app_id(app_id)), ("limit", "1"), ("custom_id", "x" * (LONGEST_CUSTOM_ID + 1)))
     request = Request(method="GET", path="/device", query=query)
-    return Call(f"look for the custom id filter in {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),))
+    return Call(f"look for the custom id filter in {app_id}", request, ((ScopeKind.APP_ADDRESS, app_id),), app=app_id)
 
 
 def behind(device_id: str) -> tuple[tuple[str, str], ...]:
@@ -102,7 +102,7 @@ def get_device(app_id: str, device_id: str) -> Call:
     device_id = stored_id(named(device_id, "device id"))
     query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "get"))
-    return Call(f"get device {device_id} of {app_id}", Request(method="GET", path="/device", query=query), scopes)
+    return Call(f"get device {device_id} of {app_id}", Request(method="GET", path="/device", query=query), scopes, app=app_id)
 
 
 class _Link(msgspec.Struct, frozen=True, gc=False):
@@ -123,7 +123,7 @@ def link_device(app_id: str, device_id: str, channel: str) -> Call:
         (ScopeKind.DEVICE_OPERATION, app_id, device_id, "set"),
         (ScopeKind.DEVICE_CHANNEL, app_id, device_id, channel),
     )
-    return Call(f"link device {device_id} of {app_id}", Request(method="POST", path="/device", body=body), scopes)
+    return Call(f"link device {device_id} of {app_id}", Request(method="POST", path="/device", body=body), scopes, app=app_id)
 
 
 def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
@@ -131,7 +131,8 @@ def link_device_to_bundle(app_id: str, device_id: str, version_id: str) -> Call:
     device_id = stored_id(named(device_id, "device id"))
     body = encode({"app_id": checked_app_id(app_id), "device_id": device_id, "version_id": named(version_id, "version id")})
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "set"))
-    return Call(f"link device {device_id} of {app_id} to a bundle", Request(method="POST", path="/device", body=body), scopes)
+    request = Request(method="POST", path="/device", body=body)
+    return Call(f"link device {device_id} of {app_id} to a bundle", request, scopes, app=app_id)
 
 
 def unlink_device(app_id: str, device_id: str) -> Call:
@@ -139,4 +140,5 @@ def unlink_device(app_id: str, device_id: str) -> Call:
     device_id = stored_id(named(device_id, "device id"))
     query = (("app_id", checked_app_id(app_id)), ("device_id", device_id))
     scopes = ((ScopeKind.APP_ADDRESS, app_id), (ScopeKind.DEVICE_OPERATION, app_id, device_id, "delete"))
-    return Call(f"unlink device {device_id} of {app_id}", Request(method="DELETE", path="/device", query=query), scopes)
+    request = Request(method="DELETE", path="/device", query=query)
+    return Call(f"unlink device {device_id} of {app_id}", request, scopes, app=app_id)

@@ -16,7 +16,7 @@ from ...bulk.operations.results import Done, Failed
 from ...bulk.report import counted
 from ...client import requester_of
 from ...key_ring import KeyRing, pacer_of
-from ...limits.models import UNNAMED, ScopeKind
+from ...limits.models import ScopeKind
 from ...rehearsal import Rehearsal
 from ..output.limit_names import WAITED_FOR
 from ..output.speech import Speech, is_terminal, printable
@@ -68,7 +68,7 @@ class Follower:
         self._started = self._latest = anyio.current_time()
         if self._speech.quiet or not self.total:
             return
-        with shown_by_progress(pacer_of(self._client)):
+        with shown_by_progress(pacer_of(self._client).listeners):
             await (self._draw() if is_terminal(sys.stderr) else self._write())
 
     async def _write(self) -> None:
@@ -179,7 +179,7 @@ class Reading:
 
     async def follow(self) -> None:
         """Show the progress until cancelled."""
-        with shown_by_progress(pacer_of(self._client)):
+        with shown_by_progress(pacer_of(self._client).listeners):
             await self._write()
 
     async def _write(self) -> None:
@@ -204,14 +204,12 @@ def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
     """Return for how many seconds the limits allow no request, and which limit that is."""
     pacer, now = pacer_of(client), anyio.current_time()
     hold = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
-    limit = WAITED_FOR[hold.kind] if len(client.clients) == 1 or hold.kind == UNNAMED else "limits of all keys"
-    if any(pacer.doubts(requester_of(each).key_scope) for each in client.clients):
-        limit = "pause of an API key that was refused after it had worked"
+    limit = WAITED_FOR[hold.limit] if len(client.clients) == 1 or hold.limit != ScopeKind.KEY else "limits of all keys"
     free = min((pacer.hold((ScopeKind.APP_ADDRESS, app), now) for app in apps), default=hold)
     if free.until > hold.until:
         hold, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
     seconds = hold.until - now
-    return (seconds, limit + doubted(hold, now)) if WORTH_SAYING <= seconds < math.inf else (0.0, "")
+    return (seconds, limit + doubted(seconds, hold.asked(now))) if WORTH_SAYING <= seconds < math.inf else (0.0, "")
 
 
 def _left(seconds: float, more: float) -> str:

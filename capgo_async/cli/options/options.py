@@ -187,9 +187,9 @@ class Connection(Output, frozen=True, kw_only=True):
             dialect=self.dialect or profile.dialect or "auto",
             allow_plain_http=self.allow_plain_http,
             trust_env=True,
-            on_attempt=hearing(latencies),
         )
-        pacer_of(client).on_wait = Waits(self.speech())
+        for listener in (hearing(latencies), Waits(self.speech())):
+            pacer_of(client).listeners.add(listener)
         return client
 
     def server(self) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Final
 import anyio
 
 from ...bulk.clock import minute_in, time_in
-from ...limits.pacer import Hold, Pacer
+from ...events import Event, WaitBegan
+from ...listeners import Listeners
 from .limit_names import WAITED_FOR
 from .speech import Speech
 
@@ -20,11 +21,11 @@ def waiting(seconds: float, limit: str) -> str:
     return f"waiting: {limit}, until {time_in(seconds)}"
 
 
-def doubted(hold: Hold, now: float) -> str:
-    """Return that the server asks for a longer rest than any limit takes, or nothing."""
-    if hold.asked_until <= hold.until:
+def doubted(seconds: float, asked: float | None) -> str:
+    """Return that the server asks to wait longer than the `seconds` that any limit takes, or nothing."""
+    if asked is None or asked <= seconds:
         return ""
-    return f" (the server asks to wait until {minute_in(hold.asked_until - now)}; no limit lasts so long, so one request tries)"
+    return f" (the server asks to wait until {minute_in(asked)}; no limit lasts so long, so one request tries)"
 
 
 class Waits:
@@ -34,20 +35,24 @@ class Waits:
         self._speech = speech
         self._told = 0.0
 
-    def __call__(self, hold: Hold) -> None:
+    def __call__(self, event: Event) -> None:
         """Take the limit for which a request begins to wait."""
-        now = anyio.current_time()
-        seconds = hold.until - now
-        if seconds >= WORTH_SAYING and hold.until >= self._told + WORTH_SAYING:
-            self._told = hold.until
-            self._speech.note(waiting(seconds, WAITED_FOR[hold.kind] + doubted(hold, now)))
+        if not isinstance(event, WaitBegan):
+            return
+        until = anyio.current_time() + event.seconds
+        if event.seconds >= WORTH_SAYING and until >= self._told + WORTH_SAYING:
+            self._told = until
+            self._speech.note(waiting(event.seconds, WAITED_FOR[event.limit] + doubted(event.seconds, event.asked)))
 
 
 @contextmanager
-def shown_by_progress(pacer: Pacer) -> Iterator[None]:
+def shown_by_progress(listeners: Listeners) -> Iterator[None]:
     """Leave waits in this block to the progress, which shows them."""
-    former, pacer.on_wait = pacer.on_wait, None
+    silenced = [listener for listener in listeners.all if isinstance(listener, Waits)]
+    for listener in silenced:
+        listeners.remove(listener)
     try:
         yield
     finally:
-        pacer.on_wait = former
+        for listener in silenced:
+            listeners.add(listener)
