@@ -38,7 +38,7 @@ async def record(path: Path, operations: int) -> Spent:
     """Take operations from a job and record them as done, in the batches of a fast run."""
     journal = await Journal.open(path)
     try:
-        await journal.begin_run(lambda: _MEASURES, Which.OPEN)
+        await journal.begin_run(lambda _: _MEASURES, Which.OPEN)
         began = spent()
         settled: list[Settled] = []
         ((app_id, *_),) = await journal.shares()

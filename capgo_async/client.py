@@ -1,4 +1,7 @@
-"""The client for one server and one API key."""
+"""The client for one server and one API key.
+
+Longer than 300 lines because it documents and checks every option.
+"""
 
 import hashlib
 import logging

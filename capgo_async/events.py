@@ -3,7 +3,7 @@
 An event is handed to those that listen at the moment it happens, by the task in which it happens. So events contain no time of
 day: a listener reads its own clock, and `bulk.timeline.Moment` adds the time in UTC to those that a job file keeps. All
 durations are in seconds, and those that lie ahead count from now. `limit` is the code of a limit: a value of `ScopeKind`,
-`unnamed` if a refusal did not name it, or `key_doubted` for the pause of a key that was refused after it had worked. `app` is
+`unnamed` if a refusal did not name it, or one of the two below. `app` is
 an app id, or empty for what concerns no single app. `key` is a digest that names an API key within this process. The
 file is longer than 300 lines because it lists everything that can happen.
 """
@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+OTHER_JOB: Final = "other_job"
+"""Stands for the pause after refusals of links that another job has just set (contract B2)."""
 KEY_DOUBTED: Final = "key_doubted"
 """Stands for the pause of an API key that was refused after it had worked (contract G5)."""
 
@@ -199,7 +201,7 @@ class WaveEnded(_Event, frozen=True, kw_only=True):
     """A wave is over.
 
     `state` is `verified`, `cannot_tell` if the server shows nothing of it, or `stopped` if the run ends with it.
-    `done`, `failed` and `contradicted` are operations of this wave.
+    `done` and `failed` are operations of this wave, `contradicted` those of all waves so far.
     """
 
     wave: int

@@ -34,6 +34,11 @@ class Listeners:
         """Let `listener` hear nothing more."""
         self._set(tuple(each for each in self._listeners if each is not listener))
 
+    def announce(self, event: Event) -> None:
+        """Tell of something rare, if anybody listens."""
+        if self.tell is not None:
+            self.tell(event)
+
     @contextmanager
     def heard_by(self, *listeners: Listener) -> Iterator[None]:
         """Let `listeners` hear the events of this block."""

@@ -36,6 +36,7 @@ from .report import Ended, Failures, Report, Run, Wave
 from .running.bounds import Bounds
 from .running.stopping import StopRules
 from .sources.source import Source, from_operations, read_operations
+from .timeline import Bucket, Moment, Timeline
 
 if TYPE_CHECKING:
     from .inventory.columns import InventoryKind
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bounds",
+    "Bucket",
     "Cause",
     "Change",
     "DeleteBundle",
@@ -67,6 +69,7 @@ __all__ = [
     "JobFacts",
     "JobRow",
     "LinkDevice",
+    "Moment",
     "Operation",
     "OperationRow",
     "Options",
@@ -93,6 +96,7 @@ __all__ = [
     "Target",
     "TargetKind",
     "Thresholds",
+    "Timeline",
     "Unknown",
     "UnlinkDevice",
     "UpdateChannel",

@@ -6,7 +6,7 @@ Longer than 300 lines because it documents everything a job can do. The work its
 import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import msgspec
 
 from ..client import CapgoClient
 from ..errors import AuthenticationError, DiskFull, JobError, Problem
+from ..events import ForecastMade
 from ..key_ring import KeyRing, pacer_of, ring_of
 from ..limits.lockout import MOST_IN_FLIGHT
 from ..limits.models import Limit
@@ -24,7 +25,7 @@ from .clock import Clock, wall_clock
 from .forecast.forecast import Foreseen, Leg, foreseen, seconds_of, without_first
 from .forecast.line import Outlook
 from .forecast.outlook import outlook_of
-from .jobfile import records
+from .jobfile import records, timelines
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
 from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
@@ -43,6 +44,7 @@ from .report import Ended, Report, storable
 from .running.bounds import Bounds, budgeted, deadline_of
 from .running.execution import Executor, prepare
 from .running.metering import Meter, carried_over
+from .running.rests import Rests, hold_of_run
 from .running.runner import Brakes, Progress, Runner
 from .running.stopping import StopRules, Watch
 from .running.verification import verify
@@ -54,6 +56,7 @@ from .sources.source import Source, blocks_of
 from .spreading import PAGE, page_of
 from .storage.lock import give_name, locked
 from .storage.places import new, regular, remove
+from .timeline import Moment, Timeline
 
 _BUILDING: Final = ".building"
 _CALLED: Final = "job file"
@@ -110,8 +113,7 @@ class Job:
             return await cls._same(path, source, ring, options)
         building = new(path, _CALLED).with_name(place.name + _BUILDING)
         salt = secrets.token_bytes(16)
-        meter = Meter(ring, salt, wall_clock)
-        with locked(path):
+        with Meter(ring, salt, wall_clock) as meter, locked(path):
             if place.exists():
                 message = f"another process has just created {path}: run that job, or choose another file"
                 raise JobError(message)
@@ -129,7 +131,9 @@ class Job:
                 raise DiskFull(message) from error
             finally:
                 remove(building)
-        return await cls.open(path, client=ring)
+        job = await cls.open(path, client=ring)
+        await job._keep_forecast(ring)  # noqa: SLF001 - of this class
+        return job
 
     @classmethod
     async def open(cls, path: str | Path, *, read_only: bool = False, client: CapgoClient | KeyRing | None = None) -> Self:
@@ -205,9 +209,9 @@ class Job:
         self._asked_to_drain = False
         ring, deadline = ring_of(client), deadline_of(bounds, anyio.current_time(), self._clock())
         pacer = pacer_of(ring)
-        with locked(self.path), budgeted(pacer, bounds.max_requests):
+        with ExitStack() as stack, locked(self.path), budgeted(pacer, bounds.max_requests):
             former = await self._bind(ring, rebind=rebind)
-            meter = self._meter(ring)
+            meter = stack.enter_context(self._meter(ring))
             await prepare(ring, deadline)
             await self._seed(ring)
             if which is not Which.OPEN:
@@ -224,15 +228,21 @@ class Job:
                 workers=pacer.concurrency,
                 schedule=partial(Schedule, gauge=ClientGauge(ring, calls)),
                 progress=progress,
+                look=lambda: rests.look() or meter.has_moments,
                 brakes=brakes,
             )
+            apps = [app_id for app_id, _ in self.plan.apps]
+            rests = Rests(ring, lambda: hold_of_run(ring, apps, self.rests_until))
             pace = Pace(self.facts.options.bake_seconds, rules.failures, self._clock)
             self._waves = waves = Waves(self._journal, self._runner, ring, pace)
-            async with self._journal.recorded(meter, which) as ending:
+            left = sum(share.operations for leg in self._course for share in leg.shares)
+            async with self._journal.recorded(meter, pacer.listeners, which, left) as ending:
                 if self._asked_to_drain:
                     self.drain()
-                with anyio.CancelScope() as self._scope:
+                pacer.listeners.announce(_forecast(left, self.remaining(ring, 0)))
+                with pacer.listeners.heard_by(rests), anyio.CancelScope() as self._scope:
                     await self._run_waves(waves, former)
+                rests.end()
                 cut_short = self._runner.drained or self._scope.cancel_called
                 ending.how = Ended.INTERRUPTED if cut_short else Ended.FINISHED
         return await self.report()
@@ -265,11 +275,11 @@ class Job:
         with locked(self.path):
             if not rebind:
                 await self._bind(ring, rebind=False)
-            meter = self._meter(ring)
-            await ring.prepare()
-            await self._seed(ring)
-            found = await find_drift(self._database, ring)
-            await self._database.run(records.note_run, Ended.COMPARED, meter())
+            with self._meter(ring) as meter:
+                await ring.prepare()
+                await self._seed(ring)
+                found = await find_drift(self._database, ring)
+                await self._database.run(records.note_run, Ended.COMPARED, meter())
         return found
 
     async def verify(
@@ -289,10 +299,11 @@ class Job:
         with locked(self.path):
             await self._bind(ring, rebind=False)
             await self._seed(ring)
-            async with self._journal.recorded(self._meter(ring)) as ending:
-                remarks = await verify(self._journal, ring, pause)
-                await self._database.run(add_remarks, remarks)
-                ending.how = Ended.VERIFIED
+            with self._meter(ring) as meter:
+                async with self._journal.recorded(meter, pacer_of(ring).listeners) as ending:
+                    remarks = await verify(self._journal, ring, pause)
+                    await self._database.run(add_remarks, remarks)
+                    ending.how = Ended.VERIFIED
         return await self.report()
 
     async def undo(
@@ -362,6 +373,10 @@ class Job:
         """Return the totals of the job, its runs and its waves."""
         return await self._database.run(records.report_of, self._name)
 
+    async def timeline(self) -> Timeline:
+        """Return what was sent and settled when, over all runs."""
+        return await self._database.run(records.timeline_of)
+
     async def rows(self, wanted: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
         """Yield the rows that `wanted` selects, in chunks."""
         last = 0
@@ -412,6 +427,14 @@ class Job:
         pacer_of(ring).timings.recall(self.facts.timings)
         pacer_of(ring).seed(carried_over(ring, self._salt, await self._database.run(last_usage), self._clock))
 
+    async def _keep_forecast(self, ring: KeyRing) -> None:
+        """Tell and keep the forecast of a new plan."""
+        seconds = self.plan.seconds or 0.0
+        foreseen = Foreseen(seconds, (self.plan.at_most or seconds) - seconds)
+        event = _forecast(self.plan.planned, foreseen, planning=True)
+        pacer_of(ring).listeners.announce(event)
+        await self._database.run(timelines.add, 1, (), (Moment(self._clock().timestamp(), 1, event),))
+
     async def _run_waves(self, waves: Waves, former: JobBinding | None) -> None:
         """Run the waves, and restore the former binding if the server refuses the new key."""
         try:
@@ -441,3 +464,7 @@ class Job:
             what.append("API key")
         message = f"{self.path} was made with another {' and '.join(what)}"
         return JobError(message, problem=Problem.OTHER_SERVER_OR_KEY)
+
+
+def _forecast(operations: int, found: Foreseen, *, planning: bool = False) -> ForecastMade:
+    return ForecastMade(operations=operations, seconds=found.seconds, more=found.more, planning=planning)

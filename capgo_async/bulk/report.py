@@ -70,9 +70,10 @@ class Ended(enum.StrEnum):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a job. Planning, each verification and each check for drift are runs, too.
 
-    `ended` is `None` for a run that was killed or is still running. `reason` says why a run stopped. `done` and `failed` count
-    the operations that this run settled, also those that a later run sent again. `limits_met` counts rate-limited requests by
-    the kind of limit. `program` is the version of this package. `servers` are the versions that the server reported.
+    `operations` is how many it had to send, 0 if it only read. `ended` is `None` for a run that was killed or is still running.
+    `reason` says why a run stopped. `done` and `failed` count the operations that this run settled, also those that a later run
+    sent again. `limits_met` counts rate-limited requests by the kind of limit. `program` is the version of this package.
+    `servers` are the versions that the server reported.
     """
 
     number: int
@@ -88,6 +89,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     limits_met: Mapping[str, int]
     program: str
     servers: tuple[str, ...]
+    operations: int = 0
 
 
 class Wave(msgspec.Struct, frozen=True, kw_only=True):

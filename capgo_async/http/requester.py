@@ -267,7 +267,10 @@ class Requester:
                     return Wait(anyio.current_time())
 
     def _close_scope(self, call: Call, error: CapgoError) -> str:
-        """Close the gate of the limit that was met, before the next request leaves. Return its code, empty for none."""
+        """Close the gate of the limit that was met, before the next request leaves, and return its code.
+
+        The code is empty if no limit was met.
+        """
         verdict = judge(error)
         if verdict.disposition is not Disposition.CLOSE_SCOPE or not (call.keyed or call.scopes):
             return ""

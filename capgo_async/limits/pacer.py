@@ -75,7 +75,7 @@ class ScopeUsage(msgspec.Struct, frozen=True):
 
 
 class Hold(NamedTuple):
-    """A limit that lets nothing leave before the time `until`: a code of `events`, and the app that it counts.
+    """A limit that lets nothing leave before the time `until`: a code of `events`, and its app.
 
     `asked_until` is set if the server asks for a longer rest than any limit takes; one request tries at `until` all the same.
     """
@@ -208,7 +208,7 @@ class Pacer:
         return now
 
     def _tell_lessons(self) -> None:
-        """Tell what the latest refusals have taught, until no response to the requests of that time is missing."""
+        """Tell what the latest refusals have taught, until no response of that time is missing."""
         for scope, gate in tuple(self._refused.items()):
             learned, others = gate.learned(), gate.others_noticed()
             before = self._told.get(scope, (None, False))

@@ -3,7 +3,7 @@
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
 COUNTS = (30, 12, 7)
 
 
-def measured() -> Measures:
+def measured(_: Sequence[Settled] = ()) -> Measures:
     return Measures("2026-01-01T00:00:00+00:00", 0.0, 0, 0, 0, LastUsage("2026-01-01T00:00:00+00:00", "x", ()))
 
 

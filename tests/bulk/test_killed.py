@@ -18,6 +18,7 @@ from fleet import links_of, relink_everything
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Report, read_operations
 from capgo_async.bulk.jobfile.schema import Outcome
+from capgo_async.events import RunBegan, RunEnded
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox, Settings, fleet
 from capgo_async.sandbox.faults import parse
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
@@ -86,6 +87,19 @@ def recorded_as_done(path: Path, directory: Path) -> set[str]:
     return {target for (target,) in rows}
 
 
+async def compare_with_timeline(path: Path, report: Report) -> None:
+    """Compare the totals of the timeline with those of the runs, of which all but the last were killed."""
+    async with await Job.open(path, read_only=True) as job:
+        found = await job.timeline()
+    for name in ("done", "failed", "requests", "retries"):
+        assert sum(getattr(bucket, name) for bucket in found.buckets) == sum(getattr(run, name) for run in report.runs), name
+    assert sum(bucket.done for bucket in found.buckets) == report.done
+    begun = [moment.run for moment in found.moments if isinstance(moment.event, RunBegan)]
+    ended = [moment.run for moment in found.moments if isinstance(moment.event, RunEnded)]
+    assert begun == [run.number for run in report.runs]
+    assert ended == [run.number for run in report.runs if run.ended is not None]
+
+
 async def killed_often(directory: Path, sandbox: DeadlySandbox, kills: int) -> tuple[Report, int]:
     """Plan, then run and kill until it is through; return the last report and how often it was killed."""
     path = directory / "move.capgo-job"
@@ -108,6 +122,7 @@ async def killed_often(directory: Path, sandbox: DeadlySandbox, kills: int) -> t
                 break
             killed += 1
     assert code == 0, err.decode()
+    await compare_with_timeline(path, msgspec.json.decode(out, type=Report))
     return msgspec.json.decode(out, type=Report), killed
 
 

@@ -19,8 +19,7 @@ from typer.testing import Result
 
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Which, read_operations
-from capgo_async.bulk.jobfile.journal import Journal
-from capgo_async.bulk.jobfile.records import Measures
+from capgo_async.bulk.jobfile.journal import Journal, Measure
 from capgo_async.bulk.operations.results import Done, Failed
 from capgo_async.cli.job import progress
 from capgo_async.cli.job.progress import Follower
@@ -107,9 +106,9 @@ def test_a_signal_before_the_first_change_is_not_lost(
     csv_of(here / "devices.csv", devices=400)
     begin = Journal.begin_run
 
-    async def interrupted(journal: Journal, measure: Callable[[], Measures], which: Which) -> None:
+    async def interrupted(journal: Journal, measure: Measure, which: Which, operations: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        await begin(journal, measure, which)
+        await begin(journal, measure, which, operations)
 
     monkeypatch.setattr(Journal, "begin_run", interrupted)
     result = capgo(*RELINK)

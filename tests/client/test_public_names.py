@@ -48,6 +48,7 @@ from capgo_async import (
     Usage,
     bulk,
     errors,
+    events,
     limits,
     models,
     sandbox,
@@ -424,7 +425,7 @@ MADE_BY_OTHERS = (Job, Listing, *(type(getattr(CapgoClient(api_key="key"), names
 
 
 def exported() -> Iterator[object]:
-    for module in (capgo_async, bulk, errors, limits, models, sandbox):
+    for module in (capgo_async, bulk, errors, events, limits, models, sandbox):
         defined = (name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__)
         names = getattr(module, "__all__", None) or (name for name in defined if not name.startswith("_"))
         yield from (getattr(module, name) for name in names)

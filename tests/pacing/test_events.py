@@ -28,6 +28,8 @@ from capgo_async.listeners import Listeners
 from capgo_async.sandbox import Sandbox, Settings, fleet
 from capgo_async.sandbox.limiting import thresholds
 
+BAD_KEY = answer(401, {"error": "invalid_apikey", "message": "Invalid apikey", "moreInfo": {}})
+
 
 def scripted(*script: object, told: list[Event], rate: str = "off") -> CapgoClient:
     transport = ScriptedTransport(*script, latency=0.1)  # type: ignore[arg-type]  # answers and exceptions
@@ -75,7 +77,7 @@ async def test_a_server_in_trouble_a_refused_key_and_another_version_are_told() 
     told: list[Event] = []
     failing = [answer(500)] * 35
     client = scripted(
-        answer(x_worker_source="capgo-12.1.0"), *failing, answer(x_worker_source="capgo-12.2.0"), answer(401), told=told
+        answer(x_worker_source="capgo-12.1.0"), *failing, answer(x_worker_source="capgo-12.2.0"), BAD_KEY, told=told
     )
     for _ in range(10):
         with contextlib.suppress(errors.ServerError):

@@ -374,9 +374,9 @@ async def test_a_rate_that_the_user_set_is_not_changed_by_a_refusal_without_a_kn
 async def test_how_long_answers_take_is_told_by_those_that_came() -> None:
     transport = ScriptedTransport(errors.NotConnected("nobody there"), errors.ConnectionLost("gone"), latency=10.0)
     capgo = client(transport)
-    meter = Meter(ring_of(capgo), b"salt", wall_clock)
-    assert not meter().timings
-    await capgo.devices.unlink(APP, "a")
+    with Meter(ring_of(capgo), b"salt", wall_clock) as meter:
+        assert not meter().timings
+        await capgo.devices.unlink(APP, "a")
     assert (capgo.counters.requests, capgo.counters.answers, capgo.counters.seconds) == (2, 1, 10.0)
     timings = meter().timings
     assert timings["DELETE /device"] == timings[ANY] == Timing(20.0), "the attempt without a response took a place, too"

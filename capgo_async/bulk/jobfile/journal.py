@@ -12,6 +12,9 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import anyio
 
 from ...errors import CapgoError, JobError
+from ...events import RunBegan, RunEnded
+from ...listeners import Listeners
+from ...version import __version__
 from ..operations.operations import Planned
 from ..operations.results import Settled
 from ..report import Ended
@@ -22,6 +25,7 @@ from .reaches import Reach
 from .records import Measures
 from .schema import Outcome, Which
 
+Measure = Callable[[Sequence[Settled]], Measures]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -47,7 +51,7 @@ class Journal:
         self._in_doubt: set[int] = set()
         self._run = 0
         self._which = Which.OPEN
-        self._measure: Callable[[], Measures] | None = None
+        self._measure: Measure | None = None
 
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False, synchronous: str = "FULL") -> Self:
@@ -67,15 +71,15 @@ class Journal:
     async def aclose(self) -> None:
         await self.database.aclose()
 
-    async def begin_run(self, measure: Callable[[], Measures], which: Which | None = None) -> None:
-        """Begin the record of a new run of `which` operations; `None` for a run that only reads.
+    async def begin_run(self, measure: Measure, which: Which | None = None, operations: int = 0) -> None:
+        """Begin the record of a new run of `which` operations, and how many; `None` for a run that only reads.
 
-        `measure` is called at each commit and returns what the run has used so far.
+        `measure` is called at each commit, with the outcomes that it records, and returns what the run has used so far.
         """
         self._after = 0
         self._which = which or Which.OPEN
         self._measure = measure
-        self._run = await self.database.run(records.begin_run, measure(), sends=which is not None)
+        self._run = await self.database.run(records.begin_run, measure(()), None if which is None else operations)
 
     async def shares(self) -> list[Share]:
         """Return the operations that this run has yet to hand out, counted by app and kind.
@@ -96,25 +100,34 @@ class Journal:
 
         `take` is the greatest number of operations to hand out for each app. They are marked as sent.
         """
-        return await self.note(self._advance, settled, returned, take)
+        return await self._noted(self._measures(settled), self._advance, settled, returned, take)
 
     async def end_run(self, how: Ended, reason: str | None = None) -> None:
         await self.database.run(records.end_run, self._run, how, self._measures(), reason)
 
     @contextlib.asynccontextmanager
-    async def recorded(self, measure: Callable[[], Measures], which: Which | None = None) -> AsyncIterator["Ending"]:
-        """Record a run around a block, which sets how it ended. An exception is recorded as the reason."""
-        await self.begin_run(measure, which)
+    async def recorded(
+        self, measure: Measure, listeners: Listeners, which: Which | None = None, operations: int = 0
+    ) -> AsyncIterator["Ending"]:
+        """Record a run around a block, which sets how it ended, and tell `listeners`.
+
+        An exception is recorded as the reason.
+        """
+        await self.begin_run(measure, which, operations)
+        listeners.announce(RunBegan(run=self._run, operations=operations, program=__version__))
         ending = Ending()
         try:
             yield ending
         except BaseException as error:
             told = isinstance(error, CapgoError)
+            how, reason = (Ended.STOPPED, str(error)) if told else (ending.how, None)
             with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
-                await self.end_run(Ended.STOPPED if told else ending.how, str(error) if told else None)
+                await self.end_run(how, reason)
+            listeners.announce(RunEnded(run=self._run, how=how, reason=reason))
             raise
         with anyio.CancelScope(shield=True):
             await self.end_run(ending.how)
+        listeners.announce(RunEnded(run=self._run, how=ending.how))
 
     def confine(self, last: int) -> None:
         """Hand out only operations up to the id `last`."""
@@ -122,8 +135,16 @@ class Journal:
 
     async def note(self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function(connection, ...)`, and record what the run has used so far, in one transaction."""
-        measures = self._measures()
+        return await self._noted(self._measures(), function, *args, **kwargs)
 
+    async def _noted(
+        self,
+        measures: Measures,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         def noted(connection: sqlite3.Connection) -> T:
             result = function(connection, *args, **kwargs)
             records.write_measures(connection, self._run, measures)
@@ -131,9 +152,9 @@ class Journal:
 
         return await self.database.run(noted)
 
-    def _measures(self) -> Measures:
+    def _measures(self, settled: Sequence[Settled] = ()) -> Measures:
         assert self._measure is not None  # noqa: S101 - a run was begun
-        return self._measure()
+        return self._measure(settled)
 
     def _advance(
         self, connection: sqlite3.Connection, settled: Sequence[Settled], returned: Sequence[int], take: Mapping[str, int]

@@ -6,7 +6,7 @@ Each function takes a connection and is part of a transaction.
 import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,8 @@ from ..operations.reasons import LEFT_BY_UNDO
 from ..operations.results import Failed, Settled
 from ..plan import EARLIEST_EXPIRY, EXPIRING
 from ..report import Ended, Failures, Report, Run, counted, server_changes
-from . import schema
+from ..timeline import Bucket, Moment, Timeline
+from . import schema, timelines
 from .facts import LastUsage, read_facts, read_usage, write_usage
 from .schema import Outcome, Verdict
 from .seen import sent
@@ -32,7 +33,8 @@ _SERVERS = msgspec.json.Decoder(tuple[str, ...])
 class Measures(msgspec.Struct, frozen=True):
     """What a run has used so far, stored with each commit.
 
-    `at` is the time in UTC, ISO 8601. `timings` is how long each kind of request takes.
+    `at` is the time in UTC, ISO 8601. `timings` is how long each kind of request takes. `buckets` and `moments` are what
+    happened since the measures before these.
     """
 
     at: str
@@ -44,6 +46,8 @@ class Measures(msgspec.Struct, frozen=True):
     timings: Mapping[str, Timing] = {}
     limits_met: dict[str, int] = {}
     servers: tuple[str, ...] = ()
+    buckets: tuple[Bucket, ...] = ()
+    moments: tuple[Moment, ...] = ()
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
@@ -83,13 +87,15 @@ _DONE = """
 
 def note_run(connection: sqlite3.Connection, how: Ended, measures: Measures) -> None:
     """Record a run that sent no operation, once it has ended. If it is killed before, it leaves no record."""
-    end_run(connection, begin_run(connection, measures), how, measures)
+    began_at = datetime.fromisoformat(measures.at) - timedelta(seconds=measures.elapsed_seconds)
+    begun = msgspec.structs.replace(measures, at=began_at.isoformat(), buckets=(), moments=())
+    end_run(connection, begin_run(connection, begun), how, measures)
 
 
-def begin_run(connection: sqlite3.Connection, measures: Measures, *, sends: bool = False) -> int:
-    """Insert the record of a run and return its number. `sends` is false for a run that only reads."""
-    statement = "INSERT INTO runs (started_at, program, sends) VALUES (?, ?, ?)"
-    cursor = connection.execute(statement, (measures.at, __version__, sends))
+def begin_run(connection: sqlite3.Connection, measures: Measures, operations: int | None = None) -> int:
+    """Insert the record of a run of that many operations, `None` if it only reads, and return its number."""
+    statement = "INSERT INTO runs (started_at, program, sends, operations) VALUES (?, ?, ?, ?)"
+    cursor = connection.execute(statement, (measures.at, __version__, operations is not None, operations or 0))
     run = cursor.lastrowid or 0
     write_measures(connection, run, measures)
     return run
@@ -109,6 +115,11 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
         ),
     )
     write_usage(connection, measures.last, measures.timings)
+    timelines.add(connection, run, measures.buckets, measures.moments)
+
+
+def timeline_of(connection: sqlite3.Connection) -> Timeline:
+    return timelines.timeline_of(connection, runs_of(connection))
 
 
 def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
@@ -222,7 +233,8 @@ def was_begun(connection: sqlite3.Connection) -> bool:
 def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
     """Return all runs, oldest first."""
     rows = connection.execute("""
-        SELECT id, started_at, ended, reason, elapsed, done, failed, requests, retries, rate_limited, limits, program, servers
+        SELECT id, started_at, ended, reason, elapsed, done, failed, requests, retries, rate_limited, limits, program, servers,
+            operations
         FROM runs ORDER BY id
     """)
     return tuple(
@@ -240,6 +252,7 @@ def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
             limits_met=_LIMITS.decode(limits),
             program=program,
             servers=_SERVERS.decode(servers),
+            operations=operations,
         )
         for (
             number,
@@ -255,6 +268,7 @@ def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
             limits,
             program,
             servers,
+            operations,
         ) in rows
     )
 

@@ -12,7 +12,7 @@ from .staging_sql import FORMERS
 APPLICATION_ID: Final = 0x43617067
 """Marks an SQLite file as a job: "Capg" in `application_id`."""
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Format version that this code reads and writes, stored in `user_version`."""
 
 
@@ -139,7 +139,17 @@ TABLES: Final = (
         reason TEXT,
         limits TEXT NOT NULL DEFAULT '{}',
         program TEXT NOT NULL DEFAULT '',
-        servers TEXT NOT NULL DEFAULT '[]'
+        servers TEXT NOT NULL DEFAULT '[]',
+        operations INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    # The timeline. Each step is `width` seconds long and holds the buckets of all apps.
+    "CREATE TABLE steps (start INTEGER PRIMARY KEY, buckets BLOB NOT NULL) STRICT",
+    """CREATE TABLE moments (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        run INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        event TEXT NOT NULL
     ) STRICT""",
 )
 

@@ -108,6 +108,11 @@ def close_wave(connection: sqlite3.Connection, wave: StoredWave) -> None:
     )
 
 
+def state_of(connection: sqlite3.Connection, wave: StoredWave) -> str:
+    """Return what the verification of a wave showed: `verified` or `cannot_tell`."""
+    return "verified" if _is_shown(connection, wave) else "cannot_tell"
+
+
 def report_waves(connection: sqlite3.Connection) -> tuple[Wave, ...]:
     """Return the waves for display, each with its state."""
     return tuple(_wave(connection, wave) for wave in stored_waves(connection))
@@ -134,7 +139,7 @@ def _wave(connection: sqlite3.Connection, wave: StoredWave) -> Wave:
         "SELECT told_contradicted FROM waves WHERE number = ?", (wave.number,)
     ).fetchone() != (0,)
     if wave.verified_at is not None:
-        state = "verified" if _is_shown(connection, wave) else "cannot_tell"
+        state = state_of(connection, wave)
     elif stopped:
         state = "stopped"
     else:

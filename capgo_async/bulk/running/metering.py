@@ -1,13 +1,14 @@
 """Measures a run's use of the server's limits, and carries it over to the pacer of the next process."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
 import anyio
 
 from ...client import requester_of
+from ...events import AttemptBegan, AttemptEnded, Event
 from ...http.wire import server_version
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import Scope, ScopeKind
@@ -17,6 +18,8 @@ from ..jobfile.facts import LastUsage
 from ..jobfile.records import Measures
 from ..operations.kinds import KINDS
 from ..operations.operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
+from ..operations.results import Failed, Settled
+from ..timeline import KEPT, Collector
 from .execution import calls_of
 
 _LONGEST: Final = 80
@@ -26,32 +29,60 @@ _LOOKS: Final = 2
 
 
 class Meter:
-    """Counts what `client` uses from now on. Keys get their names in the job file from `salt`."""
+    """Listens to what `client` does within its block, for the record of a run and the timeline of the job.
+
+    Keys get their names in the job file from `salt`.
+    """
 
     def __init__(self, client: KeyRing, salt: bytes, clock: Clock) -> None:
         self._client = client
         self._clock = clock
         self._started = anyio.current_time()
-        self._before = _count(client)
-        self._limits_before = Counter(client.counters.limits_met)
+        self._collector = Collector()
         self._heard_before = dict(_heard(client))
         self._keys = _stored_keys(client, salt)
 
-    def __call__(self) -> Measures:
-        requests, retries, rate_limited = (now - then for now, then in zip(_count(self._client), self._before, strict=True))
-        now, used = self._clock().isoformat(), pacer_of(self._client).usage()
+    def __enter__(self) -> Self:
+        pacer_of(self._client).listeners.add(self._hear)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pacer_of(self._client).listeners.remove(self._hear)
+
+    @property
+    def has_moments(self) -> bool:
+        """Return whether something happened that is to be recorded soon."""
+        return self._collector.has_moments
+
+    def __call__(self, settled: Sequence[Settled] = ()) -> Measures:
+        """Return what was used so far, and what happened since the last call, with the outcomes of operations."""
+        now, used = self._clock(), pacer_of(self._client).usage()
+        collector = self._collector
+        for app_id, (done, failed) in _by_app(settled).items():
+            collector.settled(now.timestamp(), app_id, done=done, failed=failed)
+        buckets, moments = collector.take()
         usage = tuple(ScopeUsage(self._keys.get(each.scope, each.scope), each.used, each.age) for each in used)
         return Measures(
-            at=now,
+            at=now.isoformat(),
             elapsed_seconds=anyio.current_time() - self._started,
-            requests=requests,
-            retries=retries,
-            rate_limited=rate_limited,
+            requests=collector.requests,
+            retries=collector.retries,
+            rate_limited=collector.refused.total(),
             timings=pacer_of(self._client).timings.known(),
-            last=LastUsage(now, _name_of(self._client), usage),
-            limits_met=dict(self._client.counters.limits_met - self._limits_before),
+            last=LastUsage(now.isoformat(), _name_of(self._client), usage),
+            limits_met=dict(collector.refused),
             servers=self._servers(),
+            buckets=tuple(buckets),
+            moments=tuple(moments),
         )
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, AttemptBegan):
+            self._collector.began(self._clock().timestamp(), event)
+        elif isinstance(event, AttemptEnded):
+            self._collector.ended(self._clock().timestamp(), event)
+        elif type(event) in KEPT:
+            self._collector.happened(self._clock().timestamp(), event)
 
     def _servers(self) -> tuple[str, ...]:
         """Return the server versions that responses named, without repeats.
@@ -61,6 +92,12 @@ class Meter:
         heard = (name for name, answers in _heard(self._client).items() if answers > self._heard_before.get(name, 0))
         versions = ((name, server_version(name)) for name in heard)
         return tuple(dict.fromkeys(".".join(map(str, version)) if version else name[:_LONGEST] for name, version in versions))
+
+
+def _by_app(settled: Sequence[Settled]) -> Mapping[str, tuple[int, int]]:
+    """Return how many operations of each app are done and failed."""
+    found: Counter[tuple[str, bool]] = Counter((each.app_id, isinstance(each.result, Failed)) for each in settled)
+    return {app_id: (found[app_id, False], found[app_id, True]) for app_id, _ in found}
 
 
 def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
@@ -98,11 +135,6 @@ def _worst(operation: Operation, key: Scope) -> dict[Scope, int]:
     # A renewal first reads the device.
     counted[key] += isinstance(operation, RenewDevice)
     return dict(counted)
-
-
-def _count(client: KeyRing) -> tuple[int, ...]:
-    counters = client.counters
-    return counters.requests, counters.retries, counters.rate_limited
 
 
 def _heard(client: KeyRing) -> Mapping[str, int]:

@@ -78,8 +78,9 @@ class Brakes(NamedTuple):
 class Runner:
     """Runs the operations of a journal through `execute`, up to `workers` at a time.
 
-    `schedule` chooses the order. A `Stopped` result or an exception from `execute` drains the run. It is raised after the
-    outcomes have been recorded, and its operation is left to the next run. One of the `brakes` stops the run with `SafetyStop`.
+    `schedule` chooses the order. `look` is called about once a second and returns whether there is something to record. A
+    `Stopped` result or an exception from `execute` drains the run. It is raised after the outcomes have been recorded, and its
+    operation is left to the next run. One of the `brakes` stops the run with `SafetyStop`.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only options
@@ -90,6 +91,7 @@ class Runner:
         schedule: Callable[[Sequence[Share]], Schedule],
         workers: int = 16,
         progress: Progress | None = None,
+        look: Callable[[], bool] = lambda: False,
         brakes: Brakes = Brakes(),  # noqa: B008 - immutable
     ) -> None:
         self._brakes = brakes
@@ -97,6 +99,7 @@ class Runner:
         self._execute = execute
         self._workers = workers
         self._progress = progress
+        self._look = look
         self._make_schedule = schedule
         self.schedule = schedule(())
         """The schedule of the current run."""
@@ -177,8 +180,11 @@ class Runner:
                 most = self._batch + self._batch // 2
                 wanted = {} if self.drained else self.schedule.wanted(most, anyio.current_time())
                 due = not self._working or anyio.current_time() >= self._committed_at + COMMIT_SECONDS
+                news = self._look()
                 if wanted or (due and self._settled):
                     await self._commit(wanted)
+                elif due and news:
+                    await self._journal.advance((), (), {})
         except CapgoError as error:
             self._failure = error
             self._books_closed = True

@@ -9,7 +9,8 @@ import anyio
 
 from ...concurrency import fan_out
 from ...errors import Problem, SafetyStop
-from ...key_ring import KeyRing
+from ...events import BakeBegan, BakeEnded, WaveBegan, WaveEnded
+from ...key_ring import KeyRing, pacer_of
 from ..clock import Clock
 from ..jobfile import waves
 from ..jobfile.facts import add_remarks
@@ -37,6 +38,7 @@ class Waves:
         self._runner = runner
         self._client = client
         self._pace = pace
+        self._listeners = pacer_of(client).listeners
         self.baking_until: datetime | None = None
         """End of the current bake."""
 
@@ -70,6 +72,8 @@ class Waves:
 
     async def _perform(self, wave: StoredWave) -> None:
         self._journal.confine(wave.last)
+        share = waves.in_percent(wave.share)
+        self._listeners.announce(WaveBegan(wave=wave.number, share=share, operations=wave.last - wave.after))
         try:
             await self._runner.run()
         except SafetyStop as error:
@@ -90,6 +94,7 @@ class Waves:
         reason = self._reason_to_stop(found)
         if reason is not None and found.more_follow:
             await self._database.run(waves.note_stop, wave)
+            self._tell_end(wave, "stopped", found)
             message = f"stopped after {wave.name}: {reason.text}"
             raise SafetyStop(message, problem=reason.problem)
         now = self._pace.clock()
@@ -97,7 +102,14 @@ class Waves:
         until = _written(now + timedelta(seconds=self._pace.bake_seconds)) if bakes else None
         wave = wave._replace(verified_at=_written(now), bake_until=until)
         await self._database.run(waves.close_wave, wave)
+        self._tell_end(wave, await self._database.run(waves.state_of, wave), found)
         return wave
+
+    def _tell_end(self, wave: StoredWave, state: str, found: WaveTotals) -> None:
+        done = found.settled - found.failed
+        self._listeners.announce(
+            WaveEnded(wave=wave.number, state=state, done=done, failed=found.failed, contradicted=found.contradicted)
+        )
 
     async def _verified(self, wave: StoredWave) -> tuple[str, ...] | None:
         """Verify the apps of a wave and return the remarks, or `None` if the run was drained.
@@ -141,10 +153,14 @@ class Waves:
         self.baking_until = datetime.fromisoformat(wave.bake_until)
         # A clock that was set back must not make the bake longer than planned.
         left = min((self.baking_until - self._pace.clock()).total_seconds(), self._pace.bake_seconds)
+        began_at, seconds = anyio.current_time(), max(0.0, left)
+        self._listeners.announce(BakeBegan(wave=wave.number, seconds=seconds))
         try:
-            await self._runner.rest(max(0.0, left))
+            await self._runner.rest(seconds)
         finally:
             self.baking_until = None
+            left = max(0.0, began_at + seconds - anyio.current_time())
+            self._listeners.announce(BakeEnded(wave=wave.number, left=left))
         return not self._runner.drained
 
 

@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,9 +13,10 @@ from ...bulk.forecast.forecast import Foreseen
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.results import Done, Failed
 from ...bulk.report import counted
-from ...client import requester_of
+from ...bulk.running.rests import hold_of, hold_of_run
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import ScopeKind
+from ...limits.pacer import Hold
 from ...rehearsal import Rehearsal
 from ..output.limit_names import WAITED_FOR
 from ..output.speech import Speech, is_terminal, printable
@@ -37,7 +37,6 @@ _FORESEEN_FOR: Final = 1.0
 _TIMES_ITS_COST: Final = 50
 _UNSURE: Final = 0.05
 """A smaller share by which the remaining time may be wrong is not told."""
-_WAKE: Final = "another job set these links a moment ago"
 _LONG: Final = 8.0
 """Seconds without a result after which the line says so."""
 
@@ -144,14 +143,7 @@ class Follower:
         return (f"{parked:,} waiting for limits of single devices",) if parked else ()
 
     def _rest(self) -> tuple[float, str]:
-        now = anyio.current_time()
-        rests = (
-            _rest(self._client, self._apps),
-            (self._job.rests_until - now, WAITED_FOR[ScopeKind.KEY]),
-            (pacer_of(self._client).wake.until - now, _WAKE),
-        )
-        seconds, limit = max(rests, key=lambda rest: rest[0])
-        return (seconds, limit) if seconds >= WORTH_SAYING else (0.0, "")
+        return _told(self._client, hold_of_run(self._client, self._apps, self._job.rests_until))
 
 
 class Watching:
@@ -196,20 +188,27 @@ class Reading:
         """Return the progress as one line."""
         apps = self._tally.apps
         told = [f"{self._tally.rows:,} {self._what} read, {self._tally.settled:,} of {counted(len(apps), 'list')} complete"]
-        seconds, limit = _rest(self._client, tuple(filter(None, apps)))
+        hold = hold_of(self._client, filter(None, apps), anyio.current_time())
+        seconds, limit = _told(self._client, hold)
         return ", ".join([*told, waiting(seconds, limit)] if limit else told)
 
 
-def _rest(client: KeyRing, apps: Sequence[str]) -> tuple[float, str]:
-    """Return for how many seconds the limits allow no request, and which limit that is."""
-    pacer, now = pacer_of(client), anyio.current_time()
-    hold = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
-    limit = WAITED_FOR[hold.limit] if len(client.clients) == 1 or hold.limit != ScopeKind.KEY else "limits of all keys"
-    free = min((pacer.hold((ScopeKind.APP_ADDRESS, app), now) for app in apps), default=hold)
-    if free.until > hold.until:
-        hold, limit = free, f"limit of {apps[0]}" if len(apps) == 1 else "limits of all apps"
+def _told(client: KeyRing, hold: Hold) -> tuple[float, str]:
+    """Return for how many seconds a limit allows no request, and what it is called.
+
+    The time is 0 and the text empty if that is too short to be told.
+    """
+    now = anyio.current_time()
     seconds = hold.until - now
-    return (seconds, limit + doubted(seconds, hold.asked(now))) if WORTH_SAYING <= seconds < math.inf else (0.0, "")
+    if seconds < WORTH_SAYING:
+        return 0.0, ""
+    if hold.limit == ScopeKind.KEY and len(client.clients) > 1:
+        limit = "limits of all keys"
+    elif hold.limit == ScopeKind.APP_ADDRESS:
+        limit = f"limit of {hold.app}" if hold.app else "limits of all apps"
+    else:
+        limit = WAITED_FOR[hold.limit]
+    return seconds, limit + doubted(seconds, hold.asked(now))
 
 
 def _left(seconds: float, more: float) -> str:

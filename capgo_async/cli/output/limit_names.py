@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from ...events import KEY_DOUBTED
+from ...events import KEY_DOUBTED, OTHER_JOB
 from ...limits.models import UNNAMED, ScopeKind
 
 NAMES: Final[Mapping[str, str]] = {
@@ -19,6 +19,7 @@ WAITED_FOR: Final[Mapping[str, str]] = {
     ScopeKind.DEVICE_OPERATION: "device's limit",
     ScopeKind.DEVICE_CHANNEL: "device's limit",
     UNNAMED: "a limit without a name (HTTP 429, perhaps of a proxy)",
+    OTHER_JOB: "another job set these links a moment ago",
     KEY_DOUBTED: "pause of an API key that was refused after it had worked",
 }
 """Why requests wait."""

@@ -1,0 +1,112 @@
+"""The timeline in a job file.
+
+Each function takes a connection and is part of a transaction, as in `records`.
+"""
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from ...events import Event, RunBegan, RunEnded
+from ..report import Ended, Run
+from ..timeline import WIDTH, Bucket, Moment, Timeline, merged
+
+MOST_BYTES: Final = 1_200_000
+"""Most bytes of all buckets. Beyond that they become twice as long."""
+MOST_MOMENTS: Final = 1000
+"""Most moments of one kind; further ones are not kept.
+
+The buckets count refusals and rests all the same.
+"""
+_BUCKETS: Final = msgspec.msgpack.Decoder(tuple[Bucket, ...])
+_EVENT: Final = msgspec.json.Decoder(Event)
+
+
+def add(connection: sqlite3.Connection, run: int, buckets: Sequence[Bucket], moments: Sequence[Moment]) -> None:
+    """Add what happened since the last call."""
+    if buckets:
+        _add(connection, buckets)
+    connection.executemany(
+        """
+        INSERT INTO moments (at, run, kind, event) SELECT ?1, ?2, ?3, ?4
+        WHERE (SELECT count(*) FROM moments WHERE kind = ?3) < ?5
+        """,
+        (
+            (moment.at, run, type(moment.event).__name__, msgspec.json.encode(moment.event).decode(), MOST_MOMENTS)
+            for moment in moments
+        ),
+    )
+
+
+def timeline_of(connection: sqlite3.Connection, runs: Sequence[Run]) -> Timeline:
+    """Return the timeline of the job, with the begins and ends of its runs."""
+    stored = connection.execute("SELECT at, run, event FROM moments ORDER BY at, id")
+    moments = [*map(_begin_of, runs), *(Moment(at, run, _EVENT.decode(event)) for at, run, event in stored)]
+    moments += [_end_of(run, run.ended) for run in runs if run.ended is not None]
+    return Timeline(_width(connection), tuple(_all(connection)), tuple(sorted(moments, key=attrgetter("at"))))
+
+
+def _begin_of(run: Run) -> Moment:
+    return Moment(_began_at(run), run.number, RunBegan(run=run.number, operations=run.operations, program=run.program))
+
+
+def _end_of(run: Run, how: Ended) -> Moment:
+    at = _began_at(run) + run.elapsed_seconds
+    return Moment(at, run.number, RunEnded(run=run.number, how=how, reason=run.reason))
+
+
+def _began_at(run: Run) -> float:
+    return datetime.fromisoformat(run.started_at).timestamp()
+
+
+def _add(connection: sqlite3.Connection, buckets: Sequence[Bucket]) -> None:
+    grown = False
+    for start, group in groupby(merged(buckets, _width(connection)), attrgetter("start")):
+        added = list(group)
+        row = connection.execute("SELECT buckets FROM steps WHERE start = ?", (start,)).fetchone()
+        grown = grown or row is None
+        together = added if row is None else merged([*_unpacked(row[0]), *added], 1)
+        connection.execute("INSERT OR REPLACE INTO steps VALUES (?, ?)", (start, _packed(together)))
+    while grown and _is_too_large(connection):
+        _coarsen(connection)
+
+
+def _is_too_large(connection: sqlite3.Connection) -> bool:
+    steps, size = connection.execute("SELECT count(*), sum(length(buckets)) FROM steps").fetchone()
+    return bool(steps > 1 and size > MOST_BYTES)
+
+
+def _coarsen(connection: sqlite3.Connection) -> None:
+    width = 2 * _width(connection)
+    coarser = merged(_all(connection), width)
+    connection.execute("DELETE FROM steps")
+    connection.executemany(
+        "INSERT INTO steps VALUES (?, ?)",
+        ((start, _packed(list(buckets))) for start, buckets in groupby(coarser, attrgetter("start"))),
+    )
+    connection.execute("INSERT OR REPLACE INTO job VALUES ('width', ?)", (str(width),))
+
+
+def _width(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT value FROM job WHERE name = 'width'").fetchone()
+    return WIDTH if row is None else int(row[0])
+
+
+def _all(connection: sqlite3.Connection) -> Iterable[Bucket]:
+    for (packed,) in connection.execute("SELECT buckets FROM steps ORDER BY start").fetchall():
+        yield from _unpacked(packed)
+
+
+def _packed(buckets: list[Bucket]) -> bytes:
+    # With many apps, their names take most of the room.
+    return zlib.compress(msgspec.msgpack.encode(buckets), 1)
+
+
+def _unpacked(packed: bytes) -> tuple[Bucket, ...]:
+    return _BUCKETS.decode(zlib.decompress(packed))
