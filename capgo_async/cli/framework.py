@@ -90,18 +90,21 @@ class Invocation(NamedTuple):
 
 
 def command(
-    app: typer.Typer, name: str, *, epilog: str | None = None, short: str | None = None
+    app: typer.Typer, name: str, *prints: type[msgspec.Struct], epilog: str | None = None, short: str | None = None
 ) -> Callable[[Command], Command]:
     """Register a coroutine function as a command.
 
-    It takes an `Output` among its parameters and returns the exit code.
+    It takes an `Output` among its parameters and returns the exit code. `prints` are the types of what `--json` prints, whose
+    schemas are published.
 
     A parameter of a `Group` type becomes the options of that group. A parameter of type `Invocation` is not an option.
     `short` is the line in the list of commands, in case the first sentence of the docstring is too long.
     """
 
     def register(function: Command) -> Command:
-        app.command(name, epilog=epilog, short_help=short)(_expanded(function))
+        call = _expanded(function)
+        call.prints = prints  # type: ignore[attr-defined]  # for the command that shows the schemas
+        app.command(name, epilog=epilog, short_help=short)(call)
         return function
 
     return register

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "job": Entry("jobs", "Show, run, verify and undo jobs."),
     "members": Entry("members", "List, invite and remove members of organizations."),
     "orgs": Entry("orgs", "List, create, change and delete organizations."),
+    "schema": Entry("schema", "Show the JSON Schema of what commands print with --json."),
     "stats": Entry("stats", "Show usage of apps, and the versions on devices."),
 }
 

@@ -10,6 +10,7 @@ import pytest
 from cli.served import APP, KEY, Served, command, environment
 from typer.testing import Result
 
+from capgo_async.api.models import ApiKey
 from capgo_async.cli.output import listing, tables
 from capgo_async.cli.output.speech import Speech
 from capgo_async.sandbox.seeding import device_id
@@ -138,7 +139,7 @@ def test_speech_never_says_the_secret(capsys: pytest.CaptureFixture[str]) -> Non
     speech = Speech(secrets=[KEY])
     speech.say(f"the server said {KEY}")
     speech.show(f"{KEY}")
-    speech.emit({"key": KEY})
+    speech.emit(ApiKey(id=1, key=KEY))
     heard = capsys.readouterr()
     assert KEY not in heard.out + heard.err
-    assert json.loads(heard.out.splitlines()[1]) == {"key": "[API key]"}
+    assert json.loads(heard.out.splitlines()[1])["key"] == "[API key]"

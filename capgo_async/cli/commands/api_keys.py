@@ -21,13 +21,20 @@ from ..output.speech import Speech
 
 commands = typer.Typer(name="api-keys", no_args_is_help=True)
 
+
+class ApiKeyDeleted(msgspec.Struct, frozen=True):
+    """An API key was revoked: its number."""
+
+    deleted: int
+
+
 KeyId = Annotated[
     str, typer.Argument(metavar="ID", help="The number of the key, as `api-keys list` shows it.", show_default=False)
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name for the key.", show_default=False)]
 
 
-@command(commands, "list")
+@command(commands, "list", ApiKey)
 async def list_api_keys(connection: Connection, invocation: Invocation) -> int:
     """List the API keys of the user, without their secrets."""
     async with connection.client() as client:
@@ -36,14 +43,14 @@ async def list_api_keys(connection: Connection, invocation: Invocation) -> int:
         return await print_items(keys, columns, invocation.speech)
 
 
-@command(commands, "get")
+@command(commands, "get", ApiKey)
 async def get_api_key(key_id: KeyId, connection: Connection, invocation: Invocation) -> int:
     """Show one API key, without its secret."""
     async with connection.client() as client:
         return print_item(_without_secret(await client.api_keys.get(_number(key_id))), invocation.speech)
 
 
-@command(commands, "create", epilog=names_of(NewApiKey))
+@command(commands, "create", ApiKey, epilog=names_of(NewApiKey))
 async def create_api_key(name: Name, connection: Connection, invocation: Invocation, settings: SomeSettings = None) -> int:
     """Create an API key and show its secret once.
 
@@ -56,7 +63,7 @@ async def create_api_key(name: Name, connection: Connection, invocation: Invocat
         return _print_secret(await client.api_keys.create(new), invocation.speech)
 
 
-@command(commands, "update", epilog=names_of(ApiKeySettings))
+@command(commands, "update", ApiKey, epilog=names_of(ApiKeySettings))
 async def update_api_key(key_id: KeyId, settings: Settings, connection: Connection, invocation: Invocation) -> int:
     """Change an API key. A key cannot change itself."""
     changes = read_settings(settings, ApiKeySettings)
@@ -64,7 +71,7 @@ async def update_api_key(key_id: KeyId, settings: Settings, connection: Connecti
         return print_item(_without_secret(await client.api_keys.update(_number(key_id), changes)), invocation.speech)
 
 
-@command(commands, "regenerate", short="Replace the secret of a key and show it once.")
+@command(commands, "regenerate", ApiKey, short="Replace the secret of a key and show it once.")
 async def regenerate_api_key(key_id: KeyId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
     """Replace the secret of an API key and show it once. The old secret stops working."""
     number = _number(key_id)
@@ -74,14 +81,14 @@ async def regenerate_api_key(key_id: KeyId, connection: Connection, invocation: 
         return _print_secret(await client.api_keys.regenerate(number), invocation.speech)
 
 
-@command(commands, "delete")
+@command(commands, "delete", ApiKeyDeleted)
 async def delete_api_key(key_id: KeyId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
     """Revoke an API key. A key cannot revoke itself."""
     number = _number(key_id)
     await ask_before(f"Revoke API key {number}", yes=yes)
     async with connection.client() as client:
         await client.api_keys.delete(number)
-    invocation.speech.done(f"revoked API key {number}", deleted=number)
+    invocation.speech.done(f"revoked API key {number}", ApiKeyDeleted(number))
     return ExitCode.OK
 
 

@@ -1,9 +1,12 @@
 """The commands of `capgo-async bundles`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import msgspec
 import typer
+from msgspec import UNSET, UnsetType
 
 from ...api.endpoints.bundles import BundleMetadata, NewBundle
 from ...api.models import Bundle
@@ -18,6 +21,7 @@ from ..framework import Invocation, command
 from ..job.aiming import Aim, aimed, nothing_more, only_one
 from ..job.asking import ask_before
 from ..job.changing import change_many
+from ..job.reporting import OF_A_JOB
 from ..options.moments import read_duration
 from ..options.options import AppId, Connection, Planning, ReleasePlanning
 from ..options.settings import SomeSettings, names_of, read_settings
@@ -26,6 +30,30 @@ from ..output.exit_codes import ExitCode
 from ..output.listing import print_item, print_listing
 
 commands = typer.Typer(name="bundles", no_args_is_help=True)
+
+
+class BundlePromoted(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle was given to a channel."""
+
+    app_id: str
+    bundle: str
+    channel: str
+
+
+class BundleDescribed(msgspec.Struct, frozen=True, kw_only=True):
+    """The metadata of a bundle was set."""
+
+    app_id: str
+    bundle: str
+
+
+class BundlesDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """Bundles were deleted. `kept` are those in use by channels, if all others were to be deleted."""
+
+    app_id: str
+    deleted: Sequence[str]
+    kept: Sequence[str] | UnsetType = UNSET
+
 
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle by its name, such as 1.2.3.", show_default=False)]
 Promoted = Annotated[
@@ -49,7 +77,7 @@ Checksum = Annotated[str, typer.Argument(metavar="CHECKSUM", help="The checksum 
 Confirm = Annotated[str | None, typer.Option("--confirm", metavar="APP", help="The app id again, to confirm.")]
 
 
-@command(commands, "list", short="List the bundles of an app, newest first.")
+@command(commands, "list", Bundle, short="List the bundles of an app, newest first.")
 async def list_bundles(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
     """List the bundles of an app that are not deleted, newest first."""
     async with connection.client() as client:
@@ -57,7 +85,7 @@ async def list_bundles(app_id: AppId, connection: Connection, invocation: Invoca
         return await print_listing(client.bundles.list(app_id), columns, invocation.speech)
 
 
-@command(commands, "create", epilog=names_of(NewBundle))
+@command(commands, "create", Bundle, epilog=names_of(NewBundle))
 async def create_bundle(
     app_id: AppId,
     bundle: BundleName,
@@ -74,7 +102,7 @@ async def create_bundle(
         return print_item(await client.bundles.create(app_id, new), invocation.speech)
 
 
-@command(commands, "promote", short="Give a bundle to one channel, or to many.")
+@command(commands, "promote", BundlePromoted, *OF_A_JOB, short="Give a bundle to one channel, or to many.")
 async def promote_bundle(
     aim: Aim,
     planning: ReleasePlanning,
@@ -108,13 +136,19 @@ async def promote_bundle(
         rollout = (await client.channels.get(app_id, channel)).rollout_version if planning.end_rollouts else None
         await client.bundles.promote(app_id, channel, version_id=found.id, ends_rollout=rollout)
     invocation.speech.done(
-        f"promoted bundle {bundle} to channel {channel} of {app_id}", app_id=app_id, bundle=bundle, channel=channel
+        f"promoted bundle {bundle} to channel {channel} of {app_id}",
+        BundlePromoted(app_id=app_id, bundle=bundle, channel=channel),
     )
     return ExitCode.OK
 
 
 @command(
-    commands, "set-metadata", epilog=names_of(BundleMetadata), short="Set the link or the comment of one bundle, or of many."
+    commands,
+    "set-metadata",
+    BundleDescribed,
+    *OF_A_JOB,
+    epilog=names_of(BundleMetadata),
+    short="Set the link or the comment of one bundle, or of many.",
 )
 async def set_metadata(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Described = None
@@ -139,11 +173,11 @@ async def set_metadata(
     async with connection.client() as client:
         found = await _find(client, app_id, bundle)
         await client.bundles.set_metadata(app_id, found.id, metadata)
-    invocation.speech.done(f"set the metadata of bundle {bundle} of {app_id}", app_id=app_id, bundle=bundle)
+    invocation.speech.done(f"set the metadata of bundle {bundle} of {app_id}", BundleDescribed(app_id=app_id, bundle=bundle))
     return ExitCode.OK
 
 
-@command(commands, "delete", short="Delete one bundle, or many.")
+@command(commands, "delete", BundlesDeleted, *OF_A_JOB, short="Delete one bundle, or many.")
 async def delete_bundle(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Gone = None
 ) -> int:
@@ -162,11 +196,11 @@ async def delete_bundle(
     await ask_before(f"Delete bundle {bundle} of {app_id}", yes=planning.yes)
     async with connection.client() as client:
         await client.bundles.delete(app_id, bundle)
-    invocation.speech.done(f"deleted bundle {bundle} of {app_id}", app_id=app_id, deleted=[bundle])
+    invocation.speech.done(f"deleted bundle {bundle} of {app_id}", BundlesDeleted(app_id=app_id, deleted=[bundle]))
     return ExitCode.OK
 
 
-@command(commands, "prune", short="Delete old bundles of many apps, as a job.")
+@command(commands, "prune", *OF_A_JOB, short="Delete old bundles of many apps, as a job.")
 async def prune_bundles(
     planning: Planning,
     stopping: Stopping,
@@ -194,13 +228,13 @@ async def prune_bundles(
     )
 
 
-@command(commands, "delete-all", short="Delete every bundle of an app that no channel uses.")
+@command(commands, "delete-all", BundlesDeleted, short="Delete every bundle of an app that no channel uses.")
 async def delete_all_bundles(app_id: AppId, connection: Connection, invocation: Invocation, confirm: Confirm = None) -> int:
     """Delete every bundle of an app that no channel uses. Needs --confirm APP."""
     async with connection.client() as client:
         result = await client.bundles.delete_all(app_id, confirm=confirm)
     sentence = f"deleted {counted(len(result.deleted), 'bundle')} of {app_id}, kept {len(result.kept):,} in use by channels"
-    invocation.speech.done(sentence, app_id=app_id, deleted=result.deleted, kept=result.kept)
+    invocation.speech.done(sentence, BundlesDeleted(app_id=app_id, deleted=result.deleted, kept=result.kept))
     return ExitCode.OK
 
 

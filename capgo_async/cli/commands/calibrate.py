@@ -31,7 +31,13 @@ App = Annotated[str | None, Argument(metavar="APP", help="An app with many devic
 Reads = Annotated[int, Option("--budget", min=1, max=_MOST_READS, metavar="N", help="Maximum number of requests.")]
 
 
-class _Told(msgspec.Struct, frozen=True, kw_only=True):
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of a server and a key, in `requests` requests.
+
+    `page` is the page size that shows devices with their channels. `refused` is the rate limit that ended the
+    measurement, after `tried` requests.
+    """
+
     base_url: str
     server_version: str | None
     newest: bool | None
@@ -45,7 +51,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...]
 
 
-@command(commands, "calibrate")
+@command(commands, "calibrate", Calibration)
 async def run_calibration(connection: Connection, invocation: Invocation, app_id: App = None, reads: Reads = _READS) -> int:
     """Measure latency, page size and rate limits of a server and key, with reads only.
 
@@ -64,7 +70,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
     kept_to = known.limits if pacer.adaptive else ()
     certain = [f"{limit.requests:,} for the {NAMES.get(limit.scope, limit.scope)}" for limit in kept_to if limit.certain]
     _print(
-        _Told(
+        Calibration(
             base_url=client.base_url,
             server_version=known.server_version,
             newest=found.newest,
@@ -91,7 +97,7 @@ def tells_more(found: Findings, known: Known) -> bool:
     return found.page_loses is not None or known.page_loses is None or (found.page or 0) >= known.page_loses
 
 
-def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
+def _print(told: Calibration, certain: Sequence[str], speech: Speech) -> None:
     if speech.json:
         speech.emit(told)
         return

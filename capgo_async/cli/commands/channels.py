@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import msgspec
 import typer
 from msgspec import UNSET
 
@@ -16,6 +17,7 @@ from ..framework import Invocation, command
 from ..job.aiming import Aim, aimed, nothing_more, only_one
 from ..job.asking import ask_before
 from ..job.changing import change_many
+from ..job.reporting import OF_A_JOB
 from ..options.options import AppId, Connection, Planning, SettingsPlanning, Yes
 from ..options.settings import SomeSettings, names_of, read_settings
 from ..options.stopping import Stopping
@@ -23,6 +25,15 @@ from ..output.exit_codes import ExitCode
 from ..output.listing import print_item, print_listing
 
 commands = typer.Typer(name="channels", no_args_is_help=True)
+
+
+class ChannelChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel was changed. `change` is a phrase such as "rolled back"."""
+
+    app_id: str
+    channel: str
+    change: str
+
 
 Changed = Annotated[
     list[str] | None,
@@ -42,7 +53,7 @@ MetadataAs = Annotated[
 ]
 
 
-@command(commands, "list")
+@command(commands, "list", Channel)
 async def list_channels(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
     """List the channels of an app, oldest first."""
     async with connection.client() as client:
@@ -50,14 +61,14 @@ async def list_channels(app_id: AppId, connection: Connection, invocation: Invoc
         return await print_listing(client.channels.list(app_id), columns, invocation.speech)
 
 
-@command(commands, "get")
+@command(commands, "get", Channel)
 async def get_channel(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """Show one channel."""
     async with connection.client() as client:
         return _print(await client.channels.get(app_id, name), invocation)
 
 
-@command(commands, "create", epilog=names_of(ChannelSettings))
+@command(commands, "create", Channel, epilog=names_of(ChannelSettings))
 async def create_channel(
     app_id: AppId,
     name: ChannelName,
@@ -76,7 +87,14 @@ async def create_channel(
         return _print(await client.channels.create(app_id, name, wanted, metadata_as=metadata_as), invocation)
 
 
-@command(commands, "update", epilog=names_of(ChannelSettings), short="Change the settings of one channel, or of many.")
+@command(
+    commands,
+    "update",
+    Channel,
+    *OF_A_JOB,
+    epilog=names_of(ChannelSettings),
+    short="Change the settings of one channel, or of many.",
+)
 async def update_channel(
     aim: Aim,
     planning: SettingsPlanning,
@@ -118,7 +136,7 @@ async def update_channel(
         return _print(await client.channels.get(app_id, name), invocation)
 
 
-@command(commands, "delete", short="Delete one channel and the links to it, or many.")
+@command(commands, "delete", ChannelChange, *OF_A_JOB, short="Delete one channel and the links to it, or many.")
 async def delete_channel(
     aim: Aim, planning: Planning, stopping: Stopping, connection: Connection, invocation: Invocation, words: Gone = None
 ) -> int:
@@ -143,7 +161,7 @@ async def delete_channel(
     return _print_change(invocation, app_id, name, "deleted")
 
 
-@command(commands, "roll-back", short="Cancel a rollout; devices get the stable bundle.")
+@command(commands, "roll-back", ChannelChange, short="Cancel a rollout; devices get the stable bundle.")
 async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """Cancel the rollout of a channel. All devices get its stable bundle."""
     connection.refuse_protected(app_id, name)
@@ -152,7 +170,7 @@ async def roll_back(app_id: AppId, name: ChannelName, connection: Connection, in
     return _print_change(invocation, app_id, name, "rolled back")
 
 
-@command(commands, "promote-rollout")
+@command(commands, "promote-rollout", ChannelChange)
 async def promote_rollout(app_id: AppId, name: ChannelName, connection: Connection, invocation: Invocation) -> int:
     """Make the bundle of a rollout the channel's stable bundle."""
     connection.refuse_protected(app_id, name)
@@ -195,5 +213,6 @@ def _print(channel: Channel, invocation: Invocation) -> int:
 
 
 def _print_change(invocation: Invocation, app_id: str, name: str, change: str) -> int:
-    invocation.speech.done(f"{change} channel {name} of {app_id}", app_id=app_id, channel=name, change=change)
+    done = ChannelChange(app_id=app_id, channel=name, change=change)
+    invocation.speech.done(f"{change} channel {name} of {app_id}", done)
     return ExitCode.OK

@@ -26,6 +26,7 @@ from ..job.reporting import print_report
 from ..job.running import followed
 from ..options.group import Group
 from ..options.options import Output
+from .sandbox import SandboxAddress
 
 commands = typer.Typer()
 
@@ -37,13 +38,6 @@ _UNKNOWN_DEVICE: Final = "00000000-0000-4000-9000-{:012d}"
 _LONGEST_LINE: Final = 4096
 PATIENCE: Final = 5.0
 """Seconds that the sandbox has to stop before it is killed."""
-
-
-class Address(msgspec.Struct, frozen=True):
-    """The address and the API key of a sandbox."""
-
-    base_url: str
-    api_key: str
 
 
 class SandboxFailed(CapgoError):
@@ -68,7 +62,7 @@ class Size(Group, frozen=True, kw_only=True):
     ] = 32
 
 
-@command(commands, "demo")
+@command(commands, "demo", Report)
 async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
     """Link made-up devices to a channel: a CSV file, a plan, a run, and a check of every device.
 
@@ -92,7 +86,7 @@ async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
     return code
 
 
-async def _relink(source: Path, address: Address, size: Size, invocation: Invocation) -> Report:
+async def _relink(source: Path, address: SandboxAddress, size: Size, invocation: Invocation) -> Report:
     note = invocation.speech.note
     async with CapgoClient(
         api_key=address.api_key,
@@ -130,7 +124,7 @@ def _fleet(size: Size) -> Iterator[tuple[str, str]]:
 
 
 @contextlib.asynccontextmanager
-async def embedded(options: Mapping[str, object]) -> AsyncIterator[Address]:
+async def embedded(options: Mapping[str, object]) -> AsyncIterator[SandboxAddress]:
     """Run `python -m capgo_async sandbox` with `options` in a process of its own until the block ends.
 
     It listens on a free port. Its stdin is a pipe of ours, so that it ends with this process, however that dies; signals from
@@ -151,11 +145,11 @@ async def embedded(options: Mapping[str, object]) -> AsyncIterator[Address]:
             await _stop(process)
 
 
-async def _address(process: Process) -> Address:
+async def _address(process: Process) -> SandboxAddress:
     assert process.stdout is not None  # noqa: S101 - a pipe, as asked above
     try:
         line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _LONGEST_LINE)
-        return msgspec.json.decode(line, type=Address)
+        return msgspec.json.decode(line, type=SandboxAddress)
     except (anyio.IncompleteRead, msgspec.DecodeError) as error:
         message = "the sandbox did not start; run `capgo-async sandbox` to see why"
         raise SandboxFailed(message) from error

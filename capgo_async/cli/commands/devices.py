@@ -2,9 +2,11 @@
 
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
 from ...api.endpoints.devices import DeviceFilter
+from ...api.models import Device
 from ...api.models.device import stored_id
 from ...api.resources.devices import check_readable
 from ...bulk import LinkDevice, Operation, RenewDevice, Source, UnlinkDevice
@@ -14,6 +16,7 @@ from ...bulk.sources.source import read_rows
 from ...errors import ConfigurationError, DeviceNotFound
 from ..framework import Invocation, command
 from ..job.changing import change_many
+from ..job.reporting import OF_A_JOB
 from ..options.choosing import Choosing, Drawing
 from ..options.options import AppId, Connection, DeviceId, DevicePlanning, InventoryPlanning
 from ..options.stopping import Stopping
@@ -22,6 +25,15 @@ from ..output.listing import print_item, print_items, print_listing
 from ..output.speech import Speech
 
 commands = typer.Typer(name="devices", no_args_is_help=True)
+
+
+class DeviceChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A device was linked to a channel, or unlinked if that is null."""
+
+    app_id: str
+    device_id: str
+    channel: str | None
+
 
 _COLUMNS: Final = ("device_id", "custom_id", "channel", "version_name", "platform", "updated_at")
 _SOURCE_HELP = "CSV or JSON Lines file of device ids or custom ids; - for stdin."
@@ -49,14 +61,14 @@ OneDeviceId = Annotated[
 ]
 
 
-@command(commands, "list", short="List the devices of an app, ordered by id.")
+@command(commands, "list", Device, short="List the devices of an app, ordered by id.")
 async def list_devices(app_id: AppId, connection: Connection, invocation: Invocation) -> int:
     """List the devices of an app that were seen in the last 90 days, ordered by id."""
     async with connection.client() as client:
         return await print_listing(client.devices.list(app_id), _COLUMNS, invocation.speech)
 
 
-@command(commands, "get")
+@command(commands, "get", Device)
 async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection, invocation: Invocation) -> int:
     """Show one device."""
     async with connection.client() as client:
@@ -70,7 +82,7 @@ async def get_device(app_id: AppId, device_id: DeviceId, connection: Connection,
     return print_item(found, invocation.speech)
 
 
-@command(commands, "find", short="Find the device with a custom id.")
+@command(commands, "find", Device, short="Find the device with a custom id.")
 async def find_device(
     app_id: AppId, custom_id: CustomId, connection: Connection, invocation: Invocation, *, all_matches: AllMatches = False
 ) -> int:
@@ -88,7 +100,7 @@ async def find_device(
     return await print_items(found, _COLUMNS, invocation.speech)
 
 
-@command(commands, "link", short="Link one device to a channel.")
+@command(commands, "link", DeviceChange, short="Link one device to a channel.")
 async def link_device(
     app_id: AppId,
     device_id: DeviceId,
@@ -109,7 +121,7 @@ async def link_device(
     return _print_change(invocation.speech, app_id, device_id, channel)
 
 
-@command(commands, "relink", short="Link many devices to a channel, as a job.")
+@command(commands, "relink", *OF_A_JOB, short="Link many devices to a channel, as a job.")
 async def relink_devices(
     planning: DevicePlanning,
     stopping: Stopping,
@@ -134,7 +146,7 @@ async def relink_devices(
     return await change_many(operations, "relink", planning, stopping, connection, invocation)
 
 
-@command(commands, "unlink", short="Remove the links of many devices, or of one.")
+@command(commands, "unlink", DeviceChange, *OF_A_JOB, short="Remove the links of many devices, or of one.")
 async def unlink_devices(
     planning: DevicePlanning,
     stopping: Stopping,
@@ -160,7 +172,7 @@ async def unlink_devices(
     return _print_change(invocation.speech, source, device_id, None)
 
 
-@command(commands, "renew", short="Renew the links of many devices, so that they do not expire.")
+@command(commands, "renew", *OF_A_JOB, short="Renew the links of many devices, so that they do not expire.")
 async def renew_devices(
     source: ListOfDevices, planning: InventoryPlanning, stopping: Stopping, connection: Connection, invocation: Invocation
 ) -> int:
@@ -180,10 +192,7 @@ def _listed(source: str, kind: type[Operation], planning: InventoryPlanning, cha
 
 
 def _print_change(speech: Speech, app_id: str, device_id: str, channel: str | None) -> int:
-    if speech.json:
-        speech.emit({"app_id": app_id, "device_id": stored_id(device_id), "channel": channel})
-    elif channel is None:
-        speech.show(f"unlinked {stored_id(device_id)} of {app_id}")
-    else:
-        speech.show(f"linked {stored_id(device_id)} of {app_id} to {channel}")
+    device = stored_id(device_id)
+    sentence = f"unlinked {device} of {app_id}" if channel is None else f"linked {device} of {app_id} to {channel}"
+    speech.done(sentence, DeviceChange(app_id=app_id, device_id=device, channel=channel))
     return ExitCode.OK

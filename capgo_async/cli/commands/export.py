@@ -60,7 +60,7 @@ class Exporting(Group, frozen=True, kw_only=True):
         return chosen
 
 
-@command(commands, "devices", short="Export the devices of apps.")
+@command(commands, "devices", Summary, short="Export the devices of apps.")
 async def export_devices(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Export the devices of apps that were seen in the last 90 days.
 
@@ -69,7 +69,7 @@ async def export_devices(exporting: Exporting, connection: Connection, invocatio
     return await _export(InventoryKind.DEVICES, exporting, connection, invocation)
 
 
-@command(commands, "channels", short="Export the channels of apps.")
+@command(commands, "channels", Summary, short="Export the channels of apps.")
 async def export_channels(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Export the channels of apps.
 
@@ -78,7 +78,7 @@ async def export_channels(exporting: Exporting, connection: Connection, invocati
     return await _export(InventoryKind.CHANNELS, exporting, connection, invocation)
 
 
-@command(commands, "bundles", short="Export the bundles of apps.")
+@command(commands, "bundles", Summary, short="Export the bundles of apps.")
 async def export_bundles(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Export the bundles of apps that are not deleted.
 
@@ -87,7 +87,7 @@ async def export_bundles(exporting: Exporting, connection: Connection, invocatio
     return await _export(InventoryKind.BUNDLES, exporting, connection, invocation)
 
 
-@command(commands, "apps", short="Export the apps of the key.")
+@command(commands, "apps", Summary, short="Export the apps of the key.")
 async def export_apps(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
     """Export the apps of the key.
 

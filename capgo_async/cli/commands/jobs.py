@@ -6,8 +6,9 @@ from typing import Annotated
 import anyio.to_thread
 import typer
 
-from ...bulk import Job, Options, Rows, Which
+from ...bulk import Job, Options, Report, Rows, Which
 from ...bulk.inventory.formats import Format
+from ...bulk.jobfile.contents import JobRow
 from ...bulk.report import counted
 from ...concurrency import alongside
 from ...errors import ConfigurationError
@@ -17,9 +18,9 @@ from ..framework import Invocation, command
 from ..job.accounts import print_account, write_operations
 from ..job.changing import carry_out
 from ..job.progress import Watching
-from ..job.rehearsing import Rehearsing, print_rehearsal
+from ..job.rehearsing import RehearsalReport, Rehearsing, print_rehearsal
 from ..job.rejections import Rejections
-from ..job.reporting import print_job, print_report, print_rows, tell_plan
+from ..job.reporting import OF_A_JOB, JobStatus, print_job, print_report, print_rows, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
 from ..options.options import Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
 from ..options.profiles import path_of_profiles
@@ -63,7 +64,7 @@ class Undoing(Undertaking, frozen=True, kw_only=True):
     ] = None
 
 
-@command(commands, "show", short="Show what a job does and how far it is.")
+@command(commands, "show", JobStatus, JobRow, short="Show what a job does and how far it is.")
 async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: WhichRows = None) -> int:
     """Show what a job does and how far it is. Works while another process runs the job."""
     del output
@@ -77,7 +78,7 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
     return ExitCode.OK
 
 
-@command(commands, "report", short="Show the results of a job, run by run.")
+@command(commands, "report", Report, short="Show the results of a job, run by run.")
 async def report_job(
     path: JobFile, output: Output, invocation: Invocation, csv: ToCsv = None, spreadsheet: ToSpreadsheet = None
 ) -> int:
@@ -94,7 +95,7 @@ async def report_job(
         return await print_account(job, invocation.speech)
 
 
-@command(commands, "rehearse", short="Simulate a job to see its outcome and duration.")
+@command(commands, "rehearse", RehearsalReport, short="Simulate a job to see its outcome and duration.")
 async def rehearse_job(
     path: JobFile, rehearsing: Rehearsing, stopping: Stopping, output: Output, invocation: Invocation
 ) -> int:
@@ -115,7 +116,7 @@ async def rehearse_job(
     return print_rehearsal(rehearsed, rehearsing, invocation.speech)
 
 
-@command(commands, "verify", short="Check on the server that a job's changes are in effect.")
+@command(commands, "verify", Report, short="Check on the server that a job's changes are in effect.")
 async def verify_job(path: JobFile, connection: Connection, invocation: Invocation) -> int:
     """Check on the server that the changes of a job are in effect.
 
@@ -136,7 +137,7 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
     return code
 
 
-@command(commands, "undo", short="Undo the changes of a job.")
+@command(commands, "undo", *OF_A_JOB, short="Undo the changes of a job.")
 async def undo_job(
     path: JobFile,
     undertaking: Undoing,
@@ -172,7 +173,7 @@ async def undo_job(
     return await carry_out(plan, "undo", undertaking, stopping, connection, invocation)
 
 
-@command(commands, "run", short="Run a job, or resume it.")
+@command(commands, "run", Report, short="Run a job, or resume it.")
 async def run_job(
     path: JobFile,
     running: Running,

@@ -11,7 +11,7 @@ from ...bulk.report import counted
 from ...limits.known import Known, KnownLimit, Latency, lasting
 from ..framework import Invocation, command
 from ..options.options import Output
-from ..options.remembering import Record, memory
+from ..options.remembering import KnownServer, memory
 from ..output.exit_codes import ExitCode
 from ..output.limit_names import NAMES
 from ..output.listing import print_items
@@ -26,6 +26,12 @@ _COLUMNS: Final = ("server", "key", "version", "latency", "page", "limits", "age
 Forget = Annotated[bool, Option("--forget", help="Delete everything that was learned.")]
 
 
+class LimitsForgotten(msgspec.Struct, frozen=True):
+    """What was learned is deleted: the number of records."""
+
+    forgotten: int
+
+
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     key: str
@@ -36,7 +42,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
     age: str
 
 
-@command(commands, "limits")
+@command(commands, "limits", KnownServer, LimitsForgotten)
 async def show_limits(output: Output, invocation: Invocation, *, forget: Forget = False) -> int:
     """Show what earlier commands learned about servers and their limits.
 
@@ -46,7 +52,7 @@ async def show_limits(output: Output, invocation: Invocation, *, forget: Forget 
     speech = invocation.speech
     if forget:
         forgotten = memory().forget()
-        speech.done(f"deleted {counted(forgotten, 'record')}", forgotten=forgotten)
+        speech.done(f"deleted {counted(forgotten, 'record')}", LimitsForgotten(forgotten))
         return ExitCode.OK
     now = datetime.now(UTC)
     records = [msgspec.structs.replace(record, known=lasting(record.known, now)) for record in memory().records()]
@@ -64,7 +70,7 @@ def in_words(latency: Latency | None) -> str:
     return f"{latency.median * 1000:,.0f} ms, 95 % of responses within {latency.high * 1000:,.0f} ms"
 
 
-def _line(record: Record, now: datetime) -> _Line:
+def _line(record: KnownServer, now: datetime) -> _Line:
     known = record.known
     return _Line(
         server=record.base_url,

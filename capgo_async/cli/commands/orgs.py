@@ -3,9 +3,11 @@
 import enum
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ...api.endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings
+from ...api.models import AuditEntry, Organization
 from ..framework import Invocation, command
 from ..job.asking import ask_before
 from ..options.options import Connection, OrgId, Yes
@@ -14,6 +16,13 @@ from ..output.exit_codes import ExitCode
 from ..output.listing import print_item, print_listing
 
 commands = typer.Typer(name="orgs", no_args_is_help=True)
+
+
+class OrganizationDeleted(msgspec.Struct, frozen=True):
+    """An organization was deleted: its id."""
+
+    deleted: str
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the organization.", show_default=False)]
 
@@ -40,7 +49,7 @@ Table = Annotated[Audited | None, typer.Option("--table", help="List only change
 Operation = Annotated[Change | None, typer.Option("--operation", help="List only changes of this kind.")]
 
 
-@command(commands, "list")
+@command(commands, "list", Organization)
 async def list_organizations(connection: Connection, invocation: Invocation) -> int:
     """List the organizations that the key can see."""
     async with connection.client() as client:
@@ -48,14 +57,14 @@ async def list_organizations(connection: Connection, invocation: Invocation) -> 
         return await print_listing(client.organizations.list(), columns, invocation.speech)
 
 
-@command(commands, "get")
+@command(commands, "get", Organization)
 async def get_organization(org_id: OrgId, connection: Connection, invocation: Invocation) -> int:
     """Show one organization."""
     async with connection.client() as client:
         return print_item(await client.organizations.get(org_id), invocation.speech)
 
 
-@command(commands, "create", epilog=names_of(NewOrganization))
+@command(commands, "create", Organization, epilog=names_of(NewOrganization))
 async def create_organization(name: Name, connection: Connection, invocation: Invocation, settings: SomeSettings = None) -> int:
     """Create an organization."""
     new = read_settings([*(settings or ()), f"name={name}"], NewOrganization)
@@ -63,7 +72,7 @@ async def create_organization(name: Name, connection: Connection, invocation: In
         return print_item(await client.organizations.create(new), invocation.speech)
 
 
-@command(commands, "update", epilog=names_of(OrganizationSettings), short="Change an organization.")
+@command(commands, "update", Organization, epilog=names_of(OrganizationSettings), short="Change an organization.")
 async def update_organization(org_id: OrgId, settings: Settings, connection: Connection, invocation: Invocation) -> int:
     """Change an organization. Never creates one, whatever the server's generation."""
     changes = read_settings(settings, OrganizationSettings)
@@ -71,17 +80,17 @@ async def update_organization(org_id: OrgId, settings: Settings, connection: Con
         return print_item(await client.organizations.update(org_id, changes), invocation.speech)
 
 
-@command(commands, "delete", short="Delete an organization and everything in it.")
+@command(commands, "delete", OrganizationDeleted, short="Delete an organization and everything in it.")
 async def delete_organization(org_id: OrgId, connection: Connection, invocation: Invocation, *, yes: Yes = False) -> int:
     """Delete an organization with all its apps, channels, bundles and members. This cannot be undone."""
     await ask_before(f"Delete organization {org_id} and everything in it", yes=yes)
     async with connection.client() as client:
         await client.organizations.delete(org_id)
-    invocation.speech.done(f"deleted organization {org_id}", deleted=org_id)
+    invocation.speech.done(f"deleted organization {org_id}", OrganizationDeleted(org_id))
     return ExitCode.OK
 
 
-@command(commands, "audit", short="List the changes in an organization.")
+@command(commands, "audit", AuditEntry, short="List the changes in an organization.")
 async def list_audit(
     org_id: OrgId,
     connection: Connection,

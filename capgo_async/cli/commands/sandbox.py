@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
+import msgspec
 import typer
 
 from ...concurrency import alongside
@@ -23,6 +24,13 @@ from ..output.exit_codes import ExitCode
 from ..output.speech import is_terminal
 
 commands = typer.Typer()
+
+
+class SandboxAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """The address of a sandbox, and an API key that it accepts."""
+
+    base_url: str
+    api_key: str
 
 
 class Generation(enum.StrEnum):
@@ -113,7 +121,7 @@ class Serving(Group, frozen=True, kw_only=True):
             raise ConfigurationError(message) from error
 
 
-@command(commands, "sandbox")
+@command(commands, "sandbox", SandboxAddress)
 async def run_sandbox(serving: Serving, output: Output, invocation: Invocation) -> int:
     """Serve the API on this machine, with made-up apps and devices, until interrupted."""
     from ...sandbox.server import serve  # noqa: PLC0415 - brings aiohttp
@@ -136,7 +144,7 @@ async def run_sandbox(serving: Serving, output: Output, invocation: Invocation) 
 def _announce(base_url: str, output: Output, invocation: Invocation) -> None:
     speech = invocation.speech
     if output.json:
-        speech.emit({"base_url": base_url, "api_key": SUPER_ADMIN_KEY})
+        speech.emit(SandboxAddress(base_url=base_url, api_key=SUPER_ADMIN_KEY))
         return
     speech.show(f"listening on {base_url}, with the API key {SUPER_ADMIN_KEY}")
     speech.show(f"to use it: export CAPGO_BASE_URL={base_url} CAPGO_API_KEY={SUPER_ADMIN_KEY}")

@@ -32,6 +32,24 @@ class Picture(enum.StrEnum):
     BANDWIDTH = "bandwidth"
 
 
+class ChartWritten(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart was written to a file."""
+
+    file: str
+    bytes: int
+
+
+class VersionShare(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The share of one version among the devices of an app on one day."""
+
+    day: str
+    version: str
+    percent: float
+    devices: int | None
+    latest: bool | None = None
+    """Whether this is the most common version of the last day, if the server says so."""
+
+
 class Days(Group, frozen=True, kw_only=True):
     """A range of days."""
 
@@ -87,7 +105,7 @@ class Shape(Days, frozen=True, kw_only=True):
         return self.graph.value, self.output
 
 
-@command(commands, "app")
+@command(commands, "app", StatPoint, ChartWritten)
 async def app_statistics(app_id: AppId, shape: Shape, connection: Connection, invocation: Invocation) -> int:
     """Show the usage of an app."""
     picture = shape.picture()
@@ -98,7 +116,7 @@ async def app_statistics(app_id: AppId, shape: Shape, connection: Connection, in
     return await _print(points, invocation.speech)
 
 
-@command(commands, "org")
+@command(commands, "org", StatPoint, AppStatPoint, ChartWritten)
 async def organization_statistics(
     org_id: OrgId, shape: Shape, connection: Connection, invocation: Invocation, *, by_app: ByApp = False
 ) -> int:
@@ -114,7 +132,7 @@ async def organization_statistics(
     return await _print(points, invocation.speech)
 
 
-@command(commands, "user")
+@command(commands, "user", StatPoint, ChartWritten)
 async def user_statistics(shape: Shape, connection: Connection, invocation: Invocation) -> int:
     """Show the usage of all apps of the key."""
     picture = shape.picture()
@@ -125,14 +143,14 @@ async def user_statistics(shape: Shape, connection: Connection, invocation: Invo
     return await _print(points, invocation.speech)
 
 
-@command(commands, "bundles")
+@command(commands, "bundles", VersionShare)
 async def bundle_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
     """Show the share of an app's devices on each bundle."""
     async with connection.client() as client:
         return await _print_usage(await client.statistics.bundle_usage(app_id, *days.whole_days()), invocation.speech)
 
 
-@command(commands, "natives")
+@command(commands, "natives", VersionShare)
 async def native_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
     """Show the share of an app's devices on each native version."""
     async with connection.client() as client:
@@ -144,15 +162,6 @@ async def native_usage(app_id: AppId, days: Days, connection: Connection, invoca
     return code
 
 
-class _Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    day: str
-    version: str
-    percent: float
-    devices: int | None
-    latest: bool | None = None
-    """Whether this is the most common version of the last day, if the server says so."""
-
-
 async def _print(points: Sequence[StatPoint], speech: Speech) -> int:
     by_app = ("app_id",) if points and isinstance(points[0], AppStatPoint) else ()
     return await print_items(points, ("date", *by_app, "mau", "storage", "bandwidth"), speech)
@@ -161,7 +170,7 @@ async def _print(points: Sequence[StatPoint], speech: Speech) -> int:
 async def _print_usage(usage: Usage, speech: Speech) -> int:
     latest = usage.latest_version
     shares = [
-        _Share(
+        VersionShare(
             day=day,
             version=dataset.label,
             percent=dataset.data[place],
@@ -186,5 +195,5 @@ def _save(picture: bytes, path: Path, speech: Speech) -> int:
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}"
         raise ConfigurationError(message) from error
-    speech.done(f"wrote {path}", file=str(path), bytes=len(picture))
+    speech.done(f"wrote {path}", ChartWritten(file=str(path), bytes=len(picture)))
     return ExitCode.OK

@@ -1,14 +1,14 @@
 """The options of a rehearsal, and its result for people and programs."""
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Final
 
 import msgspec
 from typer import Option
 
 from ...bulk.clock import duration
-from ...bulk.report import about, counted
+from ...bulk.report import Failures, about, counted
 from ...errors import ConfigurationError
 from ...limits.lockout import MOST_IN_FLIGHT
 from ...rehearsal import Conditions, Rehearsed, RehearsedWave
@@ -78,37 +78,73 @@ class Rehearsing(Group, frozen=True, kw_only=True):
         return PRESETS[self.limits]
 
 
+class RehearsalReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a rehearsal.
+
+    `makespan_seconds` is the virtual duration of the run, `forecast_seconds` the estimate made before it, and `took_seconds`
+    the real duration of the rehearsal. `error` is the error that would stop the run, and `exit_code` its exit code.
+    """
+
+    job: str
+    planned: int
+    done: int
+    failed: int
+    pending: int
+    verified: int
+    contradicted: int
+    makespan_seconds: float
+    forecast_seconds: float | None
+    latency_seconds: float
+    took_seconds: float
+    requests: int
+    retries: int
+    rate_limited: int
+    limits_met: Mapping[str, int]
+    remarks: Sequence[str]
+    waves: Sequence[RehearsedWave]
+    failures: Sequence[Failures]
+    error: str | None
+    limits: str
+    exit_code: int
+
+    @classmethod
+    def of(cls, rehearsed: Rehearsed, limits: str, exit_code: int) -> "RehearsalReport":
+        report, run = rehearsed.report, rehearsed.report.runs[-1]
+        return cls(
+            job=report.job,
+            planned=report.planned,
+            done=report.done,
+            failed=report.failed,
+            pending=report.pending,
+            verified=report.verified,
+            contradicted=report.contradicted,
+            makespan_seconds=rehearsed.makespan,
+            forecast_seconds=rehearsed.forecast,
+            latency_seconds=rehearsed.latency,
+            took_seconds=round(rehearsed.took, 3),
+            requests=run.requests,
+            retries=run.retries,
+            rate_limited=run.rate_limited,
+            limits_met=run.limits_met,
+            remarks=rehearsed.remarks,
+            waves=rehearsed.waves,
+            failures=report.failures,
+            error=None if rehearsed.error is None else str(rehearsed.error),
+            limits=limits,
+            exit_code=exit_code,
+        )
+
+
 def print_rehearsal(rehearsed: Rehearsed, rehearsing: Rehearsing, speech: Speech) -> int:
     """Print the result of a rehearsal, and return the exit code that the run would have."""
     code = exit_code(rehearsed.report) if rehearsed.error is None else code_of(rehearsed.error)
     if speech.json:
-        speech.emit({**_document(rehearsed), "limits": rehearsing.limits, "exit_code": code})
+        speech.emit(RehearsalReport.of(rehearsed, rehearsing.limits, code))
         return code
     speech.show("\n".join(_lines(rehearsed, rehearsing)))
     if rehearsed.error is not None:
         speech.say(f"the run would end with this message: {explain(rehearsed.error)}")
     return code
-
-
-def _document(rehearsed: Rehearsed) -> dict[str, Any]:
-    report = msgspec.to_builtins(rehearsed.report)
-    told = {name: report[name] for name in ("job", "planned", "done", "failed", "pending", "verified", "contradicted")}
-    requests = {name: report["runs"][-1][name] for name in ("requests", "retries", "rate_limited", "limits_met")}
-    times = {
-        "makespan_seconds": rehearsed.makespan,
-        "forecast_seconds": rehearsed.forecast,
-        "latency_seconds": rehearsed.latency,
-        "took_seconds": round(rehearsed.took, 3),
-    }
-    return {
-        **told,
-        **times,
-        **requests,
-        "remarks": rehearsed.remarks,
-        "waves": rehearsed.waves,
-        "failures": report["failures"],
-        "error": None if rehearsed.error is None else str(rehearsed.error),
-    }
 
 
 def _lines(rehearsed: Rehearsed, rehearsing: Rehearsing) -> Iterator[str]:

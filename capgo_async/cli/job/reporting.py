@@ -10,7 +10,7 @@ from ...bulk import Job, Plan, Report, Rows
 from ...bulk.clock import local_time, minute_in, moment_in
 from ...bulk.inventory.exporting import Summary
 from ...bulk.jobfile.contents import JobRow
-from ...bulk.plan import EARLIEST_EXPIRY
+from ...bulk.plan import EARLIEST_EXPIRY, Part, ReasonCount
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
 from ..output.exit_codes import exit_code
@@ -83,7 +83,7 @@ def print_report(report: Report, speech: Speech) -> int:
 def print_plan(job: Job, speech: Speech) -> None:
     """Print a job's plan as the command's result."""
     if speech.json:
-        speech.emit(_PlanOf.of(job))
+        speech.emit(JobPlan.of(job))
         return
     speech.show(_foreseen(job.plan))
 
@@ -111,15 +111,9 @@ def origin_of(job: Job) -> str:
 
 def print_job(job: Job, report: Report, speech: Speech) -> None:
     """Print where a job comes from, what it does and how far it is."""
-    facts, plan = job.facts, job.plan
-    seconds = job.lasts(server_limits())
+    plan, seconds = job.plan, job.lasts(server_limits())
     if speech.json:
-        planned = {"changes": plan.changes, "reasons": plan.reasons, "unknown": plan.unknown, "seconds": seconds}
-        planned |= {"no_way_back": plan.no_way_back}
-        planned |= {"waves": plan.waves, "bake_seconds": plan.bake_seconds}
-        planned |= {"planning_requests": plan.planning_requests, "saved": plan.saved}
-        origin = {"source": facts.source, "base_url": facts.binding.base_url, "created_at": facts.created_at.isoformat()}
-        speech.emit({**msgspec.to_builtins(report), **origin, "remarks": facts.remarks, **planned})
+        speech.emit(JobStatus.of(job, report, seconds))
         return
     lines = [origin_of(job), _rows_of(report)]
     lines += [*plan.contents(), *map(str, plan.waves)]
@@ -176,13 +170,58 @@ def tell_checks(summary: Summary, speech: Speech) -> None:
         tell(f"and {counted(len(remarks) - _NOTED, 'more note')}")
 
 
-class _PlanOf(Plan, frozen=True, kw_only=True):
+class JobPlan(Plan, frozen=True, kw_only=True):
+    """The plan of a job, its file, and when it would end if it were sent now."""
+
     job: str
     ends_at: str | None
 
     @classmethod
-    def of(cls, job: Job) -> "_PlanOf":
+    def of(cls, job: Job) -> "JobPlan":
         seconds = job.plan.seconds
         ends_at = None if seconds is None else moment_in(seconds)
         told = None if ends_at is None else ends_at.astimezone(UTC).isoformat(timespec="seconds")
-        return cls(job=str(job.path), ends_at=told, **{name: getattr(job.plan, name) for name in job.plan.__struct_fields__})
+        return cls(job=str(job.path), ends_at=told, **msgspec.structs.asdict(job.plan))
+
+
+class JobStatus(Report, frozen=True, kw_only=True):
+    """What a job does and how far it is: its report, and parts of its plan.
+
+    `seconds` is how long the pending operations take at the default rate. `remarks` are sentences for people.
+    """
+
+    source: str
+    base_url: str
+    created_at: str
+    remarks: Sequence[str]
+    changes: Sequence[Part]
+    reasons: Sequence[ReasonCount]
+    unknown: int
+    seconds: float | None
+    no_way_back: Sequence[ReasonCount]
+    bake_seconds: float
+    planning_requests: int
+    saved: int
+
+    @classmethod
+    def of(cls, job: Job, report: Report, seconds: float | None) -> "JobStatus":
+        facts, plan = job.facts, job.plan
+        return cls(
+            **msgspec.structs.asdict(msgspec.structs.replace(report, waves=plan.waves)),
+            source=facts.source,
+            base_url=facts.binding.base_url,
+            created_at=facts.created_at.isoformat(),
+            remarks=facts.remarks,
+            changes=plan.changes,
+            reasons=plan.reasons,
+            unknown=plan.unknown,
+            seconds=seconds,
+            no_way_back=plan.no_way_back,
+            bake_seconds=plan.bake_seconds,
+            planning_requests=plan.planning_requests,
+            saved=plan.saved,
+        )
+
+
+OF_A_JOB: Final = (JobPlan, Report)
+"""What commands print that plan changes and run them as a job."""

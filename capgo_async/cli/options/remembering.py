@@ -35,7 +35,7 @@ _MOST: Final = 100
 _GOOD: Final = 200
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class KnownServer(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about one server and one key; `key` is a digest."""
 
     base_url: str
@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class _File(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     salt: str
-    records: tuple[Record, ...] = ()
+    records: tuple[KnownServer, ...] = ()
 
 
 class Memory:
@@ -55,7 +55,7 @@ class Memory:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def records(self) -> Sequence[Record]:
+    def records(self) -> Sequence[KnownServer]:
         """Return all records, the most recently used first."""
         file = self._read()
         return () if file is None else file.records
@@ -76,7 +76,7 @@ class Memory:
             return
         whose = client.base_url, _digest(client, file.salt)
         former = next((record.known for record in file.records if (record.base_url, record.key) == whose), Known())
-        record = Record(base_url=whose[0], key=whose[1], known=with_newer(known, former))
+        record = KnownServer(base_url=whose[0], key=whose[1], known=with_newer(known, former))
         records = (record, *(other for other in file.records if (other.base_url, other.key) != whose))[:_MOST]
         try:
             _write(real(self._path), msgspec.json.encode(msgspec.structs.replace(file, records=records)))

@@ -52,16 +52,16 @@ class Speech:
         """Print a result."""
         self._print(self._without_secret(text))
 
-    def done(self, text: str, **told: object) -> None:
-        """Print that a change was made: `text` for people, `told` for programs."""
+    def done(self, text: str, document: msgspec.Struct) -> None:
+        """Print that a change was made: `text` for people, `document` for programs."""
         if self.json:
-            self.emit(told)
+            self.emit(document)
         else:
             self.show(text)
 
-    def emit(self, value: object) -> None:
+    def emit(self, document: msgspec.Struct) -> None:
         """Print a result as one line of JSON."""
-        self._print(self._without_secret(msgspec.json.encode(value).decode()))
+        self._print(self._without_secret(msgspec.json.encode(document).decode()))
 
     def _print(self, text: str) -> None:
         if not self.heard:
