@@ -95,8 +95,6 @@ def test_messages_name_options_instead_of_arguments(unaimed: Command) -> None:
     assert "it must begin with https://, or with http:// for this machine" in bare.stderr
     token = errors.AuthenticationError("Invalid JWT", status=401, code="invalid_jwt")
     assert explain(token).endswith("must be sent in the header capgkey. --auth-header capgkey does that.")
-    chart = errors.GraphNotSupported("this server draws no charts; ask for the numbers instead")
-    assert explain(chart) == "this server draws no charts; ask for the numbers instead. Leave --graph out."
 
 
 def test_the_end_that_was_asked_for_is_no_error() -> None:

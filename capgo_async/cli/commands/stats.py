@@ -1,27 +1,37 @@
 """The commands of `capgo-async stats`."""
 
 import enum
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 import typer
 
 from ...api.endpoints.statistics import Graph, Totals
 from ...api.models import AppStatPoint, StatPoint, Usage
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, GraphNotSupported
 from ..framework import Invocation, command
 from ..options.group import Group
 from ..options.options import AppId, Connection, OrgId
 from ..output.exit_codes import ExitCode
 from ..output.listing import print_items
-from ..output.speech import Speech
+from ..output.speech import Speech, printable
 
 commands = typer.Typer(name="stats", no_args_is_help=True)
 
+_PACKAGES: Final = {"altair": "altair", "vl_convert": "vl-convert-python"}
+"""Modules that draw charts, and the packages that they are in."""
+
 ByApp = Annotated[bool, typer.Option("--by-app", help="Show each app of the organization.")]
+
+
+ToChart = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The file for the chart, such as mau.svg.", show_default=False),
+]
 
 
 class Picture(enum.StrEnum):
@@ -48,6 +58,13 @@ class VersionShare(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     devices: int | None
     latest: bool | None = None
     """Whether this is the most common version of the last day, if the server says so."""
+
+
+class Chart(NamedTuple):
+    """What a chart shows, and its file."""
+
+    graph: Graph
+    file: Path
 
 
 class Days(Group, frozen=True, kw_only=True):
@@ -82,18 +99,17 @@ class Shape(Days, frozen=True, kw_only=True):
 
     daily: Annotated[bool, typer.Option("--daily", help="Show the values of each day instead of running totals.")] = False
     graph: Annotated[
-        Picture | None, typer.Option("--graph", help="Save a chart drawn by the server (servers until February 2025).")
+        Picture | None,
+        typer.Option("--graph", help="Save a chart. Servers until February 2025 draw it themselves.", show_default=False),
     ] = None
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file for the chart, such as mau.svg.")
-    ] = None
+    output: ToChart = None
 
     def totals(self) -> Totals:
         """Return whether values are running totals or daily."""
         return "daily" if self.daily else "running"
 
-    def picture(self) -> tuple[Graph, Path] | None:
-        """Return the chart and its file, or `None` for numbers.
+    def picture(self) -> Chart | None:
+        """Return the chart to save, or `None` for numbers.
 
         Raises `ConfigurationError` for one without the other.
         """
@@ -102,18 +118,24 @@ class Shape(Days, frozen=True, kw_only=True):
         if self.output is None or self.graph is None:
             message = "a chart needs both --graph and -o FILE"
             raise ConfigurationError(message)
-        return self.graph.value, self.output
+        return Chart(self.graph.value, self.output)
 
 
 @command(commands, "app", StatPoint, ChartWritten)
 async def app_statistics(app_id: AppId, shape: Shape, connection: Connection, invocation: Invocation) -> int:
     """Show the usage of an app."""
-    picture = shape.picture()
+    picture, span, totals = shape.picture(), shape.span(), shape.totals()
     async with connection.client() as client:
-        if picture is not None:
-            return _save(await client.statistics.app(app_id, *shape.span(), graph=picture[0]), picture[1], invocation.speech)
-        points = await client.statistics.app(app_id, *shape.span(), totals=shape.totals())
-    return await _print(points, invocation.speech)
+        statistics = client.statistics
+        if picture is None:
+            return await _print(await statistics.app(app_id, *span, totals=totals), invocation.speech)
+        chart = await _drawn(
+            app_id,
+            shape,
+            statistics.app(app_id, *span, totals=totals, graph=picture.graph),
+            lambda: statistics.app(app_id, *span, totals=totals),
+        )
+    return _save(chart, picture.file, invocation.speech)
 
 
 @command(commands, "org", StatPoint, AppStatPoint, ChartWritten)
@@ -121,45 +143,117 @@ async def organization_statistics(
     org_id: OrgId, shape: Shape, connection: Connection, invocation: Invocation, *, by_app: ByApp = False
 ) -> int:
     """Show the usage of an organization."""
-    picture, span = shape.picture(), shape.span()
+    picture, span, totals = shape.picture(), shape.span(), shape.totals()
+    if by_app and picture is not None:
+        check_charts()
     async with connection.client() as client:
-        if picture is not None:
-            return _save(await client.statistics.organization(org_id, *span, graph=picture[0]), picture[1], invocation.speech)
+        statistics = client.statistics
         if by_app:
-            breakdown = await client.statistics.breakdown(org_id, *span, totals=shape.totals())
-            return await _print(breakdown.by_app, invocation.speech)
-        points = await client.statistics.organization(org_id, *span, totals=shape.totals())
-    return await _print(points, invocation.speech)
+            apps = (await statistics.breakdown(org_id, *span, totals=totals)).by_app
+            if picture is None:
+                return await _print(apps, invocation.speech)
+            chart = _of_usage(org_id, shape, _by_app(apps))
+        elif picture is None:
+            return await _print(await statistics.organization(org_id, *span, totals=totals), invocation.speech)
+        else:
+            chart = await _drawn(
+                org_id,
+                shape,
+                statistics.organization(org_id, *span, totals=totals, graph=picture.graph),
+                lambda: statistics.organization(org_id, *span, totals=totals),
+            )
+    return _save(chart, picture.file, invocation.speech)
 
 
 @command(commands, "user", StatPoint, ChartWritten)
 async def user_statistics(shape: Shape, connection: Connection, invocation: Invocation) -> int:
     """Show the usage of all apps of the key."""
-    picture = shape.picture()
+    picture, span, totals = shape.picture(), shape.span(), shape.totals()
     async with connection.client() as client:
-        if picture is not None:
-            return _save(await client.statistics.user(*shape.span(), graph=picture[0]), picture[1], invocation.speech)
-        points = await client.statistics.user(*shape.span(), totals=shape.totals())
-    return await _print(points, invocation.speech)
+        statistics = client.statistics
+        if picture is None:
+            return await _print(await statistics.user(*span, totals=totals), invocation.speech)
+        chart = await _drawn(
+            "all apps of the key",
+            shape,
+            statistics.user(*span, totals=totals, graph=picture.graph),
+            lambda: statistics.user(*span, totals=totals),
+        )
+    return _save(chart, picture.file, invocation.speech)
 
 
-@command(commands, "bundles", VersionShare)
-async def bundle_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
-    """Show the share of an app's devices on each bundle."""
+@command(commands, "bundles", VersionShare, ChartWritten)
+async def bundle_usage(
+    app_id: AppId, days: Days, connection: Connection, invocation: Invocation, output: ToChart = None
+) -> int:
+    """Show the share of an app's devices on each bundle, as numbers or as a chart."""
+    if output is not None:
+        check_charts()
     async with connection.client() as client:
-        return await _print_usage(await client.statistics.bundle_usage(app_id, *days.whole_days()), invocation.speech)
+        usage = await client.statistics.bundle_usage(app_id, *days.whole_days())
+    if output is not None:
+        return _save(_of_versions(app_id, "Bundles", usage), output, invocation.speech)
+    return await _print_usage(usage, invocation.speech)
 
 
-@command(commands, "natives", VersionShare)
-async def native_usage(app_id: AppId, days: Days, connection: Connection, invocation: Invocation) -> int:
-    """Show the share of an app's devices on each native version."""
+@command(commands, "natives", VersionShare, ChartWritten)
+async def native_usage(
+    app_id: AppId, days: Days, connection: Connection, invocation: Invocation, output: ToChart = None
+) -> int:
+    """Show the share of an app's devices on each native version, as numbers or as a chart."""
+    if output is not None:
+        check_charts()
     async with connection.client() as client:
         usage = await client.statistics.native_usage(app_id, *days.whole_days())
+    if output is not None:
+        return _save(_of_versions(app_id, "Native versions", usage), output, invocation.speech)
     code = await _print_usage(usage, invocation.speech)
     latest = usage.latest_version
     if latest is not None and latest.name and invocation.speech.heard:
         invocation.speech.note(f"note: most devices of the last day ({latest.percentage} %) have {latest.name}")
     return code
+
+
+async def _drawn(
+    name: str, shape: Shape, by_server: Awaitable[bytes], numbers: Callable[[], Awaitable[Sequence[StatPoint]]]
+) -> bytes:
+    """Return the chart of the server, or one of its numbers if it draws none (contract D40)."""
+    try:
+        return await by_server
+    except GraphNotSupported:
+        check_charts()
+        return _of_usage(name, shape, {name: await numbers()})
+
+
+def _by_app(points: Sequence[AppStatPoint]) -> Mapping[str, Sequence[StatPoint]]:
+    found: dict[str, list[StatPoint]] = {}
+    for point in points:
+        found.setdefault(point.app_id, []).append(point)
+    return found
+
+
+def _of_usage(name: str, shape: Shape, usage: Mapping[str, Sequence[StatPoint]]) -> bytes:
+    from ...pages.usage import chart_of_usage  # noqa: PLC0415 - slow to import, and optional
+
+    picture = shape.picture()
+    assert picture is not None  # noqa: S101 - asked before
+    shown = {printable(each): points for each, points in usage.items()}
+    return chart_of_usage(printable(name), picture.graph, shape.totals(), shown).encode()
+
+
+def _of_versions(app_id: str, of: str, usage: Usage) -> bytes:
+    from ...pages.usage import chart_of_versions  # noqa: PLC0415 - slow to import, and optional
+
+    named = [msgspec.structs.replace(dataset, label=printable(dataset.label)) for dataset in usage.datasets]
+    return chart_of_versions(printable(app_id), of, msgspec.structs.replace(usage, datasets=named)).encode()
+
+
+def check_charts() -> None:
+    """Raise `ConfigurationError` if the packages that draw charts are not installed."""
+    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        message = f"a chart needs {' and '.join(missing)}, not installed here: pip install 'capgo-async[charts]'"
+        raise ConfigurationError(message)
 
 
 async def _print(points: Sequence[StatPoint], speech: Speech) -> int:

@@ -41,7 +41,6 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
 }
 
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
-    errors.GraphNotSupported: "Leave --graph out.",
     errors.NeedsApiKey: "--api-key passes one, --profile uses a stored one.",
     errors.NotConnected: "Check --base-url, and that the server runs.",
     errors.ConnectionLost: "Try again; a change may have taken effect anyway.",
