@@ -30,6 +30,7 @@ from .operations.operations import (
 )
 from .operations.reasons import Cause, Reason
 from .operations.results import Done, Failed
+from .picture import AppTotals, Flow, Picture
 from .plan import Displaced, Part, Plan, ReasonCount, Thresholds
 from .planning.drift import Drift
 from .report import Ended, Failures, Report, Run, Wave
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .storage.exported import Exported
 
 __all__ = [
+    "AppTotals",
     "Bounds",
     "Bucket",
     "Cause",
@@ -59,6 +61,7 @@ __all__ = [
     "Exported",
     "Failed",
     "Failures",
+    "Flow",
     "Foreseen",
     "Format",
     "Former",
@@ -75,6 +78,7 @@ __all__ = [
     "Options",
     "Pair",
     "Part",
+    "Picture",
     "Plan",
     "PromoteBundle",
     "Reason",

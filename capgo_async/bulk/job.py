@@ -5,6 +5,7 @@ Longer than 300 lines because it documents everything a job can do. The work its
 
 import math
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import datetime
@@ -20,7 +21,7 @@ from ..errors import AuthenticationError, DiskFull, JobError, Problem
 from ..events import ForecastMade
 from ..key_ring import KeyRing, pacer_of, ring_of
 from ..limits.lockout import MOST_IN_FLIGHT
-from ..limits.models import Limit
+from ..limits.models import Limit, server_limits
 from .clock import Clock, wall_clock
 from .forecast.forecast import Foreseen, Leg, foreseen, seconds_of, without_first
 from .forecast.line import Outlook
@@ -31,11 +32,13 @@ from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
+from .jobfile.overview import apps_of, flows_of
 from .jobfile.reaches import count_open, reopen, still_protected
 from .jobfile.records import last_usage, was_begun
 from .jobfile.schema import Which
 from .jobfile.seen import Seen, in_doubt, seen_of
 from .jobfile.staging import Staging
+from .picture import Picture
 from .plan import Plan
 from .planning.drift import Drift, find_drift
 from .planning.plan_maker import OnRejected, draw_up, facts_of
@@ -376,6 +379,29 @@ class Job:
     async def timeline(self) -> Timeline:
         """Return what was sent and settled when, over all runs."""
         return await self._database.run(records.timeline_of)
+
+    async def picture(self) -> Picture:
+        """Return everything that a page about the job shows.
+
+        The forecast is for what was pending when the job was opened. Works while another process runs the job.
+        """
+
+        def read(connection: sqlite3.Connection) -> Picture:
+            report = records.report_of(connection, self._name)
+            return Picture(
+                at=self._clock(),
+                source=self.facts.source,
+                base_url=self.facts.binding.base_url,
+                created_at=self.facts.created_at,
+                report=report,
+                plan=self.plan,
+                seconds_left=self.lasts(server_limits()) if report.pending else 0.0,
+                apps=apps_of(connection),
+                flows=flows_of(connection),
+                timeline=records.timeline_of(connection),
+            )
+
+        return await self._database.run(read)
 
     async def rows(self, wanted: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
         """Yield the rows that `wanted` selects, in chunks."""

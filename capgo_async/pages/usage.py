@@ -15,6 +15,7 @@ import vl_convert
 
 from ..api.endpoints.statistics import Graph, Totals
 from ..api.models import StatPoint, Usage
+from .words import clipped
 
 _WIDTH: Final = 880
 _HEIGHT: Final = 360
@@ -169,7 +170,7 @@ def _span(days: Sequence[date]) -> str:
 
 
 def _clipped(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return clipped(name, _LONGEST)
 
 
 def _milliseconds(day: date) -> int:

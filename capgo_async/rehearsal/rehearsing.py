@@ -21,7 +21,8 @@ from ..bulk.job import Job
 from ..bulk.jobfile.course import latency_of
 from ..bulk.jobfile.facts import JobBinding, JobFacts, LastUsage, bind, read_usage, write_usage
 from ..bulk.operations.results import Done, Failed
-from ..bulk.report import Report, Wave
+from ..bulk.picture import Picture
+from ..bulk.report import Report, Wave, storable
 from ..bulk.running.bounds import Bounds
 from ..bulk.running.stopping import StopRules
 from ..bulk.storage.database import Database
@@ -83,8 +84,8 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a rehearsal.
 
     `makespan` is the duration in virtual seconds, `forecast` the estimate made before it, and `took` the real duration in
-    seconds. `report` is the report that the job would have; the last of its runs is the rehearsed one. `error` is the error
-    that stopped this run, if any.
+    seconds. `report` is the report that the job would have; the last of its runs is the rehearsed one. `picture` shows the job
+    as it would be then. `error` is the error that stopped this run, if any.
     """
 
     makespan: float
@@ -94,6 +95,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
     waves: tuple[RehearsedWave, ...]
     remarks: tuple[str, ...]
     report: Report
+    picture: Picture
     error: CapgoError | None = None
 
 
@@ -177,7 +179,8 @@ class Rehearsal:
                     if isinstance(stopped, JobError) and not isinstance(stopped, SafetyStop):
                         raise
                     error = stopped
-                report = msgspec.structs.replace(await job.report(), job=str(self._path))
+                picture = await job.picture()
+        report = msgspec.structs.replace(picture.report, job=storable(str(self._path)))
         return Rehearsed(
             makespan=report.elapsed_seconds,
             forecast=job.plan.seconds,
@@ -186,6 +189,7 @@ class Rehearsal:
             waves=tuple(_timed(wave, begun_at) for wave in report.waves),
             remarks=remarks,
             report=report,
+            picture=msgspec.structs.replace(picture, report=report),
             error=error,
         )
 

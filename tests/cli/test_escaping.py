@@ -25,8 +25,8 @@ from hypothesis import example, given, strategies as st
 from capgo_async.bulk import Format
 from capgo_async.bulk.inventory.formats import CsvLines
 from capgo_async.cli.job import asking
-from capgo_async.cli.output.speech import printable
 from capgo_async.cli.program import program
+from capgo_async.printable import printable
 from capgo_async.sandbox import Arrival, Device, Incoming, Traits
 from capgo_async.sandbox.exchange import Refusal
 from capgo_async.sandbox.faults import Chance

@@ -15,10 +15,11 @@ from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from ...rehearsal import Rehearsal
 from ..framework import Invocation, command
-from ..job.accounts import print_account, write_operations
+from ..job.accounts import STDOUT, print_account, write_operations
 from ..job.changing import carry_out
+from ..job.drawing import ToHtml, check_page, write_page
 from ..job.progress import Watching
-from ..job.rehearsing import RehearsalReport, Rehearsing, print_rehearsal
+from ..job.rehearsing import RehearsalReport, Rehearsing, code_of_rehearsal, print_rehearsal
 from ..job.rejections import Rejections
 from ..job.reporting import OF_A_JOB, JobStatus, print_job, print_report, print_rows, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
@@ -80,14 +81,24 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
 
 @command(commands, "report", Report, short="Show the results of a job, run by run.")
 async def report_job(
-    path: JobFile, output: Output, invocation: Invocation, csv: ToCsv = None, spreadsheet: ToSpreadsheet = None
+    path: JobFile,
+    output: Output,
+    invocation: Invocation,
+    csv: ToCsv = None,
+    spreadsheet: ToSpreadsheet = None,
+    html: ToHtml = None,
 ) -> int:
-    """Show the results of a job, run by run. Works while another process runs the job."""
-    given = {"--csv": csv, "--spreadsheet": spreadsheet, "--json": output.json or None}
+    """Show the results of a job, run by run. Works before, while and after another process runs the job."""
+    given = {"--csv": csv, "--spreadsheet": spreadsheet, "--html": html, "--json": output.json or None}
     if len(names := [name for name, value in given.items() if value is not None]) > 1:
         message = f"{' and '.join(names)} cannot be combined"
         raise ConfigurationError(message)
+    if html is not None:
+        check_page(html, path)
     async with await Job.open(path, read_only=True) as job:
+        if html is not None:
+            await write_page(await job.picture(), html, invocation.speech)
+            return ExitCode.OK
         if csv is not None:
             return await write_operations(job, csv, Format.CSV, invocation.speech)
         if spreadsheet is not None:
@@ -97,14 +108,23 @@ async def report_job(
 
 @command(commands, "rehearse", RehearsalReport, short="Simulate a job to see its outcome and duration.")
 async def rehearse_job(
-    path: JobFile, rehearsing: Rehearsing, stopping: Stopping, output: Output, invocation: Invocation
+    path: JobFile,
+    rehearsing: Rehearsing,
+    stopping: Stopping,
+    output: Output,
+    invocation: Invocation,
+    html: ToHtml = None,
 ) -> int:
     """Simulate a job to see its outcome and duration.
 
     Runs a copy of the job against a simulated server on a virtual clock. Nothing is sent, and no API key is needed. Works while
     another process runs the job.
     """
-    del output
+    if html is not None:
+        check_page(html, path)
+    if html == STDOUT and output.json:
+        message = "--json and --html - cannot be combined: both write to stdout"
+        raise ConfigurationError(message)
     rehearsal = Rehearsal(path, rehearsing.conditions(stopping.limits(invocation.speech)))
     with invocation.interruption.steps(rehearsal.stop):
         rehearsed = await alongside(
@@ -113,6 +133,10 @@ async def rehearse_job(
     if rehearsed is None:
         invocation.speech.say("interrupted")
         return ExitCode.INTERRUPTED
+    if html is not None:
+        await write_page(rehearsed.picture, html, invocation.speech)
+        if html == STDOUT:
+            return code_of_rehearsal(rehearsed)
     return print_rehearsal(rehearsed, rehearsing, invocation.speech)
 
 

@@ -13,12 +13,13 @@ import typer
 from ...api.endpoints.statistics import Graph, Totals
 from ...api.models import AppStatPoint, StatPoint, Usage
 from ...errors import ConfigurationError, GraphNotSupported
+from ...printable import printable
 from ..framework import Invocation, command
 from ..options.group import Group
 from ..options.options import AppId, Connection, OrgId
 from ..output.exit_codes import ExitCode
 from ..output.listing import print_items
-from ..output.speech import Speech, printable
+from ..output.speech import Speech
 
 commands = typer.Typer(name="stats", no_args_is_help=True)
 

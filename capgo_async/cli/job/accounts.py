@@ -78,9 +78,7 @@ async def write_operations(job: Job, to: str, chosen: Format, speech: Speech) ->
             if not speech.heard:
                 break
         return ExitCode.STOPPED if speech.lost else ExitCode.OK
-    if _same_file(to, job.path):
-        message = f"{to} is the job file; choose another name"
-        raise ConfigurationError(message)
+    refuse_job_file(to, job.path)
     try:
         async with await anyio.open_file(to, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             async for text in _lines(job, chosen):
@@ -93,8 +91,11 @@ async def write_operations(job: Job, to: str, chosen: Format, speech: Speech) ->
     return ExitCode.OK
 
 
-def _same_file(name: str, path: Path) -> bool:
-    return real(Path(name)) == real(path)
+def refuse_job_file(name: str, path: Path) -> None:
+    """Raise `ConfigurationError` if an output is the job file itself."""
+    if real(Path(name)) == real(path):
+        message = f"{name} is the job file; choose another name"
+        raise ConfigurationError(message)
 
 
 async def _lines(job: Job, chosen: Format) -> AsyncIterator[str]:

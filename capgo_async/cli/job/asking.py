@@ -9,8 +9,8 @@ from typing import Final
 from anyio import to_thread
 
 from ...errors import ConfigurationError
+from ...printable import printable
 from ..output.failing import Declined
-from ..output.speech import printable
 
 TERMINAL = Path("/dev/tty")
 _GLANCE: Final = 0.2

@@ -17,9 +17,10 @@ from ...bulk.running.rests import hold_of, hold_of_run
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import ScopeKind
 from ...limits.pacer import Hold
+from ...printable import printable
 from ...rehearsal import Rehearsal
 from ..output.limit_names import WAITED_FOR
-from ..output.speech import Speech, is_terminal, printable
+from ..output.speech import Speech, is_terminal
 from ..output.waiting import WORTH_SAYING, doubted, shown_by_progress, waiting
 
 if TYPE_CHECKING:

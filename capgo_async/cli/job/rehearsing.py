@@ -135,9 +135,14 @@ class RehearsalReport(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def code_of_rehearsal(rehearsed: Rehearsed) -> int:
+    """Return the exit code that the run would have."""
+    return exit_code(rehearsed.report) if rehearsed.error is None else code_of(rehearsed.error)
+
+
 def print_rehearsal(rehearsed: Rehearsed, rehearsing: Rehearsing, speech: Speech) -> int:
     """Print the result of a rehearsal, and return the exit code that the run would have."""
-    code = exit_code(rehearsed.report) if rehearsed.error is None else code_of(rehearsed.error)
+    code = code_of_rehearsal(rehearsed)
     if speech.json:
         speech.emit(RehearsalReport.of(rehearsed, rehearsing.limits, code))
         return code

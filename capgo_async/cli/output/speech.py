@@ -7,14 +7,14 @@ files get results unchanged.
 import contextlib
 import logging
 import os
-import struct
 import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
 
 import msgspec
 
-_KEPT: Final = frozenset("\n\t")
+from ...printable import printable
+
 _SHORTEST_SECRET: Final = 8
 """A shorter key is not masked: it protects nothing, and masking it would garble the text."""
 
@@ -97,17 +97,6 @@ class SpokenLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
         self._speech.note(self.format(record))
-
-
-def printable(text: str) -> str:
-    """Return `text` with everything escaped that could control a terminal. JSON stays the same JSON."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each in _KEPT else _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    return "".join(f"\\u{unit:04x}" for (unit,) in struct.iter_unpack(">H", character.encode("utf-16-be", "surrogatepass")))
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from .speech import Speech, printable
+from ...printable import printable
+from .speech import Speech
 
 if TYPE_CHECKING:
     from rich.console import Console

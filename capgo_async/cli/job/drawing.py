@@ -1,0 +1,78 @@
+"""Writes the page about a job. Its charts need the packages of the extra `charts`."""
+
+import contextlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import anyio.to_thread
+import typer
+
+from ...bulk.picture import Picture
+from ...bulk.storage.places import new, refused, remove
+from ...errors import ConfigurationError
+from ...printable import printable
+from ..output.speech import Speech
+from .accounts import STDOUT, refuse_job_file
+
+if TYPE_CHECKING:
+    from ...pages.page import Charts
+
+ToHtml = Annotated[
+    str | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with charts to this file (- for stdout).", show_default=False),
+]
+_PACKAGES: Final = ("altair", "jinja2", "vl_convert")
+_BUILDING: Final = ".building"
+
+
+def check_packages() -> None:
+    """Raise `ConfigurationError` if a package that draws pages is not installed."""
+    missing = [name.replace("_", "-") for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        message = f"a page needs {' and '.join(missing)}, which {verb} not installed: pip install 'capgo-async[charts]'"
+        raise ConfigurationError(message)
+
+
+def check_page(to: str, path: Path) -> None:
+    """Raise an error if no page about the job at `path` can be written to `to`."""
+    check_packages()
+    if to != STDOUT:
+        refuse_job_file(to, path)
+        new(Path(to), "page")
+
+
+async def write_page(picture: Picture, to: str, speech: Speech) -> None:
+    """Write the page about a job to the file `to`, or to stdout.
+
+    An old page stays until the new one is complete.
+    """
+    html = html_of(picture, await charts_of(picture))
+    if to == STDOUT:
+        speech.show(html)
+        return
+    place = new(Path(to), "page")
+    building = place.with_name(place.name + _BUILDING)
+    try:
+        await anyio.to_thread.run_sync(building.write_text, html, "utf-8")
+        building.replace(place)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            remove(building)
+        raise refused(Path(to), error) from error
+    speech.note(f"wrote the page to {to}")
+
+
+async def charts_of(picture: Picture) -> "Charts":
+    """Return the charts of the page."""
+    from ...pages import charts  # noqa: PLC0415 - it imports what only pages need, and that takes a second
+
+    return await anyio.to_thread.run_sync(charts.charts_of, picture)
+
+
+def html_of(picture: Picture, charts: "Charts", *, refresh: int | None = None) -> str:
+    """Return the page as HTML. Characters that could control a terminal are escaped, as everywhere."""
+    from ...pages.page import page_of  # noqa: PLC0415 - as above
+
+    return printable(page_of(picture, charts, refresh=refresh))

@@ -1,0 +1,37 @@
+"""Which colour stands for what. The colours themselves are in `page.css`, for light and for dark."""
+
+from collections.abc import Mapping
+from typing import Final
+
+_COLOURS: Final[Mapping[str, str]] = {
+    "verified": "verified",
+    "done": "done",
+    "done, not checked": "done",
+    "cannot tell": "unsure",
+    "contradicted": "contradicted",
+    "failed": "failed",
+    "pending": "pending",
+    "begun": "done",
+    "under way": "done",
+    "stopped": "failed",
+    "not shown by the server": "unsure",
+    "pause": "rest",
+    "finished": "done",
+    "interrupted": "refused",
+    "no end recorded": "contradicted",
+    "verification": "verified",
+    "planning": "unsure",
+    "check": "unsure",
+}
+
+
+def colour_of(state: str) -> str:
+    """Return the name of the colour of a state or a part."""
+    if state.startswith("approval"):
+        return "verified" if state.endswith("approved") else "failed"
+    return _COLOURS.get(state, "unsure")
+
+
+def paint(colour: str) -> str:
+    """Return a colour by its name in `page.css`, as CSS."""
+    return f"var(--{colour})"

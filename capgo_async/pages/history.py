@@ -1,0 +1,307 @@
+"""The course of a job over time, as its charts need it. Times are in seconds since 1970.
+
+Longer than 300 lines because of the structs that charts and sections share.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from .. import events
+from ..bulk.picture import AppTotals, Picture
+from ..bulk.report import Ended, Run
+from ..bulk.timeline import Bucket, Moment, Timeline, merged
+
+Item = TypeVar("Item")
+
+READING: Final = frozenset({Ended.PLANNED, Ended.VERIFIED, Ended.COMPARED})
+_NAMES: Final = {
+    Ended.PLANNED: "planning",
+    Ended.FINISHED: "finished",
+    Ended.INTERRUPTED: "interrupted",
+    Ended.STOPPED: "stopped",
+    Ended.VERIFIED: "verification",
+    Ended.COMPARED: "check",
+}
+_NO_END: Final = "no end recorded"
+_MOST_POINTS: Final = 120
+_POINTS_OF_AN_APP: Final = 40
+_MINUTE: Final = 60
+_FINEST: Final = 300
+"""Rests closer to one another than this part of the axis are drawn as one."""
+
+
+class Point(NamedTuple):
+    """A number at a time."""
+
+    at: float
+    value: float
+
+
+class Span(NamedTuple):
+    """Something that went on from `begin` to `end`.
+
+    `state` says how it ended, and `row` in which line it is drawn.
+    """
+
+    row: str
+    begin: float
+    end: float
+    state: str
+
+
+class Allowed(NamedTuple):
+    """How many requests a minute a limit allows, from `begin` to `end`."""
+
+    limit: str
+    begin: float
+    end: float
+    per_minute: float
+
+
+class Responses(NamedTuple):
+    """How long requests took, in seconds: the median, and what 95 % did not exceed."""
+
+    at: float
+    p50: float
+    p95: float
+
+
+class Flight(NamedTuple):
+    """How many requests were in flight: on average, and at most."""
+
+    at: float
+    mean: float
+    most: int
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The course of a job, from `begin` to `end`: the runs that send, and the forecast of what is pending.
+
+    `width` is the number of seconds between two points. `left` are the operations that are neither done nor failed. `forecast`
+    is how they were expected to fall when the job was planned, `ahead` how they are expected to fall from now on.
+    """
+
+    begin: float
+    end: float
+    width: int
+    left: tuple[Point, ...] = ()
+    forecast: tuple[Point, ...] = ()
+    ahead: tuple[Point, ...] = ()
+    rates: tuple[Point, ...] = ()
+    allowed: tuple[Allowed, ...] = ()
+    rests: tuple[Span, ...] = ()
+    responses: tuple[Responses, ...] = ()
+    flights: tuple[Flight, ...] = ()
+    waves: tuple[Span, ...] = ()
+    runs: tuple[Span, ...] = ()
+
+
+def history_of(picture: Picture) -> History | None:
+    """Return the course of a job; `None` if there is nothing to draw, neither sent nor planned."""
+    timeline, report = picture.timeline, picture.report
+    runs = [run for run in report.runs if run.ended not in READING]
+    at = picture.at.timestamp()
+    ahead_until = at + picture.seconds_left
+    if not runs and not report.pending:
+        return None
+    begin = _begin_of(runs[0]) if runs else at
+    last = max((_begin_of(run) + run.elapsed_seconds for run in runs), default=at)
+    goes_on = not runs or (runs[-1].ended is None and bool(report.pending))
+    forecast = _forecast(picture, begin)
+    end = max(last, ahead_until if goes_on else last, begin + 1)
+    end = max(end, *(point.at for point in forecast if point.at <= begin + 2 * (end - begin)), end)
+    width = _width(timeline, end - begin)
+    buckets = [each for each in merged(timeline.buckets, width) if begin - width < each.start <= last]
+    everything = merged((msgspec.structs.replace(each, app="") for each in buckets), width)
+    left = _left(picture, everything, width, begin, last)
+    return History(
+        begin=begin,
+        end=end,
+        width=width,
+        left=left,
+        forecast=forecast,
+        ahead=(Point(max(last, left[-1].at) if left else at, report.pending), Point(ahead_until, 0)) if goes_on else (),
+        rates=tuple(Point(each.start + width / 2, each.requests * _MINUTE / width) for each in _gapless(everything, width)),
+        rests=_rests(timeline, end - begin, last),
+        responses=tuple(
+            Responses(each.start + width / 2, each.p50, each.p95)
+            for each in everything
+            if each.p50 is not None and each.p95 is not None
+        ),
+        flights=tuple(
+            Flight(each.start + width / 2, each.seconds / width, each.most_in_flight) for each in _gapless(everything, width)
+        ),
+        waves=_waves(timeline, last),
+        runs=tuple(_span(run) for run in report.runs if begin <= _begin_of(run) <= end),
+    )
+
+
+def how_ended(run: Run) -> str:
+    """Return how a run ended, in words."""
+    return _NO_END if run.ended is None else _NAMES[run.ended]
+
+
+def state_in_words(state: str) -> str:
+    """Return the state of a wave, in words."""
+    return "not shown by the server" if state == "cannot_tell" else state
+
+
+def app_left(picture: Picture, app: AppTotals, history: History) -> tuple[Point, ...]:
+    """Return how the operations of one app fell."""
+    width = _coarser(history.width, history.end - history.begin, _POINTS_OF_AN_APP)
+    buckets = merged((each for each in picture.timeline.buckets if each.app == app.app_id), width)
+    left, points = app.planned, [Point(history.begin, app.planned)]
+    for bucket in buckets:
+        left = max(app.pending, left - bucket.done - bucket.failed)
+        points.append(Point(min(bucket.start + width, history.end), left))
+    return tuple(points)
+
+
+def slowest(picture: Picture) -> list[AppTotals]:
+    """Return the apps with most pending operations first, then those that were settled last."""
+    settled = {
+        each.app: each.start for each in merged(picture.timeline.buckets, picture.timeline.width) if each.done or each.failed
+    }
+    return sorted(picture.apps, key=lambda app: (-app.pending, -settled.get(app.app_id, 0), -app.planned, app.app_id))
+
+
+def together(picture: Picture, apps: Sequence[AppTotals], name: str) -> tuple[Picture, AppTotals]:
+    """Return several apps as one with this name, and a picture that holds it."""
+    ids = {app.app_id for app in apps}
+    buckets = (msgspec.structs.replace(each, app=name) for each in picture.timeline.buckets if each.app in ids)
+    sums = (sum(getattr(app, field) for app in apps) for field in ("planned", "done", "failed", "pending"))
+    planned, done, failed, pending = sums
+    timeline = msgspec.structs.replace(picture.timeline, buckets=tuple(buckets))
+    totals = AppTotals(app_id=name, planned=planned, done=done, failed=failed, pending=pending)
+    return msgspec.structs.replace(picture, timeline=timeline), totals
+
+
+def _begin_of(run: Run) -> float:
+    return datetime.fromisoformat(run.started_at).timestamp()
+
+
+def _span(run: Run) -> Span:
+    begin = _begin_of(run)
+    return Span(f"run {run.number}", begin, begin + run.elapsed_seconds, how_ended(run))
+
+
+def _width(timeline: Timeline, seconds: float) -> int:
+    return _coarser(timeline.width, seconds, _MOST_POINTS)
+
+
+def _coarser(width: int, seconds: float, most: int) -> int:
+    return width << max(0, math.ceil(math.log2(max(1.0, seconds / width / most))))
+
+
+def _gapless(buckets: Sequence[Bucket], width: int) -> Iterable[Bucket]:
+    """Yield the buckets, and an empty one before and after each gap."""
+    for index, bucket in enumerate(buckets):
+        before = buckets[index - 1].start if index else bucket.start - width
+        if bucket.start - before > width:
+            yield Bucket(before + width, "")
+            if bucket.start - before > 2 * width:
+                yield Bucket(bucket.start - width, "")
+        yield bucket
+
+
+def _left(picture: Picture, buckets: Sequence[Bucket], width: int, begin: float, last: float) -> tuple[Point, ...]:
+    """Return how the pending operations fell. A run that sends settled ones again raises them."""
+    reopened = [
+        (moment.at, moment.event.operations)
+        for moment in picture.timeline.moments
+        if isinstance(moment.event, events.RunBegan) and moment.event.operations
+    ]
+    report = picture.report
+    if not buckets:
+        return (Point(begin, report.planned), Point(last, report.pending)) if picture.timeline.moments else ()
+    steps = [(each.start + width, -(each.done + each.failed)) for each in buckets]
+    left = report.planned
+    points = [Point(begin, left)]
+    for at, change in steps:
+        while reopened and reopened[0][0] < at:
+            left = reopened.pop(0)[1]
+            points.append(Point(max(points[-1].at, at - width), left))
+        left = max(0, left + change)
+        points.append(Point(max(points[-1].at, min(at, last)), left))
+    return (*points[:-1], Point(points[-1].at, report.pending))
+
+
+def _forecast(picture: Picture, begin: float) -> tuple[Point, ...]:
+    made = [
+        moment.event
+        for moment in picture.timeline.moments
+        if isinstance(moment.event, events.ForecastMade) and moment.event.planning
+    ]
+    return (Point(begin, made[0].operations), Point(begin + made[0].seconds, 0)) if made else ()
+
+
+def _rests(timeline: Timeline, seconds: float, last: float) -> tuple[Span, ...]:
+    spans: list[Span] = []
+    begun: tuple[float, str] | None = None
+    for moment in timeline.moments:
+        match moment.event:
+            case events.RestBegan(limit=limit):
+                begun = (moment.at, limit)
+            case events.RestEnded() | events.RunEnded() if begun is not None:
+                spans = _added(spans, Span("rests", begun[0], moment.at, begun[1]), seconds / _FINEST)
+                begun = None
+            case _:
+                pass
+    return tuple(spans if begun is None else [*spans, Span("rests", begun[0], max(begun[0], last), begun[1])])
+
+
+def _added(spans: list[Span], span: Span, gap: float) -> list[Span]:
+    """Add a span, or let the one before it go on, if it is close."""
+    if spans and span.begin - spans[-1].end < gap:
+        return [*spans[:-1], spans[-1]._replace(end=span.end)]
+    return [*spans, span]
+
+
+def _waves(timeline: Timeline, last: float) -> tuple[Span, ...]:
+    strip = _Strip()
+    for moment in timeline.moments:
+        strip.take(moment)
+    strip.close_all(last, "under way")
+    return tuple(strip.spans)
+
+
+class _Strip:
+    """Turns the events of waves, pauses and approvals into spans."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self._shares: dict[int, str] = {}
+        self._open: dict[tuple[int, str], float] = {}
+
+    def take(self, moment: Moment) -> None:
+        match moment.event:
+            case events.WaveBegan(wave=wave, share=share):
+                self._shares[wave] = f"to {share}"
+                self._open[wave, "wave"] = moment.at
+            case events.WaveEnded(wave=wave, state=state):
+                self._close(wave, "wave", moment.at, state_in_words(state))
+            case events.BakeBegan(wave=wave):
+                self._open[wave, "pause"] = moment.at
+            case events.BakeEnded(wave=wave):
+                self._close(wave, "pause", moment.at, "pause")
+            case events.ApprovalAsked(wave=wave):
+                self._open.setdefault((wave, "approval"), moment.at)
+            case events.ApprovalAnswered(wave=wave, answer=answer) if answer != "again":
+                self._close(wave, "approval", moment.at, f"approval: {answer}")
+            case events.RunEnded() | events.RunBegan():
+                self.close_all(moment.at, "interrupted")
+            case _:
+                pass
+
+    def close_all(self, at: float, state: str) -> None:
+        for wave, what in list(self._open):
+            self._close(wave, what, at, state)
+
+    def _close(self, wave: int, what: str, at: float, state: str) -> None:
+        begin = self._open.pop((wave, what), None)
+        if begin is not None:
+            self.spans.append(Span(self._shares.get(wave, f"wave {wave}"), begin, max(at, begin), state))

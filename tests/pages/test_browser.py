@@ -1,0 +1,26 @@
+"""The page in Chromium: scripts forbidden, the network blocked, wide and narrow, light and dark."""
+
+from pathlib import Path
+
+from pages.browsers import FLAWS, WIDTHS, chromium, heavy, opened
+from pages.pictures import EVIL, full
+
+from capgo_async.cli.job.drawing import html_of
+from capgo_async.pages.charts import charts_of
+
+pytestmark = heavy
+
+
+def test_the_page_is_whole_at_every_width_and_makes_no_request(tmp_path: Path) -> None:
+    picture = full(EVIL)
+    page = tmp_path / "move.html"
+    page.write_text(html_of(picture, charts_of(picture)))
+    with chromium() as browser:
+        for width in WIDTHS:
+            for dark in (False, True):
+                with opened(browser, page.as_uri(), width=width, dark=dark) as (seen, requests):
+                    assert seen.evaluate(FLAWS) == []
+                    background = seen.evaluate("() => getComputedStyle(document.body).backgroundColor")
+                    assert requests == [page.as_uri()]
+                    assert ("rgb(255" in background) != dark
+                    assert "<script>alert" in seen.inner_text(".job")

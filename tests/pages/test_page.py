@@ -1,0 +1,180 @@
+"""The page about a job: its order, its numbers, its bounds, and labels that try to be more than text."""
+
+import itertools
+from collections.abc import Iterable
+from datetime import timedelta
+
+import msgspec
+import pytest
+from hypothesis import given, settings, strategies as st
+from pages.pictures import EVIL, full
+from pages.reading import Reader, numbers_of
+
+from capgo_async.bulk import Ended, Failures
+from capgo_async.bulk.operations.advice import Remedy
+from capgo_async.bulk.picture import OTHERS, AppTotals, Flow, Picture, joined
+from capgo_async.bulk.timeline import Timeline
+from capgo_async.pages.charts import charts_of
+from capgo_async.pages.history import history_of
+from capgo_async.pages.page import page_of
+from capgo_async.pages.ribbons import laid_out
+from capgo_async.pages.sections import headline, sections, when
+from capgo_async.pages.words import Drawing, plain
+
+ORDER = [
+    "Operations left",
+    "Requests a minute",
+    "Apps",
+    "Refusals by limit",
+    "Failures by cause",
+    "Waves",
+    "From where to where",
+    "Latency and requests in flight",
+    "Runs",
+    "Proof",
+]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Drawing]:
+    """Charts of a picture with everything in it. Drawing them takes seconds, so it is done once."""
+    return charts_of(full(EVIL))
+
+
+def changed(picture: Picture, **report: object) -> Picture:
+    return msgspec.structs.replace(picture, report=msgspec.structs.replace(picture.report, **report))
+
+
+def planned(picture: Picture) -> Picture:
+    """Return a job of which nothing was sent yet."""
+    empty = dict.fromkeys(("done", "failed", "verified", "contradicted", "cannot_tell", "missing"), 0)
+    found = changed(picture, runs=picture.report.runs[:1], pending=18700, failures=(), warnings=(), **empty)
+    return msgspec.structs.replace(found, timeline=Timeline())
+
+
+def test_the_sections_stand_in_their_order() -> None:
+    assert Reader(page_of(full(), {})).headings == ORDER
+    assert Reader(page_of(planned(full()), {})).headings == ["Operations left", "Apps", "Waves", "From where to where"]
+
+
+def test_every_number_is_that_of_the_json_report() -> None:
+    picture = full()
+    shown = Reader(page_of(picture, {})).figures
+    expected = dict(numbers_of(msgspec.json.decode(msgspec.json.encode(picture.report))))
+    assert dict(shown) == expected
+    assert all(expected[path] == text for path, text in shown)
+
+
+def test_each_section_has_its_charts_and_each_chart_a_text(drawn: dict[str, Drawing]) -> None:
+    charts = [chart for section in sections(full(EVIL)) for chart in section.charts]
+    assert {chart.name for chart in charts} == set(drawn)
+    assert all(len(chart.alternative) > 20 for chart in charts)
+
+
+def test_labels_are_text_and_nothing_is_asked_of_anybody(drawn: dict[str, Drawing]) -> None:
+    html = page_of(full(EVIL), drawn)
+    read = Reader(html)
+    assert not {"script", "img", "iframe", "object", "image", "use", "foreignobject"} & read.tags
+    assert EVIL[:27] in "".join(read.texts)
+    assert "<script" not in html
+    assert not [part for part in html.split('"') if part.startswith(("http:", "https:", "//")) and "www.w3.org" not in part]
+
+
+def test_a_page_with_everything_is_small(drawn: dict[str, Drawing]) -> None:
+    assert len(page_of(full(EVIL), drawn).encode()) < 300_000
+
+
+def test_many_causes_apps_runs_and_long_messages_stay_bounded() -> None:
+    picture = full()
+    failures = tuple(
+        Failures(f"cause {number}", 1, "x" * 5000, ("y" * 5000,) * 5, "Look.", Remedy.RETRY) for number in range(100_000)
+    )
+    apps = tuple(AppTotals(app_id=f"app{number}", planned=1, done=1, failed=0, pending=0) for number in range(5000))
+    many = msgspec.structs.replace(changed(picture, failures=failures, runs=picture.report.runs * 500), apps=apps)
+    assert len(page_of(many, {})) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("report", "sentence", "end"),
+    [
+        ({}, "18,100 of 18,700 devices are done, 20 of them contradicted, 520 failed, 80 pending.", "Run 4 ended at"),
+        (
+            {"failed": 0, "pending": 0, "done": 18700, "verified": 18700, "contradicted": 0},
+            "All 18,700 devices are done and verified.",
+            "It ended at",
+        ),
+        ({"planned": 0}, "Nothing needs a change.", ""),
+    ],
+)
+def test_the_first_sentence_tells_everything(report: dict[str, int], sentence: str, end: str) -> None:
+    picture = changed(full(), **report)
+    assert plain(headline(picture)) == sentence
+    assert when(picture).startswith(end)
+
+
+def test_a_plan_and_a_run_under_way_tell_when_they_end() -> None:
+    picture = full()
+    assert plain(headline(planned(picture))) == "18,700 devices will be changed. Nothing was sent yet."
+    assert when(planned(picture)) == "Sent now, it takes about 2 min, until 2026-11-30 16:41 UTC."
+    under_way = changed(picture, runs=picture.report.runs[:2])
+    assert when(under_way) == (
+        "Run 2 is under way, or was killed after 2026-11-30 16:07 UTC. What is pending takes about 2 min, until"
+        " 2026-11-30 16:41 UTC if it goes on."
+    )
+
+
+def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
+    picture = full()
+    history = history_of(picture)
+    assert history is not None
+    began = picture.created_at.timestamp()
+    assert (history.begin, history.end) == (began + 120, began + 1740)
+    assert (history.left[0].value, history.left[-1].value) == (18700, 80)
+    assert [point.at for point in history.left] == sorted(point.at for point in history.left)
+    assert [point.value for point in history.forecast] == [18700, 0]
+    assert len(history.left) < 150
+    assert {span.state for span in history.waves} >= {"verified", "pause", "interrupted", "approval: approved"}
+    assert [(span.row, span.state) for span in history.runs][:2] == [("run 2", "no end recorded"), ("run 3", "interrupted")]
+    assert len(history.rests) == 16
+    ahead = history_of(msgspec.structs.replace(planned(picture), seconds_left=500.0))
+    assert ahead is not None
+    assert [(point.at, point.value) for point in ahead.ahead] == [
+        (picture.at.timestamp(), 18700),
+        ((picture.at + timedelta(seconds=500)).timestamp(), 0),
+    ]
+
+
+def test_a_job_of_which_nothing_is_left_and_nothing_was_sent_has_no_course() -> None:
+    assert history_of(changed(planned(full()), pending=0, planned=0)) is None
+
+
+def test_a_run_that_was_never_ended_ends_its_waves() -> None:
+    picture = full()
+    moments = tuple(moment for moment in picture.timeline.moments if moment.run <= 2)
+    history = history_of(msgspec.structs.replace(picture, timeline=Timeline(5, (), moments)))
+    assert history is not None
+    assert history.waves[-1].state == "under way"
+    assert Ended.FINISHED not in {span.state for span in history.waves}
+
+
+names = st.sampled_from(["alpha", "beta", "no link", "production", "staging", "unknown"])
+flows = st.lists(st.tuples(names, names, st.integers(1, 10**6)), min_size=1, max_size=20).map(
+    lambda found: [Flow(before=one, after=other, operations=count) for one, other, count in found]
+)
+
+
+@settings(max_examples=50)
+@given(flows, st.integers(1, 6))
+def test_no_operation_is_lost_between_before_and_after(found: list[Flow], most: int) -> None:
+    kept = joined(found, most)
+    assert sum(flow.operations for flow in kept) == sum(flow.operations for flow in found)
+    for side in ("before", "after"):
+        assert len({getattr(flow, side) for flow in kept} - {OTHERS}) <= most
+    layout = laid_out(kept)
+    for side in ("left", "right"):
+        assert not overlapping(getattr(ribbon, side) for ribbon in layout.ribbons)
+    assert sum(end.operations for end in layout.before) == sum(end.operations for end in layout.after)
+
+
+def overlapping(extents: Iterable[tuple[float, float]]) -> bool:
+    return any(one[1] > other[0] + 1e-6 for one, other in itertools.pairwise(sorted(extents)))
