@@ -88,6 +88,9 @@ class Problem(enum.StrEnum):
     """A fresh listing does not show what operations did."""
     NOT_LISTED = "not_listed"
     """A fresh listing does not show devices that it must show."""
+    NOT_APPROVED = "not_approved"
+    APPROVAL_NEEDED = "approval_needed"
+    """A job whose waves need approval was run without a way to ask for it."""
 
 
 class CapgoError(Exception):

@@ -235,12 +235,12 @@ class ApprovalAsked(_Event, frozen=True, kw_only=True):
 class ApprovalAnswered(_Event, frozen=True, kw_only=True):
     """The answer to `ApprovalAsked`: `approved`, `again` (ask again later) or `declined`.
 
-    `status` is what the program that was asked returned, or `None` if it could not be run.
+    `reason` is for people, and may be empty.
     """
 
     wave: int
     answer: str
-    status: int | None
+    reason: str = ""
 
 
 class ServerAway(_Event, frozen=True, kw_only=True):

@@ -33,7 +33,8 @@ from .operations.results import Done, Failed
 from .picture import AppTotals, Flow, Picture
 from .plan import Displaced, Part, Plan, ReasonCount, Thresholds
 from .planning.drift import Drift
-from .report import Ended, Failures, Report, Run, Wave
+from .report import Approval, Decision, Ended, Failures, Question, Report, Run, Wave
+from .running.approval import Answer, Approve
 from .running.bounds import Bounds
 from .running.stopping import StopRules
 from .sources.source import Source, from_operations, read_operations
@@ -47,11 +48,15 @@ if TYPE_CHECKING:
     from .storage.exported import Exported
 
 __all__ = [
+    "Answer",
     "AppTotals",
+    "Approval",
+    "Approve",
     "Bounds",
     "Bucket",
     "Cause",
     "Change",
+    "Decision",
     "DeleteBundle",
     "DeleteChannel",
     "Displaced",
@@ -81,6 +86,7 @@ __all__ = [
     "Picture",
     "Plan",
     "PromoteBundle",
+    "Question",
     "Reason",
     "ReasonCount",
     "Remedy",

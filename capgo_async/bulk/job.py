@@ -17,7 +17,7 @@ import anyio
 import msgspec
 
 from ..client import CapgoClient
-from ..errors import AuthenticationError, DiskFull, JobError, Problem
+from ..errors import AuthenticationError, ConfigurationError, DiskFull, JobError, Problem, TransportError
 from ..events import ForecastMade
 from ..key_ring import KeyRing, pacer_of, ring_of
 from ..limits.lockout import MOST_IN_FLIGHT
@@ -26,10 +26,10 @@ from .clock import Clock, wall_clock
 from .forecast.forecast import Foreseen, Leg, foreseen, seconds_of, without_first
 from .forecast.line import Outlook
 from .forecast.outlook import outlook_of
-from .jobfile import records, timelines
+from .jobfile import approvals, records, timelines
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
 from .jobfile.course import course_of, latency_of
-from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts
+from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts, require_approval
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
 from .jobfile.overview import apps_of, flows_of
@@ -44,6 +44,8 @@ from .planning.drift import Drift, find_drift
 from .planning.plan_maker import OnRejected, draw_up, facts_of
 from .planning.undo import Undoing, apps_in_doubt
 from .report import Ended, Report, storable
+from .running.absence import Absence
+from .running.approval import Approvals, Approve
 from .running.bounds import Bounds, budgeted, deadline_of
 from .running.execution import Executor, prepare
 from .running.metering import Meter, carried_over
@@ -91,6 +93,8 @@ class Job:
         self._clock = clock
         self._runner: Runner | None = None
         self._waves: Waves | None = None
+        self._approvals: Approvals | None = None
+        self._absence: Absence | None = None
         self._scope: anyio.CancelScope | None = None
         self._asked_to_drain = False
 
@@ -197,6 +201,7 @@ class Job:
         rules: StopRules = StopRules(),  # noqa: B008 - immutable
         bounds: Bounds = Bounds(),  # noqa: B008 - immutable
         which: Which = Which.OPEN,
+        approve: Approve | None = None,
     ) -> Report:
         """Send the open operations and return the report. Can be called again until nothing is pending.
 
@@ -204,15 +209,22 @@ class Job:
         reopened, and only those are sent. One that may have taken effect is treated like one that a killed run left in doubt
         (contract G1).
 
+        With `approve`, a wave of open operations begins only once `approve` has said so, after the wave before it was verified
+        and its bake is over. An answer of `Decision.AGAIN` is asked for again a minute later. Later runs of the job need
+        `approve`, too.
+
         Raises whatever stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` if the server cannot be
-        reached, `SafetyStop` if one of the `rules` or `bounds` applies or the organization is unpaid, `JobError`. Raises
-        `JobError` as well if another process is running the job, or if `client` has another base URL or key than the job and
-        `rebind` is false.
+        reached for longer than `bounds` allow, `SafetyStop` if one of the `rules` or `bounds` applies, the organization is
+        unpaid or a wave is not approved, `JobError`. Raises `JobError` as well if another process is running the job, if
+        `client` has another base URL or key than the job and `rebind` is false, or if `approve` is missing. Raises
+        `ConfigurationError` if the job has no waves and `approve` is given.
         """
         self._asked_to_drain = False
         ring, deadline = ring_of(client), deadline_of(bounds, anyio.current_time(), self._clock())
         pacer = pacer_of(ring)
         with ExitStack() as stack, locked(self.path), budgeted(pacer, bounds.max_requests):
+            if which is Which.OPEN:
+                await self._check_approval(approve)
             former = await self._bind(ring, rebind=rebind)
             meter = stack.enter_context(self._meter(ring))
             await prepare(ring, deadline)
@@ -222,31 +234,45 @@ class Job:
             page = page_of(ring)
             if which is not Which.OPEN or self._runner is not None or page < PAGE:
                 self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
-            executor = Executor(ring, await self._database.run(in_doubt))
-            brakes = Brakes(Watch(rules).note, deadline, executor.drain)
+            watch = Watch(rules)
             calls = calls_of(share for leg in self._course for share in leg.shares)
-            self._runner = Runner(
-                self._journal,
-                executor,
-                workers=pacer.concurrency,
-                schedule=partial(Schedule, gauge=ClientGauge(ring, calls)),
-                progress=progress,
-                look=lambda: rests.look() or meter.has_moments,
-                brakes=brakes,
-            )
             apps = [app_id for app_id, _ in self.plan.apps]
             rests = Rests(ring, lambda: hold_of_run(ring, apps, self.rests_until))
             pace = Pace(self.facts.options.bake_seconds, rules.failures, self._clock)
-            self._waves = waves = Waves(self._journal, self._runner, ring, pace)
-            left = sum(share.operations for leg in self._course for share in leg.shares)
-            async with self._journal.recorded(meter, pacer.listeners, which, left) as ending:
+            asked = approve if which is Which.OPEN else None
+
+            async def begin() -> tuple[Runner, Waves]:
+                executor = Executor(ring, await self._database.run(in_doubt))
+                self._runner = runner = Runner(
+                    self._journal,
+                    executor,
+                    workers=pacer.concurrency,
+                    schedule=partial(Schedule, gauge=ClientGauge(ring, calls)),
+                    progress=progress,
+                    look=lambda: rests.look() or meter.has_moments,
+                    brakes=Brakes(watch.note, deadline, executor.drain),
+                )
+                self._approvals = Approvals(
+                    self._journal, runner, asked, listeners=pacer.listeners, job=self._name, clock=self._clock
+                )
+                self._waves = Waves(self._journal, runner, ring, pace, self._approvals)
                 if self._asked_to_drain:
                     self.drain()
+                return runner, self._waves
+
+            self._absence = Absence(ring, self._journal, bounds.wait_for_server)
+            left = sum(share.operations for leg in self._course for share in leg.shares)
+            async with self._journal.recorded(meter, pacer.listeners, which, left) as ending:
+                runner, waves = await begin()
                 pacer.listeners.announce(_forecast(left, self.remaining(ring, 0)))
                 with pacer.listeners.heard_by(rests), anyio.CancelScope() as self._scope:
-                    await self._run_waves(waves, former)
+                    while (error := await self._ended_by(waves, former)) is not None:
+                        # The error has drained the runner, and a drained one waits for nothing.
+                        runner, waves = await begin()
+                        if not await self._absence.outlast(error, runner):
+                            break
                 rests.end()
-                cut_short = self._runner.drained or self._scope.cancel_called
+                cut_short = runner.drained or self._scope.cancel_called
                 ending.how = Ended.INTERRUPTED if cut_short else Ended.FINISHED
         return await self.report()
 
@@ -354,6 +380,16 @@ class Job:
         """Return the end of the current bake, if there is one."""
         return self._waves.baking_until if self._waves else None
 
+    @property
+    def looks_for_server_at(self) -> float | None:
+        """Return when the run probes the server again, by `anyio.current_time()`, or `None` if it is not away."""
+        return self._absence.looks_again_at if self._absence else None
+
+    @property
+    def asks_after(self) -> int | None:
+        """Return the number of the wave after which the run waits for approval, if it does."""
+        return self._approvals.asking if self._approvals else None
+
     def lasts(self, limits: Sequence[Limit]) -> float:
         """Return the estimated seconds for the operations that were open when the job was opened.
 
@@ -460,6 +496,26 @@ class Job:
         event = _forecast(self.plan.planned, foreseen, planning=True)
         pacer_of(ring).listeners.announce(event)
         await self._database.run(timelines.add, 1, (), (Moment(self._clock().timestamp(), 1, event),))
+
+    async def _check_approval(self, approve: Approve | None) -> None:
+        """Record that waves need approval from now on, or raise if nobody can be asked for it."""
+        if approve is None:
+            if await self._database.run(approvals.is_needed):
+                message = f"an earlier run of {self.path} asked for approval between waves, and this one has nobody to ask"
+                raise JobError(message, problem=Problem.APPROVAL_NEEDED)
+        elif not self.facts.options.waves:
+            message = f"{self.path} has no waves, so there is nothing to approve between them"
+            raise ConfigurationError(message)
+        else:
+            await self._database.run(require_approval)
+
+    async def _ended_by(self, waves: Waves, former: JobBinding | None) -> TransportError | None:
+        """Run the waves, and return the error if the server could not be reached."""
+        try:
+            await self._run_waves(waves, former)
+        except TransportError as error:
+            return error
+        return None
 
     async def _run_waves(self, waves: Waves, former: JobBinding | None) -> None:
         """Run the waves, and restore the former binding if the server refuses the new key."""

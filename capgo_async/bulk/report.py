@@ -1,4 +1,4 @@
-"""Reports: the totals of a job, its runs and waves, and failures by cause."""
+"""Reports: the totals of a job, its runs, waves and approvals, and failures by cause."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -92,12 +92,50 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     operations: int = 0
 
 
+class Decision(enum.StrEnum):
+    """The answer to whether the next wave may begin.
+
+    The values are stored in job files and printed as JSON.
+    """
+
+    APPROVED = "approved"
+    AGAIN = "again"
+    DECLINED = "declined"
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True):
+    """The last question whether the wave after one may begin, and its answer.
+
+    `times` is how often it was asked, at `asked_at` for the last time. `decision` and `answered_at` are `None` until an answer
+    is recorded. Both times are in UTC. `reason` is a text for people.
+    """
+
+    asked_at: str
+    times: int
+    answered_at: str | None = None
+    decision: Decision | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.decision is None or self.answered_at is None:
+            return f"approval asked for {local_time(datetime.fromisoformat(self.asked_at))}, no answer recorded"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{_DECISIONS[self.decision]}{why} {local_time(datetime.fromisoformat(self.answered_at))}"
+
+
+_DECISIONS: Final[Mapping[Decision, str]] = {
+    Decision.APPROVED: "approved",
+    Decision.AGAIN: "approval put off",
+    Decision.DECLINED: "not approved",
+}
+
+
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
     """One wave of a job, and its state.
 
     `share` is the part of each app that this wave and those before it cover. `state` is `pending`, `begun`, `stopped`,
     `verified`, or `cannot_tell` if the server shows nothing of it. `verified_at` is the time of the last two. The next wave may
-    begin at `bake_until`. Both times are in UTC.
+    begin at `bake_until`. Both times are in UTC. `approval` is `None` if nobody was asked since the wave was verified.
     """
 
     number: int
@@ -108,13 +146,38 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     verified_at: str | None = None
     bake_until: str | None = None
+    approval: Approval | None = None
 
     def __str__(self) -> str:
         text = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
         if self.settled:
             text += f", {self.settled:,} finished, {self.failed:,} failed"
         until = f", pause until {local_time(datetime.fromisoformat(self.bake_until))}" if self.bake_until else ""
-        return f"{text}, {self.state.replace('_', ' ')}{until}"
+        approval = f", {self.approval}" if self.approval else ""
+        return f"{text}, {self.state.replace('_', ' ')}{until}{approval}"
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """Asks whether the wave after a verified one may begin.
+
+    `number` identifies the question within its job: it stays the same if the question is asked again, after an answer that puts
+    it off or because a killed run recorded no answer. `times` counts these askings, from 1. `verified`, `contradicted`,
+    `cannot_tell` and `unchecked` partition the operations of `wave` that are done, and `apps` are those in which some are.
+    """
+
+    schema: int = 1
+    number: int
+    times: int
+    job: str
+    base_url: str
+    wave: Wave
+    next_wave: Wave
+    done: int
+    verified: int
+    contradicted: int
+    cannot_tell: int
+    unchecked: int
+    apps: tuple[str, ...]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ from ..bulk.jobfile.course import latency_of
 from ..bulk.jobfile.facts import JobBinding, JobFacts, LastUsage, bind, read_usage, write_usage
 from ..bulk.operations.results import Done, Failed
 from ..bulk.picture import Picture
-from ..bulk.report import Report, Wave, storable
+from ..bulk.report import Decision, Question, Report, Wave, storable
+from ..bulk.running.approval import Answer
 from ..bulk.running.bounds import Bounds
 from ..bulk.running.stopping import StopRules
 from ..bulk.storage.database import Database
@@ -173,7 +174,13 @@ class Rehearsal:
                 self.total = await job.to_send()
                 error: CapgoError | None = None
                 try:
-                    await job.run(client, progress=self._count, rules=self._conditions.rules, bounds=self._conditions.bounds)
+                    await job.run(
+                        client,
+                        progress=self._count,
+                        rules=self._conditions.rules,
+                        bounds=self._conditions.bounds,
+                        approve=_approved if facts.needs_approval else None,
+                    )
                 except CapgoError as stopped:
                     # A fault of the copy is no result: a run of the job itself would not have it.
                     if isinstance(stopped, JobError) and not isinstance(stopped, SafetyStop):
@@ -212,6 +219,11 @@ class Rehearsal:
             transport=transport,
             chance=chance.random,
         )
+
+
+async def _approved(_question: Question) -> Answer:
+    """Approve every wave: a rehearsal asks nobody."""
+    return Answer(Decision.APPROVED)
 
 
 async def _bind(copy: Path, facts: JobFacts, client: CapgoClient, latency: float) -> tuple[str, ...]:

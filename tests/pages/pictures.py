@@ -134,7 +134,7 @@ def _timeline(apps: tuple[str, ...]) -> Timeline:
         (840, 4, events.WaveBegan(wave=2, share="10%", operations=1683)),
         (950, 4, events.WaveEnded(wave=2, state="cannot_tell", done=1683, failed=0, contradicted=0)),
         (950, 4, events.ApprovalAsked(wave=2)),
-        (1000, 4, events.ApprovalAnswered(wave=2, answer="approved", status=0)),
+        (1000, 4, events.ApprovalAnswered(wave=2, answer="approved")),
         (1000, 4, events.WaveBegan(wave=3, share="100%", operations=16830)),
         (1740, 4, events.RunEnded(run=4, how="finished")),
     ]

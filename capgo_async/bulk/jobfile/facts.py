@@ -139,7 +139,7 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     devices per page in the listings of the plan. `links` are the server's counts of links, in apps whose listing showed none
     although there are some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is
     how long each kind of request took so far. `features` are those that the server's responses have shown while planning
-    (contract K0).
+    (contract K0). `needs_approval` is whether a run asked for approval between waves, so that later runs have to ask, too.
     """
 
     source: str
@@ -156,6 +156,7 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     no_way_back: tuple[tuple[Reason, int], ...] = ()
     timings: dict[str, Timing] = {}
     features: dict[str, bool] = {}
+    needs_approval: bool = False
 
 
 class LastUsage(msgspec.Struct, frozen=True):
@@ -182,6 +183,11 @@ def write_facts(connection: sqlite3.Connection, facts: JobFacts) -> None:
 def bind(connection: sqlite3.Connection, binding: JobBinding) -> None:
     """Bind the job to another server, or to other keys."""
     _write(connection, binding=binding)
+
+
+def require_approval(connection: sqlite3.Connection) -> None:
+    """Record that no later run may begin a wave without approval."""
+    _write(connection, needs_approval=True)
 
 
 def add_remarks(connection: sqlite3.Connection, remarks: Sequence[str]) -> None:

@@ -129,6 +129,14 @@ class Journal:
             await self.end_run(ending.how)
         listeners.announce(RunEnded(run=self._run, how=ending.how))
 
+    async def keep(self) -> None:
+        """Record what the run has used and told so far, before a wait."""
+        await self._noted(self._measures(), lambda _: None)
+
+    def start_over(self) -> None:
+        """Hand out everything that is open again, also what this run handed out before and left in doubt."""
+        self._after = 0
+
     def confine(self, last: int) -> None:
         """Hand out only operations up to the id `last`."""
         self._last = last

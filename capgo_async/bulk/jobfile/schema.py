@@ -125,6 +125,18 @@ TABLES: Final = (
         verified_at TEXT,
         bake_until TEXT
     ) STRICT""",
+    # Whether the wave after this one may begin. Each verification of a wave has a question of its own.
+    """CREATE TABLE approvals (
+        id INTEGER PRIMARY KEY,
+        wave INTEGER NOT NULL REFERENCES waves,
+        verified_at TEXT NOT NULL,
+        question TEXT NOT NULL,
+        asked_at TEXT NOT NULL,
+        times INTEGER NOT NULL DEFAULT 1,
+        answered_at TEXT,
+        decision TEXT,
+        reason TEXT NOT NULL DEFAULT ''
+    ) STRICT""",
     """CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
         started_at TEXT NOT NULL,

@@ -7,7 +7,9 @@ import sqlite3
 from fractions import Fraction
 from typing import NamedTuple
 
-from ..report import Wave
+import msgspec
+
+from ..report import Approval, Decision, Wave
 from .schema import Outcome, Verdict
 
 
@@ -153,4 +155,21 @@ def _wave(connection: sqlite3.Connection, wave: StoredWave) -> Wave:
         state=state,
         verified_at=wave.verified_at,
         bake_until=wave.bake_until,
+        approval=_approval_after(connection, wave),
     )
+
+
+def _approval_after(connection: sqlite3.Connection, wave: StoredWave) -> Approval | None:
+    """Return the last question since a wave was verified, and its answer."""
+    found = connection.execute(
+        """
+        SELECT asked_at, times, answered_at, decision, reason FROM approvals
+        WHERE wave = ? AND verified_at = ? ORDER BY id DESC LIMIT 1
+        """,
+        (wave.number, wave.verified_at),
+    ).fetchone()
+    if found is None:
+        return None
+    asked_at, times, answered_at, decision, reason = found
+    decision = msgspec.convert(decision, Decision | None)
+    return Approval(asked_at=asked_at, times=times, answered_at=answered_at, decision=decision, reason=reason)

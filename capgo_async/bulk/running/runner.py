@@ -8,16 +8,19 @@ and the recording of outcomes wake each other, and every way in which a run ends
 import heapq
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
 
+from ...concurrency import fan_out
 from ...errors import CapgoError, Problem, SafetyStop
 from ..operations.operations import Operation, Planned
 from ..operations.results import Done, Failed, Later, NotSent, Result, Settled, Stopped
 from ..schedule.schedule import Schedule, Waiting
 from ..schedule.share import Share
+
+T = TypeVar("T")
 
 COMMIT_SECONDS: Final = 1.0
 """Longest time until an outcome is recorded."""
@@ -157,6 +160,25 @@ class Runner:
         if not self.drained and self._brakes.deadline.at < ends_at:
             self.drain()
             raise stop(self._brakes.deadline.reason)
+
+    async def unless_drained(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Await `work` and return its result, or cancel it and return `None` when drained.
+
+        Raises `SafetyStop` at the deadline.
+        """
+        found: list[T] = []
+        with anyio.CancelScope() as scope:
+
+            async def do() -> None:
+                found.append(await work())
+                scope.cancel()
+
+            async def wait_for_end() -> None:
+                await self.rest(math.inf)
+                scope.cancel()
+
+            await fan_out((do, wait_for_end), lambda part: part(), 2)
+        return found[0] if found else None
 
     @property
     def parked(self) -> int:

@@ -1,13 +1,14 @@
-"""Runs a job wave by wave. Each wave is verified and bakes before the next begins (contract G4)."""
+"""Runs a job wave by wave.
 
-import math
+Each wave is verified and bakes, and the next may need approval, before that begins (contract G4).
+"""
+
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import NamedTuple
 
 import anyio
 
-from ...concurrency import fan_out
 from ...errors import Problem, SafetyStop
 from ...events import BakeBegan, BakeEnded, WaveBegan, WaveEnded
 from ...key_ring import KeyRing, pacer_of
@@ -17,6 +18,7 @@ from ..jobfile.facts import add_remarks
 from ..jobfile.journal import Journal
 from ..jobfile.waves import StoredWave, WaveTotals
 from ..report import counted
+from .approval import Approvals
 from .runner import Runner, StopReason
 from .verification import verify
 
@@ -32,13 +34,14 @@ class Pace(NamedTuple):
 class Waves:
     """The waves of one run. A job without waves runs in one go."""
 
-    def __init__(self, journal: Journal, runner: Runner, client: KeyRing, pace: Pace) -> None:
+    def __init__(self, journal: Journal, runner: Runner, client: KeyRing, pace: Pace, approvals: Approvals) -> None:
         self._journal = journal
         self._database = journal.database
         self._runner = runner
         self._client = client
         self._pace = pace
         self._listeners = pacer_of(client).listeners
+        self._approvals = approvals
         self.baking_until: datetime | None = None
         """End of the current bake."""
 
@@ -47,7 +50,7 @@ class Waves:
 
         Raises `SafetyStop` if a fresh listing contradicts a wave or hides its devices, or if too large a share of it failed.
         Unlike the stop rules, this applies to any number of operations. The next run continues after that wave, unless there
-        are new failures or contradictions.
+        are new failures or contradictions. Raises `SafetyStop`, too, if the next wave is not approved; the next run asks again.
         """
         found = await self._database.run(waves.stored_waves)
         if not found:
@@ -67,7 +70,7 @@ class Waves:
                 if (judged := await self._judge(wave)) is None:
                     return
                 wave = judged  # noqa: PLW2901 - the same wave, with its times
-            if not await self._baked(wave):
+            if not (await self._baked(wave) and await self._approvals.granted(wave)):
                 return
 
     async def _perform(self, wave: StoredWave) -> None:
@@ -116,20 +119,8 @@ class Waves:
 
         Raises `SafetyStop` at the deadline of the run.
         """
-        found: list[tuple[str, ...]] = []
         apps = await self._database.run(waves.apps_in, wave)
-        with anyio.CancelScope() as scope:
-
-            async def look() -> None:
-                found.append(await verify(self._journal, self._client, self._runner.rest, apps))
-                scope.cancel()
-
-            async def wait_for_end() -> None:
-                await self._runner.rest(math.inf)
-                scope.cancel()
-
-            await fan_out((look, wait_for_end), lambda work: work(), 2)
-        return found[0] if found else None
+        return await self._runner.unless_drained(lambda: verify(self._journal, self._client, self._runner.rest, apps))
 
     def _reason_to_stop(self, found: WaveTotals) -> StopReason | None:
         if found.contradicted + found.missing > found.told_contradicted:
@@ -155,6 +146,7 @@ class Waves:
         left = min((self.baking_until - self._pace.clock()).total_seconds(), self._pace.bake_seconds)
         began_at, seconds = anyio.current_time(), max(0.0, left)
         self._listeners.announce(BakeBegan(wave=wave.number, seconds=seconds))
+        await self._journal.keep()
         try:
             await self._runner.rest(seconds)
         finally:

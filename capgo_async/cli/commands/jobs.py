@@ -21,9 +21,9 @@ from ..job.drawing import ToHtml, check_page, write_page
 from ..job.progress import Watching
 from ..job.rehearsing import RehearsalReport, Rehearsing, code_of_rehearsal, print_rehearsal
 from ..job.rejections import Rejections
-from ..job.reporting import OF_A_JOB, JobStatus, print_job, print_report, print_rows, tell_plan
+from ..job.reporting import OF_A_JOB, JobStatus, print_job, print_report, print_rows, running_options, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
-from ..options.options import Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
+from ..options.options import Approve, Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
 from ..output.advice import next_steps, to_see_skipped
@@ -57,6 +57,16 @@ OnlyContradicted = Annotated[
 ]
 
 
+class Resuming(Running, frozen=True, kw_only=True):
+    """How a job runs that was planned before."""
+
+    approve: Approve = None
+
+    def asks(self) -> str | None:
+        """Return the command that approves waves, if there is one."""
+        return self.approve
+
+
 class Undoing(Undertaking, frozen=True, kw_only=True):
     """How the job of an undo is made and how it runs."""
 
@@ -74,7 +84,7 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
             return await print_rows(job, rows, invocation.speech)
         report = await job.report()
         print_job(job, report, invocation.speech)
-        for line in next_steps(report, path):
+        for line in next_steps(report, path, running=running_options(job)):
             invocation.speech.note(line)
     return ExitCode.OK
 
@@ -200,7 +210,7 @@ async def undo_job(
 @command(commands, "run", Report, short="Run a job, or resume it.")
 async def run_job(
     path: JobFile,
-    running: Running,
+    running: Resuming,
     stopping: Stopping,
     connection: Connection,
     invocation: Invocation,
@@ -213,7 +223,7 @@ async def run_job(
         message = "--failed and --contradicted cannot be combined: run the one, then the other"
         raise ConfigurationError(message)
     which = Which.FAILED if failed else Which.CONTRADICTED if contradicted else Which.OPEN
-    manner = Manner(running, stopping.limits(invocation.speech), which)
+    manner = Manner.of(running, stopping, invocation.speech, which)
     async with connection.ring() as caller, await _opened(path, caller, manner) as job:
         fresh = _is_fresh(job, manner)
         question = open_question(running, "pass --yes; `job show` shows the plan") if fresh and not running.yes else None

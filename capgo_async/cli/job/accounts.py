@@ -17,7 +17,7 @@ from ..output.exit_codes import ExitCode
 from ..output.limit_names import limits_met
 from ..output.listing import print_items
 from ..output.speech import Speech
-from .reporting import origin_of, text_of
+from .reporting import origin_of, running_options, text_of
 
 STDOUT: Final = "-"
 
@@ -49,7 +49,7 @@ async def print_account(job: Job, speech: Speech) -> int:
     for run in report.runs:
         if run.reason:
             speech.show(f"run {run.number}: {run.reason}")
-    for line in next_steps(report, job.path):
+    for line in next_steps(report, job.path, running=running_options(job)):
         speech.note(line)
     return await print_items([_row(run) for run in report.runs], _RunRow.__struct_fields__, speech)
 

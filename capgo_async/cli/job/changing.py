@@ -19,7 +19,6 @@ from ..framework import Invocation
 from ..options.choosing import Drawing
 from ..options.options import Connection, Planning, Undertaking
 from ..options.stopping import Stopping
-from ..output.advice import to_go_on
 from ..output.exit_codes import ExitCode
 from .progress import Reading
 from .rejections import Rejections
@@ -78,13 +77,14 @@ async def carry_out(
     plan: Plan, verb: str, undertaking: Undertaking, stopping: Stopping, connection: Connection, invocation: Invocation
 ) -> int:
     """Make a job with `plan`, run it unless only the plan is wanted, and return the exit code."""
-    manner = Manner(undertaking, stopping.limits(invocation.speech))
+    manner = Manner.of(undertaking, stopping, invocation.speech)
     question = None if undertaking.plan_only else open_question(undertaking, _OTHERWISE)
     try:
         async with connection.ring() as caller, await _planned(plan, verb, undertaking.job, caller, invocation) as job:
+            terms = Terms(caller, connection, manner, question, invocation)
             if undertaking.plan_only:
-                return await _stop_after_plan(job, connection, invocation)
-            return await _go_on(job, Terms(caller, connection, manner, question, invocation))
+                return await _stop_after_plan(job, terms)
+            return await _go_on(job, terms)
     finally:
         if question is not None:
             question.close()
@@ -108,14 +108,14 @@ async def _go_on(job: Job, terms: Terms) -> int:
     except anyio.get_cancelled_exc_class():
         with anyio.CancelScope(shield=True):
             if await job.to_send():
-                terms.invocation.speech.say(to_go_on(job.path, terms.connection.server()))
+                terms.invocation.speech.say(terms.to_go_on(job))
         raise
 
 
-async def _stop_after_plan(job: Job, connection: Connection, invocation: Invocation) -> int:
-    print_plan(job, invocation.speech)
+async def _stop_after_plan(job: Job, terms: Terms) -> int:
+    print_plan(job, terms.invocation.speech)
     if await job.to_send():
-        invocation.speech.note(to_go_on(job.path, connection.server()))
+        terms.invocation.speech.note(terms.to_go_on(job))
     return ExitCode.INCOMPLETE if job.plan.rejected or job.plan.left else ExitCode.OK
 
 

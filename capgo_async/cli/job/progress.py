@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from ...bulk import Job
-from ...bulk.clock import duration, local_time, minute_in
+from ...bulk.clock import duration, local_time, minute_in, time_in
 from ...bulk.forecast.forecast import Foreseen
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.results import Done, Failed
@@ -76,8 +76,7 @@ class Follower:
         times = 0
         while True:
             await anyio.sleep(LINE_SECONDS)
-            resting = self._rest()[1] if self._job.baking_until is None else "bake"
-            found = (self.settled, self.failed, resting, *self._relieved(), *self._shared())
+            found = (self.settled, self.failed, self._awaited() or self._rest()[1], *self._relieved(), *self._shared())
             times += 1
             if found != said or times >= _LINES_ALIKE:
                 said, times = found, 0
@@ -103,8 +102,8 @@ class Follower:
         rate = self.settled / elapsed if elapsed > 0 else 0.0
         seconds, limit = self._rest()
         troubles = (self._failures(), *self._relieved(), *self._shared())
-        if self._job.baking_until is not None:
-            return *troubles, f"pause between waves until {local_time(self._job.baking_until)}", self._left(now)
+        if awaited := self._awaited():
+            return *troubles, awaited, *((self._left(now),) if self._job.baking_until is not None else ())
         if limit:
             return *troubles, waiting(seconds, limit), self._left(now, seconds), *self._parked()
         if now - self._latest >= _LONG:
@@ -112,6 +111,17 @@ class Follower:
         if not rate:
             return troubles
         return *troubles, f"{rate:,.0f}/s", self._left(now), *self._parked()
+
+    def _awaited(self) -> str:
+        """Return what the run waits for that is no limit, or nothing."""
+        if self._job.looks_for_server_at is not None:
+            again = time_in(self._job.looks_for_server_at - anyio.current_time())
+            return f"waiting for the server, which cannot be reached; next try at {again}"
+        if self._job.asks_after is not None:
+            return f"waiting for approval after wave {self._job.asks_after}"
+        if self._job.baking_until is not None:
+            return f"pause between waves until {local_time(self._job.baking_until)}"
+        return ""
 
     def _left(self, now: float, rest: float = 0.0) -> str:
         """Return the remaining time and the end, forecast again once in a while, and if a `rest` lasts longer."""

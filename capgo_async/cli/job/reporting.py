@@ -109,6 +109,14 @@ def origin_of(job: Job) -> str:
     return f"{job.path}: from {facts.source}, made {local_time(facts.created_at)} for {facts.binding.base_url}"
 
 
+def running_options(job: Job) -> tuple[str, ...]:
+    """Return the options that a further run of a job needs.
+
+    The job file does not keep which command approves its waves.
+    """
+    return ("--approve", "CMD") if job.facts.needs_approval else ()
+
+
 def print_job(job: Job, report: Report, speech: Speech) -> None:
     """Print where a job comes from, what it does and how far it is."""
     plan, seconds = job.plan, job.lasts(server_limits())

@@ -1,7 +1,8 @@
 """Runs a job: asks for confirmation, shows progress, handles signals and prints the report."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -13,9 +14,11 @@ from ...key_ring import KeyRing, pacer_of
 from ..framework import Invocation
 from ..options.options import Connection, Running
 from ..options.profiles import path_of_profiles
-from ..options.stopping import Limits
+from ..options.stopping import Limits, Stopping
 from ..output.advice import next_steps, to_go_on, to_verify
 from ..output.exit_codes import ExitCode
+from ..output.speech import Speech
+from .approving import ApprovalCommand
 from .asking import Question
 from .progress import Follower
 from .reporting import print_report
@@ -27,6 +30,17 @@ class Manner(NamedTuple):
     running: Running = Running()
     limits: Limits = Limits()
     which: Which = Which.OPEN
+    approve: ApprovalCommand | None = None
+    again: Sequence[str] = ()
+    """The options that the next run of the job needs."""
+
+    @classmethod
+    def of(cls, running: Running, stopping: Stopping, speech: Speech, which: Which = Which.OPEN) -> Self:
+        """Return how a job runs by these options; raises `ConfigurationError`."""
+        command = running.asks()
+        approve = None if command is None else ApprovalCommand(command, speech)
+        again = [*([] if command is None else ["--approve", command]), *stopping.again()]
+        return cls(running, stopping.limits(speech), which, approve, again)
 
 
 _FRESH: Final = timedelta(minutes=10)
@@ -64,6 +78,10 @@ class Terms(NamedTuple):
     question: Question | None
     invocation: Invocation
 
+    def to_go_on(self, job: Job) -> str:
+        """Return the command that sends the pending operations."""
+        return to_go_on(job.path, [*self.connection.server(), *self.manner.again])
+
 
 def open_question(running: Running, otherwise: str) -> Question | None:
     """Return where to ask, or `None` with `--yes` or `--confirm`.
@@ -87,7 +105,7 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
     await _refuse_protected(job, terms)
     await _show_drift(job, terms)
     if not await _confirmed(job, terms):
-        speech.say(f"declined; nothing was sent\n{to_go_on(job.path, terms.connection.server())}")
+        speech.say(f"declined; nothing was sent\n{terms.to_go_on(job)}")
         return ExitCode.INTERRUPTED
     if job.begun and not await job.to_send(terms.manner.which):
         speech.note("nothing is left to send")
@@ -109,7 +127,7 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
     )
     report = msgspec.structs.replace(report, warnings=(*report.warnings, *(text for text, true in noticed if true)))
     code = print_report(report, terms.invocation.speech)
-    steps = list(next_steps(report, job.path, terms.connection.server()))
+    steps = list(next_steps(report, job.path, terms.connection.server(), terms.manner.again))
     if terms.manner.which is Which.CONTRADICTED and report.unchecked:
         steps.append(to_verify(job.path, terms.connection.server()))
     for line in dict.fromkeys(steps):
@@ -140,6 +158,7 @@ async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Ma
                 rules=manner.limits.rules,
                 bounds=manner.limits.bounds,
                 which=manner.which,
+                approve=manner.approve,
             ),
         )
 
@@ -180,7 +199,7 @@ async def _confirmed(job: Job, terms: Terms) -> bool:
 
 def _unconfirmed(job: Job, terms: Terms, why: str) -> ConfigurationError:
     number = job.plan.planned
-    terms.invocation.speech.say(f"{to_go_on(job.path, terms.connection.server())} --confirm {number}")
+    terms.invocation.speech.say(f"{terms.to_go_on(job)} --confirm {number}")
     return ConfigurationError(
         f"this plan has {counted(number, 'operation')}: {why}. Nothing was sent; pass --confirm {number} to send it"
     )

@@ -55,6 +55,16 @@ EndRollouts = Annotated[
         help="Also change channels whose rollout this ends. Another bundle ends it, and so does rollout_enabled=false.",
     ),
 ]
+Approve = Annotated[
+    str | None,
+    Option(
+        "--approve",
+        metavar="CMD",
+        help="Ask this command before each wave but the first. It reads the wave before as JSON on stdin; exit code 0 goes on,"
+        " 75 is asked again a minute later, anything else stops the run.",
+        show_default=False,
+    ),
+]
 JobFile = Annotated[Path, Argument(metavar="FILE", help="The job file.", show_default=False)]
 
 
@@ -259,6 +269,10 @@ class Running(Confirming, frozen=True, kw_only=True):
     yes: Yes = False
     rebind: Annotated[bool, Option("--rebind", help="Allow another key or server than the job was made with.")] = False
 
+    def asks(self) -> str | None:
+        """Return the command that approves waves, if there is one; raises `ConfigurationError`."""
+        return None
+
 
 class Undertaking(Running, frozen=True, kw_only=True):
     """How a job is made and how it runs."""
@@ -293,6 +307,14 @@ class InWaves(Undertaking, frozen=True, kw_only=True):
             "--bake", metavar="TIME", help="Pause between waves, such as 30s, 10m or 2h; needs --waves.", show_default=False
         ),
     ] = None
+    approve: Approve = None
+
+    def asks(self) -> str | None:
+        """Return the command that approves waves, if there is one; raises `ConfigurationError`."""
+        if self.approve is not None and self.waves is None:
+            message = "--approve needs --waves"
+            raise ConfigurationError(message)
+        return self.approve
 
     def shares(self) -> tuple[Fraction, ...]:
         """Return the share of each wave; raises `ConfigurationError`."""

@@ -37,6 +37,8 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     ),
     Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
+    Problem.NOT_APPROVED: "The next run asks again.",
+    Problem.APPROVAL_NEEDED: "Pass --approve CMD again; --approve true approves everything.",
     Problem.NOT_LISTED: "`job show FILE --rows missing` lists them; the next `job run FILE` looks again.",
 }
 
@@ -63,10 +65,13 @@ def advice_on(error: errors.CapgoError) -> str:
     return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
 
 
-def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the commands that continue a job. `server` are the options that reach the same server."""
+def next_steps(report: Report, path: Path, server: Sequence[str] = (), running: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the commands that continue a job.
+
+    `server` are the options that reach the same server, and `running` those that a further run needs.
+    """
     if report.pending:
-        yield to_go_on(path, server)
+        yield to_go_on(path, [*server, *running])
     remedies = {failure.remedy for failure in report.failures}
     if remedies - {Remedy.NEW_JOB}:
         slower = "; a lower --rate sends fewer requests" if Remedy.RETRY_SLOWER in remedies else ""

@@ -17,7 +17,7 @@ class ExitCode:
     INCOMPLETE: Final = 3
     """Operations failed, were rejected, contradicted or not checked; an undo left some; or a call failed."""
     STOPPED: Final = 4
-    """Stopped by a stop rule or a limit on the run, or the disk is full."""
+    """Stopped by a stop rule, a limit on the run or a missing approval, or the disk is full."""
     KEY_REFUSED: Final = 5
     UNREACHABLE: Final = 6
     """The server could not be reached, or never responded."""
