@@ -33,7 +33,7 @@ from .operations.results import Done, Failed
 from .picture import AppTotals, Flow, Picture
 from .plan import Displaced, Part, Plan, ReasonCount, Thresholds
 from .planning.drift import Drift
-from .report import Approval, Decision, Ended, Failures, Question, Report, Run, Wave
+from .report import Activity, Approval, Decision, Ended, Failures, Question, Report, Run, Wave
 from .running.approval import Answer, Approve
 from .running.bounds import Bounds
 from .running.stopping import StopRules
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .storage.exported import Exported
 
 __all__ = [
+    "Activity",
     "Answer",
     "AppTotals",
     "Approval",

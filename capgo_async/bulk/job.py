@@ -43,7 +43,7 @@ from .plan import Plan
 from .planning.drift import Drift, find_drift
 from .planning.plan_maker import OnRejected, draw_up, facts_of
 from .planning.undo import Undoing, apps_in_doubt
-from .report import Ended, Report, storable
+from .report import Activity, Ended, Report, storable
 from .running.absence import Absence
 from .running.approval import Approvals, Approve
 from .running.bounds import Bounds, budgeted, deadline_of
@@ -59,7 +59,7 @@ from .schedule.schedule import Schedule
 from .schedule.share import calls_of
 from .sources.source import Source, blocks_of
 from .spreading import PAGE, page_of
-from .storage.lock import give_name, locked
+from .storage.lock import give_name, is_locked, locked
 from .storage.places import new, regular, remove
 from .timeline import Moment, Timeline
 
@@ -411,6 +411,10 @@ class Job:
     async def report(self) -> Report:
         """Return the totals of the job, its runs and its waves."""
         return await self._database.run(records.report_of, self._name)
+
+    async def activity(self) -> Activity:
+        """Return whether a process runs the job now, and what it waits for."""
+        return await self._database.run(records.activity_of, active=is_locked(self.path))
 
     async def timeline(self) -> Timeline:
         """Return what was sent and settled when, over all runs."""

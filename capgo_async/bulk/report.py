@@ -40,6 +40,22 @@ def about(seconds: float) -> str:
     return f"about {days} d{f' {hours} h' if hours else ''}"
 
 
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to a job now.
+
+    `state` is `idle`; `running`; `resting`, while a limit lets nothing leave; `waiting`, for what is no limit; or `killed`, if
+    the last run left no record of its end and no process runs the job. `run` is the number of that run. `waits_for` is the code
+    of a limit, or `bake`, `approval` or `server`; `app` is the app that the limit counts, if it counts one. It goes on at
+    `until`, a time in UTC, or looks again then.
+    """
+
+    state: str
+    run: int | None = None
+    waits_for: str = ""
+    app: str = ""
+    until: str | None = None
+
+
 class Failures(msgspec.Struct, frozen=True):
     """The failed operations of one cause.
 

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ from cli.conftest import Command
 from cli.served import APP, Served, command, csv_of, environment, served
 from cli.terminals import terminal
 
+from capgo_async.bulk import Activity
+from capgo_async.bulk.clock import local_time
+from capgo_async.cli.job.reporting import doing_of
 from capgo_async.sandbox import Settings, parse_faults
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
+AT = datetime(2026, 11, 30, 17, 40, 5, tzinfo=UTC)
 COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,verdict,former,custom_id"
 
 
@@ -141,3 +146,32 @@ def test_a_report_can_be_read_while_the_job_runs(server: Served, capgo: Command,
     assert report["runs"][-1]["ended"] is None
     assert report["pending"] > 0
     assert len(rows) == report["planned"] + 1
+
+
+@pytest.mark.parametrize(
+    ("activity", "said"),
+    [
+        (Activity(state="idle"), []),
+        (Activity(state="running", run=3), ["running now"]),
+        (Activity(state="killed", run=3), ["run 3 was killed; nothing runs the job now"]),
+        (
+            Activity(state="resting", run=3, waits_for="key", until=AT.isoformat()),
+            [f"running now: resting until {local_time(AT)} (key's limit)"],
+        ),
+        (
+            Activity(state="resting", run=3, waits_for="app_address", app="com.example.a", until=AT.isoformat()),
+            [f"running now: resting until {local_time(AT)} (limit of com.example.a)"],
+        ),
+        (
+            Activity(state="waiting", run=3, waits_for="bake", until=AT.isoformat()),
+            [f"running now: pause between waves until {local_time(AT)}"],
+        ),
+        (Activity(state="waiting", run=3, waits_for="approval"), ["running now: waiting for approval of the next wave"]),
+        (
+            Activity(state="waiting", run=3, waits_for="server", until=AT.isoformat()),
+            [f"running now: waiting for the server, which cannot be reached; next try at {local_time(AT)}"],
+        ),
+    ],
+)
+def test_what_a_job_does_now_is_told(activity: Activity, said: list[str]) -> None:
+    assert doing_of(activity) == said

@@ -18,7 +18,7 @@ from ..operations.advice import advice_on
 from ..operations.reasons import LEFT_BY_UNDO
 from ..operations.results import Failed, Settled
 from ..plan import EARLIEST_EXPIRY, EXPIRING
-from ..report import Ended, Failures, Report, Run, counted, server_changes
+from ..report import Activity, Ended, Failures, Report, Run, counted, server_changes
 from ..timeline import Bucket, Moment, Timeline
 from . import schema, timelines
 from .facts import LastUsage, read_facts, read_usage, write_usage
@@ -116,6 +116,14 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
     )
     write_usage(connection, measures.last, measures.timings)
     timelines.add(connection, run, measures.buckets, measures.moments)
+
+
+def activity_of(connection: sqlite3.Connection, *, active: bool) -> Activity:
+    """Return what happens to the job now. `active` is whether a process runs it."""
+    last = next(iter(reversed(runs_of(connection))), None)
+    if last is None or last.ended is not None:
+        return Activity(state="running" if active else "idle")
+    return timelines.activity_of(connection, last.number) if active else Activity(state="killed", run=last.number)
 
 
 def timeline_of(connection: sqlite3.Connection) -> Timeline:

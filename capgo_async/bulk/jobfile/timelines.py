@@ -6,15 +6,27 @@ Each function takes a connection and is part of a transaction, as in `records`.
 import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 
-from ...events import Event, RunBegan, RunEnded
-from ..report import Ended, Run
+from ...events import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    BakeBegan,
+    BakeEnded,
+    Event,
+    RestBegan,
+    RestEnded,
+    RunBegan,
+    RunEnded,
+    ServerAway,
+    ServerBack,
+)
+from ..report import Activity, Decision, Ended, Run
 from ..timeline import WIDTH, Bucket, Moment, Timeline, merged
 
 MOST_BYTES: Final = 1_200_000
@@ -26,6 +38,15 @@ The buckets count refusals and rests all the same.
 """
 _BUCKETS: Final = msgspec.msgpack.Decoder(tuple[Bucket, ...])
 _EVENT: Final = msgspec.json.Decoder(Event)
+_MOMENT: Final = msgspec.json.Decoder(Moment)
+_DOING: Final = (
+    *(RestBegan, RestEnded, BakeBegan, BakeEnded),
+    *(ApprovalAsked, ApprovalAnswered, ServerAway, ServerBack),
+)
+"""Events that tell what a run does from then on.
+
+The last of them is kept apart from the moments, of which there may be too many.
+"""
 
 
 def add(connection: sqlite3.Connection, run: int, buckets: Sequence[Bucket], moments: Sequence[Moment]) -> None:
@@ -42,6 +63,31 @@ def add(connection: sqlite3.Connection, run: int, buckets: Sequence[Bucket], mom
             for moment in moments
         ),
     )
+    if (last := next((moment for moment in reversed(moments) if isinstance(moment.event, _DOING)), None)) is not None:
+        doing = msgspec.json.encode(msgspec.structs.replace(last, run=run)).decode()
+        connection.execute("INSERT OR REPLACE INTO job VALUES ('doing', ?)", (doing,))
+
+
+def activity_of(connection: sqlite3.Connection, run: int) -> Activity:
+    """Return what a run does that has not ended."""
+    row = connection.execute("SELECT value FROM job WHERE name = 'doing'").fetchone()
+    last = None if row is None else _MOMENT.decode(row[0])
+    if last is None or last.run != run:
+        return Activity(state="running", run=run)
+    match last.event:
+        case RestBegan(limit=limit, app=app, seconds=seconds):
+            return Activity(state="resting", run=run, waits_for=limit, app=app, until=_written(last.at + seconds))
+        case BakeBegan(seconds=seconds):
+            return Activity(state="waiting", run=run, waits_for="bake", until=_written(last.at + seconds))
+        case ServerAway(seconds=seconds):
+            return Activity(state="waiting", run=run, waits_for="server", until=_written(last.at + seconds))
+        case ApprovalAsked() | ApprovalAnswered(answer=Decision.AGAIN):
+            return Activity(state="waiting", run=run, waits_for="approval")
+    return Activity(state="running", run=run)
+
+
+def _written(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def timeline_of(connection: sqlite3.Connection, runs: Sequence[Run]) -> Timeline:

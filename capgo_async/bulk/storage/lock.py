@@ -47,6 +47,25 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of the job at `path`.
+
+    A free lock is taken for an instant. Returns false if the lock file cannot be opened.
+    """
+    file = real(path).with_name(real(path).name + LOCK)
+    if not file.is_file():
+        return False
+    lock = filelock.FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+    lock.release()
+    return False
+
+
 def give_name(building: Path, path: Path) -> None:
     """Durably rename a finished file to `path`, in the same directory. Only a regular file is replaced.
 

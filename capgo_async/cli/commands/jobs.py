@@ -21,7 +21,7 @@ from ..job.drawing import ToHtml, check_page, write_page
 from ..job.progress import Watching
 from ..job.rehearsing import RehearsalReport, Rehearsing, code_of_rehearsal, print_rehearsal
 from ..job.rejections import Rejections
-from ..job.reporting import OF_A_JOB, JobStatus, print_job, print_report, print_rows, running_options, tell_plan
+from ..job.reporting import AT_REST, OF_A_JOB, JobStatus, print_job, print_report, print_rows, running_options, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
 from ..options.options import Approve, Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
 from ..options.profiles import path_of_profiles
@@ -82,10 +82,11 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
     async with await Job.open(path, read_only=True) as job:
         if rows is not None:
             return await print_rows(job, rows, invocation.speech)
-        report = await job.report()
-        print_job(job, report, invocation.speech)
-        for line in next_steps(report, path, running=running_options(job)):
-            invocation.speech.note(line)
+        report, activity = await job.report(), await job.activity()
+        print_job(job, report, activity, invocation.speech)
+        if activity.state in AT_REST:
+            for line in next_steps(report, path, running=running_options(job)):
+                invocation.speech.note(line)
     return ExitCode.OK
 
 

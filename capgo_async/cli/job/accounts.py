@@ -7,7 +7,7 @@ from typing import Final
 import anyio
 import msgspec
 
-from ...bulk import Job, OperationRow, Run
+from ...bulk import Activity, Job, OperationRow, Run
 from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
 from ...bulk.storage.places import real
@@ -17,7 +17,7 @@ from ..output.exit_codes import ExitCode
 from ..output.limit_names import limits_met
 from ..output.listing import print_items
 from ..output.speech import Speech
-from .reporting import origin_of, running_options, text_of
+from .reporting import AT_REST, origin_of, running_options, text_of
 
 STDOUT: Final = "-"
 
@@ -49,15 +49,17 @@ async def print_account(job: Job, speech: Speech) -> int:
     for run in report.runs:
         if run.reason:
             speech.show(f"run {run.number}: {run.reason}")
-    for line in next_steps(report, job.path, running=running_options(job)):
-        speech.note(line)
-    return await print_items([_row(run) for run in report.runs], _RunRow.__struct_fields__, speech)
+    activity = await job.activity()
+    if activity.state in AT_REST:
+        for line in next_steps(report, job.path, running=running_options(job)):
+            speech.note(line)
+    return await print_items([_row(run, activity) for run in report.runs], _RunRow.__struct_fields__, speech)
 
 
-def _row(run: Run) -> _RunRow:
+def _row(run: Run, activity: Activity) -> _RunRow:
     return _RunRow(
         run=str(run.number),
-        ended=run.ended or "killed, or still running",
+        ended=run.ended or ("running" if run.number == activity.run and activity.state not in AT_REST else "killed"),
         started=run.started_at[:19],
         seconds=f"{run.elapsed_seconds:,.1f}",
         done=run.done,

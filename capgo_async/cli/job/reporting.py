@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from ...bulk import Job, Plan, Report, Rows
+from ...bulk import Activity, Job, Plan, Report, Rows
 from ...bulk.clock import local_time, minute_in, moment_in
 from ...bulk.inventory.exporting import Summary
 from ...bulk.jobfile.contents import JobRow
@@ -14,6 +14,7 @@ from ...bulk.plan import EARLIEST_EXPIRY, Part, ReasonCount
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
 from ..output.exit_codes import exit_code
+from ..output.limit_names import WAITED_FOR
 from ..output.listing import print_pages
 from ..output.speech import Speech
 
@@ -109,6 +110,30 @@ def origin_of(job: Job) -> str:
     return f"{job.path}: from {facts.source}, made {local_time(facts.created_at)} for {facts.binding.base_url}"
 
 
+AT_REST: Final = frozenset({"idle", "killed"})
+"""States of a job that no process runs."""
+
+
+_WAITS: Final[Mapping[str, str]] = {
+    "bake": "pause between waves until {}",
+    "approval": "waiting for approval of the next wave",
+    "server": "waiting for the server, which cannot be reached; next try at {}",
+}
+
+
+def doing_of(activity: Activity) -> list[str]:
+    """Return what happens to a job now, for people; nothing if it is idle."""
+    if activity.state == "killed":
+        return [f"run {activity.run} was killed; nothing runs the job now"]
+    if not activity.waits_for:
+        return [] if activity.state == "idle" else ["running now"]
+    until = "" if activity.until is None else local_time(datetime.fromisoformat(activity.until))
+    if activity.waits_for in _WAITS:
+        return [f"running now: {_WAITS[activity.waits_for].format(until)}"]
+    limit = f"limit of {activity.app}" if activity.app else WAITED_FOR[activity.waits_for]
+    return [f"running now: resting until {until} ({limit})"]
+
+
 def running_options(job: Job) -> tuple[str, ...]:
     """Return the options that a further run of a job needs.
 
@@ -117,13 +142,13 @@ def running_options(job: Job) -> tuple[str, ...]:
     return ("--approve", "CMD") if job.facts.needs_approval else ()
 
 
-def print_job(job: Job, report: Report, speech: Speech) -> None:
+def print_job(job: Job, report: Report, activity: Activity, speech: Speech) -> None:
     """Print where a job comes from, what it does and how far it is."""
     plan, seconds = job.plan, job.lasts(server_limits())
     if speech.json:
-        speech.emit(JobStatus.of(job, report, seconds))
+        speech.emit(JobStatus.of(job, report, activity, seconds))
         return
-    lines = [origin_of(job), _rows_of(report)]
+    lines = [origin_of(job), *doing_of(activity), _rows_of(report)]
     lines += [*plan.contents(), *map(str, plan.waves)]
     if plan.unknown:
         lines.append(f"{counted(plan.unknown, 'device')} unknown to the server when the job was planned")
@@ -210,9 +235,10 @@ class JobStatus(Report, frozen=True, kw_only=True):
     bake_seconds: float
     planning_requests: int
     saved: int
+    activity: Activity
 
     @classmethod
-    def of(cls, job: Job, report: Report, seconds: float | None) -> "JobStatus":
+    def of(cls, job: Job, report: Report, activity: Activity, seconds: float | None) -> "JobStatus":
         facts, plan = job.facts, job.plan
         return cls(
             **msgspec.structs.asdict(msgspec.structs.replace(report, waves=plan.waves)),
@@ -228,6 +254,7 @@ class JobStatus(Report, frozen=True, kw_only=True):
             bake_seconds=plan.bake_seconds,
             planning_requests=plan.planning_requests,
             saved=plan.saved,
+            activity=activity,
         )
 
 
