@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 from cli.conftest import Command
 from cli.served import APP, csv_of, served
 
 from capgo_async.cli.output.speech import Speech
+from capgo_async.cli.output.waiting import Waits
 from capgo_async.errors import SafetyStop
+from capgo_async.events import RetryPlanned
 from capgo_async.sandbox import Settings, Thresholds
 from capgo_async.sandbox.seeding import device_id
 
@@ -37,3 +40,14 @@ def test_a_wait_is_told(command: tuple[str, ...], unaimed: Command, here: Path, 
         assert unaimed(*command, env=server.environment).exit_code != 0
         assert server.requests() == 1
     assert "waiting: key's limit, until " in said[-1]
+
+
+def test_a_long_pause_before_a_retry_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    async def fail() -> None:
+        waits = Waits(Speech())
+        for seconds in (2.0, 90.0, 90.0):
+            waits(RetryPlanned(operation="list apps", request_id=None, number=1, seconds=seconds))
+
+    anyio.run(fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("waiting: retry after a failure (list apps), until ")

@@ -1,4 +1,4 @@
-"""What is said while requests wait for a limit: which limit, and until when."""
+"""What is said while requests wait: for which limit or retry, and until when."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,15 @@ from typing import Final
 import anyio
 
 from ...bulk.clock import minute_in, time_in
-from ...events import Event, WaitBegan
+from ...events import Event, RetryPlanned, WaitBegan
 from ...listeners import Listeners
 from .limit_names import WAITED_FOR
 from .speech import Speech
 
 WORTH_SAYING: Final = 1.0
 """Waits shorter than this, in seconds, are not shown."""
+_LONG_PAUSE: Final = 5.0
+"""Shorter pauses before a retry, in seconds, are not shown."""
 
 
 def waiting(seconds: float, limit: str) -> str:
@@ -29,20 +31,24 @@ def doubted(seconds: float, asked: float | None) -> str:
 
 
 class Waits:
-    """Tells that requests wait for a limit, once for each wait."""
+    """Tells that requests wait for a limit, or long for a retry, once for each wait."""
 
     def __init__(self, speech: Speech) -> None:
         self._speech = speech
         self._told = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Take the limit for which a request begins to wait."""
-        if not isinstance(event, WaitBegan):
-            return
-        until = anyio.current_time() + event.seconds
-        if event.seconds >= WORTH_SAYING and until >= self._told + WORTH_SAYING:
+        """Take an event of a client."""
+        if isinstance(event, WaitBegan) and event.seconds >= WORTH_SAYING:
+            self._tell(event.seconds, WAITED_FOR[event.limit] + doubted(event.seconds, event.asked))
+        elif isinstance(event, RetryPlanned) and event.seconds >= _LONG_PAUSE:
+            self._tell(event.seconds, f"retry after a failure ({event.operation})")
+
+    def _tell(self, seconds: float, what: str) -> None:
+        until = anyio.current_time() + seconds
+        if until >= self._told + WORTH_SAYING:
             self._told = until
-            self._speech.note(waiting(event.seconds, WAITED_FOR[event.limit] + doubted(event.seconds, event.asked)))
+            self._speech.note(waiting(seconds, what))
 
 
 @contextmanager
