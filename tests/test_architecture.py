@@ -23,9 +23,10 @@ SLEEPERS = {
     "sandbox/inprocess.py",  # simulates the time that a request is under way
     "sandbox/server.py",  # simulates latency
     "cli/job/progress.py",  # redraws at intervals
+    "cli/job/watching.py",  # reads a job at intervals
 }
 LONGEST = 300
-AIOHTTP = {"http/transport.py", "http/direct.py", "sandbox/server.py"}
+AIOHTTP = {"http/transport.py", "http/direct.py", "sandbox/server.py", "cli/job/watching.py"}
 OUTSIDE_WORLD = {
     "asyncio",
     "logging",

@@ -14,6 +14,7 @@ from .. import events
 from ..bulk.picture import AppTotals, Picture
 from ..bulk.report import Ended, Run
 from ..bulk.timeline import Bucket, Moment, Timeline, merged
+from ..limits.models import ScopeKind
 
 Item = TypeVar("Item")
 
@@ -126,6 +127,7 @@ def history_of(picture: Picture) -> History | None:
         forecast=forecast,
         ahead=(Point(max(last, left[-1].at) if left else at, report.pending), Point(ahead_until, 0)) if goes_on else (),
         rates=tuple(Point(each.start + width / 2, each.requests * _MINUTE / width) for each in _gapless(everything, width)),
+        allowed=_learned(timeline, end),
         rests=_rests(timeline, end - begin, last),
         responses=tuple(
             Responses(each.start + width / 2, each.p50, each.p95)
@@ -237,6 +239,22 @@ def _forecast(picture: Picture, begin: float) -> tuple[Point, ...]:
         if isinstance(moment.event, events.ForecastMade) and moment.event.planning
     ]
     return (Point(begin, made[0].operations), Point(begin + made[0].seconds, 0)) if made else ()
+
+
+def _learned(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
+    """Return the limits of the API key that refusals have taught.
+
+    Those of a single device or app say nothing about all requests.
+    """
+    found: list[Allowed] = []
+    for moment in timeline.moments:
+        match moment.event:
+            case events.LimitLearned(limit=ScopeKind.KEY as limit, requests=requests):
+                found = [each._replace(end=min(each.end, moment.at)) for each in found]
+                found += [Allowed(limit, moment.at, end, requests)] if requests is not None else []
+            case _:
+                pass
+    return tuple(found)
 
 
 def _rests(timeline: Timeline, seconds: float, last: float) -> tuple[Span, ...]:

@@ -57,6 +57,9 @@ def test_the_demo_tells_people(unaimed: Command, monkeypatch: pytest.MonkeyPatch
     assert "63 rows" in result.stdout
     assert "3 not shown by the server" in result.stdout
     assert "plan:" in result.stderr
+    (page,) = re.findall(r"wrote the page to (.+)\n", result.stderr)
+    assert " devices are done" in Path(page).read_text()
+    Path(page).unlink()
 
 
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:

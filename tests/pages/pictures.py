@@ -128,6 +128,8 @@ def _timeline(apps: tuple[str, ...]) -> Timeline:
         (160, 2, events.BakeBegan(wave=1, seconds=60)),
         (220, 2, events.BakeEnded(wave=1)),
         (220, 2, events.WaveBegan(wave=2, share="10%", operations=1683)),
+        (300, 2, events.LimitLearned(limit="key", requests=1500)),
+        (600, 3, events.LimitLearned(limit="key", requests=900)),
         (540, 3, events.RunBegan(run=3, operations=14600, program="1.0")),
         (740, 3, events.RunEnded(run=3, how="interrupted")),
         (840, 4, events.RunBegan(run=4, operations=11500, program="1.0")),

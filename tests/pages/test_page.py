@@ -136,6 +136,8 @@ def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
     assert {span.state for span in history.waves} >= {"verified", "pause", "interrupted", "approval: approved"}
     assert [(span.row, span.state) for span in history.runs][:2] == [("run 2", "no end recorded"), ("run 3", "interrupted")]
     assert len(history.rests) == 16
+    learned = [(each.begin - began, each.end - began, each.per_minute) for each in history.allowed]
+    assert learned == [(300, 600, 1500), (600, 1740, 900)]
     ahead = history_of(msgspec.structs.replace(planned(picture), seconds_left=500.0))
     assert ahead is not None
     assert [(point.at, point.value) for point in ahead.ahead] == [

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,13 +16,14 @@ import typer
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from ...bulk import Job, Report, read_operations
+from ...bulk import Job, Picture, Report, read_operations
 from ...client import CapgoClient
 from ...errors import CapgoError
 from ...key_ring import ring_of
 from ...limits.models import server_limits
 from ...sandbox.seeding import device_id
 from ..framework import Invocation, command
+from ..job.drawing import can_draw, write_page
 from ..job.reporting import print_report
 from ..job.running import followed
 from ..options.group import Group
@@ -80,13 +82,17 @@ async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
         async with embedded(arguments) as address:
             note(f"sandbox: {address.base_url}, rate limits {size.speed:g} times as fast")
             note("2 % of the responses are errors, which are retried")
-            report = await _relink(source, address, size, invocation)
-    code = print_report(report, invocation.speech)
+            picture = await _relink(source, address, size, invocation)
+    code = print_report(picture.report, invocation.speech)
     note(f"the demo took {anyio.current_time() - started:.1f} s")
+    if can_draw() and not invocation.speech.json:
+        descriptor, page = tempfile.mkstemp(prefix="capgo-demo-", suffix=".html")
+        os.close(descriptor)
+        await write_page(picture, page, invocation.speech)
     return code
 
 
-async def _relink(source: Path, address: SandboxAddress, size: Size, invocation: Invocation) -> Report:
+async def _relink(source: Path, address: SandboxAddress, size: Size, invocation: Invocation) -> Picture:
     note = invocation.speech.note
     async with CapgoClient(
         api_key=address.api_key,
@@ -98,10 +104,12 @@ async def _relink(source: Path, address: SandboxAddress, size: Size, invocation:
         async with await Job.create(path, read_operations(str(source), channel=_CHANNEL), client=client) as job:
             note(f"plan:\n{job.plan}")
             report = await followed(job, ring_of(client), invocation)
-            if report.pending:
-                return report
-            note("verify: listing all devices again to check every link")
-            return await job.verify(client)
+            if not report.pending:
+                note("verify: listing all devices again to check every link")
+                await job.verify(client)
+        # The forecast of what is left rests on what is open when a job is opened.
+        async with await Job.open(path, read_only=True) as job:
+            return await job.picture()
 
 
 def _write(source: Path, size: Size) -> int:

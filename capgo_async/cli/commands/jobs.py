@@ -1,9 +1,15 @@
-"""The commands of `capgo-async job`."""
+"""The commands of `capgo-async job`.
 
+Longer than 300 lines because most of them are signatures and help.
+"""
+
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 import anyio.to_thread
+import msgspec
 import typer
 
 from ...bulk import Job, Options, Report, Rows, Which
@@ -17,7 +23,7 @@ from ...rehearsal import Rehearsal
 from ..framework import Invocation, command
 from ..job.accounts import STDOUT, print_account, write_operations
 from ..job.changing import carry_out
-from ..job.drawing import ToHtml, check_page, write_page
+from ..job.drawing import WAITING, ToHtml, charts_of, check_packages, check_page, write_page
 from ..job.progress import Watching
 from ..job.rehearsing import RehearsalReport, Rehearsing, code_of_rehearsal, print_rehearsal
 from ..job.rejections import Rejections
@@ -28,6 +34,7 @@ from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
 from ..output.advice import next_steps, to_see_skipped
 from ..output.exit_codes import ExitCode
+from ..output.speech import Speech
 
 commands = typer.Typer(name="job", no_args_is_help=True)
 
@@ -149,6 +156,52 @@ async def rehearse_job(
         if html == STDOUT:
             return code_of_rehearsal(rehearsed)
     return print_rehearsal(rehearsed, rehearsing, invocation.speech)
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a page is served."""
+
+    url: str
+
+
+@command(commands, "watch", Watch, short="Serve a page that shows a job while it runs.")
+async def watch_job(
+    path: JobFile,
+    output: Output,
+    invocation: Invocation,
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=0, max=65535)] = 0,
+    *,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> int:
+    """Serve a page on this machine that shows a job while another process runs it.
+
+    The address is secret, and the job is only read. Numbers are at most a few seconds old, charts a minute. Ends when the job
+    is over, or the run that is under way has ended.
+    """
+    # Imported here because aiohttp's server takes a while, and no other command needs it.
+    from ..job.watching import Board, follow, linger, served  # noqa: PLC0415
+
+    del output
+    check_packages()
+    async with await Job.open(path, read_only=True):
+        pass
+    board = Board()
+    async with anyio.create_task_group() as tasks:
+        async with served(board, port) as url:
+            board.put(WAITING, last=False)
+            invocation.speech.done(url, Watch(url=url))
+            if open_it:
+                tasks.start_soon(_open_browser, url, invocation.speech)
+            await follow(path, board, charts_of)
+            invocation.speech.note("the run has ended; this command ends when the last page has been loaded")
+            await linger(board)
+        tasks.cancel_scope.cancel()
+    return ExitCode.OK
+
+
+async def _open_browser(url: str, speech: Speech) -> None:
+    if not await anyio.to_thread.run_sync(webbrowser.open, url):
+        speech.say("no browser was found: open the address above in one")
 
 
 @command(commands, "verify", Report, short="Check on the server that a job's changes are in effect.")

@@ -23,6 +23,8 @@ ToHtml = Annotated[
     typer.Option("--html", metavar="FILE", help="Write a page with charts to this file (- for stdout).", show_default=False),
 ]
 _PACKAGES: Final = ("altair", "jinja2", "vl_convert")
+WAITING: Final = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="1"><p>The job is being read.'
+"""Page for the first seconds, until the job has been read."""
 _BUILDING: Final = ".building"
 
 
@@ -33,6 +35,11 @@ def check_packages() -> None:
         verb = "is" if len(missing) == 1 else "are"
         message = f"a page needs {' and '.join(missing)}, which {verb} not installed: pip install 'capgo-async[charts]'"
         raise ConfigurationError(message)
+
+
+def can_draw() -> bool:
+    """Return whether all packages that draw pages are installed."""
+    return all(importlib.util.find_spec(name) for name in _PACKAGES)
 
 
 def check_page(to: str, path: Path) -> None:
