@@ -48,7 +48,7 @@ class AttemptEnded(_Event, frozen=True, kw_only=True):
     `status` is `None` if there was no response. `seconds` does not include the time spent waiting for limits. `sent` is false
     if nothing left, because there was no connection. `refused` is the limit that refused it, or empty. `in_flight` counts the
     requests still under way. `allowed` is the number that may be in flight from now on, which falls below the client's
-    `concurrency` while the server fails.
+    `concurrency` while the server fails. `ended_at` is on the clock of `anyio.current_time()`, which tells no time of day.
     """
 
     operation: str
@@ -64,6 +64,7 @@ class AttemptEnded(_Event, frozen=True, kw_only=True):
     in_flight: int = 0
     sent: bool = True
     refused: str = ""
+    ended_at: float = 0.0
 
 
 class RetryPlanned(_Event, frozen=True, kw_only=True):

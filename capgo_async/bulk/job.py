@@ -265,7 +265,7 @@ class Job:
             async with self._journal.recorded(meter, pacer.listeners, which, left) as ending:
                 runner, waves = await begin()
                 pacer.listeners.announce(_forecast(left, self.remaining(ring, 0)))
-                with pacer.listeners.heard_by(rests), anyio.CancelScope() as self._scope:
+                with pacer.listeners.heard_by(rests, "other"), anyio.CancelScope() as self._scope:
                     while (error := await self._ended_by(waves, former)) is not None:
                         # The error has drained the runner, and a drained one waits for nothing.
                         runner, waves = await begin()

@@ -311,7 +311,7 @@ class Requester:
         self.counters.requests += 1
         self.counters.retries += effort.attempts > 1
         fate, status, failure, refused = Fate.ABANDONED, None, None, ""
-        if (tell := self._listeners.tell) is not None:
+        if (tell := self._listeners.began) is not None:
             tell(self._began(call, request_id, effort))
         try:
             response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
@@ -352,8 +352,8 @@ class Requester:
             if fate is not Fate.REFUSED:
                 effort.seconds += seconds
             self.pacer.timings.note(call.kind, seconds, fate)
-            if (tell := self._listeners.tell) is not None:
-                tell(self._ended(call, effort, fate, (status, failure, seconds, refused)))
+            if (tell := self._listeners.ended) is not None:
+                tell(self._ended(call, effort, fate, (status, failure, now, seconds, refused)))
 
     def _judge_server(self, error: CapgoError) -> None:
         """Count a response that is none of the API; any other response ends the row."""
@@ -388,9 +388,9 @@ class Requester:
         )
 
     def _ended(
-        self, call: Call, effort: Effort, fate: Fate, end: tuple[int | None, CapgoError | None, float, str]
+        self, call: Call, effort: Effort, fate: Fate, end: tuple[int | None, CapgoError | None, float, float, str]
     ) -> AttemptEnded:
-        status, failure, seconds, refused = end
+        status, failure, now, seconds, refused = end
         return AttemptEnded(
             operation=call.name,
             method=call.request.method,
@@ -405,6 +405,7 @@ class Requester:
             in_flight=self.pacer.in_flight,
             sent=fate is not Fate.UNSENT,
             refused=refused,
+            ended_at=now,
         )
 
 

@@ -146,6 +146,8 @@ class Pacer:
         self.limits = with_headroom(limits, headroom) if headroom else tuple(limits)
         self._edge = msgspec.structs.replace(_EDGE_LIMITER, headroom=headroom)
         self.budget: Budget | None = None
+        self.idle_since = -math.inf
+        """When the last request ended that left none in flight, on the clock of `anyio.current_time()`."""
         self._models: dict[str, tuple[Limiter, ...]] = {}
         for limit in self.limits:
             self._models[limit.scope] = (*self._models.get(limit.scope, ()), limit.limiter)
@@ -192,6 +194,8 @@ class Pacer:
         """Give a permit back when its request has ended. Return the time."""
         now = anyio.current_time()
         self._in_flight -= 1
+        if not self._in_flight:
+            self.idle_since = now
         if permit.budget is not None and fate is Fate.UNSENT:
             permit.budget.give_back()
         for gate in permit.gates:

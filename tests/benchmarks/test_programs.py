@@ -120,6 +120,12 @@ def pacing_has_every_scenario(found: Any) -> None:
     assert all(scenario.name in pacing.show(found) for scenario in SCENARIOS)
 
 
+def the_timeline_is_compared_with_none(found: Any) -> None:
+    assert found["cpu_us_per_operation"].keys() == {"with", "without"}
+    assert [each["apps"] for each in found["sizes"]] == [1, 12, 300]
+    assert all(each["done"] == found["stored"] and 0 < each["bytes"] <= 2_000_000 for each in found["sizes"])
+
+
 SOUND: dict[str, Callable[[Any], None]] = {
     "startup": startup_compares_imports_and_the_command_with_typer,
     "relink": relink_compares_all_contenders,
@@ -129,6 +135,7 @@ SOUND: dict[str, Callable[[Any], None]] = {
     "memory": memory_tells_the_peak_of_each_size,
     "planning": planning_compares_with_an_import,
     "jobfile": the_job_file_is_compared_with_a_plain_table,
+    "timeline": the_timeline_is_compared_with_none,
     "export": exports_in_every_format_have_the_devices_of_the_sandbox,
     "rehearsal": rehearsal_tells_what_it_took,
     "pacing": pacing_has_every_scenario,

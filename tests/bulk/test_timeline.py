@@ -17,13 +17,13 @@ from capgo_async.bulk import Job, Options, Report, read_operations
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.jobfile import timelines
 from capgo_async.bulk.jobfile.schema import TABLES
-from capgo_async.bulk.timeline import WIDTH, Bucket, Collector, Timeline, merged
+from capgo_async.bulk.running.collecting import Collector
+from capgo_async.bulk.timeline import WIDTH, Bucket, Timeline, merged
 from capgo_async.errors import JobError
-from capgo_async.events import AttemptBegan, AttemptEnded, LimitMet, RestEnded
+from capgo_async.events import AttemptEnded, LimitMet, RestEnded
 
 BASE = 1_790_000_000.0
 APPS = ("com.example.a", "com.example.b", "")
-ATTEMPT = AttemptBegan(operation="x", method="GET", path="/x", request_id="r", number=1)
 ENDED = AttemptEnded(operation="x", method="GET", path="/x", request_id="r", number=1, status=200, error=None, seconds=0.1)
 
 buckets = st.builds(
@@ -121,13 +121,12 @@ def test_moments_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     st.integers(1, 20),
 )
 def test_a_collector_counts_each_attempt_once(attempts: list[tuple[float, str, bool, bool]], parts: int) -> None:
-    collector, taken = Collector(), []
+    collector, taken = Collector(BASE), []
     for number, (at, app, again, sent) in enumerate(attempts):
-        begun = msgspec.structs.replace(ATTEMPT, app=app, number=1 + again)
-        collector.began(BASE + at, begun)
         refused = "key" if number % 7 == 0 and sent else ""
-        ended = msgspec.structs.replace(ENDED, app=app, number=1 + again, sent=sent, status=200 if sent else None)
-        collector.ended(BASE + at + 3, msgspec.structs.replace(ended, refused=refused))
+        status = 200 if sent else None
+        ended = msgspec.structs.replace(ENDED, app=app, number=1 + again, sent=sent, status=status, refused=refused)
+        collector.ended(msgspec.structs.replace(ended, ended_at=at))
         if number % parts == 0:
             taken += collector.take()[0]
     taken += collector.take()[0]
@@ -135,6 +134,7 @@ def test_a_collector_counts_each_attempt_once(attempts: list[tuple[float, str, b
     assert sums["requests"] == collector.requests == sum(sent for *_, sent in attempts)
     assert sums["retries"] == collector.retries == sum(again and sent for *_, again, sent in attempts)
     assert sums["refused"] == dict(collector.refused)
+    assert sum(sum(bucket.latencies.values()) for bucket in taken) == sum(sent for *_, sent in attempts)
 
 
 @given(st.floats(0, 1000), st.floats(0.1, 300))
@@ -147,11 +147,10 @@ def test_a_rest_is_spread_over_the_buckets_in_which_it_was(since: float, seconds
 
 
 def test_percentiles_are_close_to_the_truth() -> None:
-    collector = Collector()
+    collector = Collector(BASE)
     times = [0.01 * number for number in range(1, 101)]
     for seconds in times:
-        collector.began(BASE, ATTEMPT)
-        collector.ended(BASE, msgspec.structs.replace(ENDED, seconds=seconds))
+        collector.ended(msgspec.structs.replace(ENDED, seconds=seconds))
     ((bucket,), _) = collector.take()
     assert bucket.p50 == pytest.approx(0.5, rel=0.1)
     assert bucket.p95 == pytest.approx(0.95, rel=0.1)

@@ -125,13 +125,16 @@ def test_listeners_are_told_in_order_and_nothing_is_told_when_nobody_listens() -
     def second(_: Event) -> None:
         heard.append(2)
 
-    with listeners.heard_by(first, second):
+    with listeners.heard_by(first), listeners.heard_by(second):
         assert listeners.tell is not None
         listeners.tell(event)
         listeners.remove(first)
         listeners.tell(event)
     assert heard == [1, 2, 2]
     assert listeners.tell is None
+    with listeners.heard_by(first, "ended"):
+        assert listeners.tell is listeners.began is None
+        assert listeners.ended is first
 
 
 def test_events_survive_json() -> None:

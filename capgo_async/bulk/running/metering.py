@@ -8,7 +8,7 @@ from typing import Final, Self
 import anyio
 
 from ...client import requester_of
-from ...events import AttemptBegan, AttemptEnded, Event
+from ...events import Event
 from ...http.wire import server_version
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import Scope, ScopeKind
@@ -19,7 +19,8 @@ from ..jobfile.records import Measures
 from ..operations.kinds import KINDS
 from ..operations.operations import LinkDevice, Operation, RenewDevice, UnlinkDevice, change_of
 from ..operations.results import Failed, Settled
-from ..timeline import KEPT, Collector
+from ..timeline import KEPT
+from .collecting import Collector
 from .execution import calls_of
 
 _LONGEST: Final = 80
@@ -38,15 +39,17 @@ class Meter:
         self._client = client
         self._clock = clock
         self._started = anyio.current_time()
-        self._collector = Collector()
+        self._collector = Collector(clock().timestamp() - self._started)
         self._heard_before = dict(_heard(client))
         self._keys = _stored_keys(client, salt)
 
     def __enter__(self) -> Self:
-        pacer_of(self._client).listeners.add(self._hear)
+        pacer_of(self._client).listeners.add(self._collector.ended, "ended")
+        pacer_of(self._client).listeners.add(self._hear, "other")
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        pacer_of(self._client).listeners.remove(self._collector.ended)
         pacer_of(self._client).listeners.remove(self._hear)
 
     @property
@@ -60,6 +63,8 @@ class Meter:
         collector = self._collector
         for app_id, (done, failed) in _by_app(settled).items():
             collector.settled(now.timestamp(), app_id, done=done, failed=failed)
+        # The machine may have slept since the last call.
+        collector.epoch = now.timestamp() - anyio.current_time()
         buckets, moments = collector.take()
         usage = tuple(ScopeUsage(self._keys.get(each.scope, each.scope), each.used, each.age) for each in used)
         return Measures(
@@ -77,11 +82,7 @@ class Meter:
         )
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, AttemptBegan):
-            self._collector.began(self._clock().timestamp(), event)
-        elif isinstance(event, AttemptEnded):
-            self._collector.ended(self._clock().timestamp(), event)
-        elif type(event) in KEPT:
+        if type(event) in KEPT:
             self._collector.happened(self._clock().timestamp(), event)
 
     def _servers(self) -> tuple[str, ...]:

@@ -54,23 +54,14 @@ class Rests:
     def __init__(self, client: KeyRing, hold: Callable[[], Hold]) -> None:
         self._pacer = pacer_of(client)
         self._hold = hold
-        self._idle_since = anyio.current_time()
-        self._waiting = False
+        self._begun_at = anyio.current_time()
         self._resting: Hold | None = None
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, AttemptBegan):
-            self._waiting = False
-            if self._resting is not None:
-                self.end()
-        elif isinstance(event, AttemptEnded):
-            if not event.in_flight:
-                self._idle_since = anyio.current_time()
-                if self._waiting:
-                    self.look()
-        elif isinstance(event, WaitBegan):
-            self._waiting = True
-            self.look()
+        """Notice that a request begins to wait. It rests once the others have ended."""
+        if isinstance(event, WaitBegan) and not self.look() and self._pacer.in_flight:
+            self._pacer.listeners.remove(self._look_again)
+            self._pacer.listeners.add(self._look_again, "ended")
 
     def look(self) -> bool:
         """Tell of a rest that has begun, and return whether one has."""
@@ -80,6 +71,7 @@ class Rests:
         begun = hold.until - now >= WORTH_TELLING
         if begun:
             self._resting = hold
+            self._pacer.listeners.add(self._go_on, "began")
             self._pacer.listeners.announce(
                 RestBegan(limit=hold.limit, app=hold.app, seconds=hold.until - now, asked=hold.asked(now))
             )
@@ -87,7 +79,17 @@ class Rests:
 
     def end(self) -> None:
         """Tell that a rest is over, if there is one."""
+        self._pacer.listeners.remove(self._look_again)
         if self._resting is not None:
             hold, self._resting = self._resting, None
-            seconds = anyio.current_time() - self._idle_since
+            self._pacer.listeners.remove(self._go_on)
+            seconds = anyio.current_time() - max(self._pacer.idle_since, self._begun_at)
             self._pacer.listeners.announce(RestEnded(limit=hold.limit, app=hold.app, seconds=seconds))
+
+    def _look_again(self, _: AttemptEnded) -> None:
+        if not self._pacer.in_flight:
+            self._pacer.listeners.remove(self._look_again)
+            self.look()
+
+    def _go_on(self, _: AttemptBegan) -> None:
+        self.end()

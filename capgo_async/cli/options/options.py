@@ -198,8 +198,8 @@ class Connection(Output, frozen=True, kw_only=True):
             allow_plain_http=self.allow_plain_http,
             trust_env=True,
         )
-        for listener in (hearing(latencies), Waits(self.speech())):
-            pacer_of(client).listeners.add(listener)
+        pacer_of(client).listeners.add(hearing(latencies), "ended")
+        pacer_of(client).listeners.add(Waits(self.speech()), "other")
         return client
 
     def server(self) -> list[str]:

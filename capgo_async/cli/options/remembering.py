@@ -20,7 +20,7 @@ import platformdirs
 from ...bulk.storage.places import real, regular, remove
 from ...client import CapgoClient, requester_of
 from ...errors import ConfigurationError, JobError
-from ...events import AttemptEnded, Event
+from ...events import AttemptEnded
 from ...key_ring import KeyRing, ring_of
 from ...limits.known import Known, Latencies, with_latency, with_newer
 from .profiles import of_user
@@ -161,15 +161,15 @@ def memory() -> Memory:
     return Memory(None if directory is None else directory / "known.json")
 
 
-def hearing(latencies: Latencies) -> Callable[[Event], None]:
+def hearing(latencies: Latencies) -> Callable[[AttemptEnded], None]:
     """Return a listener that notes the response times of successful requests.
 
     Refusals are faster, and failures slower.
     """
 
-    def hear(event: Event) -> None:
-        if isinstance(event, AttemptEnded) and event.status == _GOOD:
-            latencies.note(event.seconds)
+    def hear(attempt: AttemptEnded) -> None:
+        if attempt.status == _GOOD:
+            latencies.note(attempt.seconds)
 
     return hear
 

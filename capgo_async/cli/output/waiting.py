@@ -61,4 +61,4 @@ def shown_by_progress(listeners: Listeners) -> Iterator[None]:
         yield
     finally:
         for listener in silenced:
-            listeners.add(listener)
+            listeners.add(listener, "other")
