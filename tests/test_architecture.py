@@ -24,6 +24,7 @@ SLEEPERS = {
     "sandbox/server.py",  # simulates latency
     "cli/job/progress.py",  # redraws at intervals
     "cli/job/watching.py",  # reads a job at intervals
+    "cli/job/streaming.py",  # tells the progress at intervals
 }
 LONGEST = 300
 AIOHTTP = {"http/transport.py", "http/direct.py", "sandbox/server.py", "cli/job/watching.py"}

@@ -21,6 +21,7 @@ from ..events import (
     KeyRefused,
     LimitLearned,
     LimitMet,
+    LimitUse,
     OtherUsersNoticed,
     WaitBegan,
     WaitEnded,
@@ -321,6 +322,16 @@ class Pacer:
         now = anyio.current_time()
         found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
         return [ScopeUsage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
+
+    def in_use(self, most: int) -> list[LimitUse]:
+        """Return how far the limits of keys and apps are used now, of those that are fullest."""
+        now = anyio.current_time()
+        found = [(*gate.use(now), scope) for scope, gate in self._gates.items()]
+        found = sorted((each for each in found if each[0]), key=lambda each: each[0] / each[1], reverse=True)[:most]
+        return [
+            LimitUse(limit=scope[0], app=scope[1] if scope[0] is ScopeKind.APP_ADDRESS else "", used=used, allowed=allowed)
+            for used, allowed, scope in found
+        ]
 
     def seed(self, usage: Iterable[ScopeUsage]) -> None:
         """Count what an earlier process used."""

@@ -24,9 +24,12 @@ SETTINGS = Settings(generation="2026-11", limits=thresholds("off"))
 def strict(document: type[msgspec.Struct]) -> Draft202012Validator:
     """Return what checks that a document has the fields that its schema names, and no others."""
     schema: Any = msgspec.to_builtins(schema_of(document))
-    for part in schema["$defs"].values():
-        if "properties" in part:
-            part["additionalProperties"] = False
+    if "allOf" in schema:
+        schema["unevaluatedProperties"] = False
+    else:
+        for part in schema["$defs"].values():
+            if "properties" in part:
+                part["additionalProperties"] = False
     return Draft202012Validator(schema)
 
 
@@ -92,6 +95,7 @@ def runs(server: Served) -> Sequence[tuple[str, tuple[object, ...]]]:
         ("job rehearse", (JOB,)),
         ("job run", (JOB, "--yes")),
         ("job verify", (JOB,)),
+        ("job events", (JOB,)),
         ("job report", (JOB,)),
         ("job show", (JOB, "--rows", "skipped")),
         ("job undo", (JOB, "--yes")),

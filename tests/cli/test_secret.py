@@ -58,6 +58,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "export bundles": ("-o", "bundles.csv"),
     "export channels": ("--app", APP),
     "export devices": ("-o", "devices.sqlite"),
+    "job events": ("move.capgo-job",),
     "job rehearse": ("move.capgo-job",),
     "job report": ("move.capgo-job",),
     "job run": ("move.capgo-job", "--yes"),
@@ -109,7 +110,7 @@ def test_every_command_is_in_the_table() -> None:
 def say(caplog: pytest.LogCaptureFixture, environment: dict[str, str], *words: str) -> str:
     """Run a command and return all that it said, wrote and logged."""
     caplog.clear()
-    without = {"job rehearse", "job report", "job show", "limits", "limits --json", "schema", "schema --json"}
+    without = {"job events", "job rehearse", "job report", "job show", "limits", "limits --json", "schema", "schema --json"}
     extra = () if " ".join(words[:2]) in without else ("--retries", "0")
     result = CliRunner().invoke(program, [*words, *extra, "--debug"], env=environment)
     written = b"".join(path.read_bytes() for path in Path().glob("*") if path.is_file())

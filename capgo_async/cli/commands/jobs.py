@@ -29,6 +29,7 @@ from ..job.rehearsing import RehearsalReport, Rehearsing, code_of_rehearsal, pri
 from ..job.rejections import Rejections
 from ..job.reporting import AT_REST, OF_A_JOB, JobStatus, print_job, print_report, print_rows, running_options, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
+from ..job.streaming import EventLine, print_events
 from ..options.options import Approve, Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
@@ -122,6 +123,19 @@ async def report_job(
         if spreadsheet is not None:
             return await write_operations(job, spreadsheet, Format.SPREADSHEET, invocation.speech)
         return await print_account(job, invocation.speech)
+
+
+@command(commands, "events", EventLine, short="Print what happened in a job, as JSON Lines.")
+async def print_job_events(path: JobFile, output: Output, invocation: Invocation) -> int:
+    """Print what happened in the runs of a job, as JSON Lines, like --events of a run.
+
+    Single requests are not kept. The progress is told every few seconds, less often for a long job. Works while another process
+    runs the job.
+    """
+    del output
+    async with await Job.open(path, read_only=True) as job:
+        await print_events(job, invocation.speech)
+    return ExitCode.STOPPED if invocation.speech.lost else ExitCode.OK
 
 
 @command(commands, "rehearse", RehearsalReport, short="Simulate a job to see its outcome and duration.")

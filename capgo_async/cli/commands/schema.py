@@ -9,7 +9,9 @@ import msgspec
 import typer
 
 from ...errors import ConfigurationError
+from ...events import Event
 from ..framework import Invocation, command
+from ..job.streaming import EventLine
 from ..options.options import Output
 from ..output.exit_codes import ExitCode
 from ..output.listing import print_items
@@ -54,7 +56,10 @@ async def show_schema(output: Output, invocation: Invocation, name: Name = None)
 
 def schema_of(document: type[msgspec.Struct]) -> Mapping[str, Any]:
     """Return the JSON Schema of a document."""
-    return {"$schema": _DRAFT, **msgspec.json.schema(document)}
+    if document is not EventLine:
+        return {"$schema": _DRAFT, **msgspec.json.schema(document)}
+    both, parts = msgspec.json.schema_components((EventLine, Event), ref_template="#/$defs/{name}")
+    return {"$schema": _DRAFT, "allOf": list(both), "$defs": parts}
 
 
 def name_of(document: type[msgspec.Struct]) -> str:

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,6 +15,7 @@ from ...bulk.inventory.taking import Tally
 from ...bulk.operations.results import Done, Failed
 from ...bulk.report import counted
 from ...bulk.running.rests import hold_of, hold_of_run
+from ...events import Progress
 from ...key_ring import KeyRing, pacer_of
 from ...limits.models import ScopeKind
 from ...limits.pacer import Hold
@@ -24,7 +26,7 @@ from ..output.speech import Speech, is_terminal
 from ..output.waiting import WORTH_SAYING, doubted, shown_by_progress, waiting
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bar, TaskID
 
 _BAR_SECONDS: Final = 0.2
 _BAR_WIDTH: Final = 20
@@ -38,6 +40,9 @@ _FORESEEN_FOR: Final = 1.0
 _TIMES_ITS_COST: Final = 50
 _UNSURE: Final = 0.05
 """A smaller share by which the remaining time may be wrong is not told."""
+_PACE_SECONDS: Final = 60.0
+_LIMITS_TOLD: Final = 5
+"""The fullest limits are part of the progress as an event."""
 _LONG: Final = 8.0
 """Seconds without a result after which the line says so."""
 
@@ -56,6 +61,7 @@ class Follower:
         self._apps = tuple(app_id for app_id, _ in job.plan.apps)
         self._speech = speech
         self._started = self._latest = 0.0
+        self._paces = deque[tuple[float, int]]()
 
     def __call__(self, result: Done | Failed, /) -> None:
         """Count one result."""
@@ -123,13 +129,40 @@ class Follower:
             return f"pause between waves until {local_time(self._job.baking_until)}"
         return ""
 
+    def progress(self, in_flight: int) -> Progress:
+        """Return the progress as an event; the rate is that since the oldest call of the last minute."""
+        now = anyio.current_time()
+        if not self._paces:
+            self._paces.append((self._started, 0))
+        self._paces.append((now, self.settled))
+        while self._paces[0][0] < now - _PACE_SECONDS:
+            self._paces.popleft()
+        began, settled = self._paces[0]
+        hold = hold_of_run(self._client, self._apps, self._job.rests_until)
+        foreseen = self._foresee(now, hold.until - now)
+        return Progress(
+            done=self.settled - self.failed,
+            failed=self.failed,
+            pending=self.total - self.settled,
+            in_flight=in_flight,
+            rate=(self.settled - settled) / (now - began) if now > began else 0.0,
+            seconds_left=max(0.0, self._seconds_left(now)),
+            more=foreseen.more,
+            resting=hold.limit if hold.until - now >= WORTH_SAYING else "",
+            limits=tuple(pacer_of(self._client).in_use(_LIMITS_TOLD)),
+        )
+
     def _left(self, now: float, rest: float = 0.0) -> str:
-        """Return the remaining time and the end, forecast again once in a while, and if a `rest` lasts longer."""
+        foreseen = self._foresee(now, rest)
+        return _left(self._seconds_left(now), foreseen.more)
+
+    def _foresee(self, now: float, rest: float) -> Foreseen:
+        """Return the remaining time, forecast again once in a while, and if a `rest` lasts longer."""
         if self._foreseen is None or now >= self._foreseen[0] + self._foreseen_for or self._seconds_left(now) < rest:
             began = time.perf_counter()
             self._foreseen = now, self._job.remaining(self._client, self.settled)
             self._foreseen_for = max(_FORESEEN_FOR, _TIMES_ITS_COST * (time.perf_counter() - began))
-        return _left(self._seconds_left(now), self._foreseen[1].more)
+        return self._foreseen[1]
 
     def _seconds_left(self, now: float) -> float:
         return -math.inf if self._foreseen is None else self._foreseen[0] + self._foreseen[1].seconds - now
@@ -228,7 +261,7 @@ def _left(seconds: float, more: float) -> str:
     return f"{duration(left)} left, ends {minute_in(left)}{unsure}"
 
 
-def _bar(total: int) -> "tuple[Progress, TaskID]":
+def _bar(total: int) -> "tuple[Bar, TaskID]":
     from rich import progress  # noqa: PLC0415 - slow to import, and needed on terminals only
     from rich.console import Console  # noqa: PLC0415 - needed on terminals only
     from rich.table import Column  # noqa: PLC0415 - needed on terminals only

@@ -18,10 +18,12 @@ from ..options.stopping import Limits, Stopping
 from ..output.advice import next_steps, to_go_on, to_verify
 from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
+from .accounts import STDOUT
 from .approving import ApprovalCommand
 from .asking import Question
 from .progress import Follower
 from .reporting import print_report
+from .streaming import EventStream
 
 
 class Manner(NamedTuple):
@@ -94,6 +96,8 @@ def open_question(running: Running, otherwise: str) -> Question | None:
 async def confirm_and_run(job: Job, terms: Terms) -> int:
     """Ask if needed, run `job`, print its report, and return the exit code."""
     speech = terms.invocation.speech
+    if terms.manner.running.events == STDOUT:
+        speech.step_aside()
     which = terms.manner.which
     if which in _NOTHING_AGAIN and not await job.to_send(which):
         if which is Which.CONTRADICTED and _never_verified(await job.report()):
@@ -148,19 +152,28 @@ async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Ma
         invocation.speech.say("interrupted: finishing the requests in flight (press Ctrl-C again to stop at once)")
         job.drain()
 
-    with invocation.interruption.steps(drain, job.abort):
-        return await alongside(
-            follower.follow,
-            lambda: job.run(
-                client,
-                rebind=manner.running.rebind,
-                progress=follower,
-                rules=manner.limits.rules,
-                bounds=manner.limits.bounds,
-                which=manner.which,
-                approve=manner.approve,
-            ),
+    async def run() -> Report:
+        return await job.run(
+            client,
+            rebind=manner.running.rebind,
+            progress=follower,
+            rules=manner.limits.rules,
+            bounds=manner.limits.bounds,
+            which=manner.which,
+            approve=manner.approve,
         )
+
+    async def streamed(to: str) -> Report:
+        stream = EventStream(to, job.path, follower.progress, invocation.speech)
+        try:
+            with pacer_of(client).listeners.heard_by(stream):
+                return await alongside(stream.follow, run)
+        finally:
+            stream.close()
+
+    to = manner.running.events
+    with invocation.interruption.steps(drain, job.abort):
+        return await alongside(follower.follow, run if to is None else lambda: streamed(to))
 
 
 async def _refuse_protected(job: Job, terms: Terms) -> None:

@@ -268,6 +268,16 @@ class Running(Confirming, frozen=True, kw_only=True):
 
     yes: Yes = False
     rebind: Annotated[bool, Option("--rebind", help="Allow another key or server than the job was made with.")] = False
+    events: Annotated[
+        str | None,
+        Option(
+            "--events",
+            metavar="FILE",
+            help="Append what happens to this file while the job runs, as JSON Lines (- for stdout; the report then goes to"
+            " stderr).",
+            show_default=False,
+        ),
+    ] = None
 
     def asks(self) -> str | None:
         """Return the command that approves waves, if there is one; raises `ConfigurationError`."""

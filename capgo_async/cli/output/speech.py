@@ -32,6 +32,7 @@ class Speech:
         self.heard = sys.stdout is not None
         self.lost = False
         self._secrets = tuple(secrets)
+        self._aside = False
 
     def note(self, text: str) -> None:
         """Print a note, unless `quiet`."""
@@ -44,13 +45,24 @@ class Speech:
             return
         try:
             # Escaped in files, too: somebody reads a log on a terminal later.
-            _write(sys.stderr, printable(self._without_secret(text)))
+            _write(sys.stderr, printable(self.masked(text)))
         except (OSError, ValueError):
             _abandon(sys.stderr)
 
+    def step_aside(self) -> None:
+        """Print results on stderr from now on, because stdout is for a stream."""
+        self._aside = True
+
     def show(self, text: str) -> None:
         """Print a result."""
-        self._print(self._without_secret(text))
+        if self._aside:
+            self.say(text)
+        else:
+            self.stream(text)
+
+    def stream(self, text: str) -> None:
+        """Print a part of a stream on stdout."""
+        self._print(self.masked(text))
 
     def done(self, text: str, document: msgspec.Struct) -> None:
         """Print that a change was made: `text` for people, `document` for programs."""
@@ -61,7 +73,7 @@ class Speech:
 
     def emit(self, document: msgspec.Struct) -> None:
         """Print a result as one line of JSON."""
-        self._print(self._without_secret(msgspec.json.encode(document).decode()))
+        self.show(msgspec.json.encode(document).decode())
 
     def _print(self, text: str) -> None:
         if not self.heard:
@@ -75,7 +87,8 @@ class Speech:
                 self.lost = True
                 self.say(f"cannot write the result: {error.strerror}")
 
-    def _without_secret(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """Return `text` without secrets."""
         return without(self._secrets, text)
 
 

@@ -1,0 +1,168 @@
+"""The stream of events of a job, as JSON Lines: of a run under way, or of earlier runs."""
+
+import errno
+import os
+import select
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import anyio
+import msgspec
+
+from ...bulk import Job
+from ...bulk.timeline import Bucket, Moment, Timeline, merged
+from ...errors import ConfigurationError
+from ...events import AttemptBegan, AttemptEnded, Event, Progress, RunBegan, RunEnded
+from ..output.speech import Speech
+from .accounts import STDOUT, refuse_job_file
+
+_PROGRESS_SECONDS: Final = 1.0
+_PATIENCE: Final = 5.0
+"""Seconds that the reader of a pipe has to take the rest at the end."""
+_MOST: Final = 1 << 26
+"""Bytes that are kept for a reader that is slower than the run."""
+
+
+class EventLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What every line of a stream of events begins with; the fields of the event follow.
+
+    `at` is a time in UTC.
+    """
+
+    schema: Literal[1] = 1
+    at: str
+
+
+def line_of(event: Event, at: datetime) -> str:
+    """Return an event as one line of JSON."""
+    told = EventLine(at=at.astimezone(UTC).isoformat(timespec="milliseconds"))
+    return f"{msgspec.json.encode(told)[:-1].decode()},{msgspec.json.encode(event)[1:].decode()}"
+
+
+class EventStream:
+    """Writes the events that it hears, and the `progress` once a second and at the end of a run.
+
+    A stream that cannot be written is given up with a message, and the run goes on. A file is appended to.
+    """
+
+    def __init__(self, to: str, job: Path, progress: Callable[[int], Progress], speech: Speech) -> None:
+        if to != STDOUT:
+            refuse_job_file(to, job)
+        self._progress = progress
+        self._to = to
+        self._speech = speech
+        self._file = None if to == STDOUT else _opened(to)
+        self._rest = b""
+        self._broken = False
+        self._in_flight = 0
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        if isinstance(event, AttemptBegan | AttemptEnded):
+            self._in_flight = event.in_flight
+        elif isinstance(event, RunEnded):
+            self._tell(self._progress(self._in_flight))
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        if self._broken:
+            return
+        line = line_of(event, datetime.now(UTC))
+        if self._file is None:
+            self._speech.stream(line)
+            return
+        self._rest += f"{self._speech.masked(line)}\n".encode()
+        if len(self._rest) > _MOST:
+            self._give_up("its reader is too slow")
+
+    async def follow(self) -> None:
+        """Write what is heard, and the progress, until cancelled."""
+        while True:
+            self._write()
+            await anyio.sleep(_PROGRESS_SECONDS)
+            self._tell(self._progress(self._in_flight))
+
+    def close(self) -> None:
+        """Write the rest, and close the file."""
+        if self._file is None:
+            return
+        self._write()
+        while self._rest and select.select((), (self._file,), (), _PATIENCE)[1]:
+            self._write()
+        if self._rest:
+            self._give_up("its reader is too slow")
+        os.close(self._file)
+
+    def _write(self) -> None:
+        assert self._file is not None or not self._rest  # noqa: S101 - only a file has a rest
+        try:
+            while self._rest and self._file is not None:
+                self._rest = self._rest[os.write(self._file, self._rest) :]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._give_up(str(error.strerror))
+
+    def _give_up(self, why: str) -> None:
+        self._broken, self._rest = True, b""
+        self._speech.say(f"cannot write events to {self._to}: {why}. The run goes on without them; the job file keeps its own")
+
+
+def _opened(to: str) -> int:
+    try:
+        # Not to wait for the reader of a pipe, neither now nor later.
+        return os.open(to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        why = "nobody reads this pipe; start its reader first" if error.errno == errno.ENXIO else error.strerror
+        message = f"cannot write events to {to}: {why}"
+        raise ConfigurationError(message) from error
+
+
+async def print_events(job: Job, speech: Speech) -> None:
+    """Print the events that a job file keeps, with the progress as exact as its timeline."""
+    timeline = await job.timeline()
+    for moment in moments_of(timeline):
+        speech.show(line_of(moment.event, datetime.fromtimestamp(moment.at, UTC)))
+        if not speech.heard:
+            return
+
+
+def moments_of(timeline: Timeline) -> Iterator[Moment]:
+    """Yield the moments of a timeline, and between them the progress at the end of each bucket."""
+    runs = [moment for moment in timeline.moments if isinstance(moment.event, RunBegan | RunEnded)]
+    together = [msgspec.structs.replace(bucket, app="") for bucket in timeline.buckets]
+    buckets = iter([(_until(bucket, timeline.width, runs), bucket) for bucket in merged(together, timeline.width)])
+    run, left, done, failed = 0, 0, 0, 0
+    following = next(buckets, None)
+    for moment in (*timeline.moments, None):
+        while following is not None and (moment is None or following[0] <= moment.at):
+            at, bucket = following
+            done, failed = done + bucket.done, failed + bucket.failed
+            yield Moment(at, run, _progress(bucket, timeline.width, (done, failed, left)))
+            following = next(buckets, None)
+        if moment is not None:
+            if isinstance(moment.event, RunBegan):
+                run, left, done, failed = moment.run, moment.event.operations, 0, 0
+            yield moment
+
+
+def _until(bucket: Bucket, width: int, runs: Sequence[Moment]) -> float:
+    """Return when a bucket is over: at its end, or before, when the last run in it ended."""
+    end = bucket.start + width
+    last = next((moment for moment in reversed(runs) if bucket.start <= moment.at < end), None)
+    return last.at if last is not None and isinstance(last.event, RunEnded) else float(end)
+
+
+def _progress(bucket: Bucket, width: int, counts: tuple[int, int, int]) -> Progress:
+    done, failed, operations = counts
+    return Progress(
+        done=done,
+        failed=failed,
+        pending=max(0, operations - done - failed),
+        in_flight=bucket.most_in_flight,
+        rate=(bucket.done + bucket.failed) / width,
+        seconds_left=None,
+        more=None,
+    )
