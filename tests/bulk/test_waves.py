@@ -117,7 +117,7 @@ async def test_waves_follow_each_other_after_their_bakes(tmp_path: Path) -> None
             ("100%", 180, "pending"),
         ]
         assert "1,200 s of pauses" in str(job.plan)
-        assert "wave 2, to 10%: 18 operations, pending" in str(job.plan)
+        assert "wave 2, up to 10%: 18 operations, pending" in str(job.plan)
         seen: list[tuple[float, int, bool]] = []
 
         async def look() -> None:

@@ -98,7 +98,7 @@ def test_plan_only_stops_after_the_plan_and_job_run_goes_on(server: Served, capg
     assert result.exit_code == 0
     plan = json.loads(result.stdout)
     assert (plan["job"], plan["rows"], plan["planned"], plan["requests"]) == ("a job.capgo-job", 30, len(open_), len(open_))
-    assert f"capgo-async job run 'a job.capgo-job' --base-url {server.base_url}" in result.stderr
+    assert "capgo-async job run 'a job.capgo-job'" in result.stderr
     assert not server.sent()
     shown = json.loads(capgo("job", "show", "a job.capgo-job", "--json").stdout)
     assert (shown["pending"], shown["source"], shown["base_url"]) == (len(open_), "devices.csv", server.base_url)

@@ -150,7 +150,9 @@ async def test_a_rest_that_no_limit_takes_is_told_with_its_day(tmp_path: Path, n
         key = requester_of(capgo).key_scope
         pacer_of(capgo).close(key if scope == (ScopeKind.KEY,) else scope, 900.0, asked=asked)
         line = Follower(job, ring_of(capgo), Speech(quiet=True)).line()
-    assert re.search(rf"\(the server asks to wait until {shown}; no limit lasts so long, so one request tries\), until", line)
+    assert re.search(
+        rf"\(the server asks to wait until {shown}, longer than any known limit: one request tries earlier\), until", line
+    )
     assert until_in(line) == pytest.approx(900.0, abs=2.0)
     assert 900 <= left_in(line) < 920
 

@@ -56,9 +56,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             more = ", and the changes and the end were checked again" if self.kind is InventoryKind.DEVICES else ""
             return f"complete. All pages were read{more}."
         told: list[str] = []
-        if hidden := len(self.contradicted):
-            told.append(f"cannot tell. Something contradicts {counted(hidden, 'empty list')}.")
-        if lost := sum(not check.held for check in self.checks) - hidden:
+        if hidden := self.contradicted:
+            more = f"; {counted(len(hidden) - 1, 'more list')} in the same way" if len(hidden) > 1 else ""
+            told.append(f"cannot tell. {hidden[0].app_id}: {', '.join(hidden[0].caveats)}{more}.")
+        if lost := sum(not check.held for check in self.checks) - len(hidden):
             told.append(f"possibly incomplete. All pages were read, but {counted(lost, 'list')} cannot be proven complete.")
         return " ".join(told)
 

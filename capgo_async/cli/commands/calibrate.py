@@ -124,15 +124,15 @@ def _within(requests: int) -> str:
 def _remarks(found: Findings, certain: Sequence[str]) -> tuple[str, ...]:
     refused = found.refused
     if refused is None and certain:
-        return ("the known limits were observed, not exceeded; to measure again, run `capgo-async limits --forget` first",)
+        return ("no request exceeded the known limits; to measure them again, run `capgo-async limits --forget` first",)
     if refused is None:
         return (f"limits above {_within(found.tried)} can be learned only while a job runs",)
-    again = "not certain yet: other users of the limit may have counted; calibrate again to confirm the number"
+    again = "not certain yet: requests of others may have counted, too; calibrate again to confirm it"
     remarks = [] if certain else [again]
     if not refused.passed:
         remarks = ["the limit was already used up by requests in the minute before; try again when nobody else uses it"]
     if refused.scope is ScopeKind.KEY:
         remarks.append(f"send nothing with this key for {DEFAULT_SILENCE:.0f} s: every request restarts the wait")
     if not refused.named:
-        remarks.append("the server did not name the limit; in that case, runs fall back to 100 requests a minute")
+        remarks.append("the server did not name the limit; runs that meet such a limit go on with 100 requests a minute")
     return tuple(remarks)

@@ -8,7 +8,6 @@ import typer
 
 from ...bulk import Job, Options, Rows, Which
 from ...bulk.inventory.formats import Format
-from ...bulk.report import counted
 from ...concurrency import alongside
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
@@ -21,10 +20,10 @@ from ..job.rehearsing import Rehearsing, print_rehearsal
 from ..job.rejections import Rejections
 from ..job.reporting import print_job, print_report, print_rows, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
-from ..options.options import Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
+from ..options.options import Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking, reaching
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
-from ..output.advice import next_steps, to_see_skipped
+from ..output.advice import next_steps, to_see_skipped, why_unfinished
 from ..output.exit_codes import ExitCode
 
 commands = typer.Typer(name="job", no_args_is_help=True)
@@ -72,7 +71,7 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
             return await print_rows(job, rows, invocation.speech)
         report = await job.report()
         print_job(job, report, invocation.speech)
-        for line in next_steps(report, path):
+        for line in next_steps(report, path, reaching(job.facts.binding.base_url)):
             invocation.speech.note(line)
     return ExitCode.OK
 
@@ -128,9 +127,8 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
 
         report = await job.verify(caller, on_contradiction=tell)
     code = print_report(report, invocation.speech)
-    if report.pending:
-        pending = f"{counted(report.pending, 'operation')} {'is' if report.pending == 1 else 'are'} still pending"
-        invocation.speech.say(f"the job is not finished: {pending}")
+    if unfinished := why_unfinished(report):
+        invocation.speech.say(unfinished)
     for line in next_steps(report, path, connection.server()):
         invocation.speech.say(line)
     return code

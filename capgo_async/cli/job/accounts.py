@@ -12,6 +12,7 @@ from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
 from ...bulk.storage.places import real
 from ...errors import ConfigurationError
+from ..options.options import reaching
 from ..output.advice import next_steps
 from ..output.exit_codes import ExitCode
 from ..output.limit_names import limits_met
@@ -49,7 +50,7 @@ async def print_account(job: Job, speech: Speech) -> int:
     for run in report.runs:
         if run.reason:
             speech.show(f"run {run.number}: {run.reason}")
-    for line in next_steps(report, job.path):
+    for line in next_steps(report, job.path, reaching(job.facts.binding.base_url)):
         speech.note(line)
     return await print_items([_row(run) for run in report.runs], _RunRow.__struct_fields__, speech)
 

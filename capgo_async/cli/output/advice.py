@@ -8,7 +8,9 @@ from typing import Final
 from ... import errors
 from ...bulk import Report
 from ...bulk.operations.advice import Remedy
+from ...bulk.report import counted
 from ...errors import Problem
+from .exit_codes import ExitCode
 
 _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.NO_API_KEY: "--api-key passes one, --profile uses a stored one.",
@@ -37,7 +39,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     ),
     Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
-    Problem.NOT_LISTED: "`job show FILE --rows missing` lists them; the next `job run FILE` looks again.",
+    Problem.NOT_LISTED: "`job show FILE --rows cannot_tell` lists them; the next `job run FILE` looks again.",
 }
 
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
@@ -49,8 +51,8 @@ _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
     errors.PublicChannelOverride: "`devices unlink` does that.",
     errors.UnreadableAnswer: "Check that --base-url is a Capgo API.",
-    errors.EmptyListing: "Try again later; the empty list was not taken for the truth.",
-    errors.ListingError: "Try again; no incomplete listing was used.",
+    errors.EmptyListing: "Try again later; nothing was done with the empty list.",
+    errors.ListingError: "Try again; nothing was done with the incomplete list.",
 }
 """The first class that fits decides."""
 
@@ -62,6 +64,14 @@ def advice_on(error: errors.CapgoError) -> str:
     if isinstance(error, errors.AuthenticationError) and error.code == "invalid_jwt":
         return "--auth-header capgkey does that."
     return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
+
+
+def why_unfinished(report: Report) -> str:
+    """Return why a command that was not interrupted itself ends with `ExitCode.INTERRUPTED`, or nothing if it does not."""
+    if not report.pending:
+        return ""
+    pending = f"{counted(report.pending, 'operation')} {'is' if report.pending == 1 else 'are'} still pending"
+    return f"the job is not finished: {pending} (exit code {ExitCode.INTERRUPTED}: it can be resumed)"
 
 
 def next_steps(report: Report, path: Path, server: Sequence[str] = ()) -> Iterator[str]:

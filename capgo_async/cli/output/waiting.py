@@ -24,7 +24,8 @@ def doubted(hold: Hold, now: float) -> str:
     """Return that the server asks for a longer rest than any limit takes, or nothing."""
     if hold.asked_until <= hold.until:
         return ""
-    return f" (the server asks to wait until {minute_in(hold.asked_until - now)}; no limit lasts so long, so one request tries)"
+    asked = minute_in(hold.asked_until - now)
+    return f" (the server asks to wait until {asked}, longer than any known limit: one request tries earlier)"
 
 
 class Waits:
