@@ -115,12 +115,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.told()
 
     def told(self, to_leave_out: str = "") -> str:
-        """Return the plan for people. `to_leave_out` says how to leave out devices that are unknown to the server."""
+        """Return the plan for people. `to_leave_out` says how to leave out unknown devices."""
         rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
         return "\n".join((rows, *self.contents(to_leave_out), *map(str, self.waves), *self._cost(), *self.remarks))
 
     def contents(self, to_leave_out: str = "") -> list[str]:
-        """Return the changes, which of them have no way back, and why other rows need no request, one line each."""
+        """Return the changes, which have no way back, and why other rows need no request, one line each."""
         groups = _groups(self.changes)
         lines = [f"{group.what}: {group.counted} of {group.named_apps}" for group in groups]
         if len(lines) > _NAMED_GROUPS:

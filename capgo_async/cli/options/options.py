@@ -196,7 +196,7 @@ class Connection(Output, frozen=True, kw_only=True):
         return client
 
     def server(self) -> list[str]:
-        """Return the options that reach the same server in the same way, without the key or what the environment says."""
+        """Return the given options that reach the same server in the same way, without the key."""
         given = {
             "--base-url": self.base_url,
             "--profile": None if self.profile == os.environ.get(_PROFILE_VARIABLE) else self.profile,
@@ -239,7 +239,7 @@ class Connection(Output, frozen=True, kw_only=True):
 
 
 def reaching(base_url: str) -> list[str]:
-    """Return the options that a command needs to reach a job's server: none if the environment leads there."""
+    """Return the options that reach a job's server: none if the environment leads there."""
     named = os.environ.get("CAPGO_BASE_URL", DEFAULT_BASE_URL)
     if profile := os.environ.get(_PROFILE_VARIABLE):
         with contextlib.suppress(ConfigurationError):

@@ -67,7 +67,7 @@ def advice_on(error: errors.CapgoError) -> str:
 
 
 def why_unfinished(report: Report) -> str:
-    """Return why a command that was not interrupted itself ends with `ExitCode.INTERRUPTED`, or nothing if it does not."""
+    """Return why a job with pending operations ends a command with `ExitCode.INTERRUPTED`, or nothing."""
     if not report.pending:
         return ""
     pending = f"{counted(report.pending, 'operation')} {'is' if report.pending == 1 else 'are'} still pending"
