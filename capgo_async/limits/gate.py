@@ -46,7 +46,7 @@ class Gate:
         self.last = now
         self._in_flight -= 1
         for window in self.windows:
-            if fate is Fate.UNSENT:
+            if fate is Fate.UNSENT or fate is Fate.TURNED_AWAY:
                 window.unsent()
             else:
                 window.answered(now)
