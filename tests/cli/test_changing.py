@@ -153,7 +153,7 @@ def test_a_job_file_is_announced_only_if_it_stays(capgo: Command, here: Path) ->
     (here / "devices.csv").write_text("device_id\n\u201cd1\u201d\n")
     refused = capgo(*relink("--job", "m.capgo-job", "--yes"))
     assert (refused.exit_code, "job file" in refused.stderr, (here / "m.capgo-job").exists()) == (2, False, False)
-    assert "device_id stands in quotation marks: U+201C (left double quotation mark)" in refused.stderr
+    assert "device_id begins or ends with a quotation mark: U+201C (left double quotation mark)" in refused.stderr
 
 
 def test_an_export_without_links_is_asked_for_the_channel(capgo: Command, here: Path) -> None:

@@ -130,7 +130,7 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.MALFORMED_APP_ID: "app_id {!r} is not an app id such as com.example.app",
     Cause.MALFORMED_ORG_ID: "org_id {!r} is not an organization id (a UUID)",
     Cause.INVISIBLE_CHARACTER: "{} contains the invisible character {}",
-    Cause.QUOTATION_MARK: "{} stands in quotation marks: {}",
+    Cause.QUOTATION_MARK: "{} begins or ends with a quotation mark: {}",
     Cause.REPEATED_HEADER: "this is a header, not a row",
     Cause.VALUE_TOO_LONG: "{} is longer than {} characters",
     Cause.LINE_TOO_LONG: "longer than 64 KiB",
