@@ -125,6 +125,7 @@ class Pacer:
         self._gates: dict[Scope, LearningGate] = {}
         self._recalled: dict[Scope, KnownLimit] = {}
         self._targets: OrderedDict[Scope, Gate] = OrderedDict()
+        self._doubted: Scope | None = None
         self._refused_keys: dict[Scope, ApiError] = {}
         self._queue: deque[_Ticket] = deque()
         self._only_key: Scope | None = None
@@ -185,8 +186,12 @@ class Pacer:
         falls back to the published limit (contract A8, B1).
         """
         now = anyio.current_time()
+        asked_until = -math.inf if asked is None else now + asked
         if scope[0] in TARGET_KINDS:
-            self._target_gate(scope).close(now, seconds)
+            target = self._target_gate(scope)
+            target.close(now, seconds)
+            target.question(asked_until)
+            self._doubted = self._doubted if asked is None else scope
             if scope[0] == ScopeKind.DEVICE_CHANNEL:
                 self.wake.refused(now, seconds, self._granted)
             return
@@ -198,7 +203,7 @@ class Pacer:
             gate.silence(now, seconds, learn=self.adaptive)
         else:
             gate.close(now, seconds, learn=self.adaptive)
-        gate.question(-math.inf if asked is None else now + asked)
+        gate.question(asked_until)
 
     def refuse_key(self, scope: Scope, error: AuthenticationError) -> None:
         """Take the refusal of a key (contract G5).
@@ -332,10 +337,14 @@ class Pacer:
 
     def hold(self, scope: Scope, now: float) -> Hold:
         """Return until when a limit holds `scope` back, as `free_at` does, and which limit it is."""
-        gate = self._gates.get(scope)
+        gate: Gate | None = self._gates.get(scope) or self._targets.get(scope)
         if gate is None or gate.closed_until(now) <= now:
             return Hold(self.free_at(scope, now), scope[0])
         return Hold(self.free_at(scope, now), UNNAMED if gate.unnamed else scope[0], gate.asked_until)
+
+    def doubted_target(self, now: float) -> Hold | None:
+        """Return the rest of the last target for which the server asked for more than any limit takes, if there was one."""
+        return None if self._doubted is None else self.hold(self._doubted, now)
 
     def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:
         """Return when that many requests of `scope` may leave; infinity while only a response can tell."""

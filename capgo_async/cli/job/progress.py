@@ -141,7 +141,12 @@ class Follower:
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked
-        return (f"{parked:,} waiting for limits of single devices",) if parked else ()
+        return (f"{parked:,} waiting for limits of single devices{self._doubted()}",) if parked else ()
+
+    def _doubted(self) -> str:
+        now = anyio.current_time()
+        hold = pacer_of(self._client).doubted_target(now)
+        return "" if hold is None else doubted(hold, now)
 
     def _rest(self) -> tuple[float, str]:
         now = anyio.current_time()
