@@ -5,7 +5,16 @@ from typing import Final
 
 import msgspec
 
-from ...errors import ApiError, CapgoError, InvalidRequest, NotApplied, PermissionDenied, TransportError, UnreadableAnswer
+from ...errors import (
+    ApiError,
+    CapgoError,
+    InvalidRequest,
+    NotApplied,
+    NotFound,
+    PermissionDenied,
+    TransportError,
+    UnreadableAnswer,
+)
 from ...http import wire
 from ...http.dialect import Dialect
 from ...http.effort import Effort
@@ -54,6 +63,9 @@ class Organizations:
 
         The server shows at most 50. If it shows 50, the owners of the key's apps are added, as far as the key may read them;
         the `caveats` of the listing say so (contract D6).
+
+        Raises `EmptyListing` if there is none although the key may read an owner of its apps. A key for apps alone may read
+        none (contract C0).
         """
 
         async def fetch(position: Position) -> Page[Organization]:
@@ -61,7 +73,17 @@ class Organizations:
                 return Page(await self._requester.call(endpoints.list_organizations(), _MANY))
             return await self._owners({org_id for _, org_id in position})
 
-        return Listing(lambda: CompletedWalk(lambda row: row.id), fetch)
+        async def doubt() -> str | None:
+            try:
+                owners = (await self._owners(())).rows
+            except (InvalidRequest, NotFound, PermissionDenied):
+                return None
+            if not owners:
+                return None
+            shown = f"shows {owners[0].id}, which owns an app of the key"
+            return f"the server lists no organization, but {shown}: it may be unable to read its data"
+
+        return Listing(lambda: CompletedWalk(lambda row: row.id), fetch, doubt=doubt)
 
     async def get(self, org_id: str) -> Organization:
         """Get one organization; raises `PermissionDenied` also if there is none (contract A7, C1)."""
