@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from fleet import APP, client_of, copy_job, ids_of, links_of, sandbox_of, write_csv
 from hypothesis import example, given, settings, strategies as st
+from scripted import answer
 from virtual_time import in_virtual_time
 
-from capgo_async import errors
+from capgo_async import CapgoClient, errors
 from capgo_async.bulk import (
     Job,
     LinkDevice,
@@ -33,7 +34,10 @@ from capgo_async.bulk.inventory.exporting import export, inventory
 from capgo_async.bulk.jobfile.facts import Unknown
 from capgo_async.bulk.operations.reasons import Cause
 from capgo_async.cli.output.exit_codes import exit_code
+from capgo_async.http.wire import Request, Response
 from capgo_async.sandbox import Arrival, Reply, Sandbox, Settings, World, fleet
+from capgo_async.sandbox.inprocess import InProcessTransport
+from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 STRANGERS = [f"{number:08x}-ffff-4000-8000-000000000000" for number in range(3)]
@@ -475,6 +479,37 @@ async def test_a_file_is_not_replaced_by_an_empty_list_that_is_contradicted(tmp_
         assert output.read_text() == "whatever it is"
         sandbox.world.device_store_readable = True
         assert (await export(output, InventoryKind.DEVICES, client=capgo)).rows == 60
+
+
+class Hiding(InProcessTransport):
+    """Shows no device of one app while it `hides` them."""
+
+    hides = False
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        if self.hides and request.path == "/device" and ("app_id", APP) in request.query:
+            return answer(body={"data": [], "hasMore": False})
+        return await super().send(request, headers, fresh=fresh)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.sqlite"])
+@in_virtual_time
+async def test_a_file_is_not_replaced_if_one_of_its_apps_is_hidden(tmp_path: Path, name: str) -> None:
+    sandbox, output = sandbox_of(apps=3, devices=60), tmp_path / name
+    transport = Hiding(sandbox)
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport) as capgo:
+        assert (await export(output, InventoryKind.DEVICES, client=capgo)).complete
+        earlier = output.read_bytes()
+        transport.hides = True
+        with pytest.raises(errors.EmptyListing, match=rf"^cannot tell what is in 1 list: {APP}: .* is kept"):
+            await export(output, InventoryKind.DEVICES, client=capgo)
+        assert output.read_bytes() == earlier
+        transport.hides = False
+        sandbox.log.clear()
+        summary = await export(output, InventoryKind.DEVICES, client=capgo)
+    assert (summary.rows, summary.complete) == (60, True)
+    listed = {line.target.partition("/")[0] for line in sandbox.log if line.path == "/device"}
+    assert listed == {APP}, "what was read of the other apps is kept"
 
 
 @in_virtual_time
