@@ -13,6 +13,7 @@ from cli.conftest import Command
 from cli.served import APP, Served, csv_of, served
 
 from capgo_async.bulk import Bounds, StopRules
+from capgo_async.bulk.running import missing
 from capgo_async.cli.options import stopping
 from capgo_async.cli.options.moments import read_duration, read_moment
 from capgo_async.cli.options.stopping import Stopping
@@ -59,8 +60,15 @@ def without_access(server: Served) -> None:
     ],
 )
 def test_each_rule_can_be_set_and_switched_off(
-    unaimed: Command, arguments: tuple[str, ...], spoil: Callable[[Served], None], code: int, why: str
+    unaimed: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    spoil: Callable[[Served], None],
+    *,
+    code: int,
+    why: str,
 ) -> None:
+    monkeypatch.setattr(missing, "LOOK_AFTER_SECONDS", 0.05)
     csv_of(Path("devices.csv"), devices=400)
     with served(devices=400) as server:
         aimed = server.environment
