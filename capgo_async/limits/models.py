@@ -50,7 +50,7 @@ class Fate(enum.Enum):
     """The server answered with a failure. It counts like a request that passed."""
     REFUSED = enum.auto()
     TURNED_AWAY = enum.auto()
-    """The key was refused. The server looks keys up before it counts requests, so no limit counts this one (contract B2.5)."""
+    """The key was refused, which the server does before it counts requests (contract B2.5)."""
     LOST = enum.auto()
     """No response came."""
     ABANDONED = enum.auto()

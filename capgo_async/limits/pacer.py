@@ -343,7 +343,7 @@ class Pacer:
         return Hold(self.free_at(scope, now), UNNAMED if gate.unnamed else scope[0], gate.asked_until)
 
     def doubted_target(self, now: float) -> Hold | None:
-        """Return the rest of the last target for which the server asked for more than any limit takes, if there was one."""
+        """Return the last rest of a target that is longer than any limit takes, or `None`."""
         return None if self._doubted is None else self.hold(self._doubted, now)
 
     def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:

@@ -228,7 +228,10 @@ async def _summed_up(file: InventoryFile, binding: InventoryBinding) -> Summary:
 
 
 async def _keep_if_hidden(output: Path, file: InventoryFile, found: Summary) -> None:
-    """Raise `EmptyListing` if a list is empty and something contradicts that: the file at `output` may hold its rows."""
+    """Raise `EmptyListing` if a list is empty and something contradicts that.
+
+    The file at `output` may hold its rows.
+    """
     if not found.contradicted:
         return
     await file.reopen([check.app_id for check in found.contradicted])

@@ -21,9 +21,9 @@ from ...key_ring import KeyRing
 from ...listing.listing import Listing
 from ...listing.split_walk import Stretch
 from ...listing.walks import MASKED_EMPTY, NO_ORDER, PAGE_ROWS
-from ..report import counted
 from ..spreading import PAGE, apps_at_once, cursors_each, page_of
 from .columns import TABLES, InventoryKind
+from .left_out import LeftOut
 from .shelf import AppChecks, InventoryFile, ScanProgress
 
 LIST_OF_APPS: Final = ""
@@ -37,10 +37,6 @@ _PASSES: Final = 3
 """Most readings of a list without a safe order. Reading ends when two in a row agree."""
 
 UNSETTLED: Final = "every pass over recent changes found new devices, so some may be missing"
-MOST_LEFT_OUT: Final = 1000
-"""Rows of an app that may be unreadable. If more are, the server sends something else."""
-_NAMED: Final = 5
-
 UNSTABLE: Final = "no two consecutive readings of the list agreed, so some rows may be missing"
 
 
@@ -51,35 +47,6 @@ class Tally:
         self.apps: tuple[str, ...] = ()
         self.settled = 0
         self.rows = 0
-
-
-class _LeftOut:
-    """The rows of an app that cannot be read, each once: rows on several pages are known by their names."""
-
-    def __init__(self, on_unreadable: OnUnreadable, begun: ScanProgress | None) -> None:
-        self.names = dict.fromkeys(begun.left_out if begun else ())
-        self._on_unreadable = on_unreadable
-
-    def __call__(self, error: UnreadableAnswer) -> None:
-        """Take the error of a row. Raises `ListingError` if there are too many."""
-        name = error.name or str(error)
-        if name in self.names:
-            return
-        if len(self.names) >= MOST_LEFT_OUT:
-            message = f"more than {MOST_LEFT_OUT:,} rows cannot be read, the last because: {error}"
-            raise ListingError(message)
-        self.names[name] = None
-        self._on_unreadable(error)
-
-    def noted_in(self, checks: AppChecks) -> AppChecks:
-        """Return the checks, which have failed if a row was left out."""
-        if not self.names:
-            return checks
-        named = [*self.names][:_NAMED]
-        more = f" and {len(self.names) - _NAMED:,} more" if len(self.names) > _NAMED else ""
-        caveat = f"{counted(len(self.names), 'row')} could not be read and {'was' if len(self.names) == 1 else 'were'} left out"
-        caveats = (*checks.caveats, f"{caveat}: {', '.join(named)}{more}")
-        return msgspec.structs.replace(checks, changes_passed=False, end_checked=False, caveats=caveats)
 
 
 class _Taking(NamedTuple):
@@ -137,7 +104,7 @@ async def _take(taking: _Taking, app_id: str) -> None:
     begun = await taking.shelf.begin(app_id)
     try:
         if taking.kind is InventoryKind.DEVICES:
-            left_out = None if taking.on_unreadable is None else _LeftOut(taking.on_unreadable, begun)
+            left_out = None if taking.on_unreadable is None else LeftOut(taking.on_unreadable, begun)
             checks = await _with_links(taking, await _take_devices(taking, app_id, begun, left_out))
             checks = checks if left_out is None else left_out.noted_in(checks)
         elif taking.kind is InventoryKind.APPS and app_id:
@@ -226,7 +193,7 @@ async def _agreeing(
     return AppChecks(app_id=app_id, changes_passed=False, end_checked=False, passes=_PASSES, caveats=tuple(caveats)), every
 
 
-async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None, left_out: _LeftOut | None) -> AppChecks:
+async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None, left_out: LeftOut | None) -> AppChecks:
     """Scan an app by device id, then check changes and the end until no new device appears (contract C7)."""
     devices = taking.client.client_of(app_id).devices
     progress, listing, pages = await _scan(taking, app_id, begun, left_out)
@@ -267,7 +234,7 @@ async def _with_links(taking: _Taking, checks: AppChecks) -> AppChecks:
 
 
 async def _scan(
-    taking: _Taking, app_id: str, begun: ScanProgress | None, left_out: _LeftOut | None
+    taking: _Taking, app_id: str, begun: ScanProgress | None, left_out: LeftOut | None
 ) -> tuple[ScanProgress, Listing[Device], int]:
     """Scan an app, or resume its scan; return the progress, the listing and the number of pages read.
 

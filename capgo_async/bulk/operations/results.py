@@ -16,7 +16,7 @@ AMBIGUOUS: Final = "ambiguous"
 HALF_DONE: Final = "half_done"
 """Cause of a failure after a link was removed and before it was set again."""
 RIGHT_LOST: Final = "right_lost"
-"""Cause of a failure because the server shows the app or channel, and twice refused to change devices there."""
+"""Cause of a failure: the server shows the app or channel, and twice refused changes there."""
 CHANGED_SINCE: Final = "changed_since"
 """Cause of a failure because somebody else changed the target after the plan; nothing was sent."""
 

@@ -172,7 +172,7 @@ class Executor:
         return Failed(CHANGED_SINCE, f"{operation.device_id} of {operation.app_id} was changed by somebody else: it now {now}")
 
     async def _call(self, call: Call, operation: _DeviceChange, course: _Course) -> Result:
-        """Make a call of an operation, or go on after its refusal; make it again if a look found nothing wrong."""
+        """Make a call, or go on after its refusal; make it again if a look found nothing wrong."""
         result = await (self._send(call, operation, course) if course.refusal is None else self._look(operation, course))
         while result is None:
             course = course._replace(refusal=None, looked=True)
@@ -212,7 +212,10 @@ class Executor:
         return Later(until, course.in_doubt)
 
     async def _look(self, operation: _DeviceChange, course: _Course) -> Result | None:
-        """Look at the place where a call was refused, once it is time. Return the result, or `None` to call again."""
+        """Look at the place where a call was refused, once it is time.
+
+        Return the result, or `None` to call again.
+        """
         assert course.refusal is not None  # noqa: S101 - checked by the caller
         (error, at), place = course.refusal, place_of(operation)
         try:

@@ -58,7 +58,10 @@ class Looks:
         self._due.pop(place, None)
 
     def due_at(self, place: Place) -> float | None:
-        """Return when the place is looked at; until then nothing should be sent there. `None` if no look is to come."""
+        """Return when the place is looked at, or `None` if it is not.
+
+        Until then nothing should be sent there.
+        """
         due = self._due.get(place)
         return due if due is not None and anyio.current_time() < due else None
 
