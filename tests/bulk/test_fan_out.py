@@ -51,8 +51,8 @@ async def course(directory: Path, sandbox: Sandbox, *, concurrency: int, options
 @pytest.mark.slow
 @in_virtual_time
 async def test_many_apps_are_planned_and_verified_alike_whatever_the_concurrency(tmp_path: Path) -> None:
-    one = await course(tmp_path / "one", sandbox_of(apps=12, devices=6000), concurrency=1)
-    many = await course(tmp_path / "many", sandbox_of(apps=12, devices=6000), concurrency=16)
+    one = await course(tmp_path / "one", sandbox_of(apps=12, devices=3000), concurrency=1)
+    many = await course(tmp_path / "many", sandbox_of(apps=12, devices=3000), concurrency=16)
 
     assert many.planned == one.planned
     # How long it takes is not alike.

@@ -575,7 +575,7 @@ class Jobs(RuleBasedStateMachine):
 
 
 # The same orders each time, so that a change is not blamed for what it did not do.
-SAME = settings(max_examples=60, derandomize=True)
+SAME = settings(max_examples=40, derandomize=True)
 Jobs.TestCase.settings = settings(
     # `HYPOTHESIS_PROFILE=thorough` tries others, and more.
     None if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else SAME,

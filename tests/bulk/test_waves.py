@@ -81,7 +81,7 @@ rising = st.sets(st.integers(1, 9999), max_size=4).map(lambda cuts: (*(Fraction(
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 40), min_size=3, max_size=3).filter(any), rising)
 def test_every_wave_has_the_exact_share_of_every_app(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], waves: tuple[Fraction, ...]
