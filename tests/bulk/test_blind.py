@@ -40,6 +40,8 @@ from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
+pytestmark = pytest.mark.slow
+
 STRANGERS = [f"{number:08x}-ffff-4000-8000-000000000000" for number in range(3)]
 """Devices that no inventory knows."""
 DEVICES = 450
@@ -165,7 +167,6 @@ class Scene:
         assert links_of(self.sandbox) == former
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "act",
     [Scene.verify, Scene.verify_contradicted, Scene.renew, Scene.export, Scene.plan, Scene.undo],

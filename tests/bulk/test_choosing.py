@@ -17,6 +17,8 @@ from capgo_async.bulk.inventory.choosing import Choice, ChosenDevices, check_cla
 from capgo_async.errors import ConfigurationError, InputError, JobError
 from capgo_async.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 OTHER = "com.example.app02"
 
 
@@ -31,7 +33,6 @@ async def chosen(sandbox: Sandbox, choice: Choice, channel: str | None = "beta")
         }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clause", "means"),
     [

@@ -26,6 +26,8 @@ from capgo_async.bulk.sources.source import DeviceChange
 from capgo_async.errors import EmptyListing, InputError
 from capgo_async.sandbox import Sandbox, Settings, fleet, thresholds
 
+pytestmark = pytest.mark.slow
+
 OTHER = "com.example.app02"
 
 
@@ -138,7 +140,6 @@ def test_what_is_ambiguous_or_unknown_is_rejected_with_its_reason(tmp_path: Path
     run()
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     custom_ids=st.lists(st.sampled_from(["", "a", "A", "b", "c", "a b", "ä"]), min_size=1, max_size=450),

@@ -28,6 +28,8 @@ from capgo_async.bulk.sources.source import DeviceChange
 from capgo_async.errors import CapgoError, ConfigurationError, InputError
 from capgo_async.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 OTHER = "com.example.app02"
 STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
 

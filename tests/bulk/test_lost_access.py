@@ -30,6 +30,8 @@ from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID
 from capgo_async.sandbox.state.apps import Override
 
+pytestmark = pytest.mark.slow
+
 OTHER_ORG = "046a36ac-0000-4000-8000-00000000000a"
 NO_RULES = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
 

@@ -20,6 +20,8 @@ from capgo_async.errors import ConfigurationError, SafetyStop
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
+pytestmark = pytest.mark.slow
+
 SHARES = (Fraction(1, 100), Fraction(1, 10), Fraction(1))
 BAKE = 600.0
 
@@ -80,7 +82,6 @@ def bake_of(path: Path, number: int, to: datetime | None = None) -> datetime | N
 rising = st.sets(st.integers(1, 9999), max_size=4).map(lambda cuts: (*(Fraction(n, 10_000) for n in sorted(cuts)), Fraction(1)))
 
 
-@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 40), min_size=3, max_size=3).filter(any), rising)
 def test_every_wave_has_the_exact_share_of_every_app(

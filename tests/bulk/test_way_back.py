@@ -36,6 +36,8 @@ from capgo_async.sandbox.faults import Faults
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY
 
+pytestmark = pytest.mark.slow
+
 OTHER = "com.example.app02"
 Spoil = Callable[[Request, Any], Any]
 """Changes the decoded body of a response."""

@@ -15,6 +15,8 @@ from cli.terminals import terminal
 
 from capgo_async.sandbox import Settings, parse_faults
 
+pytestmark = pytest.mark.slow
+
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
 COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,verdict,former,custom_id"
 
@@ -45,7 +47,6 @@ def test_a_report_tells_each_run(ran: dict[str, str], unaimed: Command) -> None:
     assert {run["server"] for run in runs} == {"12.201.7"}
 
 
-@pytest.mark.slow
 def test_a_report_is_a_table_on_a_terminal(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     assert capgo(*RELINK).exit_code == 0
@@ -105,7 +106,6 @@ def test_what_cannot_be_written_is_wrong_usage(
     connection.close()
 
 
-@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> None:
     del ran
     with subprocess.Popen(
@@ -123,7 +123,6 @@ def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> Non
     assert process.returncode == 0
 
 
-@pytest.mark.slow
 def test_a_report_can_be_read_while_the_job_runs(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     read: list[subprocess.CompletedProcess[str]] = []

@@ -7,12 +7,15 @@ import shlex
 import sqlite3
 from pathlib import Path
 
+import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, csv_of, served
 
 from capgo_async.bulk.jobfile.schema import Verdict
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import device_id
+
+pytestmark = pytest.mark.slow
 
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
 

@@ -19,6 +19,8 @@ from capgo_async.limits.known import Known, KnownLimit, Latency
 from capgo_async.sandbox import Binding, Settings, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, USER_ID
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Result]
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--yes")
 

@@ -22,6 +22,8 @@ from capgo_async.errors import ConfigurationError
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import device_id
 
+pytestmark = pytest.mark.slow
+
 JOB = ("--job", "m.capgo-job", "--yes", "--json", "--rate", "off", "--retries", "0")
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", *JOB)
 UNLINK = ("devices", "unlink", "devices.csv", "--app", APP, *JOB)
@@ -37,7 +39,6 @@ def without_access(server: Served) -> None:
     server.sandbox.world.apps[APP].owner_org = "046a36ac-0000-4000-8000-00000000000a"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "spoil", "code", "why"),
     [
@@ -107,7 +108,6 @@ def test_a_run_whose_every_request_fails_is_never_as_intended(here: Path, unaime
     assert report["failed"] > 0
 
 
-@pytest.mark.slow
 def test_one_failure_in_ten_thousand_is_named(here: Path, unaimed: Command) -> None:
     csv_of(here / "devices.csv", devices=1, more=tuple(f"new-{number:05d}" for number in range(10_000)))
     with served(Settings(faults=parse_faults("POST /device:429-permanent=#5000")), devices=1) as server:

@@ -32,6 +32,8 @@ from capgo_async.limits.pacer import Pacer
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import device_id
 
+pytestmark = pytest.mark.slow
+
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta")
 
 
@@ -325,7 +327,6 @@ def test_usage_names_no_types_of_ours(unaimed: Command, names: tuple[str, ...]) 
         assert "send|skip|refuse" in text
 
 
-@pytest.mark.slow
 def test_run_time_texts_refer_to_nothing_that_readers_do_not_have() -> None:
     found = []
     for path in Path(capgo_async.__file__).parent.rglob("*.py"):

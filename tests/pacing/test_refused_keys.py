@@ -20,6 +20,8 @@ from capgo_async.sandbox import Binding
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, ORG_ID, SUPER_ADMIN_KEY, USER_ID
 
+pytestmark = pytest.mark.slow
+
 REFUSED = answer(401, {"error": "invalid_apikey", "message": "Invalid apikey", "moreInfo": {}})
 EXPIRING = "00000000-0000-4000-8000-00000000dead"
 REST = 5.0
