@@ -102,7 +102,7 @@ NO_WAY_BACK: Final[Mapping[Cause, str]] = {
     Cause.RENEWED: "a renewal restarts the lifetime of a link, and nothing sets that back",
     Cause.NEVER_LISTED: "nothing shows the link of a device that was not listed",
     Cause.DEVICES_HIDDEN: "the server could not show its devices when this was planned",
-    Cause.LINKS_NOT_SHOWN: "the listing of the app shows no link at all, but that does not prove that there is none",
+    Cause.LINKS_NOT_SHOWN: "a response that shows no link of any device does not prove that a device has none",
     Cause.SETTING_NOT_SHOWN: "the server does not show {}",
     Cause.OTHERS_MADE_PRIVATE: "an undo does not make {} public again",
     Cause.BUNDLE_DELETED: "the bundle {} is deleted, so no channel can return to it",
