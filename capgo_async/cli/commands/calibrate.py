@@ -34,7 +34,6 @@ Reads = Annotated[int, Option("--budget", min=1, max=_MOST_READS, metavar="N", h
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     server_version: str | None
-    newest: bool | None
     latency: Latency | None
     app_id: str | None
     page: int | None
@@ -67,7 +66,6 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         _Told(
             base_url=client.base_url,
             server_version=known.server_version,
-            newest=found.newest,
             latency=known.latency,
             app_id=found.app_id,
             page=found.page,
@@ -101,11 +99,8 @@ def _print(told: _Told, certain: Sequence[str], speech: Speech) -> None:
         limit = f"already known: {', '.join(certain)}"
     if told.refused is not None:
         limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {NAMES[told.refused.scope]}"
-    since = {True: ", with the API of August 2026 or later", False: ", with an API from before August 2026", None: ""}[
-        told.newest
-    ]
     lines = {
-        "server": f"{told.base_url}, version {told.server_version or 'unknown'}{since}",
+        "server": f"{told.base_url}, version {told.server_version or 'unknown'}",
         "latency": in_words(told.latency),
         "page": f"{page} ({told.page_remark})",
         "limits": limit,
