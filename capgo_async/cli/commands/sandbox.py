@@ -14,6 +14,7 @@ import typer
 from ...concurrency import alongside
 from ...errors import ConfigurationError
 from ...sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
+from ...sandbox.exchange import Generation
 from ...sandbox.seeding import SUPER_ADMIN_KEY
 from ...sandbox.settings import FLAGS, flagged
 from ..framework import Invocation, command
@@ -23,15 +24,6 @@ from ..output.exit_codes import ExitCode
 from ..output.speech import is_terminal
 
 commands = typer.Typer()
-
-
-class Generation(enum.StrEnum):
-    """The server that the sandbox imitates."""
-
-    JULY = "2026-07"
-    NOVEMBER = "2026-11"
-    DOCS = "docs"
-    SEED = "seed"
 
 
 class Preset(enum.StrEnum):
@@ -67,9 +59,7 @@ class Serving(Group, frozen=True, kw_only=True):
             help='Faults to inject, such as "*:502=1%;POST /device:latency=20ms..80ms".',
         ),
     ] = ""
-    generation: Annotated[Generation, typer.Option("--generation", help="The generation of the server to imitate.")] = (
-        Generation.JULY
-    )
+    generation: Annotated[Generation, typer.Option("--generation", help="The generation of the server to imitate.")] = "2026-07"
     flags: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,7 +82,7 @@ class Serving(Group, frozen=True, kw_only=True):
             raise ConfigurationError(message)
         try:
             settings = Settings(
-                generation=self.generation.value,
+                generation=self.generation,
                 limits=thresholds(self.limits),
                 speed=self.speed,
                 faults=parse_faults(self.faults),
