@@ -134,14 +134,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def _without_way_back(self, to_leave_out: str) -> list[str]:
         """Return why changes have no way back. What an unknown device costs stands in one line."""
         lines: list[str] = []
-        reasons = {(reason.cause, reason.rows): reason for reason in self.no_way_back}
+        reasons = list(self.no_way_back)
         if self.unknown:
             were, it_is, has = ("was", "it is", "has") if self.unknown == 1 else ("were", "they are", "have")
             line = f"{counted(self.unknown, 'device')} {were} unknown to the server: {it_is} changed anyway"
-            if reasons.pop((Cause.NEVER_LISTED, self.unknown), None):
+            others = [reason for reason in reasons if (reason.cause, reason.rows) != (Cause.NEVER_LISTED, self.unknown)]
+            if len(others) < len(reasons):
+                reasons = others
                 line += f", and {has} no way back"
             lines.append(f"{line} ({to_leave_out})" if to_leave_out else line)
-        for reason in reasons.values():
+        for reason in reasons:
             has = "has" if reason.rows == 1 else "have"
             lines.append(f"{counted(reason.rows, self.noun)} {has} no way back, because {reason.reason}")
         return lines
