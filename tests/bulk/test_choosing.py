@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from fleet import APP, client_of, ids_of, links_of, sandbox_of
+from fleet import APP, OTHER, client_of, ids_of, links_of, sandbox_of
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -18,8 +18,6 @@ from capgo_async.errors import ConfigurationError, InputError, JobError
 from capgo_async.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
-
-OTHER = "com.example.app02"
 
 
 async def chosen(sandbox: Sandbox, choice: Choice, channel: str | None = "beta") -> set[tuple[str, str]]:

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 import pytest
 from bulk.test_planning import others
-from fleet import APP, client_of, links_of, write_csv
+from fleet import APP, OTHER, client_of, links_of, write_csv
 from hypothesis import given, settings, strategies as st
 from virtual_time import in_virtual_time
 
@@ -27,8 +27,6 @@ from capgo_async.errors import EmptyListing, InputError
 from capgo_async.sandbox import Sandbox, Settings, fleet, thresholds
 
 pytestmark = pytest.mark.slow
-
-OTHER = "com.example.app02"
 
 
 def sandbox_of(devices: int, *, filters: bool, apps: int = 1) -> Sandbox:

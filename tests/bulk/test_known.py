@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fleet import APP, client_of, ids_of, links_of, sandbox_of, write_csv
+from fleet import APP, OTHER, client_of, ids_of, links_of, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import (
@@ -30,7 +30,6 @@ from capgo_async.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
 
-OTHER = "com.example.app02"
 STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
 
 
