@@ -24,7 +24,7 @@ COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,v
 @pytest.fixture
 def ran(here: Path, unaimed: Command) -> dict[str, str]:
     """Run a job twice, with two failures, and return where its server was."""
-    csv_of(here / "devices.csv", devices=60, more=('"x, ""y"""',))
+    csv_of(here / "devices.csv", devices=60, more=('"x, ""y"" z"',))
     with served(Settings(faults=parse_faults("POST /device:429-permanent=#2+#3")), devices=60) as server:
         assert unaimed(*RELINK, "--max-requests", "20", env=server.environment).exit_code == 4
         assert unaimed("job", "run", "m.capgo-job", env=server.environment).exit_code == 3
@@ -77,7 +77,7 @@ def test_every_operation_is_a_line_of_csv(ran: dict[str, str], here: Path, unaim
     assert len(rows) == report["planned"]
     assert sum(row["outcome"] == "failed" for row in rows) == report["failed"] == 2
     assert {row["run"] for row in rows} == {"2", "3"}
-    assert 'x, "y"' in {row["target"] for row in rows}
+    assert 'x, "y" z' in {row["target"] for row in rows}
     assert [row["request_id"] for row in rows if not row["request_id"]] == []
     if to != "-":
         assert result.stdout == ""

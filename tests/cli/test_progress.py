@@ -174,7 +174,7 @@ class OneDeviceRefused(InProcessTransport):
         return refusal(retry_after=946_080_000, app_id=APP, device_id="d")
 
 
-TRIES = r"\(the server asks to wait until 20\d\d-\d\d-\d\d [\d:]+ UTC; no limit lasts so long, so one request tries\)"
+TRIES = r"\(the server asks to wait until 20\d\d-\d\d-\d\d [\d:]+ UTC, longer than any known limit: one request tries earlier\)"
 
 
 @in_virtual_time
