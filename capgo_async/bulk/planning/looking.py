@@ -40,6 +40,10 @@ from ..spreading import cursors_each, page_of
 
 _CHUNK: Final = 1000
 _IDS: Final = 1 << 128
+_MOST_GAPS: Final = 20
+"""If the first id lies further from 0 than so many gaps, ids are not spread evenly."""
+_MOST_DEVICES: Final = 1_000_000_000
+"""No app has more devices: ids that say so are not spread evenly."""
 _ANY_DAY: Final = date(2026, 7, 1)
 """Statistics are asked for only to learn whether the organization is paid."""
 
@@ -110,12 +114,22 @@ async def list_devices(client: KeyRing, app_id: str, reach: Reach, apps: int, ta
 
 
 def pages_in_all(first: Sequence[Device]) -> float | None:
-    """Return how many pages a list has in all, judged by its first page, or `None` if ids are not UUIDs.
+    """Return how many pages a list has in all, judged by its first page.
 
-    UUIDs are spread evenly, and the list is sorted by them.
+    Returns `None` if that cannot be judged. The list is sorted by ids. Random UUIDs are
+    spread evenly; other ids, such as those that begin with a time, are not.
     """
-    last = first[-1].device_id
-    return _IDS / (int(last.replace("-", ""), 16) + 1) if UUID.fullmatch(last) else None
+    lowest, highest = first[0].device_id, first[-1].device_id
+    if not (len(first) > 1 and UUID.fullmatch(lowest) and UUID.fullmatch(highest)):
+        return None
+    begins, ends = _number(lowest), _number(highest)
+    even = begins <= _MOST_GAPS * (ends - begins) / (len(first) - 1)
+    pages = _IDS / (ends + 1)
+    return pages if even and pages * len(first) <= _MOST_DEVICES else None
+
+
+def _number(device_id: str) -> int:
+    return int(device_id.replace("-", ""), 16)
 
 
 async def read_devices(client: KeyRing, app_id: str, device_ids: Sequence[str], apps: int, take: Take) -> None:
