@@ -18,7 +18,7 @@ from typing import Any, Final
 from benchmarks.measuring import Benchmark, choose_generation, exit_code, table
 from benchmarks.pacers import CONTENDERS, Ended, compete
 from benchmarks.pacing_scenarios import CONCURRENCY, SCENARIOS, Ran, Scenario, optimum_of, plan, run
-from capgo_async.sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
+from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
 _AIM: Final = 1.02
 _AIM_LEARNED: Final = 1.05
@@ -51,10 +51,10 @@ def _measured(scenario: Scenario, latencies: Sequence[float], contenders: Sequen
     contended = _CONTENDED if _CONTENDED in latencies else latencies[0]
     with tempfile.TemporaryDirectory(prefix="pacing-") as directory:
         planned, copy = (Path(directory) / name for name in ("planned.capgo-job", "run.capgo-job"))
-        run_in_virtual_time(plan(planned, scenario), SingleThreadLoop)
+        run_in_virtual_time(plan(planned, scenario))
         for latency in latencies:
             shutil.copy(planned, copy)
-            ran = run_in_virtual_time(run(copy, scenario, latency), SingleThreadLoop)
+            ran = run_in_virtual_time(run(copy, scenario, latency))
             yield entry_of(scenario, latency, ran, contenders if latency == contended else ())
 
 
@@ -84,7 +84,7 @@ def entry_of(scenario: Scenario, latency: float, ran: Ran, contenders: Sequence[
 
 
 def _against(name: str, scenario: Scenario, latency: float, optimum: float) -> dict[str, Any]:
-    ended: Ended = run_in_virtual_time(compete(CONTENDERS[name], scenario, latency, optimum), SingleThreadLoop)
+    ended: Ended = run_in_virtual_time(compete(CONTENDERS[name], scenario, latency, optimum))
     return {
         "ends": ended.makespan is not None,
         "ratio": None if ended.makespan is None else round(ended.makespan / optimum, 2),

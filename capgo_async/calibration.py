@@ -12,11 +12,9 @@ from typing import Final, NamedTuple, TypeVar
 import anyio
 import msgspec
 
-from .api.detection import is_newest, note_channels
 from .api.endpoints.apps import list_apps
-from .api.endpoints.channels import list_channels
 from .api.endpoints.devices import LARGEST_DEVICE_PAGE, DeviceFilter, list_devices
-from .api.models import App, Channel, Device
+from .api.models import App, Device
 from .api.resources.devices import read_page
 from .client import CapgoClient, requester_of
 from .concurrency import fan_out
@@ -31,7 +29,6 @@ from .listing.walks import Page
 T = TypeVar("T")
 
 _MANY_APPS: Final = reads_many(App)
-_MANY_CHANNELS: Final = reads_many(Channel)
 _SMALL_PAGE: Final = 50
 """Default page size of the server. Channels in such a page are right (contract C7)."""
 _STEP: Final = 10
@@ -64,8 +61,7 @@ class Findings(msgspec.Struct, kw_only=True):
 
     `page` is the largest page of devices that kept every channel, and `page_loses` the smallest that lost one, `None` if none
     did. `page_remark` says why `page` is unknown, or which pages were tried. `tried` is the largest number of reads that surely
-    counted together in a minute: a smaller limit would have been met. `newest` is whether channels showed a server with changes
-    after 12.201.7 (contract K0), `None` if there was no channel.
+    counted together in a minute: a smaller limit would have been met.
     """
 
     app_id: str | None = None
@@ -74,7 +70,6 @@ class Findings(msgspec.Struct, kw_only=True):
     page_remark: str = _UNFINISHED
     refused: Refused | None = None
     tried: int = 0
-    newest: bool | None = None
 
 
 class _Span(NamedTuple):
@@ -100,7 +95,6 @@ async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
             found.page_remark = "the key sees no app with devices"
         else:
             await _find_page(reader, found.app_id, found)
-            found.newest = await reader.sees_newest(found.app_id)
         await reader.spend(found.app_id)
     except Abandoned as end:
         found.refused = reader.refusal(end)
@@ -141,13 +135,6 @@ class _Reader:
     async def apps(self, limit: int) -> list[str]:
         with self._reading(""):
             return [app.app_id for app in await self._send(list_apps(0, limit), _MANY_APPS)]
-
-    async def sees_newest(self, app_id: str) -> bool | None:
-        """Return whether the channels of an app are those of a newer server; `None` if it has none."""
-        with self._reading(""):
-            channels = await self._send(list_channels(app_id, 0), _MANY_CHANNELS)
-        note_channels(self._requester.generation, channels)
-        return is_newest(self._requester.generation.features) if channels else None
 
     async def devices(self, app_id: str, limit: int, cursor: str | None = None) -> Page[Device]:
         call = list_devices(app_id, DeviceFilter(limit=limit), (("cursor", cursor),) if cursor else ())

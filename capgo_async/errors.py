@@ -63,6 +63,8 @@ class Problem(enum.StrEnum):
     DEVICES_UNKNOWN = "devices_unknown"
     DEVICES_HIDDEN = "devices_hidden"
     """The server lists no device although something contradicts that (contract C7)."""
+    ROW_UNREADABLE = "row_unreadable"
+    """The row of a device has another form than expected."""
     SEVERAL_DEVICES = "several_devices"
     """Several devices have the same custom id (contract K4)."""
     MAY_LOSE_BUNDLE = "may_lose_bundle"
@@ -368,13 +370,15 @@ class ServerError(ApiError):
 class UnreadableAnswer(CapgoError):
     """Raised when the body of a successful response does not have the expected form.
 
-    `row` is the number of the row, from 1, and `field` the name of the field that has another form, if one is to blame.
+    `row` is the number of the row on its page, from 1, and `field` the name of the field that has another form, if one is to
+    blame. `name` is what names the row, such as `device_id d2`, where the caller asked for the other rows.
     """
 
     def __init__(self, message: str, *, row: int | None = None, field: str = "") -> None:
         super().__init__(message)
         self.row = row
         self.field = field
+        self.name = ""
 
 
 class GraphNotSupported(CapgoError):

@@ -19,7 +19,7 @@ async def main(source: str, app_id: str, channel: str) -> int:
         print(job.plan)
         await job.run(capgo)
         report = await job.verify(capgo)
-    print(f"{report.done} done, {report.failed} failed, {report.verified} verified, {report.cannot_tell} in no inventory")
+    print(f"{report.done} done, {report.failed} failed, {report.verified} verified, {report.cannot_tell} cannot tell")
     return 0 if report.done == report.planned and report.consistent else 1
 
 

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,9 @@ time.tzset()
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """Lets processes keep their byte code: compiling it anew takes a third of their time."""
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""Under `nohup` it is ignored, and the command would leave it so."""
 
 settings.register_profile("without a clock", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=2000)

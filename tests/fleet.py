@@ -5,11 +5,13 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from capgo_async import CapgoClient
+from capgo_async.bulk import Job, from_operations
+from capgo_async.bulk.operations.operations import Operation
 from capgo_async.bulk.storage.database import Database, Mode
 from capgo_async.limits.models import Limit
 from capgo_async.limits.windows import Window
@@ -18,6 +20,7 @@ from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
 APP = "com.example.app01"
+OTHER = "com.example.app02"
 T = TypeVar("T")
 
 
@@ -103,6 +106,11 @@ def relink_everything(path: Path, sandbox: Sandbox, channel: str = "beta") -> Pa
 def statuses(sandbox: Sandbox) -> Counter[int]:
     """Count the statuses in the access log."""
     return Counter(line.status for line in sandbox.log)
+
+
+async def planned(path: Path, capgo: CapgoClient, operations: Sequence[Operation]) -> Job:
+    """Plan operations into a new job file."""
+    return await Job.create(path, from_operations(operations), client=capgo)
 
 
 async def looked_up(path: Path, question: Callable[[sqlite3.Connection], T]) -> T:

@@ -18,8 +18,8 @@ EARLIEST_EXPIRY: Final = timedelta(days=30)
 Others keep them for 90 days or for good (contract C7, K7).
 """
 EXPIRY: Final = (
-    f"links may expire from {EARLIEST_EXPIRY.days} days after they are set; the server does not say whether it keeps them for"
-    " 30 days, 90 days or for good. Linking a device to the same channel again does not renew its link"
+    f"links may expire from {EARLIEST_EXPIRY.days} days after they are set: some servers keep them for 30 days, some for 90,"
+    " some for good, and none says which. Linking a device to the same channel again does not renew its link"
 )
 """Remark of a plan that links devices."""
 EXPIRING: Final = frozenset({"link_device", "renew_device"})
@@ -27,8 +27,8 @@ EXPIRING: Final = frozenset({"link_device", "renew_device"})
 _NAMED_APPS: Final = 5
 _NAMED_GROUPS: Final = 10
 _ASKED_GROUPS: Final = 2
-_WORTH_TELLING: Final = 0.1
-"""A smaller share by which the time may be wrong is not told."""
+_WORTH_TELLING: Final = 60.0
+"""Seconds by which the time may be wrong; fewer change nobody's mind."""
 _NAMED_DISPLACED: Final = 5
 
 
@@ -112,22 +112,41 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     links_are_kept: bool = False
 
     def __str__(self) -> str:
-        rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
-        return "\n".join((rows, *self.contents(), *map(str, self.waves), *self._cost(), *self.remarks))
+        return self.told()
 
-    def contents(self) -> list[str]:
-        """Return the changes, the reasons why rows need none, and why changes have no way back, one line each."""
+    def told(self, to_leave_out: str = "") -> str:
+        """Return the plan for people. `to_leave_out` says how to leave out unknown devices."""
+        rows = f"{counted(self.rows, 'row')}: {self.planned:,} planned, {self.skipped:,} skipped, {self.rejected:,} rejected"
+        return "\n".join((rows, *self.contents(to_leave_out), *map(str, self.waves), *self._cost(), *self.remarks))
+
+    def contents(self, to_leave_out: str = "") -> list[str]:
+        """Return the changes, which have no way back, and why other rows need no request, one line each."""
         groups = _groups(self.changes)
         lines = [f"{group.what}: {group.counted} of {group.named_apps}" for group in groups]
         if len(lines) > _NAMED_GROUPS:
             rest = counted(sum(group.targets for group in groups[_NAMED_GROUPS:]), self.noun)
             lines[_NAMED_GROUPS:] = [f"and {counted(len(lines) - _NAMED_GROUPS, 'more change')} of {rest}"]
-        lines += self._displaced()
-        lines += (f"{reason.rows:,} {reason.fate}: {reason.reason}" for reason in self.reasons)
-        return [*lines, *map(self._without_way_back, self.no_way_back)]
+        lines += [*self._displaced(), *self._without_way_back(to_leave_out)]
+        if self.left:
+            lines.append(f"not undone: {counted(self.left, 'target')}")
+        return [*lines, *(f"{reason.rows:,} {reason.fate}: {reason.reason}" for reason in self.reasons)]
 
-    def _without_way_back(self, reason: ReasonCount) -> str:
-        return f"{counted(reason.rows, self.noun)} {'has' if reason.rows == 1 else 'have'} no way back, because {reason.reason}"
+    def _without_way_back(self, to_leave_out: str) -> list[str]:
+        """Return why changes have no way back. What an unknown device costs stands in one line."""
+        lines: list[str] = []
+        reasons = list(self.no_way_back)
+        if self.unknown:
+            were, it_is, has = ("was", "it is", "has") if self.unknown == 1 else ("were", "they are", "have")
+            line = f"{counted(self.unknown, 'device')} {were} unknown to the server: {it_is} changed anyway"
+            others = [reason for reason in reasons if (reason.cause, reason.rows) != (Cause.NEVER_LISTED, self.unknown)]
+            if len(others) < len(reasons):
+                reasons = others
+                line += f", and {has} no way back"
+            lines.append(f"{line} ({to_leave_out})" if to_leave_out else line)
+        for reason in reasons:
+            has = "has" if reason.rows == 1 else "have"
+            lines.append(f"{counted(reason.rows, self.noun)} {has} no way back, because {reason.reason}")
+        return lines
 
     def question(self, base_url: str) -> str:
         """Return the question to ask before anything is sent."""
@@ -155,9 +174,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return KINDS[self.changes[0].kind].target if self.changes else TargetKind.DEVICE
 
     def _cost(self) -> list[str]:
-        compared = (
-            f"planning took {counted(self.planning_requests, 'request')}; {counted(self.saved, 'request')} need not be sent"
-        )
+        compared = f"planning took {counted(self.planning_requests, 'request')} and saves {self.saved:,}"
         if not self.requests:
             return ["nothing is left to send", compared]
         lines = [f"{counted(self.requests, 'request')} to send", compared]
@@ -165,20 +182,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             lines[0] += f", {about(self.seconds)}{self._unsure()}"
         if baking := self.bake_seconds * (sum(wave.operations > 0 for wave in self.waves) - 1):
             lines[0] += f", {'including' if self.seconds else 'and'} {baking:,.0f} s of pauses between waves"
-        if self.unknown:
-            lines.append(f"{counted(self.unknown, 'device')} unknown to the server; requests for them are sent anyway")
         if self.needs_confirmation is not None:
-            lines.append(f"large plan, confirm it with its exact number of operations: {self.needs_confirmation}")
+            lines.append(f"large plan ({self.needs_confirmation}): confirm it with its exact number of operations")
         if not self.links_are_kept and any(part.kind in EXPIRING for part in self.changes):
             lines.append(EXPIRY)
         return lines
 
     def _unsure(self) -> str:
-        """Return how wrong the time may be, unless it is as good as certain."""
+        """Return how long it may take at most, if that differs enough to decide otherwise."""
         seconds, at_most = self.seconds or 0.0, self.at_most or 0.0
-        if at_most - seconds < max(1.0, _WORTH_TELLING * seconds):
+        if at_most - seconds < max(_WORTH_TELLING, seconds / 2):
             return ""
-        return f" (up to {about(at_most)} if these requests take longer than those before)"
+        return f" (up to {about(at_most)}: such requests were hardly measured yet)"
 
 
 class _Group(NamedTuple):

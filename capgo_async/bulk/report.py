@@ -165,7 +165,7 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     approval: Approval | None = None
 
     def __str__(self) -> str:
-        text = f"wave {self.number}, to {self.share}: {counted(self.operations, 'operation')}"
+        text = f"wave {self.number}, up to {self.share}: {counted(self.operations, 'operation')}"
         if self.settled:
             text += f", {self.settled:,} finished, {self.failed:,} failed"
         until = f", pause until {local_time(datetime.fromisoformat(self.bake_until))}" if self.bake_until else ""

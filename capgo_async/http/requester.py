@@ -418,6 +418,8 @@ def _fate_of(error: CapgoError, fate: Fate) -> Fate:
         return Fate.UNSENT
     if isinstance(error, RateLimited):
         return Fate.REFUSED
+    if isinstance(error, AuthenticationError):
+        return Fate.TURNED_AWAY
     if isinstance(error, ServerError | UnreadableAnswer):
         return Fate.FAILED
     return Fate.LOST if isinstance(error, TransportError) else fate

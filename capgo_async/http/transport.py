@@ -88,7 +88,7 @@ def checked_base_url(base_url: str, *, allow_plain_http: bool = False) -> str:
         message = f"invalid base URL {base_url!r}: {error}"
         raise ConfigurationError(message) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        message = f"invalid base URL {base_url!r}: it must begin with https://, or with http:// for this machine, and a host"
+        message = f"invalid base URL {base_url!r}: write https://HOST, or http://HOST for a server on this machine"
         raise ConfigurationError(message)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
         message = f"base URL {base_url!r} sends the API key unencrypted"

@@ -13,12 +13,16 @@ from .windows import Window, silence_of, window_of
 class Gate:
     """Hold back the requests of one scope while its windows are full or the server closed it."""
 
-    __slots__ = ("_closed_until", "_in_flight", "last", "windows")
+    __slots__ = ("_closed_until", "_in_flight", "asked_until", "last", "windows")
+    unnamed = False
+    """Whether the last refusal did not name its limit."""
 
     def __init__(self, limiters: Iterable[Limiter] = ()) -> None:
         self.windows: list[Window] = [window_of(limiter) for limiter in limiters]
         self.last = -math.inf
         """Time of the last departure or response."""
+        self.asked_until = -math.inf
+        """Until when the last refusal asks to wait, if that is longer than any limit takes."""
         self._in_flight = 0
         self._closed_until = -math.inf
 
@@ -46,7 +50,7 @@ class Gate:
         self.last = now
         self._in_flight -= 1
         for window in self.windows:
-            if fate is Fate.UNSENT:
+            if fate is Fate.UNSENT or fate is Fate.TURNED_AWAY:
                 window.unsent()
             else:
                 window.answered(now)
@@ -56,6 +60,10 @@ class Gate:
         self._closed_until = max(self._closed_until, now + seconds)
         for window in self.windows:
             window.refused(self._closed_until)
+
+    def question(self, asked_until: float) -> None:
+        """Note that the server asks for a rest that is not believed; -infinity if it does not."""
+        self.asked_until = asked_until
 
     def closed_until(self, _now: float) -> float:
         """Return until when a refusal holds requests back. A past time means that none does."""
@@ -105,10 +113,6 @@ class LearningGate(Gate):
         self._probes_refused = 0
         self._others_noticed = False
         self._fallback: Window | None = None
-        self.unnamed = False
-        """Whether the last refusal did not name its limit."""
-        self.asked_until = -math.inf
-        """Until when the last refusal asks to wait, if that is longer than any limit takes."""
         self._of_key = alone
         self._questioned = False
 
@@ -181,7 +185,7 @@ class LearningGate(Gate):
 
     def question(self, asked_until: float) -> None:
         """Let one request go alone after the rest, if the server asks for one that is not believed."""
-        self.asked_until = asked_until
+        super().question(asked_until)
         if asked_until > -math.inf:
             self._questioned = self._alone = True
 

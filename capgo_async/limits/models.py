@@ -54,6 +54,8 @@ class Fate(enum.Enum):
     FAILED = enum.auto()
     """The server answered with a failure. It counts like a request that passed."""
     REFUSED = enum.auto()
+    TURNED_AWAY = enum.auto()
+    """The key was refused, which the server does before it counts requests (contract B2.5)."""
     LOST = enum.auto()
     """No response came."""
     ABANDONED = enum.auto()

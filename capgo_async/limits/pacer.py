@@ -158,6 +158,7 @@ class Pacer:
         self._gates: dict[Scope, LearningGate] = {}
         self._recalled: dict[Scope, KnownLimit] = {}
         self._targets: OrderedDict[Scope, Gate] = OrderedDict()
+        self._doubted: Scope | None = None
         self._refused_keys: dict[Scope, ApiError] = {}
         self._queue: deque[_Ticket] = deque()
         self._refused: dict[Scope, LearningGate] = {}
@@ -250,12 +251,16 @@ class Pacer:
         falls back to the published limit (contract A8, B1).
         """
         now = anyio.current_time()
+        asked_until = -math.inf if asked is None else now + asked
         if scope[0] in TARGET_KINDS:
-            self._target_gate(scope).close(now, seconds)
+            target = self._target_gate(scope)
+            target.close(now, seconds)
+            target.question(asked_until)
+            self._doubted = self._doubted if asked is None else scope
             if scope[0] == ScopeKind.DEVICE_CHANNEL:
                 self.wake.refused(now, seconds, self._granted)
             if (tell := self.listeners.tell) is not None:
-                tell(LimitMet(limit=scope[0], app=app_of(scope), seconds=seconds))
+                tell(LimitMet(limit=scope[0], app=app_of(scope), seconds=seconds, asked=asked))
             return
         gate = self._learning_gate(scope)
         gate.unnamed = not reason_known
@@ -265,7 +270,7 @@ class Pacer:
             gate.silence(now, seconds, learn=self.adaptive)
         else:
             gate.close(now, seconds, learn=self.adaptive)
-        gate.question(-math.inf if asked is None else now + asked)
+        gate.question(asked_until)
         if (tell := self.listeners.tell) is not None:
             rests_for = max(seconds, gate.closed_until(now) - now)
             limit = scope[0] if reason_known else UNNAMED
@@ -427,13 +432,17 @@ class Pacer:
 
     def hold(self, scope: Scope, now: float) -> Hold:
         """Return until when a limit holds `scope` back, as `free_at` does, and which limit it is."""
-        gate = self._gates.get(scope)
+        gate: Gate | None = self._gates.get(scope) or self._targets.get(scope)
         until, app = self.free_at(scope, now), app_of(scope)
         if gate is None or gate.closed_until(now) <= now:
             return Hold(until, scope[0], app)
         if self.doubts(scope):
             return Hold(until, KEY_DOUBTED)
         return Hold(until, UNNAMED if gate.unnamed else scope[0], app, gate.asked_until)
+
+    def doubted_target(self, now: float) -> Hold | None:
+        """Return the last rest of a target that is longer than any limit takes, or `None`."""
+        return None if self._doubted is None else self.hold(self._doubted, now)
 
     def free_at(self, scope: Scope, now: float, requests: int = 1) -> float:
         """Return when that many requests of `scope` may leave; infinity while only a response can tell."""

@@ -87,7 +87,7 @@ class Sliding:
         self._release(now + self.held, requests)
 
     def unsent(self) -> None:
-        """Take back one request that never left."""
+        """Take back one request that never left, or that the server did not count."""
         self.in_flight -= 1
         self._counted -= 1
 

@@ -39,7 +39,7 @@ from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.exchange import Generation
 from ..sandbox.inprocess import InProcessTransport
 from ..sandbox.seeding import EPOCH, SUPER_ADMIN_KEY
-from ..sandbox.virtual_time import SingleThreadLoop, run_in_virtual_time
+from ..sandbox.virtual_time import run_in_virtual_time
 from .scenery import world_of
 
 _NEWEST: Final = "rehearsed with a server as of November 2026, because the channels that the plan saw were of one"
@@ -125,7 +125,7 @@ class Rehearsal:
         """
         try:
             with tempfile.TemporaryDirectory(prefix="capgo-rehearsal-", dir=for_temporary_files()) as directory:
-                return run_in_virtual_time(self._run(Path(directory) / self._path.name), SingleThreadLoop)
+                return run_in_virtual_time(self._run(Path(directory) / self._path.name))
         except (DiskFull, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENOSPC:
                 raise

@@ -1,6 +1,6 @@
 """An event loop whose clock jumps: hours of waiting pass in milliseconds, for rehearsals and tests.
 
-Time stands still while a thread call is in progress, because threads take no virtual time.
+Thread calls are made by the loop itself and take no time, so the order of events is always the same.
 """
 
 import asyncio
@@ -19,8 +19,6 @@ class _JumpingSelector(selectors.DefaultSelector):
     loop: "VirtualTimeLoop"
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.loop.outstanding and timeout != 0:
-            return super().select(None)
         events = super().select(0)
         if events or timeout == 0:
             return events
@@ -42,7 +40,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.outstanding = 0
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
@@ -50,21 +47,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Run a function in a thread, with virtual time stopped until it returns."""
-        future = super().run_in_executor(executor, func, *args)
-        self.outstanding += 1
-        future.add_done_callback(self._returned)
-        return future
-
-    def _returned(self, _future: asyncio.Future[Any]) -> None:
-        self.outstanding -= 1
-
-
-class SingleThreadLoop(VirtualTimeLoop):
-    """A virtual loop that runs thread calls itself, so the order of events is always the same."""
-
     def run_in_executor(self, _executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Call the function at once, in the loop's own thread."""
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from fleet import APP, client_of, ids_of, links_of, sandbox_of
+from fleet import APP, OTHER, client_of, ids_of, links_of, sandbox_of
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -17,7 +17,7 @@ from capgo_async.bulk.inventory.choosing import Choice, ChosenDevices, check_cla
 from capgo_async.errors import ConfigurationError, InputError, JobError
 from capgo_async.sandbox import Sandbox
 
-OTHER = "com.example.app02"
+pytestmark = pytest.mark.slow
 
 
 async def chosen(sandbox: Sandbox, choice: Choice, channel: str | None = "beta") -> set[tuple[str, str]]:
@@ -31,7 +31,6 @@ async def chosen(sandbox: Sandbox, choice: Choice, channel: str | None = "beta")
         }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clause", "means"),
     [

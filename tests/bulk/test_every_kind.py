@@ -1,13 +1,13 @@
 """Every kind of operation: planned, sent, proven, taken back, and survived."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from fleet import client_of, ids_of, sandbox_of
+from fleet import client_of, ids_of, planned, sandbox_of
 from scripted import answer
 from virtual_time import in_virtual_time
 
@@ -130,10 +130,6 @@ def state(sandbox: Sandbox) -> dict[str, Any]:
 
 def writes(sandbox: Sandbox) -> list[str]:
     return [f"{line.method} {line.path}" for line in sandbox.log if line.method != "GET"]
-
-
-async def planned(path: Path, capgo: CapgoClient, operations: Sequence[Operation]) -> Job:
-    return await Job.create(path, from_operations(operations), client=capgo)
 
 
 async def sentences(job: Job, fate: Rows) -> list[str | None]:

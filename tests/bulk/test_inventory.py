@@ -37,6 +37,8 @@ from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, EPOCH, READER_KEY, SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
 
+pytestmark = pytest.mark.slow
+
 LOW, HIGH = "00000000-low-{}", "zzzzzzzz-high-{}"
 
 
@@ -82,7 +84,6 @@ def devices_in(sandbox: Sandbox) -> set[tuple[object, object]]:
     return {(app_id, device) for app_id in sandbox.world.apps for device in ids_of(sandbox, app_id)}
 
 
-@pytest.mark.slow
 @in_virtual_time
 async def test_all_devices_are_there_though_they_check_in_appear_and_are_relinked_meanwhile(tmp_path: Path) -> None:
     sandbox = living(devices=6000, apps=4)
@@ -168,7 +169,6 @@ async def test_devices_that_appear_each_time_are_said_to_be_unsettled(tmp_path: 
     assert UNSETTLED in check.caveats
 
 
-@pytest.mark.slow
 @in_virtual_time
 async def test_failing_answers_and_limits_cost_time_and_nothing_else(tmp_path: Path) -> None:
     faults = "GET /device:500=2%,502=2%,drop-before=2%,drop-after=2%"
@@ -224,7 +224,6 @@ def test_servers_of_any_generation_show_all(tmp_path: Path, generation: str) -> 
     run()
 
 
-@pytest.mark.slow
 @in_virtual_time
 async def test_a_large_app_is_read_at_several_places_and_costs_few_requests_more(tmp_path: Path) -> None:
     sandbox = living(devices=40_000)
@@ -261,7 +260,6 @@ def churn(sandbox: Living, until: int) -> Callable[[int, dict[str, str], float],
     return happen
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 16])
 def test_cursors_see_all_that_one_sees_while_devices_change(tmp_path: Path, concurrency: int) -> None:
     @in_virtual_time
@@ -294,7 +292,6 @@ async def interrupted(sandbox: Living, path: Path, after: int) -> None:
     sandbox.happen = happen
 
 
-@pytest.mark.slow
 @in_virtual_time
 async def test_an_interrupted_inventory_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Twice what was under way is lost: answers, and up to a page of each part that is behind the border of the next."""
@@ -308,7 +305,6 @@ async def test_an_interrupted_inventory_goes_on_where_it_stopped(tmp_path: Path)
     assert sandbox.listings - before <= 40_000 / PAGE - 100 + 3 * 8 + 2
 
 
-@pytest.mark.slow
 @in_virtual_time
 async def test_no_interruption_loses_a_device(tmp_path: Path) -> None:
     sandbox = living(devices=20_000)
@@ -343,7 +339,6 @@ def stamp(device: Device) -> str:
     return f"{moment.isoformat('T', 'milliseconds')}Z"
 
 
-@pytest.mark.slow
 @in_virtual_time
 async def test_a_server_with_another_order_is_read_by_one_cursor_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
     sandbox = living(devices=6000)
@@ -384,7 +379,6 @@ async def test_a_server_with_another_order_is_read_by_one_cursor_that_goes_on_wh
     assert len(again) <= 6000 / PAGE - 15 + 1 + 3, "the rest, a page that was under way, and looks at the end"
 
 
-@pytest.mark.slow
 @in_virtual_time
 async def test_apps_that_are_done_are_not_read_again(tmp_path: Path) -> None:
     sandbox = living(devices=6000, apps=12)
@@ -481,7 +475,6 @@ async def test_an_inventory_of_an_earlier_format_is_not_gone_on_with(tmp_path: P
             pass
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "key"), [(InventoryKind.CHANNELS, "id"), (InventoryKind.BUNDLES, "id"), (InventoryKind.APPS, "app_id")]
 )

@@ -277,7 +277,7 @@ def test_with_its_log_cut_anywhere_a_job_reopens_at_its_last_commit(tmp_path: Pa
             return await job.report()
 
     done = 0
-    for cut in [*range(0, len(log), 997), len(log)]:
+    for cut in [*range(0, len(log), 2503), len(log)]:
         report = run_in_virtual_time(reopened(cut))
         assert report.done + report.failed + report.pending == report.planned
         assert report.done >= done, "a longer log never knows less"
@@ -288,7 +288,7 @@ def test_with_its_log_cut_anywhere_a_job_reopens_at_its_last_commit(tmp_path: Pa
         async with await Job.open(tmp_path / f"cut-{cut}.capgo-job") as job, client_of(sandbox) as capgo:
             return await job.run(capgo)
 
-    for cut in (0, 997 * 20):
+    for cut in (0, 2503 * 8):
         report = run_in_virtual_time(resumed(cut))
         assert (report.done, report.pending) == (report.planned, 0)
     assert set(links_of(sandbox).values()) == {"beta"}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fleet import APP, client_of, ids_of, links_of, sandbox_of, write_csv
+from fleet import APP, OTHER, client_of, ids_of, links_of, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk import (
@@ -28,7 +28,8 @@ from capgo_async.bulk.sources.source import DeviceChange
 from capgo_async.errors import CapgoError, ConfigurationError, InputError
 from capgo_async.sandbox import Sandbox
 
-OTHER = "com.example.app02"
+pytestmark = pytest.mark.slow
+
 STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
 
 

@@ -211,6 +211,25 @@ async def test_a_character_that_nobody_sees_spoils_its_row(column: str, hidden: 
     assert good.operation == LinkDevice(app_id=APP, device_id="d2", channel="beta")
 
 
+@pytest.mark.parametrize(
+    ("device_id", "mark"),
+    [
+        ("'d1'", "'"),
+        ("d1'", "'"),
+        ("`d1", "`"),
+        ("\u201cd1", "\u201c"),
+        ("d1\u2019", "\u2019"),
+        ("d1\u300d", "\u300d"),
+        ("'", "'"),
+    ],
+)
+async def test_an_id_with_a_quotation_mark_at_an_end_spoils_its_row(device_id: str, mark: str) -> None:
+    bad, good = await read(f"device_id\n{device_id}\nd'2\n".encode())
+    name = unicodedata.name(mark).lower()
+    assert str(bad.reason) == f"device_id begins or ends with a quotation mark: U+{ord(mark):04X} ({name})"
+    assert good.operation == link("d'2")
+
+
 @pytest.mark.parametrize("channel", ["❤️ beta", "👩‍🚀", "Größe 漢字 ñ", "beta_2 (new)", "e\u0301"])
 async def test_characters_that_are_seen_are_kept(channel: str) -> None:
     rows = await read(f"device_id,channel\nd1,{channel}\n".encode(), channel=None)

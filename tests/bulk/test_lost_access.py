@@ -6,16 +6,31 @@ from pathlib import Path
 import anyio
 import pytest
 from fleet import APP, client_of, ids_of, links_of, relink_everything, sandbox_of
+from msgspec.structs import replace
 from scripted import answer
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
-from capgo_async.bulk import Bounds, DeleteChannel, Job, Report, StopRules, Which, from_operations, read_operations
+from capgo_async.bulk import (
+    Bounds,
+    DeleteChannel,
+    Job,
+    Report,
+    Source,
+    StopRules,
+    UnlinkDevice,
+    Which,
+    from_operations,
+    read_operations,
+)
 from capgo_async.errors import PermissionDenied, Problem, SafetyStop
 from capgo_async.http.wire import Request, Response
 from capgo_async.sandbox import Binding, Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID
+from capgo_async.sandbox.state.apps import Override
+
+pytestmark = pytest.mark.slow
 
 OTHER_ORG = "046a36ac-0000-4000-8000-00000000000a"
 NO_RULES = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
@@ -55,16 +70,24 @@ class Changing(InProcessTransport):
 class Relinking:
     """A job that links all devices of a sandbox to beta."""
 
+    concurrency = 16
+
     def __init__(self, directory: Path, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.transport = Changing(sandbox, request_delay=0.02, reply_delay=0.02)
-        self._source = read_operations(relink_everything(directory / "all.csv", sandbox))
+        self._source = self.source(directory)
         self._path = directory / "a.capgo-job"
         self.report: Report | None = None
 
+    def source(self, directory: Path) -> Source:
+        """Return the operations of the job."""
+        return read_operations(relink_everything(directory / "all.csv", self.sandbox))
+
     async def run(self, rules: StopRules = StopRules(), bounds: Bounds = Bounds()) -> SafetyStop | None:  # noqa: B008 - immutable
         """Make the job unless it exists, and run it. Return why it stopped."""
-        async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=self.transport, retries=1) as capgo:
+        async with CapgoClient(
+            api_key=SUPER_ADMIN_KEY, transport=self.transport, retries=1, concurrency=self.concurrency
+        ) as capgo:
             made = Job.open(self._path) if self._path.exists() else Job.create(self._path, self._source, client=capgo)
             async with await made as job:
                 try:
@@ -78,6 +101,16 @@ class Relinking:
         """Return how often the channel was read after the change."""
         begun = min(line.time for line in self.sandbox.log)
         return sum(line.path == "/channel" and line.time - begun >= since for line in self.sandbox.log)
+
+
+class Unlinking(Relinking):
+    """A job that unlinks all devices of a sandbox."""
+
+    def source(self, directory: Path) -> Source:  # noqa: ARG002 - as that of the other job
+        app = self.sandbox.world.apps[APP]
+        devices = ids_of(self.sandbox)
+        app.overrides.update({device: Override(app.channels["beta"], 1) for device in devices})
+        return from_operations([UnlinkDevice(app_id=APP, device_id=device) for device in devices])
 
 
 @pytest.mark.parametrize(
@@ -114,11 +147,11 @@ async def test_a_channel_that_is_shown_and_not_found_is_a_lost_right(tmp_path: P
     stopped = await job.run()
     assert stopped is not None
     assert stopped.problem is Problem.ACCESS_LOST
-    assert "still shows it: the key has lost its right to change devices" in str(stopped)
+    assert "says that there is none when devices are to be changed: the key has no right to do that" in str(stopped)
     assert job.report is not None
     [failure] = job.report.failures
     assert (failure.cause, failure.count < 20, job.looks(since=4)) == ("right_lost", True, 2)
-    assert "Do not create the channel" in failure.what_to_do
+    assert "do not create them" in failure.what_to_do
     assert anyio.current_time() - began < 30
 
 
@@ -193,6 +226,68 @@ async def test_other_apps_go_on_during_the_look(tmp_path: Path) -> None:
     job.transport.change = lambda: lose_access(sandbox)
     await job.run(NO_RULES)
     assert len(links_of(sandbox, "com.example.app02")) == len(ids_of(sandbox, "com.example.app02"))
+
+
+@in_virtual_time
+async def test_operations_that_wait_for_the_look_hold_no_worker(tmp_path: Path) -> None:
+    sandbox = sandbox_of(apps=2, devices=60)
+    job = Relinking(tmp_path, sandbox)
+    job.concurrency = 1
+    job.transport.change = lambda: lose_channel(sandbox)
+    await job.run(NO_RULES)
+    [look] = [line.time for line in sandbox.log if line.path == "/channel" and line.time > sandbox.log[0].time + 2.0]
+    sent = [line for line in sandbox.log if line.method == "POST"]
+    other = [line.time for line in sent if line.target.startswith("com.example.app02")]
+    assert len(other) > 10
+    assert max(other) < look
+    assert sum(line.status == 404 and line.time < look for line in sent) == 1, "what waits for the look is not sent before it"
+
+
+# Removing links: without access, the server refuses
+
+
+@in_virtual_time
+async def test_removals_of_links_stop_as_what_was_lost_after_one_look(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=300)
+    job = Unlinking(tmp_path, sandbox)
+    job.transport.change = lambda: lose_access(sandbox)
+    stopped = await job.run()
+    assert stopped is not None
+    assert stopped.problem is Problem.ACCESS_LOST
+    assert job.report is not None
+    [failure] = job.report.failures
+    assert (failure.cause, failure.count < 20) == ("cannot_access_app", True)
+    assert f"app {APP} is not shown any more, because the key has lost access" in failure.message
+    assert sum(line.path == f"/app/{APP}" and line.status == 401 for line in sandbox.log) == 1
+
+
+@pytest.mark.parametrize(("job_of", "method"), [(Relinking, "POST"), (Unlinking, "DELETE")])
+@in_virtual_time
+async def test_a_key_that_sees_everything_and_may_change_nothing_is_told_so(
+    tmp_path: Path, job_of: type[Relinking], method: str
+) -> None:
+    sandbox = sandbox_of(devices=300)
+    job = job_of(tmp_path, sandbox)
+    reader = Binding(role="app_reader", org_id=ORG_ID, app_id=APP)
+    keys = sandbox.world.keys
+    key = next(each for each in keys if each.secret == SUPER_ADMIN_KEY)
+    job.transport.change = lambda: keys.replace(key, replace(key, bindings=(reader,)))
+    stopped = await job.run()
+    assert stopped is not None
+    assert stopped.problem is Problem.ACCESS_LOST
+    assert "refuses this when devices are to be changed: the key has no right to do that" in str(stopped)
+    refused = [line for line in sandbox.log if line.method == method and line.status >= 400]
+    assert len(refused) <= 2 * job.concurrency
+
+
+@pytest.mark.parametrize("faults", ["#20", "#20+#150+#250"])
+@in_virtual_time
+async def test_removals_that_are_refused_for_a_moment_are_sent_again(tmp_path: Path, faults: str) -> None:
+    sandbox = sandbox_of(devices=300, faults=f"DELETE /device:lost-rights={faults}")
+    job = Unlinking(tmp_path, sandbox)
+    assert await job.run() is None
+    assert job.report is not None
+    assert (job.report.done, job.report.failed, links_of(sandbox)) == (job.report.planned, 0, {})
 
 
 # Deleting a channel: without access, the server says that there is none

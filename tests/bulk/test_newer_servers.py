@@ -21,6 +21,8 @@ from capgo_async.bulk import (
 from capgo_async.errors import Problem
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, ORG_ID
 
+pytestmark = pytest.mark.slow
+
 NEWEST = "2026-11"
 
 
@@ -45,7 +47,6 @@ async def test_a_database_that_is_away_at_times_loses_no_link(outcome: str, tmp_
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["503", "503-keys-after", "lost-keys", "lost-rights"])
 @in_virtual_time
 async def test_one_that_stays_away_stops_the_run_as_a_failing_server(outcome: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from fleet import APP, client_of, ids_of, links_of, sandbox_of, statuses, write_csv
@@ -27,9 +28,11 @@ from capgo_async.bulk import (
 )
 from capgo_async.bulk.operations.forms import DELETING_CHANNELS
 from capgo_async.bulk.operations.operations import Former, FormerState, inverse
+from capgo_async.bulk.planning.looking import pages_in_all
 from capgo_async.bulk.planning.plan_maker import KEPT_REASONS
 from capgo_async.bulk.sources.source import read_rows
 from capgo_async.errors import EmptyListing, InputError, JobError
+from capgo_async.models import Device
 from capgo_async.sandbox import Sandbox
 
 STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
@@ -105,13 +108,29 @@ async def test_devices_without_a_link_need_no_unlinking(tmp_path: Path) -> None:
 
 
 @in_virtual_time
-async def test_an_app_is_listed_no_further_than_it_has_rows(tmp_path: Path) -> None:
+async def test_a_few_devices_of_a_large_app_are_not_looked_for_on_all_its_pages(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=2000)
     last = ids_of(sandbox)[-3:]
     async with await plan(sandbox, tmp_path, [(device,) for device in last]) as job:
         assert job.plan.planned + job.plan.skipped == 3
         assert job.plan.unknown == 0, "what was not looked at is not unknown"
-    assert len([line for line in sandbox.log if line.path == "/device"]) == 3
+    assert len([line for line in sandbox.log if line.path == "/device"]) == 1 + 3
+
+
+@pytest.mark.parametrize(
+    ("begins", "gap", "pages"),
+    [
+        (0, 1 << 118, 5.15),
+        (3 << 100, 1 << 100, 1_328_888),
+        (0x0192_4A00 << 96, 1 << 64, None),
+        (0, 1, None),
+    ],
+    ids=["random", "many", "times", "numbers"],
+)
+def test_how_long_a_list_is_is_judged_by_ids_that_are_spread_evenly_alone(begins: int, gap: int, pages: int | None) -> None:
+    first = [Device(device_id=str(UUID(int=begins + number * gap))) for number in range(200)]
+    judged = pages_in_all(first)
+    assert (judged is None) if pages is None else (judged == pytest.approx(pages, rel=0.01))
 
 
 @pytest.mark.parametrize(("policy", "planned", "skipped"), [(Unknown.SEND, 2, 0), (Unknown.SKIP, 0, 2)])

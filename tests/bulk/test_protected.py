@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fleet import APP, client_of, ids_of, links_of, sandbox_of
+from fleet import APP, OTHER, client_of, ids_of, links_of, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async.api.endpoints.channels import ChannelSettings
@@ -12,7 +12,6 @@ from capgo_async.bulk import Cause, Job, LinkDevice, Operation, Options, UnlinkD
 from capgo_async.bulk.operations.operations import DeleteChannel, PromoteBundle, UpdateChannel
 from capgo_async.errors import InputError
 
-OTHER = "com.example.app02"
 D1 = "aaaaaaaa-0000-4000-8000-000000000001"
 
 

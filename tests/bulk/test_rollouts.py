@@ -12,6 +12,8 @@ from capgo_async.bulk import Cause, Job, Operation, Options, PromoteBundle, Rows
 from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.state.channels import Channel
 
+pytestmark = pytest.mark.slow
+
 APP = "com.example.app01"
 ENDING = Options(end_rollouts=True)
 

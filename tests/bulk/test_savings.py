@@ -137,7 +137,7 @@ async def test_a_plan_says_what_it_took_and_what_it_saved(tmp_path: Path) -> Non
     async with client_of(sandbox) as capgo, await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
         assert job.plan.planning_requests == len(sandbox.log)
         assert job.plan.saved == already
-        assert f"planning took {len(sandbox.log)} requests; {already} requests need not be sent" in str(job.plan).splitlines()
+        assert f"planning took {len(sandbox.log)} requests and saves {already}" in str(job.plan).splitlines()
         await job.run(capgo)
     async with await Job.open(tmp_path / "job.capgo-job", read_only=True) as job:
         assert (job.plan.saved, job.plan.requests) == (already, 0)

@@ -92,7 +92,7 @@ def link(device_id: str, channel: str = "beta", app_id: str = APP) -> LinkDevice
         pytest.param(b"device_id,channel\nd1,\nd2\nd3, \n", [link("d1"), link("d2"), link("d3")], id="empty cells"),
         pytest.param(b'device_id,channel\n"d,1","beta"\n', [link("d,1")], id="quoted comma"),
         pytest.param(b'device_id,channel\n"d""1", "beta"\n', [link('d"1')], id="quoted mark, space before a quote"),
-        pytest.param(b'device_id\nd5"\n', [link('d5"')], id="a mark inside a plain cell"),
+        pytest.param(b'device_id\nd"5\n', [link('d"5')], id="a mark inside a plain cell"),
         pytest.param(b'note,device_id\n"a\nb\r\nc",d1\nx,d2\n', [link("d1"), link("d2")], id="quoted line ends"),
         pytest.param(b'"no\nte",device_id\nx,d1\n', [link("d1")], id="quoted line end in the header"),
         pytest.param(b"G\xe4,device_id\nx,d1\n", [link("d1")], id="Latin-1 in the name of another column"),
@@ -576,7 +576,11 @@ VISIBLE = st.characters(
     categories=["L", "N", "P", "Sm", "Sc"], include_characters=" ", exclude_characters="\u115f\u1160\u3164\uffa0"
 )
 NAMES = st.text(VISIBLE, min_size=1, max_size=40).filter(
-    lambda name: bool(name.strip()) and len(name.lower()) <= 255 and unicodedata.category(name.strip()[0])[0] not in "PS"
+    lambda name: (
+        bool(name.strip())
+        and len(name.lower()) <= 255
+        and not {unicodedata.category(end)[0] for end in (name.strip()[0], name.strip()[-1])} & {"P", "S"}
+    )
 )
 NOTES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 CUTS = st.integers(min_value=1, max_value=50)

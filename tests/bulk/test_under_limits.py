@@ -39,7 +39,7 @@ def silences(log: Iterable[AccessLine], at_least: float) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("apps", "devices"), [(1, 3300), (3, 6000), (12, 6000)])
+@pytest.mark.parametrize(("apps", "devices"), [(1, 2700), (3, 4000), (12, 4500)])
 @in_virtual_time
 async def test_nothing_is_refused_with_64_workers(tmp_path: Path, apps: int, devices: int) -> None:
     sandbox = sandbox_of(apps=apps, devices=devices, limits="server")
@@ -54,11 +54,11 @@ async def test_nothing_is_refused_with_64_workers(tmp_path: Path, apps: int, dev
 @pytest.mark.slow
 @in_virtual_time
 async def test_the_key_rests_exactly_as_often_as_it_must(tmp_path: Path) -> None:
-    sandbox = sandbox_of(apps=12, devices=9000, limits="server")
+    sandbox = sandbox_of(apps=12, devices=7600, limits="server")
     report = await relink(sandbox, tmp_path, concurrency=64)
     rests = (report.requests - 1) // 1999
     assert silences(sandbox.log, 60.0) == rests
-    assert report.requests > 3 * 1999
+    assert report.requests > 2 * 1999
     assert sandbox.log[-1].answered - sandbox.log[0].time < rests * 62.0 + 15.0
 
 
@@ -91,7 +91,7 @@ async def test_auto_learns_a_smaller_limit_of_an_app_once(tmp_path: Path) -> Non
 @pytest.mark.slow
 @in_virtual_time
 async def test_earlier_traffic_on_the_key_teaches_nothing(tmp_path: Path) -> None:
-    sandbox = sandbox_of(apps=12, devices=6000, limits="server")
+    sandbox = sandbox_of(apps=12, devices=3000, limits="server")
     async with client_of(sandbox) as other:
         for _ in range(1500):
             await other.bundles.list(APP).all()
@@ -328,9 +328,10 @@ async def test_auto_learns_a_rate_below_the_published_one(tmp_path: Path, publis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("concurrency", [1, 2, 16])
-@pytest.mark.parametrize("limit", [5, 30, 301])
-@pytest.mark.parametrize("pause", [0.0, 3.0])
+@pytest.mark.parametrize(
+    ("concurrency", "limit", "pause"),
+    [(1, 5, 0.0), (2, 5, 3.0), (16, 5, 0.0), (1, 30, 3.0), (2, 30, 0.0), (16, 30, 3.0), (1, 301, 0.0), (16, 301, 3.0)],
+)
 @in_virtual_time
 async def test_two_refusals_at_the_same_number_teach_the_limit_of_a_key(concurrency: int, limit: int, pause: float) -> None:
     sandbox = sandbox_of(limits="server", variables={"RATE_LIMIT_API_KEY": limit + 1})

@@ -4,12 +4,13 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from fleet import APP, client_of, ids_of, links_of, sandbox_of
+from fleet import APP, OTHER, client_of, ids_of, links_of, planned, sandbox_of
 from virtual_time import in_virtual_time
 
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
@@ -36,7 +37,8 @@ from capgo_async.sandbox.faults import Faults
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY
 
-OTHER = "com.example.app02"
+pytestmark = pytest.mark.slow
+
 Spoil = Callable[[Request, Any], Any]
 """Changes the decoded body of a response."""
 
@@ -90,10 +92,6 @@ def to_beta(devices: Sequence[str], app_id: str = APP) -> list[Operation]:
     return [LinkDevice(app_id=app_id, device_id=device, channel="beta") for device in devices]
 
 
-async def planned(path: Path, capgo: CapgoClient, operations: Sequence[Operation]) -> Job:
-    return await Job.create(path, from_operations(operations), client=capgo)
-
-
 async def causes(job: Job) -> list[str | None]:
     return [row.cause async for rows in job.rows(Rows.SKIPPED) for row in rows]
 
@@ -136,21 +134,131 @@ async def test_the_first_links_of_an_app_are_undone(kind: type, tmp_path: Path) 
                 assert (again.plan.planned, again.plan.skipped, again.plan.left) == (0, len(operations), 0)
 
 
-@pytest.mark.parametrize("links", [0, 1])
+@pytest.mark.parametrize("linked", [(), (0,), (0, -2, -4), range(0, 3000, 50), range(2995, 3000)])
 @in_virtual_time
-async def test_devices_that_the_listing_does_not_reach_have_no_link_where_none_is_counted(links: int, tmp_path: Path) -> None:
+async def test_a_few_devices_of_a_large_app_get_their_former_state_back(linked: Sequence[int], tmp_path: Path) -> None:
     sandbox = without_links(sandbox_of(devices=3000))
-    app, chosen = sandbox.world.apps[APP], sorted(ids_of(sandbox))[-5:]
-    for device in sorted(ids_of(sandbox))[:links]:
-        app.link(device, app.channels["alpha"], 0.0)
+    app, devices = sandbox.world.apps[APP], ids_of(sandbox)
+    for number in linked:
+        app.link(devices[number], app.channels["alpha"], 0.0)
     before = links_of(sandbox)
-    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(chosen)) as job:
-        assert foretold(job) == ({Cause.NEVER_LISTED: 5} if links else {})
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(devices[-5:])) as job:
+        assert foretold(job) == {}
         await job.run(capgo)
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
             report = await undo.run(capgo)
-            assert (report.done, report.left) == ((0, 5) if links else (5, 0))
-    assert (links_of(sandbox) == before) is not bool(links)
+            assert (report.done, report.left) == (5, 0)
+    assert links_of(sandbox) == before
+
+
+@in_virtual_time
+async def test_devices_that_neither_list_nor_look_up_shows_have_no_way_back(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=3000)
+    stranger = "ffffffff-ffff-4fff-8fff-ffffffffffff"
+    chosen = [*ids_of(sandbox)[-3:], stranger]
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(chosen)) as job:
+        assert foretold(job) == {Cause.NEVER_LISTED: 1}
+
+
+@in_virtual_time
+async def test_where_ids_do_not_tell_the_length_of_a_list_no_more_is_read_than_there_are_rows(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=3000)
+    app = sandbox.world.apps[APP]
+    renamed = [
+        msgspec.structs.replace(device, device_id=f"device-{number:04}") for number, device in enumerate(app.devices.values())
+    ]
+    app.devices.clear()
+    app.load_devices(renamed)
+    chosen = ids_of(sandbox)[-3:]
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(chosen)) as job:
+        assert foretold(job) == {Cause.NEVER_LISTED: 3}
+    assert len([line for line in sandbox.log if line.path == "/device"]) == 3
+
+
+def no_links_of(page: int) -> Spoil:
+    """Return what hides the links of one page of devices, the first being 0."""
+    asked = count()
+
+    def spoil(request: Request, body: Any) -> Any:
+        listed = request.path == "/device" and "data" in body
+        return no_links(request, body) if listed and next(asked) == page else body
+
+    return spoil
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["shown", "hidden"])
+@pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice])
+@pytest.mark.parametrize("page", [0, 1, 2])
+@in_virtual_time
+async def test_links_that_one_page_hides_are_not_taken_for_none(page: int, kind: type, tmp_path: Path, *, hidden: bool) -> None:
+    sandbox = sandbox_of(devices=450)
+    beyond = [device for device in ids_of(sandbox)[200 * page : 200 * page + 200] if links_of(sandbox).get(device) != "beta"]
+    linked = [device for device in beyond if device in links_of(sandbox)]
+    free = [device for device in beyond if device not in links_of(sandbox)]
+    chosen = [*linked[:1], *free[:4]] if hidden else free[:5]
+    before = links_of(sandbox)
+    operations: list[Operation] = to_beta(chosen)
+    if kind is UnlinkDevice:
+        operations = [UnlinkDevice(app_id=APP, device_id=device) for device in chosen]
+    transport, client = spoilt(sandbox)
+    transport.spoil = no_links_of(page)
+    path = tmp_path / "a.capgo-job"
+    async with client as capgo, await planned(path, capgo, operations) as job:
+        transport.spoil = None
+        assert job.plan.planned == 5, "nothing is left out as already unlinked"
+        assert foretold(job) == ({} if kind is LinkDevice else {Cause.LINKS_NOT_SHOWN: 5})
+        shown = sum(device not in ids_of(sandbox)[200 * page : 200 * page + 200] for device in before)
+        assert f"the server counts {len(before)} links and shows {shown}; 5 devices may have one" in str(job.plan)
+        await job.run(capgo)
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            report = await undo.run(capgo)
+            proven = kind is LinkDevice and not hidden
+            assert (report.done, report.left) == ((5, 0) if proven else (0, 5))
+    assert (links_of(sandbox) == before) is (proven or (kind is UnlinkDevice and not hidden))
+
+
+@in_virtual_time
+async def test_devices_whose_channel_was_shown_do_not_count_among_the_new_links(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=450)
+    before, devices = links_of(sandbox), ids_of(sandbox)
+    shown = [device for device, channel in before.items() if device in devices[:200] and channel == "alpha"][:3]
+    free = [device for device in devices[200:400] if device not in before][:4]
+    transport, client = spoilt(sandbox)
+    transport.spoil = no_links_of(1)
+    async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta([*shown, *free])) as job:
+        transport.spoil = None
+        await job.run(capgo)
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            report = await undo.run(capgo)
+            assert (report.done, report.left) == (len(shown) + 4, 0)
+    assert len(shown) == 3
+    assert links_of(sandbox) == before
+
+
+@in_virtual_time
+async def test_an_app_with_few_links_is_known_where_all_that_are_counted_are_shown(tmp_path: Path) -> None:
+    sandbox = without_links(sandbox_of(devices=450))
+    app, devices = sandbox.world.apps[APP], ids_of(sandbox)
+    app.link(devices[0], app.channels["alpha"], 0.0)
+    operations = [*to_beta(devices[-5:]), *(UnlinkDevice(app_id=APP, device_id=device) for device in devices[300:305])]
+    async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        assert (job.plan.planned, job.plan.skipped, foretold(job)) == (5, 5, {})
+        assert {row.former async for rows in job.operations() for row in rows} == {"no link"}
+        assert not [remark for remark in job.plan.remarks if "counts" in remark]
+
+
+@pytest.mark.parametrize("page", [0, 2])
+@in_virtual_time
+async def test_a_page_that_hides_its_links_from_the_undo_does_not_show_that_others_unlinked(page: int, tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=450)
+    devices = ids_of(sandbox)
+    chosen = [device for device in devices[200 * page : 200 * page + 200] if device not in links_of(sandbox)][:5]
+    transport, client = spoilt(sandbox)
+    async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, to_beta(chosen)) as job:
+        await job.run(capgo)
+        transport.spoil = no_links_of(page)
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert (undo.plan.planned, undo.plan.left, await causes(undo)) == (0, 5, [Cause.LINKS_NOT_SHOWN] * 5)
 
 
 @in_virtual_time
@@ -205,7 +313,7 @@ async def test_links_that_the_server_counts_and_does_not_show_are_not_taken_for_
     transport.spoil = no_links
     async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
         assert foretold(job) == {Cause.LINKS_NOT_SHOWN: 1}
-        assert "1 device has no way back, because the listing of the app shows no link at all" in str(job.plan)
+        assert "1 device has no way back, because a response that shows no link of any device does not prove" in str(job.plan)
         assert f"the server counts {len(linked)} links and shows none" in str(job.plan)
         await job.run(capgo)
         transport.spoil = None
@@ -264,7 +372,7 @@ async def test_devices_that_the_server_does_not_list_have_no_way_back(tmp_path: 
     async with client_of(sandbox) as capgo:
         async with await planned(tmp_path / "a.capgo-job", capgo, to_beta([*strangers, *ids_of(sandbox)[:2]])) as job:
             assert foretold(job) == {Cause.NEVER_LISTED: 3}
-            assert "3 devices have no way back, because nothing shows the link of a device that was not listed" in str(job.plan)
+            assert "3 devices were unknown to the server: they are changed anyway, and have no way back" in str(job.plan)
             await job.run(capgo)
             async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
                 assert (undo.plan.planned, undo.plan.left) == (2, 3)
@@ -325,6 +433,36 @@ async def test_a_change_of_which_the_server_took_the_first_write_alone_is_not_lo
             assert (await causes(undo), undo.plan.left) == ([Cause.CHANGED_SINCE], 1)
 
 
+def no_package(request: Request, body: Any) -> Any:
+    """Do not show the update package of a channel."""
+    for channel in (body if isinstance(body, list) else [body]) if request.path == "/channel" else ():
+        channel.pop("updatePackage", None)
+    return body
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["all of it", "a part"])
+@in_virtual_time
+async def test_a_change_that_the_server_took_and_did_not_show_is_undone_or_told(tmp_path: Path, *, stored: bool) -> None:
+    sandbox = sandbox_of(devices=5, generation="2026-11")
+    beta = sandbox.world.apps[APP].channels["beta"]
+    before = (beta.version, beta.update_package)
+    change = settings(bundle="1.1.0", update_package="zip")
+    transport, client = spoilt(sandbox)
+    async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, [change]) as job:
+        transport.spoil = no_package
+        (failure,) = (await job.run(capgo)).failures
+        assert failure.cause == "NotApplied"
+        assert beta.version != before[0]
+        transport.spoil = None
+        if not stored:
+            beta.update_package = before[1]
+        async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
+            assert (undo.plan.planned, undo.plan.left) == ((1, 0) if stored else (0, 1))
+            assert await causes(undo) == ([] if stored else [Cause.CHANGED_SINCE])
+            await undo.run(capgo)
+    assert ((beta.version, beta.update_package) == before) is stored
+
+
 WITHOUT_WAY_BACK: dict[str, tuple[Callable[[Sandbox], Operation], Cause]] = {
     "renewal": (lambda sandbox: RenewDevice(app_id=APP, device_id=min(links_of(sandbox))), Cause.RENEWED),
     "unlisted link": (lambda _: LinkDevice(app_id=APP, device_id="x", channel="beta"), Cause.NEVER_LISTED),
@@ -380,7 +518,9 @@ async def test_what_has_no_way_back_is_said_in_the_plan_and_left_by_the_undo(cas
     operation = make(sandbox)
     async with client_of(sandbox) as capgo, await planned(tmp_path / "a.capgo-job", capgo, [operation]) as job:
         assert foretold(job) == {cause: 1}
-        assert f"1 {operation.target.kind} has no way back, because " in str(job.plan)
+        unknown = "1 device was unknown to the server: it is changed anyway, and has no way back"
+        told = unknown if cause is Cause.NEVER_LISTED else f"1 {operation.target.kind} has no way back, because "
+        assert told in str(job.plan)
         assert (await job.run(capgo)).done == 1
         async with await job.undo(tmp_path / "undo.capgo-job", client=capgo) as undo:
             assert (undo.plan.planned, undo.plan.left, await causes(undo)) == (0, 1, [cause])

@@ -19,6 +19,8 @@ from capgo_async.bulk.clock import local_time
 from capgo_async.cli.job.reporting import doing_of
 from capgo_async.sandbox import Settings, parse_faults
 
+pytestmark = pytest.mark.slow
+
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
 AT = datetime(2026, 11, 30, 17, 40, 5, tzinfo=UTC)
 COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,verdict,former,custom_id"
@@ -27,7 +29,7 @@ COLUMNS = "line,app_id,target,what,outcome,cause,status,message,request_id,run,v
 @pytest.fixture
 def ran(here: Path, unaimed: Command) -> dict[str, str]:
     """Run a job twice, with two failures, and return where its server was."""
-    csv_of(here / "devices.csv", devices=60, more=('"x, ""y"""',))
+    csv_of(here / "devices.csv", devices=60, more=('"x, ""y"" z"',))
     with served(Settings(faults=parse_faults("POST /device:429-permanent=#2+#3")), devices=60) as server:
         assert unaimed(*RELINK, "--max-requests", "20", env=server.environment).exit_code == 4
         assert unaimed("job", "run", "m.capgo-job", env=server.environment).exit_code == 3
@@ -50,7 +52,6 @@ def test_a_report_tells_each_run(ran: dict[str, str], unaimed: Command) -> None:
     assert {run["server"] for run in runs} == {"12.201.7"}
 
 
-@pytest.mark.slow
 def test_a_report_is_a_table_on_a_terminal(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     assert capgo(*RELINK).exit_code == 0
@@ -81,7 +82,7 @@ def test_every_operation_is_a_line_of_csv(ran: dict[str, str], here: Path, unaim
     assert len(rows) == report["planned"]
     assert sum(row["outcome"] == "failed" for row in rows) == report["failed"] == 2
     assert {row["run"] for row in rows} == {"2", "3"}
-    assert 'x, "y"' in {row["target"] for row in rows}
+    assert 'x, "y" z' in {row["target"] for row in rows}
     assert [row["request_id"] for row in rows if not row["request_id"]] == []
     if to != "-":
         assert result.stdout == ""
@@ -110,7 +111,6 @@ def test_what_cannot_be_written_is_wrong_usage(
     connection.close()
 
 
-@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> None:
     del ran
     with subprocess.Popen(
@@ -128,7 +128,6 @@ def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> Non
     assert process.returncode == 0
 
 
-@pytest.mark.slow
 def test_a_report_can_be_read_while_the_job_runs(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
     read: list[subprocess.CompletedProcess[str]] = []

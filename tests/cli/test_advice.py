@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cli.conftest import Command
-from cli.served import APP, Served, csv_of, is_group, subcommands
+from cli.served import APP, KEY, Served, csv_of, is_group, subcommands
 
 import capgo_async
 from capgo_async import errors
@@ -69,15 +69,30 @@ def test_nothing_below_the_command_line_names_a_command() -> None:
     assert {path.name: found for path in below if (found := named.findall(path.read_text()))} == {}
 
 
-def test_verifying_an_unfinished_job_says_so(server: Served, here: Path, capgo: Command) -> None:
+def test_verifying_an_unfinished_job_says_so(here: Path, capgo: Command) -> None:
     csv_of(here / "devices.csv")
     assert capgo(*RELINK, "--yes", "--max-requests", "7").exit_code == 4
     result = capgo("job", "verify", "m.capgo-job")
     assert result.exit_code == 130
     assert "; the verification took " in result.stdout
     said = result.stderr.splitlines()
-    assert "the job is not finished: 12 operations are still pending" in said
-    assert f"to go on: {RUN} --base-url {server.base_url}" in said
+    assert "the job is not finished: 12 operations are still pending (exit code 130: it can be resumed)" in said
+    assert f"to go on: {RUN}" in said
+
+
+def test_a_command_to_type_names_the_server_only_where_the_environment_does_not(
+    server: Served, here: Path, capgo: Command, unaimed: Command
+) -> None:
+    csv_of(here / "devices.csv")
+    aimed = f"to go on: {RUN} --base-url {server.base_url}"
+    assert f"to go on: {RUN}" in capgo(*RELINK, "--plan-only").stderr.splitlines()
+    for words in (("show", "m.capgo-job"), ("report", "m.capgo-job")):
+        assert f"to go on: {RUN}" in capgo("job", *words).stderr.splitlines()
+        assert aimed in unaimed("job", *words).stderr.splitlines()
+        assert aimed in unaimed("job", *words, env={"CAPGO_BASE_URL": "http://127.0.0.1:9"}).stderr.splitlines()
+        assert f"to go on: {RUN}" in unaimed("job", *words, env={"CAPGO_BASE_URL": f"{server.base_url}/"}).stderr.splitlines()
+    given = unaimed("job", "verify", "m.capgo-job", "--base-url", server.base_url, "--api-key", KEY)
+    assert aimed in given.stderr.splitlines()
 
 
 def test_a_plan_without_requests_is_not_to_be_gone_on_with(here: Path, capgo: Command) -> None:
@@ -92,7 +107,7 @@ def test_messages_name_options_instead_of_arguments(unaimed: Command) -> None:
     plain = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "http://capgo.test")
     assert plain.stderr.endswith("unencrypted. Use https, or pass --allow-plain-http.\n")
     bare = unaimed("apps", "list", "--api-key", "a-key-of-12", "--base-url", "127.0.0.1:1")
-    assert "it must begin with https://, or with http:// for this machine" in bare.stderr
+    assert "write https://HOST, or http://HOST for a server on this machine" in bare.stderr
     token = errors.AuthenticationError("Invalid JWT", status=401, code="invalid_jwt")
     assert explain(token).endswith("must be sent in the header capgkey. --auth-header capgkey does that.")
 

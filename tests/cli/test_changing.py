@@ -98,7 +98,7 @@ def test_plan_only_stops_after_the_plan_and_job_run_goes_on(server: Served, capg
     assert result.exit_code == 0
     plan = json.loads(result.stdout)
     assert (plan["job"], plan["rows"], plan["planned"], plan["requests"]) == ("a job.capgo-job", 30, len(open_), len(open_))
-    assert f"capgo-async job run 'a job.capgo-job' --base-url {server.base_url}" in result.stderr
+    assert "capgo-async job run 'a job.capgo-job'" in result.stderr
     assert not server.sent()
     shown = json.loads(capgo("job", "show", "a job.capgo-job", "--json").stdout)
     assert (shown["pending"], shown["source"], shown["base_url"]) == (len(open_), "devices.csv", server.base_url)
@@ -153,7 +153,7 @@ def test_a_job_file_is_announced_only_if_it_stays(capgo: Command, here: Path) ->
     (here / "devices.csv").write_text("device_id\n\u201cd1\u201d\n")
     refused = capgo(*relink("--job", "m.capgo-job", "--yes"))
     assert (refused.exit_code, "job file" in refused.stderr, (here / "m.capgo-job").exists()) == (2, False, False)
-    assert "device_id stands in quotation marks: U+201C (left double quotation mark)" in refused.stderr
+    assert "device_id begins or ends with a quotation mark: U+201C (left double quotation mark)" in refused.stderr
 
 
 def test_an_export_without_links_is_asked_for_the_channel(capgo: Command, here: Path) -> None:

@@ -55,7 +55,7 @@ def test_the_demo_tells_people(unaimed: Command, monkeypatch: pytest.MonkeyPatch
     result = unaimed("demo", *SMALL)
     assert result.exit_code == 0
     assert "63 rows" in result.stdout
-    assert "3 not shown by the server" in result.stdout
+    assert "3 cannot tell (not shown by the server)" in result.stdout
     assert "plan:" in result.stderr
     (page,) = re.findall(r"wrote the page to (.+)\n", result.stderr)
     assert " devices are done" in Path(page).read_text()

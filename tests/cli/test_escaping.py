@@ -32,6 +32,8 @@ from capgo_async.sandbox.exchange import Refusal
 from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.seeding import EPOCH
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202e\x7f"
 SHOWN = r"\u001b]0;owned\u0007\u001b[31mred\u009b2J\u202e\u007f"
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job")

@@ -1,5 +1,6 @@
 """`export` from the command line: files, stdout, exit codes, and what a kill leaves."""
 
+import contextlib
 import csv
 import io
 import json
@@ -8,7 +9,6 @@ import re
 import signal
 import sqlite3
 import subprocess
-from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -16,19 +16,29 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, KEY, Served, command, environment, served
 from fleet import client_of, sandbox_of
+from msgspec.structs import replace
 from virtual_time import in_virtual_time
 
 from capgo_async.bulk.inventory import exporting
+from capgo_async.bulk.inventory.columns import InventoryKind
 from capgo_async.bulk.inventory.taking import Tally
 from capgo_async.cli.job.progress import Reading
 from capgo_async.cli.output.speech import Speech
+from capgo_async.errors import UnreadableAnswer
 from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.limits.models import ScopeKind
-from capgo_async.sandbox import Settings, parse_faults
+from capgo_async.sandbox import Sandbox, Settings, parse_faults
 
 
 def ids_in(server: Served) -> set[str]:
     return {device for app in server.sandbox.world.apps.values() for device in app.devices}
+
+
+def spoil(sandbox: Sandbox, device_id: str) -> None:
+    """Let the server send a number where the version of a device's system should be text."""
+    devices = sandbox.world.apps[APP].devices
+    device = devices[device_id]
+    devices[device_id] = replace(device, traits=replace(device.traits, os_version=17.5))
 
 
 def ids_of(path: Path) -> set[str]:
@@ -68,7 +78,7 @@ def test_without_a_file_lines_go_to_stdout(capgo: Command, kind: str) -> None:
 
 def test_the_format_can_be_named(capgo: Command) -> None:
     assert capgo("export", "channels", "-o", "out", "--format", "sqlite").exit_code == 0
-    with closing(sqlite3.connect("out")) as connection:
+    with contextlib.closing(sqlite3.connect("out")) as connection:
         assert connection.execute("SELECT count(*) FROM channels").fetchone() == (3,)
 
 
@@ -161,8 +171,9 @@ def test_a_list_that_is_not_proven_has_a_code_of_its_own(unaimed: Command) -> No
     with served(Settings(faults=parse_faults("GET /device:masked=100%"))) as server:
         result = unaimed("export", "devices", env=server.environment)
         assert result.exit_code == 3
-        assert "0 devices of 1 app: cannot tell. Something contradicts 1 empty list." in result.stderr
-        assert "note: com.example.app01: the server lists no device, but counts linked devices" in result.stderr
+        reason = "com.example.app01: the server lists no device, but counts linked devices in this app"
+        assert f"0 devices of 1 app: cannot tell. {reason} (" in result.stderr
+        assert result.stderr.count(reason) == 1
         app = server.sandbox.world.apps[APP]
         server.sandbox.on_bundles = lambda: app.bundles.pop(max(app.bundles))
         for number in range(60):
@@ -205,6 +216,52 @@ def test_the_same_command_goes_on_after_any_end(unaimed: Command, sign: signal.S
         assert result.exit_code == 0, result.stderr
         assert "continuing with out.sqlite.building" in result.stderr
         assert server.sandbox.listings - listed < 4 * (1500 / 200) + 4 * 3 - 12
-        with closing(sqlite3.connect("out.sqlite")) as connection:
+        with contextlib.closing(sqlite3.connect("out.sqlite")) as connection:
             assert {device for (device,) in connection.execute("SELECT device_id FROM devices")} == ids_in(server)
     assert [path.name for path in Path().iterdir()] == ["out.sqlite"]
+
+
+def test_devices_that_cannot_be_read_are_left_out_where_that_is_asked_for(server: Served, capgo: Command) -> None:
+    spoiled = sorted(ids_in(server))[3:5]
+    for device in spoiled:
+        spoil(server.sandbox, device)
+    refused = capgo("export", "devices", "-o", "out.jsonl")
+    assert (refused.exit_code, Path("out.jsonl").exists()) == (3, False)
+    assert f"row 4 (device_id {spoiled[0]}), os_version" in refused.stderr
+    assert "`export devices --skip-unreadable` leaves such devices out." in refused.stderr
+    result = capgo("export", "devices", "--skip-unreadable", "-o", "out.jsonl")
+    assert result.exit_code == 3
+    assert ids_of(Path("out.jsonl")) == ids_in(server) - {*spoiled}
+    for device in spoiled:
+        assert result.stderr.count(f"(device_id {device})") == 1
+    named = ", ".join(f"device_id {device}" for device in spoiled)
+    assert f"note: {APP}: 2 rows could not be read and were left out: {named}" in result.stderr
+    assert "28 devices of 1 app: possibly incomplete" in result.stderr
+    printed = capgo("export", "devices", "--skip-unreadable")
+    assert (printed.exit_code, len(printed.stdout.splitlines())) == (3, 28)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@in_virtual_time
+async def test_rows_on_any_page_are_left_out_and_named_once(tmp_path: Path, *, kill: bool) -> None:
+    sandbox = sandbox_of(devices=450)
+    devices = sorted(sandbox.world.apps[APP].devices)
+    spoiled = [devices[place] for place in (0, 199, 200, 430, 449)]
+    for device in spoiled:
+        spoil(sandbox, device)
+    bad: list[str] = []
+
+    def note(error: UnreadableAnswer) -> None:
+        bad.append(error.name)
+        if kill and len(bad) == 3:
+            raise RuntimeError
+
+    output = tmp_path / "all.jsonl"
+    for _ in range(1 + kill):
+        async with client_of(sandbox) as capgo:
+            with contextlib.suppress(RuntimeError):
+                summary = await exporting.export(output, InventoryKind.DEVICES, client=capgo, on_unreadable=note)
+    assert sorted(set(bad)) == [f"device_id {device}" for device in spoiled]
+    assert (summary.rows, summary.complete, len(bad)) == (445, False, 5 + kill)
+    assert any("5 rows could not be read and were left out" in caveat for check in summary.checks for caveat in check.caveats)
+    assert ids_of(output) == {*devices} - {*spoiled}

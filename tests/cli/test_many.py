@@ -15,6 +15,8 @@ from cli.served import APP, KEY, Served, csv_of, served
 from capgo_async.sandbox import Binding
 from capgo_async.sandbox.seeding import ORG_ID
 
+pytestmark = pytest.mark.slow
+
 APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
 
 
@@ -45,7 +47,6 @@ UPDATED = {(app, "beta"): ("1.2.0", False) for app in APPS}
 PROMOTED = {(app, "beta"): ("1.0.0", True) for app in APPS}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "rows", "wanted"),
     [

@@ -11,6 +11,8 @@ from cli.served import APP, Served, csv_of, served
 from capgo_async.sandbox.seeding import device_id
 from capgo_async.sandbox.state.channels import Channel
 
+pytestmark = pytest.mark.slow
+
 PROMOTE = ("bundles", "promote", APP, "1.0.0", "beta")
 UPDATE = ("channels", "update", APP, "beta", "bundle=1.0.0")
 MANY = ("bundles", "promote", "1.0.0", "beta", "--everywhere", "--yes", "--job", "a.capgo-job")

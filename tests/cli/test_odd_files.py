@@ -17,6 +17,8 @@ from cli.served import APP, Served, csv_of, served
 from capgo_async.bulk.inventory import exporting
 from capgo_async.bulk.storage.lock import give_name
 
+pytestmark = pytest.mark.slow
+
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--rate", "off")
 RESUME = ("job", "run", "m.capgo-job", "--rate", "off", "--json")
 

@@ -12,6 +12,8 @@ from capgo_async.errors import ConfigurationError
 from capgo_async.sandbox import Binding
 from capgo_async.sandbox.seeding import ORG_ID
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from fleet import APP, client_of, ids_of, lose_counts, write_csv
+from scripted import refusal
 from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient
@@ -22,10 +24,13 @@ from capgo_async.cli.job.progress import Follower
 from capgo_async.cli.output.speech import Speech
 from capgo_async.cli.output.waiting import Waits, shown_by_progress, waiting
 from capgo_async.client import requester_of
+from capgo_async.http.wire import Request, Response
 from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.limits.models import Fate, ScopeKind
 from capgo_async.limits.pacer import KEY_RESTS_FOR
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
+from capgo_async.sandbox.inprocess import InProcessTransport
+from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
 WAVES = Options(waves=(Fraction(1, 10), Fraction(1)), bake_seconds=1800.0)
 
@@ -150,9 +155,50 @@ async def test_a_rest_that_no_limit_takes_is_told_with_its_day(tmp_path: Path, n
         key = requester_of(capgo).key_scope
         pacer_of(capgo).close(key if scope == (ScopeKind.KEY,) else scope, 900.0, asked=asked)
         line = Follower(job, ring_of(capgo), Speech(quiet=True)).line()
-    assert re.search(rf"\(the server asks to wait until {shown}; no limit lasts so long, so one request tries\), until", line)
+    assert re.search(
+        rf"\(the server asks to wait until {shown}, longer than any known limit: one request tries earlier\), until", line
+    )
     assert until_in(line) == pytest.approx(900.0, abs=2.0)
     assert 900 <= left_in(line) < 920
+
+
+class OneDeviceRefused(InProcessTransport):
+    """Asks for 30 years of silence of the first device that is linked."""
+
+    refused = False
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        if request.method != "POST" or self.refused:
+            return await super().send(request, headers, fresh=fresh)
+        self.refused = True
+        return refusal(retry_after=946_080_000, app_id=APP, device_id="d")
+
+
+TRIES = r"\(the server asks to wait until 20\d\d-\d\d-\d\d [\d:]+ UTC, longer than any known limit: one request tries earlier\)"
+
+
+@in_virtual_time
+async def test_a_rest_of_one_device_that_no_limit_takes_is_told_and_tried(tmp_path: Path) -> None:
+    path = await planned(sandbox := Sandbox(fleet(1, 9, channels=4)), tmp_path, Options(), planning_delay=0.002)
+    capgo = CapgoClient(api_key=SUPER_ADMIN_KEY, transport=OneDeviceRefused(sandbox))
+    async with capgo, await Job.open(path, client=capgo) as job, anyio.create_task_group() as group:
+        follower = Follower(job, ring_of(capgo), Speech(quiet=True))
+        group.start_soon(job.run, capgo)
+        await anyio.sleep(1.0)
+        line = follower.line()
+        await anyio.sleep(1000.0)
+        report = await job.report()
+    assert re.search(rf"1 waiting for limits of single devices {TRIES}", line)
+    assert (report.done, report.pending) == (report.planned, 0)
+
+
+@in_virtual_time
+async def test_a_single_change_tells_such_a_rest_too(capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox = Sandbox(fleet(1, 9, channels=4))
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=OneDeviceRefused(sandbox)) as capgo:
+        pacer_of(capgo).listeners.add(Waits(Speech()), "other")
+        await capgo.devices.link(APP, ids_of(sandbox)[0], channel="ch04")
+    assert re.search(rf"waiting: device's limit {TRIES}, until", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9, 3e11, 1e14, 1e300, math.inf])

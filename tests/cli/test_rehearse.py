@@ -108,8 +108,8 @@ def test_waves_are_told_with_their_times(capgo: Command, unaimed: Command, here:
     result = unaimed("job", "rehearse", JOB, "--latency", "80ms")
     assert result.exit_code == 0
     assert re.search(
-        r"wave 1, to 1%: 2 operations, 0 failed, verified after 0:00:00, pause over after 3:00:00\n"
-        r"wave 2, to 100%: \d+ operations, 0 failed, verified after 3:00:\d\d$",
+        r"wave 1, up to 1%: 2 operations, 0 failed, verified after 0:00:00, pause over after 3:00:00\n"
+        r"wave 2, up to 100%: \d+ operations, 0 failed, verified after 3:00:\d\d$",
         result.stdout.rstrip(),
     )
 

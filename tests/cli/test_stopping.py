@@ -13,6 +13,7 @@ from cli.conftest import Command
 from cli.served import APP, Served, csv_of, served
 
 from capgo_async.bulk import Bounds, StopRules
+from capgo_async.bulk.running import missing
 from capgo_async.cli.options import stopping
 from capgo_async.cli.options.moments import read_duration, read_moment
 from capgo_async.cli.options.stopping import Stopping
@@ -20,6 +21,8 @@ from capgo_async.cli.output.speech import Speech
 from capgo_async.errors import ConfigurationError
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import device_id
+
+pytestmark = pytest.mark.slow
 
 JOB = ("--job", "m.capgo-job", "--yes", "--json", "--rate", "off", "--retries", "0")
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", *JOB)
@@ -36,7 +39,6 @@ def without_access(server: Served) -> None:
     server.sandbox.world.apps[APP].owner_org = "046a36ac-0000-4000-8000-00000000000a"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "spoil", "code", "why"),
     [
@@ -59,8 +61,15 @@ def without_access(server: Served) -> None:
     ],
 )
 def test_each_rule_can_be_set_and_switched_off(
-    unaimed: Command, arguments: tuple[str, ...], spoil: Callable[[Served], None], code: int, why: str
+    unaimed: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    spoil: Callable[[Served], None],
+    *,
+    code: int,
+    why: str,
 ) -> None:
+    monkeypatch.setattr(missing, "LOOK_AFTER_SECONDS", 0.05)
     csv_of(Path("devices.csv"), devices=400)
     with served(devices=400) as server:
         aimed = server.environment
@@ -99,7 +108,6 @@ def test_a_run_whose_every_request_fails_is_never_as_intended(here: Path, unaime
     assert report["failed"] > 0
 
 
-@pytest.mark.slow
 def test_one_failure_in_ten_thousand_is_named(here: Path, unaimed: Command) -> None:
     csv_of(here / "devices.csv", devices=1, more=tuple(f"new-{number:05d}" for number in range(10_000)))
     with served(Settings(faults=parse_faults("POST /device:429-permanent=#5000")), devices=1) as server:

@@ -42,9 +42,9 @@ def test_a_plan_and_a_job_tell_the_waves(capgo: Command, here: Path) -> None:
     assert [wave["share"] for wave in planned["waves"]] == ["1%", "50%", "100%"]
     assert sum(wave["operations"] for wave in planned["waves"]) == planned["planned"]
     assert planned["bake_seconds"] == 600.0
-    assert "wave 1, to 1%: 2 operations, pending" in result.stdout
+    assert "wave 1, up to 1%: 2 operations, pending" in result.stdout
     assert "1,200 s of pauses" in result.stdout
-    assert "wave 1, to 1%: 2 operations, pending" in capgo("job", "show", "m.capgo-job").stdout
+    assert "wave 1, up to 1%: 2 operations, pending" in capgo("job", "show", "m.capgo-job").stdout
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_waves_without_bakes_run_through(capgo: Command, here: Path) -> None:
     report = json.loads(result.stdout)
     assert (report["verified"], report["pending"]) == (report["planned"], 0)
     shown = capgo("job", "show", "m.capgo-job").stdout
-    assert re.search(r"wave 1, to 10%: (\d+) operations, \1 finished, 0 failed, verified\n", shown)
+    assert re.search(r"wave 1, up to 10%: (\d+) operations, \1 finished, 0 failed, verified\n", shown)
 
 
 def test_a_contradicted_wave_ends_the_command_with_4(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_run_that_ends_in_a_bake_goes_on_with_it(server: Served, capgo: Comman
     assert json.loads(result.stdout)["verified"] == first["planned"]
     assert set(server.sent().values()) == {1}
     assert [wave["state"] for wave in json.loads(result.stdout)["waves"]] == ["verified", "verified"]
-    assert "wave 1, to 10%: 14 operations, 14 finished, 0 failed, verified" in capgo("job", "report", "m.capgo-job").stdout
+    assert "wave 1, up to 10%: 14 operations, 14 finished, 0 failed, verified" in capgo("job", "report", "m.capgo-job").stdout
 
 
 def test_a_follower_says_that_a_run_bakes(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ async def test_no_exception_shows_the_key(reply: Any) -> None:
         ({"api_key": "Bearer key"}, "without `Bearer`"),
         ({"api_key": "kéy"}, "an invalid character"),
         ({"base_url": "http://capgo.test"}, "unencrypted"),
-        ({"base_url": "capgo.test"}, "must begin with https"),
+        ({"base_url": "capgo.test"}, "write https://HOST"),
         ({"rate": "fast"}, "rate"),
         ({"concurrency": 0}, "concurrency"),
         ({"timeout": 0}, "timeout"),

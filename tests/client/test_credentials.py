@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from scripted import ScriptedTransport, answer
 
 from capgo_async import CapgoClient
-from capgo_async.errors import AuthenticationError, NeedsApiKey
+from capgo_async.errors import AuthenticationError, EmptyListing, NeedsApiKey
 from capgo_async.http.credentials import is_session_token
 from capgo_async.sandbox import Sandbox, fleet
 from capgo_async.sandbox.inprocess import InProcessTransport
@@ -130,3 +130,11 @@ async def test_an_expired_token_is_told_as_such() -> None:
             await capgo.api_keys.list().all()
     assert TOKEN not in str(caught.value)
     assert len(transport.requests) == 1
+
+
+async def test_no_api_key_is_believed_for_a_session_token_alone() -> None:
+    async with CapgoClient(api_key="some-key", transport=ScriptedTransport(last=answer(body=[]))) as capgo:
+        with pytest.raises(EmptyListing, match="lists no API key, but the key that asks must be in the list"):
+            await capgo.api_keys.list().all()
+    async with CapgoClient(api_key=TOKEN, transport=ScriptedTransport(last=answer(body=[]))) as capgo:
+        assert await capgo.api_keys.list().all() == []

@@ -183,8 +183,8 @@ MANY = [bundle(number) for number in range(120, 0, -1)]
     ("answers", "found", "requests"),
     [
         ([answer(body=[bundle(7)])], 7, 1),
-        ([answer(body=[])], None, 1),
-        ([EMPTY], None, 1),
+        ([answer(body=[]), answer(body=[bundle(9)])], None, 2),
+        ([EMPTY, EMPTY, answer(body=[{"id": 1, "name": "beta"}])], None, 3),
         ([answer(body=[bundle(9), bundle(7)])], 7, 1),
         ([answer(body=[bundle(9)]), answer(body=[bundle(9)])], None, 2),
         ([answer(body=MANY[:50]), answer(body=MANY[:50]), answer(body=MANY[50:])], 7, 3),
@@ -199,6 +199,14 @@ async def test_a_bundle_is_found_whether_or_not_the_server_filters(
         result = await capgo.bundles.find(APP, "1.7.0")
     assert (result and result.id) == found
     assert len(transport.requests) == requests
+
+
+@pytest.mark.parametrize("none", [answer(body=[]), EMPTY], ids=["[]", "400"])
+async def test_that_no_bundle_is_found_is_not_believed_if_none_is_listed_and_one_is_used(none: Answer) -> None:
+    user = {"id": 1, "name": "beta", "version": {"id": 7, "name": "1.7.0"}}
+    async with client_of(ScriptedTransport(none, none, answer(body=[user]))) as capgo:
+        with pytest.raises(errors.EmptyListing, match=r"channel beta has bundle 1\.7\.0"):
+            await capgo.bundles.find(APP, "1.7.0")
 
 
 async def test_a_refusal_is_not_taken_for_no_such_bundle() -> None:

@@ -314,6 +314,33 @@ async def test_other_empty_lists_are_believed_unless_something_contradicts_them(
             assert await lists[kind].all() == []
 
 
+@pytest.mark.parametrize(
+    ("apps", "readable", "doubted"),
+    [
+        ([{"app_id": APP, "owner_org": "o1"}], True, True),
+        ([{"app_id": APP, "owner_org": "o1"}], False, False),
+        ([], True, False),
+    ],
+    ids=["an owner is shown", "a key for apps alone", "no app"],
+)
+async def test_no_organization_is_believed_unless_an_owner_of_an_app_is_shown(
+    apps: list[dict[str, str]], *, readable: bool, doubted: bool
+) -> None:
+    def serve(request: Request) -> Response:
+        if request.path == "/app":
+            return answer(body=apps)
+        if not request.query:
+            return answer(body=[])
+        return answer(body={"id": "o1", "name": "One"}) if readable else refused("invalid_org_id", "No")
+
+    async with client_of(ScriptedTransport(last=serve)) as capgo:
+        if doubted:
+            with pytest.raises(errors.EmptyListing, match="lists no organization, but shows o1"):
+                await capgo.organizations.list().all()
+        else:
+            assert await capgo.organizations.list().all() == []
+
+
 @pytest.mark.parametrize("namespace", ["channels", "bundles"])
 async def test_ties_at_a_border_are_stated(namespace: str) -> None:
     transport = ScriptedTransport(last=paged(rows_of(range(50), created_at="t"), rows_of(range(50, 60), created_at="t")))

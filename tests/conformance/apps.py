@@ -850,7 +850,13 @@ BUNDLES = (
         BUNDLE_MODEL,
         (
             one("2026-07", FIND_BUNDLE, said([OTHER_BUNDLE, BUNDLE_ROW])),
-            one("2026-07, none", FIND_BUNDLE, NO_BUNDLES, found=None),
+            several(
+                "2026-07, none",
+                (FIND_BUNDLE, NO_BUNDLES),
+                (LIST_BUNDLES, NO_BUNDLES),
+                (LIST_CHANNELS, said([UNUSED])),
+                found=None,
+            ),
             several(
                 "2026-07, another",
                 (FIND_BUNDLE, said([OTHER_BUNDLE])),
@@ -858,7 +864,7 @@ BUNDLES = (
                 found=None,
             ),
             one("2026-11", FIND_BUNDLE, said([BUNDLE_ROW])),
-            one("2026-11, none", FIND_BUNDLE, said([]), found=None),
+            several("2026-11, none", (FIND_BUNDLE, said([])), (LIST_BUNDLES, said([OTHER_BUNDLE])), found=None),
             one("docs", FIND_BUNDLE, said({"data": [OTHER_BUNDLE, BUNDLE_ROW]})),
             one("seed", FIND_BUNDLE, old([SEED_BUNDLE]), found=SEED_BUNDLE_MODEL),
         ),

@@ -20,6 +20,8 @@ from capgo_async.sandbox import Binding
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, ORG_ID, SUPER_ADMIN_KEY, USER_ID
 
+pytestmark = pytest.mark.slow
+
 REFUSED = answer(401, {"error": "invalid_apikey", "message": "Invalid apikey", "moreInfo": {}})
 EXPIRING = "00000000-0000-4000-8000-00000000dead"
 REST = 5.0
@@ -211,7 +213,7 @@ class Flaky(InProcessTransport):
 
 @in_virtual_time
 async def test_a_job_survives_lone_refusals_and_repeats_nothing(tmp_path: Path) -> None:
-    sandbox = sandbox_of(devices=300)
+    sandbox = sandbox_of(devices=300, limits="server")
     transport = Flaky(sandbox, request_delay=0.02, reply_delay=0.02)
     transport.refuses = frozenset({60, 61, 200})
     source = read_operations(relink_everything(tmp_path / "all.csv", sandbox))
@@ -219,8 +221,10 @@ async def test_a_job_survives_lone_refusals_and_repeats_nothing(tmp_path: Path) 
         CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport) as capgo,
         await Job.create(tmp_path / "j.capgo-job", source, client=capgo) as job,
     ):
+        began = anyio.current_time()
         report = await job.run(capgo)
     assert (report.done, report.failed, report.pending) == (report.planned, 0, 0)
+    assert anyio.current_time() - began < 40, "a refused key is not counted for the limit of its device, which is 60 s"
     assert set(links_of(sandbox)) == set(ids_of(sandbox))
     changed = [line.target for line in sandbox.log if line.method == "POST"]
     assert len(changed) == len(set(changed)) == report.planned

@@ -26,12 +26,20 @@ class ApiKeys:
 
         Keys are left out if the caller may not manage all of their organizations. Newer servers may add keys of organizations,
         and keys that a sign-in created.
+
+        Raises `EmptyListing` if there is none, because the list holds the calling key. A user who calls with a session token
+        may have no key.
         """
 
         async def fetch(_position: Position) -> Page[ApiKey]:
             return Page(await self._requester.call(endpoints.list_api_keys(), _MANY))
 
-        return Listing(WholeWalk, fetch)
+        async def doubt() -> str | None:
+            if self._requester.identity.is_token:
+                return None
+            return "the server lists no API key, but the key that asks must be in the list: it may be unable to read its data"
+
+        return Listing(WholeWalk, fetch, doubt=doubt)
 
     async def get(self, key_id: int) -> ApiKey:
         """Get one key by its number (contract C4). Raises `NotFound` or `PermissionDenied`."""

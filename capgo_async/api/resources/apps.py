@@ -43,7 +43,8 @@ class Apps:
     def list(self, *, org_id: str | None = None) -> Listing[App]:
         """List the apps that the key can see, or those of one organization (contract C5).
 
-        The server promises no order. If there is more than one page, the `caveats` of the listing say so.
+        The server promises no order. If there is more than one page, the `caveats` of the listing say so. An empty list is
+        taken for the truth: a key and an organization may have no app, and nothing counts them (contract C0, C5).
         """
 
         async def fetch(position: Position) -> Page[App]:

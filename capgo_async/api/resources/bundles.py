@@ -98,10 +98,14 @@ class Bundles:
 
         One request is enough on servers that know the filter. Others list their newest bundles; if the bundle is not among
         these, all are listed until it is found (contract K5).
+
+        Raises `EmptyListing` as `list` does: a server that shows no bundle of this name may show none at all.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         shown = await self._page(endpoints.find_bundle(app_id, name))
         if not shown:
+            async for _ in self.list(app_id).pages(1):
+                break
             return None
         for bundle in shown:
             if bundle.name == name:

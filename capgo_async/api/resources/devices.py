@@ -160,17 +160,26 @@ def _has(custom_id: str, device: Device) -> bool:
     return device.custom_id == custom_id
 
 
-def list_in_parts(
-    requester: Requester, app_id: str, chosen: DeviceFilter, cursors: int, walked: Sequence[Stretch] = ()
+def list_in_parts(  # noqa: PLR0913 - what to list, how, and where to continue
+    requester: Requester,
+    app_id: str,
+    chosen: DeviceFilter,
+    cursors: int,
+    walked: Sequence[Stretch] = (),
+    *,
+    on_unreadable: OnUnreadable | None = None,
 ) -> SplitListing[Device]:
-    """List devices by id with several cursors; continues after each part that was `walked` before."""
+    """List devices by id with several cursors; continues after each part that was `walked` before.
+
+    With `on_unreadable`, use a single cursor: several find their places by the first row of a page.
+    """
     expected = requester.generation.chosen
     app_id = app_id_of(app_id, expected)
     doubt = None if walked else _doubt_of(requester, app_id, chosen)
     if len(walked) == 1:
         # A walk requests the first page again if that was empty, so it has to start there, too.
         chosen = msgspec.structs.replace(chosen, after=walked[0].before_last or None)
-    fetch = _pages_of(requester, app_id, chosen)
+    fetch = _pages_of(requester, app_id, chosen, on_unreadable)
 
     def split() -> SplitWalk[Device]:
         return SplitWalk(_ID, endpoints.behind, cursors, expected=expected, walked=walked)
@@ -216,10 +225,11 @@ def _read_good_rows(on_unreadable: OnUnreadable, response: Response, operation: 
     good: list[Device] = []
     for number, raw in enumerate(page.rows, 1):
         row = Response(status=200, headers={}, body=bytes(raw))
+        name = name_of(row.json())
         try:
-            good.append(read_device(row, f"{operation}, row {number}{name_of(row.json())}"))
+            good.append(read_device(row, f"{operation}, row {number}{name}"))
         except UnreadableAnswer as error:
-            error.row = number
+            error.row, error.name = number, name.strip(" ()")
             on_unreadable(error)
     return Page(tuple(good), page.has_more, page.next_cursor, (BAD_ROWS,))
 

@@ -5,13 +5,22 @@ from typing import Final
 
 import msgspec
 
-from ...errors import ApiError, CapgoError, InvalidRequest, NotApplied, PermissionDenied, TransportError, UnreadableAnswer
+from ...errors import (
+    ApiError,
+    CapgoError,
+    InvalidRequest,
+    NotApplied,
+    NotFound,
+    PermissionDenied,
+    TransportError,
+    UnreadableAnswer,
+)
 from ...http import wire
 from ...http.dialect import Dialect
 from ...http.effort import Effort
 from ...http.requester import Requester
 from ...http.wire import reads, reads_first, reads_many, reads_one
-from ...listing.listing import Listing
+from ...listing.listing import Doubt, Listing
 from ...listing.walks import UNREADABLE, CompletedWalk, CountedWalk, Page, Position
 from ..detection import Learner
 from ..endpoints import organizations as endpoints
@@ -54,14 +63,22 @@ class Organizations:
 
         The server shows at most 50. If it shows 50, the owners of the key's apps are added, as far as the key may read them;
         the `caveats` of the listing say so (contract D6).
+
+        Raises `EmptyListing` if there is none although the key may read an owner of its apps. A key for apps alone may read
+        none (contract C0).
         """
 
-        async def fetch(position: Position) -> Page[Organization]:
-            if not position:
-                return Page(await self._requester.call(endpoints.list_organizations(), _MANY))
-            return await self._owners({org_id for _, org_id in position})
+        async def doubt() -> str | None:
+            try:
+                owners = (await self._owners(())).rows
+            except (InvalidRequest, NotFound, PermissionDenied):
+                return None
+            if not owners:
+                return None
+            shown = f"shows {owners[0].id}, which owns an app of the key"
+            return f"the server lists no organization, but {shown}: it may be unable to read its data"
 
-        return Listing(lambda: CompletedWalk(lambda row: row.id), fetch)
+        return self._listing(doubt)
 
     async def get(self, org_id: str) -> Organization:
         """Get one organization; raises `PermissionDenied` also if there is none (contract A7, C1)."""
@@ -73,13 +90,13 @@ class Organizations:
         The call is never retried, because names are not unique (contract G1). Raises `NotApplied` if no new organization is
         found afterwards.
         """
-        before = {organization.id for organization in await self.list().all()}
+        before = {organization.id for organization in await self._listing().all()}
         dialect = await self._learner.dialect()
         created = await self._create(new, dialect)
         if dialect is Dialect.MODERN and created and created not in before:
             return await self.get(created)
         # Some servers respond with the user's id, or with none: look for an organization that was not there (contract D2).
-        found = [row for row in await self.list().all() if row.id not in before and row.name == new.name]
+        found = [row for row in await self._listing().all() if row.id not in before and row.name == new.name]
         if len(found) != 1:
             message = f"the server reported that it created {new.name!r}, but shows {len(found)} new organizations of that name"
             raise NotApplied(message)
@@ -128,6 +145,14 @@ class Organizations:
             return Page(tuple(found.data), has_more=seen < found.total)
 
         return Listing(lambda: CountedWalk(lambda row: row.id), fetch)
+
+    def _listing(self, doubt: Doubt | None = None) -> Listing[Organization]:
+        async def fetch(position: Position) -> Page[Organization]:
+            if not position:
+                return Page(await self._requester.call(endpoints.list_organizations(), _MANY))
+            return await self._owners({org_id for _, org_id in position})
+
+        return Listing(lambda: CompletedWalk(lambda row: row.id), fetch, doubt=doubt)
 
     async def _owners(self, seen: Container[str]) -> Page[Organization]:
         """Get the organizations of the key's apps, without those that were `seen`."""

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from ...api.endpoints.arguments import checked_app_id
+from ...api.resources.devices import OnUnreadable
 from ...client import CapgoClient
 from ...errors import ConfigurationError, EmptyListing, InputError, JobError
 from ...key_ring import KeyRing, ring_of
@@ -56,9 +57,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             more = ", and the changes and the end were checked again" if self.kind is InventoryKind.DEVICES else ""
             return f"complete. All pages were read{more}."
         told: list[str] = []
-        if hidden := len(self.contradicted):
-            told.append(f"cannot tell. Something contradicts {counted(hidden, 'empty list')}.")
-        if lost := sum(not check.held for check in self.checks) - hidden:
+        if hidden := self.contradicted:
+            more = f"; {counted(len(hidden) - 1, 'more list')} in the same way" if len(hidden) > 1 else ""
+            told.append(f"cannot tell. {hidden[0].app_id}: {', '.join(hidden[0].caveats)}{more}.")
+        if lost := sum(not check.held for check in self.checks) - len(hidden):
             told.append(f"possibly incomplete. All pages were read, but {counted(lost, 'list')} cannot be proven complete.")
         return " ".join(told)
 
@@ -69,13 +71,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.asynccontextmanager
-async def inventory(
-    building: Path, kind: InventoryKind, *, client: CapgoClient | KeyRing, apps: Sequence[str] = (), tally: Tally | None = None
+async def inventory(  # noqa: PLR0913 - keyword-only options
+    building: Path,
+    kind: InventoryKind,
+    *,
+    client: CapgoClient | KeyRing,
+    apps: Sequence[str] = (),
+    tally: Tally | None = None,
+    on_unreadable: OnUnreadable | None = None,
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
     """Take an inventory into the working file `building`, or resume it, and provide it within the block.
 
-    An empty `apps` means all apps that the keys can see. Raises `ListingError` if a list cannot be completed, and `JobError` if
-    another process uses the file.
+    An empty `apps` means all apps that the keys can see. `on_unreadable` is as in `take_inventory`. Raises `ListingError` if a
+    list cannot be completed, and `JobError` if another process uses the file.
     """
     binding = InventoryBinding(
         base_url=client.base_url, kind=kind, apps=tuple(sorted({checked_app_id(app_id) for app_id in apps}))
@@ -83,7 +91,7 @@ async def inventory(
     with locked(building):
         file = await InventoryFile.open(building, binding)
         async with contextlib.aclosing(file.database):
-            await take_inventory(file, ring_of(client), kind, binding.apps, tally or Tally())
+            await take_inventory(file, ring_of(client), kind, binding.apps, tally or Tally(), on_unreadable=on_unreadable)
             yield file, await _summed_up(file, binding)
 
 
@@ -95,16 +103,18 @@ async def export(  # noqa: PLR0913 - keyword-only options
     apps: Sequence[str] = (),
     chosen: Format | None = None,
     tally: Tally | None = None,
+    on_unreadable: OnUnreadable | None = None,
 ) -> Summary:
     """Write everything of `kind` to the file `output`, and return what was proven.
 
     An empty `apps` means all apps that the keys can see. The format follows from the file name unless one is `chosen`. The
     output appears only when it is complete. Until then the rows are in a working file next to it, from which the same call
-    resumes. A pipe or a device is written to when all rows are read; `SQLITE` and `PARQUET` need a file.
+    resumes. A pipe or a device is written to when all rows are read; `SQLITE` and `PARQUET` need a file. With `on_unreadable`,
+    devices whose rows cannot be read are left out, and it is called with the error of each; the summary is not `complete` then.
 
-    Raises as `inventory` does, `JobError` if the output cannot be written, and `EmptyListing` if nothing is listed although
-    something contradicts that, or if apps are without devices now that have some in the SQLite export at `output`. Then a file
-    at `output` is kept. In all cases, what was read is kept.
+    A file at `output` is kept, with `EmptyListing`, if a list is empty although something contradicts that, or if apps are
+    without devices now that have some in the SQLite export at `output`. Raises as `inventory` does, too, and `JobError` if the
+    output cannot be written. In all cases, what was read is kept.
     """
     output = Path(output)
     chosen = chosen or format_of(output)
@@ -114,14 +124,16 @@ async def export(  # noqa: PLR0913 - keyword-only options
             message = f"cannot write {chosen} to {output}: it needs a file"
             raise ConfigurationError(message)
         with without_file(kind, chosen) as named:
-            async with inventory(working_file(named), kind, client=client, apps=apps, tally=tally) as (file, found):
+            async with inventory(
+                working_file(named), kind, client=client, apps=apps, tally=tally, on_unreadable=on_unreadable
+            ) as (file, found):
                 summary = msgspec.structs.replace(found, output=storable(str(output)), format=chosen)
                 await _pour(file, output, chosen, summary)
         return summary
     place = new(output, "file")
     building = working_file(output)
     await _start_over_if_delivered(building, place)
-    async with inventory(building, kind, client=client, apps=apps, tally=tally) as (file, found):
+    async with inventory(building, kind, client=client, apps=apps, tally=tally, on_unreadable=on_unreadable) as (file, found):
         if place.exists():
             await _keep_if_hidden(output, file, found)
         if kind is InventoryKind.DEVICES and chosen is Format.SQLITE:
@@ -216,12 +228,15 @@ async def _summed_up(file: InventoryFile, binding: InventoryBinding) -> Summary:
 
 
 async def _keep_if_hidden(output: Path, file: InventoryFile, found: Summary) -> None:
-    """Raise `EmptyListing` if all lists are empty and something contradicts one of them."""
-    if found.rows or not found.contradicted:
+    """Raise `EmptyListing` if a list is empty and something contradicts that.
+
+    The file at `output` may hold its rows.
+    """
+    if not found.contradicted:
         return
     await file.reopen([check.app_id for check in found.contradicted])
     told = "; ".join(f"{check.app_id}: {', '.join(check.caveats)}" for check in found.contradicted)
-    message = f"{told}. {output} is kept"
+    message = f"cannot tell what is in {counted(len(found.contradicted), 'list')}: {told}. {output} is kept"
     raise EmptyListing(message)
 
 

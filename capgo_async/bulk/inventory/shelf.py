@@ -48,11 +48,12 @@ class ScanProgress(msgspec.Struct, frozen=True):
     """Progress of the scan of an app's devices, from which it can resume.
 
     `since` is the time from which changes may have been missed, or `None` if unknown. `walked` are the stretches of device ids
-    that have been read. Adjacent stretches are merged.
+    that have been read. Adjacent stretches are merged. `left_out` names the rows that could not be read.
     """
 
     since: str | None = None
     walked: tuple[Stretch, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def ends(self) -> tuple[str | None, ...]:

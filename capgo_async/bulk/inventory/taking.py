@@ -12,10 +12,10 @@ import msgspec
 from ...api.endpoints.devices import DeviceFilter
 from ...api.models import Device, parse_timestamp
 from ...api.resources.apps import count_links
-from ...api.resources.devices import list_in_parts
+from ...api.resources.devices import OnUnreadable, list_in_parts
 from ...client import requester_of
 from ...concurrency import fan_out
-from ...errors import EmptyListing, ListingError
+from ...errors import ConfigurationError, EmptyListing, ListingError, Problem, UnreadableAnswer
 from ...http.requester import raw_responses
 from ...key_ring import KeyRing
 from ...listing.listing import Listing
@@ -23,6 +23,7 @@ from ...listing.split_walk import Stretch
 from ...listing.walks import MASKED_EMPTY, NO_ORDER, PAGE_ROWS
 from ..spreading import PAGE, apps_at_once, cursors_each, page_of
 from .columns import TABLES, InventoryKind
+from .left_out import LeftOut
 from .shelf import AppChecks, InventoryFile, ScanProgress
 
 LIST_OF_APPS: Final = ""
@@ -54,6 +55,7 @@ class _Taking(NamedTuple):
     kind: InventoryKind
     tally: Tally
     cursors: int = 1
+    on_unreadable: OnUnreadable | None = None
     page: int = PAGE
 
     async def add(self, app_id: str, rows: Sequence[msgspec.Struct], progress: ScanProgress | None = None) -> int:
@@ -62,15 +64,29 @@ class _Taking(NamedTuple):
         return unseen
 
 
-async def take_inventory(shelf: InventoryFile, client: KeyRing, kind: InventoryKind, apps: Sequence[str], tally: Tally) -> None:
+async def take_inventory(  # noqa: PLR0913 - what to take, from where, and who hears of it
+    shelf: InventoryFile,
+    client: KeyRing,
+    kind: InventoryKind,
+    apps: Sequence[str],
+    tally: Tally,
+    *,
+    on_unreadable: OnUnreadable | None = None,
+) -> None:
     """Store everything of `kind` in `apps`, or in all apps that the keys can see.
 
     Apps that are already finished are not read again. The result is complete as far as responses can show; otherwise an error
     is raised or a caveat recorded. `AppChecks` records what was checked in each app. Several apps are read concurrently, and
     large ones with several cursors. The pacer keeps the limits. An empty list that something contradicts is recorded as not
     checked, with the reason as its caveat.
+
+    A row that cannot be read is an error. With `on_unreadable`, such a device is left out, and this is called with its error.
+    The list of its app is then recorded as not checked, too.
     """
-    taking = _Taking(shelf, client, kind, tally)
+    if on_unreadable is not None and kind is not InventoryKind.DEVICES:
+        message = f"only devices can be left out where they cannot be read, not {kind}"
+        raise ConfigurationError(message)
+    taking = _Taking(shelf, client, kind, tally, on_unreadable=on_unreadable)
     await client.prepare()
     settled = await shelf.settled()
     if kind is InventoryKind.APPS and not apps:
@@ -79,7 +95,8 @@ async def take_inventory(shelf: InventoryFile, client: KeyRing, kind: InventoryK
         tally.apps = tuple(dict.fromkeys(apps)) or await _all_apps(taking)
     left = [app_id for app_id in tally.apps if app_id not in settled]
     tally.settled = len(tally.apps) - len(left)
-    taking = taking._replace(cursors=cursors_each(client, len(left)), page=page_of(client))
+    cursors = cursors_each(client, len(left)) if on_unreadable is None else 1
+    taking = taking._replace(cursors=cursors, page=page_of(client))
     await fan_out(left, partial(_take, taking), apps_at_once(client))
 
 
@@ -87,11 +104,17 @@ async def _take(taking: _Taking, app_id: str) -> None:
     begun = await taking.shelf.begin(app_id)
     try:
         if taking.kind is InventoryKind.DEVICES:
-            checks = await _with_links(taking, await _take_devices(taking, app_id, begun))
+            left_out = None if taking.on_unreadable is None else LeftOut(taking.on_unreadable, begun)
+            checks = await _with_links(taking, await _take_devices(taking, app_id, begun, left_out))
+            checks = checks if left_out is None else left_out.noted_in(checks)
         elif taking.kind is InventoryKind.APPS and app_id:
             checks = await _take_app(taking, app_id)
         else:
             checks = await _take_list(taking, app_id)
+    except UnreadableAnswer as error:
+        if taking.kind is InventoryKind.DEVICES and error.row is not None:
+            error.problem = Problem.ROW_UNREADABLE
+        raise
     except EmptyListing as error:
         checks = AppChecks(app_id=app_id, changes_passed=False, end_checked=False, passes=1, caveats=(str(error),))
     except ListingError as error:
@@ -170,10 +193,10 @@ async def _agreeing(
     return AppChecks(app_id=app_id, changes_passed=False, end_checked=False, passes=_PASSES, caveats=tuple(caveats)), every
 
 
-async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None) -> AppChecks:
+async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None, left_out: LeftOut | None) -> AppChecks:
     """Scan an app by device id, then check changes and the end until no new device appears (contract C7)."""
     devices = taking.client.client_of(app_id).devices
-    progress, listing, pages = await _scan(taking, app_id, begun)
+    progress, listing, pages = await _scan(taking, app_id, begun, left_out)
     if begun is None and pages <= 1 and NO_ORDER not in listing.caveats:
         # A single page shows one moment: nothing can have changed during the scan.
         return AppChecks(app_id=app_id, changes_passed=True, end_checked=True, passes=1, caveats=listing.caveats)
@@ -182,13 +205,14 @@ async def _take_devices(taking: _Taking, app_id: str, begun: ScanProgress | None
     passes = 1
     while passes <= _ROUNDS and not (changes_passed and end_checked):
         passes += 1
-        changed = devices.list(app_id, DeviceFilter(limit=taking.page, changed_since=progress.since))
+        recent = DeviceFilter(limit=taking.page, changed_since=progress.since)
+        changed = devices.list(app_id, recent, on_unreadable=left_out)
         changes_passed = end_checked = await _shows_nobody_unseen(taking, app_id, changed)
         caveats.update(dict.fromkeys(changed.caveats))
         if progress.since is not None:
             end_checked = True
             for after in progress.ends:
-                end = devices.list(app_id, DeviceFilter(limit=taking.page, after=after))
+                end = devices.list(app_id, DeviceFilter(limit=taking.page, after=after), on_unreadable=left_out)
                 end_checked &= await _shows_nobody_unseen(taking, app_id, end)
                 caveats.update(dict.fromkeys(end.caveats))
     if not (changes_passed and end_checked) and MASKED_EMPTY not in caveats:
@@ -209,14 +233,16 @@ async def _with_links(taking: _Taking, checks: AppChecks) -> AppChecks:
     return msgspec.structs.replace(checks, changes_passed=False, end_checked=False, caveats=(*checks.caveats, caveat))
 
 
-async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tuple[ScanProgress, Listing[Device], int]:
+async def _scan(
+    taking: _Taking, app_id: str, begun: ScanProgress | None, left_out: LeftOut | None
+) -> tuple[ScanProgress, Listing[Device], int]:
     """Scan an app, or resume its scan; return the progress, the listing and the number of pages read.
 
     Devices that appear in a part that was already read are found among the changes.
     """
     walked = begun.walked if begun else ()
     requester = requester_of(taking.client.client_of(app_id))
-    listing = list_in_parts(requester, app_id, DeviceFilter(limit=taking.page), taking.cursors, walked)
+    listing = list_in_parts(requester, app_id, DeviceFilter(limit=taking.page), taking.cursors, walked, on_unreadable=left_out)
     progress, pages = begun, 0
     with raw_responses() as answers:
 
@@ -225,7 +251,7 @@ async def _scan(taking: _Taking, app_id: str, begun: ScanProgress | None) -> tup
             # No other page is requested before the first one has arrived.
             since = progress.since if progress else moment_before(page, answers[-1].headers.get("date", ""))
             answers.clear()
-            progress = ScanProgress(since, walked)
+            progress = ScanProgress(since, walked, tuple(left_out.names) if left_out else ())
             pages += 1
             await taking.add(app_id, page, progress)
 

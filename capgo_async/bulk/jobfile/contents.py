@@ -32,7 +32,7 @@ class Rows(enum.StrEnum):
     PENDING = "pending"
     FAILED = "failed"
     CONTRADICTED = "contradicted"
-    MISSING = "missing"
+    CANNOT_TELL = "cannot_tell"
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +138,7 @@ _CONDITIONS: Final = {
     Rows.PENDING: f"outcome <= {Outcome.SENT}",
     Rows.FAILED: f"outcome = {Outcome.FAILED}",
     Rows.CONTRADICTED: f"outcome = {Outcome.DONE} AND verdict = {Verdict.CONTRADICTED}",
-    Rows.MISSING: f"outcome = {Outcome.DONE} AND verdict = {Verdict.MISSING}",
+    Rows.CANNOT_TELL: f"outcome = {Outcome.DONE} AND verdict IN ({Verdict.CANNOT_TELL}, {Verdict.MISSING})",
 }
 
 

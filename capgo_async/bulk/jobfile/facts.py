@@ -118,9 +118,10 @@ class Pair(NamedTuple):
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What planning saw and counted.
 
-    For each app, `listed` is the number of devices in a complete listing, `listed_in_part` in an incomplete one, and `linked`
-    is the number of devices with a link. `unknown` is the number of devices that no complete inventory shows. `planned` counts
-    the operations of each app and change. `displaced` are the public channels that lose their place.
+    For each app, `listed` is the number of devices in a complete listing, `listed_in_part` the least number in one that was not
+    read to its end, and `linked` is the number of devices with a link. `unknown` is the number of devices that no complete
+    inventory shows. `planned` counts the operations of each app and change. `displaced` are the public channels that lose their
+    place.
     """
 
     unknown: int
@@ -136,8 +137,8 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `asked` holds the values that the source sets for every row. `observed_at` is the time of the oldest observation that the
     plan rests on: `created_at`, or when the inventory was taken. `remarks` are sentences for people. `page` is the number of
-    devices per page in the listings of the plan. `links` are the server's counts of links, in apps whose listing showed none
-    although there are some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is
+    devices per page in the listings of the plan. `links` are the server's counts of links, in apps that may have
+    hidden some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is
     how long each kind of request took so far. `features` are those that the server's responses have shown while planning
     (contract K0). `needs_approval` is whether a run asked for approval between waves, so that later runs have to ask, too.
     """

@@ -11,7 +11,7 @@ import msgspec
 
 from ..operations.kinds import KINDS, InDoubt
 from ..operations.operations import Change, Former, FormerState, Operation, Target, change_of, operation_of
-from ..operations.results import AMBIGUOUS, HALF_DONE
+from ..operations.results import AMBIGUOUS, HALF_DONE, NOT_APPLIED
 from .schema import Outcome, Verdict
 
 OF_APP: Final = "app = (SELECT id FROM apps WHERE app_id = ?)"
@@ -50,21 +50,31 @@ def pending_among(connection: sqlite3.Connection, app_id: str, names: Sequence[s
     return _seen(connection, f"{OF_APP} AND outcome <= ?", *values, operations=shown)
 
 
+# A change that the server dropped may have taken effect in part; a deletion cannot.
+_TOUCHED: Final = f"""(
+    outcome IN ({Outcome.SENT}, {Outcome.DONE}) OR outcome = {Outcome.FAILED} AND (
+        cause IN ('{AMBIGUOUS}', '{HALF_DONE}') OR cause = '{NOT_APPLIED}' AND kind <> 'delete_channel'
+    )
+)"""
+
+
 def touched(connection: sqlite3.Connection, after: int, most: int) -> list[Seen]:
     """Return up to `most` operations with ids above `after` that may have changed their targets."""
-    condition = "(outcome IN (?, ?) OR (outcome = ? AND cause IN (?, ?))) AND operations.id > ?"
-    causes = (Outcome.FAILED, AMBIGUOUS, HALF_DONE)
-    return _seen(connection, condition, Outcome.SENT, Outcome.DONE, *causes, after, most=most)
+    return _seen(connection, f"{_TOUCHED} AND operations.id > ?", after, most=most)
 
 
 def newly_linked(connection: sqlite3.Connection) -> list[tuple[str, int]]:
-    """Return the apps where the plan may have missed links, and how many devices the job linked."""
+    """Return the apps where the plan may have missed links, and how many links the job may have added.
+
+    Devices that the plan saw with a link do not count.
+    """
     return connection.execute(
-        """
-        SELECT app_id, sum(outcome = ?) FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
-        WHERE kind = 'link_device' GROUP BY app HAVING sum(former = ?) > 0 ORDER BY app_id
+        f"""
+        SELECT app_id, sum({_TOUCHED} AND former <> ?1)
+        FROM operations JOIN apps ON apps.id = app JOIN changes ON changes.id = change
+        WHERE kind = 'link_device' GROUP BY app HAVING sum(former = ?2) > 0 ORDER BY app_id
         """,
-        (Outcome.DONE, Former.SHOWN_UNLINKED),
+        (Former.CHANNEL, Former.SHOWN_UNLINKED),
     ).fetchall()
 
 

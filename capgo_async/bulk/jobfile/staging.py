@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -28,6 +29,7 @@ from ..operations.operations import (
 from ..operations.reasons import Cause, Reason
 from ..report import Ended
 from ..sources.blocks import Block, Columns
+from ..spreading import PAGE
 from ..storage.database import Database, Mode, transaction
 from ..storage.exported import Exported, devices_exported
 from . import schema, staging_sql
@@ -80,6 +82,13 @@ class Found(NamedTuple):
     asked: int
     found: int
     named: list[tuple[str, str]]
+
+
+class Doubt(NamedTuple):
+    """The links that an app has shown, and the devices to change that may have one that was not shown."""
+
+    links: int
+    devices: int
 
 
 class Staging:
@@ -176,8 +185,7 @@ class Staging:
     @transaction
     def scanned(self, connection: sqlite3.Connection) -> dict[str, bool]:
         """Return the apps whose listing was closed, each with whether it showed a link."""
-        found = connection.execute("SELECT app_id, unlinked FROM scans JOIN apps ON apps.id = scans.app")
-        return {app_id: unlinked == Former.NONE for app_id, unlinked in found}
+        return {app_id: bool(linked) for app_id, linked in connection.execute(staging_sql.SCANNED)}
 
     @transaction
     def compare_rows(self, connection: sqlite3.Connection) -> None:
@@ -212,19 +220,21 @@ class Staging:
         connection.execute(staging_sql.REJECT, (*schema.columns_of(reason), self._apps[app_id], number))
 
     @transaction
-    def observe(self, connection: sqlite3.Connection, app_id: str, devices: Iterable[tuple[str, str | None]]) -> None:
-        """Record devices that a listing of the app shows, each with its channel."""
-        app = self._apps[app_id]
-        connection.executemany("INSERT OR REPLACE INTO inventory VALUES (?, ?, ?)", ((app, *device) for device in devices))
+    def observe(self, connection: sqlite3.Connection, app_id: str, devices: Sequence[tuple[str, str | None]]) -> None:
+        """Record the devices that one response of the app shows, each with its channel."""
+        app, proven = self._apps[app_id], any(channel is not None for _, channel in devices)
+        connection.executemany(staging_sql.OBSERVE, ((app, *device, proven) for device in devices))
 
     @transaction
-    def close_scan(
-        self, connection: sqlite3.Connection, app_id: str, *, complete: bool, saw_override: bool, hidden: bool = False
-    ) -> None:
-        """Record how far the last listing of an app went, and whether it showed links or hid all devices."""
-        unlinked = Former.NONE if saw_override else Former.UNKNOWN
+    def not_reached(self, connection: sqlite3.Connection, app_id: str, most: int) -> list[str]:
+        """Return up to `most` devices to change that no response has shown."""
+        return [name for (name,) in connection.execute(staging_sql.NOT_REACHED, (self._apps[app_id], most))]
+
+    @transaction
+    def close_scan(self, connection: sqlite3.Connection, app_id: str, *, complete: bool, hidden: bool = False) -> None:
+        """Record how far the last listing of an app went, and whether it hid all devices."""
         statement = "INSERT OR REPLACE INTO scans (app, complete, unlinked, hidden) VALUES (?, ?, ?, ?)"
-        connection.execute(statement, (self._apps[app_id], complete, unlinked, hidden))
+        connection.execute(statement, (self._apps[app_id], complete, Former.UNKNOWN, hidden))
 
     async def know(self, inventory: str, base_url: str) -> Mapping[str, Exported]:
         """Attach an inventory of devices on disk, and return its record of each app.
@@ -248,27 +258,29 @@ class Staging:
         connection.execute(staging_sql.SCAN_OF_KNOWN, (app_id, complete, hidden))
 
     @transaction
-    def find_shown(self, connection: sqlite3.Connection) -> dict[str, bool]:
-        """Find the rows whose device the inventory shows.
-
-        Returns the apps of which no link is shown, each with whether devices to change were listed for this plan.
-        """
+    def find_shown(self, connection: sqlite3.Connection) -> dict[str, Doubt]:
+        """Find the rows whose device the inventory shows, and return the apps that may have hidden links."""
         if connection.execute("SELECT 1 FROM inventory LIMIT 1").fetchone():
             connection.execute(staging_sql.SHOWN_LISTED)
         if self._knows:
             connection.execute(staging_sql.SHOWN_KNOWN)
-        return {app_id: bool(listed) for app_id, listed in connection.execute(staging_sql.WITHOUT_LINKS)}
+        rows = Counter(connection.execute(staging_sql.DOUBTFUL))
+        used = {app for (app,) in connection.execute("SELECT app FROM scans WHERE known IS NOT NULL")}
+        doubts: dict[str, Doubt] = {}
+        for app, app_id in sorted(self._app_ids().items(), key=itemgetter(1)):
+            if rows[app, True] or rows[app, False]:
+                (links,) = connection.execute(staging_sql.LINKS_SHOWN, (app,)).fetchone()
+                doubts[app_id] = Doubt(links, 0 if app in used else rows[app, True])
+        return doubts
 
     @transaction
     def shows_links(self, connection: sqlite3.Connection) -> bool:
         """Return whether the listing of any app showed a link."""
-        return (
-            connection.execute("SELECT 1 FROM scans WHERE unlinked = 'none' AND known IS NULL LIMIT 1").fetchone() is not None
-        )
+        return connection.execute("SELECT 1 FROM inventory WHERE channel IS NOT NULL LIMIT 1").fetchone() is not None
 
     @transaction
     def settle_unlinked(self, connection: sqlite3.Connection, app_id: str, former: Former, *, linkless: bool) -> None:
-        """Record the former state of devices shown without a link, and whether the app has no link at all."""
+        """Record the former state of devices in doubt, and whether all links of the app were shown."""
         connection.execute(staging_sql.SET_UNLINKED, (app_id, former, linkless))
 
     @transaction
@@ -382,12 +394,16 @@ class Staging:
     async def survey(self) -> Survey:
         """Return what planning saw, and what is left to plan."""
         seen = await self._seen()
+        planned = await self.pairs()
+        rows: Counter[str] = Counter()
+        for pair in planned:
+            rows[pair.app_id] += pair.rows
         return Survey(
             unknown=await self.unknown(),
             listed={app_id: devices for app_id, complete, devices, _ in seen if complete},
-            listed_in_part={app_id: devices for app_id, complete, devices, _ in seen if not complete},
+            listed_in_part={app_id: max(devices, rows[app_id] * PAGE) for app_id, complete, devices, _ in seen if not complete},
             linked={app_id: linked for app_id, _, _, linked in seen},
-            planned=tuple(await self.pairs()),
+            planned=tuple(planned),
         )
 
     async def finish(self, facts: JobFacts, measures: Measures) -> None:

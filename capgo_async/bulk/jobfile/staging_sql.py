@@ -23,19 +23,20 @@ TABLES: Final = (
         former_value TEXT
     ) STRICT""",
     "CREATE INDEX temp.staged_rejected ON staged (line) WHERE fate = 'rejected'",
-    # Devices listed for this plan. Those of an inventory are in an attached database, `known`.
+    # Devices listed for this plan. Those of an inventory are in an attached database, `known`. `proven` is whether the same
+    # response showed the link of any device, so that a device without one has none (contract C7).
     """CREATE TEMP TABLE inventory (
-        app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, PRIMARY KEY (app, device)
+        app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, proven INTEGER NOT NULL, PRIMARY KEY (app, device)
     ) STRICT, WITHOUT ROWID""",
-    # How far the listing of each app went, and the former state of a device that it shows without a link. `linkless` is whether
-    # the server counts no link in the app, `hidden` whether it lists no device although something contradicts that. For an app
-    # of the attached inventory, `known` is its id there.
+    # How far the listing of each app went, and the former state of a device that it shows without a link where that is not
+    # `proven`. `linkless` is whether all links that the server counts were shown, `hidden` whether it lists no device although
+    # something contradicts that. For an app of the attached inventory, `known` is its id there.
     """CREATE TEMP TABLE scans (
         app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, unlinked TEXT NOT NULL, known TEXT,
         linkless INTEGER NOT NULL DEFAULT FALSE, hidden INTEGER NOT NULL
     ) STRICT""",
     # Rows whose device the listing or the inventory shows.
-    "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT) STRICT",
+    "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT, proven INTEGER NOT NULL) STRICT",
     # Rows that name their device by its custom id, and the devices that have one of these.
     """CREATE TEMP TABLE wanted (
         line INTEGER PRIMARY KEY, app INTEGER NOT NULL, custom_id TEXT NOT NULL, change INTEGER NOT NULL
@@ -132,17 +133,27 @@ DUPLICATES: Final = f"""
     WHERE staged.app = found.app AND staged.name = found.name AND staged.line > found.first AND staged.fate = ''
 """
 
+# A response that shows no link does not replace what another one has shown.
+OBSERVE: Final = """
+    INSERT INTO inventory (app, device, channel, proven) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET channel = excluded.channel, proven = excluded.proven WHERE excluded.proven
+"""
+NOT_REACHED: Final = """
+    SELECT name FROM staged
+    WHERE fate = '' AND app = ?1 AND NOT EXISTS (SELECT 1 FROM inventory WHERE inventory.app = ?1 AND device = name)
+    ORDER BY line LIMIT ?2
+"""
 # Rows and devices are both read in the order of device ids, then sorted by line.
 SHOWN_LISTED: Final = """
-    INSERT INTO shown (line, channel)
-    SELECT staged.line, i.channel
+    INSERT INTO shown (line, channel, proven)
+    SELECT staged.line, i.channel, i.proven
     FROM staged INDEXED BY staged_target CROSS JOIN scans ON scans.app = staged.app
     CROSS JOIN inventory AS i ON i.app = staged.app AND i.device = staged.name
     WHERE scans.known IS NULL ORDER BY staged.line
 """
 SHOWN_KNOWN: Final = """
-    INSERT INTO shown (line, channel)
-    SELECT staged.line, i.channel
+    INSERT INTO shown (line, channel, proven)
+    SELECT staged.line, i.channel, FALSE
     FROM staged INDEXED BY staged_target CROSS JOIN scans ON scans.app = staged.app
     CROSS JOIN known.devices AS i ON i.app_id = scans.known AND i.device_id = staged.name
     ORDER BY staged.line
@@ -155,12 +166,18 @@ SCAN_OF_KNOWN: Final = """
     FROM apps WHERE app_id = ?1
 """
 SET_UNLINKED: Final = "UPDATE scans SET unlinked = ?2, linkless = ?3 WHERE app = (SELECT id FROM apps WHERE app_id = ?1)"
-_SHOWN_APPS: Final = "(SELECT staged.app FROM shown JOIN staged USING (line) WHERE fate = '')"
-# Apps of which no link is shown. That proves nothing about a device that is shown (contract C7), or not reached by a listing.
-# Also whether devices of theirs were just listed.
-WITHOUT_LINKS: Final = f"""
-    SELECT app_id, known IS NULL AND app IN {_SHOWN_APPS} FROM scans JOIN apps ON apps.id = scans.app
-    WHERE unlinked <> 'none' AND (NOT complete OR app IN {_SHOWN_APPS}) ORDER BY app_id
+# Rows whose device may have a link that was not shown (contract C7): whether it was shown without one, or not at all. Rows that
+# renew links are only for those that are shown.
+DOUBTFUL: Final = """
+    SELECT staged.app, shown.line IS NOT NULL
+    FROM staged LEFT JOIN shown ON shown.line = staged.line JOIN scans ON scans.app = staged.app
+    WHERE fate = '' AND unlinked <> 'none' AND change NOT IN (SELECT id FROM changes WHERE kind = 'renew_device')
+        AND iif(shown.line IS NULL, NOT complete, shown.channel IS NULL AND NOT shown.proven)
+"""
+LINKS_SHOWN: Final = "SELECT count(channel) FROM inventory WHERE app = ?"
+SCANNED: Final = """
+    SELECT app_id, EXISTS (SELECT 1 FROM inventory WHERE inventory.app = scans.app AND channel IS NOT NULL)
+    FROM scans JOIN apps ON apps.id = scans.app
 """
 
 # Only the inventory shows which channel a link to renew leads to. Devices that it does not show are not renewed.
@@ -193,18 +210,19 @@ ALREADY_LINKED: Final = f"""
     WHERE staged.fate = '' AND shown.line = staged.line
         AND changes.id = staged.change AND changes.kind = 'link_device' AND changes.argument = shown.channel
 """
+_HAS_NO_LINK: Final = "(shown.proven OR scans.unlinked = 'none')"
 ALREADY_UNLINKED: Final = f"""
     UPDATE staged SET fate = 'skipped', cause = '{Cause.ALREADY_UNLINKED}'
     FROM shown, scans, changes
     WHERE staged.fate = '' AND changes.id = staged.change AND changes.kind = 'unlink_device'
-        AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND scans.unlinked = 'none'
+        AND shown.line = staged.line AND shown.channel IS NULL AND scans.app = staged.app AND {_HAS_NO_LINK}
 """
 # A device shown without a link may still have one that the listing omits, so undoing a link remains possible.
 CHANGED_SINCE: Final = (
     f"""
     UPDATE staged SET fate = 'skipped',
         cause = CASE WHEN shown.channel IS NOT NULL THEN '{Cause.RELINKED_SINCE}'
-            WHEN scans.unlinked = 'none' THEN '{Cause.UNLINKED_SINCE}' ELSE '{Cause.LINKS_NOT_SHOWN}' END,
+            WHEN {_HAS_NO_LINK} THEN '{Cause.UNLINKED_SINCE}' ELSE '{Cause.LINKS_NOT_SHOWN}' END,
         details = iif(shown.channel IS NULL, NULL, json_array(shown.channel))
     FROM changes, shown, scans
     WHERE staged.fate = '' AND changes.id = staged.expected AND shown.line = staged.line AND scans.app = staged.app
@@ -225,7 +243,7 @@ QUEUE_IN_WAVES: Final = (
     "INSERT INTO queue (line, turn) SELECT line, turn_of(app) FROM staged WHERE fate = '' ORDER BY line",
 )
 
-# If an app has no link at all, devices that its listing did not reach have none, either.
+# If all links of an app were shown, devices that its listing did not reach have none.
 _NOT_REACHED: Final = "shown.line IS NULL AND scans.linkless AND NOT scans.complete"
 # Whether a link that was removed existed is not shown afterwards, so only a proof beforehand counts.
 _NOT_PROVEN: Final = """
@@ -236,12 +254,12 @@ FORMERS: Final = f"""
     SELECT staged.line, staged.app, staged.name, staged.change, queue.turn,
         CASE WHEN staged.former <> '' THEN staged.former
             WHEN shown.channel IS NOT NULL THEN 'channel'
-            WHEN {_NOT_REACHED} THEN 'none'
+            WHEN shown.proven OR {_NOT_REACHED} THEN 'none'
             WHEN shown.line IS NULL OR {_NOT_PROVEN} THEN 'unknown'
             ELSE scans.unlinked END AS former,
         CASE WHEN staged.former <> '' THEN staged.former_value
             WHEN shown.channel IS NOT NULL THEN shown.channel
-            WHEN {_NOT_REACHED} THEN NULL
+            WHEN shown.proven OR {_NOT_REACHED} THEN NULL
             WHEN shown.line IS NULL AND scans.hidden THEN '{no_way_back(Cause.DEVICES_HIDDEN).value}'
             WHEN shown.line IS NULL THEN '{no_way_back(Cause.NEVER_LISTED).value}'
             WHEN {_NOT_PROVEN} THEN '{no_way_back(Cause.LINKS_NOT_SHOWN).value}' END AS former_value

@@ -41,7 +41,8 @@ ADVICE: Final[Mapping[str, Advice]] = {
     "channel_not_found": Advice(Remedy.RETRY, "Create the channel or restore its former name, then send these again."),
     **dict.fromkeys(NO_ACCESS, _NO_ACCESS),
     RIGHT_LOST: Advice(
-        Remedy.RETRY, "Check the rights of the key, then send these again. Do not create the channel: it is there."
+        Remedy.RETRY,
+        "Check the rights of the key, then send these again. The app and the channel are there: do not create them.",
     ),
     HALF_DONE: Advice(
         Remedy.RETRY_OR_UNDO,

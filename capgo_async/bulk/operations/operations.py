@@ -230,9 +230,9 @@ class Former(enum.StrEnum):
     NONE = "none"
     """A device had no link."""
     SHOWN_UNLINKED = "shown_unlinked"
-    """A device was shown without a link, in a listing without any link.
+    """A device was shown without a link, in a response without any link.
 
-    It had none if listings of this page size show links (contract C7).
+    It had none if the run adds a link for each device, or if listings of this page size show links (contract C7).
     """
     STATE = "state"
     """The target had other values, which a change can restore."""

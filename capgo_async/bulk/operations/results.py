@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from ...errors import CapgoError
+from ...errors import CapgoError, NotApplied
 
 
 class Done(NamedTuple):
@@ -15,8 +15,10 @@ AMBIGUOUS: Final = "ambiguous"
 """Cause of a failure without a clear response: the operation may have taken effect."""
 HALF_DONE: Final = "half_done"
 """Cause of a failure after a link was removed and before it was set again."""
+NOT_APPLIED: Final = NotApplied.__name__
+"""Cause of a failure of a change that the server accepted and then did not show, or not all of it."""
 RIGHT_LOST: Final = "right_lost"
-"""Cause of a failure because the server shows the channel but does not find it to link devices to it."""
+"""Cause of a failure: the server shows the app or channel, and twice refused changes there."""
 CHANGED_SINCE: Final = "changed_since"
 """Cause of a failure because somebody else changed the target after the plan; nothing was sent."""
 

@@ -17,7 +17,7 @@ from ..operations.operations import Former, LinkDevice, Operation, TargetKind, U
 from ..report import counted
 from ..spreading import apps_at_once
 from ..storage.database import Database
-from .looking import list_devices, look
+from .looking import Reach, list_devices, look
 
 _CHUNK: Final = 1000
 _NAMED: Final = 5
@@ -102,26 +102,27 @@ async def find_drift(database: Database, client: KeyRing) -> Drift:
 
 
 async def _devices(database: Database, client: KeyRing, app_id: str, budget: int, apps: int) -> _Found:
-    linked, unlinked = _Tally(), _Tally()
+    tally = _Tally()
 
     async def take(page: Sequence[tuple[str, str | None]]) -> None:
         shown = dict(page)
+        # A device without a link counts as unlinked only where the page shows links (contract C7).
+        if not any(shown.values()):
+            return
         for planned in await database.run(pending_among, app_id, list(shown)):
             channel = shown[planned.operation.target.name]
-            tally = unlinked if channel is None else linked
             if _is_needless(planned.operation, channel):
                 tally.needless += 1
             elif planned.former.known in _LINKS and planned.former.value != channel:
                 tally.change(planned, "now without a link" if channel is None else f"now linked to {channel}")
 
-    listed = await list_devices(client, app_id, budget, apps, take)
+    listed = await list_devices(client, app_id, Reach(budget), apps, take)
     remarks = listed.caveats
     if listed.contradicted:
         remarks.append(f"{app_id} could not be compared with the plan")
     if not listed.complete:
         remarks.append(f"{app_id} was listed in part ({listed.extent}): the rest was not compared")
-    # A device shown without a link counts as unlinked only if the listing shows links at all.
-    return (linked, unlinked) if listed.saw_override else (linked,), remarks
+    return (tally,), remarks
 
 
 def _is_needless(operation: Operation, channel: str | None) -> bool:

@@ -12,14 +12,13 @@ from ...errors import PermissionDenied
 from ...key_ring import KeyRing
 from ..jobfile.staging import Staging
 from ..report import counted
-from ..sources.rows import UUID
 from ..spreading import apps_at_once, cursors_each, page_of
 from ..storage.exported import Exported
+from .looking import pages_in_all
 from .scanning import no_access
 
 _CHUNK: Final = 1000
 _NAMED: Final = 5
-_IDS: Final = 1 << 128
 
 
 async def find_devices(stage: Staging, client: KeyRing, known: Mapping[str, Exported]) -> list[str]:
@@ -63,7 +62,6 @@ class _Finding:
         self._devices = client.client_of(app_id).devices
         self._page = page_of(client)
         self._cursors = cursors_each(client, apps)
-        self._saw_override = False
         self._missed = False
 
     async def find(self, wanted: int) -> tuple[str, ...]:
@@ -78,13 +76,13 @@ class _Finding:
             read += 1
             await self._take(page)
             if read == 1:
-                expected = _pages_in_all(page)
+                expected = pages_in_all(page)
             # Of a list of unknown length, as many pages are expected again as were read.
             left = read if expected is None else expected - read
             if left > wanted and not listing.complete and await self._devices.knows_custom_ids(self._app_id):
                 await self._ask_for_each()
                 return ()
-        await self._stage.close_scan(self._app_id, complete=read > 0, saw_override=self._saw_override)
+        await self._stage.close_scan(self._app_id, complete=read > 0)
         return tuple(f"{self._app_id}: {caveat}" for caveat in listing.caveats)
 
     async def _ask_for_each(self) -> None:
@@ -95,7 +93,7 @@ class _Finding:
         if self._missed:
             # A server that cannot read its devices finds nobody.
             await check_readable(self._devices, self._app_id)
-        await self._stage.close_scan(self._app_id, complete=False, saw_override=self._saw_override)
+        await self._stage.close_scan(self._app_id, complete=False)
 
     async def _ask(self, custom_id: str) -> None:
         found = await self._devices.find(self._app_id, custom_id, several=True)
@@ -103,16 +101,6 @@ class _Finding:
         await self._take(found)
 
     async def _take(self, devices: Sequence[Device]) -> None:
-        self._saw_override |= any(device.channel is not None for device in devices)
         await self._stage.observe(self._app_id, [(stored_id(device.device_id), device.channel) for device in devices])
         named = [(device.custom_id, stored_id(device.device_id)) for device in devices if device.custom_id]
         await self._stage.add_bearers(self._app_id, named)
-
-
-def _pages_in_all(first: Sequence[Device]) -> float | None:
-    """Return how many pages a list has in all, judged by its first page, or `None` if ids are not UUIDs.
-
-    UUIDs are spread evenly, and the list is sorted by them.
-    """
-    last = first[-1].device_id
-    return _IDS / (int(last.replace("-", ""), 16) + 1) if UUID.fullmatch(last) else None

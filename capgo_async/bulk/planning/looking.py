@@ -1,5 +1,7 @@
 """Reading what the server shows, to plan and to verify changes (contract C2, C6-C8)."""
 
+import contextlib
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import date
 from typing import Final, NamedTuple
@@ -8,12 +10,14 @@ import msgspec
 
 from ...api.endpoints.devices import DeviceFilter
 from ...api.endpoints.organizations import AuditFilter
-from ...api.models import Bundle, Member
+from ...api.models import Bundle, Device, Member
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
 from ...api.resources.apps import count_links as counted_links
 from ...client import CapgoClient, requester_of
+from ...concurrency import fan_out
 from ...errors import (
+    DeviceNotFound,
     EmptyListing,
     InvalidRequest,
     NotFound,
@@ -31,11 +35,30 @@ from ..operations.operations import Former, RemoveMember, TargetKind, UpdateChan
 from ..operations.reasons import Cause, Reason
 from ..plan import Displaced
 from ..report import counted
+from ..sources.rows import UUID
 from ..spreading import cursors_each, page_of
 
 _CHUNK: Final = 1000
+_IDS: Final = 1 << 128
+_MOST_GAPS: Final = 20
+"""If the first id lies further from 0 than so many gaps, ids are not spread evenly."""
+_MOST_DEVICES: Final = 1_000_000_000
+"""No app has more devices: ids that say so are not spread evenly."""
 _ANY_DAY: Final = date(2026, 7, 1)
 """Statistics are asked for only to learn whether the organization is paid."""
+
+Take = Callable[[Sequence[tuple[str, str | None]]], Awaitable[None]]
+"""Called with the devices of one response, each as its id and the channel that it is linked to."""
+
+
+class Reach(NamedTuple):
+    """How far a list is read.
+
+    At most `requests` are sent, and only one if the list seems to have more than `pages`.
+    """
+
+    requests: float
+    pages: float = math.inf
 
 
 class ListedDevices(NamedTuple):
@@ -69,28 +92,55 @@ class ListedDevices(NamedTuple):
         return self.complete and self.pages > 0
 
 
-async def list_devices(
-    client: KeyRing, app_id: str, budget: float, apps: int, take: Callable[[Sequence[tuple[str, str | None]]], Awaitable[None]]
-) -> ListedDevices:
-    """List the devices of one of `apps` apps with at most `budget` requests.
-
-    `take` is called with the devices of each page, each as its id and the channel that it is linked to.
-    """
+async def list_devices(client: KeyRing, app_id: str, reach: Reach, apps: int, take: Take) -> ListedDevices:
+    """List the devices of one of `apps` apps. `take` is called with the devices of each page."""
     size = page_of(client)
     cursors = cursors_each(client, apps)
     listing = client.client_of(app_id).devices.list(app_id, DeviceFilter(limit=size), cursors=cursors)
     links = pages = 0
     try:
-        async for page in listing.pages(budget):
+        async for page in listing.pages(reach.requests):
             pages += 1
             links += sum(device.channel is not None for device in page)
             await take([(stored_id(device.device_id), device.channel) for device in page])
+            if pages == 1 and not listing.complete and (pages_in_all(page) or 0) > reach.pages:
+                break
     except EmptyListing as error:
         return ListedDevices(
             complete=True, pages=0, links=0, extent="no page", caveats=[f"{app_id}: {error}"], contradicted=True
         )
     caveats = [f"{app_id}: {caveat}" for caveat in listing.caveats]
     return ListedDevices(listing.complete, pages, links, f"{counted(pages, 'page')} of {size}", caveats)
+
+
+def pages_in_all(first: Sequence[Device]) -> float | None:
+    """Return how many pages a list has in all, judged by its first page.
+
+    Returns `None` if that cannot be judged. The list is sorted by ids. Random UUIDs are
+    spread evenly; other ids, such as those that begin with a time, are not.
+    """
+    lowest, highest = first[0].device_id, first[-1].device_id
+    if not (len(first) > 1 and UUID.fullmatch(lowest) and UUID.fullmatch(highest)):
+        return None
+    begins, ends = _number(lowest), _number(highest)
+    even = begins <= _MOST_GAPS * (ends - begins) / (len(first) - 1)
+    pages = _IDS / (ends + 1)
+    return pages if even and pages * len(first) <= _MOST_DEVICES else None
+
+
+def _number(device_id: str) -> int:
+    return int(device_id.replace("-", ""), 16)
+
+
+async def read_devices(client: KeyRing, app_id: str, device_ids: Sequence[str], apps: int, take: Take) -> None:
+    """Read devices of one of `apps` apps one by one, without those that the server does not show."""
+
+    async def read(device_id: str) -> None:
+        with contextlib.suppress(DeviceNotFound):
+            device = await client.client_of(app_id).devices.get(app_id, device_id)
+            await take([(stored_id(device.device_id), device.channel)])
+
+    await fan_out(device_ids, read, cursors_each(client, apps))
 
 
 async def count_links(client: KeyRing, app_id: str) -> int | None:

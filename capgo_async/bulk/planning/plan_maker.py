@@ -45,7 +45,7 @@ class Draft(NamedTuple):
     """What drawing up a plan found.
 
     `remarks` are sentences on what could not be proven. `observed_at` is the time of the oldest observation, in UTC, ISO 8601;
-    `None` if everything was read just now. `links` are the counts of links in apps whose listing showed none. `features` are
+    `None` if everything was read just now. `links` are the counts of links in apps that may have hidden some. `features` are
     those that the server's responses have shown (contract K0).
     """
 
@@ -101,8 +101,8 @@ async def draw_up(stage: Staging, source: Source, client: KeyRing, options: Opti
     await _refuse_bad_rows(stage, source, options, on_rejected)
     await _report_bad_rows(stage, on_rejected)
     if target is TargetKind.DEVICE:
-        links = await scanning.settle_unlinked(stage, client)
-        remarks += scanning.remarks_on(links)
+        links, more = await scanning.settle_unlinked(stage, client)
+        remarks += more
         await stage.compare_with_inventory()
         await _treat_unknown(stage, source, options)
         remarks += await scanning.shortcuts(stage, client, frozenset(options.protected))

@@ -14,7 +14,7 @@ from ..operations.operations import Change, Former
 from ..operations.reasons import Cause, Reason
 from ..report import counted
 from ..spreading import apps_at_once
-from .looking import ListedDevices, count_links, list_devices
+from .looking import ListedDevices, Reach, count_links, list_devices, read_devices
 
 _MOST_SHORTCUTS: Final = 5
 """Channels that are compared for shortcuts, which takes two requests each."""
@@ -78,18 +78,19 @@ async def scan_apps(
 ) -> list[str]:
     """List the devices of apps into the stage, each within its budget of requests, and return remarks.
 
+    Of an app whose list is longer, the devices to change are read one by one, if that takes no more requests.
     The rows of an app that cannot be accessed are rejected. `check` is called with each app and its listing, and may raise.
     """
     remarks: dict[str, list[str]] = {app_id: [] for app_id in budgets}
 
     async def scan(app_id: str) -> None:
         try:
-            listed = await list_devices(client, app_id, budgets[app_id], len(budgets), partial(stage.observe, app_id))
+            listed = await _listed(stage, client, app_id, budgets[app_id], len(budgets))
         except PermissionDenied as error:
             await stage.reject(app_id, None, no_access(app_id, error))
             return
         await check(app_id, listed)
-        await stage.close_scan(app_id, complete=listed.shows_all, saw_override=listed.saw_override, hidden=listed.contradicted)
+        await stage.close_scan(app_id, complete=listed.shows_all, hidden=listed.contradicted)
         remarks[app_id] = listed.caveats
         if not listed.complete:
             remarks[app_id].append(f"{app_id} was listed in part ({listed.extent}), so unknown devices cannot be found")
@@ -98,37 +99,50 @@ async def scan_apps(
     return [remark for found in remarks.values() for remark in found]
 
 
-async def settle_unlinked(stage: Staging, client: KeyRing) -> dict[str, int]:
-    """Find out whether devices shown without a link have none, in apps of which no link is shown.
+async def _listed(stage: Staging, client: KeyRing, app_id: str, budget: float, apps: int) -> ListedDevices:
+    take = partial(stage.observe, app_id)
+    listed = await list_devices(client, app_id, Reach(budget, budget), apps, take)
+    if listed.complete:
+        return listed
+    # The first page was read to learn how long the list is.
+    most = int(budget) - listed.pages + 1
+    left = await stage.not_reached(app_id, most + 1)
+    if not 0 < len(left) <= most:
+        return listed
+    await read_devices(client, app_id, left, apps, take)
+    return listed._replace(extent=f"{listed.extent}, and {counted(len(left), 'device')} one by one")
 
-    The server may fail to look links up and say nothing (contract C7). The devices have no link if the server counts none in
-    the app, and neither have those that a listing in part did not reach. If it does not tell the count, listings of the same
-    page size tell: those of other apps now, or of this app after the run. If it counts links, the run tells: none of the
-    devices had a link if the count rises by their number. Returns the counts of these apps.
+
+async def settle_unlinked(stage: Staging, client: KeyRing) -> tuple[dict[str, int], list[str]]:
+    """Find out whether devices have no link that were shown without one, in a response without any.
+
+    The server may fail to look links up and say nothing (contract C7). The devices have no link if all links that the server
+    counts in the app were shown, and neither have those that a listing in part did not reach. If it does not tell the count,
+    listings of the same page size tell: those of any app now, or of this app after the run. If it counts links that were not
+    shown, the run tells: none of the devices had a link if the count rises by their number. Returns the counts of these apps,
+    and a remark on each.
     """
     doubtful = await stage.find_shown()
     shows_links = await stage.shows_links()
     counts: dict[str, int] = {}
+    remarks: dict[str, str] = {}
 
     async def settle(app_id: str) -> None:
-        links = await count_links(client, app_id)
-        if links == 0 or (links is None and doubtful[app_id] and shows_links):
-            await stage.settle_unlinked(app_id, Former.NONE, linkless=links == 0)
-        elif doubtful[app_id]:
+        links, doubt = await count_links(client, app_id), doubtful[app_id]
+        if links == doubt.links or (links is None and doubt.devices and shows_links):
+            await stage.settle_unlinked(app_id, Former.NONE, linkless=links == doubt.links)
+        elif doubt.devices:
             await stage.settle_unlinked(app_id, Former.SHOWN_UNLINKED, linkless=False)
             if links is not None:
                 counts[app_id] = links
+                remarks[app_id] = (
+                    f"{app_id}: the server counts {counted(links, 'link')} and shows {doubt.links or 'none'};"
+                    f" {counted(doubt.devices, 'device')} may have one that was not shown,"
+                    " and an undo takes them for unlinked only if the run proves it"
+                )
 
     await fan_out(doubtful, settle, apps_at_once(client))
-    return counts
-
-
-def remarks_on(links: Mapping[str, int]) -> list[str]:
-    """Return a remark for each app in which the server counts links, but shows none."""
-    return [
-        f"{app_id}: the server counts {counted(count, 'link')} and shows none; an undo finds out whether these devices had one"
-        for app_id, count in sorted(links.items())
-    ]
+    return counts, [remarks[app_id] for app_id in sorted(remarks)]
 
 
 async def shortcuts(stage: Staging, client: KeyRing, protected: AbstractSet[str]) -> list[str]:

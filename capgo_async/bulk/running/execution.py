@@ -53,19 +53,29 @@ from ..operations.operations import (
     inverse,
 )
 from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, RIGHT_LOST, Done, Failed, Later, NotSent, Result, Stopped
-from .missing import MissingChannels
+from .missing import Look, Looks, Place
 from .runner import RunDeadline, stop
+
+_DeviceChange = LinkDevice | UnlinkDevice | RenewDevice
+
+
+class _Refusal(NamedTuple):
+    """That a call did not find its channel or had no access, and when."""
+
+    error: ApiError
+    at: float
 
 
 class _Course(NamedTuple):
     """How far an operation has come: its next call, the effort spent on that call, and a remaining doubt.
 
-    `looked` is whether it is sent again because its channel was not found, looked for, and there.
+    `refusal` is set while a look has to tell what it means. `looked` is whether the call is made again after such a look.
     """
 
     step: int
     effort: Effort
     doubt: Failed | None = None
+    refusal: _Refusal | None = None
     looked: bool = False
 
     @property
@@ -88,7 +98,7 @@ class Executor:
         self._courses: dict[Target, _Course] = {}
         self._active: set[Effort | Efforts] = set()
         self._locks: dict[str, anyio.Lock] = {}
-        self._missing = MissingChannels(ring)
+        self._looks = Looks(ring)
         self._draining = False
 
     def __call__(self, operation: Operation) -> Awaitable[Result]:
@@ -100,7 +110,6 @@ class Executor:
     def drain(self) -> None:
         """Stop everything that waits, and begin nothing new."""
         self._draining = True
-        self._missing.drain()
         for efforts in self._active:
             efforts.abandon()
 
@@ -114,8 +123,11 @@ class Executor:
             finally:
                 self._active.discard(efforts)
 
-    async def _call_by_call(self, operation: LinkDevice | UnlinkDevice | RenewDevice) -> Result:
+    async def _call_by_call(self, operation: _DeviceChange) -> Result:
         course = self._courses.pop(operation.target, None) if self._courses else None
+        if (course is None or course.refusal is None) and (due_at := self._looks.due_at(place_of(operation))) is not None:
+            # What the look will tell concerns this operation, too.
+            return Later(due_at, in_doubt=False) if course is None else self._park(operation, course, due_at)
         if course is None:
             if isinstance(operation, RenewDevice) and (objection := await self._objection_to(operation)) is not None:
                 return objection
@@ -159,7 +171,19 @@ class Executor:
         now = "has no link" if channel is None else f"is linked to {channel}"
         return Failed(CHANGED_SINCE, f"{operation.device_id} of {operation.app_id} was changed by somebody else: it now {now}")
 
-    async def _call(self, call: Call, operation: Operation, course: _Course) -> Result:
+    async def _call(self, call: Call, operation: _DeviceChange, course: _Course) -> Result:
+        """Make a call, or go on after its refusal; make it again if a look found nothing wrong."""
+        result = await (self._send(call, operation, course) if course.refusal is None else self._look(operation, course))
+        while result is None:
+            course = course._replace(refusal=None, looked=True)
+            result = await self._send(call, operation, course)
+        if course.step and isinstance(result, Failed):
+            cause = result.cause if result.cause == AMBIGUOUS else HALF_DONE
+            return result._replace(cause=cause, message=f"the link was removed and not set again: {result.message}")
+        return result
+
+    async def _send(self, call: Call, operation: _DeviceChange, course: _Course) -> Result | None:
+        """Send a call. Return the result, or `None` to send it again."""
         effort = course.effort
         self._active.add(effort)
         requester = requester_of(self._ring.client_of(operation.app_id))
@@ -169,48 +193,53 @@ class Executor:
             ending = _ending(error, requester, effort.began_at)
             if ending is not None:
                 return Stopped(ending, course.in_doubt)
-            failed: Result = failure_of(error, effort.request_id)
-            if isinstance(error, ChannelNotFound) and isinstance(operation, LinkDevice | RenewDevice):
-                found = await self._look_again(operation, error, course)
-                if found is None:
-                    return await self._call(call, operation, course._replace(looked=True))
-                failed = found
-            if course.step and isinstance(failed, Failed):
-                cause = failed.cause if failed.cause == AMBIGUOUS else HALF_DONE
-                failed = failed._replace(cause=cause, message=f"the link was removed and not set again: {failed.message}")
-            return failed
+            if isinstance(error, ChannelNotFound | PermissionDenied):
+                return await self._look(operation, course._replace(refusal=_Refusal(error, anyio.current_time())))
+            return failure_of(error, effort.request_id)
         finally:
             self._active.discard(effort)
-        if not isinstance(answer, Wait):
-            if isinstance(operation, LinkDevice) or (isinstance(operation, RenewDevice) and course.step):
-                self._missing.found(operation.app_id, operation.channel)
-            return Done(effort.request_id)
+        if isinstance(answer, Wait):
+            return self._park(operation, course, answer.until)
+        if course.step == len(calls_of(operation)) - 1:
+            self._looks.passed(place_of(operation))
+        return Done(effort.request_id)
+
+    def _park(self, operation: _DeviceChange, course: _Course, until: float) -> Later | NotSent:
+        """Let an operation wait without a worker."""
         if self._draining and not course.in_doubt:
             return NotSent()
         self._courses[operation.target] = course
-        return Later(answer.until, course.in_doubt)
+        return Later(until, course.in_doubt)
 
-    async def _look_again(self, operation: LinkDevice | RenewDevice, error: ChannelNotFound, course: _Course) -> Result | None:
-        """Look for a channel that a call did not find. Return the operation's result, or `None` to call again."""
-        name = f"channel {operation.channel} of {operation.app_id}"
-        requester = requester_of(self._ring.client_of(operation.app_id))
+    async def _look(self, operation: _DeviceChange, course: _Course) -> Result | None:
+        """Look at the place where a call was refused, once it is time.
+
+        Return the result, or `None` to call again.
+        """
+        assert course.refusal is not None  # noqa: S101 - checked by the caller
+        (error, at), place = course.refusal, place_of(operation)
         try:
             with self._abandonable():
-                look = await self._missing.look_for(operation.app_id, operation.channel)
+                look = await self._looks.look_at(place, at)
         except Abandoned as end:
-            return Later(end.wait.until) if course.in_doubt else NotSent()
+            look = end.wait.until
         except CapgoError as unseen:
-            ending = _ending(unseen, requester, course.effort.began_at)
+            ending = _ending(unseen, requester_of(self._ring.client_of(operation.app_id)), course.effort.began_at)
             return failure_of(error) if ending is None else Stopped(ending, course.in_doubt)
+        if not isinstance(look, Look):
+            return self._park(operation, course, look)
         found = look.error
         if found is None and not (look.refused or course.looked):
             return None
         if found is None:
-            lost = f"the server says that it has no {name}, but still shows it: the key has lost its right to change devices"
-            return failure_of(error)._replace(cause=RIGHT_LOST, message=f"{lost} ({error})")
+            answers = "says that there is none" if isinstance(error, ChannelNotFound) else "refuses this"
+            message = f"the server shows {place}, but {answers} when devices are to be changed: the key has no right to do that"
+            return failure_of(error)._replace(cause=RIGHT_LOST, message=f"{message} ({error})")
         if isinstance(found, ChannelNotFound):
-            return failure_of(error)._replace(message=f"{name} was there when the job was planned and is gone: {error.message}")
-        return failure_of(found)._replace(message=f"{name} is not found any more, because the key has lost access: {found}")
+            return failure_of(error)._replace(
+                message=f"{place} was there when the job was planned and is gone: {error.message}"
+            )
+        return failure_of(found)._replace(message=f"{place} is not shown any more, because the key has lost access: {found}")
 
     async def _as_a_whole(self, operation: Operation) -> Result:
         """Execute an operation that makes several calls and reads its target between them."""
@@ -299,7 +328,12 @@ async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
         raise stop(deadline.reason)
 
 
-def calls_of(operation: LinkDevice | UnlinkDevice | RenewDevice) -> tuple[Call, ...]:
+def place_of(operation: _DeviceChange) -> Place:
+    """Return the place that an operation needs: the channel of a link, or else its app."""
+    return Place(operation.app_id, None if isinstance(operation, UnlinkDevice) else operation.channel)
+
+
+def calls_of(operation: _DeviceChange) -> tuple[Call, ...]:
     match operation:
         case LinkDevice(channel=channel):
             return (endpoints.link_device(operation.app_id, operation.device_id, channel),)

@@ -1,7 +1,8 @@
-"""Channels that the plan saw and a call no longer finds.
+"""Places that the plan saw, and in which a call is refused: channels, and apps.
 
-They are gone, or hidden because the key has lost access. If the server shows one and still does not find it for a change, the
-key has lost the right to make that change (contract A7).
+A channel that is not found is gone, or hidden because the key has lost access. A change that is refused may be allowed a moment
+later, because older servers refuse it while their database is away. So one look tells (contract A7). If the server shows the
+place and still refuses changes there, the key has no right to make them.
 """
 
 from typing import Final, NamedTuple
@@ -9,18 +10,27 @@ from typing import Final, NamedTuple
 import anyio
 
 from ...errors import ApiError, ChannelNotFound, PermissionDenied
-from ...http.effort import Abandoned, Wait
 from ...key_ring import KeyRing
 
 LOOK_AFTER_SECONDS: Final = 5.0
-"""Seconds until a channel is looked for: a server without its database finds nothing (contract A7)."""
+"""Seconds until a place is looked at: a server without its database finds nothing (contract A7)."""
+
+
+class Place(NamedTuple):
+    """A channel of an app, or the app itself if `channel` is `None`."""
+
+    app_id: str
+    channel: str | None = None
+
+    def __str__(self) -> str:
+        return f"app {self.app_id}" if self.channel is None else f"channel {self.channel} of {self.app_id}"
 
 
 class Look(NamedTuple):
-    """What a look for a channel found.
+    """What a look at a place found.
 
-    `error` is why the channel was not found, or `None` if it is there. `refused` is whether it was there before, too, and calls
-    missed it in between.
+    `error` is why the place is not shown, or `None` if it is there. `refused` is whether it was there before, too, and calls
+    were refused in between.
     """
 
     at: float
@@ -33,45 +43,59 @@ class Look(NamedTuple):
         return self.refused or self.error is not None
 
 
-class MissingChannels:
-    """Looks for missing channels, once for all operations that miss the same one."""
+class Looks:
+    """Looks at places where calls were refused, once for all operations of a place."""
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
-        self._drained = anyio.Event()
-        self._locks: dict[tuple[str, str], anyio.Lock] = {}
-        self._looks: dict[tuple[str, str], Look] = {}
+        self._locks: dict[Place, anyio.Lock] = {}
+        self._looks: dict[Place, Look] = {}
+        self._due: dict[Place, float] = {}
 
-    def drain(self) -> None:
-        """Stop looking. Operations that wait for a look get `Abandoned`."""
-        self._drained.set()
+    def passed(self, place: Place) -> None:
+        """Note that a call passed in this place."""
+        self._looks.pop(place, None)
+        self._due.pop(place, None)
 
-    def found(self, app_id: str, channel: str) -> None:
-        """Note that a call found the channel."""
-        self._looks.pop((app_id, channel), None)
+    def due_at(self, place: Place) -> float | None:
+        """Return when the place is looked at, or `None` if it is not.
 
-    async def look_for(self, app_id: str, channel: str) -> Look:
-        """Look for a channel after a pause.
-
-        Until a call finds the channel, a final look is not repeated. Raises what reading a channel raises, except that
-        it was not found or may not be read.
+        Until then nothing should be sent there.
         """
-        asked_at, place = anyio.current_time(), (app_id, channel)
+        due = self._due.get(place)
+        return due if due is not None and anyio.current_time() < due else None
+
+    async def look_at(self, place: Place, refused_at: float) -> Look | float:
+        """Return what was found after a refusal at `refused_at`, or the time at which to ask again.
+
+        Until a call passes, a final look is not repeated. Raises what reading the place raises, except that it was not found or
+        may not be read.
+        """
+        if (look := self._known(place, refused_at)) is not None:
+            return look
+        if anyio.current_time() < (due := self._due.setdefault(place, refused_at + LOOK_AFTER_SECONDS)):
+            return due
         async with self._locks.setdefault(place, anyio.Lock()):
-            look = self._looks.get(place)
-            if look is None or (not look.final and look.at < asked_at):
-                with anyio.move_on_after(LOOK_AFTER_SECONDS):
-                    await self._drained.wait()
-                if self._drained.is_set():
-                    raise Abandoned(Wait(anyio.current_time()))
-                error = await self._error_of(app_id, channel)
+            if (look := self._known(place, refused_at)) is None:
+                # If this look fails, the next one is made later.
+                self._due[place] = anyio.current_time() + LOOK_AFTER_SECONDS
+                error = await self._error_of(place)
                 look = Look(anyio.current_time(), error, refused=error is None and place in self._looks)
                 self._looks[place] = look
-            return look
+                self._due.pop(place, None)
+        return look
 
-    async def _error_of(self, app_id: str, channel: str) -> ApiError | None:
+    def _known(self, place: Place, refused_at: float) -> Look | None:
+        look = self._looks.get(place)
+        return look if look is not None and (look.final or look.at >= refused_at) else None
+
+    async def _error_of(self, place: Place) -> ApiError | None:
+        client = self._ring.client_of(place.app_id)
         try:
-            await self._ring.client_of(app_id).channels.get(app_id, channel)
+            if place.channel is None:
+                await client.apps.get(place.app_id)
+            else:
+                await client.channels.get(place.app_id, place.channel)
         except (ChannelNotFound, PermissionDenied) as error:
             return error
         return None

@@ -19,7 +19,7 @@ from ..jobfile.verdicts import Extent
 from ..operations.comparing import State, compare
 from ..operations.kinds import KINDS
 from ..operations.operations import TargetKind, UnlinkDevice
-from ..planning.looking import ListedDevices, count_links, list_devices, look
+from ..planning.looking import ListedDevices, Reach, count_links, list_devices, look
 from ..spreading import apps_at_once
 
 SECOND_LOOK_SECONDS: Final = 60.0
@@ -97,7 +97,7 @@ class _Look:
         async def judge(page: Sequence[tuple[str, str | None]]) -> None:
             await self._database.run(verdicts.judge, app_id, page)
 
-        listed = await list_devices(self._client, app_id, budget, len(self._apps), judge)
+        listed = await list_devices(self._client, app_id, Reach(budget), len(self._apps), judge)
         self.pages[app_id] = listed.pages
         extent = await self._extent(app_id, listed)
         await self._database.run(verdicts.close, app_id, extent)

@@ -111,9 +111,10 @@ def cell_text(column: str, value: str, longest: int = LONGEST_NAME) -> str:
 
 
 def _check_marks(column: str, value: str) -> None:
-    """Raise `RowError` if an id stands in quotation marks."""
-    if len(value) > 1 and _is_mark(value[0]) and _is_mark(value[-1]):
-        raise RowError(Cause.QUOTATION_MARK, column, _named(value[0]))
+    """Raise `RowError` if an id begins or ends with a quotation mark."""
+    mark = next(filter(_is_mark, (value[0], value[-1])), None)
+    if mark is not None:
+        raise RowError(Cause.QUOTATION_MARK, column, _named(mark))
 
 
 def _is_mark(character: str) -> bool:

@@ -40,7 +40,6 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     server_version: str | None
-    newest: bool | None
     latency: Latency | None
     app_id: str | None
     page: int | None
@@ -73,7 +72,6 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
         Calibration(
             base_url=client.base_url,
             server_version=known.server_version,
-            newest=found.newest,
             latency=known.latency,
             app_id=found.app_id,
             page=found.page,
@@ -107,11 +105,8 @@ def _print(told: Calibration, certain: Sequence[str], speech: Speech) -> None:
         limit = f"already known: {', '.join(certain)}"
     if told.refused is not None:
         limit = f"refused after {counted(told.refused.passed, 'request')} by the limit of the {NAMES[told.refused.scope]}"
-    since = {True: ", with the API of August 2026 or later", False: ", with an API from before August 2026", None: ""}[
-        told.newest
-    ]
     lines = {
-        "server": f"{told.base_url}, version {told.server_version or 'unknown'}{since}",
+        "server": f"{told.base_url}, version {told.server_version or 'unknown'}",
         "latency": in_words(told.latency),
         "page": f"{page} ({told.page_remark})",
         "limits": limit,
@@ -130,15 +125,15 @@ def _within(requests: int) -> str:
 def _remarks(found: Findings, certain: Sequence[str]) -> tuple[str, ...]:
     refused = found.refused
     if refused is None and certain:
-        return ("the known limits were observed, not exceeded; to measure again, run `capgo-async limits --forget` first",)
+        return ("no request exceeded the known limits; to measure them again, run `capgo-async limits --forget` first",)
     if refused is None:
         return (f"limits above {_within(found.tried)} can be learned only while a job runs",)
-    again = "not certain yet: other users of the limit may have counted; calibrate again to confirm the number"
+    again = "not certain yet: requests of others may have counted, too; calibrate again to confirm it"
     remarks = [] if certain else [again]
     if not refused.passed:
         remarks = ["the limit was already used up by requests in the minute before; try again when nobody else uses it"]
     if refused.scope is ScopeKind.KEY:
         remarks.append(f"send nothing with this key for {DEFAULT_SILENCE:.0f} s: every request restarts the wait")
     if not refused.named:
-        remarks.append("the server did not name the limit; in that case, runs fall back to 100 requests a minute")
+        remarks.append("the server did not name the limit; runs that meet such a limit go on with 100 requests a minute")
     return tuple(remarks)

@@ -8,13 +8,14 @@ from typing import Annotated
 import anyio
 import typer
 
+from ...api.resources.devices import OnUnreadable
 from ...bulk.inventory.columns import InventoryKind
 from ...bulk.inventory.exporting import Summary, export, inventory, without_file, working_file
 from ...bulk.inventory.formats import Format, check_format, format_of, lines_of
 from ...bulk.inventory.taking import Tally
 from ...bulk.storage.places import is_stream, new
 from ...concurrency import alongside
-from ...errors import ConfigurationError, SafetyStop
+from ...errors import ConfigurationError, SafetyStop, UnreadableAnswer
 from ...key_ring import KeyRing
 from ..framework import Invocation, command
 from ..job.progress import Reading
@@ -25,6 +26,8 @@ from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
 
 commands = typer.Typer(name="export", no_args_is_help=True)
+
+_Means = tuple[KeyRing, Tally, Speech, OnUnreadable | None]
 
 
 class Exporting(Group, frozen=True, kw_only=True):
@@ -48,6 +51,11 @@ class Exporting(Group, frozen=True, kw_only=True):
         ),
     ] = None
 
+    @property
+    def skips_unreadable(self) -> bool:
+        """Return whether rows that cannot be read are left out."""
+        return False
+
     def chosen(self) -> Format:
         """Return the format; raises `ConfigurationError` if it cannot be written."""
         chosen = self.format or (format_of(self.output) if self.output else Format.JSONL)
@@ -60,8 +68,22 @@ class Exporting(Group, frozen=True, kw_only=True):
         return chosen
 
 
+class ExportingDevices(Exporting, frozen=True, kw_only=True):
+    """The apps to export, the file and its format, and what to do with bad rows."""
+
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option("--skip-unreadable", help="Leave out devices whose rows cannot be read; the export then ends with 3."),
+    ] = False
+
+    @property
+    def skips_unreadable(self) -> bool:
+        """Return whether rows that cannot be read are left out."""
+        return self.skip_unreadable
+
+
 @command(commands, "devices", Summary, short="Export the devices of apps.")
-async def export_devices(exporting: Exporting, connection: Connection, invocation: Invocation) -> int:
+async def export_devices(exporting: ExportingDevices, connection: Connection, invocation: Invocation) -> int:
     """Export the devices of apps that were seen in the last 90 days.
 
     The file is complete, or the command fails. After an interruption, the same command continues where it stopped.
@@ -100,19 +122,30 @@ async def _export(kind: InventoryKind, exporting: Exporting, connection: Connect
     chosen = exporting.chosen()
     speech = invocation.speech
     tally = Tally()
+    on_unreadable = _telling(speech) if exporting.skips_unreadable else None
     async with connection.ring() as caller:
         reading = Reading(kind, tally, caller, speech)
         if exporting.output is None:
-            return await alongside(reading.follow, lambda: _print(kind, exporting, chosen, (caller, tally, speech)))
+            return await alongside(
+                reading.follow, lambda: _print(kind, exporting, chosen, (caller, tally, speech, on_unreadable))
+            )
         output, apps = exporting.output, exporting.app or ()
         with _kept(output, speech):
             summary = await alongside(
-                reading.follow, lambda: export(output, kind, client=caller, apps=apps, chosen=chosen, tally=tally)
+                reading.follow,
+                lambda: export(output, kind, client=caller, apps=apps, chosen=chosen, tally=tally, on_unreadable=on_unreadable),
             )
     if speech.json:
         speech.emit(summary)
     tell_checks(summary, speech)
     return ExitCode.STOPPED if speech.lost else _code(summary)
+
+
+def _telling(speech: Speech) -> OnUnreadable:
+    def tell(error: UnreadableAnswer) -> None:
+        speech.say(f"left out: {error}")
+
+    return tell
 
 
 @contextlib.contextmanager
@@ -132,14 +165,13 @@ def _kept(output: Path, speech: Speech) -> Iterator[None]:
         raise
 
 
-async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: tuple[KeyRing, Tally, Speech]) -> int:
+async def _print(kind: InventoryKind, exporting: Exporting, chosen: Format, means: _Means) -> int:
     """Print an inventory once it is complete; until then it is in a temporary file."""
-    client, tally, speech = means
+    client, tally, speech, on_unreadable = means
     with without_file(kind, chosen) as output:
-        async with inventory(working_file(output), kind, client=client, apps=exporting.app or (), tally=tally) as (
-            file,
-            summary,
-        ):
+        async with inventory(
+            working_file(output), kind, client=client, apps=exporting.app or (), tally=tally, on_unreadable=on_unreadable
+        ) as (file, summary):
             lines = lines_of(chosen, file.table)
             for line in lines.head:
                 speech.show(line)

@@ -15,7 +15,6 @@ import typer
 from ...bulk import Job, Options, Report, Rows, Which
 from ...bulk.inventory.formats import Format
 from ...bulk.jobfile.contents import JobRow
-from ...bulk.report import counted
 from ...concurrency import alongside
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
@@ -30,10 +29,20 @@ from ..job.rejections import Rejections
 from ..job.reporting import AT_REST, OF_A_JOB, JobStatus, print_job, print_report, print_rows, running_options, tell_plan
 from ..job.running import Manner, Terms, confirm_and_run, open_question
 from ..job.streaming import EventLine, print_events
-from ..options.options import Approve, Connection, EndRollouts, JobFile, OldServers, Output, Running, Undertaking
+from ..options.options import (
+    Approve,
+    Connection,
+    EndRollouts,
+    JobFile,
+    OldServers,
+    Output,
+    Running,
+    Undertaking,
+    reaching,
+)
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
-from ..output.advice import next_steps, to_see_skipped
+from ..output.advice import next_steps, to_see_skipped, why_unfinished
 from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
 
@@ -93,7 +102,7 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
         report, activity = await job.report(), await job.activity()
         print_job(job, report, activity, invocation.speech)
         if activity.state in AT_REST:
-            for line in next_steps(report, path, running=running_options(job)):
+            for line in next_steps(report, path, reaching(job.facts.binding.base_url), running_options(job)):
                 invocation.speech.note(line)
     return ExitCode.OK
 
@@ -231,9 +240,8 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
 
         report = await job.verify(caller, on_contradiction=tell)
     code = print_report(report, invocation.speech)
-    if report.pending:
-        pending = f"{counted(report.pending, 'operation')} {'is' if report.pending == 1 else 'are'} still pending"
-        invocation.speech.say(f"the job is not finished: {pending}")
+    if unfinished := why_unfinished(report):
+        invocation.speech.say(unfinished)
     for line in next_steps(report, path, connection.server()):
         invocation.speech.say(line)
     return code

@@ -15,6 +15,7 @@ import typer
 from ...concurrency import alongside
 from ...errors import ConfigurationError
 from ...sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
+from ...sandbox.exchange import Generation
 from ...sandbox.seeding import SUPER_ADMIN_KEY
 from ...sandbox.settings import FLAGS, flagged
 from ..framework import Invocation, command
@@ -31,15 +32,6 @@ class SandboxAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     api_key: str
-
-
-class Generation(enum.StrEnum):
-    """The server that the sandbox imitates."""
-
-    JULY = "2026-07"
-    NOVEMBER = "2026-11"
-    DOCS = "docs"
-    SEED = "seed"
 
 
 class Preset(enum.StrEnum):
@@ -75,9 +67,7 @@ class Serving(Group, frozen=True, kw_only=True):
             help='Faults to inject, such as "*:502=1%;POST /device:latency=20ms..80ms".',
         ),
     ] = ""
-    generation: Annotated[Generation, typer.Option("--generation", help="The generation of the server to imitate.")] = (
-        Generation.JULY
-    )
+    generation: Annotated[Generation, typer.Option("--generation", help="The generation of the server to imitate.")] = "2026-07"
     flags: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,7 +90,7 @@ class Serving(Group, frozen=True, kw_only=True):
             raise ConfigurationError(message)
         try:
             settings = Settings(
-                generation=self.generation.value,
+                generation=self.generation,
                 limits=thresholds(self.limits),
                 speed=self.speed,
                 faults=parse_faults(self.faults),

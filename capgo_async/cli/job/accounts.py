@@ -12,6 +12,7 @@ from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
 from ...bulk.storage.places import real
 from ...errors import ConfigurationError
+from ..options.options import reaching
 from ..output.advice import next_steps
 from ..output.exit_codes import ExitCode
 from ..output.limit_names import limits_met
@@ -51,7 +52,7 @@ async def print_account(job: Job, speech: Speech) -> int:
             speech.show(f"run {run.number}: {run.reason}")
     activity = await job.activity()
     if activity.state in AT_REST:
-        for line in next_steps(report, job.path, running=running_options(job)):
+        for line in next_steps(report, job.path, reaching(job.facts.binding.base_url), running_options(job)):
             speech.note(line)
     return await print_items([_row(run, activity) for run in report.runs], _RunRow.__struct_fields__, speech)
 

@@ -184,7 +184,12 @@ class Follower:
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked
-        return (f"{parked:,} waiting for limits of single devices",) if parked else ()
+        return (f"{parked:,} waiting for limits of single devices{self._doubted()}",) if parked else ()
+
+    def _doubted(self) -> str:
+        now = anyio.current_time()
+        hold = pacer_of(self._client).doubted_target(now)
+        return "" if hold is None else doubted(hold.until - now, hold.asked(now))
 
     def _rest(self) -> tuple[float, str]:
         return _told(self._client, hold_of_run(self._client, self._apps, self._job.rests_until))

@@ -168,7 +168,7 @@ def _lines(rehearsed: Rehearsed, rehearsing: Rehearsing) -> Iterator[str]:
 
 
 def _wave(wave: RehearsedWave) -> str:
-    told = f"wave {wave.number}, to {wave.share}: {counted(wave.operations, 'operation')}"
+    told = f"wave {wave.number}, up to {wave.share}: {counted(wave.operations, 'operation')}"
     if wave.verified_after is not None:
         told += f", {wave.failed:,} failed, {wave.state.replace('_', ' ')} after {_clock(wave.verified_after)}"
     return told if wave.baked_after is None else f"{told}, pause over after {_clock(wave.baked_after)}"

@@ -34,10 +34,13 @@ def _rows_of(report: Report) -> str:
 
 def _outcomes(report: Report) -> list[str]:
     lines = [f"{report.planned:,} planned: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"]
+    if report.left:
+        lines.append(f"not undone: {counted(report.left, 'target')}")
     if report.done > report.unchecked:
+        why = " (not shown by the server)" if report.cannot_tell else ""
         lines.append(
             f"{report.done:,} done: {report.verified:,} verified, {report.contradicted:,} contradicted,"
-            f" {report.cannot_tell:,} not shown by the server, {report.unchecked:,} unchecked"
+            f" {report.cannot_tell:,} cannot tell{why}, {report.unchecked:,} unchecked"
         )
     # A run that was killed, or still goes on, has sent more than it has recorded.
     least = "at least " if any(run.ended is None for run in report.runs) else ""
@@ -45,8 +48,6 @@ def _outcomes(report: Report) -> list[str]:
         f"{least}{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
         f" {report.rate_limited:,} refused by a rate limit; {_last_run(report)} took {report.elapsed_seconds:,.1f} s"
     )
-    if report.left:
-        lines.append(f"not undone: {counted(report.left, 'target')}")
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
         lines.append(f"  first: {', '.join(failure.first)}")
@@ -96,12 +97,8 @@ def tell_plan(job: Job, speech: Speech) -> None:
 
 def _foreseen(plan: Plan) -> str:
     """Return a plan with the time when it would end, for people."""
-    lines = [str(plan)]
-    if plan.unknown and plan.requests:
-        lines.append("to leave out the devices that are unknown to the server, plan with --unknown skip")
-    if plan.seconds:
-        lines.append(f"if sent now, it ends at {minute_in(plan.seconds)}")
-    return "\n".join(lines)
+    told = plan.told(f"planning with --unknown skip leaves {'it' if plan.unknown == 1 else 'them'} out")
+    return f"{told}\nif sent now, it ends at {minute_in(plan.seconds)}" if plan.seconds else told
 
 
 def origin_of(job: Job) -> str:
@@ -150,8 +147,6 @@ def print_job(job: Job, report: Report, activity: Activity, speech: Speech) -> N
         return
     lines = [origin_of(job), *doing_of(activity), _rows_of(report)]
     lines += [*plan.contents(), *map(str, plan.waves)]
-    if plan.unknown:
-        lines.append(f"{counted(plan.unknown, 'device')} unknown to the server when the job was planned")
     lines += _outcomes(report)
     if seconds:
         lines.append(f"the pending operations take {about(seconds)} at the default --rate")
@@ -188,7 +183,7 @@ _COLUMNS: Final[Mapping[Rows, tuple[str, ...]]] = {
     Rows.FAILED: ("target", "line", "cause", "reason", "what", "app_id"),
     Rows.PENDING: ("target", "line", "what", "app_id"),
     Rows.CONTRADICTED: ("target", "line", "what", "app_id"),
-    Rows.MISSING: ("target", "line", "what", "app_id"),
+    Rows.CANNOT_TELL: ("target", "line", "what", "app_id"),
 }
 
 
@@ -196,7 +191,9 @@ def tell_checks(summary: Summary, speech: Speech) -> None:
     """Print how an inventory was checked for completeness, and what could not be proven."""
     tell = speech.note if summary.complete else speech.say
     tell(str(summary))
-    remarks = [f"{check.app_id or 'the list of apps'}: {caveat}" for check in summary.checks for caveat in check.caveats]
+    # The summary itself says why it cannot believe the first empty list.
+    checks = [check for check in summary.checks if check not in summary.contradicted[:1]]
+    remarks = [f"{check.app_id or 'the list of apps'}: {caveat}" for check in checks for caveat in check.caveats]
     for remark in remarks[:_NOTED]:
         tell(f"note: {remark}")
     if len(remarks) > _NOTED:

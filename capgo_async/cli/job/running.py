@@ -15,7 +15,7 @@ from ..framework import Invocation
 from ..options.options import Connection, Running
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Limits, Stopping
-from ..output.advice import next_steps, to_go_on, to_verify
+from ..output.advice import next_steps, to_go_on, to_verify, why_unfinished
 from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
 from .accounts import STDOUT
@@ -131,6 +131,8 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
     )
     report = msgspec.structs.replace(report, warnings=(*report.warnings, *(text for text, true in noticed if true)))
     code = print_report(report, terms.invocation.speech)
+    if terms.manner.which is not Which.OPEN and (unfinished := why_unfinished(report)):
+        terms.invocation.speech.say(unfinished)
     steps = list(next_steps(report, job.path, terms.connection.server(), terms.manner.again))
     if terms.manner.which is Which.CONTRADICTED and report.unchecked:
         steps.append(to_verify(job.path, terms.connection.server()))

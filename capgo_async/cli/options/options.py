@@ -16,7 +16,7 @@ from typer import Argument, Option
 from ...bulk import Options, Thresholds, Unknown
 from ...bulk.running.stopping import read_share
 from ...bulk.sources.layout import Layout
-from ...client import CapgoClient
+from ...client import DEFAULT_BASE_URL, CapgoClient
 from ...errors import ConfigurationError
 from ...http.dialect import Dialect
 from ...key_ring import KeyRing, pacer_of
@@ -28,6 +28,8 @@ from .group import Group
 from .moments import read_duration
 from .profiles import Profile, path_of_profiles, read_profile, read_protected
 from .remembering import Remembering, hearing, memory
+
+_PROFILE_VARIABLE: Final = "CAPGO_PROFILE"
 
 AppId = Annotated[str, Argument(metavar="APP", help="The app id, such as com.example.app.", show_default=False)]
 DeviceId = Annotated[str, Argument(metavar="ID", help="The device id.", show_default=False)]
@@ -132,7 +134,8 @@ class Connection(Output, frozen=True, kw_only=True):
         ),
     ] = None
     profile: Annotated[
-        str | None, Option("--profile", envvar="CAPGO_PROFILE", metavar="NAME", help="Take server and keys from this profile.")
+        str | None,
+        Option("--profile", envvar=_PROFILE_VARIABLE, metavar="NAME", help="Take server and keys from this profile."),
     ] = None
     rate: Annotated[
         str | None,
@@ -203,10 +206,10 @@ class Connection(Output, frozen=True, kw_only=True):
         return client
 
     def server(self) -> list[str]:
-        """Return the options that reach the same server in the same way, without the key."""
+        """Return the given options that reach the same server in the same way, without the key."""
         given = {
-            "--base-url": self.base_url or (None if self.profile else os.environ.get("CAPGO_BASE_URL") or None),
-            "--profile": self.profile,
+            "--base-url": self.base_url,
+            "--profile": None if self.profile == os.environ.get(_PROFILE_VARIABLE) else self.profile,
             "--rate": self.rate,
             "--headroom": self.headroom,
             "--concurrency": self.concurrency,
@@ -243,6 +246,27 @@ class Connection(Output, frozen=True, kw_only=True):
         if self.api_key is None and profile.api_key is not None:
             return profile.api_key.secret()
         return self.api_key
+
+
+def reaching(base_url: str) -> list[str]:
+    """Return the options that reach a job's server: none if the environment leads there."""
+    named = os.environ.get("CAPGO_BASE_URL", DEFAULT_BASE_URL)
+    if profile := os.environ.get(_PROFILE_VARIABLE):
+        with contextlib.suppress(ConfigurationError):
+            named = read_profile(profile).base_url or named
+    return [] if named.rstrip("/") == base_url else ["--base-url", base_url, *_allowing(base_url)]
+
+
+def _allowing(base_url: str) -> list[str]:
+    if base_url.startswith("https:"):
+        return []
+    from ...http.transport import checked_base_url  # noqa: PLC0415 - looking at a job does not import aiohttp
+
+    try:
+        checked_base_url(base_url)
+    except ConfigurationError:
+        return ["--allow-plain-http"]
+    return []
 
 
 class Confirming(Group, frozen=True, kw_only=True):

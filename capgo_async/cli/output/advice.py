@@ -8,7 +8,9 @@ from typing import Final
 from ... import errors
 from ...bulk import Report
 from ...bulk.operations.advice import Remedy
+from ...bulk.report import counted
 from ...errors import Problem
+from .exit_codes import ExitCode
 
 _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.NO_API_KEY: "--api-key passes one, --profile uses a stored one.",
@@ -20,6 +22,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
     Problem.DEVICES_UNKNOWN: "--unknown send changes such devices anyway; --unknown skip leaves them out.",
     Problem.DEVICES_HIDDEN: "Try again later. --unknown send changes the devices without seeing them; no undo restores them.",
+    Problem.ROW_UNREADABLE: "`export devices --skip-unreadable` leaves such devices out.",
     Problem.SEVERAL_DEVICES: "--all-matches takes all of them.",
     Problem.MAY_LOSE_BUNDLE: "To do it anyway, pass --old-servers.",
     Problem.ENDS_ROLLOUT: "To end it, pass --end-rollouts; `channels update APP NAME rollout_paused=true` only stops it.",
@@ -39,7 +42,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
     Problem.NOT_APPROVED: "The next run asks again.",
     Problem.APPROVAL_NEEDED: "Pass --approve CMD again; --approve true approves everything.",
-    Problem.NOT_LISTED: "`job show FILE --rows missing` lists them; the next `job run FILE` looks again.",
+    Problem.NOT_LISTED: "`job show FILE --rows cannot_tell` lists them; the next `job run FILE` looks again.",
 }
 
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
@@ -50,8 +53,8 @@ _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
     errors.PublicChannelOverride: "`devices unlink` does that.",
     errors.UnreadableAnswer: "Check that --base-url is a Capgo API.",
-    errors.EmptyListing: "Try again later; the empty list was not taken for the truth.",
-    errors.ListingError: "Try again; no incomplete listing was used.",
+    errors.EmptyListing: "Try again later; nothing was done with the empty list.",
+    errors.ListingError: "Try again; nothing was done with the incomplete list.",
 }
 """The first class that fits decides."""
 
@@ -63,6 +66,14 @@ def advice_on(error: errors.CapgoError) -> str:
     if isinstance(error, errors.AuthenticationError) and error.code == "invalid_jwt":
         return "--auth-header capgkey does that."
     return next((text for kind, text in _BY_ERROR.items() if isinstance(error, kind)), "")
+
+
+def why_unfinished(report: Report) -> str:
+    """Return why a job with pending operations ends a command with `ExitCode.INTERRUPTED`, or nothing."""
+    if not report.pending:
+        return ""
+    pending = f"{counted(report.pending, 'operation')} {'is' if report.pending == 1 else 'are'} still pending"
+    return f"the job is not finished: {pending} (exit code {ExitCode.INTERRUPTED}: it can be resumed)"
 
 
 def next_steps(report: Report, path: Path, server: Sequence[str] = (), running: Sequence[str] = ()) -> Iterator[str]:

@@ -27,7 +27,7 @@ def doubted(seconds: float, asked: float | None) -> str:
     """Return that the server asks to wait longer than the `seconds` that any limit takes, or nothing."""
     if asked is None or asked <= seconds:
         return ""
-    return f" (the server asks to wait until {minute_in(asked)}; no limit lasts so long, so one request tries)"
+    return f" (the server asks to wait until {minute_in(asked)}, longer than any known limit: one request tries earlier)"
 
 
 class Waits:
