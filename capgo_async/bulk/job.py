@@ -425,7 +425,6 @@ class Job:
 
         The forecast is for what was pending when the job was opened. Works while another process runs the job.
         """
-
         active = is_locked(self.path)
 
         def read(connection: sqlite3.Connection) -> Picture:

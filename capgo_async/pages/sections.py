@@ -370,7 +370,9 @@ def _runs(picture: Picture) -> Section:
     return Section(
         name="runs",
         title="Runs",
-        lead=[f"{counted(len(runs), 'run')}, planning and checks among them. The last: {how_ended(runs[-1], picture.activity)}."],
+        lead=[
+            f"{counted(len(runs), 'run')}, planning and checks among them. The last: {how_ended(runs[-1], picture.activity)}."
+        ],
         charts=(Chart("runs", f"Runs on the axis of time: {told}."),),
         tables=(_table(heads, rows, len(runs), {0, 3, 4, 5, 6, 7, 8, 9}),),
     )
