@@ -366,14 +366,12 @@ def _runs(picture: Picture) -> Section:
         "Server",
         "Reason",
     )
-    told = "; ".join(f"run {run.number} {how_ended(run, picture.activity)}" for _, run in shown[-5:])
+    ends = [f"run {run.number} {how_ended(run, picture.activity)}" for _, run in shown[-5:]]
     return Section(
         name="runs",
         title="Runs",
-        lead=[
-            f"{counted(len(runs), 'run')}, planning and checks among them. The last: {how_ended(runs[-1], picture.activity)}."
-        ],
-        charts=(Chart("runs", f"Runs on the axis of time: {told}."),),
+        lead=[f"{counted(len(runs), 'run')}, planning and checks among them. The last: {ends[-1]}."],
+        charts=(Chart("runs", f"Runs on the axis of time: {'; '.join(ends)}."),),
         tables=(_table(heads, rows, len(runs), {0, 3, 4, 5, 6, 7, 8, 9}),),
     )
 
