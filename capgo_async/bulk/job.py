@@ -425,6 +425,7 @@ class Job:
 
         The forecast is for what was pending when the job was opened. Works while another process runs the job.
         """
+        active = is_locked(self.path)
 
         def read(connection: sqlite3.Connection) -> Picture:
             report = records.report_of(connection, self._name)
@@ -433,6 +434,7 @@ class Job:
                 source=self.facts.source,
                 base_url=self.facts.binding.base_url,
                 created_at=self.facts.created_at,
+                activity=records.activity_of(connection, active=active),
                 report=report,
                 plan=self.plan,
                 seconds_left=self.lasts(server_limits()) if report.pending else 0.0,

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from .plan import Plan
-from .report import Report
+from .report import Activity, Report
 from .timeline import Timeline
 
 OTHERS: Final = "others"
@@ -35,15 +35,16 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a page about a job shows.
 
-    `at` is the time at which the job was read. `source` and `base_url` say where its rows come from and which server it is for.
-    `seconds_left` is the forecast for the pending operations, bakes included, at the default rate. `apps` are those with most
-    pending operations first. All times have a time zone, that of the reader.
+    `at` is the time at which the job was read, and `activity` what happened to it then. `source` and `base_url` say where its
+    rows come from and which server it is for. `seconds_left` is the forecast for the pending operations, bakes included, at the
+    default rate. `apps` are those with most pending operations first. All times have a time zone, that of the reader.
     """
 
     at: datetime
     source: str
     base_url: str
     created_at: datetime
+    activity: Activity
     report: Report
     plan: Plan
     seconds_left: float

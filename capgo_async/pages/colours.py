@@ -18,7 +18,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "pause": "rest",
     "finished": "done",
     "interrupted": "refused",
-    "no end recorded": "contradicted",
+    "killed": "contradicted",
     "verification": "verified",
     "planning": "unsure",
     "check": "unsure",

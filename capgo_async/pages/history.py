@@ -12,7 +12,7 @@ import msgspec
 
 from .. import events
 from ..bulk.picture import AppTotals, Picture
-from ..bulk.report import Ended, Run
+from ..bulk.report import Activity, Ended, Run
 from ..bulk.timeline import Bucket, Moment, Timeline, merged
 from ..limits.models import ScopeKind
 
@@ -27,7 +27,6 @@ _NAMES: Final = {
     Ended.VERIFIED: "verification",
     Ended.COMPARED: "check",
 }
-_NO_END: Final = "no end recorded"
 _MOST_POINTS: Final = 120
 _POINTS_OF_AN_APP: Final = 40
 _MINUTE: Final = 60
@@ -111,7 +110,7 @@ def history_of(picture: Picture) -> History | None:
         return None
     begin = _begin_of(runs[0]) if runs else at
     last = max((_begin_of(run) + run.elapsed_seconds for run in runs), default=at)
-    goes_on = not runs or (runs[-1].ended is None and bool(report.pending))
+    goes_on = bool(report.pending) and (not runs or is_under_way(picture.activity))
     forecast = _forecast(picture, begin)
     end = max(last, ahead_until if goes_on else last, begin + 1)
     end = max(end, *(point.at for point in forecast if point.at <= begin + 2 * (end - begin)), end)
@@ -137,14 +136,21 @@ def history_of(picture: Picture) -> History | None:
         flights=tuple(
             Flight(each.start + width / 2, each.seconds / width, each.most_in_flight) for each in _gapless(everything, width)
         ),
-        waves=_waves(timeline, last),
-        runs=tuple(_span(run) for run in report.runs if begin <= _begin_of(run) <= end),
+        waves=_waves(timeline, last, "under way" if is_under_way(picture.activity) else "interrupted"),
+        runs=tuple(_span(run, picture.activity) for run in report.runs if begin <= _begin_of(run) <= end),
     )
 
 
-def how_ended(run: Run) -> str:
-    """Return how a run ended, in words."""
-    return _NO_END if run.ended is None else _NAMES[run.ended]
+def is_under_way(activity: Activity) -> bool:
+    """Return whether a process runs the job, in a run that it has recorded."""
+    return activity.run is not None and activity.state != "killed"
+
+
+def how_ended(run: Run, activity: Activity) -> str:
+    """Return how a run ended, in words; of one without an end, `activity` tells whether it was killed."""
+    if run.ended is not None:
+        return _NAMES[run.ended]
+    return "under way" if is_under_way(activity) and activity.run == run.number else "killed"
 
 
 def state_in_words(state: str) -> str:
@@ -186,9 +192,9 @@ def _begin_of(run: Run) -> float:
     return datetime.fromisoformat(run.started_at).timestamp()
 
 
-def _span(run: Run) -> Span:
+def _span(run: Run, activity: Activity) -> Span:
     begin = _begin_of(run)
-    return Span(f"run {run.number}", begin, begin + run.elapsed_seconds, how_ended(run))
+    return Span(f"run {run.number}", begin, begin + run.elapsed_seconds, how_ended(run, activity))
 
 
 def _width(timeline: Timeline, seconds: float) -> int:
@@ -279,11 +285,11 @@ def _added(spans: list[Span], span: Span, gap: float) -> list[Span]:
     return [*spans, span]
 
 
-def _waves(timeline: Timeline, last: float) -> tuple[Span, ...]:
+def _waves(timeline: Timeline, last: float, state: str) -> tuple[Span, ...]:
     strip = _Strip()
     for moment in timeline.moments:
         strip.take(moment)
-    strip.close_all(last, "under way")
+    strip.close_all(last, state)
     return tuple(strip.spans)
 
 

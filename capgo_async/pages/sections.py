@@ -9,10 +9,10 @@ from typing import Final
 
 from ..bulk.clock import local_time
 from ..bulk.picture import AppTotals, Picture
-from ..bulk.report import Ended, Run, about, counted
-from ..events import KEY_DOUBTED
+from ..bulk.report import Activity, Ended, Run, about, counted
+from ..events import KEY_DOUBTED, OTHER_JOB
 from ..limits.models import UNNAMED, ScopeKind
-from .history import READING, History, history_of, how_ended, state_in_words
+from .history import READING, History, history_of, how_ended, is_under_way, state_in_words
 from .words import Card, Chart, Figure, Section, Table, Word, Words, clipped, plain, time_of
 
 _MOST_ROWS: Final = 50
@@ -24,7 +24,9 @@ _LIMITS: Final[Mapping[str, str]] = {
     ScopeKind.DEVICE_CHANNEL: "device and channel",
     UNNAMED: "a limit without a name",
     KEY_DOUBTED: "a key that was refused",
+    OTHER_JOB: "links that another job has just set",
 }
+_ENDS: Final = {Ended.INTERRUPTED: "was interrupted", Ended.STOPPED: "stopped"}
 OUTCOMES: Final = ("verified", "done", "cannot tell", "contradicted", "failed", "pending")
 """The parts of the bar, in their order. `done` is what was not checked, or not yet."""
 
@@ -85,13 +87,28 @@ def when(picture: Picture) -> str:
     if not report.pending:
         return f"It ended at {ended}."
     left = f"What is pending takes {about(picture.seconds_left)}"
+    if is_under_way(picture.activity):
+        return f"Run {picture.activity.run} is under way{_waits(picture.activity)}. {left}, until {ends}."
     if last.ended is None:
-        return f"Run {last.number} is under way, or was killed after {ended}. {left}, until {ends} if it goes on."
-    return f"Run {last.number} {_ended(last)} at {ended}. {left}."
+        return f"Run {last.number} was killed after {ended}. {left}."
+    return f"Run {last.number} {_ENDS.get(last.ended, 'ended')} at {ended}. {left}."
 
 
-def _ended(run: Run) -> str:
-    return "was interrupted" if run.ended is Ended.INTERRUPTED else "stopped" if run.ended is Ended.STOPPED else "ended"
+def _waits(activity: Activity) -> str:
+    """Return what a run waits for, as the rest of a sentence."""
+    until = "" if activity.until is None else time_of(activity.until)
+    match activity.waits_for:
+        case "":
+            return ""
+        case "bake":
+            return f" and pauses between waves until {until}"
+        case "approval":
+            return " and waits for approval of the next wave"
+        case "server":
+            return f" and waits for the server, which cannot be reached; it tries again at {until}"
+        case limit:
+            of_app = f" of {clipped(activity.app, 60)}" if activity.app else ""
+            return f" and rests until {until} (limit: {limit_called(limit)}{of_app})"
 
 
 def _end_of(run: Run) -> datetime:
@@ -322,7 +339,7 @@ def _runs(picture: Picture) -> Section:
         (
             (Figure(f"runs.{index}.number", run.number),),
             (time_of(run.started_at),),
-            (how_ended(run),),
+            (how_ended(run, picture.activity),),
             (Figure(f"runs.{index}.elapsed_seconds", run.elapsed_seconds),),
             (Figure(f"runs.{index}.operations", run.operations),),
             (Figure(f"runs.{index}.done", run.done),),
@@ -349,12 +366,12 @@ def _runs(picture: Picture) -> Section:
         "Server",
         "Reason",
     )
-    told = "; ".join(f"run {run.number} {how_ended(run)}" for _, run in shown[-5:])
+    ends = [f"run {run.number} {how_ended(run, picture.activity)}" for _, run in shown[-5:]]
     return Section(
         name="runs",
         title="Runs",
-        lead=[f"{counted(len(runs), 'run')}, planning and checks among them. The last: {how_ended(runs[-1])}."],
-        charts=(Chart("runs", f"Runs on the axis of time: {told}."),),
+        lead=[f"{counted(len(runs), 'run')}, planning and checks among them. The last: {ends[-1]}."],
+        charts=(Chart("runs", f"Runs on the axis of time: {'; '.join(ends)}."),),
         tables=(_table(heads, rows, len(runs), {0, 3, 4, 5, 6, 7, 8, 9}),),
     )
 

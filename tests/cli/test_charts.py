@@ -109,7 +109,7 @@ def test_without_the_packages_the_command_says_which(
     hide_packages(monkeypatch)
     result = capgo("stats", *words, "-o", "chart.svg")
     assert result.exit_code == 2
-    assert "a chart needs altair and vl-convert-python, not installed here: pip install 'capgo-async[charts]'" in result.stderr
+    assert "charts need altair and vl-convert-python, not installed here: pip install 'capgo-async[charts]'" in result.stderr
     assert not Path("chart.svg").exists()
     assert server.requests() <= 2
     assert capgo("stats", *words[:2]).exit_code == 0

@@ -64,7 +64,7 @@ def test_without_the_packages_the_extra_is_named(unaimed: Command, monkeypatch: 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in {"altair", "vl_convert"} else find(name))
     result = unaimed("job", "report", JOB, "--html", "move.html")
-    message = "a page needs altair and vl-convert, which are not installed: pip install 'capgo-async[charts]'"
+    message = "charts need altair and vl-convert-python, not installed here: pip install 'capgo-async[charts]'"
     assert (result.exit_code, message in result.stderr) == (2, True)
 
 

@@ -83,8 +83,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "stats bundles": (APP,),
     "stats natives": (APP,),
 }
-WITHOUT_A_KEY = {"demo", "sandbox"}
-"""They make a server of their own; its well-known key is what they are there to say."""
+WITHOUT_A_KEY = {"demo", "sandbox", "job watch"}
+"""The first two make a server of their own; its well-known key is what they are there to say. The last has none."""
 
 SCENES: dict[str, str] = {
     "as it should be": "",

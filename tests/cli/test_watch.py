@@ -1,13 +1,18 @@
 """`job watch`: a page for this machine alone, read again while the job runs, until it is over."""
 
 import itertools
+import os
 import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
 from cli.conftest import Command
+from cli.served import APP, Served, csv_of
 from fleet import client_of, relink_everything, sandbox_of
 from virtual_time import in_virtual_time
 
@@ -69,6 +74,42 @@ async def test_numbers_follow_a_run_charts_once_a_minute_and_its_end_ends_it(tmp
     assert 'http-equiv="refresh"' not in seen[-1]
     assert len(seen) > 2 * len(drawn)
     assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(drawn[:-1]))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_it_is_watched_ends_the_watch(capgo: Command, server: Served, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=40)
+    relink = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--plan-only")
+    assert capgo(*relink).exit_code == 0
+    under_way, killed = threading.Event(), threading.Event()
+
+    def hold(number: int) -> None:
+        if number == 5:
+            under_way.set()
+            killed.wait()
+
+    server.sandbox.on_change = hold
+    command = (sys.executable, "-m", "capgo_async", "job", "run", "m.capgo-job", "--yes")
+    pages: list[str] = []
+    with subprocess.Popen(command, env={**os.environ, **server.environment}, stderr=subprocess.DEVNULL) as process:
+
+        class Killing(Board):
+            def put(self, html: str, *, last: bool) -> None:
+                super().put(html, last=last)
+                pages.append(html)
+                process.kill()
+                process.wait()
+
+        under_way.wait()
+        in_virtual_time(lambda: follow(here / "m.capgo-job", Killing(), no_charts))()
+        killed.set()
+    assert "Run 2 is under way." in pages[0]
+    assert "Run 2 was killed after " in pages[-1]
+    assert len(pages) == 2
+
+
+async def no_charts(_: Picture) -> dict[str, Drawing]:
+    return {}
 
 
 def test_what_cannot_be_watched_is_said(unaimed: Command, here: Path) -> None:

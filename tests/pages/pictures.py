@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 from capgo_async import events
-from capgo_async.bulk import Ended, Failures, Part, Plan, Report, Run, Wave
+from capgo_async.bulk import Activity, Ended, Failures, Part, Plan, Report, Run, Wave
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import AppTotals, Flow, Picture
 from capgo_async.bulk.timeline import Bucket, Moment, Timeline, bin_of
@@ -84,6 +84,7 @@ def full(name: str = "beta") -> Picture:
         source=f"{name}.csv",
         base_url="https://api.capgo.app",
         created_at=BEGAN,
+        activity=Activity(state="idle"),
         report=report,
         plan=plan,
         seconds_left=100.0,

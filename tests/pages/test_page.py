@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from pages.pictures import EVIL, full
 from pages.reading import Reader, numbers_of
 
-from capgo_async.bulk import Ended, Failures
+from capgo_async.bulk import Activity, Ended, Failures
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import OTHERS, AppTotals, Flow, Picture, joined
 from capgo_async.bulk.timeline import Timeline
@@ -116,11 +116,32 @@ def test_a_plan_and_a_run_under_way_tell_when_they_end() -> None:
     picture = full()
     assert plain(headline(planned(picture))) == "18,700 devices will be changed. Nothing was sent yet."
     assert when(planned(picture)) == "Sent now, it takes about 2 min, until 2026-11-30 16:41 UTC."
-    under_way = changed(picture, runs=picture.report.runs[:2])
-    assert when(under_way) == (
-        "Run 2 is under way, or was killed after 2026-11-30 16:07 UTC. What is pending takes about 2 min, until"
-        " 2026-11-30 16:41 UTC if it goes on."
-    )
+
+
+@pytest.mark.parametrize(
+    ("activity", "sentence"),
+    [
+        ({"state": "running"}, "Run 2 is under way. {left}, until 2026-11-30 16:41 UTC."),
+        ({"state": "killed"}, "Run 2 was killed after 2026-11-30 16:07 UTC. {left}."),
+        ({"state": "waiting", "waits_for": "approval"}, "Run 2 is under way and waits for approval of the next wave. {left}"),
+        ({"state": "waiting", "waits_for": "bake"}, "Run 2 is under way and pauses between waves until 2026-11-30 16:41 UTC."),
+        ({"state": "waiting", "waits_for": "server"}, "Run 2 is under way and waits for the server, which cannot be reached; "),
+        (
+            {"state": "resting", "waits_for": "app_address", "app": EVIL},
+            "Run 2 is under way and rests until 2026-11-30 16:41 UTC (limit: app at one address of <script>",
+        ),
+    ],
+)
+def test_a_run_without_an_end_is_under_way_or_was_killed(activity: dict[str, str], sentence: str) -> None:
+    picture = changed(full(), runs=full().report.runs[:2])
+    until = (picture.at + timedelta(minutes=1)).isoformat()
+    picture = msgspec.structs.replace(picture, activity=Activity(run=2, until=until, **activity))
+    assert when(picture).startswith(sentence.format(left="What is pending takes about 2 min"))
+    history = history_of(picture)
+    assert history is not None
+    killed = activity["state"] == "killed"
+    assert [span.state for span in history.runs] == ["killed" if killed else "under way"]
+    assert bool(history.ahead) != killed
 
 
 def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
@@ -134,7 +155,7 @@ def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
     assert [point.value for point in history.forecast] == [18700, 0]
     assert len(history.left) < 150
     assert {span.state for span in history.waves} >= {"verified", "pause", "interrupted", "approval: approved"}
-    assert [(span.row, span.state) for span in history.runs][:2] == [("run 2", "no end recorded"), ("run 3", "interrupted")]
+    assert [(span.row, span.state) for span in history.runs][:2] == [("run 2", "killed"), ("run 3", "interrupted")]
     assert len(history.rests) == 16
     learned = [(each.begin - began, each.end - began, each.per_minute) for each in history.allowed]
     assert learned == [(300, 600, 1500), (600, 1740, 900)]
@@ -153,10 +174,12 @@ def test_a_job_of_which_nothing_is_left_and_nothing_was_sent_has_no_course() -> 
 def test_a_run_that_was_never_ended_ends_its_waves() -> None:
     picture = full()
     moments = tuple(moment for moment in picture.timeline.moments if moment.run <= 2)
-    history = history_of(msgspec.structs.replace(picture, timeline=Timeline(5, (), moments)))
-    assert history is not None
-    assert history.waves[-1].state == "under way"
-    assert Ended.FINISHED not in {span.state for span in history.waves}
+    picture = msgspec.structs.replace(picture, timeline=Timeline(5, (), moments))
+    for activity, state in (Activity(state="running", run=2), "under way"), (Activity(state="killed", run=2), "interrupted"):
+        history = history_of(msgspec.structs.replace(picture, activity=activity))
+        assert history is not None
+        assert history.waves[-1].state == state
+        assert Ended.FINISHED not in {span.state for span in history.waves}
 
 
 names = st.sampled_from(["alpha", "beta", "no link", "production", "staging", "unknown"])

@@ -12,6 +12,8 @@ from .places import make_durable, real, refused, regular, remove
 
 LOCK: Final = ".lock"
 """Suffix of a job's lock file. The file outlives the run, and reserves the job's name."""
+_PATIENCE: Final = 0.1
+"""Seconds to wait for the lock: whoever asks whether it is free takes it for an instant."""
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
 
@@ -28,7 +30,7 @@ def locked(path: Path) -> Iterator[None]:
         raise JobError(message)
     lock = filelock.FileLock(regular(path.with_name(path.name + LOCK), "lock file"))
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 10)
     except filelock.Timeout:
         message = f"another process is running {path}"
         raise JobError(message, problem=Problem.RUNNING_ELSEWHERE) from None

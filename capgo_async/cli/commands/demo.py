@@ -23,11 +23,12 @@ from ...key_ring import ring_of
 from ...limits.models import server_limits
 from ...sandbox.seeding import device_id
 from ..framework import Invocation, command
-from ..job.drawing import can_draw, write_page
+from ..job.drawing import write_page
 from ..job.reporting import print_report
 from ..job.running import followed
 from ..options.group import Group
 from ..options.options import Output
+from ..output.charts import missing_packages
 from .sandbox import SandboxAddress
 
 commands = typer.Typer()
@@ -85,7 +86,7 @@ async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
             picture = await _relink(source, address, size, invocation)
     code = print_report(picture.report, invocation.speech)
     note(f"the demo took {anyio.current_time() - started:.1f} s")
-    if can_draw() and not invocation.speech.json:
+    if not missing_packages() and not invocation.speech.json:
         descriptor, page = tempfile.mkstemp(prefix="capgo-demo-", suffix=".html")
         os.close(descriptor)
         await write_page(picture, page, invocation.speech)

@@ -22,7 +22,7 @@ from ...rehearsal import Rehearsal
 from ..framework import Invocation, command
 from ..job.accounts import STDOUT, print_account, write_operations
 from ..job.changing import carry_out
-from ..job.drawing import WAITING, ToHtml, charts_of, check_packages, check_page, write_page
+from ..job.drawing import WAITING, ToHtml, charts_of, check_page, write_page
 from ..job.progress import Watching
 from ..job.rehearsing import RehearsalReport, Rehearsing, code_of_rehearsal, print_rehearsal
 from ..job.rejections import Rejections
@@ -43,6 +43,7 @@ from ..options.options import (
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
 from ..output.advice import next_steps, to_see_skipped, why_unfinished
+from ..output.charts import check_charts
 from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
 
@@ -205,7 +206,7 @@ async def watch_job(
     from ..job.watching import Board, follow, linger, served  # noqa: PLC0415
 
     del output
-    check_packages()
+    check_charts()
     async with await Job.open(path, read_only=True):
         pass
     board = Board()

@@ -1,11 +1,10 @@
 """The commands of `capgo-async stats`."""
 
 import enum
-import importlib.util
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -17,14 +16,12 @@ from ...printable import printable
 from ..framework import Invocation, command
 from ..options.group import Group
 from ..options.options import AppId, Connection, OrgId
+from ..output.charts import check_charts
 from ..output.exit_codes import ExitCode
 from ..output.listing import print_items
 from ..output.speech import Speech
 
 commands = typer.Typer(name="stats", no_args_is_help=True)
-
-_PACKAGES: Final = {"altair": "altair", "vl_convert": "vl-convert-python"}
-"""Modules that draw charts, and the packages that they are in."""
 
 ByApp = Annotated[bool, typer.Option("--by-app", help="Show each app of the organization.")]
 
@@ -247,14 +244,6 @@ def _of_versions(app_id: str, of: str, usage: Usage) -> bytes:
 
     named = [msgspec.structs.replace(dataset, label=printable(dataset.label)) for dataset in usage.datasets]
     return chart_of_versions(printable(app_id), of, msgspec.structs.replace(usage, datasets=named)).encode()
-
-
-def check_charts() -> None:
-    """Raise `ConfigurationError` if the packages that draw charts are not installed."""
-    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        message = f"a chart needs {' and '.join(missing)}, not installed here: pip install 'capgo-async[charts]'"
-        raise ConfigurationError(message)
 
 
 async def _print(points: Sequence[StatPoint], speech: Speech) -> int:

@@ -1,7 +1,6 @@
 """Writes the page about a job. Its charts need the packages of the extra `charts`."""
 
 import contextlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,8 +9,8 @@ import typer
 
 from ...bulk.picture import Picture
 from ...bulk.storage.places import new, refused, remove
-from ...errors import ConfigurationError
 from ...printable import printable
+from ..output.charts import check_charts
 from ..output.speech import Speech
 from .accounts import STDOUT, refuse_job_file
 
@@ -22,29 +21,14 @@ ToHtml = Annotated[
     str | None,
     typer.Option("--html", metavar="FILE", help="Write a page with charts to this file (- for stdout).", show_default=False),
 ]
-_PACKAGES: Final = ("altair", "jinja2", "vl_convert")
 WAITING: Final = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="1"><p>The job is being read.'
 """Page for the first seconds, until the job has been read."""
 _BUILDING: Final = ".building"
 
 
-def check_packages() -> None:
-    """Raise `ConfigurationError` if a package that draws pages is not installed."""
-    missing = [name.replace("_", "-") for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        message = f"a page needs {' and '.join(missing)}, which {verb} not installed: pip install 'capgo-async[charts]'"
-        raise ConfigurationError(message)
-
-
-def can_draw() -> bool:
-    """Return whether all packages that draw pages are installed."""
-    return all(importlib.util.find_spec(name) for name in _PACKAGES)
-
-
 def check_page(to: str, path: Path) -> None:
     """Raise an error if no page about the job at `path` can be written to `to`."""
-    check_packages()
+    check_charts()
     if to != STDOUT:
         refuse_job_file(to, path)
         new(Path(to), "page")

@@ -16,6 +16,7 @@ from aiohttp import web
 from ...bulk import Job
 from ...bulk.picture import Picture
 from ...errors import ConfigurationError
+from ...pages.history import is_under_way
 from .drawing import html_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def follow(path: Path, board: Board, draw: Callable[[Picture], Awaitable["
         began = time.process_time()
         async with await Job.open(path, read_only=True) as job:
             picture = await job.picture()
-        under_way = bool(picture.report.runs) and picture.report.runs[-1].ended is None
+        under_way = is_under_way(picture.activity)
         last = not under_way and (ran or not picture.report.pending)
         took = time.process_time() - began
         if last or anyio.current_time() >= drawn_until:
