@@ -20,7 +20,7 @@ from capgo_async.bulk.running.collecting import Collector
 from capgo_async.events import AttemptEnded, RestBegan, RestEnded
 from capgo_async.listeners import Listeners
 
-_BEGAN_AT: Final = 1_790_000_000.0
+BEGAN_AT: Final = 1_790_000_000.0
 _PERIOD: Final = 1999
 """Requests between two silences (contract B2)."""
 _SILENCE: Final = 61.0
@@ -68,7 +68,7 @@ def size_of(operations: int, apps: int) -> dict[str, Any]:
                 connection.execute(statement)
             connection.commit()
             empty = path.stat().st_size
-            _fill(connection, operations, apps)
+            fill(connection, operations, [f"com.example.app{number:03}" for number in range(apps)])
             connection.commit()
             connection.execute("VACUUM")
             found = timelines.timeline_of(connection, ())
@@ -80,11 +80,11 @@ def size_of(operations: int, apps: int) -> dict[str, Any]:
         }
 
 
-def _fill(connection: sqlite3.Connection, operations: int, apps: int) -> None:
-    """Store the timeline of a job, second by second; all apps take turns, and response times vary."""
-    collector, at = Collector(), _BEGAN_AT
+def fill(connection: sqlite3.Connection, operations: int, apps: Sequence[str]) -> float:
+    """Store the timeline of a job, second by second, and return when it ends. All apps take turns; response times vary."""
+    collector, at = Collector(), BEGAN_AT
     for number in range(operations):
-        app = f"com.example.app{number % apps:03}"
+        app = apps[number % len(apps)]
         seconds = 0.05 + number * 7919 % 997 / 2000
         collector.ended(
             AttemptEnded(
@@ -109,6 +109,7 @@ def _fill(connection: sqlite3.Connection, operations: int, apps: int) -> None:
             at += 1.0
             timelines.add(connection, 1, *collector.take())
     timelines.add(connection, 1, *collector.take())
+    return at
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -159,6 +159,17 @@ class RunBegan(_Event, frozen=True, kw_only=True):
     program: str
 
 
+class LimitInForce(_Event, frozen=True, kw_only=True):
+    """A limit that a run keeps to as it begins: `requests` in any `seconds`, for each key or app.
+
+    Refusals may teach a smaller one later, see `LimitLearned`.
+    """
+
+    limit: str
+    requests: int
+    seconds: float
+
+
 class RunEnded(_Event, frozen=True, kw_only=True):
     """A run has ended. `how` is a value of `Ended`; `reason` is for people, and set if it was stopped."""
 
@@ -312,6 +323,7 @@ Event = (
     | ConcurrencyChanged
     | ServerVersionChanged
     | RunBegan
+    | LimitInForce
     | RunEnded
     | RestBegan
     | RestEnded

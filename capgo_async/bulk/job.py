@@ -48,7 +48,7 @@ from .running.absence import Absence
 from .running.approval import Approvals, Approve
 from .running.bounds import Bounds, budgeted, deadline_of
 from .running.execution import Executor, prepare
-from .running.metering import Meter, carried_over
+from .running.metering import Meter, carried_over, limits_in_force
 from .running.rests import Rests, hold_of_run
 from .running.runner import Brakes, Progress, Runner
 from .running.stopping import StopRules, Watch
@@ -264,6 +264,8 @@ class Job:
             left = sum(share.operations for leg in self._course for share in leg.shares)
             async with self._journal.recorded(meter, pacer.listeners, which, left) as ending:
                 runner, waves = await begin()
+                for limit in limits_in_force(ring):
+                    pacer.listeners.announce(limit)
                 pacer.listeners.announce(_forecast(left, self.remaining(ring, 0)))
                 with pacer.listeners.heard_by(rests, "other"), anyio.CancelScope() as self._scope:
                     while (error := await self._ended_by(waves, former)) is not None:
@@ -425,12 +427,12 @@ class Job:
 
         The forecast is for what was pending when the job was opened. Works while another process runs the job.
         """
-        active = is_locked(self.path)
+        at, active = self._clock(), is_locked(self.path)
 
         def read(connection: sqlite3.Connection) -> Picture:
             report = records.report_of(connection, self._name)
             return Picture(
-                at=self._clock(),
+                at=at,
                 source=self.facts.source,
                 base_url=self.facts.binding.base_url,
                 created_at=self.facts.created_at,

@@ -39,6 +39,8 @@ _LETTERS_OF_ENDS: Final = 8
 """Characters of a name beside a ribbon, on a phone."""
 _DAY: Final = 86_400
 _MINUTES: Final = 600
+_NO_UNIT: Final = "datum.value ? datum.label : '0'"
+"""Writes 0 and not 0k."""
 _CHARACTER: Final = 7.4
 """Pixels of a character of an average name in a wide font of 12 pixels."""
 
@@ -204,7 +206,7 @@ def _points(points: Iterable[Point], *, form: str = "~s", ticks: int = 4) -> alt
 
 
 def _value(form: str = "~s", ticks: int = 4) -> alt.Y:
-    axis = alt.Axis(format=form, tickCount=ticks, domain=False, ticks=False)
+    axis = alt.Axis(format=form, tickCount=ticks, domain=False, ticks=False, labelExpr=_NO_UNIT)
     return alt.Y("value:Q", title=None, axis=axis, scale=alt.Scale(domainMin=0), stack=None)
 
 
@@ -340,7 +342,7 @@ def _rows(field: str) -> alt.Y:
 
 
 def _counts(frame: Frame) -> alt.Axis:
-    return alt.Axis(format="~s", tickCount=3 if frame.narrow else 6, labelFlush=True)
+    return alt.Axis(format="~s", tickCount=3 if frame.narrow else 6, labelFlush=True, labelExpr=_NO_UNIT)
 
 
 def _key(states: Iterable[str]) -> list[tuple[str, str]]:

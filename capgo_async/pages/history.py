@@ -124,9 +124,9 @@ def history_of(picture: Picture) -> History | None:
         width=width,
         left=left,
         forecast=forecast,
-        ahead=(Point(max(last, left[-1].at) if left else at, report.pending), Point(ahead_until, 0)) if goes_on else (),
+        ahead=_ahead(picture, max(last, left[-1].at) if left else at, ahead_until) if goes_on else (),
         rates=tuple(Point(each.start + width / 2, each.requests * _MINUTE / width) for each in _gapless(everything, width)),
-        allowed=_learned(timeline, end),
+        allowed=_allowed(timeline, end),
         rests=_rests(timeline, end - begin, last),
         responses=tuple(
             Responses(each.start + width / 2, each.p50, each.p95)
@@ -244,23 +244,58 @@ def _forecast(picture: Picture, begin: float) -> tuple[Point, ...]:
         for moment in picture.timeline.moments
         if isinstance(moment.event, events.ForecastMade) and moment.event.planning
     ]
-    return (Point(begin, made[0].operations), Point(begin + made[0].seconds, 0)) if made else ()
+    if not made or not made[0].operations:
+        return ()
+    counts = [wave.operations for wave in picture.plan.waves if wave.operations] or [made[0].operations]
+    return _falling(begin, begin + made[0].seconds, counts, picture.plan.bake_seconds)
 
 
-def _learned(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
-    """Return the limits of the API key that refusals have taught.
+def _ahead(picture: Picture, begin: float, end: float) -> tuple[Point, ...]:
+    """Return how the pending operations fall from now on; first, the pause under way ends."""
+    pending, activity = picture.report.pending, picture.activity
+    counts = [left for wave in picture.report.waves if (left := wave.operations - wave.settled)] or [pending]
+    until = datetime.fromisoformat(activity.until).timestamp() if activity.waits_for == "bake" and activity.until else begin
+    if not begin < until < end:
+        return _falling(begin, end, counts, picture.plan.bake_seconds)
+    return Point(begin, pending), *_falling(until, end, counts, picture.plan.bake_seconds)
+
+
+def _falling(begin: float, end: float, counts: Sequence[int], pause: float) -> tuple[Point, ...]:
+    """Return how operations fall from `begin` to `end`, at the same pace throughout.
+
+    `counts` are the operations of each wave. After each wave but the last, there is a pause.
+    """
+    left, at = sum(counts), begin
+    each = max(0.0, end - begin - pause * (len(counts) - 1)) / left
+    points = [Point(at, left)]
+    for count in counts:
+        left, at = left - count, at + count * each
+        points.append(Point(at, left))
+        if left and pause:
+            at += pause
+            points.append(Point(at, left))
+    return *points[:-1], Point(end, 0)
+
+
+def _allowed(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
+    """Return the limits of the API key: those of each run, and those that refusals have taught.
 
     Those of a single device or app say nothing about all requests.
     """
     found: list[Allowed] = []
+    given: float | None = None
+    per_minute: float | None
     for moment in timeline.moments:
         match moment.event:
-            case events.LimitLearned(limit=ScopeKind.KEY as limit, requests=requests):
-                found = [each._replace(end=min(each.end, moment.at)) for each in found]
-                found += [Allowed(limit, moment.at, end, requests)] if requests is not None else []
+            case events.LimitInForce(limit=ScopeKind.KEY, requests=requests, seconds=seconds):
+                per_minute = given = requests * _MINUTE / seconds
+            case events.LimitLearned(limit=ScopeKind.KEY, requests=requests):
+                per_minute = given if requests is None else requests
             case _:
-                pass
-    return tuple(found)
+                continue
+        found = [each._replace(end=min(each.end, moment.at)) for each in found]
+        found += [] if per_minute is None else [Allowed(ScopeKind.KEY, moment.at, end, per_minute)]
+    return tuple(each for each in found if each.begin < each.end)
 
 
 def _rests(timeline: Timeline, seconds: float, last: float) -> tuple[Span, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..bulk.clock import local_time
 from ..bulk.picture import AppTotals, Picture
-from ..bulk.report import Activity, Ended, Run, about, counted
+from ..bulk.report import Activity, Approval, Decision, Ended, Run, about, counted
 from ..events import KEY_DOUBTED, OTHER_JOB
 from ..limits.models import UNNAMED, ScopeKind
 from .history import READING, History, history_of, how_ended, is_under_way, state_in_words
@@ -25,6 +25,12 @@ _LIMITS: Final[Mapping[str, str]] = {
     UNNAMED: "a limit without a name",
     KEY_DOUBTED: "a key that was refused",
     OTHER_JOB: "links that another job has just set",
+}
+_DECISIONS: Final = {
+    None: "no answer yet",
+    Decision.APPROVED: "approved",
+    Decision.AGAIN: "put off",
+    Decision.DECLINED: "not approved",
 }
 _ENDS: Final = {Ended.INTERRUPTED: "was interrupted", Ended.STOPPED: "stopped"}
 OUTCOMES: Final = ("verified", "done", "cannot tell", "contradicted", "failed", "pending")
@@ -301,11 +307,12 @@ def _waves(picture: Picture) -> Section:
             (state_in_words(wave.state),),
             (time_of(wave.verified_at) if wave.verified_at else "",),
             (time_of(wave.bake_until) if wave.bake_until else "",),
+            _approval(index, wave.approval),
         )
         for index, wave in enumerate(waves)
     ]
     told = "; ".join(f"wave {wave.number}, to {wave.share}, {state_in_words(wave.state)}" for wave in waves[:_MOST_ROWS])
-    heads = ("Wave", "Up to", "Operations", "Finished", "Failed", "Verdict", "Verified at", "Pause until")
+    heads = ("Wave", "Up to", "Operations", "Finished", "Failed", "Verdict", "Verified at", "Pause until", "Approval")
     verified = sum(wave.verified_at is not None for wave in waves)
     return Section(
         name="waves",
@@ -314,6 +321,14 @@ def _waves(picture: Picture) -> Section:
         charts=(Chart("waves", f"A strip of the waves by number of operations: {told}."),),
         tables=(_table(heads, rows, len(waves), {0, 2, 3, 4}),),
     )
+
+
+def _approval(index: int, approval: Approval | None) -> Words:
+    if approval is None:
+        return ("",)
+    reason = f" ({clipped(approval.reason)})" if approval.reason else ""
+    asked = Figure(f"waves.{index}.approval.times", approval.times)
+    return f"{_DECISIONS[approval.decision]}{reason}, asked ", asked, " time" if approval.times == 1 else " times"
 
 
 def _flows(picture: Picture) -> Section:
@@ -334,7 +349,7 @@ def _flows(picture: Picture) -> Section:
 
 def _runs(picture: Picture) -> Section:
     runs = picture.report.runs
-    shown = list(enumerate(runs))[-_MOST_ROWS:]
+    shown, last = list(enumerate(runs))[-_MOST_ROWS:], runs[-1]
     rows: list[tuple[Words, ...]] = [
         (
             (Figure(f"runs.{index}.number", run.number),),
@@ -370,7 +385,7 @@ def _runs(picture: Picture) -> Section:
     return Section(
         name="runs",
         title="Runs",
-        lead=[f"{counted(len(runs), 'run')}, planning and checks among them. The last: {ends[-1]}."],
+        lead=[f"{counted(len(runs), 'run')}, planning and checks among them. The last: {how_ended(last, picture.activity)}."],
         charts=(Chart("runs", f"Runs on the axis of time: {'; '.join(ends)}."),),
         tables=(_table(heads, rows, len(runs), {0, 3, 4, 5, 6, 7, 8, 9}),),
     )

@@ -126,6 +126,12 @@ def the_timeline_is_compared_with_none(found: Any) -> None:
     assert all(each["done"] == found["stored"] and 0 < each["bytes"] <= 2_000_000 for each in found["sizes"])
 
 
+def the_page_of_a_small_job_is_small(found: Any) -> None:
+    assert found["failed"] == found["messages"]
+    assert 0 < found["bytes_without_charts"] < found["bytes"] <= 400_000
+    assert 0 < found["without_charts"]["cpu"] < found["with_charts"]["cpu"]
+
+
 SOUND: dict[str, Callable[[Any], None]] = {
     "startup": startup_compares_imports_and_the_command_with_typer,
     "relink": relink_compares_all_contenders,
@@ -136,6 +142,7 @@ SOUND: dict[str, Callable[[Any], None]] = {
     "planning": planning_compares_with_an_import,
     "jobfile": the_job_file_is_compared_with_a_plain_table,
     "timeline": the_timeline_is_compared_with_none,
+    "page": the_page_of_a_small_job_is_small,
     "export": exports_in_every_format_have_the_devices_of_the_sandbox,
     "rehearsal": rehearsal_tells_what_it_took,
     "pacing": pacing_has_every_scenario,

@@ -179,7 +179,9 @@ async def test_the_timeline_of_a_job_with_waves_limits_and_failures(tmp_path: Pa
     assert sums == of_runs(report)
     assert report.done == report.planned
     ran = [moment for moment in found.moments if moment.run == 2]
-    assert happened(Timeline(moments=tuple(ran)))[:3] == ["RunBegan", "ForecastMade", "WaveBegan"]
+    assert happened(Timeline(moments=tuple(ran)))[:5] == [
+        *("RunBegan", "LimitInForce", "LimitInForce", "ForecastMade", "WaveBegan")
+    ]
     assert happened(found)[-1] == "RunEnded"
     counts = Counter(happened(found))
     assert counts["ForecastMade"] == 2

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -104,6 +105,27 @@ def served(settings: Settings | None = None, *, apps: int = 1, devices: int = 30
 
 def _ring(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
     loop.call_soon_threadsafe(done.set)
+
+
+@contextlib.contextmanager
+def held_run(server: Served, job: str, at: int) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], None]]]:
+    """Run a job in a process of its own until it asks for its change number `at`, and yield what lets it go on."""
+    under_way, released = threading.Event(), threading.Event()
+
+    def hold(number: int) -> None:
+        if number == at:
+            under_way.set()
+            released.wait()
+
+    server.sandbox.on_change = hold
+    command = (sys.executable, "-m", "capgo_async", "job", "run", job, "--yes")
+    environment = {**os.environ, **server.environment}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            under_way.wait()
+            yield process, released.set
+        finally:
+            released.set()
 
 
 def csv_of(path: Path, devices: int = 30, *, more: tuple[str, ...] = ()) -> Path:

@@ -1,18 +1,14 @@
 """`job watch`: a page for this machine alone, read again while the job runs, until it is over."""
 
 import itertools
-import os
 import socket
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
 from cli.conftest import Command
-from cli.served import APP, Served, csv_of
+from cli.served import APP, Served, csv_of, held_run
 from fleet import client_of, relink_everything, sandbox_of
 from virtual_time import in_virtual_time
 
@@ -81,17 +77,8 @@ def test_a_run_that_is_killed_while_it_is_watched_ends_the_watch(capgo: Command,
     csv_of(here / "devices.csv", devices=40)
     relink = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--plan-only")
     assert capgo(*relink).exit_code == 0
-    under_way, killed = threading.Event(), threading.Event()
-
-    def hold(number: int) -> None:
-        if number == 5:
-            under_way.set()
-            killed.wait()
-
-    server.sandbox.on_change = hold
-    command = (sys.executable, "-m", "capgo_async", "job", "run", "m.capgo-job", "--yes")
     pages: list[str] = []
-    with subprocess.Popen(command, env={**os.environ, **server.environment}, stderr=subprocess.DEVNULL) as process:
+    with held_run(server, "m.capgo-job", at=5) as (process, _):
 
         class Killing(Board):
             def put(self, html: str, *, last: bool) -> None:
@@ -100,9 +87,7 @@ def test_a_run_that_is_killed_while_it_is_watched_ends_the_watch(capgo: Command,
                 process.kill()
                 process.wait()
 
-        under_way.wait()
         in_virtual_time(lambda: follow(here / "m.capgo-job", Killing(), no_charts))()
-        killed.set()
     assert "Run 2 is under way." in pages[0]
     assert "Run 2 was killed after " in pages[-1]
     assert len(pages) == 2

@@ -3,10 +3,13 @@
 import random
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from capgo_async import events
-from capgo_async.bulk import Activity, Ended, Failures, Part, Plan, Report, Run, Wave
+from capgo_async.bulk import Activity, Decision, Ended, Failures, Part, Plan, Report, Run, Wave
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import AppTotals, Flow, Picture
+from capgo_async.bulk.report import Approval
 from capgo_async.bulk.timeline import Bucket, Moment, Timeline, bin_of
 
 BEGAN = datetime(2026, 11, 30, 16, 0, tzinfo=UTC)
@@ -43,7 +46,10 @@ def full(name: str = "beta") -> Picture:
     )
     waves = (
         _wave(1, "1%", 187, 187, "verified", verified=3, bake=4),
-        _wave(2, "10%", 1683, 1683, "cannot_tell", verified=16),
+        msgspec.structs.replace(
+            _wave(2, "10%", 1683, 1683, "cannot_tell", verified=16),
+            approval=Approval(asked_at=BEGAN.isoformat(), times=2, decision=Decision.APPROVED, reason=name),
+        ),
         _wave(3, "100%", 16830, 16750, "begun", failed=520),
     )
     failures = (
@@ -124,6 +130,8 @@ def _timeline(apps: tuple[str, ...]) -> Timeline:
     told: list[tuple[float, int, events.Event]] = [
         (0, 1, events.ForecastMade(operations=18700, seconds=1500, more=100, planning=True)),
         (120, 2, events.RunBegan(run=2, operations=18700, program="1.0")),
+        (120, 2, events.LimitInForce(limit="key", requests=1999, seconds=60.0)),
+        (120, 2, events.LimitInForce(limit="app_address", requests=1000, seconds=60.0)),
         (120, 2, events.WaveBegan(wave=1, share="1%", operations=187)),
         (160, 2, events.WaveEnded(wave=1, state="verified", done=187, failed=0, contradicted=0)),
         (160, 2, events.BakeBegan(wave=1, seconds=60)),
@@ -134,6 +142,9 @@ def _timeline(apps: tuple[str, ...]) -> Timeline:
         (540, 3, events.RunBegan(run=3, operations=14600, program="1.0")),
         (740, 3, events.RunEnded(run=3, how="interrupted")),
         (840, 4, events.RunBegan(run=4, operations=11500, program="1.0")),
+        (840, 4, events.LimitInForce(limit="key", requests=900, seconds=60.0)),
+        (900, 4, events.LimitLearned(limit="key", requests=700)),
+        (960, 4, events.LimitLearned(limit="key", requests=None)),
         (840, 4, events.WaveBegan(wave=2, share="10%", operations=1683)),
         (950, 4, events.WaveEnded(wave=2, state="cannot_tell", done=1683, failed=0, contradicted=0)),
         (950, 4, events.ApprovalAsked(wave=2)),

@@ -13,7 +13,8 @@ from pages.reading import Reader, numbers_of
 from capgo_async.bulk import Activity, Ended, Failures
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import OTHERS, AppTotals, Flow, Picture, joined
-from capgo_async.bulk.timeline import Timeline
+from capgo_async.bulk.timeline import Moment, Timeline
+from capgo_async.events import ForecastMade
 from capgo_async.pages.charts import charts_of
 from capgo_async.pages.history import history_of
 from capgo_async.pages.page import page_of
@@ -48,7 +49,8 @@ def changed(picture: Picture, **report: object) -> Picture:
 def planned(picture: Picture) -> Picture:
     """Return a job of which nothing was sent yet."""
     empty = dict.fromkeys(("done", "failed", "verified", "contradicted", "cannot_tell", "missing"), 0)
-    found = changed(picture, runs=picture.report.runs[:1], pending=18700, failures=(), warnings=(), **empty)
+    waves = tuple(msgspec.structs.replace(wave, settled=0) for wave in picture.report.waves)
+    found = changed(picture, runs=picture.report.runs[:1], pending=18700, failures=(), warnings=(), waves=waves, **empty)
     return msgspec.structs.replace(found, timeline=Timeline())
 
 
@@ -158,12 +160,40 @@ def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
     assert [(span.row, span.state) for span in history.runs][:2] == [("run 2", "killed"), ("run 3", "interrupted")]
     assert len(history.rests) == 16
     learned = [(each.begin - began, each.end - began, each.per_minute) for each in history.allowed]
-    assert learned == [(300, 600, 1500), (600, 1740, 900)]
+    assert learned == [
+        *((120, 300, 1999), (300, 600, 1500), (600, 840, 900)),
+        *((840, 900, 900), (900, 960, 700), (960, 1740, 900)),
+    ]
     ahead = history_of(msgspec.structs.replace(planned(picture), seconds_left=500.0))
     assert ahead is not None
-    assert [(point.at, point.value) for point in ahead.ahead] == [
+    assert [(point.at, point.value) for point in (ahead.ahead[0], ahead.ahead[-1])] == [
         (picture.at.timestamp(), 18700),
         ((picture.at + timedelta(seconds=500)).timestamp(), 0),
+    ]
+
+
+def test_the_forecast_falls_wave_by_wave_and_stands_still_in_pauses() -> None:
+    picture = planned(full())
+    waves = picture.report.waves
+    plan = msgspec.structs.replace(picture.plan, waves=waves, bake_seconds=100.0)
+    foreseen = ForecastMade(operations=18700, seconds=18900.0, more=0.0, planning=True)
+    timeline = Timeline(moments=(Moment(picture.at.timestamp(), 1, foreseen),))
+    picture = msgspec.structs.replace(picture, plan=plan, timeline=timeline, seconds_left=18900.0)
+    history = history_of(picture)
+    assert history is not None
+    at = picture.at.timestamp()
+    course = [(0, 18700), (187, 18513), (287, 18513), (1970, 16830), (2070, 16830), (18900, 0)]
+    for points in (history.forecast, history.ahead):
+        assert [(round(point.at - at), point.value) for point in points] == course
+    # The first wave has settled, and its pause goes on for 50 s.
+    waves = (msgspec.structs.replace(waves[0], settled=187), *waves[1:])
+    until = (picture.at + timedelta(seconds=50)).isoformat()
+    resting = Activity(state="waiting", run=2, waits_for="bake", until=until)
+    later = changed(picture, waves=waves, pending=18513, runs=full().report.runs[:2])
+    history = history_of(msgspec.structs.replace(later, activity=resting, at=picture.at, seconds_left=18663.0))
+    assert history is not None
+    assert [(round(point.at - at), point.value) for point in history.ahead][1:] == [
+        *((50, 18513), (1733, 16830), (1833, 16830), (18663, 0))
     ]
 
 

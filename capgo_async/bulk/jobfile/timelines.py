@@ -94,7 +94,8 @@ def timeline_of(connection: sqlite3.Connection, runs: Sequence[Run]) -> Timeline
     """Return the timeline of the job, with the begins and ends of its runs."""
     stored = connection.execute("SELECT at, run, event FROM moments ORDER BY at, id")
     moments = [*map(_begin_of, runs), *(Moment(at, run, _EVENT.decode(event)) for at, run, event in stored)]
-    moments += [_end_of(run, run.ended) for run in runs if run.ended is not None]
+    last = {moment.run: moment.at for moment in moments}
+    moments += [_end_of(run, run.ended, last[run.number]) for run in runs if run.ended is not None]
     return Timeline(_width(connection), tuple(_all(connection)), tuple(sorted(moments, key=attrgetter("at"))))
 
 
@@ -102,8 +103,12 @@ def _begin_of(run: Run) -> Moment:
     return Moment(_began_at(run), run.number, RunBegan(run=run.number, operations=run.operations, program=run.program))
 
 
-def _end_of(run: Run, how: Ended) -> Moment:
-    at = _began_at(run) + run.elapsed_seconds
+def _end_of(run: Run, how: Ended, last: float) -> Moment:
+    """Return the end of a run, after all its other moments.
+
+    Stored times of runs are rounded more than those of moments.
+    """
+    at = max(_began_at(run) + run.elapsed_seconds, last)
     return Moment(at, run.number, RunEnded(run=run.number, how=how, reason=run.reason))
 
 

@@ -8,10 +8,10 @@ from typing import Final, Self
 import anyio
 
 from ...client import requester_of
-from ...events import Event
+from ...events import Event, LimitInForce
 from ...http.wire import server_version
 from ...key_ring import KeyRing, pacer_of
-from ...limits.models import Scope, ScopeKind
+from ...limits.models import BOUNDLESS, TARGET_KINDS, Scope, ScopeKind, allowance
 from ...limits.pacer import ScopeUsage
 from ..clock import Clock
 from ..jobfile.facts import LastUsage
@@ -99,6 +99,28 @@ def _by_app(settled: Sequence[Settled]) -> Mapping[str, tuple[int, int]]:
     """Return how many operations of each app are done and failed."""
     found: Counter[tuple[str, bool]] = Counter((each.app_id, isinstance(each.result, Failed)) for each in settled)
     return {app_id: (found[app_id, False], found[app_id, True]) for app_id, _ in found}
+
+
+def limits_in_force(client: KeyRing) -> list[LimitInForce]:
+    """Return the limits of keys and apps that requests keep to now.
+
+    Smaller ones that were learned before count. Limits of single targets do not bound how much a run sends.
+    """
+    pacer = pacer_of(client)
+    learned: dict[ScopeKind, int] = {}
+    for each in client.clients:
+        for kind, requests in pacer.lessons(requester_of(each).key_scope).items():
+            if requests is not None:
+                learned[kind] = min(requests, learned.get(kind, requests))
+    return [
+        LimitInForce(
+            limit=limit.scope,
+            requests=min(allowance(limit.limiter), learned.get(limit.scope, BOUNDLESS)),
+            seconds=limit.limiter.window,
+        )
+        for limit in pacer.limits
+        if limit.scope not in TARGET_KINDS
+    ]
 
 
 def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
