@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .adoption import Adoption, AppUptake, DayUptake, Doubt, DoubtCount, Straggler, Uptake
 from .forecast.forecast import Foreseen
 from .job import Job
 from .jobfile.contents import JobRow, Rows
@@ -49,19 +50,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activity",
+    "Adoption",
     "Answer",
     "AppTotals",
+    "AppUptake",
     "Approval",
     "Approve",
     "Bounds",
     "Bucket",
     "Cause",
     "Change",
+    "DayUptake",
     "Decision",
     "DeleteBundle",
     "DeleteChannel",
     "Displaced",
     "Done",
+    "Doubt",
+    "DoubtCount",
     "Drift",
     "Ended",
     "Exported",
@@ -101,6 +107,7 @@ __all__ = [
     "SetBundleMetadata",
     "Source",
     "StopRules",
+    "Straggler",
     "Summary",
     "Survey",
     "Tally",
@@ -111,6 +118,7 @@ __all__ = [
     "Unknown",
     "UnlinkDevice",
     "UpdateChannel",
+    "Uptake",
     "Wave",
     "Which",
     "export",

@@ -6,7 +6,7 @@ Longer than 300 lines because it documents everything a job can do. The work its
 import math
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import datetime
 from functools import partial
@@ -22,6 +22,7 @@ from ..events import ForecastMade
 from ..key_ring import KeyRing, pacer_of, ring_of
 from ..limits.lockout import MOST_IN_FLIGHT
 from ..limits.models import Limit, server_limits
+from .adoption import Adoption, Straggler
 from .clock import Clock, wall_clock
 from .forecast.forecast import Foreseen, Leg, foreseen, seconds_of, without_first
 from .forecast.line import Outlook
@@ -29,7 +30,7 @@ from .forecast.outlook import outlook_of
 from .jobfile import approvals, records, timelines
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
 from .jobfile.course import course_of, latency_of
-from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts, require_approval
+from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts, require_approval, write_adoption
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
 from .jobfile.overview import apps_of, flows_of
@@ -336,6 +337,36 @@ class Job:
                     await self._database.run(add_remarks, remarks)
                     ending.how = Ended.VERIFIED
         return await self.report()
+
+    async def adoption(
+        self,
+        client: CapgoClient | KeyRing,
+        *,
+        inventory: str | Path | None = None,
+        on_stragglers: Callable[[Sequence[Straggler]], Awaitable[object]] | None = None,
+    ) -> Adoption:
+        """Return how many of the moved devices run the bundle of their channel, for the report, too.
+
+        Lists the apps now, or uses an `inventory` of devices on disk. The bundles are those that the channels have now.
+        `on_stragglers` is called with batches of the devices that run another bundle or are unknown to the server. Works while
+        another process runs the job; the requests are not counted as the job's. Raises `JobError` if the job has moved no
+        device, and `InputError` for an inventory of other apps, of another server, or from before the job was planned.
+        """
+        from .adopting import find_adoption  # noqa: PLC0415 - a job starts without inventories
+
+        ring = ring_of(client)
+        await self._bind(ring, rebind=False)
+        await self._seed(ring)
+        found = await find_adoption(
+            self.path,
+            self._database,
+            ring,
+            made=self.facts.created_at,
+            inventory=None if inventory is None else Path(inventory),
+            on_stragglers=on_stragglers,
+        )
+        await self._database.run(write_adoption, found)
+        return found
 
     async def undo(
         self,

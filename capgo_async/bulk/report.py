@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from .adoption import Adoption
 from .clock import local_time
 from .operations.advice import Remedy
 
@@ -204,7 +205,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `cannot_tell` where the server must show the device and does not (contract C7). `consistent` is whether no operation is
     contradicted. `left` is the number of targets that an undo leaves and that may not be as they were before the job.
     `warnings` tell of changes of the server's version (contract G5), and why it shows nothing. The links that the job set may
-    expire from `links_may_expire_from` on, a time in UTC; `None` if it set none, or on a server that keeps links.
+    expire from `links_may_expire_from` on, a time in UTC; `None` if it set none, or on a server that keeps links. `adoption` is
+    what was found when it was last asked for.
     """
 
     job: str
@@ -231,6 +233,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     waves: tuple[Wave, ...] = ()
     warnings: tuple[str, ...] = ()
     links_may_expire_from: str | None = None
+    adoption: Adoption | None = None
 
 
 def server_changes(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from ..bulk.picture import AppTotals, Flow, Picture
 from .colours import colour_of, paint
 from .history import Allowed, History, Point, Span, app_left, history_of, slowest, state_in_words, together
 from .ribbons import Ends, Ribbon, laid_out
-from .sections import limit_called, parts_of, refusals_of
+from .sections import adopted, limit_called, parts_of, refusals_of
 from .words import Drawing, clipped
 
 Values = Sequence[Mapping[str, object]]
@@ -89,6 +89,9 @@ def charts_of(picture: Picture) -> dict[str, Drawing]:
     if report.done:
         verdicts = [(name, figure.value) for name, figure in parts_of(picture) if name not in {"failed", "pending"}]
         drawn["verdicts"] = _both(lambda frame: _parts(verdicts, frame), _key(name for name, _ in verdicts))
+    if report.adoption is not None:
+        parts = [(name, figure.value) for name, figure in adopted(report.adoption)]
+        drawn["adoption"] = _both(lambda frame: _parts(parts, frame), _key(name for name, _ in parts))
     return drawn
 
 

@@ -22,6 +22,9 @@ _COLOURS: Final[Mapping[str, str]] = {
     "verification": "verified",
     "planning": "unsure",
     "check": "unsure",
+    "runs it": "verified",
+    "runs another bundle": "pending",
+    "unknown to the server": "refused",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ..bulk.adoption import Adoption, Uptake
 from ..bulk.clock import local_time
 from ..bulk.picture import AppTotals, Picture
 from ..bulk.report import Activity, Approval, Decision, Ended, Run, about, counted
@@ -163,6 +164,8 @@ def sections(picture: Picture) -> Iterator[Section]:
         yield _runs(picture)
     if report.done:
         yield _verdicts(picture)
+    if report.adoption is not None:
+        yield _adoption(report.adoption)
 
 
 def _burn_down(picture: Picture, history: History) -> Section:
@@ -425,7 +428,65 @@ def _verdicts(picture: Picture) -> Section:
     )
 
 
-def _table(heads: tuple[str, ...], rows: Sequence[tuple[Words, ...]], all_of_them: int, numeric: set[int]) -> Table:
+_STANDINGS: Final[Mapping[str, str]] = {
+    "taken": "runs it",
+    "behind": "runs another bundle",
+    "unlisted": "unknown to the server",
+    "cannot_tell": "cannot tell",
+}
+
+
+def adopted(adoption: Adoption) -> list[tuple[str, Figure]]:
+    """Return the moved devices by what they run, as the bar shows them; empty parts are left out."""
+    figures = [(name, Figure(f"adoption.{path}", getattr(adoption, path))) for path, name in _STANDINGS.items()]
+    return [(name, figure) for name, figure in figures if figure.value]
+
+
+def _adoption(found: Adoption) -> Section:
+    lead: Words = [
+        Figure("adoption.taken", found.taken),
+        " of ",
+        Figure("adoption.devices", found.devices),
+        " moved devices run the bundle of their channel, ",
+        *(Figure("adoption.behind", found.behind), " run another one, "),
+        *(Figure("adoption.unlisted", found.unlisted), " are unknown to the server, and of "),
+        *(Figure("adoption.cannot_tell", found.cannot_tell), f" it cannot be told. As of {time_of(found.as_of)}."),
+    ]
+    told = ", ".join(f"{figure} {name}" for name, figure in adopted(found))
+    apps = [((clipped(app.app_id),), *_uptake(f"apps.{index}", app)) for index, app in enumerate(found.apps)]
+    days = [((clipped(day.day or "not shown"),), *_uptake(f"days.{index}", day)) for index, day in enumerate(found.days)]
+    doubts: list[tuple[Words, ...]] = [
+        ((clipped(each.app_id),), (each.doubt.sentence,), (Figure(f"adoption.doubts.{index}.devices", each.devices),))
+        for index, each in enumerate(found.doubts)
+    ]
+    heads = ("Devices", *(f"{name[0].upper()}{name[1:]}" for name in _STANDINGS.values()))
+    numeric = {1, 2, 3, 4, 5}
+    tables = [
+        _table(("App", *heads), apps, len(apps), numeric, "By app"),
+        _table(("Last contact", *heads), days, len(days), numeric, "By day of last contact (UTC)"),
+    ]
+    if doubts:
+        tables.append(_table(("App", "Why it cannot be told", "Devices"), doubts, len(doubts), {2}, "What cannot be told"))
+    return Section(
+        name="adoption",
+        title="Adoption",
+        lead=lead,
+        charts=(Chart("adoption", f"A bar of the moved devices by what they run: {told}."),),
+        tables=tuple(tables),
+    )
+
+
+def _uptake(path: str, uptake: Uptake) -> list[Words]:
+    return [(Figure(f"adoption.{path}.{name}", getattr(uptake, name)),) for name in Uptake.__struct_fields__]
+
+
+def _table(
+    heads: tuple[str, ...],
+    rows: Sequence[tuple[Words, ...]],
+    all_of_them: int,
+    numeric: set[int],
+    called: str = "As a table",
+) -> Table:
     shown = tuple(rows[:_MOST_ROWS])
-    called = "As a table" if all_of_them <= len(shown) else f"As a table: {len(shown)} of {all_of_them:,}"
+    called = called if all_of_them <= len(shown) else f"{called}: {len(shown)} of {all_of_them:,}"
     return Table(heads=heads, rows=shown, numeric=frozenset(numeric), called=called)

@@ -96,6 +96,7 @@ def runs(server: Served) -> Sequence[tuple[str, tuple[object, ...]]]:
         ("job run", (JOB, "--yes")),
         ("job verify", (JOB,)),
         ("job events", (JOB,)),
+        ("job adoption", (JOB,)),
         ("job report", (JOB,)),
         ("job show", (JOB, "--rows", "skipped")),
         ("job undo", (JOB, "--yes")),

@@ -64,6 +64,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "job run": ("move.capgo-job", "--yes"),
     "job show": ("move.capgo-job",),
     "job undo": ("move.capgo-job", "--yes", "--rate", "off"),
+    "job adoption": ("move.capgo-job",),
     "job verify": ("move.capgo-job",),
     "limits": (),
     "members list": (ORG_ID,),

@@ -2,11 +2,27 @@
 
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from capgo_async import events
-from capgo_async.bulk import Activity, Decision, Ended, Failures, Part, Plan, Report, Run, Wave
+from capgo_async.bulk import (
+    Activity,
+    Adoption,
+    AppUptake,
+    DayUptake,
+    Decision,
+    Doubt,
+    DoubtCount,
+    Ended,
+    Failures,
+    Part,
+    Plan,
+    Report,
+    Run,
+    Wave,
+)
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import AppTotals, Flow, Picture
 from capgo_async.bulk.report import Approval
@@ -80,6 +96,7 @@ def full(name: str = "beta") -> Picture:
         runs=runs,
         waves=waves,
         warnings=(f"the version of {name} changed",),
+        adoption=adoption(name),
     )
     part = Part(kind="link_device", what="link to beta", object="to beta", app_id="a", targets=18700)
     plan = Plan(rows=20012, planned=18700, skipped=1300, rejected=12, unknown=0, apps=(), requests=80, changes=(part,))
@@ -98,6 +115,23 @@ def full(name: str = "beta") -> Picture:
         flows=tuple(Flow(before=before, after=name, operations=count) for count, before in flows),
         timeline=_timeline(apps),
     )
+
+
+def adoption(name: str) -> Adoption:
+    """Return what 18,100 moved devices run."""
+    return Adoption(
+        **_uptake(17000, 900, 70, 130),
+        as_of=BEGAN.isoformat(),
+        apps=[AppUptake(app_id=name, **_uptake(16000, 900, 70, 0)), AppUptake(app_id="a", **_uptake(1000, 0, 0, 130))],
+        days=[DayUptake(day="2026-11-30", **_uptake(17000, 850, 0, 0)), DayUptake(day=None, **_uptake(0, 50, 0, 130))],
+        doubts=[DoubtCount(app_id=name, doubt=Doubt.NO_BUNDLE, devices=130)],
+        remarks=[f"{name}: no order"],
+    )
+
+
+def _uptake(taken: int, behind: int, unlisted: int, cannot_tell: int) -> dict[str, Any]:
+    devices = taken + behind + unlisted + cannot_tell
+    return {"devices": devices, "taken": taken, "behind": behind, "unlisted": unlisted, "cannot_tell": cannot_tell}
 
 
 def _wave(number: int, share: str, operations: int, settled: int, state: str, **more: int) -> Wave:

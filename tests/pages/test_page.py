@@ -33,6 +33,7 @@ ORDER = [
     "Latency and requests in flight",
     "Runs",
     "Proof",
+    "Adoption",
 ]
 
 
@@ -50,7 +51,9 @@ def planned(picture: Picture) -> Picture:
     """Return a job of which nothing was sent yet."""
     empty = dict.fromkeys(("done", "failed", "verified", "contradicted", "cannot_tell", "missing"), 0)
     waves = tuple(msgspec.structs.replace(wave, settled=0) for wave in picture.report.waves)
-    found = changed(picture, runs=picture.report.runs[:1], pending=18700, failures=(), warnings=(), waves=waves, **empty)
+    found = changed(
+        picture, runs=picture.report.runs[:1], pending=18700, failures=(), warnings=(), waves=waves, adoption=None, **empty
+    )
     return msgspec.structs.replace(found, timeline=Timeline())
 
 

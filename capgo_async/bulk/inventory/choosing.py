@@ -4,7 +4,6 @@ import hashlib
 import math
 import re
 import sqlite3
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
 from fractions import Fraction
@@ -21,12 +20,11 @@ from ..report import counted
 from ..sources.blocks import BATCH
 from ..sources.source import from_operations
 from ..storage.database import Database, Mode
-from ..storage.exported import Exported, devices_exported
-from ..storage.places import for_temporary_files
+from ..storage.exported import Exported
 from .columns import TABLES, InventoryKind
-from .exporting import Summary, inventory
+from .exporting import Summary, devices_at_hand
 from .shelf import BATCH as READ
-from .taking import LIST_OF_APPS, Tally
+from .taking import Tally
 
 _TABLE: Final = TABLES[InventoryKind.DEVICES]
 _COLUMNS: Final = f"The columns are {', '.join(_TABLE.names)}."
@@ -193,22 +191,10 @@ class ChosenDevices:
     @asynccontextmanager
     async def _inventory(self, client: CapgoClient | KeyRing) -> AsyncIterator[tuple[Path, int]]:
         """Provide the database of the inventory, and the number of its devices."""
-        if self._exported is not None:
-            path = Path(self._exported)
-            found = {app.app_id: app for app in await devices_exported(path, client.base_url) if app.app_id != LIST_OF_APPS}
-            if missing := [app_id for app_id in self._choice.apps if app_id not in found]:
-                message = f"{path} has no devices of {', '.join(missing)}: export these apps, too"
-                raise InputError(message)
-            chosen = [found[app_id] for app_id in self._choice.apps or found]
-            _refuse_hidden(chosen)
-            yield path, sum(app.rows for app in chosen)
-            return
-        with tempfile.TemporaryDirectory(prefix="capgo-choice-", dir=for_temporary_files()) as directory:
-            path = Path(directory, "inventory")
-            taking = inventory(path, InventoryKind.DEVICES, client=client, apps=self._choice.apps, tally=self._tally)
-            async with taking as (_, self.summary):
-                _refuse_hidden(self.summary.checks)
-                yield path, self.summary.rows
+        exported = None if self._exported is None else Path(self._exported)
+        async with devices_at_hand(client, self._choice.apps, exported, self._tally) as (path, checks, self.summary):
+            _refuse_hidden(checks)
+            yield path, sum(check.rows for check in checks)
 
     async def _operations(self, path: Path, devices: int) -> AsyncGenerator[Operation, None]:
         apps = frozenset(self._choice.apps)

@@ -95,6 +95,28 @@ async def inventory(  # noqa: PLR0913 - keyword-only options
             yield file, await _summed_up(file, binding)
 
 
+@contextlib.asynccontextmanager
+async def devices_at_hand(
+    client: CapgoClient | KeyRing, apps: Sequence[str], exported: Path | None, tally: Tally | None = None
+) -> AsyncIterator[tuple[Path, Sequence[Exported], Summary | None]]:
+    """Provide the devices of `apps` as a database: the inventory `exported`, or a new one if it is `None`.
+
+    Yields its path, its record of each app, and the summary of a new one. An empty `apps` means all. Raises as `inventory`
+    does, and `InputError` if the inventory on disk is not one of this server and these apps.
+    """
+    if exported is not None:
+        found = {app.app_id: app for app in await devices_exported(exported, client.base_url) if app.app_id != LIST_OF_APPS}
+        if missing := [app_id for app_id in apps if app_id not in found]:
+            message = f"{exported} has no devices of {', '.join(missing)}: export these apps, too"
+            raise InputError(message)
+        yield exported, [found[app_id] for app_id in apps or found], None
+        return
+    with tempfile.TemporaryDirectory(prefix="capgo-devices-", dir=for_temporary_files()) as directory:
+        path = Path(directory, "inventory")
+        async with inventory(path, InventoryKind.DEVICES, client=client, apps=apps, tally=tally) as (_, summary):
+            yield path, [check for check in summary.checks if check.app_id != LIST_OF_APPS], summary
+
+
 async def export(  # noqa: PLR0913 - keyword-only options
     output: str | Path,
     kind: InventoryKind,

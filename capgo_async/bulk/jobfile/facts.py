@@ -16,6 +16,7 @@ from ...errors import ConfigurationError
 from ...key_ring import KeyRing
 from ...limits.pacer import ScopeUsage
 from ...limits.timing import Timing
+from ..adoption import Adoption
 from ..clock import LONGEST
 from ..operations.operations import Change, Operation
 from ..operations.reasons import Reason
@@ -210,6 +211,16 @@ def read_usage(connection: sqlite3.Connection) -> LastUsage | None:
 def write_usage(connection: sqlite3.Connection, usage: LastUsage, timings: Mapping[str, Timing]) -> None:
     """Store what a client counted and measured. One that has measured nothing changes no timing."""
     _write(connection, usage=usage, **({"timings": timings} if timings else {}))
+
+
+def read_adoption(connection: sqlite3.Connection) -> Adoption | None:
+    """Return what was found last about the adoption, or `None` if nobody asked."""
+    row = connection.execute("SELECT value FROM job WHERE name = 'adoption'").fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=Adoption)
+
+
+def write_adoption(connection: sqlite3.Connection, adoption: Adoption) -> None:
+    _write(connection, adoption=adoption)
 
 
 def _write(connection: sqlite3.Connection, **facts: object) -> None:

@@ -21,7 +21,7 @@ from ..plan import EARLIEST_EXPIRY, EXPIRING
 from ..report import Activity, Ended, Failures, Report, Run, counted, server_changes
 from ..timeline import Bucket, Moment, Timeline
 from . import schema, timelines
-from .facts import LastUsage, read_facts, read_usage, write_usage
+from .facts import LastUsage, read_adoption, read_facts, read_usage, write_usage
 from .schema import Outcome, Verdict
 from .seen import sent
 from .waves import report_waves
@@ -177,6 +177,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         runs=runs,
         warnings=(*server_changes(runs), *_missing(connection)),
         links_may_expire_from=_first_expiry(connection, runs),
+        adoption=read_adoption(connection),
     )
 
 

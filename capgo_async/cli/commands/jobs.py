@@ -12,7 +12,7 @@ import anyio.to_thread
 import msgspec
 import typer
 
-from ...bulk import Job, Options, Report, Rows, Which
+from ...bulk import Adoption, Job, Options, Report, Rows, Which
 from ...bulk.inventory.formats import Format
 from ...bulk.jobfile.contents import JobRow
 from ...concurrency import alongside
@@ -21,6 +21,7 @@ from ...key_ring import KeyRing
 from ...rehearsal import Rehearsal
 from ..framework import Invocation, command
 from ..job.accounts import STDOUT, print_account, write_operations
+from ..job.adopting import print_adoption, to_file
 from ..job.changing import carry_out
 from ..job.drawing import WAITING, ToHtml, charts_of, check_page, write_page
 from ..job.progress import Watching
@@ -72,6 +73,26 @@ OnlyFailed = Annotated[bool, typer.Option("--failed", help="Send only the failed
 OnlyContradicted = Annotated[
     bool,
     typer.Option("--contradicted", help="Send only those operations again that the last verification contradicted."),
+]
+
+
+OfInventory = Annotated[
+    Path | None,
+    typer.Option(
+        "--inventory",
+        metavar="FILE",
+        help="Use this database, written by `export devices` after the job was planned, instead of listing devices.",
+        show_default=False,
+    ),
+]
+Stragglers = Annotated[
+    str | None,
+    typer.Option(
+        "--stragglers",
+        metavar="FILE",
+        help="Write the devices that do not run it to this CSV file (- for stdout).",
+        show_default=False,
+    ),
 ]
 
 
@@ -246,6 +267,25 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
     for line in next_steps(report, path, connection.server()):
         invocation.speech.say(line)
     return code
+
+
+@command(commands, "adoption", Adoption, short="Show how many of the moved devices run the bundle of their channel.")
+async def show_adoption(
+    path: JobFile,
+    connection: Connection,
+    invocation: Invocation,
+    inventory: OfInventory = None,
+    stragglers: Stragglers = None,
+) -> int:
+    """Show how many of the devices that a job moved run the bundle of their channel by now.
+
+    Counts them by app and by day of last contact. Where a channel has a rollout, either bundle counts. The page of
+    `job report --html` shows the last result. Works while another process runs the job.
+    """
+    with to_file(stragglers, path, inventory, invocation.speech) as write:
+        async with connection.ring() as caller, await Job.open(path) as job:
+            found = await job.adoption(caller, inventory=inventory, on_stragglers=write)
+    return print_adoption(found, invocation.speech, beside=stragglers == STDOUT)
 
 
 @command(commands, "undo", *OF_A_JOB, short="Undo the changes of a job.")

@@ -3,10 +3,12 @@
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from ..timestamps import micros
 from .channels import Channel
@@ -130,6 +132,29 @@ class App:
         del self.devices[device_id]
         self._ids = sorted(self.devices)
         self._moments = None
+
+    def check_in(self, device_id: str, now: float, *, runs: Bundle | None = None) -> None:
+        """Let a device contact the server. It reports that it `runs` a bundle, or what it reported before."""
+        device = self.devices[device_id]
+        if runs is not None:
+            device = replace(device, traits=replace(device.traits, version_name=runs.name, version=runs.id))
+        self.put_device(replace(device, updated_at=micros(now)))
+
+    def served_to(self, device_id: str) -> Bundle | None:
+        """Return the bundle that a device gets (contract C6).
+
+        That is the one of its override, or of a public channel for its platform. A rollout that is on gets its share of the
+        devices, always the same ones.
+        """
+        override, platform = self.overrides.get(device_id), self.devices[device_id].traits.platform
+        public = (channel for channel in self.channels.values() if channel.public and getattr(channel, platform))
+        channel = override.channel if override is not None else next(public, None)
+        if channel is None:
+            return None
+        rollout = channel.rollout
+        share = int.from_bytes(sha256(f"{rollout.id} {device_id}".encode()).digest()) % 10_000
+        chosen = rollout.enabled and rollout.paused_at is None and share < rollout.percentage_bps
+        return self.bundle_numbered(rollout.version if chosen else channel.version)
 
     def devices_after(self, device_id: str) -> Iterable[Device]:
         """Iterate over the inventory by id, from the first above `device_id`."""
