@@ -90,7 +90,7 @@ async def scan_apps(
             await stage.reject(app_id, None, no_access(app_id, error))
             return
         await check(app_id, listed)
-        await stage.close_scan(app_id, complete=listed.shows_all, hidden=listed.contradicted)
+        await stage.close_scan(app_id, complete=listed.shows_all, saw_override=listed.saw_override, hidden=listed.contradicted)
         remarks[app_id] = listed.caveats
         if not listed.complete:
             remarks[app_id].append(f"{app_id} was listed in part ({listed.extent}), so unknown devices cannot be found")
