@@ -1,7 +1,7 @@
 """Places that the plan saw, and in which a call is refused: channels, and apps.
 
 A channel that is not found is gone, or hidden because the key has lost access. A change that is refused may be allowed a moment
-later, because older servers refuse it while their database is away. So one look tells (contract A7). If the server shows the
+later, because older servers refuse it while their database is away. So a look tells (contract A7). If the server shows the
 place and still refuses changes there, the key has no right to make them.
 """
 
