@@ -193,7 +193,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         seconds, at_most = self.seconds or 0.0, self.at_most or 0.0
         if at_most - seconds < max(_WORTH_TELLING, seconds / 2):
             return ""
-        return f" (up to {about(at_most)}: such requests were hardly measured yet)"
+        return f" (up to {about(at_most)}: few such requests were measured so far)"
 
 
 class _Group(NamedTuple):

@@ -136,7 +136,8 @@ class LearningGate(Gate):
                 self._lessons[window].begin()
 
     def answered(self, now: float, fate: Fate) -> None:
-        super().answered(now, fate)
+        # Contract B2.5 is about the limits of the server: those of its edge, and a configured rate, count refused keys.
+        super().answered(now, Fate.FAILED if fate is Fate.TURNED_AWAY else fate)
         if self._questioned and now >= self._closed_until and (fate is Fate.PASSED or fate is Fate.FAILED):
             self._questioned, self.asked_until, self._alone = False, -math.inf, self._alone and self._of_key
         for lesson in self._lessons.values():

@@ -92,8 +92,8 @@ async def test_a_plan_costs_no_more_requests_than_rows_or_pages(rows: slice, loo
     assert job.plan.no_way_back == ()
     assert all(seen[device].startswith("no link") == (device not in former) for device in seen)
     assert all(seen[device] == former[device] for device in seen if device in former)
-    extent = {1: "1 page of 200", 21: "1 page of 200, and 20 devices one by one"}.get(looks)
-    assert told == ([f"{APP} was listed in part ({extent}), so unknown devices cannot be found"] if extent else [])
+    extent = {1: "1 page of 200 devices", 21: "1 page of 200 devices, and 20 devices by id"}.get(looks)
+    assert told == ([f"{APP} was listed in part ({extent}), so it was not checked which ids are unknown"] if extent else [])
 
 
 @in_virtual_time

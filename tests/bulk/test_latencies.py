@@ -97,7 +97,7 @@ async def test_the_next_plan_and_the_next_process_know_how_long_writes_take(tmp_
             assert job.plan.at_most == pytest.approx(27.0, abs=1.0)
             assert "requests to send, about 3 s\n" in str(job.plan), "24 s more decide nothing"
             longer = msgspec.structs.replace(job.plan, seconds=180.0, at_most=1620.0)
-            assert "about 3 min (up to about 27 min: such requests were hardly measured yet)\n" in str(longer)
+            assert "about 3 min (up to about 27 min: few such requests were measured so far)\n" in str(longer)
             report = await job.run(capgo)
         async with await planned(sandbox, tmp_path, capgo, "back", "beta") as back:
             assert back.plan.seconds == pytest.approx(report.elapsed_seconds, rel=0.05)

@@ -23,8 +23,10 @@ from capgo_async.bulk import (
     from_operations,
     read_operations,
 )
-from capgo_async.errors import PermissionDenied, Problem, SafetyStop
+from capgo_async.bulk.running.missing import LOOK_AFTER_SECONDS, Look, Looks, Place
+from capgo_async.errors import PermissionDenied, Problem, SafetyStop, ServerError
 from capgo_async.http.wire import Request, Response
+from capgo_async.key_ring import ring_of
 from capgo_async.sandbox import Binding, Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import ORG_ID, SUPER_ADMIN_KEY, USER_ID
@@ -206,6 +208,25 @@ async def test_a_look_that_fails_decides_nothing(tmp_path: Path) -> None:
 
 
 @in_virtual_time
+async def test_after_a_look_that_fails_the_next_one_waits_again() -> None:
+    sandbox = sandbox_of(devices=1)
+    transport = Changing(sandbox)
+    transport.at, transport.faults = 0.0, 1
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, retries=0) as capgo:
+        looks, place, refused_at = Looks(ring_of(capgo)), Place(APP, "beta"), anyio.current_time()
+        assert await looks.look_at(place, refused_at) == refused_at + LOOK_AFTER_SECONDS
+        await anyio.sleep(LOOK_AFTER_SECONDS)
+        with pytest.raises(ServerError):
+            await looks.look_at(place, refused_at)
+        assert await looks.look_at(place, refused_at) == anyio.current_time() + LOOK_AFTER_SECONDS
+        await anyio.sleep(60)
+        again = anyio.current_time()
+        assert await looks.look_at(place, again) == again + LOOK_AFTER_SECONDS, "not at once, because of the refusal before"
+        await anyio.sleep(LOOK_AFTER_SECONDS)
+        assert isinstance(await looks.look_at(place, again), Look)
+
+
+@in_virtual_time
 async def test_a_run_that_is_to_end_does_not_wait_for_the_look(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=600)
     job = Relinking(tmp_path, sandbox)
@@ -276,6 +297,8 @@ async def test_a_key_that_sees_everything_and_may_change_nothing_is_told_so(
     assert stopped is not None
     assert stopped.problem is Problem.ACCESS_LOST
     assert "refuses this when devices are to be changed: the key has no right to do that" in str(stopped)
+    # The server shows the channel, so no advice of the refusal itself fits.
+    assert "spelling" not in str(stopped)
     refused = [line for line in sandbox.log if line.method == method and line.status >= 400]
     assert len(refused) <= 2 * job.concurrency
 

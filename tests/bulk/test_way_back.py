@@ -272,6 +272,18 @@ async def test_where_no_count_is_told_the_links_of_another_app_prove_what_a_list
     assert formers == {"no link"}
 
 
+@in_virtual_time
+async def test_a_look_up_of_one_device_proves_nothing_about_pages_where_no_count_is_told(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=3000)
+    devices, before = ids_of(sandbox), links_of(sandbox)
+    listed, looked_up = ([device for device in part if device in before][:5] for part in (devices[:200], devices[-200:]))
+    transport, client = spoilt(sandbox)
+    transport.spoil = lambda request, body: no_count(request, no_links(request, body) if "data" in body else body)
+    operations = [UnlinkDevice(app_id=APP, device_id=device) for device in (*listed, *looked_up)]
+    async with client as capgo, await planned(tmp_path / "a.capgo-job", capgo, operations) as job:
+        assert (job.plan.planned, job.plan.skipped, foretold(job)) == (10, 0, {Cause.LINKS_NOT_SHOWN: 5})
+
+
 @pytest.mark.parametrize("blind", [None, no_links], ids=["links shown", "links never shown"])
 @in_virtual_time
 async def test_where_no_count_is_told_links_that_are_shown_after_the_run_prove_it(blind: Spoil | None, tmp_path: Path) -> None:

@@ -241,6 +241,25 @@ def test_devices_that_cannot_be_read_are_left_out_where_that_is_asked_for(server
     assert (printed.exit_code, len(printed.stdout.splitlines())) == (3, 28)
 
 
+@in_virtual_time
+async def test_rows_that_were_left_out_are_not_forgotten_by_an_export_that_leaves_none_out(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=450)
+    devices = sorted(sandbox.world.apps[APP].devices)
+    for place in (10, 300):
+        spoil(sandbox, devices[place])
+
+    def note(error: UnreadableAnswer) -> None:
+        if devices[300] in error.name:
+            raise RuntimeError
+
+    output = tmp_path / "all.jsonl"
+    async with client_of(sandbox) as capgo:
+        with pytest.raises(RuntimeError):
+            await exporting.export(output, InventoryKind.DEVICES, client=capgo, on_unreadable=note)
+        with pytest.raises(UnreadableAnswer, match=devices[10]):
+            await exporting.export(output, InventoryKind.DEVICES, client=capgo)
+
+
 @pytest.mark.parametrize("kill", [False, True])
 @in_virtual_time
 async def test_rows_on_any_page_are_left_out_and_named_once(tmp_path: Path, *, kill: bool) -> None:

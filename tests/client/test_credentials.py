@@ -134,7 +134,7 @@ async def test_an_expired_token_is_told_as_such() -> None:
 
 async def test_no_api_key_is_believed_for_a_session_token_alone() -> None:
     async with CapgoClient(api_key="some-key", transport=ScriptedTransport(last=answer(body=[]))) as capgo:
-        with pytest.raises(EmptyListing, match="lists no API key, but the key that asks must be in the list"):
+        with pytest.raises(EmptyListing, match="lists no API key, not even the one that asks"):
             await capgo.api_keys.list().all()
     async with CapgoClient(api_key=TOKEN, transport=ScriptedTransport(last=answer(body=[]))) as capgo:
         assert await capgo.api_keys.list().all() == []

@@ -16,7 +16,7 @@ from capgo_async.bulk import Job, read_operations
 from capgo_async.http.wire import Request, Response
 from capgo_async.key_ring import pacer_of
 from capgo_async.limits.lockout import MOST_IN_FLIGHT, MOST_REFUSALS
-from capgo_async.sandbox import Binding
+from capgo_async.sandbox import Binding, Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import EPOCH, ORG_ID, SUPER_ADMIN_KEY, USER_ID
 
@@ -209,6 +209,30 @@ class Flaky(InProcessTransport):
             await anyio.sleep(0.04)
             return REFUSED
         return await super().send(request, headers, fresh=fresh)
+
+
+class Timed(Flaky):
+    """Notes when requests leave."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__(sandbox, request_delay=0.02, reply_delay=0.02)
+        self.times: list[float] = []
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        self.times.append(anyio.current_time())
+        return await super().send(request, headers, fresh=fresh)
+
+
+@in_virtual_time
+async def test_refused_keys_count_in_a_rate_that_was_asked_for() -> None:
+    transport = Timed(sandbox_of(devices=3))
+    transport.refuses = frozenset({5, 9, 14})
+    async with CapgoClient(api_key=SUPER_ADMIN_KEY, transport=transport, rate="20/min") as capgo:
+        for _ in range(30):
+            await capgo.apps.get(APP)
+    times = transport.times
+    assert len(times) == 33
+    assert max(sum(begin <= time < begin + 60 for time in times) for begin in times) == 20
 
 
 @in_virtual_time

@@ -27,8 +27,8 @@ class ApiKeys:
         Keys are left out if the caller may not manage all of their organizations. Newer servers may add keys of organizations,
         and keys that a sign-in created.
 
-        Raises `EmptyListing` if there is none, because the list holds the calling key. A user who calls with a session token
-        may have no key.
+        Raises `EmptyListing` if there is none, because the list holds the calling key, unless that may not manage the keys of
+        one of its own organizations. A user who calls with a session token may have no key.
         """
 
         async def fetch(_position: Position) -> Page[ApiKey]:
@@ -37,7 +37,10 @@ class ApiKeys:
         async def doubt() -> str | None:
             if self._requester.identity.is_token:
                 return None
-            return "the server lists no API key, but the key that asks must be in the list: it may be unable to read its data"
+            return (
+                "the server lists no API key, not even the one that asks: it may be unable to read its data,"
+                " or the key may not manage the keys of all its organizations"
+            )
 
         return Listing(WholeWalk, fetch, doubt=doubt)
 

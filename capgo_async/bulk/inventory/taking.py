@@ -102,6 +102,10 @@ async def take_inventory(  # noqa: PLR0913 - what to take, from where, and who h
 
 async def _take(taking: _Taking, app_id: str) -> None:
     begun = await taking.shelf.begin(app_id)
+    if begun is not None and begun.left_out and taking.on_unreadable is None:
+        # The rows that were left out are to be read, or to be an error.
+        await taking.shelf.reopen([app_id])
+        begun = await taking.shelf.begin(app_id)
     try:
         if taking.kind is InventoryKind.DEVICES:
             left_out = None if taking.on_unreadable is None else LeftOut(taking.on_unreadable, begun)

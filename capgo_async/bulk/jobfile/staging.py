@@ -231,10 +231,12 @@ class Staging:
         return [name for (name,) in connection.execute(staging_sql.NOT_REACHED, (self._apps[app_id], most))]
 
     @transaction
-    def close_scan(self, connection: sqlite3.Connection, app_id: str, *, complete: bool, hidden: bool = False) -> None:
-        """Record how far the last listing of an app went, and whether it hid all devices."""
-        statement = "INSERT OR REPLACE INTO scans (app, complete, unlinked, hidden) VALUES (?, ?, ?, ?)"
-        connection.execute(statement, (self._apps[app_id], complete, Former.UNKNOWN, hidden))
+    def close_scan(
+        self, connection: sqlite3.Connection, app_id: str, *, complete: bool, saw_override: bool, hidden: bool = False
+    ) -> None:
+        """Record how far an app's last listing went, and whether it showed links or hid all devices."""
+        statement = "INSERT OR REPLACE INTO scans (app, complete, unlinked, saw_override, hidden) VALUES (?, ?, ?, ?, ?)"
+        connection.execute(statement, (self._apps[app_id], complete, Former.UNKNOWN, saw_override, hidden))
 
     async def know(self, inventory: str, base_url: str) -> Mapping[str, Exported]:
         """Attach an inventory of devices on disk, and return its record of each app.
@@ -275,8 +277,8 @@ class Staging:
 
     @transaction
     def shows_links(self, connection: sqlite3.Connection) -> bool:
-        """Return whether the listing of any app showed a link."""
-        return connection.execute("SELECT 1 FROM inventory WHERE channel IS NOT NULL LIMIT 1").fetchone() is not None
+        """Return whether a page of any app showed a link. Look-ups of single devices do not count."""
+        return connection.execute("SELECT 1 FROM scans WHERE saw_override LIMIT 1").fetchone() is not None
 
     @transaction
     def settle_unlinked(self, connection: sqlite3.Connection, app_id: str, former: Former, *, linkless: bool) -> None:

@@ -29,11 +29,12 @@ TABLES: Final = (
         app INTEGER NOT NULL, device TEXT NOT NULL, channel TEXT, proven INTEGER NOT NULL, PRIMARY KEY (app, device)
     ) STRICT, WITHOUT ROWID""",
     # How far the listing of each app went, and the former state of a device that it shows without a link where that is not
-    # `proven`. `linkless` is whether all links that the server counts were shown, `hidden` whether it lists no device although
-    # something contradicts that. For an app of the attached inventory, `known` is its id there.
+    # `proven`. `saw_override` is whether a page showed a link, `linkless` whether all links that the server counts were shown,
+    # `hidden` whether it lists no device although something contradicts that. For an app of the attached inventory, `known` is
+    # its id there.
     """CREATE TEMP TABLE scans (
         app INTEGER PRIMARY KEY, complete INTEGER NOT NULL, unlinked TEXT NOT NULL, known TEXT,
-        linkless INTEGER NOT NULL DEFAULT FALSE, hidden INTEGER NOT NULL
+        saw_override INTEGER NOT NULL DEFAULT FALSE, linkless INTEGER NOT NULL DEFAULT FALSE, hidden INTEGER NOT NULL
     ) STRICT""",
     # Rows whose device the listing or the inventory shows.
     "CREATE TEMP TABLE shown (line INTEGER PRIMARY KEY, channel TEXT, proven INTEGER NOT NULL) STRICT",

@@ -62,6 +62,7 @@ class _Finding:
         self._devices = client.client_of(app_id).devices
         self._page = page_of(client)
         self._cursors = cursors_each(client, apps)
+        self._saw_override = False
         self._missed = False
 
     async def find(self, wanted: int) -> tuple[str, ...]:
@@ -74,6 +75,7 @@ class _Finding:
         expected: float | None = None
         async for page in listing.pages():
             read += 1
+            self._saw_override |= any(device.channel is not None for device in page)
             await self._take(page)
             if read == 1:
                 expected = pages_in_all(page)
@@ -82,7 +84,7 @@ class _Finding:
             if left > wanted and not listing.complete and await self._devices.knows_custom_ids(self._app_id):
                 await self._ask_for_each()
                 return ()
-        await self._stage.close_scan(self._app_id, complete=read > 0)
+        await self._stage.close_scan(self._app_id, complete=read > 0, saw_override=self._saw_override)
         return tuple(f"{self._app_id}: {caveat}" for caveat in listing.caveats)
 
     async def _ask_for_each(self) -> None:
@@ -93,7 +95,7 @@ class _Finding:
         if self._missed:
             # A server that cannot read its devices finds nobody.
             await check_readable(self._devices, self._app_id)
-        await self._stage.close_scan(self._app_id, complete=False)
+        await self._stage.close_scan(self._app_id, complete=False, saw_override=self._saw_override)
 
     async def _ask(self, custom_id: str) -> None:
         found = await self._devices.find(self._app_id, custom_id, several=True)

@@ -110,7 +110,7 @@ async def list_devices(client: KeyRing, app_id: str, reach: Reach, apps: int, ta
             complete=True, pages=0, links=0, extent="no page", caveats=[f"{app_id}: {error}"], contradicted=True
         )
     caveats = [f"{app_id}: {caveat}" for caveat in listing.caveats]
-    return ListedDevices(listing.complete, pages, links, f"{counted(pages, 'page')} of {size}", caveats)
+    return ListedDevices(listing.complete, pages, links, f"{counted(pages, 'page')} of {size} devices", caveats)
 
 
 def pages_in_all(first: Sequence[Device]) -> float | None:

@@ -90,10 +90,12 @@ async def scan_apps(
             await stage.reject(app_id, None, no_access(app_id, error))
             return
         await check(app_id, listed)
-        await stage.close_scan(app_id, complete=listed.shows_all, hidden=listed.contradicted)
+        await stage.close_scan(app_id, complete=listed.shows_all, saw_override=listed.saw_override, hidden=listed.contradicted)
         remarks[app_id] = listed.caveats
         if not listed.complete:
-            remarks[app_id].append(f"{app_id} was listed in part ({listed.extent}), so unknown devices cannot be found")
+            remarks[app_id].append(
+                f"{app_id} was listed in part ({listed.extent}), so it was not checked which ids are unknown"
+            )
 
     await fan_out(budgets, scan, apps_at_once(client))
     return [remark for found in remarks.values() for remark in found]
@@ -110,7 +112,7 @@ async def _listed(stage: Staging, client: KeyRing, app_id: str, budget: float, a
     if not 0 < len(left) <= most:
         return listed
     await read_devices(client, app_id, left, apps, take)
-    return listed._replace(extent=f"{listed.extent}, and {counted(len(left), 'device')} one by one")
+    return listed._replace(extent=f"{listed.extent}, and {counted(len(left), 'device')} by id")
 
 
 async def settle_unlinked(stage: Staging, client: KeyRing) -> tuple[dict[str, int], list[str]]:

@@ -234,7 +234,7 @@ class Executor:
         if found is None:
             answers = "says that there is none" if isinstance(error, ChannelNotFound) else "refuses this"
             message = f"the server shows {place}, but {answers} when devices are to be changed: the key has no right to do that"
-            return failure_of(error)._replace(cause=RIGHT_LOST, message=f"{message} ({error})")
+            return failure_of(error)._replace(cause=RIGHT_LOST, message=f"{message} ({error.code}: {error.message})")
         if isinstance(found, ChannelNotFound):
             return failure_of(error)._replace(
                 message=f"{place} was there when the job was planned and is gone: {error.message}"

@@ -1,15 +1,16 @@
 """Places that the plan saw, and in which a call is refused: channels, and apps.
 
 A channel that is not found is gone, or hidden because the key has lost access. A change that is refused may be allowed a moment
-later, because older servers refuse it while their database is away. So one look tells (contract A7). If the server shows the
+later, because older servers refuse it while their database is away. So a look tells (contract A7). If the server shows the
 place and still refuses changes there, the key has no right to make them.
 """
 
+import math
 from typing import Final, NamedTuple
 
 import anyio
 
-from ...errors import ApiError, ChannelNotFound, PermissionDenied
+from ...errors import ApiError, CapgoError, ChannelNotFound, PermissionDenied
 from ...key_ring import KeyRing
 
 LOOK_AFTER_SECONDS: Final = 5.0
@@ -73,17 +74,28 @@ class Looks:
         """
         if (look := self._known(place, refused_at)) is not None:
             return look
-        if anyio.current_time() < (due := self._due.setdefault(place, refused_at + LOOK_AFTER_SECONDS)):
+        if self._due.get(place, -math.inf) < refused_at:
+            self._due[place] = refused_at + LOOK_AFTER_SECONDS
+        if (due := self.due_at(place)) is not None:
             return due
         async with self._locks.setdefault(place, anyio.Lock()):
-            if (look := self._known(place, refused_at)) is None:
-                # If this look fails, the next one is made later.
-                self._due[place] = anyio.current_time() + LOOK_AFTER_SECONDS
+            if (look := self._known(place, refused_at)) is not None:
+                return look
+            if (due := self.due_at(place)) is not None:
+                return due
+            self._put_off(place)
+            try:
                 error = await self._error_of(place)
-                look = Look(anyio.current_time(), error, refused=error is None and place in self._looks)
-                self._looks[place] = look
-                self._due.pop(place, None)
-        return look
+            except CapgoError:
+                self._put_off(place)
+                raise
+            look = Look(anyio.current_time(), error, refused=error is None and place in self._looks)
+            self._looks[place] = look
+            self._due.pop(place, None)
+            return look
+
+    def _put_off(self, place: Place) -> None:
+        self._due[place] = anyio.current_time() + LOOK_AFTER_SECONDS
 
     def _known(self, place: Place, refused_at: float) -> Look | None:
         look = self._looks.get(place)

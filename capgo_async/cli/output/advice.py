@@ -25,7 +25,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.ROW_UNREADABLE: "`export devices --skip-unreadable` leaves such devices out.",
     Problem.SEVERAL_DEVICES: "--all-matches takes all of them.",
     Problem.MAY_LOSE_BUNDLE: "To do it anyway, pass --old-servers.",
-    Problem.ENDS_ROLLOUT: "To end it, pass --end-rollouts; `channels update APP NAME rollout_paused=true` only stops it.",
+    Problem.ENDS_ROLLOUT: "To end it, pass --end-rollouts; `channels update APP NAME rollout_paused=true` only pauses it.",
     Problem.RUNNING_ELSEWHERE: "Follow it with `job show FILE`.",
     Problem.OTHER_SERVER_OR_KEY: "Use that one again, or pass --rebind to `job run` or `job undo` to go on with this one.",
     Problem.REQUESTS_SPENT: "--max-requests asked for this.",
