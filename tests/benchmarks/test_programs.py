@@ -123,7 +123,8 @@ def pacing_has_every_scenario(found: Any) -> None:
 def the_timeline_is_compared_with_none(found: Any) -> None:
     assert found["cpu_us_per_operation"].keys() == {"with", "without"}
     assert [each["apps"] for each in found["sizes"]] == [1, 12, 300]
-    assert all(each["done"] == found["stored"] and 0 < each["bytes"] <= 2_000_000 for each in found["sizes"])
+    assert all(each["done"] == found["stored"] and each["bytes"] <= 2_000_000 for each in found["sizes"])
+    assert found["sizes"][-1]["bytes"] > 0, "a few buckets need no page of their own, many do"
 
 
 def the_page_of_a_small_job_is_small(found: Any) -> None:

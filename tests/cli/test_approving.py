@@ -74,7 +74,8 @@ def test_a_no_ends_the_run_and_says_how_to_go_on(server: Served, capgo: Command,
     result = capgo(*RELINK, *WAVES, "--approve", command)
     assert result.exit_code == 4
     sent = len(server.sent())
-    assert "stopped after wave 1 (10%): the next wave was not approved (exit code 3). The next run asks again." in result.stderr
+    assert "stopped after wave 1 (10%): the next wave was not approved (exit code 3)." in result.stderr
+    assert "The next `job run FILE` asks again." in result.stderr
     again = next(line for line in result.stderr.splitlines() if line.startswith("to go on: "))
     assert ["--approve", command] == shlex.split(again)[-2:]
     shown = capgo("job", "show", "m.capgo-job")

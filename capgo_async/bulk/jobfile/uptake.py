@@ -80,7 +80,7 @@ _DAY: Final = """
 
 
 def prepare(connection: sqlite3.Connection, listed: Collection[Listed], serving: Collection[tuple[Target, Serving]]) -> None:
-    """Store what the apps list and what the channels serve, for the functions below."""
+    """Store what each app lists and what the channels serve, for the functions below."""
     connection.execute("CREATE TEMP TABLE listed (app_id TEXT PRIMARY KEY, shown INTEGER, complete INTEGER) STRICT")
     connection.execute("CREATE TEMP TABLE serving (app_id TEXT, target TEXT, doubt TEXT) STRICT")
     connection.execute("CREATE TEMP TABLE bundles (app_id TEXT, target TEXT, id INTEGER, name TEXT) STRICT")

@@ -214,7 +214,7 @@ async def watch_job(
     path: JobFile,
     output: Output,
     invocation: Invocation,
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=0, max=65535)] = 0,
+    port: Annotated[int, typer.Option("--port", metavar="PORT", help="Port to listen on.", min=0, max=65535)] = 0,
     *,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> int:

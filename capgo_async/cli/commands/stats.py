@@ -180,7 +180,7 @@ async def user_statistics(shape: Shape, connection: Connection, invocation: Invo
     return _save(chart, picture.file, invocation.speech)
 
 
-@command(commands, "bundles", VersionShare, ChartWritten)
+@command(commands, "bundles", VersionShare, ChartWritten, short="Show the share of devices on each bundle.")
 async def bundle_usage(
     app_id: AppId, days: Days, connection: Connection, invocation: Invocation, output: ToChart = None
 ) -> int:
@@ -194,7 +194,7 @@ async def bundle_usage(
     return await _print_usage(usage, invocation.speech)
 
 
-@command(commands, "natives", VersionShare, ChartWritten)
+@command(commands, "natives", VersionShare, ChartWritten, short="Show the share of devices on each native version.")
 async def native_usage(
     app_id: AppId, days: Days, connection: Connection, invocation: Invocation, output: ToChart = None
 ) -> int:

@@ -40,7 +40,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     ),
     Problem.SERVER_FAILING: "Wait until the server has recovered; --stop-server-errors sets how many may fail.",
     Problem.CONTRADICTED: "`job show FILE --rows contradicted` lists them.",
-    Problem.NOT_APPROVED: "The next run asks again.",
+    Problem.NOT_APPROVED: "The next `job run FILE` asks again.",
     Problem.APPROVAL_NEEDED: "Pass --approve CMD again; --approve true approves everything.",
     Problem.NOT_LISTED: "`job show FILE --rows cannot_tell` lists them; the next `job run FILE` looks again.",
 }
