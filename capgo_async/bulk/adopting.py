@@ -67,7 +67,7 @@ async def find_adoption(  # noqa: PLR0913 - keyword-only options
 
 
 async def _serving(client: KeyRing, target: Target) -> Serving:
-    """Return what a channel serves now. Where it has a rollout, that is two bundles."""
+    """Return the bundles that a channel serves now: two during a rollout."""
     try:
         channel = await client.client_of(target.app_id).channels.get(target.app_id, target.channel or "")
     except ChannelNotFound:

@@ -20,7 +20,7 @@ class Doubt(enum.StrEnum):
 
     @property
     def sentence(self) -> str:
-        """Return what is said of such devices."""
+        """Return the sentence that explains this doubt to people."""
         return _SENTENCES[self]
 
 

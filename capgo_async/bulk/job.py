@@ -431,7 +431,7 @@ class Job:
         return seconds_of(self._course, Outlook(limits, MOST_IN_FLIGHT, latency_of(self.facts), timings=self.facts.timings))
 
     def remaining(self, client: CapgoClient | KeyRing, settled: int) -> Foreseen:
-        """Return the remaining time of the run after `settled` finished operations, and how sure it is."""
+        """Return the remaining time of the run, and its upper bound, after `settled` operations."""
         baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
         left = without_first(self._course, settled, baking, self._runner.schedule.waiting() if self._runner else None)
         outlook = outlook_of(ring_of(client), left)
@@ -450,7 +450,7 @@ class Job:
         return await self._database.run(records.activity_of, active=is_locked(self.path))
 
     async def timeline(self) -> Timeline:
-        """Return what was sent and settled when, over all runs."""
+        """Return the timeline of all runs: counts for each stretch of time and app, and the events."""
         return await self._database.run(records.timeline_of)
 
     async def picture(self) -> Picture:

@@ -17,7 +17,7 @@ _BEGUN = f"SELECT 1 FROM operations WHERE id > ? AND (outcome > {Outcome.PENDING
 
 
 class Pending(NamedTuple):
-    """A question that is not settled: its number, and when an answer put it off, in UTC."""
+    """A question without a final answer. `put_off_at` is when an answer postponed it, in UTC."""
 
     number: int
     put_off_at: str | None

@@ -214,7 +214,7 @@ def write_usage(connection: sqlite3.Connection, usage: LastUsage, timings: Mappi
 
 
 def read_adoption(connection: sqlite3.Connection) -> Adoption | None:
-    """Return what was found last about the adoption, or `None` if nobody asked."""
+    """Return the last adoption that was measured, or `None` if there is none."""
     row = connection.execute("SELECT value FROM job WHERE name = 'adoption'").fetchone()
     return None if row is None else msgspec.json.decode(row[0], type=Adoption)
 

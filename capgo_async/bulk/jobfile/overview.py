@@ -1,4 +1,4 @@
-"""What a picture of a job shows beside its report and its plan: apps by outcome, and flows.
+"""Counts for the picture of a job: outcomes of each app, and moves from channel to channel.
 
 Each function takes a connection and is part of a transaction, as in `records`.
 """

@@ -119,7 +119,7 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
 
 
 def activity_of(connection: sqlite3.Connection, *, active: bool) -> Activity:
-    """Return what happens to the job now. `active` is whether a process runs it."""
+    """Return whether the job runs, waits, rests or was killed. `active`: a process runs it."""
     last = next(iter(reversed(runs_of(connection))), None)
     if last is None or last.ended is not None:
         return Activity(state="running" if active else "idle")
