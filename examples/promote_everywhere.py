@@ -21,7 +21,7 @@ async def promote(capgo: CapgoClient, app_id: str, bundle: str, channel: str) ->
     target = await capgo.channels.get(app_id, channel)
     if target.bundle_name == bundle:
         return "already has it"
-    await capgo.bundles.promote(app_id, channel, version_id=found.id)
+    await capgo.bundles.promote(app_id, channel, bundle_id=found.id)
     return "promoted"
 
 

@@ -198,8 +198,8 @@ class Job:
         client: CapgoClient | KeyRing,
         *,
         rebind: bool = False,
-        progress: Progress | None = None,
-        rules: StopRules = StopRules(),  # noqa: B008 - immutable
+        on_progress: Progress | None = None,
+        stop_rules: StopRules = StopRules(),  # noqa: B008 - immutable
         bounds: Bounds = Bounds(),  # noqa: B008 - immutable
         which: Which = Which.OPEN,
         approve: Approve | None = None,
@@ -215,7 +215,7 @@ class Job:
         `approve`, too.
 
         Raises whatever stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` if the server cannot be
-        reached for longer than `bounds` allow, `SafetyStop` if one of the `rules` or `bounds` applies, the organization is
+        reached for longer than `bounds` allow, `SafetyStop` if one of the `stop_rules` or `bounds` applies, the organization is
         unpaid or a wave is not approved, `JobError`. Raises `JobError` as well if another process is running the job, if
         `client` has another base URL or key than the job and `rebind` is false, or if `approve` is missing. Raises
         `ConfigurationError` if the job has no waves and `approve` is given.
@@ -235,11 +235,11 @@ class Job:
             page = page_of(ring)
             if which is not Which.OPEN or self._runner is not None or page < PAGE:
                 self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
-            watch = Watch(rules)
+            watch = Watch(stop_rules)
             calls = calls_of(share for leg in self._course for share in leg.shares)
             apps = [app_id for app_id, _ in self.plan.apps]
             rests = Rests(ring, lambda: hold_of_run(ring, apps, self.rests_until))
-            pace = Pace(self.facts.options.bake_seconds, rules.failures, self._clock)
+            pace = Pace(self.facts.options.bake_seconds, stop_rules.failures, self._clock)
             asked = approve if which is Which.OPEN else None
 
             async def begin() -> tuple[Runner, Waves]:
@@ -249,7 +249,7 @@ class Job:
                     executor,
                     workers=pacer.concurrency,
                     schedule=partial(Schedule, gauge=ClientGauge(ring, calls)),
-                    progress=progress,
+                    progress=on_progress,
                     look=lambda: rests.look() or meter.has_moments,
                     brakes=Brakes(watch.note, deadline, executor.drain),
                 )
@@ -478,10 +478,10 @@ class Job:
 
         return await self._database.run(read)
 
-    async def rows(self, wanted: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
-        """Yield the rows that `wanted` selects, in chunks."""
+    async def rows(self, which: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
+        """Yield the rows that `which` selects, in chunks."""
         last = 0
-        while chunk := await self._database.run(rows_of, wanted, last, 1000):
+        while chunk := await self._database.run(rows_of, which, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 

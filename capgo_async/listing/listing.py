@@ -41,14 +41,14 @@ class Listing(Generic[T]):
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
-    async def pages(self, most: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page; after `most` requests stop, even if the list is not `complete`."""
+    async def pages(self, max_pages: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
+        """Yield the new rows of each page; stop after `max_pages` requests, even before it is `complete`."""
         self.complete, self.caveats = False, ()
         walk = self._walk()
         position: Position | None = walk.start()
         asked = 0
         empty = True
-        while position is not None and asked < most:
+        while position is not None and asked < max_pages:
             asked += 1
             page = await self._fetch(position)
             rows, step = walk.feed(page)

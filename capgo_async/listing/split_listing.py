@@ -39,8 +39,8 @@ class SplitListing(Listing[T]):
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
-    async def pages(self, most: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page; after `most` requests stop, even if the list is not `complete`."""
+    async def pages(self, max_pages: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
+        """Yield the new rows of each page; stop after `max_pages` requests, even before it is `complete`."""
         self.complete, self.caveats = False, ()
         walk = self._split()
         shown: deque[tuple[T, ...]] = deque()
@@ -48,8 +48,8 @@ class SplitListing(Listing[T]):
         async def keep(rows: tuple[T, ...]) -> None:
             shown.append(rows)
 
-        while not walk.complete and most > 0:
-            most -= await self._read(walk, min(most, _PAGES_AT_ONCE * self._cursors), keep)
+        while not walk.complete and max_pages > 0:
+            max_pages -= await self._read(walk, min(max_pages, _PAGES_AT_ONCE * self._cursors), keep)
             while shown:
                 rows = shown.popleft()
                 self.complete = walk.complete and not shown

@@ -176,8 +176,8 @@ class Rehearsal:
                 try:
                     await job.run(
                         client,
-                        progress=self._count,
-                        rules=self._conditions.rules,
+                        on_progress=self._count,
+                        stop_rules=self._conditions.rules,
                         bounds=self._conditions.bounds,
                         approve=_approved if facts.needs_approval else None,
                     )

@@ -28,7 +28,7 @@ async def partly_failed(path: Path, sandbox: Sandbox) -> Report:
     async with client_of(sandbox, concurrency=1) as capgo, await Job.open(path) as job:
         requester_of(capgo).policy = RetryPolicy(retries=0)
         with pytest.raises(errors.SafetyStop):
-            await job.run(capgo, rules=RULES, bounds=Bounds(max_requests=planned - 30))
+            await job.run(capgo, stop_rules=RULES, bounds=Bounds(max_requests=planned - 30))
         return await job.report()
 
 
@@ -62,7 +62,7 @@ async def test_what_fails_again_is_failed_with_its_new_cause(tmp_path: Path) -> 
     for app in sandbox.world.apps.values():
         del app.channels["beta"]
     async with client_of(sandbox) as capgo, await Job.open(path) as job:
-        report = await job.run(capgo, which=Which.FAILED, rules=RULES)
+        report = await job.run(capgo, which=Which.FAILED, stop_rules=RULES)
     assert (report.failed, report.pending) == (13, 30)
     assert [(group.cause, group.count) for group in report.failures] == [("channel_not_found", 13)]
 

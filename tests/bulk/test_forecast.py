@@ -191,7 +191,7 @@ def test_what_a_kill_left_in_doubt_waits_for_its_devices_in_the_prediction(tmp_p
 
             async with anyio.create_task_group() as group:
                 group.start_soon(look)
-                report = await job.run(capgo, progress=note)
+                report = await job.run(capgo, on_progress=note)
         assert report.elapsed_seconds > 60
         assert [job.plan.seconds, *foreseen] == pytest.approx([report.elapsed_seconds] * 2, rel=WITHIN)
 
@@ -246,7 +246,7 @@ async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str)
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
-            report = await job.run(capgo, progress=note)
+            report = await job.run(capgo, on_progress=note)
             ended = anyio.current_time()
     assert foreseen == pytest.approx([ended] * 3, abs=WITHIN * report.elapsed_seconds)
 
@@ -336,7 +336,7 @@ async def test_the_course_of_a_job_is_foreseen_before_and_while_it_runs(tmp_path
                     foreseen.append(anyio.current_time() + job.remaining(capgo, settled).seconds - began)
 
             group.start_soon(look, predicted)
-            report = await job.run(capgo, progress=note)
+            report = await job.run(capgo, on_progress=note)
             took = anyio.current_time() - began
     assert (report.done, report.pending, report.rate_limited) == (report.planned, 0, 0)
     assert predicted == pytest.approx(report.elapsed_seconds, rel=WITHIN)

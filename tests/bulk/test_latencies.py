@@ -48,7 +48,7 @@ async def watched(
         if settled in look_at:
             said.append((anyio.current_time(), job.remaining(capgo, settled)))
 
-    report = await job.run(capgo, progress=note)
+    report = await job.run(capgo, on_progress=note)
     ended = anyio.current_time()
     return report, [(ended - at, found) for at, found in said]
 

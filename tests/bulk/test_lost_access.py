@@ -93,7 +93,7 @@ class Relinking:
             made = Job.open(self._path) if self._path.exists() else Job.create(self._path, self._source, client=capgo)
             async with await made as job:
                 try:
-                    self.report = await job.run(capgo, rules=rules, bounds=bounds)
+                    self.report = await job.run(capgo, stop_rules=rules, bounds=bounds)
                 except SafetyStop as stop:
                     self.report = await job.report()
                     return stop

@@ -59,7 +59,7 @@ async def test_after_a_refusal_without_a_reason_what_is_left_is_foreseen_at_the_
 
             async with anyio.create_task_group() as group:
                 group.start_soon(look)
-                report = await job.run(capgo, progress=note)
+                report = await job.run(capgo, on_progress=note)
                 ended = anyio.current_time()
     assert (report.done, report.rate_limited) == (1500, 1)
     assert report.elapsed_seconds > 600

@@ -57,10 +57,10 @@ async def test_a_run_ends_within_a_hundred_requests(tmp_path: Path, body: bytes,
                     transport.body = body
 
             with pytest.raises(errors.SafetyStop, match="responses did not come from the API") as ended:
-                await job.run(capgo, progress=progress, rules=rules)
+                await job.run(capgo, on_progress=progress, stop_rules=rules)
             assert ended.value.problem is Problem.OTHER_SERVER
             assert transport.answered <= 60
             transport.body = None
-            report = await job.run(capgo, rules=rules)
+            report = await job.run(capgo, stop_rules=rules)
     assert (report.planned, report.done, report.pending) == (399, 399, 0)
     assert set(links_of(sandbox).values()) == {"beta"}

@@ -110,7 +110,7 @@ def test_what_was_done_stays_done_and_the_rest_is_rehearsed(tmp_path: Path) -> N
 
     async def half() -> int:
         async with client_of(sandbox, concurrency=4) as capgo, await Job.open(path, client=capgo) as job:
-            report = await job.run(capgo, progress=lambda _: job.drain() if job.parked == 0 else None)
+            report = await job.run(capgo, on_progress=lambda _: job.drain() if job.parked == 0 else None)
             return report.pending
 
     pending = run_in_virtual_time(half())
@@ -134,7 +134,7 @@ def test_another_process_may_run_the_job_meanwhile(tmp_path: Path) -> None:
                     thread.start()
                     thread.join()
 
-            report = await job.run(capgo, progress=rehearse)
+            report = await job.run(capgo, on_progress=rehearse)
             assert report.done == report.planned
 
     run_in_virtual_time(run())
@@ -280,7 +280,7 @@ def test_what_was_done_before_is_there(kind: str, tmp_path: Path) -> None:
     async def half() -> int:
         async with client_of(sandbox, concurrency=1) as capgo:
             async with await Job.create(path, from_operations(operations), client=capgo) as job:
-                await job.run(capgo, progress=lambda _: job.drain())
+                await job.run(capgo, on_progress=lambda _: job.drain())
             async with await Job.open(path, read_only=True) as job:
                 return (await job.report()).done
 
@@ -377,7 +377,7 @@ def test_a_job_of_several_keys_says_that_it_is_rehearsed_with_one(tmp_path: Path
 
     async def rebind() -> None:
         async with client_of(sandbox) as capgo, await Job.open(path, client=capgo) as job:
-            await job.run(capgo, rebind=True, progress=lambda _: job.drain())
+            await job.run(capgo, rebind=True, on_progress=lambda _: job.drain())
 
     run_in_virtual_time(plan())
     found = rehearsed(path)

@@ -79,7 +79,7 @@ async def test_a_run_that_was_killed_or_drained_says_so(tmp_path: Path) -> None:
                 copy_job(path, killed)
                 job.drain()
 
-        await job.run(capgo, progress=kill)
+        await job.run(capgo, on_progress=kill)
         assert [run.ended for run in (await job.report()).runs] == ["planned", "interrupted"]
     async with await Job.open(killed) as job:
         assert [run.ended for run in (await job.report()).runs] == ["planned", None]
@@ -136,7 +136,7 @@ async def test_a_server_that_becomes_another_is_told(tmp_path: Path) -> None:
             if len(settled) == 50:
                 now_of(sandbox, "capgo_api-prod-12.203.1")
 
-        await job.run(capgo, progress=update)
+        await job.run(capgo, on_progress=update)
         report = await job.verify(capgo)
     assert [run.servers for run in report.runs] == [("12.201.7",), ("12.201.7",), ("12.202.0", "12.203.1"), ("12.203.1",)]
     assert report.warnings == (

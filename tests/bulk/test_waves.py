@@ -188,10 +188,10 @@ def test_a_wave_with_too_many_failures_is_the_last(tmp_path: Path, *, rules: Sto
         refuse_changes(sandbox, 1, 3)
         async with await make(sandbox, tmp_path, apps={APP: 200}, bake=0.0) as job, client_of(sandbox) as capgo:
             if not stops:
-                assert (await job.run(capgo, rules=rules)).failed == 2
+                assert (await job.run(capgo, stop_rules=rules)).failed == 2
                 return
             with pytest.raises(SafetyStop, match=r"after wave 1 \(1%\): 1 of 2 operations failed"):
-                await job.run(capgo, rules=rules)
+                await job.run(capgo, stop_rules=rules)
             assert (await job.report()).pending == 198
             report = await job.run(capgo)
         assert (report.failed, report.done) == (2, 198)
@@ -205,7 +205,7 @@ async def test_what_failed_and_was_opened_again_is_sent_in_its_wave(tmp_path: Pa
     refuse_changes(sandbox, 1, 30)
     rules = StopRules(failures=None)
     async with await make(sandbox, tmp_path, apps={APP: 200}) as job, client_of(sandbox) as capgo:
-        assert (await job.run(capgo, rules=rules)).failed == 2
+        assert (await job.run(capgo, stop_rules=rules)).failed == 2
         connection = sqlite3.connect(job.path)
         connection.execute("UPDATE operations SET outcome = 0 WHERE outcome = 3")
         connection.commit()
@@ -213,7 +213,7 @@ async def test_what_failed_and_was_opened_again_is_sent_in_its_wave(tmp_path: Pa
         for number in (1, 2):
             bake_of(job.path, number, datetime.now(UTC))
         began = anyio.current_time()
-        report = await job.run(capgo, rules=rules)
+        report = await job.run(capgo, stop_rules=rules)
         assert BAKE < anyio.current_time() - began < 1.5 * BAKE, "between the first wave and the last"
     assert (report.done, report.verified, report.failed) == (200, 200, 0)
 
@@ -241,8 +241,8 @@ async def test_a_rule_that_stopped_within_a_wave_does_not_stop_again_at_its_end(
     async with await make(sandbox, tmp_path, apps={APP: 200}, waves=(Fraction(1, 20), Fraction(1)), bake=0.0) as job:
         async with client_of(sandbox, concurrency=1) as capgo:
             with pytest.raises(SafetyStop, match=r"2 operations in a row failed, in wave 1 \(5%\)"):
-                await job.run(capgo, rules=rules)
-            report = await job.run(capgo, rules=rules)
+                await job.run(capgo, stop_rules=rules)
+            report = await job.run(capgo, stop_rules=rules)
     assert (report.failed, report.pending) == (2, 0)
 
 

@@ -75,7 +75,7 @@ async def test_what_is_said_to_be_left_is_left(tmp_path: Path, options: Options,
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
-            report = await job.run(capgo, progress=follower)
+            report = await job.run(capgo, on_progress=follower)
     ((at, left),) = said
     assert report.pending == 0
     assert at - began + left == pytest.approx(report.elapsed_seconds, abs=1.0 + 0.03 * report.elapsed_seconds)
@@ -88,14 +88,14 @@ async def test_a_run_of_what_failed_foresees_that_alone(tmp_path: Path) -> None:
     sandbox = Sandbox(fleet(1, 1500, channels=4), Settings(faults=faults))
     path = await planned(sandbox, tmp_path, Options(), planning_delay=0.02)
     async with client_of(sandbox, rate="off") as capgo, await Job.open(path, client=capgo) as job:
-        report = await job.run(capgo, rules=StopRules(failures=None))
+        report = await job.run(capgo, stop_rules=StopRules(failures=None))
         assert 50 < report.failed < 300
         remaining: list[float] = []
         await job.run(
             capgo,
             which=Which.FAILED,
-            rules=StopRules(failures=None),
-            progress=lambda _: remaining.append(job.remaining(capgo, len(remaining)).seconds),
+            stop_rules=StopRules(failures=None),
+            on_progress=lambda _: remaining.append(job.remaining(capgo, len(remaining)).seconds),
         )
     assert remaining[0] == pytest.approx(report.failed / 15 * 0.04, abs=0.1)
     assert remaining[-1] <= 0.05
@@ -239,7 +239,7 @@ async def test_a_429_without_json_is_told_as_what_it_is(tmp_path: Path) -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
-            report = await job.run(capgo, progress=follower)
+            report = await job.run(capgo, on_progress=follower)
     assert "waiting: a limit without a name (HTTP 429, perhaps of a proxy), until " in said[0]
     assert "key" not in said[0]
     assert report.runs[-1].limits_met == {"unnamed": 1}
@@ -280,7 +280,7 @@ async def test_operations_that_are_refused_at_the_end_of_a_job_are_waited_for(tm
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
-            report = await job.run(capgo, progress=follower)
+            report = await job.run(capgo, on_progress=follower)
     (line,) = said
     assert report.rate_limited > 0
     assert left_in(line) == pytest.approx(report.elapsed_seconds - 20, abs=2.0)
@@ -299,7 +299,7 @@ async def lines_of(job: Job, capgo: CapgoClient, every: float) -> tuple[list[str
 
     async with anyio.create_task_group() as group:
         group.start_soon(look)
-        report = await job.run(capgo, progress=follower)
+        report = await job.run(capgo, on_progress=follower)
         group.cancel_scope.cancel()
     return said, report
 

@@ -934,7 +934,7 @@ APP_CALLS: dict[str, Callable[[CapgoClient, str], Any]] = {
     "apps.delete": lambda capgo, app_id: capgo.apps.delete(app_id),
     "bundles.list": lambda capgo, app_id: capgo.bundles.list(app_id).all(),
     "bundles.create": lambda capgo, app_id: capgo.bundles.create(app_id, NEW_BUNDLE),
-    "bundles.promote": lambda capgo, app_id: capgo.bundles.promote(app_id, "beta", version_id=1),
+    "bundles.promote": lambda capgo, app_id: capgo.bundles.promote(app_id, "beta", bundle_id=1),
     "bundles.set_metadata": lambda capgo, app_id: capgo.bundles.set_metadata(app_id, 1, BundleMetadata(comment="x")),
     "bundles.delete": lambda capgo, app_id: capgo.bundles.delete(app_id, "1.0.0"),
     "bundles.delete_all": lambda capgo, app_id: capgo.bundles.delete_all(app_id, confirm=app_id),

@@ -125,14 +125,14 @@ async def test_several_devices_are_found_only_on_request() -> None:
         with pytest.raises(ConfigurationError, match=r"2 devices of .* have the custom id 'u1': a, e") as caught:
             await capgo.devices.find(APP, "u1")
         assert caught.value.problem is Problem.SEVERAL_DEVICES
-        assert [each.device_id for each in await capgo.devices.find(APP, "u1", several=True)] == ["a", "e"]
+        assert [each.device_id for each in await capgo.devices.find(APP, "u1", allow_several=True)] == ["a", "e"]
 
 
 async def test_a_search_stops_at_its_bound_and_says_that_it_does_not_know() -> None:
     transport = ScriptedTransport(*ALL)
     async with client_of(transport) as capgo:
         with pytest.raises(ListingError, match="cannot look for the custom id 'u2'"):
-            await capgo.devices.find(APP, "u2", most_pages=1)
+            await capgo.devices.find(APP, "u2", max_pages=1)
     assert len(transport.requests) == 1
 
 

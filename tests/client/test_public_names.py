@@ -153,9 +153,9 @@ IN_ITS_MODULE = re.compile(r"capgo_async\.(?:[a-z_]+\.)+(?=[A-Z])")
 """The path of a class, which is nobody's business but ours: users import it from a public module."""
 METHODS = {
     ("organizations", "audit_log"): (
-        "(org_id: str, chosen: AuditFilter = AuditFilter(table=None, operation=None, limit=100)) -> Listing[AuditEntry]"
+        "(org_id: str, filter: AuditFilter = AuditFilter(table=None, operation=None, limit=100)) -> Listing[AuditEntry]"
     ),
-    ("organizations", "create"): ("(new: NewOrganization) -> Organization"),
+    ("organizations", "create"): ("(organization: NewOrganization) -> Organization"),
     ("organizations", "delete"): "(org_id: str) -> None",
     ("organizations", "get"): "(org_id: str) -> Organization",
     ("organizations", "list"): "() -> Listing[Organization]",
@@ -163,14 +163,14 @@ METHODS = {
     ("members", "invite"): "(org_id: str, email: str, role: str) -> None",
     ("members", "list"): "(org_id: str) -> Listing[Member]",
     ("members", "remove"): "(org_id: str, email: str, *, confirm: str | None = None) -> None",
-    ("api_keys", "create"): "(new: NewApiKey) -> ApiKey",
+    ("api_keys", "create"): "(api_key: NewApiKey) -> ApiKey",
     ("api_keys", "delete"): "(key_id: int) -> None",
     ("api_keys", "delete_by_secret"): "(secret: str) -> None",
     ("api_keys", "get"): "(key_id: int) -> ApiKey",
     ("api_keys", "list"): "() -> Listing[ApiKey]",
     ("api_keys", "regenerate"): "(key_id: int) -> ApiKey",
     ("api_keys", "update"): ("(key_id: int, settings: ApiKeySettings) -> ApiKey"),
-    ("apps", "create"): "(new: NewApp) -> App",
+    ("apps", "create"): "(app: NewApp) -> App",
     ("apps", "delete"): "(app_id: str) -> None",
     ("apps", "get"): "(app_id: str) -> App",
     ("apps", "list"): "(*, org_id: str | None = None) -> Listing[App]",
@@ -187,22 +187,22 @@ METHODS = {
         "(app_id: str, name: str, settings: ChannelSettings, *, metadata_as: str = version_number,"
         " ends_rollout: int | None = None) -> None"
     ),
-    ("bundles", "create"): ("(app_id: str, new: NewBundle) -> Bundle"),
-    ("bundles", "delete"): "(app_id: str, version: str) -> None",
+    ("bundles", "create"): ("(app_id: str, bundle: NewBundle) -> Bundle"),
+    ("bundles", "delete"): "(app_id: str, name: str) -> None",
     ("bundles", "delete_all"): "(app_id: str, *, confirm: str | None = None) -> Deleted",
     ("bundles", "find"): "(app_id: str, name: str) -> Bundle | None",
     ("bundles", "list"): "(app_id: str) -> Listing[Bundle]",
-    ("bundles", "promote"): "(app_id: str, channel: str, *, version_id: int, ends_rollout: int | None = None) -> None",
-    ("bundles", "set_metadata"): ("(app_id: str, version_id: int, metadata: BundleMetadata) -> None"),
+    ("bundles", "promote"): "(app_id: str, channel: str, *, bundle_id: int, ends_rollout: int | None = None) -> None",
+    ("bundles", "set_metadata"): ("(app_id: str, bundle_id: int, metadata: BundleMetadata) -> None"),
     ("devices", "find"): (
-        "(app_id: str, custom_id: str, *, several: bool = False, most_pages: float = inf) -> tuple[Device, ...]"
+        "(app_id: str, custom_id: str, *, allow_several: bool = False, max_pages: float = inf) -> tuple[Device, ...]"
     ),
     ("devices", "knows_custom_ids"): "(app_id: str) -> bool",
     ("devices", "get"): "(app_id: str, device_id: str) -> Device",
     ("devices", "link"): "(app_id: str, device_id: str, *, channel: str) -> None",
     ("devices", "link_to_bundle"): "(app_id: str, device_id: str, *, version_id: str) -> None",
     ("devices", "list"): (
-        "(app_id: str, chosen: DeviceFilter = DeviceFilter(limit=200,"
+        "(app_id: str, filter: DeviceFilter = DeviceFilter(limit=200,"
         " custom_id=None, custom_ids_only=False, changed_since=None, order=None, after=None), *, cursors: int = 1,"
         " on_unreadable: collections.abc.Callable[[UnreadableAnswer], None] | None = None) -> Listing[Device]"
     ),

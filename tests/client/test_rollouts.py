@@ -102,7 +102,7 @@ def client_of(server: Callable[[Request], Answer]) -> CapgoClient:
 
 Change = Callable[[CapgoClient, int | None], Awaitable[None]]
 CHANGES: dict[str, tuple[Change, int]] = {
-    "promotion": (lambda capgo, ends: capgo.bundles.promote(APP, "beta", version_id=3, ends_rollout=ends), 3),
+    "promotion": (lambda capgo, ends: capgo.bundles.promote(APP, "beta", bundle_id=3, ends_rollout=ends), 3),
     "another bundle": (
         lambda capgo, ends: capgo.channels.update(APP, "beta", ChannelSettings(bundle="2.0.0"), ends_rollout=ends),
         3,
@@ -118,7 +118,7 @@ CHANGES: dict[str, tuple[Change, int]] = {
 async def test_a_bundle_is_promoted_to_stable_and_looked_at(kind: str) -> None:
     server = OneChannel(kind)
     async with client_of(server) as capgo:
-        await capgo.bundles.promote(APP, "beta", version_id=3)
+        await capgo.bundles.promote(APP, "beta", bundle_id=3)
     assert (server.stable, server.writes) == (3, [{"version_id": 3, "target": "stable"}])
 
 
@@ -126,7 +126,7 @@ async def test_a_bundle_is_promoted_to_stable_and_looked_at(kind: str) -> None:
 async def test_a_bundle_that_is_there_already_is_not_promoted_again(kind: str) -> None:
     server = OneChannel(kind, rollout=2)
     async with client_of(server) as capgo:
-        await capgo.bundles.promote(APP, "beta", version_id=1)
+        await capgo.bundles.promote(APP, "beta", bundle_id=1)
     assert (server.writes, server.rollout) == ([], 2)
 
 
@@ -158,7 +158,7 @@ async def test_it_is_then_ended_on_every_server(kind: str, change: str, *, enabl
 async def test_a_promotion_whose_end_was_lost_ends_the_rollout_the_next_time() -> None:
     server = OneChannel("keeps rollouts", stable=3, rollout=2)
     async with client_of(server) as capgo:
-        await capgo.bundles.promote(APP, "beta", version_id=3, ends_rollout=2)
+        await capgo.bundles.promote(APP, "beta", bundle_id=3, ends_rollout=2)
     assert (server.rollout, server.writes) == (None, [{"rollback": True}])
 
 
@@ -166,21 +166,21 @@ async def test_a_server_that_gives_the_bundle_to_the_rollout_is_found_out() -> N
     server = OneChannel("ignores the target", rollout=2)
     async with client_of(server) as capgo:
         with pytest.raises(NotApplied, match="gave the bundle to its rollout"):
-            await capgo.bundles.promote(APP, "beta", version_id=3, ends_rollout=2)
+            await capgo.bundles.promote(APP, "beta", bundle_id=3, ends_rollout=2)
     assert [write["target"] for write in server.writes] == ["stable"], "no other target is tried"
 
 
 async def test_one_that_only_says_so_is_not_believed_either() -> None:
     async with client_of(Contradictory("drops rollouts")) as capgo:
         with pytest.raises(NotApplied, match="gave the bundle to its rollout"):
-            await capgo.bundles.promote(APP, "beta", version_id=3)
+            await capgo.bundles.promote(APP, "beta", bundle_id=3)
 
 
 async def test_a_channel_that_shows_another_bundle_afterwards_is_no_success() -> None:
     server = Forgetful("drops rollouts")
     async with client_of(server) as capgo:
         with pytest.raises(NotApplied, match="shows another bundle"):
-            await capgo.bundles.promote(APP, "beta", version_id=3)
+            await capgo.bundles.promote(APP, "beta", bundle_id=3)
 
 
 DOUBTS: list[Answer] = [
@@ -198,7 +198,7 @@ async def test_a_promotion_in_doubt_is_sent_again(kind: str, doubt: Answer) -> N
     server = OneChannel(kind, rollout=2)
     server.failures = [doubt]
     async with client_of(server) as capgo:
-        await capgo.bundles.promote(APP, "beta", version_id=3, ends_rollout=2)
+        await capgo.bundles.promote(APP, "beta", bundle_id=3, ends_rollout=2)
     assert (server.stable, server.rollout) == (3, None)
     assert [write for write in server.writes if "version_id" in write] == [{"version_id": 3, "target": "stable"}] * 2
 

@@ -904,7 +904,7 @@ BUNDLES = (
         "C8",
         "bundles.promote",
         "PUT /bundle",
-        lambda capgo: capgo.bundles.promote(APP, "beta", version_id=42),
+        lambda capgo: capgo.bundles.promote(APP, "beta", bundle_id=42),
         None,
         (
             several(

@@ -176,7 +176,7 @@ SINCE_THE_SEED: dict[str, Callable[[CapgoClient], object]] = {
     "new app": lambda capgo: capgo.apps.create(NewApp(app_id="com.example.new", name="New", owner_org=ORG_ID)),
     "changed app": lambda capgo: capgo.apps.update(APP, AppSettings(name="New")),
     "new bundle": lambda capgo: capgo.bundles.create(APP, ZIP),
-    "promotion": lambda capgo: capgo.bundles.promote(APP, "beta", version_id=3),
+    "promotion": lambda capgo: capgo.bundles.promote(APP, "beta", bundle_id=3),
     "metadata": lambda capgo: capgo.bundles.set_metadata(APP, 3, BundleMetadata(comment="good")),
     "audit": lambda capgo: capgo.organizations.audit_log(ORG_ID).all(),
     "deleted organization": lambda capgo: capgo.organizations.delete(ORG_ID),
@@ -201,7 +201,7 @@ async def test_apps_and_bundles_live_where_there_are_such_routes(generation: Gen
     assert len(await capgo.apps.list().all()) == 3
     bundle = await capgo.bundles.create("com.example.new", ZIP)
     await capgo.channels.create("com.example.new", "production", ChannelSettings(public=True))
-    await capgo.bundles.promote("com.example.new", "production", version_id=bundle.id)
+    await capgo.bundles.promote("com.example.new", "production", bundle_id=bundle.id)
     await capgo.bundles.set_metadata("com.example.new", bundle.id, BundleMetadata(comment="good"))
     found = await capgo.bundles.find("com.example.new", "9.0.0")
     assert found is not None

@@ -48,14 +48,14 @@ class ApiKeys:
         """Get one key by its number (contract C4). Raises `NotFound` or `PermissionDenied`."""
         return await self._requester.call(endpoints.get_api_key(key_id), read_key)
 
-    async def create(self, new: NewApiKey) -> ApiKey:
+    async def create(self, api_key: NewApiKey) -> ApiKey:
         """Create a key and return it with its secret, which the server shows only once (contract C4).
 
         Raises `NeedsUserSession` on modern servers, where only a user session may create keys. The call is never retried
         (contract G1): if it is unclear whether the key was created, `list` the keys before and after, delete the new one by its
         id and create it again. A name proves nothing: others may have given it to their keys (contract K11).
         """
-        return await self._requester.call(endpoints.create_api_key(new), read_created)
+        return await self._requester.call(endpoints.create_api_key(api_key), read_created)
 
     async def update(self, key_id: int, settings: ApiKeySettings) -> ApiKey:
         """Change a key and return it (contract C4). Raises `PermissionDenied` if the key is the caller's own."""

@@ -58,14 +58,14 @@ class Apps:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_app(app_id), _ONE)
 
-    async def create(self, new: NewApp) -> App:
+    async def create(self, app: NewApp) -> App:
         """Create an app and return it (contract C5). Raises `Conflict` if any customer has an app of this id."""
         effort = Effort()
         try:
-            return await self._requester.call(endpoints.create_app(new), _ONE, effort)
+            return await self._requester.call(endpoints.create_app(app), _ONE, effort)
         except Conflict as conflict:
-            found = await self._find(new.app_id) if effort.in_doubt else None
-            if found is None or found.owner_org != new.owner_org:
+            found = await self._find(app.app_id) if effort.in_doubt else None
+            if found is None or found.owner_org != app.owner_org:
                 raise conflict from None
             return found
 

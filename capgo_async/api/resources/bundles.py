@@ -115,7 +115,7 @@ class Bundles:
                 return bundle
         return None
 
-    async def create(self, app_id: str, new: NewBundle) -> Bundle:
+    async def create(self, app_id: str, bundle: NewBundle) -> Bundle:
         """Register a bundle that is stored outside Capgo, and return it (contract C8).
 
         Raises `Conflict` if the name is taken, or belonged to a bundle deleted less than 90 days ago (contract D49).
@@ -123,19 +123,19 @@ class Bundles:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()
         try:
-            created = await self._requester.call(endpoints.create_bundle(app_id, new), read_created, effort)
+            created = await self._requester.call(endpoints.create_bundle(app_id, bundle), read_created, effort)
         except Conflict:
-            found = await self.find(app_id, new.version) if effort.in_doubt else None
-            if found is None or (found.checksum, found.external_url) != (new.checksum, new.external_url):
+            found = await self.find(app_id, bundle.version) if effort.in_doubt else None
+            if found is None or (found.checksum, found.external_url) != (bundle.checksum, bundle.external_url):
                 raise
             return found
-        found = created or await self.find(app_id, new.version)
+        found = created or await self.find(app_id, bundle.version)
         if found is None:
-            message = f"app {app_id}: the server reported success, but shows no bundle {new.version}"
+            message = f"app {app_id}: the server reported success, but shows no bundle {bundle.version}"
             raise NotApplied(message)
         return found
 
-    async def promote(self, app_id: str, channel: str, *, version_id: int, ends_rollout: int | None = None) -> None:
+    async def promote(self, app_id: str, channel: str, *, bundle_id: int, ends_rollout: int | None = None) -> None:
         """Make a bundle, given by its number, the stable one of a channel (contract C8, K1, K2).
 
         The channel is read before and after. Repeating it changes nothing. Raises `BundleNotFound`, `ChannelNotFound` or
@@ -147,22 +147,22 @@ class Bundles:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         channels = Channels(self._requester)
         before = now = await channels.get(app_id, channel)
-        if before.version is None or before.version.id != version_id:
+        if before.version is None or before.version.id != bundle_id:
             check_rollout(before, ends_rollout)
-            target = await self._requester.call(endpoints.promote_bundle(app_id, version_id, before.id), read_target)
+            target = await self._requester.call(endpoints.promote_bundle(app_id, bundle_id, before.id), read_target)
             now = await channels.get(app_id, channel)
-            if target not in {None, "stable"} or now.version is None or now.version.id != version_id:
+            if target not in {None, "stable"} or now.version is None or now.version.id != bundle_id:
                 given = "gave the bundle to its rollout" if target not in {None, "stable"} else "shows another bundle"
                 message = f"channel {channel} of {app_id}: the server reported success, but {given}"
                 raise NotApplied(message)
         await finish_rollout(self._requester, app_id, now, ends_rollout)
 
-    async def set_metadata(self, app_id: str, version_id: int, metadata: BundleMetadata) -> None:
+    async def set_metadata(self, app_id: str, bundle_id: int, metadata: BundleMetadata) -> None:
         """Set the link or the comment of a bundle (contract C8). Raises `BundleNotFound`."""
         app_id = app_id_of(app_id, self._requester.generation.chosen)
-        await self._requester.call(endpoints.set_bundle_metadata(app_id, version_id, metadata), acknowledge)
+        await self._requester.call(endpoints.set_bundle_metadata(app_id, bundle_id, metadata), acknowledge)
 
-    async def delete(self, app_id: str, version: str) -> None:
+    async def delete(self, app_id: str, name: str) -> None:
         """Delete one bundle by its name (contract C8).
 
         Raises `BundleNotFound`, `BundleLinked` if a channel uses the bundle, and `ConfigurationError` for an empty name, for
@@ -170,12 +170,12 @@ class Bundles:
         the version of the server is unknown, the channels are read first, and `DangerousCall` is raised (contract D27).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
-        call = endpoints.delete_bundle(app_id, version)
+        call = endpoints.delete_bundle(app_id, name)
         await self._learner.version()
         if not self._requester.generation.is_since(LINKED_BUNDLES_ARE_SAFE):
-            user = (await self._linked(app_id)).get(version)
+            user = (await self._linked(app_id)).get(name)
             if user is not None:
-                message = f"bundle {version} of {app_id} is used by channel {user}: give the channel another bundle first"
+                message = f"bundle {name} of {app_id} is used by channel {user}: give the channel another bundle first"
                 raise DangerousCall(message)
         await self._requester.settle(call)
 

@@ -42,15 +42,15 @@ class Devices:
     def list(
         self,
         app_id: str,
-        chosen: DeviceFilter = DeviceFilter(),  # noqa: B008 - immutable
+        filter: DeviceFilter = DeviceFilter(),  # noqa: A002, B008 - as users expect it to be called; immutable
         *,
         cursors: int = 1,
         on_unreadable: OnUnreadable | None = None,
     ) -> Listing[Device]:
         """List the devices of an app that were active in the last 90 days (contract C7).
 
-        Devices are listed by id unless `chosen` names an order. With several `cursors`, a large app is read in parts at the
-        same time: the devices are the same, but sorted only within each part. A single cursor reads if `chosen` names an order,
+        Devices are listed by id unless `filter` names an order. With several `cursors`, a large app is read in parts at the
+        same time: the devices are the same, but sorted only within each part. A single cursor reads if `filter` names an order,
         or if the server cannot start a listing in the middle.
 
         A row that cannot be read is an error. With `on_unreadable` the listing leaves it out, calls this with its error, and
@@ -64,31 +64,31 @@ class Devices:
             message = f"cursors must be at least 1, not {cursors}"
             raise ConfigurationError(message)
         expected = self._requester.generation.chosen
-        whole = chosen.order is None and chosen.custom_id is None and on_unreadable is None
+        whole = filter.order is None and filter.custom_id is None and on_unreadable is None
         if cursors > 1 and whole and expected is not Dialect.SEED:
-            return list_in_parts(self._requester, app_id, chosen, cursors)
-        fetch = _pages_of(self._requester, app_id, chosen, on_unreadable)
-        choice = None if chosen.custom_id is None else Choice(partial(_has, chosen.custom_id.strip()), _NO_FILTER)
-        doubt = _doubt_of(self._requester, app_id, chosen)
-        walk = partial(DeviceWalk[Device], _ID, unordered=chosen.order is not None, expected=expected)
+            return list_in_parts(self._requester, app_id, filter, cursors)
+        fetch = _pages_of(self._requester, app_id, filter, on_unreadable)
+        choice = None if filter.custom_id is None else Choice(partial(_has, filter.custom_id.strip()), _NO_FILTER)
+        doubt = _doubt_of(self._requester, app_id, filter)
+        walk = partial(DeviceWalk[Device], _ID, unordered=filter.order is not None, expected=expected)
         return Listing(walk, fetch, choice, doubt)
 
     async def find(
-        self, app_id: str, custom_id: str, *, several: bool = False, most_pages: float = math.inf
+        self, app_id: str, custom_id: str, *, allow_several: bool = False, max_pages: float = math.inf
     ) -> tuple[Device, ...]:
         """Return the devices with this custom id, or none (contract K4).
 
-        Raises `ConfigurationError` if more than one device has it, unless `several`, and `EmptyListing` as `list` does. Servers
-        before August 2026 list all devices of the app: at most `most_pages` pages are read, and `ListingError` is raised if
-        more are left.
+        Raises `ConfigurationError` if more than one device has it, unless `allow_several`, and `EmptyListing` as `list` does.
+        Servers before August 2026 list all devices of the app: at most `max_pages` pages are read, and `ListingError` is raised
+        if more are left.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         listing = self.list(app_id, DeviceFilter(custom_id=custom_id))
-        found = tuple([device async for page in listing.pages(most_pages) for device in page])
+        found = tuple([device async for page in listing.pages(max_pages) for device in page])
         if not listing.complete:
             message = f"this server cannot look for the custom id {custom_id!r}, and {app_id} has more devices than were read"
             raise ListingError(message)
-        if len(found) > 1 and not several:
+        if len(found) > 1 and not allow_several:
             message = f"{len(found)} devices of {app_id} have the custom id {custom_id!r}: {', '.join(map(_ID, found[:5]))}"
             raise ConfigurationError(message, problem=Problem.SEVERAL_DEVICES)
         return found

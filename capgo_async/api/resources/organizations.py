@@ -84,21 +84,22 @@ class Organizations:
         """Get one organization; raises `PermissionDenied` also if there is none (contract A7, C1)."""
         return await self._requester.call(endpoints.get_organization(org_id), read_organization)
 
-    async def create(self, new: NewOrganization) -> Organization:
+    async def create(self, organization: NewOrganization) -> Organization:
         """Create an organization and return it (contract C1).
 
         The call is never retried, because names are not unique (contract G1). Raises `NotApplied` if no new organization is
         found afterwards.
         """
-        before = {organization.id for organization in await self._listing().all()}
+        before = {row.id for row in await self._listing().all()}
         dialect = await self._learner.dialect()
-        created = await self._create(new, dialect)
+        created = await self._create(organization, dialect)
         if dialect is Dialect.MODERN and created and created not in before:
             return await self.get(created)
         # Some servers respond with the user's id, or with none: look for an organization that was not there (contract D2).
-        found = [row for row in await self._listing().all() if row.id not in before and row.name == new.name]
+        found = [row for row in await self._listing().all() if row.id not in before and row.name == organization.name]
         if len(found) != 1:
-            message = f"the server reported that it created {new.name!r}, but shows {len(found)} new organizations of that name"
+            shown = f"shows {len(found)} new organizations of that name"
+            message = f"the server reported that it created {organization.name!r}, but {shown}"
             raise NotApplied(message)
         return found[0]
 
@@ -128,14 +129,18 @@ class Organizations:
             if not effort.in_doubt or not await self._is_gone(org_id):
                 raise
 
-    def audit_log(self, org_id: str, chosen: AuditFilter = AuditFilter()) -> Listing[AuditEntry]:  # noqa: B008 - immutable
+    def audit_log(
+        self,
+        org_id: str,
+        filter: AuditFilter = AuditFilter(),  # noqa: A002, B008 - as users expect it to be called; immutable
+    ) -> Listing[AuditEntry]:
         """List the changes in an organization in the last 90 days, newest first (contract C3)."""
-        endpoints.list_audit(org_id, chosen, 0)
+        endpoints.list_audit(org_id, filter, 0)
 
         async def fetch(position: Position) -> Page[AuditEntry]:
             page = int(position[0][1])
             try:
-                found = await self._requester.call(endpoints.list_audit(org_id, chosen, page), read_audit)
+                found = await self._requester.call(endpoints.list_audit(org_id, filter, page), read_audit)
             except InvalidRequest as error:
                 # A REST layer that refuses an offset beyond the end responds with this code (contract D11).
                 if page == 0 or error.code != "cannot_get_audit_logs":

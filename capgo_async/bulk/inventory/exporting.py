@@ -123,13 +123,13 @@ async def export(  # noqa: PLR0913 - keyword-only options
     *,
     client: CapgoClient | KeyRing,
     apps: Sequence[str] = (),
-    chosen: Format | None = None,
+    format: Format | None = None,  # noqa: A002 - as users expect it to be called
     tally: Tally | None = None,
     on_unreadable: OnUnreadable | None = None,
 ) -> Summary:
     """Write everything of `kind` to the file `output`, and return what was proven.
 
-    An empty `apps` means all apps that the keys can see. The format follows from the file name unless one is `chosen`. The
+    An empty `apps` means all apps that the keys can see. The format follows from the file name unless `format` names one. The
     output appears only when it is complete. Until then the rows are in a working file next to it, from which the same call
     resumes. A pipe or a device is written to when all rows are read; `SQLITE` and `PARQUET` need a file. With `on_unreadable`,
     devices whose rows cannot be read are left out, and it is called with the error of each; the summary is not `complete` then.
@@ -139,7 +139,7 @@ async def export(  # noqa: PLR0913 - keyword-only options
     output cannot be written. In all cases, what was read is kept.
     """
     output = Path(output)
-    chosen = chosen or format_of(output)
+    chosen = format or format_of(output)
     check_format(chosen)
     if is_stream(output):
         if chosen in {Format.SQLITE, Format.PARQUET}:

@@ -98,7 +98,7 @@ class _Finding:
         await self._stage.close_scan(self._app_id, complete=False, saw_override=self._saw_override)
 
     async def _ask(self, custom_id: str) -> None:
-        found = await self._devices.find(self._app_id, custom_id, several=True)
+        found = await self._devices.find(self._app_id, custom_id, allow_several=True)
         self._missed |= not found
         await self._take(found)
 

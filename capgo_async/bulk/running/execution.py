@@ -310,7 +310,7 @@ class Executor:
         await client.bundles.promote(
             operation.app_id,
             operation.channel,
-            version_id=operation.version_id,
+            bundle_id=operation.version_id,
             ends_rollout=_id_of(operation.ends_rollout),
         )
         return Done()

@@ -134,7 +134,7 @@ async def promote_bundle(
     async with connection.client() as client:
         found = await _find(client, app_id, bundle)
         rollout = (await client.channels.get(app_id, channel)).rollout_version if planning.end_rollouts else None
-        await client.bundles.promote(app_id, channel, version_id=found.id, ends_rollout=rollout)
+        await client.bundles.promote(app_id, channel, bundle_id=found.id, ends_rollout=rollout)
     invocation.speech.done(
         f"promoted bundle {bundle} to channel {channel} of {app_id}",
         BundlePromoted(app_id=app_id, bundle=bundle, channel=channel),

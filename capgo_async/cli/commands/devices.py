@@ -91,7 +91,7 @@ async def find_device(
     On servers before August 2026, all devices of the app are read for this.
     """
     async with connection.client() as client:
-        found = await client.devices.find(app_id, custom_id, several=all_matches)
+        found = await client.devices.find(app_id, custom_id, allow_several=all_matches)
         if not found:
             await check_readable(client.devices, app_id)
     if not found:

@@ -133,7 +133,7 @@ async def _export(kind: InventoryKind, exporting: Exporting, connection: Connect
         with _kept(output, speech):
             summary = await alongside(
                 reading.follow,
-                lambda: export(output, kind, client=caller, apps=apps, chosen=chosen, tally=tally, on_unreadable=on_unreadable),
+                lambda: export(output, kind, client=caller, apps=apps, format=chosen, tally=tally, on_unreadable=on_unreadable),
             )
     if speech.json:
         speech.emit(summary)

@@ -158,8 +158,8 @@ async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Ma
         return await job.run(
             client,
             rebind=manner.running.rebind,
-            progress=follower,
-            rules=manner.limits.rules,
+            on_progress=follower,
+            stop_rules=manner.limits.rules,
             bounds=manner.limits.bounds,
             which=manner.which,
             approve=manner.approve,
