@@ -8,7 +8,21 @@ import json
 import sys
 from typing import Any, Final, NamedTuple
 
-from benchmarks import export, jobfile, listing, memory, pacing, page, planning, rehearsal, relink, scan, startup, timeline
+from benchmarks import (
+    export,
+    jobfile,
+    listing,
+    memory,
+    pacing,
+    page,
+    planning,
+    rehearsal,
+    relink,
+    scan,
+    startup,
+    timeline,
+    watch,
+)
 from benchmarks.measuring import Benchmark, exit_code
 
 
@@ -33,6 +47,7 @@ PROGRAMS: Final = {
     "jobfile": Program(jobfile.BENCHMARK, ("--operations=500", "--outcomes=200", "--rounds=1")),
     "timeline": Program(timeline.BENCHMARK, ("--operations=50", "--rounds=1", "--stored=2000")),
     "page": Program(page.BENCHMARK, ("--operations=60", "--messages=15")),
+    "watch": Program(watch.BENCHMARK, ("--operations=100", "--seconds=70")),
     "export": Program(export.BENCHMARK, ("--apps=2", "--devices=900", "--generation=2026-11")),
     "rehearsal": Program(rehearsal.BENCHMARK, ("--operations=300", "--apps=2")),
     "pacing": Program(pacing.BENCHMARK, ("--quick", "--latency=0.2", "--generation=2026-11")),

@@ -112,10 +112,14 @@ class LimitMet(_Event, frozen=True, kw_only=True):
 
 
 class LimitLearned(_Event, frozen=True, kw_only=True):
-    """Refusals have taught that a limit allows `requests`; with `None`, a learned one was too small."""
+    """Refusals have taught that a limit allows `requests`; with `None`, a learned one was too small.
+
+    `key` is empty for what is no limit of a key.
+    """
 
     limit: str
     app: str = ""
+    key: str = ""
     requests: int | None
 
 
@@ -160,12 +164,14 @@ class RunBegan(_Event, frozen=True, kw_only=True):
 
 
 class LimitInForce(_Event, frozen=True, kw_only=True):
-    """A limit that a run keeps to as it begins: `requests` in any `seconds`, for each key or app.
+    """A limit that a run keeps to as it begins: `requests` in any `seconds`.
 
-    Refusals may teach a smaller one later, see `LimitLearned`.
+    That of an API key is told for each `key` that the run uses; others hold for each app. Refusals may teach a smaller one
+    later, see `LimitLearned`.
     """
 
     limit: str
+    key: str = ""
     requests: int
     seconds: float
 

@@ -27,13 +27,13 @@ from .clock import Clock, wall_clock
 from .forecast.forecast import Foreseen, Leg, foreseen, seconds_of, without_first
 from .forecast.line import Outlook
 from .forecast.outlook import outlook_of
-from .jobfile import approvals, records, timelines
+from .jobfile import approvals, records, reports, timelines
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
 from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts, require_approval, write_adoption
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
-from .jobfile.overview import apps_of, flows_of
+from .jobfile.overview import apps_of, tallies_of
 from .jobfile.reaches import count_open, reopen, still_protected
 from .jobfile.records import last_usage, was_begun
 from .jobfile.schema import Which
@@ -237,7 +237,7 @@ class Job:
                 self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
             watch = Watch(stop_rules)
             calls = calls_of(share for leg in self._course for share in leg.shares)
-            apps = [app_id for app_id, _ in self.plan.apps]
+            apps = [*dict.fromkeys(share.app_id for leg in self._course for share in leg.shares)]
             rests = Rests(ring, lambda: hold_of_run(ring, apps, self.rests_until))
             pace = Pace(self.facts.options.bake_seconds, stop_rules.failures, self._clock)
             asked = approve if which is Which.OPEN else None
@@ -265,7 +265,7 @@ class Job:
             left = sum(share.operations for leg in self._course for share in leg.shares)
             async with self._journal.recorded(meter, pacer.listeners, which, left) as ending:
                 runner, waves = await begin()
-                for limit in limits_in_force(ring):
+                for limit in limits_in_force(ring, apps):
                     pacer.listeners.announce(limit)
                 pacer.listeners.announce(_forecast(left, self.remaining(ring, 0)))
                 with pacer.listeners.heard_by(rests, "other"), anyio.CancelScope() as self._scope:
@@ -443,7 +443,7 @@ class Job:
 
     async def report(self) -> Report:
         """Return the totals of the job, its runs and its waves."""
-        return await self._database.run(records.report_of, self._name)
+        return await self._database.run(reports.report_of, self._name)
 
     async def activity(self) -> Activity:
         """Return whether a process runs the job now, and what it waits for."""
@@ -461,7 +461,8 @@ class Job:
         at, active = self._clock(), is_locked(self.path)
 
         def read(connection: sqlite3.Connection) -> Picture:
-            report = records.report_of(connection, self._name)
+            tallies = tallies_of(connection)
+            report = reports.report_of(connection, self._name, tallies)
             return Picture(
                 at=at,
                 source=self.facts.source,
@@ -471,8 +472,8 @@ class Job:
                 report=report,
                 plan=self.plan,
                 seconds_left=self.lasts(server_limits()) if report.pending else 0.0,
-                apps=apps_of(connection),
-                flows=flows_of(connection),
+                apps=apps_of(tallies),
+                flows=self.facts.flows,
                 timeline=records.timeline_of(connection),
             )
 

@@ -225,7 +225,8 @@ class Pacer:
                 continue
             if learned != before[0]:
                 limit = UNNAMED if gate.unnamed else scope[0]
-                tell(LimitLearned(limit=limit, app=app_of(scope), requests=learned))
+                key = scope[1] if scope[0] == ScopeKind.KEY else ""
+                tell(LimitLearned(limit=limit, app=app_of(scope), key=key, requests=learned))
             if others and not before[1]:
                 tell(OtherUsersNoticed(key=scope[1]))
 

@@ -30,6 +30,8 @@ _NAMES: Final = {
 _MOST_POINTS: Final = 120
 _POINTS_OF_AN_APP: Final = 40
 _MINUTE: Final = 60
+_AT_ONCE: Final = 1.0
+"""The limits of all keys are told within so many seconds."""
 _FINEST: Final = 300
 """Rests closer to one another than this part of the axis are drawn as one."""
 
@@ -54,9 +56,9 @@ class Span(NamedTuple):
 
 
 class Allowed(NamedTuple):
-    """How many requests a minute a limit allows, from `begin` to `end`."""
+    """How many requests a minute the limits of `keys` API keys allow together, from `begin` to `end`."""
 
-    limit: str
+    keys: int
     begin: float
     end: float
     per_minute: float
@@ -278,23 +280,34 @@ def _falling(begin: float, end: float, counts: Sequence[int], pause: float) -> t
 
 
 def _allowed(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
-    """Return the limits of the API key: those of each run, and those that refusals have taught.
+    """Return the limits of all API keys together: those of each run, and those that refusals have taught.
 
     Those of a single device or app say nothing about all requests.
     """
     found: list[Allowed] = []
-    given: float | None = None
-    per_minute: float | None
+    given: dict[str, float] = {}
+    learned: dict[str, int | None] = {}
+    run = 0
     for moment in timeline.moments:
         match moment.event:
-            case events.LimitInForce(limit=ScopeKind.KEY, requests=requests, seconds=seconds):
-                per_minute = given = requests * _MINUTE / seconds
-            case events.LimitLearned(limit=ScopeKind.KEY, requests=requests):
-                per_minute = given if requests is None else requests
+            case events.LimitInForce(limit=ScopeKind.KEY, key=key, requests=requests, seconds=seconds):
+                if moment.run != run:
+                    # Names of keys are those of one process.
+                    given, learned, run = {}, {}, moment.run
+                given[key] = min(requests * _MINUTE / seconds, given.get(key, math.inf))
+            case events.LimitLearned(limit=ScopeKind.KEY, key=key, requests=requests):
+                learned[key] = requests
             case _:
                 continue
-        found = [each._replace(end=min(each.end, moment.at)) for each in found]
-        found += [] if per_minute is None else [Allowed(ScopeKind.KEY, moment.at, end, per_minute)]
+        per_minute = sum(min(limit, learned.get(key) or limit) for key, limit in given.items())
+        if found and moment.at - found[-1].begin < _AT_ONCE:
+            found[-1] = found[-1]._replace(keys=len(given), per_minute=per_minute)
+        elif given:
+            found = [
+                *found[:-1],
+                *(each._replace(end=moment.at) for each in found[-1:]),
+                Allowed(len(given), moment.at, end, per_minute),
+            ]
     return tuple(each for each in found if each.begin < each.end)
 
 

@@ -188,8 +188,8 @@ def _rates(history: History) -> Section:
     rested = sum(span.end - span.begin for span in history.rests)
     rests = f" It rested {about(rested)} in all, {counted(len(history.rests), 'time')}." if history.rests else ""
     limits = "".join(
-        f" {limit_called(name)}: {per_minute:,.0f} a minute."
-        for name, per_minute in {(each.limit, each.per_minute): None for each in history.allowed}
+        f" {'API key' if keys == 1 else f'{keys:,} API keys together'}: {per_minute:,.0f} a minute."
+        for keys, per_minute in dict.fromkeys((each.keys, each.per_minute) for each in history.allowed)
     )
     lead = f"At most {most:,.0f} requests a minute.{rests}"
     return Section(

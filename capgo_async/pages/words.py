@@ -91,6 +91,15 @@ def clipped(text: str, most: int = _LONGEST) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def shortened(name: str, most: int) -> str:
+    """Return a name for a chart, as `clipped` does. Both ends of a long one remain: many begin alike."""
+    name = clipped(name)
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
+
+
 def time_of(text: str) -> str:
     """Return a stored time as local time, for people."""
     return local_time(datetime.fromisoformat(text).replace(microsecond=0))

@@ -133,6 +133,12 @@ def the_page_of_a_small_job_is_small(found: Any) -> None:
     assert 0 < found["without_charts"]["cpu"] < found["with_charts"]["cpu"]
 
 
+def a_watcher_reads_a_job_again_and_again(found: Any) -> None:
+    assert 2 < found["readings"] <= 15
+    assert 1 <= found["drawings"] <= 2
+    assert found["share"] > 0
+
+
 SOUND: dict[str, Callable[[Any], None]] = {
     "startup": startup_compares_imports_and_the_command_with_typer,
     "relink": relink_compares_all_contenders,
@@ -144,6 +150,7 @@ SOUND: dict[str, Callable[[Any], None]] = {
     "jobfile": the_job_file_is_compared_with_a_plain_table,
     "timeline": the_timeline_is_compared_with_none,
     "page": the_page_of_a_small_job_is_small,
+    "watch": a_watcher_reads_a_job_again_and_again,
     "export": exports_in_every_format_have_the_devices_of_the_sandbox,
     "rehearsal": rehearsal_tells_what_it_took,
     "pacing": pacing_has_every_scenario,

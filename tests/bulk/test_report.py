@@ -1,6 +1,9 @@
 """What a job came to: its runs told apart, limits met, versions of both sides, what to do, every operation."""
 
+import random
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -10,6 +13,8 @@ from virtual_time import in_virtual_time
 
 from capgo_async import KeyRing, errors
 from capgo_async.bulk import Bounds, Job, OperationRow, Report, Run, Which, read_operations
+from capgo_async.bulk.jobfile.reports import report_of
+from capgo_async.bulk.jobfile.schema import TABLES, Outcome
 from capgo_async.bulk.operations.advice import ADVICE, Remedy, advice_on
 from capgo_async.bulk.report import server_changes
 from capgo_async.http.dialect import Generation
@@ -195,6 +200,31 @@ async def test_every_failure_says_what_to_do_and_every_operation_what_came_of_it
     assert {row.former for row in rows} == {"linked to alpha", "no link"}
     assert {row.what for row in rows} == {"link to beta"}
     assert len({row.target for row in rows}) == report.planned
+
+
+def test_failures_are_grouped_by_cause_in_few_statements_however_many_causes_there_are() -> None:
+    chance = random.Random(3)
+    causes = [f"cause {chance.randrange(200) if number % 3 else 7}" for number in range(1000)]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.execute("INSERT INTO apps VALUES (1, 'a'), (2, 'b')")
+        connection.executemany(
+            "INSERT INTO operations (line, app, name, change, former, outcome, cause, status, message)"
+            " VALUES (?1, 1 + ?1 % 2, 'd' || ?1, 1, 'none', ?2, ?3, 400, 'message ' || ?1)",
+            ((number, Outcome.FAILED if number else Outcome.DONE, cause) for number, cause in enumerate(causes)),
+        )
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        report = report_of(connection, "job")
+    counts = Counter(causes[1:])
+    assert [failure.count for failure in report.failures] == sorted(counts.values(), reverse=True)
+    assert {failure.cause: failure.count for failure in report.failures} == counts
+    for failure in report.failures:
+        numbers = [number for number, cause in enumerate(causes) if number and cause == failure.cause][:5]
+        assert failure.message == f"message {numbers[0]}"
+        assert failure.first == tuple(f"{'ab'[number % 2]}/d{number}" for number in numbers)
+    assert len(statements) < 15
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from capgo_async.bulk.jobfile.journal import Journal
 from capgo_async.bulk.jobfile.records import last_usage
 from capgo_async.bulk.running.metering import carried_over
 from capgo_async.client import requester_of
+from capgo_async.events import LimitInForce
 from capgo_async.key_ring import KeyRing, pacer_of
+from capgo_async.limits.models import ScopeKind
 from capgo_async.sandbox import Binding, Sandbox, Settings, World, fleet, thresholds
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
@@ -48,8 +50,10 @@ async def test_each_app_is_spoken_for_with_the_key_of_its_organization(tmp_path:
         ring = ring_of(capgo)
         async with await Job.create(tmp_path / "x.capgo-job", source, client=ring) as job:
             report = await job.run(ring)
+            told = [moment.event for moment in (await job.timeline()).moments]
             report = await job.verify(ring)
     assert (report.done, report.failed, report.pending, report.contradicted) == (report.planned, 0, 0, 0)
+    assert len({event.key for event in told if isinstance(event, LimitInForce) and event.limit == ScopeKind.KEY}) == 3
     assert report.requests == len(sandbox.log)
     assert all(set(links_of(sandbox, app_id).values()) == {"beta"} for app_id in sandbox.world.apps)
     by_app = {line.target.partition("/")[0]: line.key for line in sandbox.log if line.path == "/device"}

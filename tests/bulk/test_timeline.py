@@ -16,7 +16,7 @@ from virtual_time import in_virtual_time
 from capgo_async.bulk import Job, Options, Report, read_operations
 from capgo_async.bulk.clock import wall_clock
 from capgo_async.bulk.jobfile import timelines
-from capgo_async.bulk.jobfile.schema import TABLES
+from capgo_async.bulk.jobfile.schema import FORMAT, TABLES
 from capgo_async.bulk.running.collecting import Collector
 from capgo_async.bulk.timeline import WIDTH, Bucket, Timeline, merged
 from capgo_async.errors import JobError
@@ -203,7 +203,9 @@ async def test_a_job_of_an_older_format_is_refused_in_one_sentence(tmp_path: Pat
         source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
         await (await Job.create(path, source, client=capgo)).aclose()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 4")
+        connection.execute(f"PRAGMA user_version = {FORMAT - 1}")
     connection.close()
-    with pytest.raises(JobError, match="is a job file of format 4; this version of capgo_async reads format 5"):
+    with pytest.raises(
+        JobError, match=f"is a job file of format {FORMAT - 1}; this version of capgo_async reads format {FORMAT}"
+    ):
         await Job.open(path)

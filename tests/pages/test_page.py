@@ -14,8 +14,9 @@ from capgo_async.bulk import Activity, Ended, Failures
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import OTHERS, AppTotals, Flow, Picture, joined
 from capgo_async.bulk.timeline import Moment, Timeline
-from capgo_async.events import ForecastMade
+from capgo_async.events import Event, ForecastMade, LimitInForce, LimitLearned
 from capgo_async.pages.charts import charts_of
+from capgo_async.pages.courses import key_of_rates
 from capgo_async.pages.history import history_of
 from capgo_async.pages.page import page_of
 from capgo_async.pages.ribbons import laid_out
@@ -173,6 +174,30 @@ def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
         (picture.at.timestamp(), 18700),
         ((picture.at + timedelta(seconds=500)).timestamp(), 0),
     ]
+
+
+def test_the_limits_of_several_keys_are_added_up() -> None:
+    def in_force(key: str, requests: int) -> LimitInForce:
+        return LimitInForce(limit="key", key=key, requests=requests, seconds=60.0)
+
+    began = full().created_at.timestamp()
+    told: list[tuple[float, int, Event]] = [
+        *((120.0, 2, in_force("a", 1000)), (120.1, 2, in_force("b", 1000)), (120.1, 2, in_force("c", 300))),
+        *(
+            (200.0, 2, LimitLearned(limit="key", key="b", requests=700)),
+            (300.0, 2, LimitLearned(limit="key", key="x", requests=5)),
+        ),
+        # Another process gives keys other names.
+        *((540.0, 3, in_force("d", 900)), (540.1, 3, in_force("e", 800))),
+        (600.0, 3, LimitLearned(limit="key", key="d", requests=None)),
+    ]
+    moments = tuple(Moment(began + at, run, event) for at, run, event in told)
+    history = history_of(msgspec.structs.replace(full(), timeline=Timeline(5, full().timeline.buckets, moments)))
+    assert history is not None
+    assert [(round(each.begin - began), each.keys, each.per_minute) for each in history.allowed] == [
+        *((120, 3, 2300), (200, 3, 2000), (300, 3, 2000), (540, 2, 1700), (600, 2, 1700))
+    ]
+    assert ("limits of 3 API keys together", "failed line") in key_of_rates(history)
 
 
 def test_the_forecast_falls_wave_by_wave_and_stands_still_in_pauses() -> None:

@@ -17,7 +17,7 @@ from ..operations.reasons import ALREADY_SO, NO_WAY_BACK, Reason
 from ..plan import Part, Plan, ReasonCount, reach
 from ..report import Ended
 from .facts import JobFacts
-from .records import left_by_undo
+from .reports import left_by_undo
 from .schema import Outcome, Verdict, reason_of
 from .waves import report_waves
 

@@ -1,10 +1,12 @@
-"""Counts for the picture of a job: outcomes of each app, and moves from channel to channel.
+"""Counts for the picture of a job: operations by outcome, of each app, and from state to state.
 
 Each function takes a connection and is part of a transaction, as in `records`.
 """
 
 import sqlite3
-from typing import Final
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from ..operations.kinds import describe, object_of
 from ..operations.operations import Change, Former, FormerState, restoring
@@ -15,32 +17,55 @@ _NAMED_STATES: Final = 8
 """States that a picture names on each side; the others are one."""
 
 
-def apps_of(connection: sqlite3.Connection) -> tuple[AppTotals, ...]:
+class Tally(NamedTuple):
+    """Operations of one app with the same outcome, verdict, cause of failure and status of the response."""
+
+    app_id: str
+    outcome: int
+    verdict: int
+    cause: str | None
+    status: int | None
+    operations: int
+
+
+def tallies_of(connection: sqlite3.Connection) -> list[Tally]:
+    """Count all operations in one pass over the file."""
+    apps: dict[int, str] = dict(connection.execute("SELECT id, app_id FROM apps"))
+    # SQLite would sort all rows for a GROUP BY. Counting the rows of one pass in Python takes a third of that time.
+    counts = Counter(connection.execute("SELECT app, outcome, verdict, cause, status FROM operations"))
+    return [
+        Tally(apps[app], outcome, verdict, cause, status, operations)
+        for (app, outcome, verdict, cause, status), operations in counts.items()
+    ]
+
+
+def apps_of(tallies: Iterable[Tally]) -> tuple[AppTotals, ...]:
     """Return the apps, those with most pending operations first."""
-    found = connection.execute(
-        """
-        SELECT app_id, count(*), sum(outcome = ?), sum(outcome = ?), sum(outcome <= ?) AS pending
-        FROM operations JOIN apps ON apps.id = app GROUP BY app ORDER BY pending DESC, count(*) DESC, app_id
-        """,
-        (Outcome.DONE, Outcome.FAILED, Outcome.SENT),
-    )
-    return tuple(
-        AppTotals(app_id=app_id, planned=planned, done=done, failed=failed, pending=pending)
-        for app_id, planned, done, failed, pending in found
-    )
+    sums: dict[str, Counter[int]] = {}
+    for tally in tallies:
+        sums.setdefault(tally.app_id, Counter())[tally.outcome] += tally.operations
+    found = [
+        AppTotals(
+            app_id=app_id,
+            planned=outcomes.total(),
+            done=outcomes[Outcome.DONE],
+            failed=outcomes[Outcome.FAILED],
+            pending=outcomes[Outcome.PENDING] + outcomes[Outcome.SENT],
+        )
+        for app_id, outcomes in sums.items()
+    ]
+    return tuple(sorted(found, key=lambda app: (-app.pending, -app.planned, app.app_id)))
 
 
 def flows_of(connection: sqlite3.Connection) -> tuple[Flow, ...]:
     """Return the states before and after the job with the number of operations between them."""
-    found = connection.execute(
-        f"""
-        SELECT former, iif(former = '{Former.UNKNOWN}', NULL, former_value) AS value, kind, argument, count(*)
-        FROM operations JOIN changes ON changes.id = change GROUP BY former, value, change
-        """
+    changes = {number: Change(*change) for number, *change in connection.execute("SELECT id, kind, argument FROM changes")}
+    counts = Counter(
+        connection.execute(f"SELECT change, former, iif(former = '{Former.UNKNOWN}', NULL, former_value) FROM operations")
     )
     flows = [
-        Flow(before=_before(FormerState(Former(known), value)), after=_after(Change(kind, argument)), operations=count)
-        for known, value, kind, argument, count in found
+        Flow(before=_before(FormerState(Former(known), value)), after=_after(changes[change]), operations=operations)
+        for (change, known, value), operations in counts.items()
     ]
     return joined(flows, _NAMED_STATES)
 

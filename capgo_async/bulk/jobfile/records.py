@@ -1,4 +1,4 @@
-"""The records of a job file: outcomes, runs and totals.
+"""The records of a job file: outcomes and runs.
 
 Each function takes a connection and is part of a transaction.
 """
@@ -14,17 +14,13 @@ import msgspec
 from ...errors import JobError
 from ...limits.timing import Timing
 from ...version import __version__
-from ..operations.advice import advice_on
-from ..operations.reasons import LEFT_BY_UNDO
 from ..operations.results import Failed, Settled
-from ..plan import EARLIEST_EXPIRY, EXPIRING
-from ..report import Activity, Ended, Failures, Report, Run, counted, server_changes
+from ..report import Activity, Ended, Run
 from ..timeline import Bucket, Moment, Timeline
 from . import schema, timelines
-from .facts import LastUsage, read_adoption, read_facts, read_usage, write_usage
-from .schema import Outcome, Verdict
+from .facts import LastUsage, read_usage, write_usage
+from .schema import Outcome
 from .seen import sent
-from .waves import report_waves
 
 _LIMITS = msgspec.json.Decoder(dict[str, int])
 _SERVERS = msgspec.json.Decoder(tuple[str, ...])
@@ -141,97 +137,6 @@ def last_usage(connection: sqlite3.Connection) -> LastUsage | None:
 def end_run(connection: sqlite3.Connection, run: int, how: Ended, measures: Measures, reason: str | None = None) -> None:
     write_measures(connection, run, measures)
     connection.execute("UPDATE runs SET ended = ?, reason = ? WHERE id = ?", (how, reason, run))
-
-
-def report_of(connection: sqlite3.Connection, name: str) -> Report:
-    fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
-    outcomes: dict[int, int] = dict(connection.execute("SELECT outcome, count(*) FROM operations GROUP BY outcome"))
-    verdicts: dict[int, int] = dict(
-        connection.execute("SELECT verdict, count(*) FROM operations WHERE outcome = ? GROUP BY verdict", (Outcome.DONE,))
-    )
-    runs = runs_of(connection)
-    rejected, skipped = fates.get("rejected", 0), fates.get("skipped", 0)
-    planned = sum(outcomes.values())
-    return Report(
-        job=name,
-        rows=rejected + skipped + planned,
-        rejected=rejected,
-        skipped=skipped,
-        planned=planned,
-        done=outcomes.get(Outcome.DONE, 0),
-        failed=outcomes.get(Outcome.FAILED, 0),
-        pending=outcomes.get(Outcome.PENDING, 0) + outcomes.get(Outcome.SENT, 0),
-        unchecked=verdicts.get(Verdict.UNCHECKED, 0) + verdicts.get(Verdict.SHOWN_UNLINKED, 0),
-        verified=verdicts.get(Verdict.VERIFIED, 0),
-        contradicted=verdicts.get(Verdict.CONTRADICTED, 0),
-        cannot_tell=verdicts.get(Verdict.CANNOT_TELL, 0) + verdicts.get(Verdict.MISSING, 0),
-        missing=verdicts.get(Verdict.MISSING, 0),
-        requests=sum(run.requests for run in runs),
-        retries=sum(run.retries for run in runs),
-        rate_limited=sum(run.rate_limited for run in runs),
-        elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
-        consistent=not verdicts.get(Verdict.CONTRADICTED, 0),
-        left=left_by_undo(connection),
-        failures=_failures(connection),
-        waves=report_waves(connection),
-        runs=runs,
-        warnings=(*server_changes(runs), *_missing(connection)),
-        links_may_expire_from=_first_expiry(connection, runs),
-        adoption=read_adoption(connection),
-    )
-
-
-def left_by_undo(connection: sqlite3.Connection) -> int:
-    """Return how many targets an undo leaves that may not be as they were; 0 for other jobs."""
-    causes = msgspec.json.encode(sorted(LEFT_BY_UNDO)).decode()
-    statement = "SELECT count(*) FROM others WHERE fate = 'skipped' AND cause IN (SELECT value FROM json_each(?))"
-    (left,) = connection.execute(statement, (causes,)).fetchone()
-    return int(left)
-
-
-def _first_expiry(connection: sqlite3.Connection, runs: Sequence[Run]) -> str | None:
-    """Return when the first links that a run has set may expire (contract G4, K7)."""
-    setting = [run.started_at for run in runs if run.done]
-    if not setting:
-        return None
-    facts = read_facts(connection)
-    if facts.options.links_are_kept or not EXPIRING & {pair.change.kind for pair in facts.survey.planned}:
-        return None
-    return (datetime.fromisoformat(setting[0]) + EARLIEST_EXPIRY).isoformat()
-
-
-def _missing(connection: sqlite3.Connection) -> list[str]:
-    """Return a sentence for each app that hides devices or links that it must show (contract C7)."""
-    found = connection.execute(
-        """
-        SELECT app_id, count(*) FROM operations JOIN apps ON apps.id = app WHERE outcome = ? AND verdict = ?
-        GROUP BY app ORDER BY app_id
-        """,
-        (Outcome.DONE, Verdict.MISSING),
-    )
-    return [
-        f"cannot tell whether {counted(count, 'change')} in {app_id} took effect: the server shows nothing of these devices,"
-        " although it must; it may be unable to read its data"
-        for app_id, count in found
-    ]
-
-
-def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
-    groups = connection.execute(
-        "SELECT cause, count(*), min(message), min(status) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC",
-        (Outcome.FAILED,),
-    ).fetchall()
-    failures: list[Failures] = []
-    for cause, count, message, status in groups:
-        targets = connection.execute(
-            "SELECT app_id || '/' || name FROM operations JOIN apps ON apps.id = app"
-            " WHERE outcome = ? AND cause = ? ORDER BY operations.id LIMIT 5",
-            (Outcome.FAILED, cause),
-        )
-        advice = advice_on(cause, status)
-        first = tuple(target for (target,) in targets)
-        failures.append(Failures(cause, count, message or "", first, advice.text, advice.remedy))
-    return tuple(failures)
 
 
 def was_begun(connection: sqlite3.Connection) -> bool:

@@ -1,7 +1,7 @@
 """Measures a run's use of the server's limits, and carries it over to the pacer of the next process."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Self
 
@@ -101,26 +101,26 @@ def _by_app(settled: Sequence[Settled]) -> Mapping[str, tuple[int, int]]:
     return {app_id: (found[app_id, False], found[app_id, True]) for app_id, _ in found}
 
 
-def limits_in_force(client: KeyRing) -> list[LimitInForce]:
-    """Return the limits of keys and apps that requests keep to now.
+def limits_in_force(client: KeyRing, apps: Iterable[str]) -> list[LimitInForce]:
+    """Return the limits that requests for `apps` keep to now: of each of their keys, and of each app.
 
     Smaller ones that were learned before count. Limits of single targets do not bound how much a run sends.
     """
     pacer = pacer_of(client)
-    learned: dict[ScopeKind, int] = {}
-    for each in client.clients:
-        for kind, requests in pacer.lessons(requester_of(each).key_scope).items():
-            if requests is not None:
-                learned[kind] = min(requests, learned.get(kind, requests))
-    return [
+    keys = {requester_of(client.client_of(app_id)).key_scope for app_id in apps}
+    lessons = {key[1]: pacer.lessons(key) for key in sorted(keys)}
+    found = (
         LimitInForce(
             limit=limit.scope,
-            requests=min(allowance(limit.limiter), learned.get(limit.scope, BOUNDLESS)),
+            key=key if limit.scope is ScopeKind.KEY else "",
+            requests=min(allowance(limit.limiter), learned.get(limit.scope) or BOUNDLESS),
             seconds=limit.limiter.window,
         )
         for limit in pacer.limits
+        for key, learned in lessons.items()
         if limit.scope not in TARGET_KINDS
-    ]
+    )
+    return [*dict.fromkeys(found)]
 
 
 def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
