@@ -129,7 +129,7 @@ class _Reader:
     @property
     def _at_known_limit(self) -> bool:
         """Whether the next read would wait for a limit that was learned before."""
-        learned = self._requester.pacer.lessons(self._requester.key_scope).values()
+        learned = self._requester.pacer.gates.lessons.limits(self._requester.key_scope).values()
         return self._sent >= min(filter(None, learned), default=math.inf)
 
     async def apps(self, limit: int) -> list[str]:

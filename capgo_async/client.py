@@ -180,18 +180,19 @@ class CapgoClient:
         Anything learned more than a week ago is ignored. Limits are used only with the rate `auto`.
         """
         self._recalled = lasting(known, datetime.now(UTC))
-        self._shared.pacer.recall(self._recalled.limits, self._requester.key_scope)
+        self._shared.pacer.gates.lessons.recall(self._recalled.limits, self._requester.key_scope)
         self._shared.pacer.timings.recall(self._recalled.timings or {})
 
     def known(self) -> Known:
         """Return what this client has learned about the server and the key, for `recall` of a later client."""
-        now, key, pacer = datetime.now(UTC), self._requester.key_scope, self._shared.pacer
-        known = with_lessons(with_version(self._recalled, self.server_version, now), pacer.lessons(key), now)
-        for scope, passed in pacer.suspicions(key).items():
+        now, key = datetime.now(UTC), self._requester.key_scope
+        lessons, timings = self._shared.pacer.gates.lessons, self._shared.pacer.timings
+        known = with_lessons(with_version(self._recalled, self.server_version, now), lessons.limits(key), now)
+        for scope, passed in lessons.suspicions(key).items():
             known = with_refusal(known, scope, passed, now)
-        noticed = now if pacer.others_noticed(key) else known.others_noticed_at
-        if pacer.timings.measured:
-            known = msgspec.structs.replace(known, timings=pacer.timings.known(), timed_at=now)
+        noticed = now if lessons.others_noticed(key) else known.others_noticed_at
+        if timings.measured:
+            known = msgspec.structs.replace(known, timings=timings.known(), timed_at=now)
         return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
 
     async def check(self) -> None:

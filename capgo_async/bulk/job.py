@@ -527,7 +527,8 @@ class Job:
 
     async def _seed(self, ring: KeyRing) -> None:
         pacer_of(ring).timings.recall(self.facts.timings)
-        pacer_of(ring).seed(carried_over(ring, self._salt, await self._database.run(last_usage), self._clock))
+        usage = carried_over(ring, self._salt, await self._database.run(last_usage), self._clock)
+        pacer_of(ring).gates.seed(usage, anyio.current_time())
 
     async def _keep_forecast(self, ring: KeyRing) -> None:
         """Tell and keep the forecast of a new plan."""

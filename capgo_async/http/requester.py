@@ -177,7 +177,7 @@ class Requester:
 
     def _rests(self, error: CapgoError) -> bool:
         """Return whether `error` refused a key that worked before and is probed after a rest (contract G5)."""
-        return isinstance(error, AuthenticationError) and self.pacer.doubts(self.key_scope)
+        return isinstance(error, AuthenticationError) and self.pacer.gates.keys.doubts(self.key_scope)
 
     async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         if self.identity.is_token and call.keyed and not call.takes_tokens:
@@ -334,7 +334,7 @@ class Requester:
             raise
         else:
             if call.keyed:
-                self.pacer.prove(self.key_scope)
+                self.pacer.gates.prove(self.key_scope)
             self.unreadable = 0
             return result
         finally:
@@ -369,7 +369,7 @@ class Requester:
         if isinstance(error, AuthenticationError):
             self.pacer.refuse_key(self.key_scope, error)
         elif isinstance(error, ApiError) and not isinstance(error, ServerError | RateLimited):
-            self.pacer.prove(self.key_scope)
+            self.pacer.gates.prove(self.key_scope)
 
     def _tell_version(self, source: str | None) -> None:
         """Tell of a response that names another version than the one before it."""

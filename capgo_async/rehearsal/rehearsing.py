@@ -31,9 +31,9 @@ from ..bulk.storage.places import for_temporary_files
 from ..client import CapgoClient, requester_of
 from ..errors import CapgoError, DiskFull, JobError, SafetyStop
 from ..key_ring import ring_of
+from ..limits.gates import ScopeUsage
 from ..limits.lockout import MOST_IN_FLIGHT
 from ..limits.models import ScopeKind
-from ..limits.pacer import ScopeUsage
 from ..limits.timing import ANY, Timing
 from ..sandbox import Rule, Sandbox, Settings, Thresholds, World, thresholds
 from ..sandbox.exchange import Generation

@@ -123,7 +123,7 @@ async def test_who_waits_for_a_limit_learns_that_nothing_is_left() -> None:
     pacer = Pacer((limit,))
     pacer.budget = Budget(3)
     scope = (ScopeKind.KEY, "k")
-    pacer.prove(scope)
+    pacer.gates.prove(scope)
     ends: list[float] = []
 
     async def ask() -> None:

@@ -107,7 +107,7 @@ async def test_who_has_no_limits_gets_no_gates_by_looking_ahead() -> None:
     app = (ScopeKind.APP_ADDRESS, APP)
     outlook = outlook_of(ring_of(capgo), LEGS)
     assert list(outlook.windows[app]) == []
-    assert app not in pacer_of(capgo)._gates
+    assert app not in pacer_of(capgo).gates._gates
 
 
 @in_virtual_time
@@ -123,10 +123,10 @@ async def test_a_server_in_trouble_is_foreseen_as_one_that_recovers() -> None:
 async def test_the_limiters_that_a_gate_keeps_are_its_models_until_refusals_say_otherwise() -> None:
     key, app = (ScopeKind.KEY, "one"), (ScopeKind.APP_ADDRESS, APP)
     pacer = Pacer(parse_rate("auto"), adaptive=True)
-    assert limits_in(pacer.windows_of(key)) == (1999,)
+    assert limits_in(pacer.gates.windows_of(key)) == (1999,)
     pacer.close(key, 5.0, reason_known=False)
-    assert [(type(window), window.limit) for window in pacer.windows_of(key)] == [(Silence, 1999), (Sliding, 100)]
-    assert [(type(window), window.limit) for window in pacer.windows_of(app)] == [(Fixed, 1000)]
+    assert [(type(window), window.limit) for window in pacer.gates.windows_of(key)] == [(Silence, 1999), (Sliding, 100)]
+    assert [(type(window), window.limit) for window in pacer.gates.windows_of(app)] == [(Fixed, 1000)]
 
 
 def test_what_was_learned_is_kept_and_what_others_leave_is_not() -> None:

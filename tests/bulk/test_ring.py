@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 from fleet import client_of, ids_of, links_of, write_csv
 from virtual_time import in_virtual_time
@@ -97,8 +98,9 @@ async def test_two_keys_share_the_limit_of_an_app_and_not_that_of_the_key() -> N
         for each in (capgo, ring.client_of(app_id)):
             for device in (row[0] for row in rows[:200]):
                 await each.devices.unlink(app_id, device)
-        seen = {entry.scope[0]: 0 for entry in pacer_of(capgo).usage()}
-        for entry in pacer_of(capgo).usage():
+        used = pacer_of(capgo).gates.usage(anyio.current_time())
+        seen = {entry.scope[0]: 0 for entry in used}
+        for entry in used:
             seen[entry.scope[0]] = max(seen[entry.scope[0]], entry.used)
     assert seen["key"] == 200
     assert seen["app_address"] == 400
@@ -117,8 +119,9 @@ async def test_a_resumed_job_knows_what_each_key_has_used(tmp_path: Path) -> Non
         journal = await Journal.open(path, read_only=True)
         facts, last = await journal.database.run(read_facts), await journal.database.run(last_usage)
         await journal.aclose()
-        pacer_of(ring).seed(carried_over(ring, facts.binding.key_salt, last, wall_clock))
-    counted = {entry.scope: entry.used for entry in pacer_of(ring).usage() if entry.scope[0] == "key"}
+        pacer_of(ring).gates.seed(carried_over(ring, facts.binding.key_salt, last, wall_clock), anyio.current_time())
+    used = pacer_of(ring).gates.usage(anyio.current_time())
+    counted = {entry.scope: entry.used for entry in used if entry.scope[0] == "key"}
     assert set(counted) == {requester_of(each).key_scope for each in ring.clients}
     assert min(counted.values()) > 0
 

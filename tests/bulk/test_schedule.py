@@ -649,7 +649,7 @@ class World:
         await anyio.sleep(latency * (1 - there))
         self.pacer.timings.note("", latency, Fate.PASSED)
         self.pacer.release(permit, Fate.PASSED)
-        self.pacer.prove(scopes[0])
+        self.pacer.gates.prove(scopes[0])
 
     def _count(self, app_id: str, *, windowed: bool) -> None:
         """Raise `Refusal` where the server would have refused."""
@@ -677,13 +677,13 @@ class World:
             if count <= waiting[app_id] or (kind.apart and self.in_flight[app_id]):
                 continue
             if now < key.resting_until:
-                silence = silence_of(self.pacer.windows_of((ScopeKind.KEY, key.name)))
+                silence = silence_of(self.pacer.gates.windows_of((ScopeKind.KEY, key.name)))
                 assert silence is not None
                 assert key.resting_until <= silence.fresh_at + 1e-6, "a rest is as long as the silence that it is for"
             rests = now < key.resting_until or key.quota < 1 or self.further[key.name]
             free = max(
-                self.pacer.free_at((ScopeKind.KEY, key.name), now),
-                self.pacer.free_at((ScopeKind.APP_ADDRESS, app_id), now) if ScopeKind.APP_ADDRESS in kind.limits else now,
+                self.pacer.gates.free_at((ScopeKind.KEY, key.name), now),
+                self.pacer.gates.free_at((ScopeKind.APP_ADDRESS, app_id), now) if ScopeKind.APP_ADDRESS in kind.limits else now,
             )
             if free <= now and not rests:
                 found.append(app_id)
@@ -804,7 +804,7 @@ def test_a_run_that_begins_while_somebody_else_s_requests_are_under_way_goes_on_
         world = World(case)
         scopes = ((ScopeKind.KEY, "1"), (ScopeKind.APP_ADDRESS, "1.app0"))
         if foreign > 1:
-            world.pacer.prove(scopes[0])
+            world.pacer.gates.prove(scopes[0])
         permits = [await world.pacer.acquire(scopes) for _ in range(foreign)]
         runner = Runner(world.journal, world.execute, workers=case.workers, schedule=world.scheduled)
         async with anyio.create_task_group() as group:
@@ -813,7 +813,7 @@ def test_a_run_that_begins_while_somebody_else_s_requests_are_under_way_goes_on_
             assert not world.done if foreign == 1 else set(world.done)
             for permit in permits:
                 world.pacer.release(permit, Fate.PASSED)
-            world.pacer.prove(scopes[0])
+            world.pacer.gates.prove(scopes[0])
         assert len(world.done) == 6
         return anyio.current_time()
 

@@ -100,7 +100,7 @@ async def test_earlier_traffic_on_the_key_teaches_nothing(tmp_path: Path) -> Non
         source = read_operations(relink_everything(tmp_path / "devices.csv", sandbox))
         async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
             report = await job.run(capgo)
-        assert max(limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope))) == 1999
+        assert max(limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope))) == 1999
     assert report.done == report.planned
     assert len(refused(sandbox)) <= 64
 
@@ -140,7 +140,7 @@ def test_a_resume_right_after_a_kill_learns_no_false_limit_and_breaks_no_gate(tm
         await anyio.sleep(killed_at + 1.0)
         async with client_of(sandbox, concurrency=64) as capgo, await Job.open(left_by_kill) as job:
             report = await job.run(capgo)
-            assert max(limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope))) == 1999
+            assert max(limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope))) == 1999
             return report
 
     report = run_in_virtual_time(resumed(run_in_virtual_time(killed())))
@@ -174,7 +174,7 @@ def test_a_window_that_was_open_before_the_last_request_is_not_outlived_by_a_res
             await Job.open_copy(path, client=capgo, clock=lambda: wall_clock() + timedelta(seconds=11.5)) as job,
         ):
             report = await job.run(capgo)
-            assert limits_in(pacer_of(capgo).windows_of((ScopeKind.APP_ADDRESS, APP))) == (1000,)
+            assert limits_in(pacer_of(capgo).gates.windows_of((ScopeKind.APP_ADDRESS, APP))) == (1000,)
             return report
 
     report = run_in_virtual_time(resumed(run_in_virtual_time(drained())))
@@ -200,7 +200,7 @@ async def test_somebody_who_knocks_with_the_same_key_for_minutes_teaches_no_limi
             group.start_soon(knock)
             with anyio.fail_after(3600.0):
                 report = await job.run(capgo)
-        assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
+        assert limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope)) == (1999,)
     assert (report.done, report.pending) == (report.planned, 0)
     assert anyio.current_time() < 900.0
 

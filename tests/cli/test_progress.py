@@ -27,7 +27,7 @@ from capgo_async.client import requester_of
 from capgo_async.http.wire import Request, Response
 from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.limits.models import Fate, ScopeKind
-from capgo_async.limits.pacer import KEY_RESTS_FOR
+from capgo_async.limits.refused_keys import KEY_RESTS_FOR
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
@@ -70,7 +70,7 @@ async def test_what_is_said_to_be_left_is_left(tmp_path: Path, options: Options,
         said: list[tuple[float, float]] = []
 
         async def look() -> None:
-            await anyio.sleep(part * job.lasts(pacer_of(capgo).limits))
+            await anyio.sleep(part * job.lasts(pacer_of(capgo).gates.limits))
             said.append((anyio.current_time(), left_in(follower.line())))
 
         async with anyio.create_task_group() as group:

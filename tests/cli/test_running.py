@@ -27,7 +27,7 @@ from capgo_async.cli.output.speech import Speech
 from capgo_async.client import requester_of
 from capgo_async.errors import DiskFull
 from capgo_async.key_ring import pacer_of, ring_of
-from capgo_async.limits import pacer
+from capgo_async.limits import refused_keys
 
 Command = Callable[..., Result]
 
@@ -157,7 +157,7 @@ def test_a_signal_while_reading_ends_with_130(server: Served, capgo: Command) ->
 def test_a_key_that_is_refused_during_a_run_ends_it_with_5(
     server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pacer, "KEY_RESTS_FOR", 0.1)
+    monkeypatch.setattr(refused_keys, "KEY_RESTS_FOR", 0.1)
     csv_of(here / "devices.csv", devices=400)
 
     def revoke(change: int) -> None:

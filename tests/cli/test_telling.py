@@ -26,9 +26,9 @@ from capgo_async.cli.options.options import Connection
 from capgo_async.cli.output.speech import Speech
 from capgo_async.client import requester_of
 from capgo_async.key_ring import pacer_of, ring_of
-from capgo_async.limits import pacer
+from capgo_async.limits import refused_keys
+from capgo_async.limits.lessons import Lessons
 from capgo_async.limits.models import ScopeKind
-from capgo_async.limits.pacer import Pacer
 from capgo_async.sandbox import Settings, parse_faults
 from capgo_async.sandbox.seeding import device_id
 
@@ -408,7 +408,7 @@ async def test_a_server_in_trouble_is_told_of_with_what_is_done_about_it(
 async def test_somebody_else_with_the_same_key_is_told_of(server: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def meet(_follower: Follower, _client: CapgoClient) -> Iterator[None]:
         yield
-        monkeypatch.setattr(Pacer, "others_noticed", lambda *_: True)
+        monkeypatch.setattr(Lessons, "others_noticed", lambda *_: True)
         for _ in range(5):
             yield
 
@@ -423,7 +423,7 @@ def test_the_report_says_that_somebody_else_uses_the_key_and_limits_remembers_it
     csv_of(here / "devices.csv")
     assert "used elsewhere" not in capgo(*RELINK, "--yes", "--job", "one.capgo-job").stdout
     assert "others" not in unaimed("limits").stdout
-    monkeypatch.setattr(Pacer, "others_noticed", lambda *_: True)
+    monkeypatch.setattr(Lessons, "others_noticed", lambda *_: True)
     result = capgo(*RELINK, "--yes", "--job", "two.capgo-job")
     assert result.exit_code == 0
     assert "note: the API key is also used elsewhere" in result.stdout
@@ -433,8 +433,8 @@ def test_the_report_says_that_somebody_else_uses_the_key_and_limits_remembers_it
 
 def test_the_report_says_that_the_server_may_lose_counts(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     csv_of(here / "devices.csv")
-    monkeypatch.setattr(Pacer, "others_noticed", lambda *_: True)
-    monkeypatch.setattr(Pacer, "uneven", lambda _: True)
+    monkeypatch.setattr(Lessons, "others_noticed", lambda *_: True)
+    monkeypatch.setattr(Lessons, "uneven", lambda _: True)
     told = capgo(*RELINK, "--yes").stdout
     assert "note: the server refused the API key after a different number of requests each time: it loses counts, or" in told
     assert "Use a separate API key" not in told
@@ -444,7 +444,7 @@ def test_the_report_says_that_the_server_may_lose_counts(capgo: Command, here: P
 def test_the_report_says_that_a_refused_key_was_accepted_again(
     unaimed: Command, here: Path, monkeypatch: pytest.MonkeyPatch, *, refused: bool
 ) -> None:
-    monkeypatch.setattr(pacer, "KEY_RESTS_FOR", 0.1)
+    monkeypatch.setattr(refused_keys, "KEY_RESTS_FOR", 0.1)
     csv_of(here / "devices.csv")
     with served(Settings(faults=parse_faults("POST /device:lost-keys=#5" if refused else ""))) as server:
         result = unaimed(*RELINK, "--yes", "--rate", "off", env=server.environment)

@@ -246,11 +246,11 @@ def test_options_reach_their_places() -> None:
     limit = Limit(ScopeKind.KEY, SlidingWindow(requests=3))
     capgo = client_of(limits=[limit], rate="auto", concurrency=3, retries=7, dialect="seed")
 
-    assert (pacer_of(capgo).limits, pacer_of(capgo).concurrency, pacer_of(capgo).adaptive) == ((limit,), 3, True)
+    assert (pacer_of(capgo).gates.limits, pacer_of(capgo).concurrency, pacer_of(capgo).gates.adaptive) == ((limit,), 3, True)
     assert requester_of(capgo).policy.retries == 7
     assert capgo.dialect is Dialect.SEED
     assert repr(capgo) == "CapgoClient(base_url='https://api.capgo.app')"
-    assert not pacer_of(client_of(rate="standard")).adaptive
+    assert not pacer_of(client_of(rate="standard")).gates.adaptive
     assert isinstance(requester_of(capgo), Requester)
 
 

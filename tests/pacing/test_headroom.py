@@ -86,9 +86,9 @@ def test_limits_of_single_targets_are_shared_with_nobody() -> None:
 async def test_a_pacer_keeps_all_limits_of_keys_and_apps_with_headroom() -> None:
     pacer = Pacer(server_limits(), headroom=0.25, concurrency=2000)
     device = (ScopeKind.DEVICE_OPERATION, "set", APP, "d")
-    assert limits_in(pacer.windows_of(KEY)) == (1499,)
-    assert limits_in(pacer.windows_of(APP_SCOPE)) == (750,)
-    assert limits_in(pacer.windows_of(device)) == (5,)
+    assert limits_in(pacer.gates.windows_of(KEY)) == (1499,)
+    assert limits_in(pacer.gates.windows_of(APP_SCOPE)) == (750,)
+    assert limits_in(pacer.gates.windows_of(device)) == (5,)
 
 
 @pytest.mark.parametrize("kind", [ScopeKind.KEY, ScopeKind.APP_ADDRESS])
@@ -100,28 +100,28 @@ async def test_a_limit_that_refusals_teach_is_shared_as_well(kind: ScopeKind) ->
         for _ in range(100):
             permit = await pacer.acquire((scope,))
             pacer.release(permit, Fate.PASSED)
-            pacer.prove(scope)
+            pacer.gates.prove(scope)
         permit = await pacer.acquire((scope,))
         pacer.close(scope, 61.0)
         pacer.release(permit, Fate.REFUSED)
         await anyio.sleep(70.0)
-    assert limits_in(pacer.windows_of(scope)) == (80,)
-    assert pacer.lessons(scope) == {kind: 100}, "what is learned is the limit, not our share of it"
+    assert limits_in(pacer.gates.windows_of(scope)) == (80,)
+    assert pacer.gates.lessons.limits(scope) == {kind: 100}, "what is learned is the limit, not our share of it"
 
 
 @in_virtual_time
 async def test_a_limit_that_was_known_before_is_shared_as_well() -> None:
     pacer = Pacer(server_limits(), headroom=0.2, adaptive=True)
     known = [KnownLimit(scope=kind, requests=500, learned_at=datetime.now(UTC)) for kind in (KEY[0], APP_SCOPE[0])]
-    pacer.recall(known, KEY)
-    assert (limits_in(pacer.windows_of(KEY)), limits_in(pacer.windows_of(APP_SCOPE))) == ((400,), (400,))
+    pacer.gates.lessons.recall(known, KEY)
+    assert (limits_in(pacer.gates.windows_of(KEY)), limits_in(pacer.gates.windows_of(APP_SCOPE))) == ((400,), (400,))
 
 
 @in_virtual_time
 async def test_the_published_limit_that_is_fallen_back_to_is_shared_as_well() -> None:
     pacer = Pacer(server_limits(), headroom=0.2, adaptive=True)
     pacer.close(KEY, 1.0, reason_known=False)
-    assert limits_in(pacer.windows_of(KEY)) == (1599, 80)
+    assert limits_in(pacer.gates.windows_of(KEY)) == (1599, 80)
 
 
 def client_with(sandbox: Sandbox | None = None, **options: object) -> CapgoClient:
@@ -138,15 +138,15 @@ def test_a_share_that_leaves_nothing_or_is_none_is_refused(headroom: float) -> N
 def test_a_share_of_no_limits_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="rate off, which has no limits"):
         client_with(rate="off", headroom=0.2)
-    assert pacer_of(client_with(rate="off", headroom=0.0)).limits == ()
+    assert pacer_of(client_with(rate="off", headroom=0.0)).gates.limits == ()
 
 
 @pytest.mark.parametrize(("rate", "ours"), [("standard", 80), ("auto", 1599), ("server", 1599), ("300/min", 240)])
 def test_each_rate_can_be_shared(rate: str, ours: int) -> None:
     capgo = client_with(rate=rate, headroom=0.2)
-    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (ours,)
+    assert limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope)) == (ours,)
     limits = (Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=50)),)
-    assert limits_in(pacer_of(client_with(limits=limits, headroom=0.2)).windows_of(APP_SCOPE)) == (40,)
+    assert limits_in(pacer_of(client_with(limits=limits, headroom=0.2)).gates.windows_of(APP_SCOPE)) == (40,)
 
 
 async def reading(client: CapgoClient, device_ids: list[str]) -> None:

@@ -236,7 +236,7 @@ async def test_a_known_limit_above_the_model_is_kept_and_not_used() -> None:
     larger = known(limit(2500, at=datetime.now(UTC)))
     capgo.recall(larger)
     await read(capgo, 100)
-    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
+    assert limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope)) == (1999,)
     assert capgo.known().limits == larger.limits
 
 
@@ -244,7 +244,7 @@ async def test_a_known_limit_above_the_model_is_kept_and_not_used() -> None:
 async def test_a_rate_that_the_user_set_recalls_nothing() -> None:
     capgo = client_of(sandbox_of(limits="server"), rate="server")
     capgo.recall(known(limit(30, at=datetime.now(UTC))))
-    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
+    assert limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope)) == (1999,)
 
 
 @in_virtual_time
@@ -252,7 +252,7 @@ async def test_a_limit_of_one_key_is_not_that_of_another() -> None:
     capgo = client_of(sandbox_of())
     capgo.recall(known(limit(30, at=datetime.now(UTC))))
     other = capgo.with_key("another-key")
-    assert limits_in(pacer_of(other).windows_of(requester_of(other).key_scope)) == (1999,)
+    assert limits_in(pacer_of(other).gates.windows_of(requester_of(other).key_scope)) == (1999,)
     assert other.known().limits == ()
 
 
@@ -287,5 +287,5 @@ async def test_what_nobody_tells_anew_keeps_its_age_however_often_it_is_handed_o
 async def test_a_limit_of_more_than_a_week_ago_is_not_recalled() -> None:
     capgo = client_of(sandbox_of())
     capgo.recall(known(limit(30, at=datetime.now(UTC) - timedelta(days=8))))
-    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
+    assert limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope)) == (1999,)
     assert capgo.known().limits == ()

@@ -134,7 +134,7 @@ async def test_two_clients_that_probe_in_turn_both_get_in() -> None:
             group.start_soon(read, two, 200)
     for capgo in (one, two):
         nobody_knocks(capgo, sandbox)
-    assert pacer_of(one).others_noticed() or pacer_of(two).others_noticed()
+    assert pacer_of(one).gates.lessons.others_noticed() or pacer_of(two).gates.lessons.others_noticed()
 
 
 async def share(sandbox: Sandbox) -> tuple[CapgoClient, int]:
@@ -159,10 +159,10 @@ def test_another_user_is_noticed_and_given_way_to(monkeypatch: pytest.MonkeyPatc
     sandbox = sandbox_of(limits="server")
     ours, given = run_in_virtual_time(share(sandbox))
     nobody_knocks(ours, sandbox)
-    assert pacer_of(ours).others_noticed()
+    assert pacer_of(ours).gates.lessons.others_noticed()
     assert ours.known().others_noticed_at is not None
     assert ours.with_key("another-key").known().others_noticed_at is None, "of a key of its own nobody knows others"
-    assert limits_in(pacer_of(ours).windows_of(requester_of(ours).key_scope)) == (1999,), "they teach no smaller limit"
+    assert limits_in(pacer_of(ours).gates.windows_of(requester_of(ours).key_scope)) == (1999,), "they teach no smaller limit"
     monkeypatch.setattr(Others, "begin", lambda _others, _passed: BOUNDLESS)
     _, taken = run_in_virtual_time(share(sandbox_of(limits="server")))
     assert given > 2 * taken
@@ -175,7 +175,7 @@ async def test_nobody_else_is_seen_where_there_is_nobody() -> None:
         sandbox = sandbox_of(limits="server", variables=variables, faults="*:drop-after=1%,500=1%")
         capgo = client_of(sandbox)
         await read(capgo, 4000)
-        assert not pacer_of(capgo).others_noticed()
+        assert not pacer_of(capgo).gates.lessons.others_noticed()
 
 
 @pytest.mark.parametrize("loses", [True, False])
@@ -186,7 +186,7 @@ async def test_a_server_that_loses_counts_refuses_at_other_numbers_each_time(*, 
         lose_counts(sandbox)
     capgo = client_of(sandbox)
     await read(capgo, 1500)
-    assert pacer_of(capgo).uneven() is loses
+    assert pacer_of(capgo).gates.lessons.uneven() is loses
     assert loses or [each.requests for each in capgo.known().limits] == [100]
 
 
@@ -211,4 +211,4 @@ async def test_a_key_that_somebody_never_leaves_alone_is_asked_for_less_and_less
     assert len(times) <= 15, "once a minute would be 42"
     assert gaps == sorted(gaps)
     assert gaps[0] >= 61.0
-    assert pacer_of(ours).others_noticed()
+    assert pacer_of(ours).gates.lessons.others_noticed()

@@ -85,7 +85,7 @@ async def test_one_refusal_lets_everybody_rest_and_one_request_probe() -> None:
     assert probe - (last + 1.0) >= REST, "the rest begins after the last response"
     assert transport.times.count(probe) == 1
     assert transport.times.count(probe + 1.0) == MOST_IN_FLIGHT - 1, "all go on, and leave room for the refusal so far"
-    assert pacer_of(capgo).recovered
+    assert pacer_of(capgo).gates.keys.recovered
 
 
 @settings(max_examples=12, deadline=None)
@@ -130,7 +130,7 @@ def test_an_expired_key_costs_what_was_in_flight_and_a_probe(
         if keys == 1:
             assert len(server.refused_at) <= server.in_flight_at_first_refusal + 1
             assert server.refused_at[-1] - server.refused_at[-2] >= REST
-        assert not pacer_of(first).recovered
+        assert not pacer_of(first).gates.keys.recovered
 
     run()
 
@@ -180,7 +180,7 @@ async def test_a_server_that_says_that_its_database_is_away_has_not_refused_the_
     transport = ScriptedTransport(answer(), away, away)
     capgo = client(transport)
     assert not await unlink([capgo], 30)
-    assert pacer_of(capgo).lockout.refusals == 0
+    assert pacer_of(capgo).gates.keys.lockout.refusals == 0
 
 
 @in_virtual_time

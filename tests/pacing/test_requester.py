@@ -281,7 +281,7 @@ async def test_a_refusal_without_a_known_reason_drops_auto_to_the_published_limi
     transport = ScriptedTransport(edge)
     capgo = client(transport, "auto", concurrency=300)
     await unlink_many(capgo, 250)
-    assert 100 in limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope))
+    assert 100 in limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope))
     times = [time for time in transport.times if time > 0]
     assert max(sum(1 for other in times if time <= other < time + 60.0) for time in times) == 100
 
@@ -367,7 +367,7 @@ async def test_a_call_that_was_abandoned_while_it_was_connecting_does_not_wait_t
 async def test_a_rate_that_the_user_set_is_not_changed_by_a_refusal_without_a_known_reason() -> None:
     capgo = client(ScriptedTransport(answer(429, "error code: 1015", retry_after="5")), "server")
     await unlink_many(capgo, 250)
-    assert limits_in(pacer_of(capgo).windows_of(requester_of(capgo).key_scope)) == (1999,)
+    assert limits_in(pacer_of(capgo).gates.windows_of(requester_of(capgo).key_scope)) == (1999,)
 
 
 @in_virtual_time

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from ...limits.gates import ScopeUsage
 from ...limits.models import Limit, Scope, ScopeKind
-from ...limits.pacer import ScopeUsage
 from ...limits.timing import Timing, mean
 from ...limits.windows import FEW, Sliding, Window, seen_from, silence_of, window_of
 from ..schedule.keys import first_to_send

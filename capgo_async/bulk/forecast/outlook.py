@@ -7,8 +7,8 @@ import anyio
 
 from ...client import requester_of
 from ...key_ring import KeyRing, pacer_of
+from ...limits.gates import ScopeUsage
 from ...limits.models import TARGET_KINDS, Limit, Scope, ScopeKind, held_for
-from ...limits.pacer import ScopeUsage
 from ...limits.timing import usual
 from .forecast import Leg
 from .line import Outlook
@@ -22,13 +22,13 @@ def outlook_of(client: KeyRing, legs: Iterable[Leg], carried: Sequence[ScopeUsag
     now, timings = anyio.current_time(), pacer.timings.known()
     scopes: set[Scope] = {*keys.values(), *((ScopeKind.APP_ADDRESS, app_id) for app_id in apps)}
     return Outlook(
-        limits=pacer.limits,
+        limits=pacer.gates.limits,
         concurrency=pacer.concurrency,
         latency=usual(timings),
         keys={app_id: scope[1] for app_id, scope in keys.items()},
-        windows={scope: pacer.windows_ahead(scope, now) for scope in scopes},
+        windows={scope: pacer.gates.windows_ahead(scope, now) for scope in scopes},
         used=carried,
-        held_up_for=max(_holding(pacer.limits, carried), default=-math.inf),
+        held_up_for=max(_holding(pacer.gates.limits, carried), default=-math.inf),
         timings=timings,
     )
 

@@ -14,7 +14,7 @@ import msgspec
 from ...client import requester_of
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
-from ...limits.pacer import ScopeUsage
+from ...limits.gates import ScopeUsage
 from ...limits.timing import Timing
 from ..adoption import Adoption
 from ..clock import LONGEST

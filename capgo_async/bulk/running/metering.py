@@ -11,8 +11,8 @@ from ...client import requester_of
 from ...events import Event, LimitInForce
 from ...http.wire import server_version
 from ...key_ring import KeyRing, pacer_of
+from ...limits.gates import ScopeUsage
 from ...limits.models import BOUNDLESS, TARGET_KINDS, Scope, ScopeKind, allowance
-from ...limits.pacer import ScopeUsage
 from ..clock import Clock
 from ..jobfile.facts import LastUsage
 from ..jobfile.records import Measures
@@ -59,7 +59,7 @@ class Meter:
 
     def __call__(self, settled: Sequence[Settled] = ()) -> Measures:
         """Return what was used so far, and what happened since the last call, with the outcomes of operations."""
-        now, used = self._clock(), pacer_of(self._client).usage()
+        now, used = self._clock(), pacer_of(self._client).gates.usage(anyio.current_time())
         collector = self._collector
         for app_id, (done, failed) in _by_app(settled).items():
             collector.settled(now.timestamp(), app_id, done=done, failed=failed)
@@ -106,9 +106,9 @@ def limits_in_force(client: KeyRing, apps: Iterable[str]) -> list[LimitInForce]:
 
     Smaller ones that were learned before count. Limits of single targets do not bound how much a run sends.
     """
-    pacer = pacer_of(client)
+    gates = pacer_of(client).gates
     keys = {requester_of(client.client_of(app_id)).key_scope for app_id in apps}
-    lessons = {key[1]: pacer.lessons(key) for key in sorted(keys)}
+    lessons = {key[1]: gates.lessons.limits(key) for key in sorted(keys)}
     found = (
         LimitInForce(
             limit=limit.scope,
@@ -116,7 +116,7 @@ def limits_in_force(client: KeyRing, apps: Iterable[str]) -> list[LimitInForce]:
             requests=min(allowance(limit.limiter), learned.get(limit.scope) or BOUNDLESS),
             seconds=limit.limiter.window,
         )
-        for limit in pacer.limits
+        for limit in gates.limits
         for key, learned in lessons.items()
         if limit.scope not in TARGET_KINDS
     )

@@ -9,8 +9,8 @@ import anyio
 from ...client import requester_of
 from ...events import OTHER_JOB, AttemptBegan, AttemptEnded, Event, RestBegan, RestEnded, WaitBegan
 from ...key_ring import KeyRing, pacer_of
+from ...limits.gates import Hold
 from ...limits.models import ScopeKind
-from ...limits.pacer import Hold
 
 WORTH_TELLING: Final = 1.0
 """Shorter rests, in seconds, are not told."""
@@ -22,9 +22,9 @@ def hold_of(client: KeyRing, apps: Iterable[str], now: float) -> Hold:
 
     If several apps are held back by limits of their own, `app` is empty.
     """
-    pacer = pacer_of(client)
-    hold = min(pacer.hold(requester_of(each).key_scope, now) for each in client.clients)
-    held = [pacer.hold((ScopeKind.APP_ADDRESS, app), now) for app in apps]
+    gates = pacer_of(client).gates
+    hold = min(gates.hold(requester_of(each).key_scope, now) for each in client.clients)
+    held = [gates.hold((ScopeKind.APP_ADDRESS, app), now) for app in apps]
     first = min(held, default=hold)
     if first.until > hold.until:
         hold = first if len(held) == 1 else first._replace(app="")
@@ -39,7 +39,7 @@ def hold_of_run(client: KeyRing, apps: Iterable[str], rests_until: float) -> Hol
     holds = (
         hold_of(client, apps, anyio.current_time()),
         Hold(rests_until, ScopeKind.KEY),
-        Hold(pacer_of(client).wake.until, OTHER_JOB),
+        Hold(pacer_of(client).gates.wake.until, OTHER_JOB),
     )
     return max(holds, key=lambda hold: hold.until)
 

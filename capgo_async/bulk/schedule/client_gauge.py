@@ -20,6 +20,7 @@ class ClientGauge:
     def __init__(self, client: KeyRing, calls: Mapping[str, int]) -> None:
         self._client = client
         self._pacer = pacer_of(client)
+        self._gates = self._pacer.gates
         self._calls = calls
 
     def key_of(self, app_id: str) -> str:
@@ -33,21 +34,21 @@ class ClientGauge:
         return self._pacer.is_full and own >= self._pacer.most_in_flight
 
     def key_free_at(self, key: str, now: float) -> float:
-        return self._pacer.free_at((ScopeKind.KEY, key), now)
+        return self._gates.free_at((ScopeKind.KEY, key), now)
 
     def app_free_at(self, app_id: str, requests: int, now: float) -> float:
         # Only links wait in the wake of another job, but they are why an app's operations are counted.
-        return max(self._pacer.free_at((ScopeKind.APP_ADDRESS, app_id), now, requests), self._pacer.wake.until)
+        return max(self._gates.free_at((ScopeKind.APP_ADDRESS, app_id), now, requests), self._gates.wake.until)
 
     def period(self, key: str, now: float) -> Period | None:
-        silence = silence_of(self._pacer.windows_of((ScopeKind.KEY, key)))
+        silence = silence_of(self._gates.windows_of((ScopeKind.KEY, key)))
         return None if silence is None else silence.period(now)
 
     def rules(self, key: str, app_id: str | None) -> Rules | None:
-        silence = silence_of(self._pacer.windows_of((ScopeKind.KEY, key)))
+        silence = silence_of(self._gates.windows_of((ScopeKind.KEY, key)))
         if silence is None:
             return None
         timings = self._pacer.timings.known()
         latency = mean(self._calls, timings, usual(timings))
-        of_app = () if app_id is None else self._pacer.windows_of((ScopeKind.APP_ADDRESS, app_id))
+        of_app = () if app_id is None else self._gates.windows_of((ScopeKind.APP_ADDRESS, app_id))
         return rules_of(silence, of_app, latency / self._pacer.concurrency)

@@ -66,7 +66,7 @@ async def run_calibration(connection: Connection, invocation: Invocation, app_id
             known = msgspec.structs.replace(known, page=found.page, page_loses=found.page_loses, page_found_at=now)
         client.recall(known)
         requests = client.counters.requests
-    kept_to = known.limits if pacer.adaptive else ()
+    kept_to = known.limits if pacer.gates.adaptive else ()
     certain = [f"{limit.requests:,} for the {NAMES.get(limit.scope, limit.scope)}" for limit in kept_to if limit.certain]
     _print(
         Calibration(

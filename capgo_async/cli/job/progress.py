@@ -17,8 +17,8 @@ from ...bulk.report import counted
 from ...bulk.running.rests import hold_of, hold_of_run
 from ...events import Progress
 from ...key_ring import KeyRing, pacer_of
+from ...limits.gates import Hold
 from ...limits.models import ScopeKind
-from ...limits.pacer import Hold
 from ...printable import printable
 from ...rehearsal import Rehearsal
 from ..output.limit_names import WAITED_FOR
@@ -149,7 +149,7 @@ class Follower:
             seconds_left=max(0.0, self._seconds_left(now)),
             more=foreseen.more,
             resting=hold.limit if hold.until - now >= WORTH_SAYING else "",
-            limits=tuple(pacer_of(self._client).in_use(_LIMITS_TOLD)),
+            limits=tuple(pacer_of(self._client).gates.in_use(anyio.current_time(), _LIMITS_TOLD)),
         )
 
     def _left(self, now: float, rest: float = 0.0) -> str:
@@ -177,10 +177,10 @@ class Follower:
         return (f"only {counted(congestion.limit, 'request')} in flight because the server has errors",)
 
     def _shared(self) -> tuple[str, ...]:
-        pacer = pacer_of(self._client)
-        if pacer.uneven():
+        lessons = pacer_of(self._client).gates.lessons
+        if lessons.uneven():
             return ("the server loses counts, or the API key is also used elsewhere",)
-        return ("the API key is also used elsewhere",) if pacer.others_noticed() else ()
+        return ("the API key is also used elsewhere",) if lessons.others_noticed() else ()
 
     def _parked(self) -> tuple[str, ...]:
         parked = self._job.parked
@@ -188,7 +188,7 @@ class Follower:
 
     def _doubted(self) -> str:
         now = anyio.current_time()
-        hold = pacer_of(self._client).doubted_target(now)
+        hold = pacer_of(self._client).gates.doubted_target(now)
         return "" if hold is None else doubted(hold.until - now, hold.asked(now))
 
     def _rest(self) -> tuple[float, str]:

@@ -123,11 +123,12 @@ async def confirm_and_run(job: Job, terms: Terms) -> int:
 
 
 def _tell(job: Job, report: Report, terms: Terms) -> int:
-    pacer = pacer_of(terms.client)
+    gates = pacer_of(terms.client).gates
+    uneven = gates.lessons.uneven()
     noticed = (
-        (_UNEVEN, pacer.uneven()),
-        (_OTHERS, pacer.others_noticed() and not pacer.uneven()),
-        (_RECOVERED, pacer.recovered),
+        (_UNEVEN, uneven),
+        (_OTHERS, gates.lessons.others_noticed() and not uneven),
+        (_RECOVERED, gates.keys.recovered),
     )
     report = msgspec.structs.replace(report, warnings=(*report.warnings, *(text for text, true in noticed if true)))
     code = print_report(report, terms.invocation.speech)
