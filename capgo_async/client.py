@@ -10,12 +10,13 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 import msgspec
 
 from .api.detection import Learner, ok
 from .api.resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
+from .api.words import AuthHeader, member, one_of
 from .errors import ConfigurationError, Problem
 from .events import Event
 from .http import wire
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .http.wire import Transport
 
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
-_AUTH_HEADERS: Final = frozenset({"authorization", "capgkey"})
 _LOG: Final = logging.getLogger("capgo_async")
 _PROCESS_SALT: Final = secrets.token_bytes(16)
 
@@ -87,6 +87,11 @@ class CapgoClient:
     numbers, from 0 to 1, that spread retries.
 
     Raises `ConfigurationError` if the key is missing, the base URL would leak it, or an option is invalid.
+
+    A client belongs to the event loop in which it is first used; in another one it raises `ConfigurationError`. Besides what
+    its documentation names, any call may raise `ConfigurationError` for arguments that the server would misread, before
+    anything is sent, `AuthenticationError`, `RateLimited`, `ServerError`, `InvalidRequest`, a `TransportError` and
+    `UnreadableAnswer`.
     """
 
     def __init__(  # noqa: PLR0913 - the public options, keyword only
@@ -101,8 +106,8 @@ class CapgoClient:
         timeout: float = 30.0,
         max_response_bytes: int = wire.MAX_RESPONSE_BYTES,
         retries: int = 4,
-        dialect: Dialect | str = Dialect.AUTO,
-        auth_header: str = "authorization",
+        dialect: Dialect | Literal["auto", "modern", "seed"] = Dialect.AUTO,
+        auth_header: AuthHeader = "authorization",
         session: "aiohttp.ClientSession | None" = None,
         user_agent: str = f"capgo-async/{__version__}",
         on_event: Callable[[Event], object] | None = None,
@@ -123,7 +128,7 @@ class CapgoClient:
                 base_url=base_url,
                 transport=transport or _transport(base_url, session, timeout, max_response_bytes, trust_env=trust_env),
                 pacer=_pacer(rate, limits, concurrency, headroom),
-                generation=Generation(_checked_dialect(dialect)),
+                generation=Generation(member(Dialect, dialect, "dialect")),
                 policy=RetryPolicy(retries=retries),
                 auth_header=auth_header,
                 user_agent=user_agent,
@@ -196,11 +201,17 @@ class CapgoClient:
         return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
 
     async def check(self) -> None:
-        """Check that the server is up, and learn its version; counts against no limit (contract C10)."""
+        """Check that the server is up, and learn its version; counts against no limit (contract C10).
+
+        Raises `NotFound` if something else responds. Only reads, and can be repeated.
+        """
         await self._requester.call(ok(), wire.acknowledge)
 
     async def aclose(self) -> None:
-        """Close the connections of this client."""
+        """Close the connections of this client; raises nothing, and can be repeated.
+
+        Later calls raise `ConfigurationError`.
+        """
         if self._closes is not None:
             await self._closes.aclose()
 
@@ -261,14 +272,6 @@ def _checked_url(base_url: str | None, *, allow_plain_http: bool) -> str:
     return checked_base_url(base_url, allow_plain_http=allow_plain_http)
 
 
-def _checked_dialect(dialect: Dialect | str) -> Dialect:
-    try:
-        return Dialect(dialect)
-    except ValueError:
-        message = f"invalid dialect {dialect!r}: use one of {', '.join(Dialect)}"
-        raise ConfigurationError(message) from None
-
-
 def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: float, most: int) -> None:
     if concurrency < 1:
         message = f"invalid concurrency {concurrency}: it must be at least 1"
@@ -286,9 +289,7 @@ def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: 
 
 
 def _check_headers(auth_header: str, user_agent: str) -> None:
-    if auth_header not in _AUTH_HEADERS:
-        message = f"invalid auth_header {auth_header!r}: use authorization or capgkey"
-        raise ConfigurationError(message)
+    one_of(auth_header, AuthHeader, "auth_header")
     if not user_agent.isprintable() or not user_agent.isascii():
         message = f"invalid user_agent {user_agent!r}: use printable ASCII characters only"
         raise ConfigurationError(message)

@@ -42,6 +42,48 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "BundleLinked",
+    "BundleNotFound",
+    "CapgoError",
+    "ChannelNotFound",
+    "ConfigurationError",
+    "Conflict",
+    "ConnectionLost",
+    "DangerousCall",
+    "DeviceNotFound",
+    "DiskFull",
+    "EmptyListing",
+    "GraphNotSupported",
+    "InputError",
+    "InvalidRequest",
+    "JobError",
+    "ListingError",
+    "MemberNotFound",
+    "NeedsApiKey",
+    "NeedsUserSession",
+    "NotApplied",
+    "NotConnected",
+    "NotFound",
+    "PermissionDenied",
+    "Problem",
+    "PublicChannelOverride",
+    "RateLimited",
+    "SafetyStop",
+    "ServerError",
+    "SubscriptionRequired",
+    "TimedOut",
+    "TransportError",
+    "UnreadableAnswer",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _NO_ROUTE: Final = 404
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 
@@ -63,6 +105,8 @@ class Problem(enum.StrEnum):
     DEVICES_UNKNOWN = "devices_unknown"
     DEVICES_HIDDEN = "devices_hidden"
     """The server lists no device although something contradicts that (contract C7)."""
+    WORD_UNLISTED = "word_unlisted"
+    """A word is not one of those that this release knows (contract E)."""
     ROW_UNREADABLE = "row_unreadable"
     """The row of a device has another form than expected."""
     SEVERAL_DEVICES = "several_devices"
@@ -104,6 +148,15 @@ class CapgoError(Exception):
     def __init__(self, *args: object, problem: Problem | None = None) -> None:
         super().__init__(*args)
         self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep all fields in pickles and copies, whatever arguments a class takes."""
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[CapgoError], args: tuple[object, ...]) -> CapgoError:
+    """Return an exception with its arguments alone; pickle and copy add its fields."""
+    return kind.__new__(kind, *args)
 
 
 class ConfigurationError(CapgoError):

@@ -13,6 +13,44 @@ from typing import Final
 
 import msgspec
 
+__all__ = [
+    "KEY_DOUBTED",
+    "OTHER_JOB",
+    "ApprovalAnswered",
+    "ApprovalAsked",
+    "AttemptBegan",
+    "AttemptEnded",
+    "BakeBegan",
+    "BakeEnded",
+    "ConcurrencyChanged",
+    "Event",
+    "ForecastMade",
+    "KeyRefused",
+    "LimitInForce",
+    "LimitLearned",
+    "LimitMet",
+    "LimitUse",
+    "OtherUsersNoticed",
+    "Progress",
+    "RestBegan",
+    "RestEnded",
+    "RetryPlanned",
+    "RunBegan",
+    "RunEnded",
+    "ServerAway",
+    "ServerBack",
+    "ServerVersionChanged",
+    "WaitBegan",
+    "WaitEnded",
+    "WaveBegan",
+    "WaveEnded",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 OTHER_JOB: Final = "other_job"
 """Stands for the pause after refusals of links that another job has just set (contract B2)."""
 KEY_DOUBTED: Final = "key_doubted"

@@ -48,7 +48,10 @@ class KeyRing:
         return hashlib.sha256("".join(prints).encode()).hexdigest()
 
     async def prepare(self) -> None:
-        """Find out which apps each organization has, unless this was done before."""
+        """Find out which apps each organization has. Repeating it does nothing.
+
+        Raises as `CapgoClient.apps.list` does.
+        """
         if self._prepared:
             return
         for org_id, client in self._by_organization.items():

@@ -11,6 +11,7 @@ from .api.endpoints.organizations import (
     OrganizationSettings as OrganizationSettings,
     PasswordPolicy as PasswordPolicy,
 )
+from .api.endpoints.statistics import Graph as Graph, Totals as Totals
 from .api.models import (
     ActiveDevices as ActiveDevices,
     ApiKey as ApiKey,
@@ -31,9 +32,71 @@ from .api.models import (
     Usage as Usage,
     parse_timestamp as parse_timestamp,
 )
+from .api.resources import (
+    ApiKeys as ApiKeys,
+    Apps as Apps,
+    Bundles as Bundles,
+    Channels as Channels,
+    Devices as Devices,
+    Members as Members,
+    Organizations as Organizations,
+    Statistics as Statistics,
+)
 from .api.resources.bundles import Deleted as Deleted
+from .api.resources.devices import OnUnreadable as OnUnreadable
+from .api.words import (
+    AuditOperation as AuditOperation,
+    AuditTable as AuditTable,
+    BindingRole as BindingRole,
+    BindingScope as BindingScope,
+    DeviceOrder as DeviceOrder,
+    GlobalPermission as GlobalPermission,
+    Intent as Intent,
+    KeyMode as KeyMode,
+    MemberRole as MemberRole,
+    PauseAction as PauseAction,
+    Unlisted as Unlisted,
+    UpdatePackage as UpdatePackage,
+    UpdatePolicy as UpdatePolicy,
+)
 from .client import CapgoClient as CapgoClient
-from .errors import CapgoError as CapgoError
+from .errors import (
+    ApiError as ApiError,
+    AuthenticationError as AuthenticationError,
+    BundleLinked as BundleLinked,
+    BundleNotFound as BundleNotFound,
+    CapgoError as CapgoError,
+    ChannelNotFound as ChannelNotFound,
+    ConfigurationError as ConfigurationError,
+    Conflict as Conflict,
+    ConnectionLost as ConnectionLost,
+    DangerousCall as DangerousCall,
+    DeviceNotFound as DeviceNotFound,
+    DiskFull as DiskFull,
+    EmptyListing as EmptyListing,
+    GraphNotSupported as GraphNotSupported,
+    InputError as InputError,
+    InvalidRequest as InvalidRequest,
+    JobError as JobError,
+    ListingError as ListingError,
+    MemberNotFound as MemberNotFound,
+    NeedsApiKey as NeedsApiKey,
+    NeedsUserSession as NeedsUserSession,
+    NotApplied as NotApplied,
+    NotConnected as NotConnected,
+    NotFound as NotFound,
+    PermissionDenied as PermissionDenied,
+    Problem as Problem,
+    PublicChannelOverride as PublicChannelOverride,
+    RateLimited as RateLimited,
+    SafetyStop as SafetyStop,
+    ServerError as ServerError,
+    SubscriptionRequired as SubscriptionRequired,
+    TimedOut as TimedOut,
+    TransportError as TransportError,
+    UnreadableAnswer as UnreadableAnswer,
+)
+from .events import Event as Event
 from .http.dialect import Dialect as Dialect
 from .http.requester import Counters as Counters, raw_responses as raw_responses
 from .http.wire import Request as Request, Response as Response, Transport as Transport

@@ -127,6 +127,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import the names of inventories when they are first used, so that a job starts without them."""
     if name not in {"Exported", "Format", "InventoryKind", "Summary", "Tally", "export"}:

@@ -16,6 +16,7 @@ from typing import Final, Self
 import anyio
 import msgspec
 
+from ..api.words import member
 from ..client import CapgoClient
 from ..errors import AuthenticationError, ConfigurationError, DiskFull, JobError, Problem, TransportError
 from ..events import ForecastMade
@@ -69,7 +70,11 @@ _CALLED: Final = "job file"
 
 
 class Job:
-    """A job in its file. Make a new one with `create`, or resume one with `open`."""
+    """A job in its file. Make a new one with `create`, or resume one with `open`.
+
+    Every method raises `JobError` if the file is damaged, was moved or is closed. `client` is a `CapgoClient` or a `KeyRing`;
+    what its calls raise, the methods that take it raise, too.
+    """
 
     def __init__(  # noqa: PLR0913 - the values that `open` read
         self,
@@ -112,8 +117,8 @@ class Job:
         """Read `source`, compare it with the server, and write the plan to a new file at `path`.
 
         Only reads are sent. If `path` already holds a job with the same source and options, that job is opened instead.
-        `on_rejected` is called with batches of bad rows, each as a line and a reason. Raises `InputError` for bad rows, and
-        `JobError` if `path` holds another job.
+        `on_rejected` is called with batches of bad rows, each as a line and a reason. Raises `InputError` for bad rows,
+        `JobError` if `path` holds another job, and `DiskFull`. Repeating it opens the job.
         """
         path, options, ring = Path(path), options or Options(), ring_of(client)
         place = regular(path, _CALLED)
@@ -148,6 +153,7 @@ class Job:
         """Open a job file.
 
         With `client`, the plan includes an estimate of the time. With `read_only`, another process may be running the job.
+        Raises `JobError` if there is no job, or another process has it open for writing. Can be repeated.
         """
         path = Path(path)
         ring = None if client is None else ring_of(client)
@@ -157,7 +163,7 @@ class Job:
     async def open_copy(cls, path: str | Path, *, client: CapgoClient, clock: Clock) -> Self:
         """Open a disposable copy of a job, to run it by another `clock`.
 
-        Its writes do not wait for the disk, so a crash may lose them.
+        Its writes do not wait for the disk, so a crash may lose them. Raises as `open` does, and can be repeated.
         """
         return await cls._opened(Path(path), await Journal.open(Path(path), synchronous="OFF"), ring_of(client), clock)
 
@@ -218,9 +224,11 @@ class Job:
         reached for longer than `bounds` allow, `SafetyStop` if one of the `stop_rules` or `bounds` applies, the organization is
         unpaid or a wave is not approved, `JobError`. Raises `JobError` as well if another process is running the job, if
         `client` has another base URL or key than the job and `rebind` is false, or if `approve` is missing. Raises
-        `ConfigurationError` if the job has no waves and `approve` is given.
+        `ConfigurationError` if the job has no waves and `approve` is given. Repeating it sends what is still open, and no
+        operation twice that is done.
         """
         self._asked_to_drain = False
+        which = member(Which, which, "which")
         ring, deadline = ring_of(client), deadline_of(bounds, anyio.current_time(), self._clock())
         pacer = pacer_of(ring)
         with ExitStack() as stack, locked(self.path), budgeted(pacer, bounds.max_requests):
@@ -294,14 +302,15 @@ class Job:
     async def touching(self, channels: Sequence[str], which: Which = Which.OPEN) -> list[tuple[str, str]]:
         """Return the given channels that a run would change, as pairs of app and name.
 
-        `channels` are written as in `Options.protected`.
+        `channels` are written as in `Options.protected`. Only reads the file. Raises `JobError`; can be repeated.
         """
         return await self._database.run(still_protected, channels, which) if channels else []
 
     async def drift(self, client: CapgoClient | KeyRing, *, rebind: bool = False) -> Drift:
         """Compare the pending operations with what the plan saw, and return what differs.
 
-        Only reads are sent. A run still sends the operations whose targets have changed.
+        Only reads are sent. A run still sends the operations whose targets have changed. Raises `JobError` if another process
+        runs the job, or for another server or key unless `rebind`. Can be repeated.
         """
         ring = ring_of(client)
         with locked(self.path):
@@ -320,7 +329,8 @@ class Job:
         """Compare all done operations with fresh listings and return the report with verdicts.
 
         Verdicts are explained in contract G4. `on_contradiction` is called with the number of seconds until contradicted
-        operations are checked again.
+        operations are checked again. Raises `JobError` if another process runs the job, or for another server or key. Only
+        reads are sent. Repeating it compares again, and replaces the verdicts.
         """
 
         async def pause(seconds: float) -> None:
@@ -351,6 +361,7 @@ class Job:
         `on_stragglers` is called with batches of the devices that run another bundle or are unknown to the server. Works while
         another process runs the job; the requests are not counted as the job's. Raises `JobError` if the job has moved no
         device, and `InputError` for an inventory of other apps, of another server, or from before the job was planned.
+        Repeating it looks again.
         """
         from .adopting import find_adoption  # noqa: PLC0415 - a job starts without inventories
 
@@ -380,7 +391,8 @@ class Job:
         """Plan a job at `path` that reverts the changes of this one. Only reads are sent.
 
         An operation is skipped, with a reason, if the former state of its target is unknown, or if somebody else has changed
-        the target since. Raises `JobError` if `client` has another server or key than the job and `rebind` is false.
+        the target since. Raises `JobError` if `client` has another server or key than the job and `rebind` is false, and as
+        `create` does. Repeating it opens the job at `path`.
         """
         ring = ring_of(client)
         if not rebind and JobBinding.of(ring, self._salt) != self.facts.binding:
@@ -405,8 +417,11 @@ class Job:
         return self._runner.schedule.rests_until if self._runner else -math.inf
 
     async def to_send(self, which: Which = Which.OPEN) -> int:
-        """Return the number of operations that a run would send."""
-        return await self._database.run(count_open, which)
+        """Return the number of operations that a run would send.
+
+        Only reads the file. Raises `JobError`; can be repeated.
+        """
+        return await self._database.run(count_open, member(Which, which, "which"))
 
     @property
     def baking_until(self) -> datetime | None:
@@ -442,21 +457,31 @@ class Job:
         return foreseen(left, outlook)
 
     async def report(self) -> Report:
-        """Return the totals of the job, its runs and its waves."""
+        """Return the totals of the job, its runs and its waves.
+
+        Only reads the file. Raises `JobError`; can be repeated.
+        """
         return await self._database.run(reports.report_of, self._name)
 
     async def activity(self) -> Activity:
-        """Return whether a process runs the job now, and what it waits for."""
+        """Return whether a process runs the job now, and what it waits for.
+
+        Only reads the file. Raises `JobError`; can be repeated.
+        """
         return await self._database.run(records.activity_of, active=is_locked(self.path))
 
     async def timeline(self) -> Timeline:
-        """Return the timeline of all runs: counts for each stretch of time and app, and the events."""
+        """Return the timeline of all runs: counts for each stretch of time and app, and the events.
+
+        Only reads the file. Raises `JobError`; can be repeated.
+        """
         return await self._database.run(records.timeline_of)
 
     async def picture(self) -> Picture:
         """Return everything that a page about the job shows.
 
-        The forecast is for what was pending when the job was opened. Works while another process runs the job.
+        The forecast is for what was pending when the job was opened. Works while another process runs the job. Only reads the
+        file. Raises `JobError`; can be repeated.
         """
         at, active = self._clock(), is_locked(self.path)
 
@@ -480,32 +505,44 @@ class Job:
         return await self._database.run(read)
 
     async def rows(self, which: Rows) -> AsyncIterator[tuple[JobRow, ...]]:
-        """Yield the rows that `which` selects, in chunks."""
-        last = 0
+        """Yield the rows that `which` selects, in chunks.
+
+        Only reads the file. Raises `JobError`; can be repeated.
+        """
+        last, which = 0, member(Rows, which, "which")
         while chunk := await self._database.run(rows_of, which, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
     async def operations(self) -> AsyncIterator[tuple[OperationRow, ...]]:
-        """Yield all planned operations with their outcomes, in chunks."""
+        """Yield all planned operations with their outcomes, in chunks.
+
+        Only reads the file. Raises `JobError`; can be repeated.
+        """
         last = 0
         while chunk := await self._database.run(operations_of, last, 1000):
             last = chunk[-1][0]
             yield tuple(row for _, row in chunk)
 
     async def seen(self) -> AsyncIterator[Sequence[Seen]]:
-        """Yield all planned operations in chunks, with the state that the plan saw and whether they are done."""
+        """Yield all planned operations in chunks, with the state that the plan saw and whether they are done.
+
+        Only reads the file. Raises `JobError`; can be repeated.
+        """
         last = 0
         while chunk := await self._database.run(seen_of, last, 10_000):
             last = chunk[-1].id
             yield chunk
 
     async def copy_to(self, path: Path) -> None:
-        """Copy the job to a new file, also while another process runs it."""
+        """Copy the job to a new file, also while another process runs it.
+
+        Raises `JobError` if that cannot be written. Repeating it replaces the copy.
+        """
         await self._database.run(records.copy, path)
 
     async def aclose(self) -> None:
-        """Close the file."""
+        """Close the file. Raises nothing; can be repeated."""
         await self._journal.aclose()
 
     async def __aenter__(self) -> Self:

@@ -108,7 +108,15 @@ _VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 def encode(value: object) -> bytes:
     """Return `value` as JSON."""
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(value, enc_hook=plain)
+
+
+def plain(value: object) -> str:
+    """Return the text of a subclass of `str`, such as `Unlisted`, which msgspec does not encode by itself."""
+    if isinstance(value, str):
+        return str(value)
+    message = f"cannot encode {type(value).__name__}"
+    raise TypeError(message)
 
 
 def decoder_of(type_: Any) -> "msgspec.json.Decoder[Any]":

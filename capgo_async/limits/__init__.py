@@ -35,3 +35,7 @@ __all__ = [
     "server_limits",
     "with_headroom",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,10 +1,11 @@
 """`Listing`: a list that is fetched while it is read (contract G3)."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Generic, NamedTuple, TypeVar
 
-from ..errors import EmptyListing
+from ..errors import ConfigurationError, EmptyListing
 from .walks import Page, Position, Walk
 
 T = TypeVar("T")
@@ -41,8 +42,11 @@ class Listing(Generic[T]):
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
-    async def pages(self, max_pages: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page; stop after `max_pages` requests, even before it is `complete`."""
+    async def pages(self, max_pages: float = math.inf) -> AsyncGenerator[tuple[T, ...], None]:
+        """Yield the new rows of each page; stop after `max_pages` requests, even before it is `complete`.
+
+        Raises as `all` does. Repeating it starts from the beginning.
+        """
         self.complete, self.caveats = False, ()
         walk = self._walk()
         position: Position | None = walk.start()
@@ -70,8 +74,34 @@ class Listing(Generic[T]):
             for row in rows:
                 yield row
 
+    async def first(self, n: int) -> list[T]:
+        """Return the first `n` rows, or all if there are fewer, and read no more pages than that takes.
+
+        A listing by several cursors returns any `n` rows. Raises as `all` does, and `ConfigurationError` for a negative `n`.
+        Repeating it reads again.
+        """
+        if n < 0:
+            message = f"cannot return the first {n} rows"
+            raise ConfigurationError(message)
+        found: list[T] = []
+        async with aclosing(self.pages()) as pages:
+            while len(found) < n and (rows := await anext(pages, None)) is not None:
+                found += rows
+        return found[:n]
+
+    async def count(self) -> int:
+        """Return the number of rows, without keeping them. The server counts nothing, so all pages are read.
+
+        Raises as `all` does. Repeating it reads again.
+        """
+        return sum([len(rows) async for rows in self.pages()])
+
     async def all(self) -> list[T]:
-        """Return all rows; this holds the whole list in memory."""
+        """Return all rows; this holds the whole list in memory.
+
+        Raises what the method that made the listing names, and `ListingError` if the list cannot be completed. Repeating it
+        reads again.
+        """
         return [row async for row in self]
 
     def _chosen(self, rows: tuple[T, ...], choice: Choice[T]) -> tuple[T, ...]:

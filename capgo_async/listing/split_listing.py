@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final, TypeVar
 
 from ..concurrency import fan_out
@@ -39,8 +39,11 @@ class SplitListing(Listing[T]):
         self.complete = False
         self.caveats: tuple[str, ...] = ()
 
-    async def pages(self, max_pages: float = math.inf) -> AsyncIterator[tuple[T, ...]]:
-        """Yield the new rows of each page; stop after `max_pages` requests, even before it is `complete`."""
+    async def pages(self, max_pages: float = math.inf) -> AsyncGenerator[tuple[T, ...], None]:
+        """Yield the new rows of each page; stop after `max_pages` requests, even before it is `complete`.
+
+        Raises as `all` does. Repeating it starts from the beginning.
+        """
         self.complete, self.caveats = False, ()
         walk = self._split()
         shown: deque[tuple[T, ...]] = deque()

@@ -59,3 +59,7 @@ __all__ = [
     "parse_faults",
     "thresholds",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

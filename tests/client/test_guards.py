@@ -21,6 +21,8 @@ from capgo_async import (
     NewBundle,
     NewOrganization,
     OrganizationSettings,
+    Unlisted,
+    UpdatePolicy,
     errors,
 )
 from capgo_async.errors import ConfigurationError, DangerousCall, NotApplied
@@ -430,8 +432,8 @@ async def test_metadata_is_spelt_as_the_server_has_it(given: str | None, as_sent
     assert body["disableAutoUpdate"] == as_sent
 
 
-@pytest.mark.parametrize("word", ["major", "minor", "patch", "version_number", "none", "a word of next year"])
-async def test_every_other_word_is_sent_as_it_is(word: str) -> None:
+@pytest.mark.parametrize("word", ["major", "minor", "patch", "version_number", "none", Unlisted("a word of next year")])
+async def test_every_other_word_is_sent_as_it_is(word: UpdatePolicy | Unlisted) -> None:
     settings = ChannelSettings(disable_auto_update=word)
     [body] = await written(OneChannel("12.201.7"), lambda capgo: capgo.channels.update(APP, "beta", settings))
 

@@ -12,6 +12,7 @@ from ...errors import ConfigurationError, NotFound
 from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
+from ..words import BindingRole, BindingScope, GlobalPermission, KeyMode, Word
 from .arguments import Name, checked, named
 
 _SECRET: Final = re.compile(r"[A-Za-z0-9._:-]{8,256}", re.ASCII)
@@ -19,10 +20,10 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9._:-]{8,256}", re.ASCII)
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A role of an API key; `scope_type` is `org`, `app` or `channel`, `app_id` a UUID (contract C4)."""
+    """A role of an API key for one organization, app or channel; `app_id` is a UUID (contract C4)."""
 
-    role_name: str
-    scope_type: str
+    role_name: Word[BindingRole]
+    scope_type: Word[BindingScope]
     org_id: str
     app_id: str | None = None
     channel_id: str | None = None
@@ -39,12 +40,12 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: Name
     bindings: Sequence[Binding] | UnsetType = UNSET
     org_id: str | UnsetType = UNSET
-    mode: str | UnsetType = UNSET
+    mode: Word[KeyMode] | UnsetType = UNSET
     limited_to_orgs: Sequence[str] | UnsetType = UNSET
     limited_to_apps: Sequence[str] | UnsetType = UNSET
     expires_at: str | UnsetType = UNSET
     hashed: bool | UnsetType = UNSET
-    global_permissions: Sequence[str] | UnsetType = UNSET
+    global_permissions: Sequence[Word[GlobalPermission]] | UnsetType = UNSET
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,7 @@ class ApiKeySettings(msgspec.Struct, frozen=True, kw_only=True):
     name: Name | UnsetType = UNSET
     expires_at: str | UnsetType | None = UNSET
     bindings: Sequence[Binding] | UnsetType = UNSET
-    global_permissions: Sequence[str] | UnsetType = UNSET
+    global_permissions: Sequence[Word[GlobalPermission]] | UnsetType = UNSET
 
 
 def list_api_keys() -> Call:

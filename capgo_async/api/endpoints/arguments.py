@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from ...errors import ConfigurationError, DangerousCall
 from ...http.dialect import Dialect
-from ...http.wire import encode
+from ...http.wire import encode, plain
+from ..words import check_words
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -75,8 +76,9 @@ def checked(settings: S) -> S:
 
     The server checks few of them: it takes any text for true, and answers 500 to a number out of range (contract C6).
     """
+    check_words(settings)
     try:
-        msgspec.convert(msgspec.to_builtins(settings), type(settings))
+        msgspec.convert(msgspec.to_builtins(settings, enc_hook=plain), type(settings))
     except msgspec.ValidationError as error:
         message = f"{type(settings).__name__}: {error}"
         raise ConfigurationError(message) from None
@@ -88,7 +90,7 @@ def checked(settings: S) -> S:
 
 def body_of(identity: Mapping[str, str | int], settings: msgspec.Struct) -> bytes:
     """Return a JSON body with the identity of the target and the fields of `settings` that are set."""
-    return encode({**identity, **msgspec.to_builtins(settings)})
+    return encode({**identity, **msgspec.to_builtins(settings, enc_hook=plain)})
 
 
 def confirmed(confirm: str | None, what: str, danger: str) -> None:

@@ -10,6 +10,7 @@ from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
 from ..models.channel import Channel, wire_name
+from ..words import PauseAction, UpdatePackage, UpdatePolicy, Word
 from .arguments import Comment, Name, body_of, checked, checked_app_id, named
 
 _Bps = Annotated[int, Meta(ge=0, le=10_000)]
@@ -28,8 +29,8 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda f
     - `bundle`: the name of a bundle. `None` removes the channel's bundle; so would an empty or reserved name on the server,
       which is refused here.
     - `public`: `True` makes the other public channels of the same platforms private.
-    - `disable_auto_update`: `major`, `minor`, `patch`, `metadata`, `version_number` or `none`.
-    - `update_package`: what devices download, such as `all`, `zip` or `delta`; servers before August 2026 do not know it.
+    - `disable_auto_update`: which updates are held back; `Unlisted` sends a word that is not listed (contract E).
+    - `update_package`: what devices download; servers before August 2026 do not know it.
     - `rollout_bundle`: the name or the number of a bundle.
     - `rollout_percentage_bps`: hundredths of a percent, up to 10000.
     - `rollout_enabled`: `False` ends a rollout (contract K3); `rollout_paused=True` stops one that can go on later.
@@ -39,7 +40,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda f
 
     bundle: Name | UnsetType | None = UNSET
     public: bool | UnsetType = UNSET
-    disable_auto_update: str | UnsetType = UNSET
+    disable_auto_update: Word[UpdatePolicy] | UnsetType = UNSET
     disable_auto_update_under_native: bool | UnsetType = UNSET
     ios: bool | UnsetType = UNSET
     android: bool | UnsetType = UNSET
@@ -49,7 +50,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda f
     allow_device: bool | UnsetType = UNSET
     allow_dev: bool | UnsetType = UNSET
     allow_prod: bool | UnsetType = UNSET
-    update_package: str | UnsetType = UNSET
+    update_package: Word[UpdatePackage] | UnsetType = UNSET
     rollout_bundle: Name | int | UnsetType | None = UNSET
     rollout_percentage_bps: _Bps | UnsetType = UNSET
     rollout_enabled: bool | UnsetType = UNSET
@@ -62,7 +63,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda f
     auto_pause_confidence: Annotated[float, Meta(gt=0, lt=1)] | UnsetType = UNSET
     auto_pause_min_attempts: _Count | UnsetType | None = UNSET
     auto_pause_min_failures: _Count | UnsetType | None = UNSET
-    auto_pause_action: Literal["pause", "rollback", "notify"] | UnsetType = UNSET
+    auto_pause_action: Word[PauseAction] | UnsetType = UNSET
     auto_pause_cooldown_minutes: Annotated[int, Meta(ge=0, le=10_080)] | UnsetType = UNSET
 
 

@@ -10,6 +10,7 @@ from ...http.call import Call
 from ...http.wire import Request, encode
 from ...limits.models import Scope, ScopeKind
 from ..models.device import stored_id
+from ..words import DeviceOrder, Word, check_words
 from .arguments import checked_app_id, named
 
 LARGEST_DEVICE_PAGE: Final = 350
@@ -23,7 +24,6 @@ LONGEST_CUSTOM_ID: Final = 36
 PAGE_OF_DEVICES: Final = "page of GET /device"
 """Kind of these requests: a page takes longer than a single device."""
 
-_ORDERS: Final = frozenset({None, "asc", "desc"})
 _CHANGED_SINCE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z| \d\d:\d\d:\d\d)", re.ASCII)
 """The formats that the server accepts (contract C7)."""
 _ANY_MOMENT: Final = "1970-01-01 00:00:00"
@@ -45,7 +45,7 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
     custom_id: str | None = None
     custom_ids_only: bool = False
     changed_since: str | None = None
-    order: str | None = None
+    order: Word[DeviceOrder] | None = None
     after: str | None = None
 
     def __post_init__(self) -> None:
@@ -58,9 +58,7 @@ class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
         if self.custom_id is not None and len(named(self.custom_id, "custom id").strip()) > LONGEST_CUSTOM_ID:
             message = f"custom id {self.custom_id!r} is longer than {LONGEST_CUSTOM_ID} characters"
             raise ConfigurationError(message)
-        if self.order not in _ORDERS:
-            message = f"order {self.order!r} is neither 'asc' nor 'desc'"
-            raise ConfigurationError(message)
+        check_words(self)
         if self.changed_since is not None and not _CHANGED_SINCE.fullmatch(self.changed_since):
             message = f"changed_since {self.changed_since!r} is not a time in UTC such as 2026-07-01T10:20:30Z"
             raise ConfigurationError(message)

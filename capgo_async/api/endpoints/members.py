@@ -5,6 +5,7 @@ from ...http.call import Call
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
 from ..models.member import stored_email
+from ..words import MemberRole, Unlisted, listed
 from .arguments import named
 
 
@@ -14,10 +15,10 @@ def list_members(org_id: str) -> Call:
     return Call(f"list members of {org_id}", Request(method="GET", path="/organization/members", query=query))
 
 
-def invite_member(org_id: str, email: str, role: str) -> Call:
+def invite_member(org_id: str, email: str, role: MemberRole | Unlisted) -> Call:
     """Invite somebody to an organization (contract C2)."""
     email = address(email)
-    role = named(role, "role")
+    role = listed(role, MemberRole, "role")
     # Generations of the server read the role under different names (contract D28).
     body = encode({"orgId": named(org_id, "organization id"), "email": email, "invite_type": role, "role": role})
     request = Request(method="POST", path="/organization/members", body=body)

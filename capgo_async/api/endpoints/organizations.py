@@ -10,6 +10,7 @@ from ...http.call import Call
 from ...http.dialect import Dialect
 from ...http.retry import Repeat
 from ...http.wire import Request, encode
+from ..words import AuditOperation, AuditTable, Intent, Word, check_words
 from .arguments import LONGEST_NAME, Name, Url, body_of, checked, named
 
 LARGEST_AUDIT_PAGE: Final = 100
@@ -52,20 +53,18 @@ class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, rename={"estima
     email: Name | UnsetType = UNSET
     website: Url | UnsetType = UNSET
     estimated_mau: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
-    intent: str | UnsetType = UNSET
+    intent: Word[Intent] | UnsetType = UNSET
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which entries of an audit log are listed (contract C3).
+    """Which entries of an audit log are listed: those of a table, or of an operation (contract C3)."""
 
-    `table` is `orgs`, `apps`, `channels`, `app_versions` or `org_users`. `operation` is `INSERT`, `UPDATE` or `DELETE`.
-    """
-
-    table: str | None = None
-    operation: str | None = None
+    table: Word[AuditTable] | None = None
+    operation: Word[AuditOperation] | None = None
     limit: int = LARGEST_AUDIT_PAGE
 
     def __post_init__(self) -> None:
+        check_words(self)
         if not 1 <= self.limit <= LARGEST_AUDIT_PAGE:
             message = f"limit {self.limit} is not between 1 and {LARGEST_AUDIT_PAGE}"
             raise ConfigurationError(message)

@@ -1,7 +1,7 @@
 """Statistics (contract C9)."""
 
 from datetime import date
-from typing import Final, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
@@ -9,12 +9,11 @@ import msgspec
 from ...errors import ConfigurationError
 from ...http.call import Call
 from ...http.wire import Request
+from ..words import Unlisted, listed, one_of
 from .arguments import named
 
 Graph = Literal["mau", "storage", "bandwidth"]
 Totals = Literal["running", "daily"]
-_GRAPHS: Final = frozenset({None, "mau", "storage", "bandwidth"})
-_TOTALS: Final = frozenset({"running", "daily"})
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -31,13 +30,13 @@ class Span(msgspec.Struct, frozen=True):
         return (("from", f"{self.start:%Y-%m-%d}"), ("to", f"{self.end:%Y-%m-%d}"))
 
 
-def app_statistics(app_id: str, span: Span, totals: Totals, graph: Graph | None) -> Call:
+def app_statistics(app_id: str, span: Span, totals: Totals, graph: Graph | Unlisted | None) -> Call:
     """Get the statistics of an app; like the server, this does not check the form of the id (contract C9)."""
     path = f"/statistics/app/{quote(named(app_id, 'app id'), safe='')}"
     return _statistics(f"statistics of {app_id}", path, (*span.query(), *_shape(totals, graph)))
 
 
-def organization_statistics(org_id: str, span: Span, totals: Totals, graph: Graph | None) -> Call:
+def organization_statistics(org_id: str, span: Span, totals: Totals, graph: Graph | Unlisted | None) -> Call:
     return _statistics(f"statistics of {org_id}", _of_organization(org_id), (*span.query(), *_shape(totals, graph)))
 
 
@@ -46,7 +45,7 @@ def organization_breakdown(org_id: str, span: Span, totals: Totals) -> Call:
     return _statistics(f"statistics of {org_id} by app", _of_organization(org_id), query)
 
 
-def user_statistics(span: Span, totals: Totals, graph: Graph | None) -> Call:
+def user_statistics(span: Span, totals: Totals, graph: Graph | Unlisted | None) -> Call:
     return _statistics("statistics of the user", "/statistics/user", (*span.query(), *_shape(totals, graph)))
 
 
@@ -64,9 +63,9 @@ def _of_organization(org_id: str) -> str:
     return f"/statistics/org/{quote(named(org_id, 'organization id'), safe='')}"
 
 
-def _shape(totals: Totals, graph: Graph | None) -> tuple[tuple[str, str], ...]:
-    if graph not in _GRAPHS or totals not in _TOTALS:
-        message = f"graph must be mau, storage or bandwidth, and totals running or daily; got {graph!r} and {totals!r}"
-        raise ConfigurationError(message)
+def _shape(totals: Totals, graph: Graph | Unlisted | None) -> tuple[tuple[str, str], ...]:
+    one_of(totals, Totals, "totals")
+    if graph is not None:
+        listed(graph, Graph, "graph")
     daily = (("noAccumulate", "true"),) if totals == "daily" else ()
     return (*daily, *((("graph", graph),) if graph else ()))

@@ -45,6 +45,9 @@ class Apps:
 
         The server promises no order. If there is more than one page, the `caveats` of the listing say so. An empty list is
         taken for the truth: a key and an organization may have no app, and nothing counts them (contract C0, C5).
+
+        Raises `PermissionDenied` for an organization without access, and `ListingError` if the list cannot be completed. Only
+        reads, and can be repeated.
         """
 
         async def fetch(position: Position) -> Page[App]:
@@ -54,12 +57,19 @@ class Apps:
         return Listing(lambda: PageWalk(lambda app: app.app_id, last=last_below_smallest, caveat=NO_ORDER), fetch)
 
     async def get(self, app_id: str) -> App:
-        """Get one app (contract C5). Raises `PermissionDenied`, also if the app does not exist (contract A7)."""
+        """Get one app (contract C5).
+
+        Raises `PermissionDenied`, also if the app does not exist (contract A7). Only reads, and can be repeated.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_app(app_id), _ONE)
 
     async def create(self, app: NewApp) -> App:
-        """Create an app and return it (contract C5). Raises `Conflict` if any customer has an app of this id."""
+        """Create an app and return it (contract C5).
+
+        Raises `Conflict` if any customer has an app of this id, and `PermissionDenied`. Repeating it raises `Conflict`; a retry
+        within the call returns the app if it is of the same organization.
+        """
         effort = Effort()
         try:
             return await self._requester.call(endpoints.create_app(app), _ONE, effort)
@@ -73,7 +83,8 @@ class Apps:
         """Change an app and return it (contract C5).
 
         A retention below one day deletes nearly every unused bundle (contract D45). Raises `DangerousCall` for it, before any
-        I/O, unless `confirm` is the app id.
+        I/O, unless `confirm` is the app id. Raises `PermissionDenied`, also if the app does not exist. Repeating it changes
+        nothing more.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.update_app(app_id, settings, confirm), _ONE)
@@ -81,7 +92,8 @@ class Apps:
     async def delete(self, app_id: str) -> None:
         """Delete an app with its channels, bundles and devices, which cannot be undone (contract C5).
 
-        Raises `PermissionDenied`, also if the app does not exist.
+        Raises `PermissionDenied`, also if the app does not exist. So does repeating it; a retry within the call looks whether
+        the app is gone.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()

@@ -73,7 +73,8 @@ class Bundles:
     def list(self, app_id: str) -> Listing[Bundle]:
         """List the bundles of an app, newest first, without deleted ones (contract C8).
 
-        Raises `EmptyListing` if there is none although a channel has a bundle.
+        Raises `EmptyListing` if there is none although a channel has a bundle, and `PermissionDenied`. Only reads, and can be
+        repeated.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
@@ -99,7 +100,7 @@ class Bundles:
         One request is enough on servers that know the filter. Others list their newest bundles; if the bundle is not among
         these, all are listed until it is found (contract K5).
 
-        Raises `EmptyListing` as `list` does: a server that shows no bundle of this name may show none at all.
+        Raises as `list` does: a server that shows no bundle of this name may show none at all. Only reads, and can be repeated.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         shown = await self._page(endpoints.find_bundle(app_id, name))
@@ -118,7 +119,9 @@ class Bundles:
     async def create(self, app_id: str, bundle: NewBundle) -> Bundle:
         """Register a bundle that is stored outside Capgo, and return it (contract C8).
 
-        Raises `Conflict` if the name is taken, or belonged to a bundle deleted less than 90 days ago (contract D49).
+        Raises `Conflict` if the name is taken, or belonged to a bundle deleted less than 90 days ago (contract D49), and
+        `NotApplied` if the server shows no such bundle afterwards. Repeating it raises `Conflict`; a retry within the call
+        returns the bundle if it has the same checksum and URL.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         effort = Effort()
@@ -158,7 +161,10 @@ class Bundles:
         await finish_rollout(self._requester, app_id, now, ends_rollout)
 
     async def set_metadata(self, app_id: str, bundle_id: int, metadata: BundleMetadata) -> None:
-        """Set the link or the comment of a bundle (contract C8). Raises `BundleNotFound`."""
+        """Set the link or the comment of a bundle (contract C8).
+
+        Raises `BundleNotFound` or `PermissionDenied`. Repeating it changes nothing more.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.set_bundle_metadata(app_id, bundle_id, metadata), acknowledge)
 
@@ -168,6 +174,7 @@ class Bundles:
         Raises `BundleNotFound`, `BundleLinked` if a channel uses the bundle, and `ConfigurationError` for an empty name, for
         which the server would delete all bundles. Servers before 12.188.1 also delete a bundle that is in use. On these, and if
         the version of the server is unknown, the channels are read first, and `DangerousCall` is raised (contract D27).
+        Repeating it raises `BundleNotFound`; retries within the call take that for success.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.delete_bundle(app_id, name)
@@ -182,7 +189,8 @@ class Bundles:
     async def delete_all(self, app_id: str, *, confirm: str | None = None) -> Deleted:
         """Delete every bundle of an app that no channel uses, one by one (contract C8, D26).
 
-        Raises `DangerousCall` unless `confirm` is the app id.
+        Raises `DangerousCall` unless `confirm` is the app id, and as `list` and `delete` do; what was deleted by then stays so.
+        Repeating it deletes what is left.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         confirmed(confirm, checked_app_id(app_id), f"Every bundle of {app_id} that no channel uses would be deleted.")

@@ -44,7 +44,8 @@ class Channels:
     def list(self, app_id: str) -> Listing[Channel]:
         """List the channels of an app that the key may read, oldest first (contract C6).
 
-        Raises `EmptyListing` if there is none although the server counts links of devices to channels of this app.
+        Raises `EmptyListing` if there is none although the server counts links of devices to channels of this app, and
+        `PermissionDenied`. Only reads, and can be repeated.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         checked_app_id(app_id)
@@ -59,7 +60,10 @@ class Channels:
         return Listing(walk, fetch, doubt=doubt)
 
     async def get(self, app_id: str, name: str) -> Channel:
-        """Get one channel by its exact name (contract C6, D12). Raises `ChannelNotFound`."""
+        """Get one channel by its exact name (contract C6, D12).
+
+        Raises `ChannelNotFound` or `PermissionDenied`. Only reads, and can be repeated.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return (await self._get(app_id, name))[0]
 
@@ -73,9 +77,10 @@ class Channels:
     ) -> Channel:
         """Create a channel and return it (contract C6).
 
-        Raises `ConfigurationError` if a channel of this name exists. That is checked first, because the server would change the
-        existing channel. For `metadata_as`, see `update`. A public channel is created private and made public by a second
-        write, which needs another right (contract C0, K9): if that is refused, the channel exists and is private.
+        Raises `ConfigurationError` if a channel of this name exists, and so does repeating it. That is checked first, because
+        the server would change the existing channel. Raises `BundleNotFound`, `PermissionDenied` and `NotApplied` as `update`
+        does; for `metadata_as`, see there, too. A public channel is created private and made public by a second write, which
+        needs another right (contract C0, K9): if that is refused, the channel exists and is private.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         public = settings is not None and settings.public is True
@@ -121,7 +126,9 @@ class Channels:
         Raises `ChannelNotFound`; that is checked first, because the server would create a missing channel. Servers before
         12.198 remove the bundle of a channel when its settings change. On these, and if the version is unknown, the current
         bundle is sent along (contract D15). `metadata_as` is the server's word for `disable_auto_update="metadata"`
-        (contract D14). Raises `NotApplied` if the server did not store an `update_package` (contract D48).
+        (contract D14). Raises `NotApplied` if the server did not store an `update_package` (contract D48), `BundleNotFound` and
+        `PermissionDenied`. Repeating it changes nothing more, but for the time of a pause (`rollout_paused=True`), which is why
+        such a call is not retried.
 
         Another bundle and `rollout_enabled=False` end the rollout of a channel (contract K2, K3). Raises `DangerousCall` in
         that case, unless `ends_rollout` is the `rollout_version` of the channel. The rollout is then ended on every server,
@@ -147,8 +154,8 @@ class Channels:
     async def roll_back(self, app_id: str, name: str) -> None:
         """End the rollout of a channel; its stable bundle stays (contract C6).
 
-        Raises `ChannelNotFound`, and `ConfigurationError` if the channel has no rollout: a server without rollouts would remove
-        the channel's bundle (contract D15).
+        Raises `ChannelNotFound`, `PermissionDenied`, and `ConfigurationError` if the channel has no rollout, as when it is
+        repeated: a server without rollouts would remove the channel's bundle (contract D15).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._rolling_out(app_id, name)
@@ -157,8 +164,8 @@ class Channels:
     async def promote_rollout(self, app_id: str, name: str) -> None:
         """Make the bundle of a channel's rollout its stable bundle (contract C6).
 
-        Raises the same errors as `roll_back`. The call is not retried, because a second attempt is refused (contract G1).
-        If the outcome is unclear, the channel is read instead.
+        Raises the same errors as `roll_back`, also when it is repeated. The call is not retried, because a second attempt is
+        refused (contract G1). If the outcome is unclear, the channel is read instead.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         present = await self._rolling_out(app_id, name)
@@ -174,6 +181,7 @@ class Channels:
         Raises `ChannelNotFound`, and `DangerousCall` for a public channel, which devices without a link follow; that is checked
         first. Servers before 12.199.4 may report success without deleting a channel that devices are linked to. On these, and
         if the version is unknown, the channel is looked up afterwards, and `NotApplied` is raised if it is still there.
+        Repeating it raises `ChannelNotFound`; a retry within the call looks whether the channel is gone.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.delete_channel(app_id, name)

@@ -58,6 +58,9 @@ class Devices:
 
         A server that cannot read its devices responds as if the app had none. If nothing is listed although the server counts
         links in the app, the listing raises `EmptyListing`; otherwise its `caveats` say so.
+
+        Raises `ConfigurationError` for invalid arguments, `PermissionDenied`, and `ListingError` if the list cannot be
+        completed. Only reads, and can be repeated.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         if cursors < 1:
@@ -80,7 +83,7 @@ class Devices:
 
         Raises `ConfigurationError` if more than one device has it, unless `allow_several`, and `EmptyListing` as `list` does.
         Servers before August 2026 list all devices of the app: at most `max_pages` pages are read, and `ListingError` is raised
-        if more are left.
+        if more are left. Only reads, and can be repeated.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         listing = self.list(app_id, DeviceFilter(custom_id=custom_id))
@@ -96,7 +99,7 @@ class Devices:
     async def knows_custom_ids(self, app_id: str) -> bool:
         """Return whether the server can list the devices with a given custom id (contract K0).
 
-        Others list all devices. One request tells it, once for each version of the server.
+        Others list all devices. One request tells it; repeated for the same server it needs none. Raises `PermissionDenied`.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         features = self._requester.generation.features
@@ -114,7 +117,8 @@ class Devices:
     async def get(self, app_id: str, device_id: str) -> Device:
         """Get one device (contract C7).
 
-        Raises `DeviceNotFound` if the server has never seen the device, even if it is linked to a channel.
+        Raises `DeviceNotFound` if the server has never seen the device, even if it is linked to a channel, and
+        `PermissionDenied`. Only reads; repeated for the same device, it waits for the server's limit (contract B2).
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_device(app_id, device_id), read_device)
@@ -135,7 +139,7 @@ class Devices:
     async def link_to_bundle(self, app_id: str, device_id: str, *, version_id: str) -> None:
         """Link a device to a bundle, which only servers until 2024-12-24 accept (contract C7, D18).
 
-        Raises `ConfigurationError` unless the client was created with `dialect="seed"`.
+        Raises `ConfigurationError` unless the client was created with `dialect="seed"`. Repeating it changes nothing more.
         """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         call = endpoints.link_device_to_bundle(app_id, device_id, version_id)
@@ -145,7 +149,10 @@ class Devices:
         await self._requester.call(call, wire.acknowledge)
 
     async def unlink(self, app_id: str, device_id: str) -> None:
-        """Remove the link of a device. The server reports success even if there was none (contract C7)."""
+        """Remove the link of a device. The server reports success even if there was none (contract C7).
+
+        Raises `PermissionDenied`. Repeating it changes nothing more; it may wait for the server's limit, as in `link`.
+        """
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.unlink_device(app_id, device_id), wire.acknowledge)
 

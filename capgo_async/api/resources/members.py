@@ -16,6 +16,7 @@ from ..endpoints import members as endpoints
 from ..endpoints.arguments import confirmed
 from ..models import Member
 from ..models.member import stored_email
+from ..words import MemberRole, Unlisted
 
 _MANY: Final = reads_many(Member)
 
@@ -30,7 +31,8 @@ class Members:
     def list(self, org_id: str) -> Listing[Member]:
         """List the members and the open invitations of an organization (contract C2).
 
-        Raises `EmptyListing` if there is none: an organization always has a member (contract D50).
+        Raises `EmptyListing` if there is none: an organization always has a member (contract D50). Raises `PermissionDenied`.
+        Only reads, and can be repeated.
         """
         call = endpoints.list_members(org_id)
 
@@ -42,11 +44,12 @@ class Members:
 
         return Listing(WholeWalk, fetch, doubt=doubt)
 
-    async def invite(self, org_id: str, email: str, role: str) -> None:
+    async def invite(self, org_id: str, email: str, role: MemberRole | Unlisted) -> None:
         """Invite a user to an organization, with a role such as `org_member` (contract C2, E).
 
-        Raises `NotFound` if no account has this address. Raises `Conflict` for a member or an open invitation; the role is then
-        not changed (contract D29).
+        Raises `NotFound` if no account has this address, and `PermissionDenied`. Raises `Conflict` for a member or an open
+        invitation, and so when it is repeated; the role is then not changed (contract D29). Retries within the call take that
+        for success.
         """
         await self._requester.settle(endpoints.invite_member(org_id, email, role))
 
@@ -59,7 +62,7 @@ class Members:
         Removing the last super admin deletes the whole organization (contract D50). Raises `DangerousCall` for it, unless
         `confirm` is the id of the organization; also for a member with an unknown role, unless another super admin stays. The
         members are read before each attempt, and removed one at a time in the whole event loop. API keys of the removed member
-        stop working for this organization.
+        stop working for this organization. Repeating it raises `MemberNotFound`.
         """
         call = endpoints.remove_member(org_id, email)
         async with _turn_of(self._base_url, org_id):

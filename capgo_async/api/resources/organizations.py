@@ -65,7 +65,7 @@ class Organizations:
         the `caveats` of the listing say so (contract D6).
 
         Raises `EmptyListing` if there is none although the key may read an owner of its apps. A key for apps alone may read
-        none (contract C0).
+        none (contract C0). Only reads, and can be repeated.
         """
 
         async def doubt() -> str | None:
@@ -81,14 +81,17 @@ class Organizations:
         return self._listing(doubt)
 
     async def get(self, org_id: str) -> Organization:
-        """Get one organization; raises `PermissionDenied` also if there is none (contract A7, C1)."""
+        """Get one organization (contract C1).
+
+        Raises `PermissionDenied`, also if there is none (contract A7). Only reads, and can be repeated.
+        """
         return await self._requester.call(endpoints.get_organization(org_id), read_organization)
 
     async def create(self, organization: NewOrganization) -> Organization:
         """Create an organization and return it (contract C1).
 
-        The call is never retried, because names are not unique (contract G1). Raises `NotApplied` if no new organization is
-        found afterwards.
+        Repeating it creates another one, because names are not unique, so it is never retried (contract G1). Raises
+        `NotApplied` if no new organization is found afterwards, and `PermissionDenied`.
         """
         before = {row.id for row in await self._listing().all()}
         dialect = await self._learner.dialect()
@@ -108,7 +111,8 @@ class Organizations:
 
         With the HTTP method of another generation, the server would create an organization (contract D1). So the generation is
         checked before each attempt, even if a dialect was set. Raises `DangerousCall` if the generation cannot be learned, or
-        contradicts the dialect. Raises `NotApplied` if the response shows another organization, or none.
+        contradicts the dialect. Raises `NotApplied` if the response shows another organization, or none, and
+        `PermissionDenied`. Repeating it changes nothing more.
         """
         endpoints.update_organization(org_id, settings, Dialect.MODERN)
         dialect = await self._learner.proven_dialect()
@@ -121,7 +125,11 @@ class Organizations:
         return await self._update(org_id, settings, dialect)
 
     async def delete(self, org_id: str) -> None:
-        """Delete an organization with its apps and members, which cannot be undone (contract C1)."""
+        """Delete an organization with its apps and members, which cannot be undone (contract C1).
+
+        Raises `PermissionDenied`, also if there is none. So does repeating it; a retry within the call looks whether it is
+        gone.
+        """
         effort = Effort()
         try:
             await self._requester.call(endpoints.delete_organization(org_id), _acknowledge_deletion, effort)
@@ -134,7 +142,10 @@ class Organizations:
         org_id: str,
         filter: AuditFilter = AuditFilter(),  # noqa: A002, B008 - as users expect it to be called; immutable
     ) -> Listing[AuditEntry]:
-        """List the changes in an organization in the last 90 days, newest first (contract C3)."""
+        """List the changes in an organization in the last 90 days, newest first (contract C3).
+
+        Raises `PermissionDenied`, and `ListingError` if the list cannot be completed. Only reads, and can be repeated.
+        """
         endpoints.list_audit(org_id, filter, 0)
 
         async def fetch(position: Position) -> Page[AuditEntry]:

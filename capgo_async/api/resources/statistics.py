@@ -11,6 +11,7 @@ from ...http.wire import Response, reads, reads_first, reads_many, reads_one
 from ..endpoints import statistics as endpoints
 from ..endpoints.statistics import Graph, Span, Totals
 from ..models import Breakdown, SeedStatistics, StatPoint, Usage
+from ..words import Unlisted
 
 read_points: Final = reads_first(
     reads_many(StatPoint),
@@ -37,49 +38,67 @@ class Statistics:
     @overload
     async def app(self, app_id: str, start: date, end: date, *, totals: Totals = ...) -> Sequence[StatPoint]: ...
     @overload
-    async def app(self, app_id: str, start: date, end: date, *, totals: Totals = ..., graph: Graph) -> bytes: ...
+    async def app(self, app_id: str, start: date, end: date, *, totals: Totals = ..., graph: Graph | Unlisted) -> bytes: ...
     async def app(
-        self, app_id: str, start: date, end: date, *, totals: Totals = "running", graph: Graph | None = None
+        self, app_id: str, start: date, end: date, *, totals: Totals = "running", graph: Graph | Unlisted | None = None
     ) -> Sequence[StatPoint] | bytes:
-        """Return the usage of one app (contract C9)."""
+        """Return the usage of one app (contract C9).
+
+        Raises `GraphNotSupported`, `SubscriptionRequired` or `PermissionDenied`. Only reads, and can be repeated.
+        """
         return await self._points(endpoints.app_statistics(app_id, Span(start, end), totals, graph), graph)
 
     @overload
     async def organization(self, org_id: str, start: date, end: date, *, totals: Totals = ...) -> Sequence[StatPoint]: ...
     @overload
-    async def organization(self, org_id: str, start: date, end: date, *, totals: Totals = ..., graph: Graph) -> bytes: ...
     async def organization(
-        self, org_id: str, start: date, end: date, *, totals: Totals = "running", graph: Graph | None = None
+        self, org_id: str, start: date, end: date, *, totals: Totals = ..., graph: Graph | Unlisted
+    ) -> bytes: ...
+    async def organization(
+        self, org_id: str, start: date, end: date, *, totals: Totals = "running", graph: Graph | Unlisted | None = None
     ) -> Sequence[StatPoint] | bytes:
-        """Return the usage of all apps of an organization (contract C9)."""
+        """Return the usage of all apps of an organization (contract C9).
+
+        Raises `GraphNotSupported`, `SubscriptionRequired` or `PermissionDenied`. Only reads, and can be repeated.
+        """
         return await self._points(endpoints.organization_statistics(org_id, Span(start, end), totals, graph), graph)
 
     @overload
     async def user(self, start: date, end: date, *, totals: Totals = ...) -> Sequence[StatPoint]: ...
     @overload
-    async def user(self, start: date, end: date, *, totals: Totals = ..., graph: Graph) -> bytes: ...
+    async def user(self, start: date, end: date, *, totals: Totals = ..., graph: Graph | Unlisted) -> bytes: ...
     async def user(
-        self, start: date, end: date, *, totals: Totals = "running", graph: Graph | None = None
+        self, start: date, end: date, *, totals: Totals = "running", graph: Graph | Unlisted | None = None
     ) -> Sequence[StatPoint] | bytes:
         """Return the usage of all apps that the key can see (contract C9).
 
-        `storage_byte_hours` is that of the first app only.
+        `storage_byte_hours` is that of the first app only. Raises `GraphNotSupported` or `SubscriptionRequired`. Only reads,
+        and can be repeated.
         """
         return await self._points(endpoints.user_statistics(Span(start, end), totals, graph), graph)
 
     async def breakdown(self, org_id: str, start: date, end: date, *, totals: Totals = "running") -> Breakdown:
-        """Return the usage of an organization and of each of its apps (contract C9)."""
+        """Return the usage of an organization and of each of its apps (contract C9).
+
+        Raises `SubscriptionRequired` or `PermissionDenied`. Only reads, and can be repeated.
+        """
         return await self._requester.call(endpoints.organization_breakdown(org_id, Span(start, end), totals), read_breakdown)
 
     async def bundle_usage(self, app_id: str, start: date, end: date) -> Usage:
-        """Return the share of each bundle among the devices of an app, `end` included (contract C9)."""
+        """Return the share of each bundle among the devices of an app, `end` included (contract C9).
+
+        Raises `SubscriptionRequired` or `PermissionDenied`. Only reads, and can be repeated.
+        """
         return await self._requester.call(endpoints.usage(app_id, Span(start, end), "bundle"), read_usage)
 
     async def native_usage(self, app_id: str, start: date, end: date) -> Usage:
-        """Return the share of each native version among the devices of an app, `end` included (contract C9)."""
+        """Return the share of each native version among the devices of an app, `end` included (contract C9).
+
+        Raises `SubscriptionRequired` or `PermissionDenied`. Only reads, and can be repeated.
+        """
         return await self._requester.call(endpoints.usage(app_id, Span(start, end), "native"), read_usage)
 
-    async def _points(self, call: Call, graph: Graph | None) -> Sequence[StatPoint] | bytes:
+    async def _points(self, call: Call, graph: Graph | Unlisted | None) -> Sequence[StatPoint] | bytes:
         if graph is None:
             return await self._requester.call(call, read_points)
         picture = await self._requester.call(call, _read_picture)

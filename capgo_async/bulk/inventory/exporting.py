@@ -11,6 +11,7 @@ import msgspec
 
 from ...api.endpoints.arguments import checked_app_id
 from ...api.resources.devices import OnUnreadable
+from ...api.words import member
 from ...client import CapgoClient
 from ...errors import ConfigurationError, EmptyListing, InputError, JobError
 from ...key_ring import KeyRing, ring_of
@@ -136,10 +137,10 @@ async def export(  # noqa: PLR0913 - keyword-only options
 
     A file at `output` is kept, with `EmptyListing`, if a list is empty although something contradicts that, or if apps are
     without devices now that have some in the SQLite export at `output`. Raises as `inventory` does, too, and `JobError` if the
-    output cannot be written. In all cases, what was read is kept.
+    output cannot be written. In all cases, what was read is kept. Repeating it after a success reads everything again.
     """
-    output = Path(output)
-    chosen = format or format_of(output)
+    output, kind = Path(output), member(InventoryKind, kind, "kind")
+    chosen = format_of(output) if format is None else member(Format, format, "format")
     check_format(chosen)
     if is_stream(output):
         if chosen in {Format.SQLITE, Format.PARQUET}:

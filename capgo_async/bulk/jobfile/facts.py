@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
+from ...api.words import member
 from ...client import requester_of
 from ...errors import ConfigurationError
 from ...key_ring import KeyRing
@@ -67,6 +68,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     inventory: str | None = None
 
     def __post_init__(self) -> None:
+        if self.unknown is not None:
+            msgspec.structs.force_setattr(self, "unknown", member(Unknown, self.unknown, "unknown"))
         rising = all(first < second for first, second in pairwise((Fraction(0), *self.waves)))
         if self.waves and (not rising or self.waves[-1] != 1):
             message = "waves must rise from above 0% to 100%, for example 1%,10%,100%"

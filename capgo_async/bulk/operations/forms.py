@@ -12,6 +12,7 @@ from ...api.endpoints.channels import ChannelSettings, checked_settings
 from ...api.endpoints.devices import LONGEST_CUSTOM_ID
 from ...api.models.device import stored_id
 from ...api.models.member import stored_email
+from ...http.wire import encode
 from .operations import (
     DeleteBundle,
     DeleteChannel,
@@ -106,7 +107,7 @@ def updating(settings: ChannelSettings) -> Form:
         "UpdateChannel",
         "channel",
         lambda app_id, name, _: UpdateChannel(app_id=app_id, channel=name, settings=settings),
-        settings=msgspec.json.encode(settings).decode(),
+        settings=encode(settings).decode(),
     )
 
 

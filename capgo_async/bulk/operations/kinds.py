@@ -8,6 +8,7 @@ import msgspec
 
 from ...api.models import BundleReference
 from ...errors import BundleNotFound, ChannelNotFound, MemberNotFound, NotFound
+from ...http.wire import encode
 from ...limits.models import ScopeKind
 from .operations import (
     Change,
@@ -136,4 +137,4 @@ def given(settings: msgspec.Struct) -> dict[str, object]:
 
 def listed(values: Mapping[str, object]) -> str:
     """Return values by name as text, such as `public=true, ios=false`."""
-    return ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in values.items())
+    return ", ".join(f"{name}={encode(value).decode()}" for name, value in values.items())

@@ -11,6 +11,8 @@ import msgspec
 from ...api.endpoints.bundles import BundleMetadata
 from ...api.endpoints.channels import ChannelSettings
 from ...api.models import BundleReference
+from ...api.words import as_stored
+from ...http.wire import encode
 from .reasons import Cause, Reason
 
 
@@ -183,7 +185,7 @@ def change_of(operation: Operation) -> Change:
         case LinkDevice(channel=channel) | RenewDevice(channel=channel):
             return Change(kind, channel)
         case UpdateChannel(settings=settings, ends_rollout=ended):
-            return Change(kind, msgspec.json.encode((settings, ended)).decode())
+            return Change(kind, encode((settings, ended)).decode())
         case PromoteBundle(bundle=bundle, version_id=version, ends_rollout=ended):
             return Change(kind, msgspec.json.encode((bundle, version, ended)).decode())
         case SetBundleMetadata(metadata=metadata, version_id=version):
@@ -204,7 +206,7 @@ def operation_of(change: Change, app_id: str, name: str) -> Operation:  # noqa: 
             return RenewDevice(app_id=app_id, device_id=name, channel=argument)
         case "update_channel":
             settings, ended = _UPDATE.decode(argument)
-            return UpdateChannel(app_id=app_id, channel=name, settings=settings, ends_rollout=ended)
+            return UpdateChannel(app_id=app_id, channel=name, settings=as_stored(settings), ends_rollout=ended)
         case "promote_bundle":
             bundle, version, ended = _PROMOTION.decode(argument)
             return PromoteBundle(app_id=app_id, channel=name, bundle=bundle, version_id=version, ends_rollout=ended)

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import msgspec
 from anyio import lowlevel
 
+from ...http.wire import plain
 from ..operations.forms import form_of
 from ..operations.operations import Operation, Row
 from .blocks import BATCH, check_size, known_digest, read_once
@@ -34,7 +35,7 @@ class Operations:
         self._spent = isinstance(self._operations, Iterator | AsyncIterator)
         self._digest = None
         sha256 = hashlib.sha256()
-        encode = msgspec.json.Encoder().encode
+        encode = msgspec.json.Encoder(enc_hook=plain).encode
         line = 0
         batch: list[Row] = []
         async with aclosing(_each(self._operations)) as operations:

@@ -17,6 +17,7 @@ from ..job.asking import ask_before
 from ..job.changing import Intended, change_many
 from ..job.reporting import OF_A_JOB
 from ..options.options import Connection, OrgId, Planning, Yes
+from ..options.settings import word_of
 from ..options.stopping import Stopping
 from ..output.exit_codes import ExitCode
 from ..output.listing import print_listing
@@ -64,9 +65,10 @@ async def list_members(org_id: OrgId, connection: Connection, invocation: Invoca
 @command(commands, "invite", MemberInvited, short="Invite a user who has an account.")
 async def invite_member(org_id: OrgId, email: Email, role: Role, connection: Connection, invocation: Invocation) -> int:
     """Invite a user who has an account. Does not change the role of a member."""
+    word = word_of(role)
     async with connection.client() as client:
-        await client.members.invite(org_id, email, role)
-    invocation.speech.done(f"invited {email} to {org_id} as {role}", MemberInvited(org_id=org_id, email=email, role=role))
+        await client.members.invite(org_id, email, word)  # type: ignore[arg-type]  # the client checks it
+    invocation.speech.done(f"invited {email} to {org_id} as {word}", MemberInvited(org_id=org_id, email=email, role=str(word)))
     return ExitCode.OK
 
 

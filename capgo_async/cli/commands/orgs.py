@@ -1,6 +1,5 @@
 """The commands of `capgo-async orgs`."""
 
-import enum
 from typing import Annotated
 
 import msgspec
@@ -8,6 +7,7 @@ import typer
 
 from ...api.endpoints.organizations import AuditFilter, NewOrganization, OrganizationSettings
 from ...api.models import AuditEntry, Organization
+from ...api.words import AuditOperation, AuditTable
 from ..framework import Invocation, command
 from ..job.asking import ask_before
 from ..options.options import Connection, OrgId, Yes
@@ -27,26 +27,8 @@ class OrganizationDeleted(msgspec.Struct, frozen=True):
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the organization.", show_default=False)]
 
 
-class Audited(enum.StrEnum):
-    """The tables of an audit log."""
-
-    ORGS = "orgs"
-    APPS = "apps"
-    CHANNELS = "channels"
-    APP_VERSIONS = "app_versions"
-    ORG_USERS = "org_users"
-
-
-class Change(enum.StrEnum):
-    """The kinds of change in an audit log."""
-
-    INSERT = "INSERT"
-    UPDATE = "UPDATE"
-    DELETE = "DELETE"
-
-
-Table = Annotated[Audited | None, typer.Option("--table", help="List only changes of this table.")]
-Operation = Annotated[Change | None, typer.Option("--operation", help="List only changes of this kind.")]
+Table = Annotated[AuditTable | None, typer.Option("--table", help="List only changes of this table.")]
+Operation = Annotated[AuditOperation | None, typer.Option("--operation", help="List only changes of this kind.")]
 
 
 @command(commands, "list", Organization)

@@ -1,6 +1,5 @@
 """The commands of `capgo-async stats`."""
 
-import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,14 +29,6 @@ ToChart = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="The file for the chart, such as mau.svg.", show_default=False),
 ]
-
-
-class Picture(enum.StrEnum):
-    """What a chart shows."""
-
-    MAU = "mau"
-    STORAGE = "storage"
-    BANDWIDTH = "bandwidth"
 
 
 class ChartWritten(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +88,7 @@ class Shape(Days, frozen=True, kw_only=True):
 
     daily: Annotated[bool, typer.Option("--daily", help="Show the values of each day instead of running totals.")] = False
     graph: Annotated[
-        Picture | None,
+        Graph | None,
         typer.Option("--graph", help="Save a chart. Servers until February 2025 draw it themselves.", show_default=False),
     ] = None
     output: ToChart = None
@@ -116,7 +107,7 @@ class Shape(Days, frozen=True, kw_only=True):
         if self.output is None or self.graph is None:
             message = "a chart needs both --graph and -o FILE"
             raise ConfigurationError(message)
-        return Chart(self.graph.value, self.output)
+        return Chart(self.graph, self.output)
 
 
 @command(commands, "app", StatPoint, ChartWritten)

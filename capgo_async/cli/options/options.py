@@ -196,8 +196,8 @@ class Connection(Output, frozen=True, kw_only=True):
             concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or MOST_IN_FLIGHT,
             timeout=self.timeout,
             retries=self.retries,
-            auth_header=self.auth_header or profile.auth_header or "authorization",
-            dialect=self.dialect or profile.dialect or "auto",
+            auth_header=self.auth_header or profile.auth_header or "authorization",  # type: ignore[arg-type]  # checked there
+            dialect=self.dialect or profile.dialect or "auto",  # type: ignore[arg-type]  # checked there
             allow_plain_http=self.allow_plain_http,
             trust_env=True,
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 import typer
 
+from ...api.words import Unlisted, has_words
 from ...errors import ConfigurationError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -21,6 +22,7 @@ SomeSettings = Annotated[
 ]
 
 
+_UNLISTED: Final = "unlisted:"
 _SHOWN: Final = {"yes": True, "no": False}
 _BOOLEANS: Final = {*_SHOWN, "true", "false", "1", "0"}
 
@@ -38,6 +40,7 @@ def read_settings(texts: Sequence[str], type_: type[S]) -> S:
     # Accept the server's names as well, because the output shows them.
     fields = {name: field for field in msgspec.structs.fields(type_) for name in (field.encode_name, field.name)}
     given: dict[str, Any] = {}
+    unlisted: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         field = fields.get(name.replace("-", "_")) or fields.get(name)
@@ -49,11 +52,18 @@ def read_settings(texts: Sequence[str], type_: type[S]) -> S:
             message = f"there is no setting {name}. {f'Did you mean {fields[close[0]].name}?' if close else names_of(type_)}"
             raise ConfigurationError(message)
         given[field.encode_name] = None if value == "null" else _value(value, field)
+        if has_words(type_, field.name) and isinstance(word := word_of(value), Unlisted):
+            unlisted[field.name] = given[field.encode_name] = word
     try:
-        return msgspec.convert(given, type_, strict=False)
+        return msgspec.structs.replace(msgspec.convert(given, type_, strict=False), **unlisted)
     except msgspec.ValidationError as error:
         message = f"invalid settings: {error}"
         raise ConfigurationError(message) from None
+
+
+def word_of(text: str) -> str:
+    """Return a word as it was typed, `Unlisted` with the prefix `unlisted:`."""
+    return Unlisted(text.removeprefix(_UNLISTED)) if text.startswith(_UNLISTED) else text
 
 
 def _value(text: str, field: msgspec.structs.FieldInfo) -> object:
