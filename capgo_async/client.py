@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
+import anyio
 import msgspec
 
 from .api.detection import Learner, ok
 from .api.resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
 from .api.words import AuthHeader, member, one_of
 from .errors import ConfigurationError, Problem
-from .events import Event
+from .events import Event, LimitUse
 from .http import wire
 from .http.credentials import authentication, is_session_token
 from .http.dialect import Dialect, Generation
@@ -199,6 +200,10 @@ class CapgoClient:
         if timings.measured:
             known = msgspec.structs.replace(known, timings=timings.known(), timed_at=now)
         return msgspec.structs.replace(known, others_noticed_at=noticed, updated_at=now)
+
+    def limits_in_use(self) -> list[LimitUse]:
+        """Return how many requests count against each limit of keys and apps now, the fullest first."""
+        return self._shared.pacer.gates.in_use(anyio.current_time())
 
     async def check(self) -> None:
         """Check that the server is up, and learn its version; counts against no limit (contract C10).

@@ -22,6 +22,7 @@ SLEEPERS = {
     "bulk/job.py",  # looks a second time before it calls an operation contradicted
     "sandbox/inprocess.py",  # simulates the time that a request is under way
     "sandbox/server.py",  # simulates latency
+    "testing/clock.py",  # lets virtual time pass
     "cli/job/progress.py",  # redraws at intervals
     "cli/job/watching.py",  # reads a job at intervals
     "cli/job/streaming.py",  # tells the progress at intervals
@@ -225,9 +226,16 @@ def test_the_sandbox_shares_nothing_with_the_client() -> None:
     assert foreign == {("sandbox/inprocess.py", "http/wire.py"), ("sandbox/inprocess.py", "errors.py")}
 
 
-def test_only_the_command_and_rehearsals_use_the_sandbox() -> None:
+def test_only_the_command_rehearsals_and_tests_use_the_sandbox() -> None:
     users = {module.top for module in every() if any(MODULES[name].top == "sandbox" for name in module.own_imports)}
-    assert users - {"__init__"} == {"sandbox", "rehearsal", "cli"}  # the package itself only hands on the name
+    assert users - {"__init__"} == {"sandbox", "rehearsal", "testing", "cli"}  # the package itself only hands on the name
+
+
+def test_pytest_is_imported_by_its_plugin_alone_which_imports_nothing_else() -> None:
+    assert {module.name for module in every() if "pytest" in module.foreign_imports} == {"testing/plugin.py"}
+    loaded = [ast.parse(MODULES[name].text).body for name in ("testing/plugin.py", "testing/__init__.py")]
+    at_once = {ast.unparse(node) for body in loaded for node in body if isinstance(node, ast.Import | ast.ImportFrom)}
+    assert {line.split()[1] for line in at_once} == {"collections.abc", "typing", "pytest", "importlib"}
 
 
 def test_the_runner_knows_neither_http_nor_files() -> None:

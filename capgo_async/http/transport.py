@@ -22,6 +22,7 @@ from yarl import URL
 from ..errors import ConfigurationError, ConnectionLost, NotConnected, Problem, TimedOut
 from .deadlines import Deadline, Deadlines
 from .direct import Direct, check_asked, fits, is_known, whole
+from .unclosed import close_in_the_end
 from .wire import MAX_RESPONSE_BYTES, Request, Response
 
 _CONNECT_SECONDS: Final = 10.0
@@ -144,6 +145,7 @@ class AiohttpTransport:
         self._base_url = base_url
         self._session = session
         self._owned: aiohttp.ClientSession | None = None
+        self._is_new = False
         self._direct: Direct | None = None
         self._deadlines = Deadlines(timeout)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, _CONNECT_SECONDS))
@@ -160,6 +162,9 @@ class AiohttpTransport:
         `ConfigurationError` before any I/O.
         """
         session = self._session_for(headers)
+        if self._is_new:
+            self._is_new = False
+            await close_in_the_end(session, self)
         try:
             with Deadline(self._deadlines):
                 if self._direct is not None and not fresh and is_known():
@@ -248,6 +253,7 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=self._proxy,
         )
+        self._is_new = True
         if self._proxy is None and fits(self._owned):
             self._direct = Direct(self._owned, self._base_url, self._timeout, self._most_bytes)
         return self._owned

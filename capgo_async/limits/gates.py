@@ -175,8 +175,8 @@ class Gates:
         found = ((scope, gate, gate.used(now)) for scope, gate in self._gates.items())
         return [ScopeUsage(scope, used, max(0.0, now - gate.last)) for scope, gate, used in found if used]
 
-    def in_use(self, now: float, most: int) -> list[LimitUse]:
-        """Return how far the limits of keys and apps are used, of those that are fullest."""
+    def in_use(self, now: float, most: int | None = None) -> list[LimitUse]:
+        """Return how far the limits of keys and apps are used, the fullest first, at most `most`."""
         found = [(*gate.use(now), scope) for scope, gate in self._gates.items()]
         found = sorted((each for each in found if each[0]), key=lambda each: each[0] / each[1], reverse=True)[:most]
         return [

@@ -120,8 +120,13 @@ class Faults:
     """The rules of one server, with the number of calls that each has seen."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self._rules = rules
+        self._rules = list(rules)
         self._seen = [0] * len(rules)
+
+    def add(self, rule: Rule) -> None:
+        """Add a rule, which counts the calls that come from now on."""
+        self._rules.append(rule)
+        self._seen.append(0)
 
     def decide(self, method: str, path: str, chance: Chance | None) -> Fault:
         """Decide the fault of a request: the first latency that applies, and at most one outcome.

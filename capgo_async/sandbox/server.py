@@ -4,8 +4,8 @@ import asyncio
 import random
 import time
 from asyncio import sleep
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import parse_qsl
@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from anyio.from_thread import start_blocking_portal
 
 from .exchange import Dropped, Incoming, Reply
 from .sandbox import Sandbox
@@ -79,6 +80,13 @@ async def serve(  # noqa: PLR0913 -- six knobs, each with a default
             listening.close()
             await server.shutdown(timeout=5)
             await listening.wait_closed()
+
+
+@contextmanager
+def serve_from_thread(sandbox: Sandbox, *, seed: int = 0) -> Iterator[Serving]:
+    """Serve a sandbox as `serve` does, from a thread of its own, for callers that block."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(sandbox, seed=seed)) as serving:
+        yield serving
 
 
 class _Connection(RequestHandler):

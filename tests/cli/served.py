@@ -1,6 +1,5 @@
 """A sandbox on a real socket, in a thread of its own, and the command run against it."""
 
-import asyncio
 import contextlib
 import os
 import subprocess
@@ -18,7 +17,7 @@ from capgo_async.cli.program import program
 from capgo_async.sandbox import Arrival, Binding, Incoming, Sandbox, Settings, fleet
 from capgo_async.sandbox.faults import Chance
 from capgo_async.sandbox.seeding import EPOCH, ORG_ID, USER_ID, device_id
-from capgo_async.sandbox.server import serve
+from capgo_async.sandbox.server import serve_from_thread
 
 APP = "com.example.app01"
 KEY = "5ec2e7aa-dead-4bee-8bad-c0ffee5ec2e7"
@@ -80,31 +79,8 @@ def served(settings: Settings | None = None, *, apps: int = 1, devices: int = 30
     world = fleet(apps, devices, now=EPOCH)
     world.add_key(KEY, Binding(role="org_super_admin", org_id=ORG_ID), user_id=USER_ID)
     sandbox = Watched(world, settings)
-    listening = threading.Event()
-    found: list[Served] = []
-    ends: list[Callable[[], None]] = []
-
-    async def hold() -> None:
-        done = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        async with serve(sandbox) as address:
-            found.append(Served(address.base_url, sandbox))
-            ends.append(lambda: _ring(loop, done))
-            listening.set()
-            await done.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(hold()), name="sandbox")
-    thread.start()
-    listening.wait()
-    try:
-        yield found[0]
-    finally:
-        ends[0]()
-        thread.join()
-
-
-def _ring(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
-    loop.call_soon_threadsafe(done.set)
+    with serve_from_thread(sandbox) as serving:
+        yield Served(serving.base_url, sandbox)
 
 
 @contextlib.contextmanager
