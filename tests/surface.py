@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 PACKAGE: Final = Path(__file__).parent.parent / "capgo_async"
 STORED: Final = Path(__file__).with_name("public_surface.txt")
-MODULES: Final = ("", "bulk", "errors", "events", "limits", "models", "sandbox", "testing")
+MODULES: Final = ("", "bulk", "errors", "events", "limits", "models", "sandbox", "telemetry", "testing")
 """The public modules; what another module has is nobody's business but ours."""
 MADE_BY_OTHERS: Final = frozenset(
     {
