@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 from . import errors
 from .version import __version__
 
-_MODULES: Final = ("bulk", "events", "limits", "models", "sandbox")
+_MODULES: Final = ("bulk", "events", "limits", "models", "sandbox", "testing")
 
 if TYPE_CHECKING:
-    from . import bulk as bulk, events as events, limits as limits, models as models, sandbox as sandbox
+    from . import bulk as bulk, events as events, limits as limits, models as models, sandbox as sandbox, testing as testing
     from .public import *
 else:
 
@@ -148,4 +148,5 @@ __all__ = [
     "raw_responses",
     "sandbox",
     "server_limits",
+    "testing",
 ]

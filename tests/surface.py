@@ -14,8 +14,6 @@ from typing import Final, NamedTuple
 
 PACKAGE: Final = Path(__file__).parent.parent / "capgo_async"
 STORED: Final = Path(__file__).with_name("public_surface.txt")
-MODULES: Final = ("", "bulk", "errors", "events", "limits", "models", "sandbox", "telemetry", "testing")
-"""The public modules; what another module has is nobody's business but ours."""
 MADE_BY_OTHERS: Final = frozenset(
     {
         *("ApiKeys", "Apps", "Bundles", "Channels", "Devices", "Members", "Organizations", "Statistics"),
@@ -58,6 +56,13 @@ def names_of(module: str) -> list[str]:
             return names
     message = f"{module or 'capgo_async'} has no __all__"
     raise LookupError(message)
+
+
+MODULES: Final = (
+    "",
+    *(name for name in names_of("") if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()),
+)
+"""The public modules; what another module has is nobody's business but ours."""
 
 
 def absolute(module: str, node: ast.ImportFrom) -> str:

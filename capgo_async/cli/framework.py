@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib.util
 import inspect
+import logging
 import signal
 import traceback
 import typing
@@ -23,8 +24,7 @@ from .options.group import Group
 from .options.options import Output
 from .output.exit_codes import ExitCode
 from .output.failing import announce, code_of
-from .output.logs import logged
-from .output.speech import Speech
+from .output.speech import Speech, SpokenLog
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
 
@@ -148,11 +148,10 @@ def _parameters_of(group: type[Group]) -> list[inspect.Parameter]:
 
 
 def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: Invocation) -> int:
+    log = SpokenLog(invocation.speech)
+    logging.getLogger().addHandler(log)
     try:
-        with (
-            logged(invocation.speech, verbose=output.verbose, path=output.log_file),
-            warnings.catch_warnings(),
-        ):
+        with warnings.catch_warnings():
             warnings.simplefilter("once", UserWarning)
             warnings.showwarning = lambda message, *_: invocation.speech.note(f"note: {message}")
             return anyio.run(invocation.interruption.guard, action, backend_options={"use_uvloop": _has_uvloop()})
@@ -164,6 +163,8 @@ def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: I
             invocation.speech.say("".join(traceback.format_exception(error)))
         invocation.speech.say(announce(error))
         return code_of(error)
+    finally:
+        logging.getLogger().removeHandler(log)
 
 
 def _has_uvloop() -> bool:

@@ -113,8 +113,7 @@ def say(caplog: pytest.LogCaptureFixture, environment: dict[str, str], *words: s
     caplog.clear()
     without = {"job events", "job rehearse", "job report", "job show", "limits", "limits --json", "schema", "schema --json"}
     extra = () if " ".join(words[:2]) in without else ("--retries", "0")
-    Path("log.jsonl").unlink(missing_ok=True)
-    result = CliRunner().invoke(program, [*words, *extra, "--debug", "-vv", "--log-file", "log.jsonl"], env=environment)
+    result = CliRunner().invoke(program, [*words, *extra, "--debug"], env=environment)
     written = b"".join(path.read_bytes() for path in Path().glob("*") if path.is_file())
     return result.output + result.stderr + repr(result.exception) + caplog.text + written.decode("latin-1")
 
