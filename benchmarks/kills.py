@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from benchmarks.forked import Forked
 from benchmarks.measuring import LONGEST_RUN, ROOT, Benchmark, choose_generation, environment, table
 from capgo_async import BundleMetadata, CapgoClient, ChannelSettings
 from capgo_async.bulk import (
@@ -238,19 +239,11 @@ class Trial:
 
     async def run(self, blow: Blow | None) -> int:
         """Run the command, kill it if there is a blow, and return its exit code."""
-        words = ("job", "run", str(self.path), "--yes", "--json", "--rate", "off", "--concurrency", "4")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "capgo_async", *words),
-            cwd=ROOT,
-            env={**environment(), "CAPGO_API_KEY": SUPER_ADMIN_KEY, "CAPGO_BASE_URL": self._base_url},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        words = ("job", "run", self.path, "--yes", "--json", "--rate", "off", "--concurrency", "4")
+        aimed = {**environment(), "CAPGO_API_KEY": SUPER_ADMIN_KEY, "CAPGO_BASE_URL": self._base_url}
+        process = Forked(*words, cwd=ROOT, env=aimed)
         loop = asyncio.get_running_loop()
-
-        def kill() -> None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
+        kill = process.kill
 
         def lose_patience() -> None:
             self.hung = True
@@ -262,7 +255,8 @@ class Trial:
             self.sandbox.strike = lambda: timers.append(loop.call_later(blow.seconds, kill)) if blow.seconds else kill()
         elif blow:
             timers.append(loop.call_later(blow.seconds, kill))
-        code = await process.wait()
+        with process:
+            code = await asyncio.to_thread(process.wait)
         self.sandbox.due = _NONE
         for timer in timers:
             timer.cancel()

@@ -1,20 +1,21 @@
 """Real kills: the command runs a job against a sandbox on a socket, and is ended by SIGKILL at many moments."""
 
-import asyncio
 import contextlib
 import os
 import random
 import shutil
 import signal
 import sqlite3
-import sys
 from collections import Counter
 from pathlib import Path
+from subprocess import PIPE
 
+import anyio.to_thread
 import msgspec
 import pytest
 from fleet import links_of, relink_everything
 
+from benchmarks.forked import Forked
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Report, read_operations
 from capgo_async.bulk.jobfile.schema import Outcome
@@ -37,38 +38,24 @@ class DeadlySandbox(Sandbox):
     def __init__(self, settings: Settings | None = None) -> None:
         super().__init__(fleet(apps=4, devices=OPERATIONS, overrides={"alpha": 0.5}), settings)
         self.deaths: list[int] = []
-        self.victim: asyncio.subprocess.Process | None = None
+        self.victim: Forked | None = None
 
     def answer(self, arrival: Arrival, now: float) -> Reply | Dropped:
         reply = super().answer(arrival, now)
         if self.victim is not None and self.deaths and self.answered >= self.deaths[0]:
             self.deaths.pop(0)
-            with contextlib.suppress(ProcessLookupError):
-                self.victim.send_signal(signal.SIGKILL)
+            self.victim.kill()
             self.victim = None
         return reply
 
 
-async def job_run(sandbox: DeadlySandbox, path: Path, base_url: str) -> tuple[int, bytes, bytes]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "capgo_async",
-        "job",
-        "run",
-        str(path),
-        "--yes",
-        "--json",
-        "--rate",
-        "off",
-        env={**os.environ, "CAPGO_API_KEY": SUPER_ADMIN_KEY, "CAPGO_BASE_URL": base_url},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def ran(sandbox: DeadlySandbox, base_url: str, *words: object) -> tuple[int | None, str, str]:
+    """Run a command that the sandbox may kill; return its exit code and what it wrote."""
+    aimed = {**os.environ, "CAPGO_API_KEY": SUPER_ADMIN_KEY, "CAPGO_BASE_URL": base_url}
+    process = Forked(*words, "--json", "--rate", "off", stdout=PIPE, stderr=PIPE, env=aimed, cwd=Path.cwd())
     sandbox.victim = process
-    out, err = await process.communicate()
+    out, err = await anyio.to_thread.run_sync(process.communicate)
     sandbox.victim = None
-    assert process.returncode is not None
     return process.returncode, out, err
 
 
@@ -115,13 +102,13 @@ async def killed_often(directory: Path, sandbox: DeadlySandbox, kills: int) -> t
         while True:
             begin = len(sandbox.log)
             done = recorded_as_done(path, directory)
-            code, out, err = await job_run(sandbox, path, address.base_url)
+            code, out, err = await ran(sandbox, address.base_url, "job", "run", path, "--yes")
             again = {line.target for line in list(sandbox.log)[begin:] if line.method == "POST"}
             assert not again & done, "what was recorded as done is not sent again"
             if code != -signal.SIGKILL:
                 break
             killed += 1
-    assert code == 0, err.decode()
+    assert code == 0, err
     await compare_with_timeline(path, msgspec.json.decode(out, type=Report))
     return msgspec.json.decode(out, type=Report), killed
 
@@ -152,22 +139,11 @@ async def test_killed_while_planning_nothing_is_left_that_looks_like_a_job(tmp_p
     sandbox = DeadlySandbox()
     source = relink_everything(tmp_path / "devices.csv", sandbox)
     path = tmp_path / "move.capgo-job"
-    arguments = ["devices", "relink", str(source), "--job", str(path), "--plan-only", "--rate", "off", "--json"]
     async with serve(sandbox) as address:
         for death in (1, 5, 15):
             sandbox.deaths = [sandbox.answered + death]
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "capgo_async",
-                *arguments,
-                env={**os.environ, "CAPGO_API_KEY": SUPER_ADMIN_KEY, "CAPGO_BASE_URL": address.base_url},
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            sandbox.victim = process
-            await process.communicate()
-            assert process.returncode == -signal.SIGKILL
+            words = ("devices", "relink", source, "--job", path, "--plan-only")
+            assert (await ran(sandbox, address.base_url, *words))[0] == -signal.SIGKILL
             assert not path.exists()
         async with CapgoClient(api_key=SUPER_ADMIN_KEY, base_url=address.base_url) as capgo:
             async with await Job.create(path, read_operations(source), client=capgo) as job:

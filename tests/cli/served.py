@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from benchmarks.forked import Forked
 from capgo_async.cli.program import program
 from capgo_async.sandbox import Arrival, Binding, Incoming, Sandbox, Settings, fleet
 from capgo_async.sandbox.faults import Chance
@@ -84,7 +84,7 @@ def served(settings: Settings | None = None, *, apps: int = 1, devices: int = 30
 
 
 @contextlib.contextmanager
-def held_run(server: Served, job: str, at: int) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], None]]]:
+def held_run(server: Served, job: str, at: int) -> Iterator[tuple[Forked, Callable[[], None]]]:
     """Run a job in a process of its own until it asks for its change number `at`, and yield what lets it go on."""
     under_way, released = threading.Event(), threading.Event()
 
@@ -94,9 +94,7 @@ def held_run(server: Served, job: str, at: int) -> Iterator[tuple[subprocess.Pop
             released.wait()
 
     server.sandbox.on_change = hold
-    command = (sys.executable, "-m", "capgo_async", "job", "run", job, "--yes")
-    environment = {**os.environ, **server.environment}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with Forked("job", "run", job, "--yes", env={**os.environ, **server.environment}, cwd=Path.cwd()) as process:
         try:
             under_way.wait()
             yield process, released.set

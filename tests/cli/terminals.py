@@ -4,22 +4,14 @@ import fcntl
 import os
 import re
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.served import Served, command, environment
+from cli.served import Served, environment
 
-ON_A_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-"""Make a terminal the controlling one of a new session, and become the command."""
-
+from benchmarks.forked import Forked
 
 _STYLES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -27,7 +19,7 @@ _STYLES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 class Terminal:
     """A command whose three streams are a terminal, and what the terminal showed so far."""
 
-    def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, master: int, process: Forked) -> None:
         self.process = process
         self.shown = ""
         self._master = master
@@ -63,16 +55,8 @@ def terminal(*arguments: str | Path, server: Served, cwd: Path, columns: int = 8
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {name: value for name, value in environment(server).items() if name not in {"COLUMNS", "LINES"}}
-    with subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, str(slave), *command(*arguments)],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**kept, "TERM": "xterm"},
-        cwd=cwd,
-        pass_fds=[slave],
-        start_new_session=True,
-    ) as process:
+    environ = {**kept, "TERM": "xterm"}
+    with Forked(*arguments, stdin=slave, stdout=slave, stderr=slave, env=environ, cwd=cwd, terminal=0) as process:
         os.close(slave)
         try:
             yield Terminal(master, process)

@@ -5,15 +5,16 @@ import io
 import json
 import re
 import sqlite3
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from cli.conftest import Command
-from cli.served import APP, Served, command, csv_of, environment, served
+from cli.served import APP, Served, csv_of, environment, served
 from cli.terminals import terminal
 
+from benchmarks.forked import Forked
 from capgo_async.bulk import Activity
 from capgo_async.bulk.clock import local_time
 from capgo_async.cli.job.reporting import doing_of
@@ -113,35 +114,26 @@ def test_what_cannot_be_written_is_wrong_usage(
 
 def test_a_reader_that_goes_away_ends_it(ran: dict[str, str], here: Path) -> None:
     del ran
-    with subprocess.Popen(
-        command("job", "report", "m.capgo-job", "--csv", "-"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        cwd=here,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
+    report = ("job", "report", "m.capgo-job", "--csv", "-")
+    with Forked(*report, stdout=PIPE, stderr=PIPE, env=environment(), cwd=here) as process:
         process.stdout.close()
-        assert process.stderr is not None
         assert process.stderr.read() == ""
     assert process.returncode == 0
 
 
 def test_a_report_can_be_read_while_the_job_runs(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv")
-    read: list[subprocess.CompletedProcess[str]] = []
+    read: list[str] = []
 
     def look(change: int) -> None:
         if change == 10:
             for options in (("--json",), ("--csv", "-")):
-                arguments = command("job", "report", "m.capgo-job", *options)
-                ended = subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=here, check=True)
-                read.append(ended)
+                process = Forked("job", "report", "m.capgo-job", *options, stdout=PIPE, env=environment(), cwd=here)
+                read.append(process.communicate()[0])
 
     server.sandbox.on_change = look
     assert capgo(*RELINK).exit_code == 0
-    report, rows = json.loads(read[0].stdout), read[1].stdout.splitlines()
+    report, rows = json.loads(read[0]), read[1].splitlines()
     assert report["runs"][-1]["ended"] is None
     assert report["pending"] > 0
     assert len(rows) == report["planned"] + 1

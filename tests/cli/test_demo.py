@@ -8,11 +8,13 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from cli.served import command, environment
 from typer.testing import Result
 
+from benchmarks.forked import Forked
 from capgo_async import CapgoClient, Dialect
 from capgo_async.cli.commands import demo
 from capgo_async.cli.commands.demo import SandboxFailed, embedded
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.slow
 Command = Callable[..., Result]
 
 SMALL = ("--apps", "2", "--devices", "60", "--unknown", "3")
+DEMO = ("demo", "--devices", "4000")
 
 
 def answers(base_url: str) -> bool:
@@ -31,14 +34,14 @@ def answers(base_url: str) -> bool:
 
 
 def test_the_demo_shows_the_main_job_end_to_end() -> None:
-    small = command("demo", "--json", "--devices", "3000")
+    small = command("demo", "--json", "--devices", "2000")
     ended = subprocess.run(small, capture_output=True, text=True, env=environment(), check=False)
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
-    assert report["rows"] == 3012 == report["rejected"] + report["skipped"] + report["planned"]
+    assert report["rows"] == 2012 == report["rejected"] + report["skipped"] + report["planned"]
     assert report["planned"] == report["done"] == report["verified"] + report["cannot_tell"]
     assert (report["rejected"], report["failed"], report["pending"]) == (0, 0, 0)
-    assert report["skipped"] == pytest.approx(3000 / 3, rel=0.02)
+    assert report["skipped"] == pytest.approx(2000 / 3, rel=0.02)
     assert report["requests"] > report["planned"]
     assert report["retries"] > 0
     assert report["rate_limited"] >= 0
@@ -63,8 +66,7 @@ def test_the_demo_tells_people(unaimed: Command, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
-    kept = environment() | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command("demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=kept, text=True) as demo:
+    with Forked(*DEMO, stderr=PIPE, env=environment() | {"TMPDIR": str(tmp_path)}, cwd=tmp_path) as demo:
         address = followed_to_the_plan(demo)
         demo.send_signal(signal.SIGTERM)
         _, err = demo.communicate()
@@ -75,18 +77,16 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_the_sandbox_of_a_killed_demo_ends(tmp_path: Path) -> None:
-    kept = environment() | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command("demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=kept, text=True) as demo:
+    with Forked(*DEMO, stderr=PIPE, env=environment() | {"TMPDIR": str(tmp_path)}, cwd=tmp_path) as demo:
         address = followed_to_the_plan(demo)
         demo.kill()
         demo.communicate()  # ends when nobody has its stderr any more: neither of the two
     assert not answers(address)
 
 
-def followed_to_the_plan(demo: subprocess.Popen[str]) -> str:
+def followed_to_the_plan(demo: Forked) -> str:
     """Read what a demo says until its plan, and return where its sandbox is."""
     address = ""
-    assert demo.stderr is not None
     while not (line := demo.stderr.readline()).startswith("plan:"):
         assert line
         address = next(iter(re.findall(r"sandbox: (\S+),", line)), address)
@@ -95,22 +95,15 @@ def followed_to_the_plan(demo: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-def test_the_sandbox_says_where_it_is_and_runs_until_interrupted(name: signal.Signals, tmp_path: Path) -> None:
+def test_the_sandbox_says_where_it_is_and_runs_until_interrupted(
+    name: signal.Signals, unaimed: Command, tmp_path: Path
+) -> None:
     log = tmp_path / "access.log"
     arguments = ("sandbox", "--json", "--apps", "2", "--devices", "20", "--log", log)
-    with subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True
-    ) as process:
-        assert process.stdout is not None
+    with Forked(*arguments, stdout=PIPE, stderr=PIPE, env=environment(), cwd=tmp_path) as process:
         said = json.loads(process.stdout.readline())
         assert set(said) == {"base_url", "api_key"}
-        apps = subprocess.run(
-            command("apps", "list", "--json", "--base-url", said["base_url"], "--api-key", said["api_key"]),
-            capture_output=True,
-            text=True,
-            env=environment(),
-            check=True,
-        )
+        apps = unaimed("apps", "list", "--json", "--base-url", said["base_url"], "--api-key", said["api_key"])
         process.send_signal(name)
         out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "", "")

@@ -8,17 +8,18 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
 from pathlib import Path
+from subprocess import PIPE
 
 import anyio
 import pytest
 from cli.conftest import Command
-from cli.served import APP, KEY, Served, command, environment, served
+from cli.served import APP, KEY, Served, environment, served
 from fleet import client_of, sandbox_of
 from msgspec.structs import replace
 from virtual_time import in_virtual_time
 
+from benchmarks.forked import Forked
 from capgo_async.bulk.inventory import exporting
 from capgo_async.bulk.inventory.columns import InventoryKind
 from capgo_async.bulk.inventory.taking import Tally
@@ -184,31 +185,26 @@ def test_a_list_that_is_not_proven_has_a_code_of_its_own(unaimed: Command) -> No
     assert Path("out.csv").exists()
 
 
-def killed(server: Served, sign: signal.Signals, *, at: int) -> subprocess.CompletedProcess[str]:
+def killed(server: Served, sign: signal.Signals, *, at: int) -> tuple[int | None, str]:
     """Run an export and send it a signal when it asks for the listing of this number."""
-    process = subprocess.Popen(
-        command("export", "devices", "-o", "out.sqlite", "--rate", "off", "--concurrency", "2"),
-        env=environment(server),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    export = ("export", "devices", "-o", "out.sqlite", "--rate", "off", "--concurrency", "2")
+    process = Forked(*export, stderr=PIPE, env=environment(server), cwd=Path.cwd())
     server.sandbox.on_listing = lambda number: process.send_signal(sign) if number == at else None
-    out, err = process.communicate()
+    _, err = process.communicate()
     server.sandbox.on_listing = None
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return process.returncode, err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_the_same_command_goes_on_after_any_end(unaimed: Command, sign: signal.Signals) -> None:
     with served(apps=4, devices=6000) as server:
-        ended = killed(server, sign, at=20)
+        code, err = killed(server, sign, at=20)
         if sign is signal.SIGKILL:
-            assert ended.returncode == -sign
+            assert code == -sign
         else:
-            assert ended.returncode == 130
-            assert "run the same command again (its progress is in out.sqlite.building)" in ended.stderr
+            assert code == 130
+            assert "run the same command again (its progress is in out.sqlite.building)" in err
         assert Path("out.sqlite.building").exists()
         assert not Path("out.sqlite").exists()
         listed = server.sandbox.listings

@@ -6,10 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
+from typing import NamedTuple
 
 import pytest
 from cli.conftest import Command
-from cli.served import APP, Served, command, csv_of, environment, served
+from cli.served import APP, Served, csv_of, environment, served
+
+from benchmarks.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -50,10 +54,18 @@ def fill(disk: Path, left: int) -> Path:
     return ballast
 
 
-def squeezed(server: Served, cwd: Path, *arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
+class Squeezed(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    stdout: str
+    stderr: str
+    returncode: int | None
+
+
+def squeezed(server: Served, cwd: Path, *arguments: str | Path, **more: str) -> Squeezed:
     """Run a command that finds the disk full: in a process of its own, for SQLite may end that."""
-    aimed = {**environment(server), **more}
-    return subprocess.run(command(*arguments), cwd=cwd, env=aimed, capture_output=True, text=True, check=False)
+    process = Forked(*arguments, stdout=PIPE, stderr=PIPE, env={**environment(server), **more}, cwd=cwd)
+    return Squeezed(*process.communicate(), process.returncode)
 
 
 def relink(tmp_path: Path) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
-from cli.served import APP, KEY, Served, command, csv_of, environment, is_group, subcommands
+from cli.served import APP, KEY, Served, csv_of, environment, is_group, subcommands
 from typer.testing import Result
 
+from benchmarks.forked import Forked
 from capgo_async import __main__ as entry, errors
 from capgo_async.cli import program as program_module
 from capgo_async.cli.output.failing import code_of, explain
@@ -28,13 +30,6 @@ except SystemExit as end:
     assert not end.code, end.code
 assert sys.modules.keys().isdisjoint({unwanted!r}), sys.modules.keys() & {unwanted!r}
 """
-
-ON_A_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-"""Make a terminal the controlling one of a new session, and become the command."""
 
 
 @pytest.mark.slow
@@ -179,19 +174,11 @@ def test_the_question_comes_to_the_terminal_though_stdin_is_the_source(
 ) -> None:
     source = csv_of(here / "devices.csv")
     master, slave = os.openpty()
-    relink = command("devices", "relink", "-", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--json")
+    relink = ("devices", "relink", "-", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--json")
+    environ = {**environment(server), "TERM": "xterm"}
     with (
-        source.open("rb") as stdin,
-        subprocess.Popen(
-            [sys.executable, "-c", ON_A_TERMINAL, str(slave), *relink],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            env={**environment(server), "TERM": "xterm"},
-            cwd=here,
-            pass_fds=[slave],
-            start_new_session=True,
-        ) as process,
+        source.open("rb") as rows,
+        Forked(*relink, stdin=rows.fileno(), stdout=PIPE, stderr=slave, env=environ, cwd=here, terminal=2) as process,
     ):
         os.close(slave)
         seen = b""
@@ -204,7 +191,7 @@ def test_the_question_comes_to_the_terminal_though_stdin_is_the_source(
     assert process.returncode == code
     assert b"job file: m.capgo-job" in seen
     assert bool(out) == (code == 0)
-    assert KEY.encode() not in seen + out
+    assert KEY not in seen.decode() + out
     assert (server.channel_of(device_id(APP, 1)) == "beta") == (code == 0)
     if code:
         assert b"capgo-async job run m.capgo-job" in seen

@@ -6,17 +6,18 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import anyio
 import pytest
-from cli.served import APP, KEY, Served, command, csv_of, environment, served
+from cli.served import APP, KEY, Served, csv_of, environment, served
 from typer.testing import Result
 
+from benchmarks.forked import Forked
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, Which, read_operations
 from capgo_async.bulk.jobfile.journal import Journal, Measure
@@ -116,6 +117,7 @@ def test_a_signal_before_the_first_change_is_not_lost(
     assert json.loads(result.stdout)["done"] == len(server.sent())
 
 
+@pytest.mark.slow
 def test_the_second_signal_stops_at_once(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv", devices=400)
     over = threading.Event()
@@ -242,7 +244,7 @@ def test_failures_are_reported_by_cause(server: Served, capgo: Command, here: Pa
 @pytest.mark.slow
 def test_job_show_works_while_another_process_runs_the_job(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv", devices=400)
-    shown: list[subprocess.CompletedProcess[str]] = []
+    shown: list[tuple[int | None, str, str]] = []
 
     def look(change: int) -> None:
         if change == 20:
@@ -251,16 +253,18 @@ def test_job_show_works_while_another_process_runs_the_job(server: Served, capgo
 
     server.sandbox.on_change = look
     assert capgo(*RELINK).exit_code == 0
-    show, run = shown
-    assert show.returncode == 0
-    assert json.loads(show.stdout)["pending"] > 0
-    assert run.returncode == 2
-    assert "another process is running" in run.stderr
-    assert "m.capgo-job. Follow it with `job show FILE`." in run.stderr
+    (code, out, _), (refused, _, err) = shown
+    assert code == 0
+    assert json.loads(out)["pending"] > 0
+    assert refused == 2
+    assert "another process is running" in err
+    assert "m.capgo-job. Follow it with `job show FILE`." in err
 
 
-def _completed(*arguments: str, cwd: Path, server: Served | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment(server), cwd=cwd, check=False)
+def _completed(*arguments: str, cwd: Path, server: Served | None = None) -> tuple[int | None, str, str]:
+    process = Forked(*arguments, stdout=PIPE, stderr=PIPE, env=environment(server), cwd=cwd)
+    out, err = process.communicate()
+    return process.returncode, out, err
 
 
 @pytest.mark.slow
@@ -275,11 +279,8 @@ def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served,
             over.wait()  # the server answers nothing more: only stopping at once ends this
 
     server.sandbox.on_change = hold
-    with subprocess.Popen(
-        command(*RELINK), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(server), cwd=here, text=True
-    ) as process:
+    with Forked(*RELINK, stdout=PIPE, stderr=PIPE, env=environment(server), cwd=here) as process:
         try:
-            assert process.stderr is not None
             reached.wait()
             process.send_signal(name)
             while not (line := process.stderr.readline()).startswith("interrupted: "):
@@ -292,17 +293,17 @@ def test_the_command_itself_can_be_interrupted_twice_and_resumed(server: Served,
     assert json.loads(out)["pending"] > 0
     assert RESUME in err
     assert KEY not in out + err
-    finished = _completed("job", "run", "m.capgo-job", "--json", "--rate", "off", cwd=here, server=server)
-    assert finished.returncode == 0
-    assert json.loads(finished.stdout)["pending"] == 0
+    code, out, _ = _completed("job", "run", "m.capgo-job", "--json", "--rate", "off", cwd=here, server=server)
+    assert code == 0
+    assert json.loads(out)["pending"] == 0
 
 
 @pytest.mark.slow
 def test_a_job_that_was_killed_is_not_asked_about_again(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv", devices=400)
-    with subprocess.Popen(command(*RELINK, "--quiet"), stdout=subprocess.PIPE, env=environment(server), cwd=here) as process:
-        server.sandbox.on_change = lambda change: process.kill() if change == 20 else None
-        process.communicate()
+    process = Forked(*RELINK, "--quiet", env=environment(server), cwd=here)
+    server.sandbox.on_change = lambda change: process.kill() if change == 20 else None
+    process.wait()
     server.sandbox.on_change = None
     assert process.returncode == -signal.SIGKILL
     assert re.search(r"^at least \d+ requests in all runs", capgo("job", "show", "m.capgo-job").stdout, re.MULTILINE)
@@ -321,6 +322,7 @@ def test_no_file_holds_the_key(capgo: Command, here: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_bar_is_drawn_on_a_terminal(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "is_terminal", lambda _stream: True)
     monkeypatch.setenv("COLUMNS", "200")
