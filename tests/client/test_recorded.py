@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tables import on_each
 
 from capgo_async import errors
 from capgo_async.api.models import ApiKey, App, Bundle, Channel, Member, Organization
@@ -122,7 +123,7 @@ def test_every_code_of_the_recording_has_one_class() -> None:
     assert sum(len(codes.split()) for codes in CLASSES.values()) == len(CLASS_OF)
 
 
-@pytest.mark.parametrize("line", FAILURES, ids=name_of)
+@on_each(FAILURES, name=name_of)
 def test_error(line: dict[str, Any]) -> None:
     response = response_of(line)
     body = line["response"]["body"]
@@ -199,7 +200,7 @@ def told(line: dict[str, Any]) -> Any:
     return [body["data"]] if reader is organizations.read_updated else body
 
 
-@pytest.mark.parametrize("line", SUCCESSES, ids=name_of)
+@on_each(SUCCESSES, name=name_of)
 def test_success(line: dict[str, Any]) -> None:
     found = reader_of(line)(response_of(line), "the call")
     expected = told(line)
@@ -221,7 +222,7 @@ def test_the_readers_that_the_recording_meets() -> None:
     assert sum(1 for line in SUCCESSES if told(line)) > 100
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line["response"]["body"] == ""], ids=name_of)
+@on_each([line for line in LINES if line["response"]["body"] == ""], name=name_of)
 def test_an_answer_without_a_body_is_none_of_ours(line: dict[str, Any]) -> None:
     with pytest.raises(errors.CapgoError):
         read_page(response_of(line), "the call")
@@ -245,7 +246,7 @@ ANY_READER: list[Reader] = [
 ]
 
 
-@pytest.mark.parametrize("line", LINES, ids=name_of)
+@on_each(LINES, name=name_of)
 def test_any_answer_in_the_place_of_any_other_is_read_or_named(line: dict[str, Any]) -> None:
     response = response_of(line)
     for decode in ANY_READER:

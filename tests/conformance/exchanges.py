@@ -35,15 +35,13 @@ class Exchange(NamedTuple):
 class Generation(NamedTuple):
     """How one generation of servers is spoken to: all requests of the call in order, each with its answer.
 
-    `found` is what the call returns where that differs from the row's; `options` are the client's. `unfulfilled` says which
-    rule of the contract the client does not keep yet.
+    `found` is what the call returns where that differs from the row's; `options` are the client's.
     """
 
     name: str
     exchanges: Sequence[Exchange]
     found: object = ...
     options: Mapping[str, Any] = {}
-    unfulfilled: str = ""
 
 
 class Refusal(NamedTuple):

@@ -81,7 +81,7 @@ def _what_works() -> str:
 
 
 def _line(method: str, http: str, rows: list[Row]) -> str:
-    found = [_plain(generation.name) for row in rows for generation in row.generations if not generation.unfulfilled]
+    found = [_plain(generation.name) for row in rows for generation in row.generations]
     known = ["yes" if name in found else "" for name in GENERATIONS]
     others = [name for name in dict.fromkeys(found) if name not in GENERATIONS]
     kinds = {refusal.kind.__name__ for row in rows for refusal in row.refusals}

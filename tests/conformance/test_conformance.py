@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from conformance.exchanges import Exchange, Generation, Refusal, Row, Sent, e1, 
 from conformance.readme import LEFT_OUT, README, sections, updated
 from conformance.rows import ROWS
 from scripted import ScriptedTransport
+from tables import on_each
 from virtual_time import in_virtual_time
 
 import capgo_async
@@ -48,27 +48,26 @@ def name_of(row: Row) -> str:
     return f"{row.method} · {row.http}"
 
 
-def by_generation() -> Iterator[Any]:
-    for row in ROWS:
-        for generation in row.generations:
-            marks = pytest.mark.xfail(strict=True, reason=generation.unfulfilled) if generation.unfulfilled else ()
-            yield pytest.param(row, generation, id=f"{name_of(row)} · {generation.name}", marks=marks)
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+async def test_every_generation(row: Row) -> None:
+    for generation in row.generations:
+        await assert_spoken(row, generation)
 
 
-@pytest.mark.parametrize(("row", "generation"), list(by_generation()))
-async def test_every_generation(row: Row, generation: Generation) -> None:
+async def assert_spoken(row: Row, generation: Generation) -> None:
     transport = ScriptedTransport(*(exchange.answer for exchange in generation.exchanges))
     async with client_of(transport, **generation.options) as capgo:
         found = await row.call(capgo)
 
-    assert [as_sent(request) for request in transport.requests] == [exchange.sent for exchange in generation.exchanges]
+    sent = [as_sent(request) for request in transport.requests]
+    assert sent == [exchange.sent for exchange in generation.exchanges], generation.name
     for exchange, headers in zip(generation.exchanges, transport.headers, strict=True):
         keyed = {generation.options.get("auth_header", "authorization")} if exchange.sent.path != "/ok" else set()
         assert {name.lower() for name in headers} & AUTH_HEADERS == keyed
         assert {name for name, value in headers.items() if KEY in value} == keyed
         assert headers.get("X-Request-Id")
     expected = row.found if generation.found is ... else generation.found
-    assert found == expected
+    assert found == expected, generation.name
     assert type(found) is type(expected)
 
 
@@ -91,19 +90,6 @@ async def assert_ends_in(row: Row, refusal: Refusal) -> None:
     sent = [exchange.sent for exchange in (*first.exchanges[: at + 1], *look)]
     assert [as_sent(request) for request in transport.requests[: len(sent)]] == sent
     assert len(transport.requests) == len(sent) + probed
-
-
-def by_refusal() -> Iterator[Any]:
-    for row in ROWS:
-        for refusal in row.refusals:
-            status = refusal.answer.status
-            yield pytest.param(row, refusal, id=f"{name_of(row)} · {status} {refusal.code} {refusal.kind.__name__}")
-
-
-@pytest.mark.parametrize(("row", "refusal"), list(by_refusal()))
-@in_virtual_time
-async def test_every_error(row: Row, refusal: Refusal) -> None:
-    await assert_ends_in(row, refusal)
 
 
 EVERYWHERE = [
@@ -132,11 +118,14 @@ EVERYWHERE = [
 ]
 
 
-@pytest.mark.parametrize("refusal", EVERYWHERE, ids=lambda refusal: f"{refusal.answer.status} {refusal.code}")
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
-@in_virtual_time
-async def test_what_every_route_may_answer(row: Row, refusal: Refusal) -> None:
-    await assert_ends_in(row, refusal)
+def test_every_error_of_a_route_and_those_that_every_route_may_answer(row: Row) -> None:
+    @on_each([*row.refusals, *EVERYWHERE], name=lambda refusal: f"{refusal.answer.status} {refusal.code}")
+    @in_virtual_time
+    async def ends(refusal: Refusal) -> None:
+        await assert_ends_in(row, refusal)
+
+    ends()
 
 
 # The same on a socket: what the adapter adds

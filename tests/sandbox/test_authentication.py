@@ -2,6 +2,7 @@
 
 import pytest
 from sandbox.talking import Talk
+from tables import on_each
 
 from capgo_async.sandbox import Binding, Incoming, Settings, fleet, thresholds
 from capgo_async.sandbox.authentication import credential, header_order
@@ -48,16 +49,16 @@ def talk(settings: Settings | None = None) -> Talk:
     return Talk(world, settings)
 
 
-@pytest.mark.parametrize(("headers", "outcome"), TABLE)
-@pytest.mark.parametrize(
-    ("method", "path", "query"),
-    [
-        ("GET", "/apikey", {}),
-        ("GET", "/organization/audit", {"orgId": ORG_ID}),
-        ("PUT", "/organization", {"orgId": ORG_ID}),
-    ],
-)
-def test_users_and_keys(method: str, path: str, query: dict[str, str], headers: dict[str, str], outcome: str) -> None:
+FOR_USERS_AND_KEYS: list[tuple[str, str, dict[str, str]]] = [
+    ("GET", "/apikey", {}),
+    ("GET", "/organization/audit", {"orgId": ORG_ID}),
+    ("PUT", "/organization", {"orgId": ORG_ID}),
+]
+
+
+@on_each(FOR_USERS_AND_KEYS, TABLE)
+def test_users_and_keys(route: tuple[str, str, dict[str, str]], row: tuple[dict[str, str], str]) -> None:
+    (method, path, query), (headers, outcome) = route, row
     caller = talk(Settings(limits=thresholds("server", {"RATE_LIMIT_FAILED_AUTH": 1})))
     answer = caller.ask(method, path, query, headers=headers)
     again = caller.ask(method, path, query, headers={"capgkey": KEY})

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sandbox.talking import Talk, kind
+from tables import on_each
 
 from capgo_async.sandbox import Binding, Device, Settings, Traits, World, parse_faults, thresholds
 from capgo_async.sandbox.seeding import DEVELOPER_KEY, EPOCH, ORG_ID, OUTSIDER_EMAIL, USER_ID, add_keys, add_people
@@ -156,7 +156,7 @@ def comparable(body: Any, name: str) -> Any:
     return kind(body)
 
 
-@pytest.mark.parametrize("fixture", FIXTURES, ids=[fixture["name"] for fixture in FIXTURES])
+@on_each(FIXTURES, name=lambda fixture: fixture["name"])
 def test_fixture(fixture: dict[str, Any]) -> None:
     name, request, response = fixture["name"], fixture["request"], fixture["response"]
     talk = state(name)
@@ -221,7 +221,7 @@ NEWER_STATES: Mapping[str, tuple[Callable[[Talk], None], Settings]] = {
 }
 
 
-@pytest.mark.parametrize("fixture", NEWER_FIXTURES, ids=[fixture["name"] for fixture in NEWER_FIXTURES])
+@on_each(NEWER_FIXTURES, name=lambda fixture: fixture["name"])
 def test_fixture_of_a_newer_server(fixture: dict[str, Any]) -> None:
     request, response = fixture["request"], fixture["response"]
     prepare, settings = NEWER_STATES.get(fixture["name"], (lambda _: None, Settings(generation="2026-11")))

@@ -5,9 +5,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sandbox.talking import Talk, kind
 from sandbox.test_recorded_writes import is_ours
+from tables import on_each
 
 from capgo_async.sandbox import Binding, Device, Settings, Traits, World, thresholds
 from capgo_async.sandbox.seeding import EPOCH, device_id
@@ -147,7 +147,7 @@ def prepared(line: dict[str, Any]) -> Talk:
 WORLD = world()
 
 
-@pytest.mark.parametrize("line", CHECKED, ids=[line["name"] for line in CHECKED])
+@on_each(CHECKED, name=lambda line: line["name"])
 def test_recorded(line: dict[str, Any]) -> None:
     answer = sent_by(prepared(line), line)
     response = line["response"]

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 from sandbox.talking import Talk, kind
+from tables import on_each
 
 from capgo_async.sandbox import Binding, Key, Settings, World, thresholds
 from capgo_async.sandbox.routes.table import match
@@ -134,7 +134,7 @@ def without_ids(body: Any) -> Any:
     return {**body, "moreInfo": more}
 
 
-@pytest.mark.parametrize("line", LINES, ids=[line["name"] for line in LINES])
+@on_each(LINES, name=lambda line: line["name"])
 def test_recorded(line: dict[str, Any]) -> None:
     answer, response = asked(line), line["response"]
     assert answer.status == response["status"], answer.body

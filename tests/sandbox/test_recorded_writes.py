@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sandbox.talking import Answer, Talk, kind
+from tables import on_each
 
 from capgo_async.sandbox import App, Binding, Device, Traits, World
 from capgo_async.sandbox.seeding import EPOCH
@@ -127,7 +127,7 @@ def rows(body: Any) -> int:
     return sum(len(inner) for inner in body.values() if isinstance(inner, list)) if isinstance(body, dict) else 0
 
 
-@pytest.mark.parametrize("line", LINES, ids=[line["name"] for line in LINES])
+@on_each(LINES, name=lambda line: line["name"])
 def test_recorded(line: dict[str, Any]) -> None:
     answer, response = asked(line), line["response"]
     assert answer.status == response["status"], answer.body
