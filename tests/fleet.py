@@ -13,7 +13,7 @@ from capgo_async import CapgoClient
 from capgo_async.bulk import Job, from_operations
 from capgo_async.bulk.operations.operations import Operation
 from capgo_async.bulk.storage.database import Database, Mode
-from capgo_async.limits.models import Limit
+from capgo_async.limits.models import TARGET_KINDS, FixedWindow, Limit, ScopeKind, SilenceWindow, server_limits
 from capgo_async.limits.windows import Window
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
 from capgo_async.sandbox.inprocess import InProcessTransport
@@ -22,6 +22,14 @@ from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 APP = "com.example.app01"
 OTHER = "com.example.app02"
 T = TypeVar("T")
+
+A_TENTH = {"RATE_LIMIT_API_KEY": 200, "RATE_LIMIT_CHANNEL_SELF_IP": 100}
+"""Variables of a server with a tenth of the limits: with a tenth of the devices and workers, a job has the same course."""
+LIMITS_OF_A_TENTH = (
+    Limit(ScopeKind.KEY, SilenceWindow(requests=199)),
+    Limit(ScopeKind.APP_ADDRESS, FixedWindow(requests=100)),
+    *(limit for limit in server_limits() if limit.scope in TARGET_KINDS),
+)
 
 
 def sandbox_of(

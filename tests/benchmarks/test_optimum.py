@@ -59,21 +59,21 @@ def pipe_of(instance: Instance) -> Pipe:
     return Pipe(instance.places, instance.latency, instance.step - instance.latency)
 
 
-@pytest.mark.parametrize("draw", [one_app, two_apps, the_key_alone, two_keys, two_keys_and_apps, a_sliding_window])
+@pytest.mark.parametrize("draw", [one_app, two_apps, the_key_alone, two_keys, two_keys_and_apps])
 def test_no_schedule_beats_the_formula_and_one_comes_within_a_round_trip(draw: Draw) -> None:
     chance = random.Random(draw.__name__)
     exact = 0
-    for _ in range(40):
+    for _ in range(20):
         instance = draw(chance)
         truth, bound = least_of(instance), formula(instance)
         assert bound <= truth <= bound + instance.latency, instance
         exact += truth == bound
-    assert exact >= 34
+    assert exact >= 17
 
 
 def test_a_sliding_window_is_exact() -> None:
     chance = random.Random(1)
-    for _ in range(60):
+    for _ in range(30):
         instance = a_sliding_window(chance)
         assert least_of(instance) == formula(instance)
 

@@ -74,6 +74,7 @@ async def test_a_run_that_sends_is_running(tmp_path: Path) -> None:
     assert running == Activity(state="running", run=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", ["bake", "approval", "server"])
 def test_a_run_that_waits_says_for_what(tmp_path: Path, wait: str) -> None:
     @in_virtual_time

@@ -15,6 +15,8 @@ from capgo_async.events import ApprovalAnswered, ApprovalAsked
 from capgo_async.rehearsal import Conditions, Rehearsal
 from capgo_async.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 WAVES = (Fraction(1, 10), Fraction(1, 2), Fraction(1))
 YES, LATER, NO = Answer(Decision.APPROVED), Answer(Decision.AGAIN), Answer(Decision.DECLINED, "exit code 3")
 

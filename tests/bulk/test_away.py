@@ -19,6 +19,8 @@ from capgo_async.events import ServerAway, ServerBack
 from capgo_async.http.wire import Request, Response
 from capgo_async.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 
 class Cut:
     """The transport of a client whose server is away between two times, counted from the first change.

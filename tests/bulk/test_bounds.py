@@ -48,8 +48,8 @@ async def run_until_bound(path: Path, sandbox: Sandbox, bounds: Bounds, **option
 @pytest.mark.parametrize("most", [1, 15, 16, 17, 100, 333])
 @in_virtual_time
 async def test_not_one_request_more_leaves(tmp_path: Path, most: int, faults: str) -> None:
-    path = await made(tmp_path / "x.capgo-job", sandbox_of(devices=1500, limits="server"))
-    sandbox = sandbox_of(devices=1500, limits="server", faults=faults)
+    path = await made(tmp_path / "x.capgo-job", sandbox_of(devices=600, limits="server"))
+    sandbox = sandbox_of(devices=600, limits="server", faults=faults)
     report, why = await run_until_bound(path, sandbox, Bounds(max_requests=most), concurrency=16)
     assert len(sandbox.log) == most
     assert why == f"stopped: the limit of {most} request{'s' if most > 1 else ''} is reached"

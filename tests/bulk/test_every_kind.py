@@ -37,6 +37,8 @@ from capgo_async.sandbox.seeding import EPOCH, ORG_ID, OUTSIDER_EMAIL, SUPER_ADM
 from capgo_async.sandbox.state.apps import Override
 from capgo_async.sandbox.state.organizations import Organization
 
+pytestmark = pytest.mark.slow
+
 APPS = ("com.example.app01", "com.example.app02", "com.example.app03")
 MEMBERS = ("a@example.com", "b@example.com", "c@example.com")
 
@@ -211,7 +213,6 @@ async def test_the_way_back_restores_what_was_or_says_that_there_is_none(kind: s
                 assert len(writes(sandbox)) == done
 
 
-@pytest.mark.slow
 @every_kind
 @in_virtual_time
 async def test_lost_answers_and_a_killed_run_leave_every_operation_done_once_in_the_end(kind: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import anyio
 import pytest
-from fleet import APP, client_of, copy_job, ids_of, write_csv
+from fleet import A_TENTH, APP, LIMITS_OF_A_TENTH, client_of, copy_job, ids_of, write_csv
 from hypothesis import given, strategies as st
 from virtual_time import in_virtual_time
 
@@ -48,6 +48,7 @@ LIMITS = {
     "150/min": Thresholds(published=150),
     "server": thresholds("server"),
     "auto": thresholds("server"),
+    "a tenth": thresholds("server", A_TENTH),
 }
 
 
@@ -55,6 +56,13 @@ def fleet_for(targets: Mapping[str, int], rate: str = "server") -> Sandbox:
     """Return a sandbox in which all of `targets` can be linked to ch04, with the limits that the rate is for."""
     world = fleet(len(targets), len(targets) * max(targets.values()), channels=4)
     return Sandbox(world, Settings(limits=LIMITS[rate]))
+
+
+def client_at(sandbox: Sandbox, rate: str, latency: float, headroom: float = 0.0) -> CapgoClient:
+    """Return a client of a sandbox with the limits of a rate; of a tenth, with a tenth of the workers."""
+    if rate == "a tenth":
+        return client_of(sandbox, limits=LIMITS_OF_A_TENTH, delay=latency / 2, concurrency=2)
+    return client_of(sandbox, rate=rate, delay=latency / 2, headroom=headroom)
 
 
 def spread(*counts: int) -> dict[str, int]:
@@ -68,16 +76,15 @@ def spread(*counts: int) -> dict[str, int]:
         ("standard", spread(700), 0.02),
         ("standard", spread(300, 300, 60), 0.2),
         ("standard", spread(700), 2.0),
-        ("enterprise", spread(2000), 0.02),
         ("enterprise", spread(2000), 2.0),
         ("server", spread(4500), 0.02),
-        ("server", spread(4500), 2.0),
-        ("server", spread(2500, 2500, 2500), 0.2),
-        ("server", spread(*[500] * 12), 2.0),
-        ("server", spread(4000, 500, 100), 0.02),
-        ("server", spread(4000, 500, 100), 2.0),
-        ("auto", spread(2600), 0.02),
-        ("auto", spread(2600), 2.0),
+        ("a tenth", spread(450), 2.0),
+        ("a tenth", spread(250, 250, 250), 0.2),
+        ("a tenth", spread(*[50] * 12), 2.0),
+        ("a tenth", spread(400, 50, 10), 0.02),
+        ("a tenth", spread(400, 50, 10), 2.0),
+        ("auto", spread(1100), 0.02),
+        ("a tenth", spread(260), 2.0),
         ("150/min", spread(1000, 400), 0.2),
     ],
     ids=str,
@@ -87,7 +94,7 @@ async def test_the_prediction_before_the_start_is_the_makespan(
     tmp_path: Path, rate: str, targets: dict[str, int], latency: float
 ) -> None:
     sandbox = fleet_for(targets, rate)
-    async with client_of(sandbox, rate=rate, delay=latency / 2) as capgo:
+    async with client_at(sandbox, rate, latency) as capgo:
         async with await planned(sandbox, tmp_path, capgo, targets) as job:
             report = await job.run(capgo)
     assert (report.done, report.pending, report.rate_limited) == (report.planned, 0, 0)
@@ -95,18 +102,18 @@ async def test_the_prediction_before_the_start_is_the_makespan(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("targets", [spread(1000), spread(1000, 50, 50)], ids=str)
+@pytest.mark.parametrize(("rate", "targets"), [("server", spread(1000)), ("a tenth", spread(100, 5, 5))], ids=str)
 @in_virtual_time
 async def test_operations_of_several_requests_are_foreseen_with_the_windows_that_they_wait_for(
-    tmp_path: Path, targets: dict[str, int]
+    tmp_path: Path, rate: str, targets: dict[str, int]
 ) -> None:
-    sandbox = Sandbox(fleet(len(targets), len(targets) * 3 * max(targets.values())), Settings(limits=thresholds("server")))
+    sandbox = Sandbox(fleet(len(targets), len(targets) * 3 * max(targets.values())), Settings(limits=LIMITS[rate]))
     operations = [
         RenewDevice(app_id=app_id, device_id=device)
         for app_id, count in targets.items()
         for device in sorted(sandbox.world.apps[app_id].overrides)[:count]
     ]
-    async with client_of(sandbox, delay=0.1) as capgo:
+    async with client_at(sandbox, rate, 0.2) as capgo:
         async with await Job.create(tmp_path / "job.capgo-job", from_operations(operations), client=capgo) as job:
             await anyio.sleep(130.0)
             foreseen = job.remaining(capgo, 0).seconds
@@ -133,10 +140,10 @@ async def test_operations_that_no_window_takes_whole_are_foreseen(tmp_path: Path
 @pytest.mark.slow
 @in_virtual_time
 async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_path: Path) -> None:
-    targets = spread(900, 900)
-    sandbox = fleet_for(targets)
-    async with client_of(sandbox) as capgo:
-        for _ in range(1500):
+    targets = spread(90, 90)
+    sandbox = fleet_for(targets, "a tenth")
+    async with client_at(sandbox, "a tenth", 0.04) as capgo:
+        for _ in range(150):
             await capgo.bundles.list(APP).all()
         await anyio.sleep(20.0)
         async with await planned(sandbox, tmp_path, capgo, targets) as job:
@@ -148,13 +155,13 @@ async def test_what_the_planning_used_of_the_key_is_part_of_the_prediction(tmp_p
 @pytest.mark.slow
 @in_virtual_time
 async def test_a_job_that_is_opened_later_counts_what_was_used_before(tmp_path: Path) -> None:
-    targets = spread(300, 300, 400)
-    sandbox = fleet_for(targets)
-    async with client_of(sandbox) as capgo:
-        for _ in range(1500):
+    targets = spread(30, 30, 40)
+    sandbox = fleet_for(targets, "a tenth")
+    async with client_at(sandbox, "a tenth", 0.04) as capgo:
+        for _ in range(150):
             await capgo.bundles.list(APP).all()
         await (await planned(sandbox, tmp_path, capgo, targets)).aclose()
-    async with client_of(sandbox) as capgo, await Job.open(tmp_path / "job.capgo-job", client=capgo) as job:
+    async with client_at(sandbox, "a tenth", 0.04) as capgo, await Job.open(tmp_path / "job.capgo-job", client=capgo) as job:
         report = await job.run(capgo)
     assert report.elapsed_seconds > 60
     assert job.plan.seconds == pytest.approx(report.elapsed_seconds, rel=WITHIN)
@@ -200,23 +207,23 @@ def test_what_a_kill_left_in_doubt_waits_for_its_devices_in_the_prediction(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("targets", "bake", "latency"),
+    ("rate", "targets", "bake", "latency"),
     [
-        (spread(2000), 600.0, 0.02),
-        (spread(2000), 600.0, 2.0),
-        (spread(1200, 60, 300), 30.0, 0.2),
-        (spread(1200, 60, 300), 30.0, 2.0),
-        (spread(1500), 0.0, 0.02),
+        ("server", spread(2000), 600.0, 0.02),
+        ("a tenth", spread(200), 600.0, 2.0),
+        ("a tenth", spread(120, 6, 30), 30.0, 0.2),
+        ("a tenth", spread(120, 6, 30), 30.0, 2.0),
+        ("a tenth", spread(150), 0.0, 0.02),
     ],
     ids=str,
 )
 @in_virtual_time
 async def test_waves_with_their_verification_and_bakes_are_part_of_the_prediction(
-    tmp_path: Path, targets: dict[str, int], bake: float, latency: float
+    tmp_path: Path, rate: str, targets: dict[str, int], bake: float, latency: float
 ) -> None:
-    sandbox = fleet_for(targets)
+    sandbox = fleet_for(targets, rate)
     options = Options(waves=(Fraction(1, 100), Fraction(1, 10), Fraction(1)), bake_seconds=bake)
-    async with client_of(sandbox, delay=latency / 2) as capgo:
+    async with client_at(sandbox, rate, latency) as capgo:
         async with await planned(sandbox, tmp_path, capgo, targets, options) as job:
             report = await job.run(capgo)
     assert (report.done, report.contradicted) == (report.planned, 0)
@@ -224,14 +231,13 @@ async def test_waves_with_their_verification_and_bakes_are_part_of_the_predictio
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", ["standard", "enterprise", "server"])
+@pytest.mark.parametrize(("rate", "targets"), [("standard", spread(700, 100)), ("a tenth", spread(250, 150))], ids=str)
 @in_virtual_time
-async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str) -> None:
-    targets = spread(700, 100) if rate == "standard" else spread(2500, 1500)
+async def test_what_is_left_is_foreseen_while_it_runs(tmp_path: Path, rate: str, targets: dict[str, int]) -> None:
     sandbox = fleet_for(targets, rate)
     settled = 0
     foreseen: list[float] = []
-    async with client_of(sandbox, rate=rate) as capgo, await planned(sandbox, tmp_path, capgo, targets) as job:
+    async with client_at(sandbox, rate, 0.04) as capgo, await planned(sandbox, tmp_path, capgo, targets) as job:
         assert job.plan.seconds is not None
         began, predicted = anyio.current_time(), job.plan.seconds
 
@@ -262,19 +268,21 @@ def ringed(sandbox: Sandbox, capgo: CapgoClient, apps: int) -> KeyRing:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("targets", "latency"),
+    ("rate", "targets", "latency"),
     [
-        (spread(*[700] * 6), 0.02),
-        (spread(*[700] * 3, *[350] * 3), 0.2),
-        (spread(2500, 2500), 0.02),
-        (spread(2500, 2500), 2.0),
+        ("server", spread(*[700] * 6), 0.02),
+        ("a tenth", spread(*[70] * 3, *[35] * 3), 0.2),
+        ("a tenth", spread(250, 250), 0.02),
+        ("a tenth", spread(250, 250), 2.0),
     ],
     ids=str,
 )
 @in_virtual_time
-async def test_keys_that_take_turns_are_part_of_the_prediction(tmp_path: Path, targets: dict[str, int], latency: float) -> None:
-    sandbox = fleet_for(targets)
-    async with client_of(sandbox, delay=latency / 2) as capgo:
+async def test_keys_that_take_turns_are_part_of_the_prediction(
+    tmp_path: Path, rate: str, targets: dict[str, int], latency: float
+) -> None:
+    sandbox = fleet_for(targets, rate)
+    async with client_at(sandbox, rate, latency) as capgo:
         ring = ringed(sandbox, capgo, len(targets) // 2)
         async with await planned(sandbox, tmp_path, ring, targets) as job:
             report = await job.run(ring)
@@ -287,20 +295,19 @@ class Scene(NamedTuple):
 
     targets: dict[str, int]
     latency: float = 0.02
-    variables: tuple[tuple[str, int], ...] = ()
-    known: tuple[KnownLimit, ...] = ()
+    rate: str = "a tenth"
+    learned: int | None = None
     headroom: float = 0.0
     keys: int = 1
 
 
-LEARNED = KnownLimit(scope=ScopeKind.KEY, requests=1200, learned_at=datetime.now(UTC))
 SCENES = {
-    "rests early, 4000": Scene(spread(4000)),
-    "rests early, 4000, slower": Scene(spread(4000), latency=0.1),
-    "unequal": Scene(spread(5000, 900, 300)),
-    "limit known": Scene(spread(1300, 1300, 1300), variables=(("RATE_LIMIT_API_KEY", 1201),), known=(LEARNED,)),
-    "headroom": Scene(spread(2400, 900), latency=0.1, headroom=0.2),
-    "two keys": Scene(spread(2100, 2100), keys=2),
+    "rests early, 4000": Scene(spread(4000), rate="server"),
+    "rests early, 400, slower": Scene(spread(400), latency=0.1),
+    "unequal": Scene(spread(500, 90, 30)),
+    "limit known": Scene(spread(130, 130, 130), learned=120),
+    "headroom": Scene(spread(2400, 900), latency=0.1, rate="server", headroom=0.2),
+    "two keys": Scene(spread(210, 210), keys=2),
 }
 
 
@@ -309,10 +316,11 @@ SCENES = {
 @in_virtual_time
 async def test_the_course_of_a_job_is_foreseen_before_and_while_it_runs(tmp_path: Path, name: str) -> None:
     scene = SCENES[name]
-    sandbox = Sandbox(
-        fleet(len(scene.targets), len(scene.targets) * max(scene.targets.values()), channels=4),
-        Settings(limits=thresholds("server", dict(scene.variables))),
-    )
+    variables = A_TENTH if scene.rate == "a tenth" else {}
+    if scene.learned is not None:
+        variables = {**variables, "RATE_LIMIT_API_KEY": scene.learned + 1}
+    world = fleet(len(scene.targets), len(scene.targets) * max(scene.targets.values()), channels=4)
+    sandbox = Sandbox(world, Settings(limits=thresholds("server", variables)))
     settled = 0
     foreseen: list[float] = []
 
@@ -320,8 +328,10 @@ async def test_the_course_of_a_job_is_foreseen_before_and_while_it_runs(tmp_path
         nonlocal settled
         settled += 1
 
-    async with client_of(sandbox, delay=scene.latency / 2, headroom=scene.headroom) as client:
-        client.recall(Known(limits=scene.known))
+    async with client_at(sandbox, scene.rate, scene.latency, scene.headroom) as client:
+        if scene.learned is not None:
+            learned = KnownLimit(scope=ScopeKind.KEY, requests=scene.learned, learned_at=datetime.now(UTC))
+            client.recall(Known(limits=(learned,)))
         capgo = client if scene.keys == 1 else ringed(sandbox, client, 1)
         await (await planned(sandbox, tmp_path, capgo, scene.targets)).aclose()
         # Then nothing of the planning counts any more: that a key rests early saves a rest.

@@ -16,6 +16,8 @@ from capgo_async.sandbox import Sandbox
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 
+pytestmark = pytest.mark.slow
+
 BODIES = {
     "a portal": b"<html><title>Guest Wi-Fi</title>Sign in</html>",
     "nothing": b"",

@@ -271,6 +271,7 @@ def test_a_bake_that_is_under_way_is_waited_for_as_far_as_it_is(tmp_path: Path) 
     assert found.forecast == pytest.approx(found.makespan, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKERS)
 def test_what_was_done_before_is_there(kind: str, tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=3, devices=90)
@@ -363,6 +364,7 @@ def test_devices_beside_the_planned_ones_cost_pages(tmp_path: Path, chosen: slic
     assert found.report.runs[-1].requests > requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["auto", "off"])
 def test_a_job_of_several_keys_says_that_it_is_rehearsed_with_one(tmp_path: Path, rate: str) -> None:
     sandbox = sandbox_of(apps=2)

@@ -114,6 +114,7 @@ def test_it_is_that_of_every_schedule_request_by_request(left: list[int], app: i
     assert steps * step + instance.latency == least_of(instance)
 
 
+@pytest.mark.slow
 @given(small, limits, st.sampled_from([0.5, 5.0, 61.0]))
 def test_shorter_windows_are_used_and_the_least_is_less_than_a_rest_too_low(
     left: list[int], key_and_app: tuple[int, int], window: float
@@ -135,6 +136,7 @@ proportions = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(9, 5), (7, 4), (10, 5), (1999, 1000)], ids=str)
 def test_the_least_of_one_app_is_exact_in_nearly_all_cases_and_never_too_low(sizes: tuple[int, int]) -> None:
     step = max(1, sizes[1] // 5)

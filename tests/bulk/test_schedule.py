@@ -762,7 +762,7 @@ DEVICES, CHANNELS = (1, BOTH), (2, (ScopeKind.KEY,))
         *(None, None, 5, 2, (0.1, 0.3)),
     )
 )
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(cases())
 def test_every_operation_leaves_once_no_limit_is_exceeded_and_no_worker_is_idle_without_need(case: Case) -> None:
     world = run_in_virtual_time(running(case))

@@ -626,6 +626,7 @@ BYTES = st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=60).map(b""
 STARTS = st.sampled_from([b"", b"device_id\n", b"device_id;channel\r\n", b'{"device_id":"d1"}\n', b"\xff\xfe"])
 
 
+@pytest.mark.slow
 @UNTIMED
 @given(start=STARTS, body=BYTES, step=CUTS)
 async def test_any_bytes_are_rows_or_refused_however_they_arrive(start: bytes, body: bytes, step: int) -> None:

@@ -71,6 +71,7 @@ def stored() -> sqlite3.Connection:
     return connection
 
 
+@pytest.mark.slow
 @given(st.lists(buckets, max_size=30), st.integers(0, 8))
 def test_coarser_buckets_have_the_same_totals(found: list[Bucket], doublings: int) -> None:
     width = WIDTH * 2**doublings
@@ -82,6 +83,7 @@ def test_coarser_buckets_have_the_same_totals(found: list[Bucket], doublings: in
     assert max((bucket.most_in_flight for bucket in coarse), default=0) == max((one.most_in_flight for one in found), default=0)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(buckets, max_size=10), max_size=6))
 def test_what_is_stored_in_parts_is_stored_as_a_whole(parts: list[list[Bucket]]) -> None:
     connection = stored()
@@ -157,6 +159,7 @@ def test_percentiles_are_close_to_the_truth() -> None:
     assert Bucket(0, "").p50 is None
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_the_timeline_of_a_job_with_waves_limits_and_failures(tmp_path: Path) -> None:
     limits = {"RATE_LIMIT_API_KEY": 301}

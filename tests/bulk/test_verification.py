@@ -12,6 +12,8 @@ from capgo_async.bulk import Job, LinkDevice, Source, from_operations, read_oper
 from capgo_async.limits.models import Limit, ScopeKind, SilenceWindow, device_limits
 from capgo_async.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 
 def looks(sandbox: Sandbox) -> int:
     return sum(line.method == "GET" and line.path == "/device" for line in sandbox.log)

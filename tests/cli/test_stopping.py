@@ -108,9 +108,9 @@ def test_a_run_whose_every_request_fails_is_never_as_intended(here: Path, unaime
     assert report["failed"] > 0
 
 
-def test_one_failure_in_ten_thousand_is_named(here: Path, unaimed: Command) -> None:
-    csv_of(here / "devices.csv", devices=1, more=tuple(f"new-{number:05d}" for number in range(10_000)))
-    with served(Settings(faults=parse_faults("POST /device:429-permanent=#5000")), devices=1) as server:
+def test_one_failure_in_two_thousand_is_named(here: Path, unaimed: Command) -> None:
+    csv_of(here / "devices.csv", devices=1, more=tuple(f"new-{number:05d}" for number in range(2000)))
+    with served(Settings(faults=parse_faults("POST /device:429-permanent=#1000")), devices=1) as server:
         arguments = tuple(argument for argument in RELINK if argument != "--json")
         result = unaimed(*arguments, "--concurrency", "1", env=server.environment)
         (failed,) = [line.target for line in server.sandbox.log if line.status == 429]

@@ -1,6 +1,5 @@
 """What plans, jobs and refusals say: what will be done, what will not and why, and how to go on."""
 
-import ast
 import json
 import re
 import shlex
@@ -16,9 +15,9 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, csv_of, is_group, served, subcommands
 
-import capgo_async
 from capgo_async import CapgoClient
 from capgo_async.bulk import Cause, Job, Reason, read_operations
+from capgo_async.bulk.running import missing
 from capgo_async.cli.job import changing, progress
 from capgo_async.cli.job.progress import Follower
 from capgo_async.cli.job.rejections import Rejections
@@ -62,7 +61,10 @@ def test_a_job_shows_what_it_does_and_which_rows_it_does_not(server: Served, cap
     assert shown["unknown"] == 1
 
 
-def test_a_job_lists_its_rows_by_their_fate(server: Served, capgo: Command, here: Path) -> None:
+def test_a_job_lists_its_rows_by_their_fate(
+    server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing, "LOOK_AFTER_SECONDS", 0.05)
     csv_of(here / "devices.csv", more=("b\x01d",))
     server.sandbox.on_change = lambda change: drop_the_channel(server) if change == 5 else None
     capgo(*RELINK, "--job", "m.capgo-job", "--reject-bad-rows", "--yes")
@@ -325,18 +327,6 @@ def test_usage_names_no_types_of_ours(unaimed: Command, names: tuple[str, ...]) 
         assert "authorization|capgkey" in text
     if "--unknown" in text and names != ("demo",):
         assert "send|skip|refuse" in text
-
-
-def test_run_time_texts_refer_to_nothing_that_readers_do_not_have() -> None:
-    found = []
-    for path in Path(capgo_async.__file__).parent.rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
-            text = node.value if isinstance(node, ast.Constant) and id(node) not in documentation else ""
-            if isinstance(text, str) and re.search(r"\bcontract\b", text):
-                found.append((path.name, text))
-    assert found == []
 
 
 async def followed(

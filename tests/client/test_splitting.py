@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import anyio
 import pytest
 from fleet import APP, client_of, ids_of, sandbox_of
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from scripted import ScriptedTransport, answer
 from virtual_time import in_virtual_time
 
@@ -50,7 +50,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=50)
+@pytest.mark.slow
 @given(ids=st.sets(names, max_size=200), limit=st.integers(2, 30), cursors=st.integers(2, 9))
 def test_any_devices_are_those_of_the_sequential_listing(ids: set[str], limit: int, cursors: int) -> None:
     async def main() -> None:
