@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,14 +21,16 @@ time.tzset()
 """Times are shown in the zone of the machine."""
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-"""Lets processes keep their byte code: compiling it anew takes a third of their time."""
+sys.dont_write_bytecode = False
+"""Keep byte code, of processes that are started and of the tests: compiling it anew takes a third of their time."""
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 """Under `nohup` it is ignored, and the command would leave it so."""
 
-settings.register_profile("without a clock", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=40)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "without a clock"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+"""Each run draws other examples, so few are enough, run after run."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -47,12 +47,19 @@ CLOCKS = ("time.time", "time.monotonic", "time.perf_counter", "datetime.now", "d
 
 
 class Module:
-    """One source file: its name within the package, its syntax tree, and what it imports."""
+    """One source file: its name within the package, its syntax tree, and what it imports. It is read when it is asked."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.name = path.relative_to(PACKAGE).as_posix()
-        self.text = path.read_text()
-        self.tree = ast.parse(self.text)
+
+    @functools.cached_property
+    def text(self) -> str:
+        return self.path.read_text()
+
+    @functools.cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
 
     @property
     def folder(self) -> str:
@@ -264,6 +271,8 @@ def test_a_long_file_says_why_it_is_long() -> None:
 
 def test_the_map_names_files_and_folders_that_exist() -> None:
     named = re.findall(r"`([\w/]+(?:\.py|\.md|/))`", (PACKAGE / "README.md").read_text())
-    places = {path.relative_to(PACKAGE.parent).as_posix() + "/" * path.is_dir() for path in PACKAGE.parent.rglob("*")}
+    root = PACKAGE.parent
+    paths = [path for top in root.glob("[!.]*") for path in (top, *top.rglob("*"))]
+    places = {path.relative_to(root).as_posix() + "/" * path.is_dir() for path in paths}
     assert named
     assert not [name for name in named if not any(place == name or place.endswith(f"/{name}") for place in places)]

@@ -1,6 +1,7 @@
 """Docstrings: a first line that stands alone, and exceptions that say when they are raised."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +12,38 @@ PACKAGE = Path(__file__).parent.parent / "capgo_async"
 LONGEST_FIRST_LINE = 100
 
 
-def docstrings() -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of every docstring, those of attributes included."""
+Texts = dict[str, str]
+"""Texts by their place in the package."""
+
+
+@functools.cache
+def texts() -> tuple[Texts, Texts]:
+    """Return every docstring, those of attributes included, and every other text."""
+    documentation: Texts = {}
+    others: Texts = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node.value.value
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        statements = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = documentation if id(node) in statements else others
+                found[f"{path.relative_to(PACKAGE)}:{node.lineno}:{node.col_offset}"] = node.value
+    return documentation, others
 
 
 def test_first_lines_are_short() -> None:
-    assert {place: text for place, text in docstrings() if len(text.strip().partition("\n")[0]) > LONGEST_FIRST_LINE} == {}
+    documentation, _ = texts()
+    assert {at: text for at, text in documentation.items() if len(text.strip().partition("\n")[0]) > LONGEST_FIRST_LINE} == {}
+
+
+def test_run_time_texts_refer_to_nothing_that_readers_do_not_have() -> None:
+    _, others = texts()
+    assert {at: text for at, text in others.items() if re.search(r"\bcontract\b", text)} == {}
 
 
 def test_exceptions_say_when_they_are_raised() -> None:
-    assert {place: text for place, text in docstrings() if text.startswith("Say ")} == {}
+    documentation, _ = texts()
+    assert {at: text for at, text in documentation.items() if text.startswith("Say ")} == {}
     unlike = [
         node.name
         for node in ast.walk(ast.parse((PACKAGE / "errors.py").read_text()))

@@ -11,6 +11,8 @@ from cli.served import APP, Served, csv_of
 
 from capgo_async.sandbox.seeding import EPOCH, device_id
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e"
 JOB = "move.capgo-job"
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", JOB, "--yes")

@@ -19,6 +19,8 @@ from capgo_async.cli.job import approving
 from capgo_async.cli.job.approving import ApprovalCommand
 from capgo_async.cli.output.speech import Speech
 
+pytestmark = pytest.mark.slow
+
 RELINK = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
 WAVES = ("--waves", "10%,50%,100%")
 

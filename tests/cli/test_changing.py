@@ -180,6 +180,7 @@ def test_no_terminal_and_no_yes_sends_nothing(
     assert list(here.iterdir()) == [here / "devices.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [b"yes\n", b"y\n", b"no\n", b"\n", b"\x04"])
 def test_the_question_is_asked_on_the_terminal(
     server: Served, capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes

@@ -17,6 +17,8 @@ from capgo_async.sandbox import Settings
 from capgo_async.sandbox.seeding import ORG_ID
 from capgo_async.sandbox.state import metrics
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 SPAN = ("--from", "2026-06-01", "--to", "2026-06-08")
 

@@ -40,6 +40,7 @@ def begin(path: Path) -> None:
 SAID = "of 1 pending operation: 1 with a target changed by others"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("minutes", "options", "shown"), [(11, (), True), (11, ("--no-drift",), False), (9, (), False), (11, ("--quiet",), True)]
 )

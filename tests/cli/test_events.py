@@ -109,6 +109,7 @@ def test_a_run_within_the_bucket_of_its_plan_has_its_progress_after_its_begin() 
 # What cannot be written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "why"),
     [

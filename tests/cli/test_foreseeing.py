@@ -67,6 +67,7 @@ def declining(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.close(slave)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("declining")
 def test_all_keys_of_a_ring_count(unaimed: Command, three: Served, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apps = sorted(three.sandbox.world.apps)

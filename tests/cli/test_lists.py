@@ -71,6 +71,7 @@ def test_ids_of_another_form_are_named_in_the_plan(capgo: Command, here: Path) -
     assert "1 device id of 31 is not a UUID, unlike all others: 'n/a' (line 32)" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--inventory", "devices.sqlite")])
 def test_users_are_found_and_named(server: Served, capgo: Command, here: Path, options: tuple[str, ...]) -> None:
     assert capgo("export", "devices", "-o", "devices.sqlite").exit_code == 0

@@ -12,6 +12,8 @@ from cli.served import APP, Served, served
 
 from capgo_async.cli.job import asking
 
+pytestmark = pytest.mark.slow
+
 PUBLISH = ("channels", "update", APP, "beta", "public=true")
 
 

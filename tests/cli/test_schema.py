@@ -138,6 +138,7 @@ ELSEWHERE: Final = {
 }
 
 
+@pytest.mark.slow
 def test_what_every_command_prints_has_its_schema(here: Path, unaimed: Command) -> None:
     csv_of(here / "all.csv", more=("", "bad id", DEVICE))
     seen: dict[str, set[str]] = {}

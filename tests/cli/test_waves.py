@@ -118,6 +118,7 @@ def test_a_run_that_ends_in_a_bake_goes_on_with_it(server: Served, capgo: Comman
     assert "wave 1, up to 10%: 14 operations, 14 finished, 0 failed, verified" in capgo("job", "report", "m.capgo-job").stdout
 
 
+@pytest.mark.slow
 def test_a_follower_says_that_a_run_bakes(capgo: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
     csv_of(here / "devices.csv", devices=200)

@@ -246,6 +246,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wrapper", "mock"])
 async def test_who_stands_in_before_the_first_import_sees_every_request(kind: str) -> None:
     async with serving(always(OK)) as server:

@@ -134,6 +134,7 @@ async def test_a_page_of_html_is_told_as_that() -> None:
         await client(ScriptedTransport(last=PORTAL), retries=0).apps.get(APP)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_while_a_portal_responds_fewer_requests_are_in_flight() -> None:
     good = 0

@@ -30,6 +30,7 @@ def test_a_public_module_shows_its_names_and_nothing_else(module: Any) -> None:
         _ = module.unknown
 
 
+@pytest.mark.slow
 def test_names_are_there_without_an_import_of_their_modules() -> None:
     """Ask in a new process, because other tests have imported them."""
     code = "import sys, capgo_async; print(*dir(capgo_async)); [getattr(capgo_async, name) for name in sys.argv[1:]]"

@@ -71,6 +71,7 @@ def test_every_number_is_that_of_the_json_report() -> None:
     assert all(expected[path] == text for path, text in shown)
 
 
+@pytest.mark.slow
 def test_each_section_has_its_charts_and_each_chart_a_text(drawn: dict[str, Drawing]) -> None:
     charts = [chart for section in sections(full(EVIL)) for chart in section.charts]
     assert {chart.name for chart in charts} == set(drawn)
@@ -90,6 +91,7 @@ def test_a_page_with_everything_is_small(drawn: dict[str, Drawing]) -> None:
     assert len(page_of(full(EVIL), drawn).encode()) < 300_000
 
 
+@pytest.mark.slow
 def test_many_causes_apps_runs_and_long_messages_stay_bounded() -> None:
     picture = full()
     failures = tuple(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
+import pytest
 from fleet import APP, client_of, copy_job, ids_of, sandbox_of, write_csv
 from pages.reading import Reader, numbers_of
 from virtual_time import in_virtual_time
@@ -69,6 +70,7 @@ async def never(_: Question) -> Answer:
     raise AssertionError
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_the_page_tells_the_whole_story_with_the_numbers_of_the_report(tmp_path: Path) -> None:
     base = wall_clock()

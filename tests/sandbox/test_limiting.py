@@ -227,6 +227,7 @@ def test_wrong_presets_and_variables_are_refused(preset: str, variables: dict[st
         thresholds(preset, variables)
 
 
+@pytest.mark.slow
 @given(gaps)
 def test_a_key_passes_again_only_after_a_silent_minute(waits: list[int]) -> None:
     limiters = Limiters(thresholds("server", {"RATE_LIMIT_API_KEY": 4}))
@@ -240,6 +241,7 @@ def test_a_key_passes_again_only_after_a_silent_minute(waits: list[int]) -> None
             assert refused.more["rateLimitResetAt"] == now + 60_000
 
 
+@pytest.mark.slow
 @given(gaps, st.integers(min_value=1, max_value=6))
 def test_a_fixed_window_never_lets_more_pass_and_reopens_when_it_said(waits: list[int], most: int) -> None:
     counters = Counters(60_000)
@@ -275,6 +277,7 @@ def test_no_sliding_window_holds_more_than_it_may(waits: list[int], most: int) -
             assert until == recent[0] + 60_000
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 30_000), st.sampled_from(["alpha", "beta"])), max_size=60))
 def test_the_same_set_is_refused_exactly_within_a_minute_of_the_last_that_passed(steps: list[tuple[int, str]]) -> None:
     limiters = Limiters(SERVER)
