@@ -8,16 +8,17 @@ import altair as alt
 from ..bulk.picture import AppTotals, Flow
 from ..bulk.report import Wave
 from .colours import colour_of, paint
-from .frames import CHARACTER, WIDTHS, Drawn, Frame, Key, Values, both, counts_axis, data, svg
+from .frames import BARE, WIDTHS, Drawn, Frame, Key, Values, alone, beside, both, counts_axis, data, fitted, svg, width_of
 from .history import state_in_words
 from .ribbons import Ends, Ribbon, laid_out
-from .words import Drawing, shortened
+from .words import Drawing
 
 _MOST: Final = 12
 """Bars of a chart; what is smaller is one bar together."""
 _OUTCOMES: Final = ("done", "failed", "pending")
-_LETTERS_OF_ENDS: Final[Mapping[str, int]] = {"wide": 24, "narrow": 8}
-"""Characters of a name beside a ribbon."""
+_ROOM_OF_ENDS: Final[Mapping[str, int]] = {"wide": 200, "narrow": 66}
+"""Pixels that a name beside a ribbon may take."""
+_BELOW_ENDS: Final = 10
 
 
 def key_of(states: Iterable[str]) -> Key:
@@ -42,7 +43,7 @@ def bars_of_apps(apps: Sequence[AppTotals]) -> Drawing:
         drawn = bar.encode(color=alt.Color("colour:N", scale=None)).mark_bar(height={"band": 0.7})
         return alt.layer(drawn, _named(names, frame)).properties(height=24 * len(shown))
 
-    return both(draw, key_of(_OUTCOMES), names)
+    return both(draw, key_of(_OUTCOMES), beside(names))
 
 
 def bars(counts: Sequence[tuple[str, int]], colour: str) -> Drawing:
@@ -60,7 +61,7 @@ def bars(counts: Sequence[tuple[str, int]], colour: str) -> Drawing:
         text = base.encode(text="text:N").mark_text(align="left", dx=6)
         return alt.layer(bar, text, _named(names, frame)).properties(height=26 * len(rows))
 
-    return both(draw, names=names)
+    return both(draw, frame=beside(names, BARE))
 
 
 def _line() -> alt.Y:
@@ -72,13 +73,17 @@ def _named(names: Sequence[str], frame: Frame) -> alt.Chart:
 
     Names that differ have lines of their own, also if they look alike once they are cut.
     """
-    rows = [{"line": line, "name": shortened(name, frame.letters)} for line, name in enumerate(names)]
+    rows = [{"line": line, "name": fitted(name, frame.room)} for line, name in enumerate(names)]
     text: alt.Chart = data(rows).encode(x=alt.value(0), y=_line(), text="name:N").mark_text(align="right", dx=-8)
     return text
 
 
-def parts(counted: Sequence[tuple[str, float]], frame: Frame) -> Drawn:
+def parts(counted: Sequence[tuple[str, float]]) -> Drawing:
     """Draw one bar with its parts."""
+    return both(lambda frame: _parts(counted, frame), key_of(name for name, _ in counted), alone)
+
+
+def _parts(counted: Sequence[tuple[str, float]], frame: Frame) -> Drawn:
     rows = [{"count": count, "colour": paint(colour_of(name)), "turn": turn} for turn, (name, count) in enumerate(counted)]
     scale = alt.Scale(domain=[0, sum(count for _, count in counted)], nice=False)
     bar = data(rows).encode(x=alt.X("count:Q", title=None, axis=counts_axis(frame), scale=scale), order="turn:Q")
@@ -86,8 +91,13 @@ def parts(counted: Sequence[tuple[str, float]], frame: Frame) -> Drawn:
     return alt.layer(drawn).properties(height=34)
 
 
-def strip_of_waves(waves: Sequence[Wave], frame: Frame) -> Drawn:
+def strip_of_waves(waves: Sequence[Wave]) -> Drawing:
     """Draw the waves one after the other, each as wide as it has operations."""
+    key = key_of(state_in_words(wave.state) for wave in waves)
+    return both(lambda frame: _strip_of_waves(waves, frame), key, alone)
+
+
+def _strip_of_waves(waves: Sequence[Wave], frame: Frame) -> Drawn:
     rows: list[dict[str, object]] = []
     begin, total = 0, sum(wave.operations for wave in waves)
     for wave in waves:
@@ -105,13 +115,13 @@ def strip_of_waves(waves: Sequence[Wave], frame: Frame) -> Drawn:
 
 def ribbons(found: Sequence[Flow]) -> Drawing:
     """Draw a ribbon for each flow, from the state before on the left to the state after on the right."""
-    return Drawing(variants={variant: _ribbons(found, width, _LETTERS_OF_ENDS[variant]) for variant, width in WIDTHS.items()})
+    return Drawing(variants={variant: _ribbons(found, width, _ROOM_OF_ENDS[variant]) for variant, width in WIDTHS.items()})
 
 
-def _ribbons(found: Sequence[Flow], width: int, letters: int) -> str:
+def _ribbons(found: Sequence[Flow], width: int, room: int) -> str:
     layout = laid_out(found)
-    sides = [[_node(end, at, letters) for end in ends] for at, ends in enumerate((layout.before, layout.after))]
-    left, right = (round(max(len(str(node["name"])) for node in nodes) * CHARACTER) + 16 for nodes in sides)
+    sides = [[_node(end, at, room) for end in ends] for at, ends in enumerate((layout.before, layout.after))]
+    left, right = (round(max(width_of(str(node["name"])) for node in nodes)) + 14 for nodes in sides)
     scale = alt.Scale(domain=[layout.height, 0], nice=False, zero=False)
     top, middle = (alt.Y(f"{field}:Q", axis=None, scale=scale) for field in ("top", "middle"))
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False))
@@ -123,7 +133,7 @@ def _ribbons(found: Sequence[Flow], width: int, letters: int) -> str:
         layers.append(data(nodes).mark_rule(strokeWidth=8, color=paint("done")).encode(x=x, y=top, y2="bottom:Q"))
         layers.append(data(nodes).mark_text(align=align, dx=dx).encode(x=x, y=middle, text="name:N"))
     height = max(110, 38 * max(map(len, sides)))
-    return svg(alt.layer(*layers).properties(height=height), Frame(width, left, right, bottom=8))
+    return svg(alt.layer(*layers).properties(height=height), Frame(width, left, right, bottom=_BELOW_ENDS))
 
 
 def _outline(ribbon: Ribbon) -> Iterable[dict[str, object]]:
@@ -131,6 +141,6 @@ def _outline(ribbon: Ribbon) -> Iterable[dict[str, object]]:
         yield {"flow": ribbon.number, "x": x, "top": top, "bottom": bottom}
 
 
-def _node(end: Ends, at: int, letters: int) -> dict[str, object]:
-    name = f"{shortened(end.name, letters)} {end.operations:,}"
+def _node(end: Ends, at: int, room: int) -> dict[str, object]:
+    name = f"{fitted(end.name, room)} {end.operations:,}"
     return {"x": at, "top": end.top, "bottom": end.bottom, "middle": (end.top + end.bottom) / 2, "name": name}

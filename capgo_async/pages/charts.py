@@ -4,7 +4,7 @@ from ..bulk.picture import Picture
 from .bars import bars, bars_of_apps, key_of, parts, ribbons, strip_of_waves
 from .courses import burn_down, in_flight, key_of_burn_down, key_of_rates, latency, panels, rates, strip
 from .frames import both
-from .history import History, history_of, slowest, state_in_words
+from .history import History, history_of, slowest
 from .sections import adopted, parts_of, refusals_of
 from .words import Drawing
 
@@ -22,16 +22,14 @@ def charts_of(picture: Picture) -> dict[str, Drawing]:
     if report.failures:
         drawn["failures"] = bars([(failure.cause, failure.count) for failure in report.failures], "failed")
     if report.waves and "waves" not in drawn:
-        key = key_of(state_in_words(wave.state) for wave in report.waves)
-        drawn["waves"] = both(lambda frame: strip_of_waves(report.waves, frame), key)
+        drawn["waves"] = strip_of_waves(report.waves)
     if picture.flows:
         drawn["flows"] = ribbons(picture.flows)
     if report.done:
         verdicts = [(name, figure.value) for name, figure in parts_of(picture) if name not in {"failed", "pending"}]
-        drawn["verdicts"] = both(lambda frame: parts(verdicts, frame), key_of(name for name, _ in verdicts))
+        drawn["verdicts"] = parts(verdicts)
     if report.adoption is not None:
-        found = [(name, figure.value) for name, figure in adopted(report.adoption)]
-        drawn["adoption"] = both(lambda frame: parts(found, frame), key_of(name for name, _ in found))
+        drawn["adoption"] = parts([(name, figure.value) for name, figure in adopted(report.adoption)])
     return drawn
 
 

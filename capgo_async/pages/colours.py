@@ -31,7 +31,7 @@ _COLOURS: Final[Mapping[str, str]] = {
 def colour_of(state: str) -> str:
     """Return the name of the colour of a state or a part."""
     if state.startswith("approval"):
-        return "verified" if state.endswith("approved") else "failed"
+        return "failed" if state.endswith("declined") else "asked"
     return _COLOURS.get(state, "unsure")
 
 

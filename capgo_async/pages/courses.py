@@ -28,17 +28,26 @@ _ABOVE: Final = 1.08
 def burn_down(history: History, frame: Frame) -> Drawn:
     """Draw how the pending operations fell, and how they were and are expected to."""
     layers = [_shades(history)] if history.rests else []
-    layers.append(_points(history.left).mark_area(color=paint("done"), opacity=0.35, line={"color": paint("done")}))
-    for points, colour in ((history.forecast, paint("ink")), (history.ahead, paint("done"))):
-        layers += [_points(points).mark_line(strokeDash=[6, 4], color=colour, clip=True)] if points else []
+    planned, ahead = _forecasts(history)
+    most = max(point.value for points in (history.left, planned, ahead) for point in points)
+    area = {"color": paint("done"), "opacity": 0.35, "line": {"color": paint("done")}}
+    layers += [_points(history.left, most).mark_area(**area, clip=True)] if history.left else []
+    for points, colour in ((planned, paint("ink")), (ahead, paint("done"))):
+        layers += [_points(points, most).mark_line(strokeDash=[6, 4], color=colour, clip=True)] if points else []
     return _over_time(layers, history, frame, 220)
+
+
+def _forecasts(history: History) -> tuple[Sequence[Point], Sequence[Point]]:
+    """Return the forecast of the plan and that from now on, which are the same before anything is sent."""
+    return history.forecast if history.left or not history.ahead else (), history.ahead
 
 
 def key_of_burn_down(history: History) -> Key:
     """Return what the colours of that chart stand for."""
+    planned, ahead = _forecasts(history)
     key = [("left", "done")] if history.left else []
-    key += [("forecast of the plan", "ink line")] if history.forecast else []
-    key += [("forecast from now on", "done line")] if history.ahead else []
+    key += [("forecast of the plan", "ink line")] if planned else []
+    key += [("forecast from now on", "done line")] if ahead else []
     return [*key, ("rest", "rest")] if history.rests else key
 
 
@@ -46,8 +55,7 @@ def rates(history: History, frame: Frame) -> Drawn:
     """Draw the requests a minute, and the limit of the API keys."""
     layers = [_shades(history)] if history.rests else []
     most = max([point.value for point in history.rates] + [each.per_minute for each in history.allowed])
-    area = _points(history.rates, most=_ABOVE * most)
-    layers.append(area.mark_area(interpolate="step", color=paint("done"), opacity=0.6))
+    layers.append(_points(history.rates, most).mark_area(color=paint("done"), opacity=0.6, clip=True))
     if history.allowed:
         rule = data([_allowed(each) for each in history.allowed]).encode(x="at:T", x2="until:T", y="value:Q")
         layers.append(rule.mark_rule(color=paint("failed"), strokeDash=[6, 4], strokeWidth=1.5, clip=True))
@@ -69,8 +77,11 @@ def _allowed(each: Allowed) -> dict[str, object]:
 
 def latency(history: History, frame: Frame) -> Drawn:
     """Draw the response times."""
+    most = max((each.p95 for each in history.responses), default=1.0)
     layers = [
-        _points([Point(each.at, getattr(each, share)) for each in history.responses], form="~g").mark_line(color=paint(colour))
+        _points([Point(each.at, getattr(each, share)) for each in history.responses], most, form="~g").mark_line(
+            interpolate="step-after", color=paint(colour), clip=True
+        )
         for share, colour in (("p50", "done"), ("p95", "refused"))
     ]
     return _over_time(layers, history, frame, 140)
@@ -78,11 +89,12 @@ def latency(history: History, frame: Frame) -> Drawn:
 
 def in_flight(history: History, frame: Frame) -> Drawn:
     """Draw the requests in flight."""
-    mean = _points([Point(each.at, each.mean) for each in history.flights])
-    most = _points([Point(each.at, each.most) for each in history.flights])
+    highest = max(each.most for each in history.flights)
+    mean = _points([Point(each.at, each.mean) for each in history.flights], highest)
+    most = _points([Point(each.at, each.most) for each in history.flights], highest)
     layers = [
-        mean.mark_area(interpolate="step", color=paint("done"), opacity=0.6),
-        most.mark_line(interpolate="step", color=paint("refused")),
+        mean.mark_area(interpolate="step-after", color=paint("done"), opacity=0.6, clip=True),
+        most.mark_line(interpolate="step-after", color=paint("refused"), clip=True),
     ]
     return _over_time(layers, history, frame, 120)
 
@@ -97,8 +109,8 @@ def panels(picture: Picture, apps: Sequence[AppTotals], history: History) -> Ite
 
 def _panel(picture: Picture, app: AppTotals, history: History) -> str:
     frame = Frame(_PANEL, left=38, right=4)
-    area = _points(app_left(picture, app, history), ticks=2).mark_area(
-        interpolate="step-after", color=paint("done"), opacity=0.35, line={"color": paint("done")}
+    area = _points(app_left(picture, app, history), app.planned, ticks=2).mark_area(
+        interpolate="step-after", color=paint("done"), opacity=0.35, line={"color": paint("done")}, clip=True
     )
     return svg(_over_time([area], history, frame, 70), frame)
 
@@ -126,11 +138,11 @@ def _shades(history: History) -> alt.Chart:
     return drawn
 
 
-def _points(points: Iterable[Point], *, form: str = "~s", ticks: int = 4, most: float | None = None) -> alt.Chart:
-    """Return points in time whose axis of values reaches up to `most`, or to the highest of them."""
+def _points(points: Iterable[Point], most: float, *, form: str = "~s", ticks: int = 4) -> alt.Chart:
+    """Return points in time, whose axis of values has room for `most`."""
     chart: alt.Chart = data([{"at": _local(point.at), "value": round(point.value, 4)} for point in points])
     axis = alt.Axis(format=form, tickCount=ticks, domain=False, ticks=False, labelExpr=NO_UNIT)
-    scale = alt.Scale(domainMin=0) if most is None else alt.Scale(domain=[0, most], nice=False)
+    scale = alt.Scale(domain=[0, _ABOVE * max(most, 1e-3)], nice=False)
     return chart.encode(x="at:T", y=alt.Y("value:Q", title=None, axis=axis, scale=scale, stack=None))
 
 

@@ -5,7 +5,7 @@ of the page, and space for the names of rows is reserved by their number of char
 machine that draws. Charts as wide as the page are drawn twice: scaled to a phone, their text would be too small to read.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import altair as alt
@@ -13,7 +13,7 @@ import msgspec
 import vl_convert
 
 from .colours import paint
-from .words import Drawing
+from .words import Drawing, clipped, shortened
 
 Values = Sequence[Mapping[str, object]]
 Drawn = alt.LayerChart | alt.FacetChart
@@ -24,8 +24,16 @@ Key = Sequence[tuple[str, str]]
 WIDTHS: Final[Mapping[str, int]] = {"wide": 880, "narrow": 350}
 """Width of each variant in pixels."""
 _NARROW: Final = 500
-CHARACTER: Final = 7.4
-"""Pixels of a character of an average name in a wide font of 12 pixels."""
+_NARROW_LETTERS: Final = frozenset("Iijlft.,:;'|!()[]/ -")
+_WIDE_LETTERS: Final = frozenset("mwMW@%…")
+_SCRIPTS: Final = 0x1100
+"""From this character on, many are as wide as high."""
+_BESIDE: Final = 12
+_FEWEST: Final = 3
+_LABEL: Final = 18
+"""Half of the label of an axis."""
+BARE: Final = 4
+"""What is kept free below a chart without an axis."""
 NO_UNIT: Final = "datum.value ? datum.label : '0'"
 """Writes 0 and not 0k."""
 _FAINT, _LINE = paint("faint"), paint("line")
@@ -50,9 +58,9 @@ class Frame(msgspec.Struct, frozen=True):
         return self.width - self.left - self.right
 
     @property
-    def letters(self) -> int:
-        """Return how many characters of a name are shown."""
-        return 16 if self.narrow else 36
+    def room(self) -> int:
+        """Return how many pixels a name beside the plot may take."""
+        return 140 if self.narrow else 300
 
 
 def data(rows: Values) -> alt.Chart:
@@ -65,16 +73,45 @@ def counts_axis(frame: Frame) -> alt.Axis:
     return alt.Axis(format="~s", tickCount=3 if frame.narrow else 6, labelFlush=True, labelExpr=NO_UNIT)
 
 
-def both(draw: Callable[[Frame], Drawn], key: Key = (), names: Iterable[str] = ()) -> Drawing:
-    """Draw a chart for both widths. `names` are those of its lines, for which it needs space."""
-    longest = max(map(len, names), default=0)
-    frames = {variant: _frame(width, longest) for variant, width in WIDTHS.items()}
+def both(draw: Callable[[Frame], Drawn], key: Key = (), frame: Callable[[int], Frame] = Frame) -> Drawing:
+    """Draw a chart for both widths. `frame` returns the space for a width."""
+    frames = {variant: frame(width) for variant, width in WIDTHS.items()}
     return Drawing(key=tuple(key), variants={variant: svg(draw(frame), frame) for variant, frame in frames.items()})
 
 
-def _frame(width: int, longest: int) -> Frame:
-    frame = Frame(width)
-    return Frame(width, left=round(min(longest, frame.letters) * CHARACTER) + 12) if longest else frame
+def width_of(text: str) -> float:
+    """Return the most pixels that a text takes in a wide font of 12 pixels."""
+    return sum(map(_pixels, text))
+
+
+def _pixels(letter: str) -> float:
+    if letter in _NARROW_LETTERS:
+        return 5.5
+    return 12.0 if letter in _WIDE_LETTERS or ord(letter) >= _SCRIPTS else 9.0 if letter.isupper() else 8.0
+
+
+def fitted(name: str, room: float) -> str:
+    """Return a name that takes at most so many pixels. Of a long one, both ends remain: many begin alike."""
+    name = clipped(name)
+    most = len(name)
+    while most > _FEWEST and width_of(shortened(name, most)) > room:
+        most -= 1
+    return shortened(name, most)
+
+
+def beside(names: Sequence[str], bottom: int = 26) -> Callable[[int], Frame]:
+    """Return the space of a chart with the names of its lines on the left."""
+
+    def frame(width: int) -> Frame:
+        room = Frame(width).room
+        return Frame(width, left=round(max(width_of(fitted(name, room)) for name in names)) + _BESIDE, bottom=bottom)
+
+    return frame
+
+
+def alone(width: int) -> Frame:
+    """Return the space of a chart with nothing on the left."""
+    return Frame(width, left=2, right=_LABEL)
 
 
 def svg(chart: Drawn, frame: Frame) -> str:

@@ -16,8 +16,6 @@ from ..bulk.report import Activity, Ended, Run
 from ..bulk.timeline import Bucket, Moment, Timeline, merged
 from ..limits.models import ScopeKind
 
-Item = TypeVar("Item")
-
 READING: Final = frozenset({Ended.PLANNED, Ended.VERIFIED, Ended.COMPARED})
 _NAMES: Final = {
     Ended.PLANNED: "planning",
@@ -65,7 +63,7 @@ class Allowed(NamedTuple):
 
 
 class Responses(NamedTuple):
-    """How long requests took, in seconds: the median, and what 95 % did not exceed."""
+    """How long requests took from `at` on, in seconds: the median, and what 95 % did not exceed."""
 
     at: float
     p50: float
@@ -73,18 +71,22 @@ class Responses(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """How many requests were in flight: on average, and at most."""
+    """How many requests were in flight from `at` on: on average, and at most."""
 
     at: float
     mean: float
     most: int
 
 
+Held = TypeVar("Held", Responses, Flight)
+
+
 class History(msgspec.Struct, frozen=True, kw_only=True):
     """The course of a job, from `begin` to `end`: the runs that send, and the forecast of what is pending.
 
     `width` is the number of seconds between two points. `left` are the operations that are neither done nor failed. `forecast`
-    is how they were expected to fall when the job was planned, `ahead` how they are expected to fall from now on.
+    is how they were expected to fall when the job was planned, `ahead` how they are expected to fall from now on. `rates` is
+    how many requests were sent in the minute before each point.
     """
 
     begin: float
@@ -127,16 +129,15 @@ def history_of(picture: Picture) -> History | None:
         left=left,
         forecast=forecast,
         ahead=_ahead(picture, max(last, left[-1].at) if left else at, ahead_until) if goes_on else (),
-        rates=tuple(Point(each.start + width / 2, each.requests * _MINUTE / width) for each in _gapless(everything, width)),
+        rates=_rates(everything, width, last),
         allowed=_allowed(timeline, end),
         rests=_rests(timeline, end - begin, last),
-        responses=tuple(
-            Responses(each.start + width / 2, each.p50, each.p95)
-            for each in everything
-            if each.p50 is not None and each.p95 is not None
+        responses=_held(
+            [Responses(each.start, each.p50, each.p95) for each in everything if each.p50 is not None and each.p95 is not None],
+            width,
         ),
-        flights=tuple(
-            Flight(each.start + width / 2, each.seconds / width, each.most_in_flight) for each in _gapless(everything, width)
+        flights=_held(
+            [Flight(each.start, each.seconds / width, each.most_in_flight) for each in _gapless(everything, width)], width
         ),
         waves=_waves(timeline, last, "under way" if is_under_way(picture.activity) else "interrupted"),
         runs=tuple(_span(run, picture.activity) for run in report.runs if begin <= _begin_of(run) <= end),
@@ -163,12 +164,12 @@ def state_in_words(state: str) -> str:
 def app_left(picture: Picture, app: AppTotals, history: History) -> tuple[Point, ...]:
     """Return how the operations of one app fell."""
     width = _coarser(history.width, history.end - history.begin, _POINTS_OF_AN_APP)
-    buckets = merged((each for each in picture.timeline.buckets if each.app == app.app_id), width)
+    settled = (each for each in picture.timeline.buckets if each.app == app.app_id and (each.done or each.failed))
     left, points = app.planned, [Point(history.begin, app.planned)]
-    for bucket in buckets:
+    for bucket in merged(settled, width):
         left = max(app.pending, left - bucket.done - bucket.failed)
         points.append(Point(min(bucket.start + width, history.end), left))
-    return tuple(points)
+    return (*points, *(Point(last.at, left) for last in history.left[-1:] if last.at > points[-1].at))
 
 
 def slowest(picture: Picture) -> list[AppTotals]:
@@ -218,6 +219,27 @@ def _gapless(buckets: Sequence[Bucket], width: int) -> Iterable[Bucket]:
         yield bucket
 
 
+def _rates(buckets: Sequence[Bucket], width: int, last: float) -> tuple[Point, ...]:
+    """Return the requests of the minute before each point, as limits count them."""
+    if not buckets:
+        return ()
+    begin, end = buckets[0].start, buckets[-1].start + width
+    return tuple(
+        Point(
+            min(at, max(begin, last)),
+            sum(
+                each.requests * max(0, min(at, each.start + width) - max(at - _MINUTE, each.start)) / width for each in buckets
+            ),
+        )
+        for at in range(begin, end + 1, width)
+    )
+
+
+def _held(items: list[Held], width: int) -> tuple[Held, ...]:
+    """Return what holds from its time on, with an end: the last one once more, `width` later."""
+    return (*items, *(item._replace(at=item.at + width) for item in items[-1:]))
+
+
 def _left(picture: Picture, buckets: Sequence[Bucket], width: int, begin: float, last: float) -> tuple[Point, ...]:
     """Return how the pending operations fell. A run that sends settled ones again raises them."""
     reopened = [
@@ -227,16 +249,18 @@ def _left(picture: Picture, buckets: Sequence[Bucket], width: int, begin: float,
     ]
     report = picture.report
     if not buckets:
-        return (Point(begin, report.planned), Point(last, report.pending)) if picture.timeline.moments else ()
-    steps = [(each.start + width, -(each.done + each.failed)) for each in buckets]
+        return (Point(begin, report.planned), Point(last, report.pending)) if last > begin else ()
     left = report.planned
     points = [Point(begin, left)]
-    for at, change in steps:
-        while reopened and reopened[0][0] < at:
+    for bucket in buckets:
+        start = max(points[-1].at, bucket.start)
+        if start > points[-1].at:
+            points.append(Point(start, left))
+        while reopened and reopened[0][0] < bucket.start + width:
             left = reopened.pop(0)[1]
-            points.append(Point(max(points[-1].at, at - width), left))
-        left = max(0, left + change)
-        points.append(Point(max(points[-1].at, min(at, last)), left))
+            points.append(Point(start, left))
+        left = max(0, left - bucket.done - bucket.failed)
+        points.append(Point(max(start, min(bucket.start + width, last)), left))
     return (*points[:-1], Point(points[-1].at, report.pending))
 
 

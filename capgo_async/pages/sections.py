@@ -292,7 +292,7 @@ def _failures(picture: Picture) -> Section:
     return Section(
         name="failures",
         title="Failures by cause",
-        lead=[Figure("failed", picture.report.failed), f" failed, of {counted(len(failures), 'cause')}."],
+        lead=[Figure("failed", picture.report.failed), f" failed, with {counted(len(failures), 'cause')}."],
         charts=(Chart("failures", f"Bars of the failed operations by cause: {told}."),),
         cards=tuple(cards),
     )

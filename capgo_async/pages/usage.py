@@ -15,7 +15,7 @@ import vl_convert
 
 from ..api.endpoints.statistics import Graph, Totals
 from ..api.models import StatPoint, Usage
-from .words import clipped
+from .words import shortened
 
 _WIDTH: Final = 880
 _HEIGHT: Final = 360
@@ -24,7 +24,7 @@ _COLOURS: Final = ["#0072b2", "#e69f00", "#00664b", "#cc79a7", "#56b4e9", "#c241
 """Colours that remain different for colour-blind people."""
 _DASHES: Final = [[1, 0], [8, 3], [3, 3], [10, 3, 2, 3], [5, 5], [1, 3], [2, 6]]
 _OTHERS: Final = "others"
-_LONGEST: Final = 60
+_LONGEST: Final = 40
 """Characters of a name that are shown."""
 _CALLED: Final[Mapping[Graph, str]] = {"mau": "Active users", "storage": "Storage", "bandwidth": "Bandwidth"}
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -76,7 +76,8 @@ def chart_of_usage(name: str, graph: Graph, totals: Totals, usage: Mapping[str, 
         color=alt.Color("series:N", scale=colours, legend=legend),
         strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=legend),
     )
-    return _svg(encoded.mark_line(strokeWidth=2.5), text)
+    # A single day is no line.
+    return _svg(encoded.mark_line(strokeWidth=2.5, point=len(days) == 1), text)
 
 
 def chart_of_versions(name: str, of: str, usage: Usage) -> str:
@@ -170,7 +171,7 @@ def _span(days: Sequence[date]) -> str:
 
 
 def _clipped(name: str) -> str:
-    return clipped(name, _LONGEST)
+    return shortened(name, _LONGEST)
 
 
 def _milliseconds(day: date) -> int:

@@ -31,6 +31,8 @@ from capgo_async.bulk.timeline import Bucket, Moment, Timeline, bin_of
 BEGAN = datetime(2026, 11, 30, 16, 0, tzinfo=UTC)
 EVIL = '<script>alert("x")</script>\x1b[31m&amp;\u202e'
 """A name that would run a script, colour a terminal and turn the text around."""
+LONG = "ארוך-" + "W" * 150
+"""A name without spaces, whose beginning is written from right to left."""
 
 
 def run(number: int, minute: float, seconds: float, ended: Ended | None, **more: object) -> Run:
@@ -70,7 +72,8 @@ def full(name: str = "beta") -> Picture:
     )
     failures = (
         Failures(name, 300, f"Device {name} not found", tuple(f"{name}/{i:036d}" for i in range(5)), "Check.", Remedy.NEW_JOB),
-        Failures("ambiguous", 220, "no answer", ("com.example.app01/1",), "Run them again.", Remedy.RETRY),
+        Failures("ambiguous", 200, "no answer", ("com.example.app01/1",), "Run them again.", Remedy.RETRY),
+        Failures(LONG, 20, LONG, (f"com.example.app01/{LONG}",), "Run them again.", Remedy.RETRY),
     )
     report = Report(
         job=f"{name}.capgo-job",
@@ -100,8 +103,8 @@ def full(name: str = "beta") -> Picture:
     )
     part = Part(kind="link_device", what="link to beta", object="to beta", app_id="a", targets=18700)
     plan = Plan(rows=20012, planned=18700, skipped=1300, rejected=12, unknown=0, apps=(), requests=80, changes=(part,))
-    apps = (name, *(f"com.example.app{number:02d}" for number in range(16)))
-    flows = ((12000, "production"), (5000, "no link"), (1700, f"staging of {name} with a rather long name"))
+    apps = (name, LONG, *(f"com.example.app{number:02d}" for number in range(15)))
+    flows = ((12000, "production"), (5000, "no link"), (1600, f"staging of {name} with a rather long name"), (100, LONG))
     return Picture(
         at=BEGAN + timedelta(minutes=40),
         source=f"{name}.csv",

@@ -1,6 +1,7 @@
 """The page about a job: its order, its numbers, its bounds, and labels that try to be more than text."""
 
 import itertools
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -13,11 +14,13 @@ from pages.reading import Reader, numbers_of
 from capgo_async.bulk import Activity, Ended, Failures
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import OTHERS, AppTotals, Flow, Picture, joined
-from capgo_async.bulk.timeline import Moment, Timeline
+from capgo_async.bulk.timeline import Bucket, Moment, Timeline
 from capgo_async.events import Event, ForecastMade, LimitInForce, LimitLearned
+from capgo_async.pages.bars import bars
 from capgo_async.pages.charts import charts_of
-from capgo_async.pages.courses import key_of_rates
-from capgo_async.pages.history import history_of
+from capgo_async.pages.courses import key_of_rates, rates
+from capgo_async.pages.frames import Frame, svg
+from capgo_async.pages.history import Allowed, history_of
 from capgo_async.pages.page import page_of
 from capgo_async.pages.ribbons import laid_out
 from capgo_async.pages.sections import headline, sections, when
@@ -76,6 +79,34 @@ def test_each_section_has_its_charts_and_each_chart_a_text(drawn: dict[str, Draw
     charts = [chart for section in sections(full(EVIL)) for chart in section.charts]
     assert {chart.name for chart in charts} == set(drawn)
     assert all(len(chart.alternative) > 20 for chart in charts)
+
+
+def test_each_chart_shows_what_its_key_names(drawn: dict[str, Drawing]) -> None:
+    keys = {name: [called for called, _ in drawing.key] for name, drawing in drawn.items()}
+    assert keys["burn"] == ["left", "forecast of the plan", "rest"]
+    assert keys["rates"] == ["requests a minute", "limit of the API key", "rest"]
+    assert {*keys["waves"]} == {"interrupted", "verified", "pause", "not shown by the server", "approval: approved"}
+    assert keys["runs"] == ["killed", "interrupted", "finished"]
+    for name, drawing in drawn.items():
+        for called, colour in drawing.key:
+            assert all(f"var(--{colour.split()[0]})" in text for text in drawing.variants.values()), (name, called)
+
+
+def test_a_limit_that_is_the_highest_value_is_drawn_whole() -> None:
+    history = history_of(full())
+    assert history is not None
+    allowed = (Allowed(1, history.begin, history.end, 1e6),)
+    drawn = svg(rates(msgspec.structs.replace(history, allowed=allowed), Frame(880)), Frame(880))
+    (top,) = re.findall(r'<line transform="translate\([\d.]+,([\d.]+)\)"[^>]*var\(--failed\)', drawn)
+    assert 2 < float(top) < 20
+
+
+def test_names_that_look_alike_when_cut_have_bars_of_their_own() -> None:
+    drawing = bars([(f"{'x' * 60}{number}{'x' * 60}", 100 + number) for number in range(15)], "failed")
+    for drawn in drawing.variants.values():
+        shown = re.findall(r"<text[^>]*,([\d.]+)\)[^>]*>([^<]*x…x[^<]*|3 others)</text>", drawn)
+        assert len({at for at, _ in shown}) == 13
+        assert re.findall(r">(\d+)</text>", drawn) == [*(f"{number}" for number in range(100, 112)), f"{112 + 113 + 114}"]
 
 
 def test_labels_are_text_and_nothing_is_asked_of_anybody(drawn: dict[str, Drawing]) -> None:
@@ -176,6 +207,21 @@ def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
         (picture.at.timestamp(), 18700),
         ((picture.at + timedelta(seconds=500)).timestamp(), 0),
     ]
+
+
+def test_requests_are_counted_by_minute_and_what_is_left_stands_still_while_nothing_is_settled() -> None:
+    picture = full()
+    began = int(picture.created_at.timestamp())
+    buckets = (Bucket(began + 120, "a", done=1500, requests=1500), Bucket(began + 420, "a", done=500, requests=499))
+    history = history_of(msgspec.structs.replace(picture, timeline=Timeline(5, buckets, picture.timeline.moments)))
+    assert history is not None
+    width = history.width
+    assert max(point.value for point in history.rates) == 1500
+    assert min(point.value for point in history.rates if began + 250 < point.at < began + 400) == 0
+    assert [*dict.fromkeys((point.at - began, point.value) for point in history.left)][:4] == [
+        *((120, 18700), (120 + width, 17200), (420 - 420 % width, 17200), (420 - 420 % width + width, 80))
+    ]
+    assert [each.at - began for each in history.flights][-1] == 420 - 420 % width + width
 
 
 def test_the_limits_of_several_keys_are_added_up() -> None:
