@@ -37,7 +37,7 @@ async def make(path: Path, operations: int, messages: int) -> None:
         connection.execute("UPDATE operations SET outcome = ?, run = 2", (Outcome.DONE,))
         connection.execute(
             f"""
-            UPDATE operations SET outcome = ?, status = 400, cause = 'cause ' || id % {_CAUSES},
+            UPDATE operations SET outcome = ?, status = 400, cause = 'cause ' || (id % {_CAUSES}),
                 message = 'The server cannot change device ' || name || ': it is broken in a way of its own, number ' || id
             WHERE id <= ?
             """,

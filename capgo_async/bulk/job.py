@@ -34,7 +34,7 @@ from .jobfile.course import course_of, latency_of
 from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts, require_approval, write_adoption
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
-from .jobfile.overview import apps_of, tallies_of
+from .jobfile.overview import apps_of, flows_of, tallies_of
 from .jobfile.reaches import count_open, reopen, still_protected
 from .jobfile.records import last_usage, was_begun
 from .jobfile.schema import Which
@@ -477,11 +477,11 @@ class Job:
         """
         return await self._database.run(records.timeline_of)
 
-    async def picture(self) -> Picture:
+    async def picture(self, before: Picture | None = None) -> Picture:
         """Return everything that a page about the job shows.
 
-        The forecast is for what was pending when the job was opened. Works while another process runs the job. Only reads the
-        file. Raises `JobError`; can be repeated.
+        The forecast is for what was pending when the job was opened. What never changes is taken from `before`. Works while
+        another process runs the job. Only reads the file. Raises `JobError`; can be repeated.
         """
         at, active = self._clock(), is_locked(self.path)
 
@@ -498,7 +498,7 @@ class Job:
                 plan=self.plan,
                 seconds_left=self.lasts(server_limits()) if report.pending else 0.0,
                 apps=apps_of(tallies),
-                flows=self.facts.flows,
+                flows=flows_of(connection) if before is None else before.flows,
                 timeline=records.timeline_of(connection),
             )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import altair as alt
 
@@ -30,8 +30,8 @@ def burn_down(history: History, frame: Frame) -> Drawn:
     layers = [_shades(history)] if history.rests else []
     planned, ahead = _forecasts(history)
     most = max(point.value for points in (history.left, planned, ahead) for point in points)
-    area = {"color": paint("done"), "opacity": 0.35, "line": {"color": paint("done")}}
-    layers += [_points(history.left, most).mark_area(**area, clip=True)] if history.left else []
+    if history.left:
+        layers.append(_area(_points(history.left, most)))
     for points, colour in ((planned, paint("ink")), (ahead, paint("done"))):
         layers += [_points(points, most).mark_line(strokeDash=[6, 4], color=colour, clip=True)] if points else []
     return _over_time(layers, history, frame, 220)
@@ -109,10 +109,14 @@ def panels(picture: Picture, apps: Sequence[AppTotals], history: History) -> Ite
 
 def _panel(picture: Picture, app: AppTotals, history: History) -> str:
     frame = Frame(_PANEL, left=38, right=4)
-    area = _points(app_left(picture, app, history), app.planned, ticks=2).mark_area(
-        interpolate="step-after", color=paint("done"), opacity=0.35, line={"color": paint("done")}, clip=True
-    )
+    area = _area(_points(app_left(picture, app, history), app.planned, ticks=2), "step-after")
     return svg(_over_time([area], history, frame, 70), frame)
+
+
+def _area(points: alt.Chart, interpolate: Literal["linear", "step-after"] = "linear") -> alt.Chart:
+    line = {"color": paint("done")}
+    area: alt.Chart = points.mark_area(interpolate=interpolate, color=paint("done"), opacity=0.35, line=line, clip=True)
+    return area
 
 
 def strip(spans: Sequence[Span], history: History, frame: Frame) -> Drawn:

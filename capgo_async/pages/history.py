@@ -237,7 +237,7 @@ def _rates(buckets: Sequence[Bucket], width: int, last: float) -> tuple[Point, .
 
 def _held(items: list[Held], width: int) -> tuple[Held, ...]:
     """Return what holds from its time on, with an end: the last one once more, `width` later."""
-    return (*items, *(item._replace(at=item.at + width) for item in items[-1:]))
+    return tuple(items + [item._replace(at=item.at + width) for item in items[-1:]])
 
 
 def _left(picture: Picture, buckets: Sequence[Bucket], width: int, begin: float, last: float) -> tuple[Point, ...]:

@@ -21,7 +21,6 @@ from ..adoption import Adoption
 from ..clock import LONGEST
 from ..operations.operations import Change, Operation
 from ..operations.reasons import Reason
-from ..picture import Flow
 from ..plan import Displaced, Thresholds
 from ..report import storable
 from ..spreading import PAGE
@@ -146,7 +145,6 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     hidden some. `no_way_back` counts the planned operations that nothing can undo, for each reason. `timings` is
     how long each kind of request took so far. `features` are those that the server's responses have shown while planning
     (contract K0). `needs_approval` is whether a run asked for approval between waves, so that later runs have to ask, too.
-    `flows` are the moves from state to state that were planned.
     """
 
     source: str
@@ -164,7 +162,6 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     timings: dict[str, Timing] = {}
     features: dict[str, bool] = {}
     needs_approval: bool = False
-    flows: tuple[Flow, ...] = ()
 
 
 class LastUsage(msgspec.Struct, frozen=True):

@@ -18,25 +18,19 @@ _NAMED_STATES: Final = 8
 
 
 class Tally(NamedTuple):
-    """Operations of one app with the same outcome, verdict, cause of failure and status of the response."""
+    """Operations of one app with the same outcome and verdict."""
 
     app_id: str
     outcome: int
     verdict: int
-    cause: str | None
-    status: int | None
     operations: int
 
 
 def tallies_of(connection: sqlite3.Connection) -> list[Tally]:
     """Count all operations in one pass over the file."""
     apps: dict[int, str] = dict(connection.execute("SELECT id, app_id FROM apps"))
-    # SQLite would sort all rows for a GROUP BY. Counting the rows of one pass in Python takes a third of that time.
-    counts = Counter(connection.execute("SELECT app, outcome, verdict, cause, status FROM operations"))
-    return [
-        Tally(apps[app], outcome, verdict, cause, status, operations)
-        for (app, outcome, verdict, cause, status), operations in counts.items()
-    ]
+    found = connection.execute("SELECT app, outcome, verdict, count(*) FROM operations GROUP BY app, outcome, verdict")
+    return [Tally(apps[app], outcome, verdict, operations) for app, outcome, verdict, operations in found]
 
 
 def apps_of(tallies: Iterable[Tally]) -> tuple[AppTotals, ...]:
@@ -58,14 +52,17 @@ def apps_of(tallies: Iterable[Tally]) -> tuple[AppTotals, ...]:
 
 
 def flows_of(connection: sqlite3.Connection) -> tuple[Flow, ...]:
-    """Return the states before and after the job with the number of operations between them."""
+    """Return the states before and after the job with the number of operations between them. They never change."""
     changes = {number: Change(*change) for number, *change in connection.execute("SELECT id, kind, argument FROM changes")}
-    counts = Counter(
-        connection.execute(f"SELECT change, former, iif(former = '{Former.UNKNOWN}', NULL, former_value) FROM operations")
+    found = connection.execute(
+        f"""
+        SELECT iif(former = '{Former.UNKNOWN}', NULL, former_value) AS value, former, change, count(*)
+        FROM operations GROUP BY value, former, change
+        """
     )
     flows = [
         Flow(before=_before(FormerState(Former(known), value)), after=_after(changes[change]), operations=operations)
-        for (change, known, value), operations in counts.items()
+        for value, known, change, operations in found
     ]
     return joined(flows, _NAMED_STATES)
 

@@ -58,7 +58,7 @@ def report_of(connection: sqlite3.Connection, name: str, tallies: Sequence[Tally
         elapsed_seconds=runs[-1].elapsed_seconds if runs else 0.0,
         consistent=not verdicts[Verdict.CONTRADICTED],
         left=left_by_undo(connection),
-        failures=_failures(connection, [tally for tally in tallies if tally.outcome == Outcome.FAILED]),
+        failures=_failures(connection),
         waves=report_waves(connection),
         runs=runs,
         warnings=(*server_changes(runs), *_missing(tallies)),
@@ -100,24 +100,22 @@ def _missing(tallies: Iterable[Tally]) -> list[str]:
     ]
 
 
-def _failures(connection: sqlite3.Connection, failed: Sequence[Tally]) -> tuple[Failures, ...]:
+def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
     """Return the failures by cause, the most common one first, each with its first message and targets."""
-    counts: Counter[str] = Counter()
-    statuses: dict[str, int] = {}
-    for tally in failed:
-        cause = tally.cause or ""
-        counts[cause] += tally.operations
-        if tally.status is not None:
-            statuses[cause] = min(tally.status, statuses.get(cause, tally.status))
+    failed = (Outcome.FAILED,)
+    groups = connection.execute(
+        "SELECT cause, count(*), min(status) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC, min(id)", failed
+    ).fetchall()
+    # One query for the targets of each cause would read the file once for each.
     messages: dict[str, str] = {}
-    first: dict[str, list[str]] = {cause: [] for cause in counts}
-    wanted = sum(min(_NAMED_TARGETS, count) for count in counts.values())
+    first: dict[str, list[str]] = {cause: [] for cause, _, _ in groups}
+    wanted = sum(min(_NAMED_TARGETS, count) for _, count, _ in groups)
     rows = connection.execute(
         """
         SELECT cause, coalesce(message, ''), app_id || '/' || name FROM operations JOIN apps ON apps.id = app
         WHERE outcome = ? ORDER BY operations.id
         """,
-        (Outcome.FAILED,),
+        failed,
     )
     for cause, message, target in rows if wanted else ():
         messages.setdefault(cause, message)
@@ -126,8 +124,7 @@ def _failures(connection: sqlite3.Connection, failed: Sequence[Tally]) -> tuple[
             wanted -= 1
             if not wanted:
                 break
-    advice = {cause: advice_on(cause, statuses.get(cause)) for cause in counts}
     return tuple(
-        Failures(cause, count, messages[cause], tuple(first[cause]), advice[cause].text, advice[cause].remedy)
-        for cause, count in counts.most_common()
+        Failures(cause, count, messages[cause], tuple(first[cause]), advice.text, advice.remedy)
+        for cause, count, advice in ((cause, count, advice_on(cause, status)) for cause, count, status in groups)
     )

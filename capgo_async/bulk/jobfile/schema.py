@@ -12,7 +12,7 @@ from .staging_sql import FORMERS
 APPLICATION_ID: Final = 0x43617067
 """Marks an SQLite file as a job: "Capg" in `application_id`."""
 
-FORMAT: Final = 6
+FORMAT: Final = 5
 """Format version that this code reads and writes, stored in `user_version`."""
 
 

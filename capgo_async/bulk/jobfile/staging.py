@@ -34,7 +34,6 @@ from ..storage.database import Database, Mode, transaction
 from ..storage.exported import Exported, devices_exported
 from . import schema, staging_sql
 from .facts import JobFacts, Pair, Survey, write_facts
-from .overview import flows_of
 from .records import Measures, note_run
 
 Place = tuple[int, int, int, int, str | None]
@@ -517,8 +516,7 @@ def _plan(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -
     connection.create_function("turn_of", 1, lambda app: next(turns[app]))
     _execute(connection, *(staging_sql.QUEUE_IN_WAVES if waves else staging_sql.QUEUE))
     _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
-    counted = msgspec.structs.replace(facts, no_way_back=_without_way_back(connection), flows=flows_of(connection))
-    write_facts(connection, counted)
+    write_facts(connection, msgspec.structs.replace(facts, no_way_back=_without_way_back(connection)))
     note_run(connection, Ended.PLANNED, measures)
 
 

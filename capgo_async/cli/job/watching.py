@@ -26,8 +26,9 @@ ADDRESS: Final = "127.0.0.1"
 _EVERY: Final = 5.0
 """Seconds between two readings of the numbers."""
 _CHARTS_EVERY: Final = 60.0
-_SHARE: Final = 0.025
-"""The part of a core that numbers may take, and charts as well."""
+_SHARE_OF_NUMBERS: Final = 0.035
+"""The part of a core that the numbers may take: those of a very large job are read less often."""
+_SHARE_OF_CHARTS: Final = 0.015
 _LINGERS: Final = 600.0
 """Seconds for which the last page waits to be fetched."""
 _HEADERS: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
@@ -89,23 +90,24 @@ async def served(board: Board, port: int) -> AsyncIterator[str]:
 async def follow(path: Path, board: Board, draw: Callable[[Picture], Awaitable["Charts"]]) -> None:
     """Keep the page up to date until the job is over, or the run that is under way has ended."""
     charts: Charts = {}
+    picture: Picture | None = None
     drawn_until, ran = -_CHARTS_EVERY, False
     while True:
-        began = time.process_time()
+        began, drawing = time.process_time(), 0.0
         async with await Job.open(path, read_only=True) as job:
-            picture = await job.picture()
+            picture = await job.picture(picture)
         under_way = is_under_way(picture.activity)
         last = not under_way and (ran or not picture.report.pending)
-        took = time.process_time() - began
         if last or anyio.current_time() >= drawn_until:
-            began = time.process_time()
+            before = time.process_time()
             charts = await draw(picture)
-            drawn_until = anyio.current_time() + max(_CHARTS_EVERY, (time.process_time() - began) / _SHARE)
+            drawing = time.process_time() - before
+            drawn_until = anyio.current_time() + max(_CHARTS_EVERY, drawing / _SHARE_OF_CHARTS)
         board.put(html_of(picture, charts, refresh=None if last else round(_EVERY)), last=last)
         if last:
             return
         ran = ran or under_way
-        await anyio.sleep(max(_EVERY, took / _SHARE))
+        await anyio.sleep(max(_EVERY, (time.process_time() - began - drawing) / _SHARE_OF_NUMBERS))
 
 
 async def linger(board: Board) -> None:
