@@ -52,13 +52,13 @@ def apps_of(tallies: Iterable[Tally]) -> tuple[AppTotals, ...]:
 
 
 def flows_of(connection: sqlite3.Connection) -> tuple[Flow, ...]:
-    """Return the states before and after the job with the number of operations between them. They never change."""
+    """Return the states before and after the job, and how many operations lead from one to another.
+
+    This never changes.
+    """
     changes = {number: Change(*change) for number, *change in connection.execute("SELECT id, kind, argument FROM changes")}
     found = connection.execute(
-        f"""
-        SELECT iif(former = '{Former.UNKNOWN}', NULL, former_value) AS value, former, change, count(*)
-        FROM operations GROUP BY value, former, change
-        """
+        "SELECT former_value, former, change, count(*) FROM operations GROUP BY former_value, former, change"
     )
     flows = [
         Flow(before=_before(FormerState(Former(known), value)), after=_after(changes[change]), operations=operations)

@@ -26,7 +26,7 @@ ADDRESS: Final = "127.0.0.1"
 _EVERY: Final = 5.0
 """Seconds between two readings of the numbers."""
 _CHARTS_EVERY: Final = 60.0
-_SHARE_OF_NUMBERS: Final = 0.035
+_SHARE_OF_NUMBERS: Final = 0.03
 """The part of a core that the numbers may take: those of a very large job are read less often."""
 _SHARE_OF_CHARTS: Final = 0.015
 _LINGERS: Final = 600.0
