@@ -20,6 +20,7 @@ from benchmarks import (
     relink,
     scan,
     startup,
+    telling,
     timeline,
     watch,
 )
@@ -46,6 +47,9 @@ PROGRAMS: Final = {
     "planning": Program(planning.BENCHMARK, ("--rows=500", "--rounds=1")),
     "jobfile": Program(jobfile.BENCHMARK, ("--operations=500", "--outcomes=200", "--rounds=1")),
     "timeline": Program(timeline.BENCHMARK, ("--operations=50", "--rounds=1", "--stored=2000")),
+    "telling": Program(
+        telling.BENCHMARK, ("--operations=50", "--rounds=1", "--what=client", "--way=hooked"), full=("--rounds=5",)
+    ),
     "page": Program(page.BENCHMARK, ("--operations=60", "--messages=15")),
     "watch": Program(watch.BENCHMARK, ("--operations=100", "--seconds=70")),
     "export": Program(export.BENCHMARK, ("--apps=2", "--devices=900", "--generation=2026-11")),

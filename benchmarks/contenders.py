@@ -24,16 +24,18 @@ from benchmarks.loops import LOOPS, has_uvloop, runner
 from benchmarks.measuring import LONGEST_RUN, Spent, spent
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, LinkDevice, from_operations
+from capgo_async.events import Event
 
 _KEY: Final = "00000000-0000-4000-8000-00000000aaaa"
 
 
 class Load(NamedTuple):
-    """The work of a contender."""
+    """The work of a contender. Clients get the hook `on_event`."""
 
     base_url: str
     operations: int
     concurrency: int
+    on_event: Callable[[Event], object] | None = None
 
     def devices(self) -> Iterator[str]:
         """Yield the ids of the devices to link."""
@@ -41,7 +43,9 @@ class Load(NamedTuple):
 
     def client(self) -> CapgoClient:
         """Return a client without limits."""
-        return CapgoClient(api_key=_KEY, base_url=self.base_url, rate="off", concurrency=self.concurrency)
+        return CapgoClient(
+            api_key=_KEY, base_url=self.base_url, rate="off", concurrency=self.concurrency, on_event=self.on_event
+        )
 
 
 async def engine(load: Load) -> Spent:

@@ -88,13 +88,13 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def python(*arguments: str, timeout: float = LONGEST_RUN) -> subprocess.CompletedProcess[str]:
-    """Run Python with `arguments` from the root of the repository and return the completed process.
+def python(*arguments: str, timeout: float = LONGEST_RUN, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run Python with `arguments` from the `root` of a repository and return the completed process.
 
     Raises `RuntimeError` if it fails.
     """
     command = [sys.executable, *arguments]
-    ended = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
+    ended = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
     if ended.returncode:
         message = f"{' '.join(command)} ended with exit code {ended.returncode}:\n{ended.stderr}"
         raise RuntimeError(message)
@@ -107,10 +107,13 @@ def environment() -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if not name.startswith(unwanted)}, "CAPGO_CACHE": ""}
 
 
-def child(module: str, **options: object) -> Any:
-    """Run a module with `--name value` for each option and return the JSON that it prints."""
+def child(module: str, *, root: Path = ROOT, **options: object) -> Any:
+    """Run a module with `--name value` for each option and return the JSON that it prints.
+
+    It runs from the `root` of a repository.
+    """
     arguments = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    return json.loads(python("-m", module, *arguments).stdout)
+    return json.loads(python("-m", module, *arguments, root=root).stdout)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

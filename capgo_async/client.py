@@ -4,7 +4,7 @@ Longer than 300 lines because it documents and checks every option.
 """
 
 import hashlib
-import logging
+import inspect
 import os
 import random
 import secrets
@@ -28,6 +28,8 @@ from .limits.known import Known, lasting, with_lessons, with_refusal, with_versi
 from .limits.lockout import MOST_IN_FLIGHT
 from .limits.models import Limit, ScopeKind, parse_rate
 from .limits.pacer import Pacer
+from .logs import tell_outside
+from .masking import Masks
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from .http.wire import Transport
 
 DEFAULT_BASE_URL: Final = "https://api.capgo.app"
-_LOG: Final = logging.getLogger("capgo_async")
 _PROCESS_SALT: Final = secrets.token_bytes(16)
 
 
@@ -51,9 +52,12 @@ class _Shared(NamedTuple):
     auth_header: str
     user_agent: str
     chance: Callable[[], float]
+    masks: Masks
+    """Hide every key of these clients in what is told and logged."""
 
     def requester_for(self, key: str) -> Requester:
         """Return a requester that makes calls with `key`."""
+        self.masks.add(key)
         fingerprint = _fingerprinter(key)
         identity = Identity(
             name=secrets.token_hex(6),
@@ -62,6 +66,7 @@ class _Shared(NamedTuple):
             fingerprint=fingerprint,
             chance=self.chance,
             is_token=is_session_token(key),
+            base_url=self.base_url,
         )
         return Requester(self.transport, self.pacer, identity, policy=self.policy, generation=self.generation)
 
@@ -83,9 +88,9 @@ class CapgoClient:
 
     `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
     (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_event`
-    is called with each event of this client and those made by its `with_key`, see `capgo_async.events`; it must not block. What
-    it raises breaks no call and is logged once. `transport` replaces aiohttp, for example in tests. `chance` returns the random
-    numbers, from 0 to 1, that spread retries.
+    is called with each event of this client and those made by its `with_key`, see `capgo_async.events`, by the task in which it
+    happens. It must be no coroutine function, and must not block. What it raises breaks no call and is logged once.
+    `transport` replaces aiohttp, for example in tests. `chance` returns the random numbers, from 0 to 1, that spread retries.
 
     Raises `ConfigurationError` if the key is missing, the base URL would leak it, or an option is invalid.
 
@@ -134,9 +139,9 @@ class CapgoClient:
                 auth_header=auth_header,
                 user_agent=user_agent,
                 chance=chance or random.Random().random,  # noqa: S311 - jitter needs no secrecy
+                masks=Masks(),
             )
-            if on_event is not None:
-                _shared.pacer.listeners.add(_harmless(on_event))
+            tell_outside(_shared.pacer.listeners, _shared.masks, _checked_hook(on_event))
             self._closes: Transport | None = _shared.transport
         else:
             self._closes = None
@@ -235,20 +240,11 @@ def requester_of(client: CapgoClient) -> Requester:
     return client._requester  # noqa: SLF001 - private to users, not to this package
 
 
-def _harmless(on_event: Callable[[Event], object]) -> Callable[[Event], None]:
-    """Return a listener that calls a hook and logs the first exception that it raises."""
-    logged = False
-
-    def listen(event: Event) -> None:
-        nonlocal logged
-        try:
-            on_event(event)
-        except Exception:  # noqa: BLE001 - a hook must not break a call, whatever it raises
-            if not logged:
-                logged = True
-                _LOG.exception("on_event raised an exception; further ones are not logged")
-
-    return listen
+def _checked_hook(on_event: Callable[[Event], object] | None) -> Callable[[Event], object] | None:
+    if inspect.iscoroutinefunction(on_event):
+        message = "on_event must be a plain function: nothing would await a coroutine function"
+        raise ConfigurationError(message)
+    return on_event
 
 
 def _fingerprinter(key: str) -> Callable[[bytes], str]:

@@ -4,8 +4,9 @@ An event is handed to those that listen at the moment it happens, by the task in
 day: a listener reads its own clock, and `bulk.timeline.Moment` adds the time in UTC to those that a job file keeps. All
 durations are in seconds, and those that lie ahead count from now. `limit` is the code of a limit: a value of `ScopeKind`,
 `unnamed` if a refusal did not name it, or one of the two below. `app` is
-an app id, or empty for what concerns no single app. `key` is a digest that names an API key within this process. The
-file is longer than 300 lines because it lists everything that can happen.
+an app id, or empty for what concerns no single app. `key` is a digest that names an API key within this process. `call` is the
+number of a call in this process: all attempts, waits and retries of a call have it, and 0 means none. No event contains an API
+key or a body. The file is longer than 300 lines because it lists everything that can happen.
 """
 
 import re
@@ -22,6 +23,8 @@ __all__ = [
     "AttemptEnded",
     "BakeBegan",
     "BakeEnded",
+    "CallBegan",
+    "CallEnded",
     "ConcurrencyChanged",
     "Event",
     "ForecastMade",
@@ -30,6 +33,8 @@ __all__ = [
     "LimitLearned",
     "LimitMet",
     "LimitUse",
+    "LimitsInUse",
+    "OperationsSettled",
     "OtherUsersNoticed",
     "Progress",
     "RestBegan",
@@ -65,10 +70,41 @@ class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag=_tag)
     pass
 
 
+class CallBegan(_Event, frozen=True, kw_only=True):
+    """A method of the client makes a call of the API, or goes on with one that was `parked`.
+
+    It may wait before its first request leaves. `base_url` is that of the server.
+    """
+
+    call: int
+    operation: str
+    method: str
+    path: str
+    base_url: str
+    app: str = ""
+
+
+class CallEnded(_Event, frozen=True, kw_only=True):
+    """A call has ended, with an `error` or without, after `seconds` in all, waits included.
+
+    `resends` is how many requests it sent after the first. `parked` is set if it has to wait and goes on later: its operation
+    of a job frees its place for others.
+    """
+
+    call: int
+    operation: str
+    error: str | None
+    seconds: float
+    resends: int = 0
+    app: str = ""
+    parked: bool = False
+
+
 class AttemptBegan(_Event, frozen=True, kw_only=True):
     """A request leaves.
 
-    `number` counts the attempts of its call, and `in_flight` all requests under way, with this one.
+    `number` counts the attempts of its call, and `in_flight` all requests under way, with this one. `resends` is how many
+    requests its call has sent before, with those that a limit refused, which `number` does not count.
     """
 
     operation: str
@@ -78,6 +114,8 @@ class AttemptBegan(_Event, frozen=True, kw_only=True):
     number: int
     app: str = ""
     in_flight: int = 0
+    call: int = 0
+    resends: int = 0
 
 
 class AttemptEnded(_Event, frozen=True, kw_only=True):
@@ -103,6 +141,7 @@ class AttemptEnded(_Event, frozen=True, kw_only=True):
     sent: bool = True
     refused: str = ""
     ended_at: float = 0.0
+    call: int = 0
 
 
 class RetryPlanned(_Event, frozen=True, kw_only=True):
@@ -115,6 +154,7 @@ class RetryPlanned(_Event, frozen=True, kw_only=True):
     request_id: str | None
     number: int
     seconds: float
+    call: int = 0
 
 
 class WaitBegan(_Event, frozen=True, kw_only=True):
@@ -127,6 +167,7 @@ class WaitBegan(_Event, frozen=True, kw_only=True):
     app: str = ""
     seconds: float
     asked: float | None = None
+    call: int = 0
 
 
 class WaitEnded(_Event, frozen=True, kw_only=True):
@@ -135,6 +176,7 @@ class WaitEnded(_Event, frozen=True, kw_only=True):
     limit: str
     app: str = ""
     seconds: float
+    call: int = 0
 
 
 class LimitMet(_Event, frozen=True, kw_only=True):
@@ -159,6 +201,25 @@ class LimitLearned(_Event, frozen=True, kw_only=True):
     app: str = ""
     key: str = ""
     requests: int | None
+
+
+class LimitUse(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How many requests count against a limit now, and how many it allows within `seconds`."""
+
+    limit: str
+    app: str = ""
+    used: int
+    allowed: int
+    seconds: float = 0.0
+
+
+class LimitsInUse(_Event, frozen=True, kw_only=True):
+    """How far the limits of keys and apps are used, the fullest first.
+
+    Told about once a second while requests leave, and when none is in flight any more.
+    """
+
+    limits: tuple[LimitUse, ...]
 
 
 class OtherUsersNoticed(_Event, frozen=True, kw_only=True):
@@ -220,6 +281,14 @@ class RunEnded(_Event, frozen=True, kw_only=True):
     run: int
     how: str
     reason: str | None = None
+
+
+class OperationsSettled(_Event, frozen=True, kw_only=True):
+    """Operations of an app were recorded as done or failed. Told about once a second for each app."""
+
+    app: str
+    done: int
+    failed: int
 
 
 class RestBegan(_Event, frozen=True, kw_only=True):
@@ -327,15 +396,6 @@ class ForecastMade(_Event, frozen=True, kw_only=True):
     planning: bool = False
 
 
-class LimitUse(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How many requests count against a limit now, and how many it allows."""
-
-    limit: str
-    app: str = ""
-    used: int
-    allowed: int
-
-
 class Progress(_Event, frozen=True, kw_only=True):
     """How far a run is, at most once a second.
 
@@ -355,13 +415,16 @@ class Progress(_Event, frozen=True, kw_only=True):
 
 
 Event = (
-    AttemptBegan
+    CallBegan
+    | CallEnded
+    | AttemptBegan
     | AttemptEnded
     | RetryPlanned
     | WaitBegan
     | WaitEnded
     | LimitMet
     | LimitLearned
+    | LimitsInUse
     | OtherUsersNoticed
     | KeyRefused
     | ConcurrencyChanged
@@ -369,6 +432,7 @@ Event = (
     | RunBegan
     | LimitInForce
     | RunEnded
+    | OperationsSettled
     | RestBegan
     | RestEnded
     | WaveBegan

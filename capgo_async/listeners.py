@@ -2,47 +2,64 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from .events import Event
 
 Listener = Callable[[Any], object]
 """Called with each event. It must not raise, and must not wait."""
-Channel = Literal["began", "ended", "other"]
-"""`AttemptBegan`, `AttemptEnded`, or all other events."""
-_ALL: Final[tuple[Channel, ...]] = ("began", "ended", "other")
+Channel = Literal["calls", "began", "ended", "other"]
+"""`CallBegan` and `CallEnded`, `AttemptBegan`, `AttemptEnded`, or all other events."""
+_ALL: Final[tuple[Channel, ...]] = ("calls", "began", "ended", "other")
+
+
+class _Entry(NamedTuple):
+    listener: Listener
+    channels: tuple[Channel, ...]
+    when: Callable[[], bool] | None
 
 
 class Listeners:
     """Hands each event to all that listen.
 
-    Attempts have channels of their own, because there are so many of them. `began`, `ended` and `tell` are `None` while nobody
-    listens there. Check that before an event is made, so that it then costs nothing.
+    Calls and attempts have channels of their own, because there are so many of them. `calls`, `began`, `ended` and `tell` are
+    `None` while nobody listens there. Check that before an event is made, so that it then costs nothing.
     """
 
-    __slots__ = ("_listeners", "began", "ended", "tell")
+    __slots__ = ("_entries", "_heard", "_sometimes", "began", "calls", "ended", "tell")
 
     def __init__(self) -> None:
+        self.calls: Listener | None = None
         self.began: Listener | None = None
         self.ended: Listener | None = None
         self.tell: Listener | None = None
-        self._listeners: tuple[tuple[Listener, tuple[Channel, ...]], ...] = ()
+        self._entries: tuple[_Entry, ...] = ()
+        self._sometimes: tuple[Callable[[], bool], ...] = ()
+        self._heard: list[bool] = []
 
     @property
     def all(self) -> tuple[Listener, ...]:
         """Return all that listen, in the order in which they are told."""
-        return tuple(listener for listener, _ in self._listeners)
+        return tuple(entry.listener for entry in self._entries)
 
-    def add(self, listener: Listener, *channels: Channel) -> None:
-        """Let `listener` hear all later events, or those of the given channels."""
-        self._set((*self._listeners, (listener, channels or _ALL)))
+    def add(self, listener: Listener, *channels: Channel, when: Callable[[], bool] | None = None) -> None:
+        """Let `listener` hear all later events, or those of the given channels.
+
+        With `when`, it hears them only while that returns true, see `look`.
+        """
+        self._set((*self._entries, _Entry(listener, channels or _ALL, when)))
 
     def remove(self, listener: Listener) -> None:
         """Let `listener` hear nothing more."""
-        self._set(tuple(each for each in self._listeners if each[0] != listener))
+        self._set(tuple(entry for entry in self._entries if entry.listener != listener))
+
+    def look(self) -> None:
+        """Ask those that listen at times whether they do now. Every call does so once."""
+        if self._sometimes and [when() for when in self._sometimes] != self._heard:
+            self._set(self._entries)
 
     def announce(self, event: Event) -> None:
-        """Tell of something other than an attempt, if anybody listens."""
+        """Tell of something other than a call or an attempt, if anybody listens."""
         if self.tell is not None:
             self.tell(event)
 
@@ -55,10 +72,13 @@ class Listeners:
         finally:
             self.remove(listener)
 
-    def _set(self, listeners: tuple[tuple[Listener, tuple[Channel, ...]], ...]) -> None:
-        self._listeners = listeners
-        self.began, self.ended, self.tell = (
-            _together([listener for listener, channels in listeners if channel in channels]) for channel in _ALL
+    def _set(self, entries: tuple[_Entry, ...]) -> None:
+        self._entries = entries
+        self._sometimes = tuple(entry.when for entry in entries if entry.when is not None)
+        self._heard = [when() for when in self._sometimes]
+        listening = [entry for entry in entries if entry.when is None or entry.when()]
+        self.calls, self.began, self.ended, self.tell = (
+            _together([entry.listener for entry in listening if channel in entry.channels]) for channel in _ALL
         )
 
 

@@ -13,6 +13,7 @@ from capgo_async import CapgoClient
 from capgo_async.bulk import Job, from_operations
 from capgo_async.bulk.operations.operations import Operation
 from capgo_async.bulk.storage.database import Database, Mode
+from capgo_async.events import Event
 from capgo_async.limits.models import TARGET_KINDS, FixedWindow, Limit, ScopeKind, SilenceWindow, server_limits
 from capgo_async.limits.windows import Window
 from capgo_async.sandbox import Sandbox, Settings, fleet, parse_faults, thresholds
@@ -57,6 +58,7 @@ def client_of(
     seed: int = 1,
     api_key: str = SUPER_ADMIN_KEY,
     headroom: float = 0.0,
+    on_event: Callable[[Event], object] | None = None,
 ) -> CapgoClient:
     """Return a client of a sandbox without sockets; requests and replies take `delay` seconds each."""
     transport = InProcessTransport(sandbox, request_delay=delay, reply_delay=delay, chance=random.Random(seed))
@@ -67,6 +69,7 @@ def client_of(
         limits=None if limits is None else tuple(limits),
         headroom=headroom,
         concurrency=concurrency,
+        on_event=on_event,
     )
 
 

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import importlib.util
 import inspect
-import logging
 import signal
 import traceback
 import typing
@@ -24,7 +23,8 @@ from .options.group import Group
 from .options.options import Output
 from .output.exit_codes import ExitCode
 from .output.failing import announce, code_of
-from .output.speech import Speech, SpokenLog
+from .output.logs import logged
+from .output.speech import Speech
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, int]])
 
@@ -148,10 +148,11 @@ def _parameters_of(group: type[Group]) -> list[inspect.Parameter]:
 
 
 def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: Invocation) -> int:
-    log = SpokenLog(invocation.speech)
-    logging.getLogger().addHandler(log)
     try:
-        with warnings.catch_warnings():
+        with (
+            logged(invocation.speech, verbose=output.verbose, path=output.log_file),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("once", UserWarning)
             warnings.showwarning = lambda message, *_: invocation.speech.note(f"note: {message}")
             return anyio.run(invocation.interruption.guard, action, backend_options={"use_uvloop": _has_uvloop()})
@@ -163,8 +164,6 @@ def _perform(action: Callable[[], Awaitable[int]], output: Output, invocation: I
             invocation.speech.say("".join(traceback.format_exception(error)))
         invocation.speech.say(announce(error))
         return code_of(error)
-    finally:
-        logging.getLogger().removeHandler(log)
 
 
 def _has_uvloop() -> bool:

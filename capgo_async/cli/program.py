@@ -82,10 +82,10 @@ class _Program(TyperGroup):
         message = getattr(error, "message", None)
         if isinstance(message, str):
             # Imported here because it brings msgspec, which help and version start faster without.
+            from ..masking import Masks  # noqa: PLC0415
             from ..printable import printable  # noqa: PLC0415
-            from .output.speech import without  # noqa: PLC0415
 
-            error.message = printable(without(self._secrets, message))  # type: ignore[attr-defined]  # as looked for above
+            error.message = printable(Masks(self._secrets)(message))  # type: ignore[attr-defined]  # as looked for above
 
 
 def _keys_in(words: Sequence[str]) -> list[str]:

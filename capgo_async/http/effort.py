@@ -1,16 +1,19 @@
 """The state of calls that wait and retry, and how they are told to stop waiting."""
 
 import enum
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 
 from ..errors import CapgoError, RateLimited
 from .call import Call
+
+_CALLS: Final = itertools.count(1)
 
 
 class Patience(enum.Enum):
@@ -27,14 +30,28 @@ class Patience(enum.Enum):
 class Effort:
     """What a call has used up so far; a call that ended with a `Wait` continues with it.
 
-    `began_at` is when the first attempt was sent. `in_doubt` is set if an attempt may have been processed.
+    `call` is its number in events. `began_at` is when the first attempt was sent, `sent` how many were sent with those that a
+    limit refused. `in_doubt` is set if an attempt may have been processed.
     """
 
-    __slots__ = ("attempts", "began_at", "in_doubt", "patience", "request_id", "seconds", "unconnected", "waiting")
+    __slots__ = (
+        "attempts",
+        "began_at",
+        "call",
+        "in_doubt",
+        "patience",
+        "request_id",
+        "seconds",
+        "sent",
+        "unconnected",
+        "waiting",
+    )
 
     def __init__(self, patience: Patience = Patience.FULL) -> None:
         self.patience = patience
+        self.call = next(_CALLS)
         self.attempts = 0
+        self.sent = 0
         self.began_at = math.inf
         self.seconds = 0.0
         self.request_id: str | None = None

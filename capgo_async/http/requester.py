@@ -29,7 +29,7 @@ from ..errors import (
     TransportError,
     UnreadableAnswer,
 )
-from ..events import AttemptBegan, AttemptEnded, RetryPlanned, ServerVersionChanged
+from ..events import AttemptBegan, AttemptEnded, CallBegan, CallEnded, RetryPlanned, ServerVersionChanged
 from ..limits.models import UNNAMED, Fate, Scope, ScopeKind
 from ..limits.pacer import Pacer, Permit, TargetBusy
 from . import wire
@@ -95,7 +95,7 @@ class Identity(NamedTuple):
 
     Request ids begin with `name`. `headers` contain the key, and `scope` is the key's scope. `fingerprint` takes a salt and
     returns a digest that identifies the key without revealing it. `chance` returns the random numbers that spread retries.
-    `is_token` is whether the key is the token of a user session.
+    `is_token` is whether the key is the token of a user session. `base_url` is that of the server, for events.
     """
 
     name: str
@@ -104,6 +104,7 @@ class Identity(NamedTuple):
     fingerprint: Callable[[bytes], str]
     chance: Callable[[], float]
     is_token: bool = False
+    base_url: str = ""
 
     def __repr__(self) -> str:
         return f"Identity(name={self.name!r}, scope={self.scope!r})"
@@ -147,11 +148,13 @@ class Requester:
 
     async def call_or_wait(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         """Do what `call` does, but return a `Wait` if the call would have to wait and `effort` does not."""
+        self._listeners.look()
+        make = self._make if self._listeners.calls is None else self._make_and_tell
         if (efforts := gathering()) is None:
-            return await self._make(call, decode, effort)
+            return await make(call, decode, effort)
         efforts.join(effort)
         try:
-            return await self._make(call, decode, effort)
+            return await make(call, decode, effort)
         finally:
             efforts.leave(effort, call)
 
@@ -178,6 +181,34 @@ class Requester:
     def _rests(self, error: CapgoError) -> bool:
         """Return whether `error` refused a key that worked before and is probed after a rest (contract G5)."""
         return isinstance(error, AuthenticationError) and self.pacer.gates.keys.doubts(self.key_scope)
+
+    async def _make_and_tell(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
+        """Do what `_make` does, and tell when it begins and how it ends."""
+        began_at, sent, tell = anyio.current_time(), effort.sent, self._listeners.calls
+        error, parked = None, False
+        if tell is not None:
+            tell(self._call_began(call, effort))
+        try:
+            answer = await self._make(call, decode, effort)
+            parked = isinstance(answer, Wait)
+        except BaseException as failure:
+            error = type(failure).__name__
+            raise
+        else:
+            return answer
+        finally:
+            if tell is not None:
+                tell(
+                    CallEnded(
+                        call=effort.call,
+                        operation=call.name,
+                        error=error,
+                        seconds=anyio.current_time() - began_at,
+                        resends=max(0, effort.sent - max(1, sent)),
+                        app=call.app,
+                        parked=parked,
+                    )
+                )
 
     async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         if self.identity.is_token and call.keyed and not call.takes_tokens:
@@ -287,7 +318,7 @@ class Requester:
             return None
         try:
             with anyio.CancelScope() as effort.waiting:
-                return await self.pacer.acquire(scopes)
+                return await self.pacer.acquire(scopes, effort.call)
         finally:
             effort.waiting = None
         return None
@@ -308,11 +339,13 @@ class Requester:
         headers = {**self.identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
         effort.began_at = min(effort.began_at, permit.at)
         effort.attempts += 1
+        effort.sent += 1
         self.counters.requests += 1
         self.counters.retries += effort.attempts > 1
         fate, status, failure, refused = Fate.ABANDONED, None, None, ""
         if (tell := self._listeners.began) is not None:
             tell(self._began(call, request_id, effort))
+            self.pacer.tell_use(permit.at)
         try:
             response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
             status = response.status
@@ -376,6 +409,16 @@ class Requester:
         if source and (tell := self._listeners.tell) is not None:
             tell(ServerVersionChanged(before=self.generation.worker_source or "", version=source))
 
+    def _call_began(self, call: Call, effort: Effort) -> CallBegan:
+        return CallBegan(
+            call=effort.call,
+            operation=call.name,
+            method=call.request.method,
+            path=call.request.shown_path or call.request.path,
+            base_url=self.identity.base_url,
+            app=call.app,
+        )
+
     def _began(self, call: Call, request_id: str, effort: Effort) -> AttemptBegan:
         return AttemptBegan(
             operation=call.name,
@@ -385,12 +428,16 @@ class Requester:
             number=effort.attempts,
             app=call.app,
             in_flight=self.pacer.in_flight,
+            call=effort.call,
+            resends=effort.sent - 1,
         )
 
     def _ended(
         self, call: Call, effort: Effort, fate: Fate, end: tuple[int | None, CapgoError | None, float, float, str]
     ) -> AttemptEnded:
         status, failure, now, seconds, refused = end
+        if self._listeners.began is not None:
+            self.pacer.tell_use(now)
         return AttemptEnded(
             operation=call.name,
             method=call.request.method,
@@ -406,11 +453,14 @@ class Requester:
             sent=fate is not Fate.UNSENT,
             refused=refused,
             ended_at=now,
+            call=effort.call,
         )
 
 
 def _retry(call: Call, effort: Effort, seconds: float) -> RetryPlanned:
-    return RetryPlanned(operation=call.name, request_id=effort.request_id, number=effort.attempts, seconds=seconds)
+    return RetryPlanned(
+        operation=call.name, request_id=effort.request_id, number=effort.attempts, seconds=seconds, call=effort.call
+    )
 
 
 def _fate_of(error: CapgoError, fate: Fate) -> Fate:

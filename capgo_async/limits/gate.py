@@ -72,11 +72,11 @@ class Gate:
     def used(self, now: float) -> int:
         return int(max((window.used(now) for window in self.windows), default=0))
 
-    def use(self, now: float) -> tuple[int, int]:
-        """Return how many requests count against the fullest window, and how many it allows."""
-        found = [(window.used(now), window.limit) for window in self.windows]
-        used, limit = max(found, key=lambda each: each[0] / each[1], default=(0, 1))
-        return int(used), int(limit)
+    def use(self, now: float) -> tuple[int, int, float]:
+        """Return how many requests count against the fullest window, how many it allows, and its seconds."""
+        found = [(window.used(now), window.limit, window.limiter.window) for window in self.windows]
+        used, limit, seconds = max(found, key=lambda each: each[0] / each[1], default=(0, 1, 0.0))
+        return int(used), int(limit), seconds
 
     def seed(self, used: int, last: float) -> None:
         self.last = max(self.last, last)

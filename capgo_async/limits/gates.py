@@ -180,8 +180,8 @@ class Gates:
         found = [(*gate.use(now), scope) for scope, gate in self._gates.items()]
         found = sorted((each for each in found if each[0]), key=lambda each: each[0] / each[1], reverse=True)[:most]
         return [
-            LimitUse(limit=scope[0], app=scope[1] if scope[0] is ScopeKind.APP_ADDRESS else "", used=used, allowed=allowed)
-            for used, allowed, scope in found
+            LimitUse(limit=scope[0], app=app_of(scope), used=used, allowed=allowed, seconds=seconds)
+            for used, allowed, seconds, scope in found
         ]
 
     def seed(self, usage: Iterable[ScopeUsage], now: float) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import anyio
 
 from ..errors import ApiError, AuthenticationError, CapgoError
-from ..events import ConcurrencyChanged, Event, WaitBegan, WaitEnded
+from ..events import ConcurrencyChanged, Event, LimitsInUse, WaitBegan, WaitEnded
 from ..listeners import Listeners
 from .budget import Budget
 from .congestion import Congestion
@@ -24,6 +24,11 @@ from .timing import Timings
 
 _SAME: Final = 0.01
 """Seconds by which two times may differ and still be told as the same."""
+_USE_TOLD_EVERY: Final = 1.0
+_USE_TOLD_AT_REST: Final = 0.1
+"""Seconds until the use of limits is told again while no request is in flight: perhaps none follows."""
+_USES_TOLD: Final = 20
+"""How many limits are told, the fullest: a key may have hundreds of apps."""
 
 
 class TargetBusy(CapgoError):
@@ -46,10 +51,14 @@ class Permit(NamedTuple):
 
 
 class _Ticket:
-    """A request in the queue. `at` is when it checks again, infinity while others are ahead of it."""
+    """A request in the queue, of a `call` of events.
 
-    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+    `at` is when it checks again, infinity while others are ahead of it.
+    """
+
+    def __init__(self, scopes: tuple[Scope, ...], call: int) -> None:
         self.scopes = scopes
+        self.call = call
         self.at = math.inf
         self.woken = anyio.Event()
         self.permit: Permit | None = None
@@ -82,12 +91,13 @@ class Pacer:
         self.idle_since = -math.inf
         """When the last request ended that left none in flight, on the clock of `anyio.current_time()`."""
         self._granted = 0
+        self._use_told_at = -math.inf
         self._queue: deque[_Ticket] = deque()
         self._in_flight = 0
 
-    async def acquire(self, scopes: tuple[Scope, ...]) -> Permit:
-        """Wait until a request that counts in `scopes` may leave. Raises what `take` raises."""
-        return self.take(scopes) or await self._wait(_Ticket(scopes))
+    async def acquire(self, scopes: tuple[Scope, ...], call: int = 0) -> Permit:
+        """Wait until a request of a `call` that counts in `scopes` may leave. Raises what `take` raises."""
+        return self.take(scopes) or await self._wait(_Ticket(scopes, call))
 
     def take(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit | None:
         """Return a permit if a request that counts in `scopes` may leave now, or `None` if it has to wait.
@@ -208,7 +218,7 @@ class Pacer:
                 self._dispatch(now)
                 if ticket.permit is None:
                     if now < ticket.at < math.inf and self.listeners.tell is not None:
-                        hold = self._tell_wait(ticket.scopes, hold, now)
+                        hold = self._tell_wait(ticket, hold, now)
                     with anyio.move_on_after(ticket.at - now):
                         await ticket.woken.wait()
         except BaseException:
@@ -220,19 +230,28 @@ class Pacer:
             raise
         finally:
             if hold is not None and (tell := self.listeners.tell) is not None:
-                tell(WaitEnded(limit=hold.limit, app=hold.app, seconds=anyio.current_time() - began_at))
+                seconds = anyio.current_time() - began_at
+                tell(WaitEnded(limit=hold.limit, app=hold.app, seconds=seconds, call=ticket.call))
         if ticket.error is not None:
             raise ticket.error
         assert ticket.permit is not None  # noqa: S101 - the loop ends with one of the two
         return ticket.permit
 
-    def _tell_wait(self, scopes: tuple[Scope, ...], told: Hold | None, now: float) -> Hold | None:
+    def _tell_wait(self, ticket: _Ticket, told: Hold | None, now: float) -> Hold | None:
         """Tell for which limit a request waits, unless that was `told`. Return what is told now."""
-        hold = max(self.gates.hold(scope, now) for scope in scopes if self.gates.matters(scope))
+        hold = max(self.gates.hold(scope, now) for scope in ticket.scopes if self.gates.matters(scope))
         if (told is not None and hold.until <= told.until + _SAME) or (tell := self.listeners.tell) is None:
             return told
-        tell(WaitBegan(limit=hold.limit, app=hold.app, seconds=hold.until - now, asked=hold.asked(now)))
+        tell(WaitBegan(limit=hold.limit, app=hold.app, seconds=hold.until - now, asked=hold.asked(now), call=ticket.call))
         return hold
+
+    def tell_use(self, now: float) -> None:
+        """Tell how far limits are used, unless that was told a moment ago."""
+        pause = _USE_TOLD_EVERY if self._in_flight else _USE_TOLD_AT_REST
+        if now >= self._use_told_at + pause and (tell := self.listeners.tell) is not None:
+            self._use_told_at = now
+            if limits := self.gates.in_use(now, _USES_TOLD):
+                tell(LimitsInUse(limits=tuple(limits)))
 
     def _dispatch(self, now: float) -> None:
         """Grant what may leave now, in FIFO order within each scope."""

@@ -113,7 +113,8 @@ def say(caplog: pytest.LogCaptureFixture, environment: dict[str, str], *words: s
     caplog.clear()
     without = {"job events", "job rehearse", "job report", "job show", "limits", "limits --json", "schema", "schema --json"}
     extra = () if " ".join(words[:2]) in without else ("--retries", "0")
-    result = CliRunner().invoke(program, [*words, *extra, "--debug"], env=environment)
+    Path("log.jsonl").unlink(missing_ok=True)
+    result = CliRunner().invoke(program, [*words, *extra, "--debug", "-vv", "--log-file", "log.jsonl"], env=environment)
     written = b"".join(path.read_bytes() for path in Path().glob("*") if path.is_file())
     return result.output + result.stderr + repr(result.exception) + caplog.text + written.decode("latin-1")
 

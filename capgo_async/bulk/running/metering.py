@@ -8,7 +8,7 @@ from typing import Final, Self
 import anyio
 
 from ...client import requester_of
-from ...events import Event, LimitInForce
+from ...events import Event, LimitInForce, OperationsSettled
 from ...http.wire import server_version
 from ...key_ring import KeyRing, pacer_of
 from ...limits.gates import ScopeUsage
@@ -63,6 +63,7 @@ class Meter:
         collector = self._collector
         for app_id, (done, failed) in _by_app(settled).items():
             collector.settled(now.timestamp(), app_id, done=done, failed=failed)
+            pacer_of(self._client).listeners.announce(OperationsSettled(app=app_id, done=done, failed=failed))
         # The machine may have slept since the last call.
         collector.epoch = now.timestamp() - anyio.current_time()
         buckets, moments = collector.take()

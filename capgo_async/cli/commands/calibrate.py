@@ -14,10 +14,10 @@ from ...calibration import WINDOW, Findings, Refused, calibrate
 from ...key_ring import pacer_of
 from ...limits.known import Known, Latency
 from ...limits.models import DEFAULT_SILENCE, ScopeKind
+from ...limits.names import NAMES
 from ..framework import Invocation, command
 from ..options.options import Connection
 from ..output.exit_codes import ExitCode
-from ..output.limit_names import NAMES
 from ..output.speech import Speech
 from .limits import in_words
 

@@ -9,11 +9,11 @@ from typer import Option
 
 from ...bulk.report import counted
 from ...limits.known import Known, KnownLimit, Latency, lasting
+from ...limits.names import NAMES
 from ..framework import Invocation, command
 from ..options.options import Output
 from ..options.remembering import KnownServer, memory
 from ..output.exit_codes import ExitCode
-from ..output.limit_names import NAMES
 from ..output.listing import print_items
 
 commands = typer.Typer()

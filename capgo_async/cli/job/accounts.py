@@ -12,10 +12,10 @@ from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
 from ...bulk.storage.places import real
 from ...errors import ConfigurationError
+from ...limits.names import limits_met
 from ..options.options import reaching
 from ..output.advice import next_steps
 from ..output.exit_codes import ExitCode
-from ..output.limit_names import limits_met
 from ..output.listing import print_items
 from ..output.speech import Speech
 from .reporting import AT_REST, origin_of, running_options, text_of

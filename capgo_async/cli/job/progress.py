@@ -19,9 +19,9 @@ from ...events import Progress
 from ...key_ring import KeyRing, pacer_of
 from ...limits.gates import Hold
 from ...limits.models import ScopeKind
+from ...limits.names import WAITED_FOR
 from ...printable import printable
 from ...rehearsal import Rehearsal
-from ..output.limit_names import WAITED_FOR
 from ..output.speech import Speech, is_terminal
 from ..output.waiting import WORTH_SAYING, doubted, shown_by_progress, waiting
 

@@ -11,6 +11,7 @@ from ...bulk.clock import duration
 from ...bulk.report import Failures, about, counted
 from ...errors import ConfigurationError
 from ...limits.lockout import MOST_IN_FLIGHT
+from ...limits.names import limits_met
 from ...rehearsal import Conditions, Rehearsed, RehearsedWave
 from ...sandbox import PRESETS, Thresholds, parse_faults
 from ...sandbox.faults import read_time
@@ -19,7 +20,6 @@ from ..options.options import Headroom, read_headroom
 from ..options.stopping import Limits
 from ..output.exit_codes import exit_code
 from ..output.failing import code_of, explain
-from ..output.limit_names import limits_met
 from ..output.speech import Speech
 
 _PER_MINUTE: Final = re.compile(r"([1-9]\d*)/min", re.ASCII)

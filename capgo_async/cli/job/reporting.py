@@ -13,8 +13,8 @@ from ...bulk.jobfile.contents import JobRow
 from ...bulk.plan import EARLIEST_EXPIRY, Part, ReasonCount
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
+from ...limits.names import WAITED_FOR
 from ..output.exit_codes import exit_code
-from ..output.limit_names import WAITED_FOR
 from ..output.listing import print_pages
 from ..output.speech import Speech
 

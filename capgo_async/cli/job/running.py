@@ -169,7 +169,7 @@ async def followed(job: Job, client: KeyRing, invocation: Invocation, manner: Ma
     async def streamed(to: str) -> Report:
         stream = EventStream(to, job.path, follower.progress, invocation.speech)
         try:
-            with pacer_of(client).listeners.heard_by(stream):
+            with pacer_of(client).listeners.heard_by(stream, "began", "ended", "other"):
                 return await alongside(stream.follow, run)
         finally:
             stream.close()

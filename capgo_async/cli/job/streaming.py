@@ -1,8 +1,5 @@
 """The stream of events of a job, as JSON Lines: of a run under way, or of earlier runs."""
 
-import errno
-import os
-import select
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +10,13 @@ import msgspec
 
 from ...bulk import Job
 from ...bulk.timeline import Bucket, Moment, Timeline, merged
-from ...errors import ConfigurationError
-from ...events import AttemptBegan, AttemptEnded, Event, Progress, RunBegan, RunEnded
+from ...events import AttemptBegan, AttemptEnded, Event, LimitsInUse, Progress, RunBegan, RunEnded
+from ..output.line_file import LineFile
 from ..output.speech import Speech
 from .accounts import STDOUT, refuse_job_file
 
 _PROGRESS_SECONDS: Final = 1.0
-_PATIENCE: Final = 5.0
-"""Seconds that the reader of a pipe has to take the rest at the end."""
-_MOST: Final = 1 << 26
-"""Bytes that are kept for a reader that is slower than the run."""
+_ALL_THE_SAME: Final = "The run goes on without them; the job file keeps its own"
 
 
 class EventLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,15 +45,14 @@ class EventStream:
         if to != STDOUT:
             refuse_job_file(to, job)
         self._progress = progress
-        self._to = to
         self._speech = speech
-        self._file = None if to == STDOUT else _opened(to)
-        self._rest = b""
-        self._broken = False
+        self._file = None if to == STDOUT else LineFile(to, "events", _ALL_THE_SAME, speech)
         self._in_flight = 0
 
     def __call__(self, event: Event) -> None:
-        """Write one event."""
+        """Write one event. The use of limits is part of the progress."""
+        if isinstance(event, LimitsInUse):
+            return
         if isinstance(event, AttemptBegan | AttemptEnded):
             self._in_flight = event.in_flight
         elif isinstance(event, RunEnded):
@@ -67,57 +60,24 @@ class EventStream:
         self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        if self._broken:
-            return
         line = line_of(event, datetime.now(UTC))
         if self._file is None:
             self._speech.stream(line)
-            return
-        self._rest += f"{self._speech.masked(line)}\n".encode()
-        if len(self._rest) > _MOST:
-            self._give_up("its reader is too slow")
+        else:
+            self._file.add(line)
 
     async def follow(self) -> None:
         """Write what is heard, and the progress, until cancelled."""
         while True:
-            self._write()
+            if self._file is not None:
+                self._file.write()
             await anyio.sleep(_PROGRESS_SECONDS)
             self._tell(self._progress(self._in_flight))
 
     def close(self) -> None:
         """Write the rest, and close the file."""
-        if self._file is None:
-            return
-        self._write()
-        while self._rest and select.select((), (self._file,), (), _PATIENCE)[1]:
-            self._write()
-        if self._rest:
-            self._give_up("its reader is too slow")
-        os.close(self._file)
-
-    def _write(self) -> None:
-        assert self._file is not None or not self._rest  # noqa: S101 - only a file has a rest
-        try:
-            while self._rest and self._file is not None:
-                self._rest = self._rest[os.write(self._file, self._rest) :]
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._give_up(str(error.strerror))
-
-    def _give_up(self, why: str) -> None:
-        self._broken, self._rest = True, b""
-        self._speech.say(f"cannot write events to {self._to}: {why}. The run goes on without them; the job file keeps its own")
-
-
-def _opened(to: str) -> int:
-    try:
-        # Not to wait for the reader of a pipe, neither now nor later.
-        return os.open(to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        why = "nobody reads this pipe; start its reader first" if error.errno == errno.ENXIO else error.strerror
-        message = f"cannot write events to {to}: {why}"
-        raise ConfigurationError(message) from error
+        if self._file is not None:
+            self._file.close()
 
 
 async def print_events(job: Job, speech: Speech) -> None:

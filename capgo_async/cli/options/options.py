@@ -102,6 +102,25 @@ class Output(Group, frozen=True, kw_only=True):
 
     json: Annotated[bool, Option("--json", help="Print JSON: one document, or one line per item of a listing.")] = False
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print no notes and no progress.")] = False
+    verbose: Annotated[
+        int,
+        Option(
+            "--verbose",
+            "-v",
+            count=True,
+            help="Print what happens: retries, waits, limits. With -vv, print each request, too.",
+            show_default=False,
+        ),
+    ] = 0
+    log_file: Annotated[
+        Path | None,
+        Option(
+            "--log-file",
+            metavar="FILE",
+            help="Append everything that -vv prints to this file, as JSON Lines with request ids.",
+            show_default=False,
+        ),
+    ] = None
     debug: Annotated[bool, Option("--debug", envvar="CAPGO_DEBUG", help="Print the traceback of an error.")] = False
 
     def speech(self) -> Speech:
@@ -202,7 +221,8 @@ class Connection(Output, frozen=True, kw_only=True):
             trust_env=True,
         )
         pacer_of(client).listeners.add(hearing(latencies), "ended")
-        pacer_of(client).listeners.add(Waits(self.speech()), "other")
+        if not self.verbose:
+            pacer_of(client).listeners.add(Waits(self.speech()), "other")
         return client
 
     def server(self) -> list[str]:

@@ -5,18 +5,15 @@ files get results unchanged.
 """
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterable
-from typing import Final, TextIO
+from typing import TextIO
 
 import msgspec
 
+from ...masking import Masks
 from ...printable import printable
-
-_SHORTEST_SECRET: Final = 8
-"""A shorter key is not masked: it protects nothing, and masking it would garble the text."""
 
 
 class Speech:
@@ -31,7 +28,7 @@ class Speech:
         self.quiet = quiet
         self.heard = sys.stdout is not None
         self.lost = False
-        self._secrets = tuple(secrets)
+        self._masks = Masks(secrets)
         self._aside = False
 
     def note(self, text: str) -> None:
@@ -89,27 +86,7 @@ class Speech:
 
     def masked(self, text: str) -> str:
         """Return `text` without secrets."""
-        return without(self._secrets, text)
-
-
-def without(secrets: Iterable[str], text: str) -> str:
-    """Return `text` with `secrets` masked."""
-    for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "[API key]")
-    return text
-
-
-class SpokenLog(logging.Handler):
-    """Prints what libraries log; otherwise Python writes it to stderr as it is."""
-
-    def __init__(self, speech: Speech) -> None:
-        super().__init__(logging.WARNING)
-        self._speech = speech
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        self._speech.note(self.format(record))
+        return self._masks(text)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

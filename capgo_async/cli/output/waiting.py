@@ -8,8 +8,8 @@ import anyio
 
 from ...bulk.clock import minute_in, time_in
 from ...events import Event, RetryPlanned, WaitBegan
+from ...limits.names import WAITED_FOR
 from ...listeners import Listeners
-from .limit_names import WAITED_FOR
 from .speech import Speech
 
 WORTH_SAYING: Final = 1.0

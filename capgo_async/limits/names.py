@@ -1,10 +1,10 @@
-"""What the command calls the limits of a server."""
+"""What people call the limits of a server."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from ...events import KEY_DOUBTED, OTHER_JOB
-from ...limits.models import UNNAMED, ScopeKind
+from ..events import KEY_DOUBTED, OTHER_JOB
+from .models import UNNAMED, ScopeKind
 
 NAMES: Final[Mapping[str, str]] = {
     ScopeKind.KEY: "API key",
