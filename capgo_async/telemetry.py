@@ -248,6 +248,7 @@ class _Call:
         self.wait: trace.Span | None = None
 
 
+@functools.lru_cache
 def template_of(path: str) -> str:
     """Return a path with `{id}` in place of every id and name, which are not made of small letters alone."""
     return "/".join(part if _is_word(part) else "{id}" for part in path.split("/"))

@@ -197,6 +197,11 @@ def test_aiohttp_is_touched_by_the_transport_and_the_server_of_the_sandbox_only(
     assert {module.name for module in every() if "aiohttp" in module.foreign_imports} == AIOHTTP
 
 
+def test_opentelemetry_is_off_unless_somebody_imports_its_room() -> None:
+    assert {module.name for module in every() if "opentelemetry" in module.foreign_imports} == {"telemetry.py"}
+    assert not [module.name for module in every() if "telemetry.py" in module.own_imports]
+
+
 def test_a_room_imports_only_rooms_above_it_in_the_map() -> None:
     for module in every():
         if module.room:
