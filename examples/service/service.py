@@ -146,7 +146,10 @@ async def health(request: web.Request) -> web.Response:
     """Return whether the server responds, and how far its limits are used; costs nothing of any limit."""
     capgo = request.app[CAPGO]
     await capgo.check()
-    return responding(HTTPStatus.OK, {"server": capgo.server_version, "limits": capgo.limits_in_use()})
+    limits = [
+        {"limit": each.limit, "app": each.app, "used": each.used, "allowed": each.allowed} for each in capgo.limits_in_use()
+    ]
+    return responding(HTTPStatus.OK, {"server": capgo.server_version, "limits": limits})
 
 
 async def close(app: web.Application) -> None:
