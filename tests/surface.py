@@ -75,28 +75,33 @@ def absolute(module: str, node: ast.ImportFrom) -> str:
     return ".".join([*inside, *([node.module] if node.module else [])])
 
 
+@functools.cache
+def contents(module: str) -> tuple[dict[str, tuple[ast.stmt, ...]], dict[str, tuple[str, str]]]:
+    """Return what a module defines by name, and what it imports of this package: each the module and its name there."""
+    defined: dict[str, tuple[ast.stmt, ...]] = {}
+    imported: dict[str, tuple[str, str]] = {}
+    for node in statements(tree_of(module).body):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                defined[name] = (*defined.get(name, ()), node)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                defined[name] = (node,)
+            case ast.ImportFrom(names=[ast.alias(name="*")], level=1):
+                imported |= contents(absolute(module, node))[1]
+            case ast.ImportFrom() if node.level:
+                imported |= {each.asname or each.name: (absolute(module, node), each.name) for each in node.names}
+            case _:
+                pass
+    return defined, imported
+
+
 def find(module: str, name: str) -> Found | None:
     """Return where `name` of `module` is defined in this package; `None` for a module or something of others."""
-    defined: list[ast.stmt] = []
-    for node in statements(tree_of(module).body):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if (isinstance(node, ast.ClassDef | Function) and node.name == name) or name in map(ast.unparse, targets):
-            defined.append(node)
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            for alias in node.names:
-                if alias.name == "*" and name in names_imported(absolute(module, node)):
-                    return find(absolute(module, node), name)
-                if (alias.asname or alias.name) == name:
-                    source = absolute(module, node)
-                    is_module = PACKAGE.joinpath(*source.split("."), alias.name).with_suffix(".py").exists()
-                    return None if not source or is_module else find(source, alias.name)
-    return Found(module, tuple(defined)) if defined else None
-
-
-def names_imported(module: str) -> set[str]:
-    return {
-        alias.asname or alias.name for node in tree_of(module).body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    defined, imported = contents(module)
+    if name in defined:
+        return Found(module, defined[name])
+    home, there = imported.get(name, ("", ""))
+    return find(home, there) if home else None
 
 
 def shown(name: str, found: Found) -> Iterator[str]:

@@ -72,7 +72,7 @@ _CALLED: Final = "job file"
 class Job:
     """A job in its file. Make a new one with `create`, or resume one with `open`.
 
-    Every method raises `JobError` if the file is damaged, was moved or is closed. `client` is a `CapgoClient` or a `KeyRing`;
+    Every method raises `JobError` if the file is damaged, or was moved or removed. `client` is a `CapgoClient` or a `KeyRing`;
     what its calls raise, the methods that take it raise, too.
     """
 
@@ -153,7 +153,7 @@ class Job:
         """Open a job file.
 
         With `client`, the plan includes an estimate of the time. With `read_only`, another process may be running the job.
-        Raises `JobError` if there is no job, or another process has it open for writing. Can be repeated.
+        Raises `JobError` if there is no job of this format. Can be repeated.
         """
         path = Path(path)
         ring = None if client is None else ring_of(client)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 POSIX_ONLY = (
     "crypt",
     "curses",
@@ -53,6 +55,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_nothing_posix_is_needed_to_import_and_use_client_and_sandbox() -> None:
     # The package of locks looks for the module of Windows only there.
     quiet = ("-W", "ignore:only soft file lock:UserWarning")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tables import on_each
 
 from capgo_async import errors
 
@@ -72,14 +73,16 @@ def pickled(error: errors.CapgoError) -> errors.CapgoError:
     return again
 
 
-@pytest.mark.parametrize("travel", [pickled, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
-@pytest.mark.parametrize("error", EXCEPTIONS, ids=lambda error: type(error).__name__)
+@on_each(
+    EXCEPTIONS, [pickled, copy.copy, copy.deepcopy], name=lambda error, travel: f"{type(error).__name__}, {travel.__name__}"
+)
 def test_an_exception_keeps_all_its_fields(
     error: errors.CapgoError, travel: Callable[[errors.CapgoError], errors.CapgoError]
 ) -> None:
     assert told(travel(error)) == told(error)
 
 
+@pytest.mark.slow
 def test_a_process_pool_raises_them_as_they_were() -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         for error in EXCEPTIONS:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from scripted import ScriptedTransport, answer
+from tables import on_each
 
 from capgo_async import (
     AuditFilter,
@@ -66,7 +67,7 @@ WORDS: dict[str, tuple[Callable[[Any], Call], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("field", WORDS)
+@on_each(WORDS)
 def test_a_misspelt_word_is_refused_with_the_nearest_one(field: str) -> None:
     make, wrong, right = WORDS[field]
 
@@ -79,7 +80,7 @@ def test_a_misspelt_word_is_refused_with_the_nearest_one(field: str) -> None:
     assert caught.value.problem is Problem.WORD_UNLISTED
 
 
-@pytest.mark.parametrize("field", WORDS)
+@on_each(WORDS)
 def test_the_right_word_is_sent_and_so_is_an_unlisted_one(field: str) -> None:
     make, _, right = WORDS[field]
 
