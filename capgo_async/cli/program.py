@@ -3,6 +3,7 @@
 A command is imported when it is called, so that the others start faster.
 """
 
+import functools
 import importlib
 import itertools
 import os
@@ -67,12 +68,7 @@ class _Program(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        entry = COMMANDS[cmd_name]
-        holder = typer.Typer(rich_markup_mode=None)
-        holder.add_typer(importlib.import_module(f".commands.{entry.module}", __package__).commands, help=entry.summary)
-        return get_group(holder).commands[cmd_name]
+        return _built(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         TyperGroup(commands=dict(self.commands)).format_commands(ctx, formatter)  # from the summaries, without importing
@@ -86,6 +82,14 @@ class _Program(TyperGroup):
             from ..printable import printable  # noqa: PLC0415
 
             error.message = printable(Masks(self._secrets)(message))  # type: ignore[attr-defined]  # as looked for above
+
+
+@functools.cache  # who runs many commands in one process, as tests do, builds each of them once
+def _built(name: str) -> Any:
+    entry = COMMANDS[name]
+    holder = typer.Typer(rich_markup_mode=None)
+    holder.add_typer(importlib.import_module(f".commands.{entry.module}", __package__).commands, help=entry.summary)
+    return get_group(holder).commands[name]
 
 
 def _keys_in(words: Sequence[str]) -> list[str]:
