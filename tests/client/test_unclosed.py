@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import aiohttp
 import pytest
@@ -13,6 +13,14 @@ from capgo_async import CapgoClient
 from capgo_async.testing import Server
 
 kept: list[CapgoClient] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_old_is_collected() -> Iterator[None]:
+    """Let collections look at what is made in the test alone, which takes a tenth of the time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 async def with_a_block(server: Server) -> None:
