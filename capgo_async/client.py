@@ -5,22 +5,25 @@ Longer than 300 lines because it documents and checks every option.
 
 import hashlib
 import inspect
+import math
 import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 import anyio
 import msgspec
 
-from .api.detection import Learner, ok
+from .api.detection import Learner, ok, responds
 from .api.resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
 from .api.words import AuthHeader, member, one_of
 from .errors import ConfigurationError, Problem
 from .events import Event, LimitUse
 from .http import wire
+from .http.absence import Absence
 from .http.credentials import authentication, is_session_token
 from .http.dialect import Dialect, Generation
 from .http.requester import Counters, Identity, Requester, RetryPolicy
@@ -49,6 +52,7 @@ class _Shared(NamedTuple):
     pacer: Pacer
     generation: Generation
     policy: RetryPolicy
+    absence: Absence
     auth_header: str
     user_agent: str
     chance: Callable[[], float]
@@ -68,7 +72,9 @@ class _Shared(NamedTuple):
             is_token=is_session_token(key),
             base_url=self.base_url,
         )
-        return Requester(self.transport, self.pacer, identity, policy=self.policy, generation=self.generation)
+        return Requester(
+            self.transport, self.pacer, identity, policy=self.policy, generation=self.generation, absence=self.absence
+        )
 
 
 class CapgoClient:
@@ -84,7 +90,8 @@ class CapgoClient:
     At most `concurrency` requests are in flight, and at most 15: all of them are refused if the key expires, and the server
     locks out an address after 20 refusals (contract B2). One attempt takes at most `timeout` seconds, and a response of more
     than `max_response_bytes`, unpacked, is an error. A failed call is retried up to `retries` times if repeating it is harmless
-    (contract G1).
+    (contract G1). While the server cannot be reached, such a call and a job wait for up to `wait_for_server` seconds each time:
+    one request that counts against no limit probes it after 5 s, 10 s and so on up to a minute.
 
     `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
     (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_event`
@@ -112,6 +119,7 @@ class CapgoClient:
         timeout: float = 30.0,
         max_response_bytes: int = wire.MAX_RESPONSE_BYTES,
         retries: int = 4,
+        wait_for_server: float = 0.0,
         dialect: Dialect | Literal["auto", "modern", "seed"] = Dialect.AUTO,
         auth_header: AuthHeader = "authorization",
         session: "aiohttp.ClientSession | None" = None,
@@ -127,15 +135,20 @@ class CapgoClient:
             _check_options(
                 concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom, most=max_response_bytes
             )
+            if not 0.0 <= wait_for_server < math.inf:
+                message = f"invalid wait_for_server {wait_for_server:g}: it must be at least 0 seconds"
+                raise ConfigurationError(message)
             _check_headers(auth_header, user_agent)
             base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
             api_key = os.environ.get("CAPGO_API_KEY") if api_key is None else api_key
+            pacer = _pacer(rate, limits, concurrency, headroom)
             _shared = _Shared(
                 base_url=base_url,
                 transport=transport or _transport(base_url, session, timeout, max_response_bytes, trust_env=trust_env),
-                pacer=_pacer(rate, limits, concurrency, headroom),
+                pacer=pacer,
                 generation=Generation(member(Dialect, dialect, "dialect")),
                 policy=RetryPolicy(retries=retries),
+                absence=Absence(wait_for_server, pacer.listeners),
                 auth_header=auth_header,
                 user_agent=user_agent,
                 chance=chance or random.Random().random,  # noqa: S311 - jitter needs no secrecy
@@ -149,6 +162,7 @@ class CapgoClient:
         self._shared = _shared
         self._recalled = Known()
         self._requester = _shared.requester_for(_checked_key(api_key))
+        _shared.absence.probe = _shared.absence.probe or partial(responds, self._requester)
         learner = Learner(self._requester)
         self.api_keys = ApiKeys(self._requester)
         self.apps = Apps(self._requester)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from .client import CapgoClient, requester_of
 from .errors import ConfigurationError
+from .http.absence import Absence
 from .http.requester import Counters
 from .limits.pacer import Pacer
 
@@ -75,6 +76,11 @@ def ring_of(client: CapgoClient | KeyRing) -> KeyRing:
 def pacer_of(client: CapgoClient | KeyRing) -> Pacer:
     """Return the pacer that all keys share."""
     return requester_of(ring_of(client).clients[0]).pacer
+
+
+def absence_of(client: CapgoClient | KeyRing) -> Absence:
+    """Return what waits for the server while it is away, which all keys share."""
+    return requester_of(ring_of(client).clients[0]).absence
 
 
 def _is_organization(name: str) -> bool:

@@ -59,6 +59,7 @@ def client_of(
     api_key: str = SUPER_ADMIN_KEY,
     headroom: float = 0.0,
     on_event: Callable[[Event], object] | None = None,
+    wait_for_server: float = 0.0,
 ) -> CapgoClient:
     """Return a client of a sandbox without sockets; requests and replies take `delay` seconds each."""
     transport = InProcessTransport(sandbox, request_delay=delay, reply_delay=delay, chance=random.Random(seed))
@@ -70,6 +71,7 @@ def client_of(
         headroom=headroom,
         concurrency=concurrency,
         on_event=on_event,
+        wait_for_server=wait_for_server,
     )
 
 

@@ -18,7 +18,9 @@ ROW = re.compile(r"\| `([\w/.]+)` \| .+ \| ([ABC])(.*) \|")
 EXCEPTIONS = re.compile(r"((?: `[\w/.]+`)+) ([ABC])")
 
 SLEEPERS = {
+    "http/absence.py",
     "http/requester.py",
+    "bulk/storage/lock.py",  # waits for those who only ask, in blocking code
     "bulk/job.py",  # looks a second time before it calls an operation contradicted
     "sandbox/inprocess.py",  # simulates the time that a request is under way
     "sandbox/server.py",  # simulates latency

@@ -5,10 +5,11 @@ from typing import Final
 
 import anyio
 
-from ..errors import ApiError, DangerousCall, RateLimited, UnreadableAnswer
+from ..errors import ApiError, CapgoError, DangerousCall, RateLimited, SafetyStop, UnreadableAnswer
 from ..http import wire
 from ..http.call import Call
 from ..http.dialect import Dialect, Generation, Version, dialect_of_probe
+from ..http.effort import Effort, Patience, Wait
 from ..http.requester import Requester
 from ..http.wire import Request, Response
 from .endpoints.organizations import probe_organizations
@@ -23,6 +24,19 @@ _SERVER_FAILED: Final = 500
 def ok() -> Call:
     """Return the health check, which needs no key and counts against no limit (contract C10)."""
     return Call("check the server", Request(method="GET", path="/ok"), keyed=False)
+
+
+async def responds(requester: Requester) -> bool:
+    """Send the health check once, and return whether the server responded as it should.
+
+    Raises `SafetyStop` if no more requests may be sent.
+    """
+    try:
+        return not isinstance(await requester.call_or_wait(ok(), wire.acknowledge, Effort(Patience.NONE)), Wait)
+    except SafetyStop:
+        raise
+    except CapgoError:
+        return False
 
 
 def note_channels(generation: Generation, channels: Iterable[Channel]) -> None:

@@ -1,6 +1,6 @@
 """Compares what moved devices run with the bundles of their channels (contract C6, C7)."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -11,8 +11,9 @@ from ..key_ring import KeyRing
 from .adoption import Adoption, Doubt, Straggler
 from .inventory.exporting import devices_at_hand
 from .jobfile import uptake
+from .jobfile.facts import JobFacts
 from .jobfile.uptake import Listed, Serving, Target
-from .spreading import apps_at_once
+from .spreading import apps_at_once, page_of
 from .storage.database import Database, Mode
 
 _CHUNK: Final = 1000
@@ -25,13 +26,14 @@ async def find_adoption(  # noqa: PLR0913 - keyword-only options
     database: Database,
     client: KeyRing,
     *,
-    made: datetime,
+    facts: JobFacts,
     inventory: Path | None,
     on_stragglers: OnStragglers | None,
 ) -> Adoption:
     """Compare the devices that the job at `job` moved with a new inventory, or with one on disk.
 
-    `made` is when the job was planned. An older inventory is refused.
+    In apps where that takes fewer requests, a new inventory is made of the moved devices alone. An inventory that is older than
+    the job is refused.
     """
     targets = await database.run(uptake.moves_of)
     if not targets:
@@ -45,9 +47,11 @@ async def find_adoption(  # noqa: PLR0913 - keyword-only options
 
     await fan_out([target for target in targets if target.channel is not None], look, apps_at_once(client))
     apps = list(dict.fromkeys(target.app_id for target in targets))
-    async with devices_at_hand(client, apps, inventory) as (path, checks, _):
+    few = _few(await database.run(uptake.moved_by_app), facts, page_of(client))
+    only = await database.run(uptake.moved_in, few) if few and inventory is None else {}
+    async with devices_at_hand(client, apps, inventory, only=only) as (path, checks, _):
         as_of = min(check.began_at for check in checks)
-        if inventory is not None and datetime.fromisoformat(as_of) < made:
+        if inventory is not None and datetime.fromisoformat(as_of) < facts.created_at:
             message = f"{inventory} was exported before the job was planned, so it cannot show what devices took since"
             raise InputError(message)
         shown = Database(path, Mode.READ_ONLY)
@@ -64,6 +68,20 @@ async def find_adoption(  # noqa: PLR0913 - keyword-only options
         finally:
             await shown.aclose()
     return found
+
+
+def _few(moved: Mapping[str, int], facts: JobFacts, page: int) -> list[str]:
+    """Return the apps in which each moved device is read by itself, as that takes fewer requests.
+
+    Listings have `page` devices a page. The plan knows how many devices an app had. Of an app that it listed in part, it read
+    single devices for the same reason.
+    """
+    survey = facts.survey
+    return [
+        app_id
+        for app_id, devices in moved.items()
+        if app_id in survey.listed_in_part or devices <= -(-survey.listed.get(app_id, 0) // page)
+    ]
 
 
 async def _serving(client: KeyRing, target: Target) -> Serving:

@@ -7,7 +7,7 @@ import math
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ import msgspec
 
 from ..api.words import member
 from ..client import CapgoClient
-from ..errors import AuthenticationError, ConfigurationError, DiskFull, JobError, Problem, TransportError
+from ..concurrency import alongside
+from ..errors import AuthenticationError, ConfigurationError, DiskFull, JobError, Problem
 from ..events import ForecastMade
 from ..key_ring import KeyRing, pacer_of, ring_of
 from ..limits.lockout import MOST_IN_FLIGHT
@@ -31,14 +32,24 @@ from .forecast.outlook import outlook_of
 from .jobfile import approvals, records, reports, timelines
 from .jobfile.contents import JobRow, Rows, plan_of, rows_of
 from .jobfile.course import course_of, latency_of
-from .jobfile.facts import JobBinding, JobFacts, Options, add_remarks, bind, read_facts, require_approval, write_adoption
+from .jobfile.facts import (
+    JobBinding,
+    JobFacts,
+    LastUsage,
+    Options,
+    add_remarks,
+    bind,
+    read_facts,
+    require_approval,
+    write_adoption,
+)
 from .jobfile.journal import Journal
 from .jobfile.outcomes import OperationRow, operations_of
 from .jobfile.overview import apps_of, flows_of, tallies_of
 from .jobfile.reaches import count_open, reopen, still_protected
 from .jobfile.records import last_usage, was_begun
 from .jobfile.schema import Which
-from .jobfile.seen import Seen, in_doubt, seen_of
+from .jobfile.seen import Seen, seen_of
 from .jobfile.staging import Staging
 from .picture import Picture
 from .plan import Plan
@@ -46,19 +57,14 @@ from .planning.drift import Drift, find_drift
 from .planning.plan_maker import OnRejected, draw_up, facts_of
 from .planning.undo import Undoing, apps_in_doubt
 from .report import Activity, Ended, Report, storable
-from .running.absence import Absence
-from .running.approval import Approvals, Approve
+from .running.approval import Approve
 from .running.bounds import Bounds, budgeted, deadline_of
-from .running.execution import Executor, prepare
-from .running.metering import Meter, carried_over, limits_in_force
+from .running.metering import Meter, carried_over, left_in_doubt_for
 from .running.rests import Rests, hold_of_run
-from .running.runner import Brakes, Progress, Runner
-from .running.stopping import StopRules, Watch
+from .running.run import Manner, Run
+from .running.runner import Progress
+from .running.stopping import StopRules
 from .running.verification import verify
-from .running.waves import Pace, Waves
-from .schedule.client_gauge import ClientGauge
-from .schedule.schedule import Schedule
-from .schedule.share import calls_of
 from .sources.source import Source, blocks_of
 from .spreading import PAGE, page_of
 from .storage.lock import give_name, is_locked, locked
@@ -84,6 +90,7 @@ class Job:
         plan: Plan,
         course: Sequence[Leg],
         *,
+        last: LastUsage | None,
         begun: bool,
         clock: Clock,
     ) -> None:
@@ -96,13 +103,9 @@ class Job:
         self.facts = facts
         """The facts of the job: source, options, time, server, survey."""
         self._course = course
+        self._last = last
         self._clock = clock
-        self._runner: Runner | None = None
-        self._waves: Waves | None = None
-        self._approvals: Approvals | None = None
-        self._absence: Absence | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._asked_to_drain = False
+        self._run: Run | None = None
 
     @classmethod
     async def create(
@@ -174,8 +177,9 @@ class Job:
             facts = await database.run(read_facts)
             course = await database.run(course_of, facts, clock(), Which.OPEN, PAGE if ring is None else page_of(ring))
             plan = await database.run(plan_of, facts, course)
+            last = await database.run(last_usage)
             if ring is not None:
-                carried = carried_over(ring, facts.binding.key_salt, await database.run(last_usage), clock)
+                carried = carried_over(ring, facts.binding.key_salt, last, clock)
                 pacer_of(ring).timings.recall(facts.timings)
                 found = foreseen(course, outlook_of(ring, course, carried))
                 plan = msgspec.structs.replace(plan, seconds=found.seconds, at_most=found.seconds + found.more)
@@ -183,7 +187,7 @@ class Job:
         except BaseException:
             await journal.aclose()
             raise
-        return cls(path, journal, facts, plan, course, begun=begun, clock=clock)
+        return cls(path, journal, facts, plan, course, last=last, begun=begun, clock=clock)
 
     @classmethod
     async def _same(cls, path: Path, source: Source, ring: KeyRing, options: Options) -> Self:
@@ -221,83 +225,57 @@ class Job:
         `approve`, too.
 
         Raises whatever stopped the run: `AuthenticationError`, `NotConnected` or `ConnectionLost` if the server cannot be
-        reached for longer than `bounds` allow, `SafetyStop` if one of the `stop_rules` or `bounds` applies, the organization is
-        unpaid or a wave is not approved, `JobError`. Raises `JobError` as well if another process is running the job, if
+        reached for longer than its client waits, `SafetyStop` if one of the `stop_rules` or `bounds` applies, the organization
+        is unpaid or a wave is not approved, `JobError`. Raises `JobError` as well if another process is running the job, if
         `client` has another base URL or key than the job and `rebind` is false, or if `approve` is missing. Raises
         `ConfigurationError` if the job has no waves and `approve` is given. Repeating it sends what is still open, and no
         operation twice that is done.
         """
-        self._asked_to_drain = False
         which = member(Which, which, "which")
-        ring, deadline = ring_of(client), deadline_of(bounds, anyio.current_time(), self._clock())
+        ring, again = ring_of(client), self._run is not None
+        manner = Manner(
+            job=self._name,
+            which=which,
+            bake_seconds=self.facts.options.bake_seconds,
+            stop_rules=stop_rules,
+            deadline=deadline_of(bounds, anyio.current_time(), self._clock()),
+            on_progress=on_progress,
+            approve=approve if which is Which.OPEN else None,
+            clock=self._clock,
+        )
+        run = self._run = Run(self._journal, ring, self._course, manner)
         pacer = pacer_of(ring)
         with ExitStack() as stack, locked(self.path), budgeted(pacer, bounds.max_requests):
             if which is Which.OPEN:
                 await self._check_approval(approve)
             former = await self._bind(ring, rebind=rebind)
             meter = stack.enter_context(self._meter(ring))
-            await prepare(ring, deadline)
+            await run.prepare()
             await self._seed(ring)
             if which is not Which.OPEN:
                 await self._database.run(reopen, which)
             page = page_of(ring)
-            if which is not Which.OPEN or self._runner is not None or page < PAGE:
-                self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
-            watch = Watch(stop_rules)
-            calls = calls_of(share for leg in self._course for share in leg.shares)
-            apps = [*dict.fromkeys(share.app_id for leg in self._course for share in leg.shares)]
-            rests = Rests(ring, lambda: hold_of_run(ring, apps, self.rests_until))
-            pace = Pace(self.facts.options.bake_seconds, stop_rules.failures, self._clock)
-            asked = approve if which is Which.OPEN else None
-
-            async def begin() -> tuple[Runner, Waves]:
-                executor = Executor(ring, await self._database.run(in_doubt))
-                self._runner = runner = Runner(
-                    self._journal,
-                    executor,
-                    workers=pacer.concurrency,
-                    schedule=partial(Schedule, gauge=ClientGauge(ring, calls)),
-                    progress=on_progress,
-                    look=lambda: rests.look() or meter.has_moments,
-                    brakes=Brakes(watch.note, deadline, executor.drain),
-                )
-                self._approvals = Approvals(
-                    self._journal, runner, asked, listeners=pacer.listeners, job=self._name, clock=self._clock
-                )
-                self._waves = Waves(self._journal, runner, ring, pace, self._approvals)
-                if self._asked_to_drain:
-                    self.drain()
-                return runner, self._waves
-
-            self._absence = Absence(ring, self._journal, bounds.wait_for_server)
-            left = sum(share.operations for leg in self._course for share in leg.shares)
-            async with self._journal.recorded(meter, pacer.listeners, which, left) as ending:
-                runner, waves = await begin()
-                for limit in limits_in_force(ring, apps):
-                    pacer.listeners.announce(limit)
-                pacer.listeners.announce(_forecast(left, self.remaining(ring, 0)))
-                with pacer.listeners.heard_by(rests, "other"), anyio.CancelScope() as self._scope:
-                    while (error := await self._ended_by(waves, former)) is not None:
-                        # The error has drained the runner, and a drained one waits for nothing.
-                        runner, waves = await begin()
-                        if not await self._absence.outlast(error, runner):
-                            break
-                rests.end()
-                cut_short = runner.drained or self._scope.cancel_called
-                ending.how = Ended.INTERRUPTED if cut_short else Ended.FINISHED
+            if which is not Which.OPEN or again or page < PAGE:
+                run.course = self._course = await self._database.run(course_of, self.facts, self._clock(), which, page)
+            try:
+                async with self._journal.recorded(meter, pacer.listeners, which, run.operations) as ending:
+                    ending.how = await run.perform(meter)
+            except AuthenticationError:
+                # The server refuses the new key, so the job stays with the former one.
+                if former is not None:
+                    await self._rebind(former)
+                raise
         return await self.report()
 
     def drain(self) -> None:
         """Stop the run gracefully: send nothing new, and finish and record what is in flight."""
-        self._asked_to_drain = True
-        if self._runner:
-            self._runner.drain()
+        if self._run is not None:
+            self._run.drain()
 
     def abort(self) -> None:
         """Stop the run at once. Operations in flight stay marked as sent, and the next run repeats them."""
-        self.drain()
-        if self._scope:
-            self._scope.cancel()
+        if self._run is not None:
+            self._run.abort()
 
     async def touching(self, channels: Sequence[str], which: Which = Which.OPEN) -> list[tuple[str, str]]:
         """Return the given channels that a run would change, as pairs of app and name.
@@ -343,7 +321,7 @@ class Job:
             await self._seed(ring)
             with self._meter(ring) as meter:
                 async with self._journal.recorded(meter, pacer_of(ring).listeners) as ending:
-                    remarks = await verify(self._journal, ring, pause)
+                    remarks = await alongside(partial(self._keep_told, meter, ring), lambda: verify(self._journal, ring, pause))
                     await self._database.run(add_remarks, remarks)
                     ending.how = Ended.VERIFIED
         return await self.report()
@@ -357,11 +335,11 @@ class Job:
     ) -> Adoption:
         """Return how many of the moved devices run the bundle of their channel, for the report, too.
 
-        Lists the apps now, or uses an `inventory` of devices on disk. The bundles are those that the channels have now.
-        `on_stragglers` is called with batches of the devices that run another bundle or are unknown to the server. Works while
-        another process runs the job; the requests are not counted as the job's. Raises `JobError` if the job has moved no
-        device, and `InputError` for an inventory of other apps, of another server, or from before the job was planned.
-        Repeating it looks again.
+        Lists the apps now, or reads the devices one by one where these are few, or uses an `inventory` of devices on disk. The
+        bundles are those that the channels have now. `on_stragglers` is called with batches of the devices that run another
+        bundle or are unknown to the server. Works while another process runs the job; its requests do not count as the job's.
+        Raises `JobError` if the job has moved no device, and `InputError` for an inventory of other apps, of another server, or
+        from before the job was planned. Repeating it looks again.
         """
         from .adopting import find_adoption  # noqa: PLC0415 - a job starts without inventories
 
@@ -372,7 +350,7 @@ class Job:
             self.path,
             self._database,
             ring,
-            made=self.facts.created_at,
+            facts=self.facts,
             inventory=None if inventory is None else Path(inventory),
             on_stragglers=on_stragglers,
         )
@@ -406,7 +384,7 @@ class Job:
     @property
     def parked(self) -> int:
         """Return the number of operations of this run that wait for limits of their own devices."""
-        return self._runner.parked if self._runner else 0
+        return self._run.parked if self._run else 0
 
     @property
     def rests_until(self) -> float:
@@ -414,7 +392,7 @@ class Job:
 
         The time is that of `anyio.current_time()`. A rest is early if it begins before a limit requires it.
         """
-        return self._runner.schedule.rests_until if self._runner else -math.inf
+        return self._run.rests_until if self._run else -math.inf
 
     async def to_send(self, which: Which = Which.OPEN) -> int:
         """Return the number of operations that a run would send.
@@ -426,35 +404,29 @@ class Job:
     @property
     def baking_until(self) -> datetime | None:
         """Return the end of the current bake, if there is one."""
-        return self._waves.baking_until if self._waves else None
-
-    @property
-    def looks_for_server_at(self) -> float | None:
-        """Return when the run probes the server again, by `anyio.current_time()`, or `None` if it is not away."""
-        return self._absence.looks_again_at if self._absence else None
+        return self._run.baking_until if self._run else None
 
     @property
     def asks_after(self) -> int | None:
         """Return the number of the wave after which the run waits for approval, if it does."""
-        return self._approvals.asking if self._approvals else None
+        return self._run.asks_after if self._run else None
 
     def lasts(self, limits: Sequence[Limit]) -> float:
         """Return the estimated seconds for the operations that were open when the job was opened.
 
-        The estimate assumes 15 requests in flight, and that nothing of `limits` has been used.
+        The estimate assumes 15 requests in flight, and that nothing of `limits` has been used but by what a killed run left in
+        doubt.
         """
-        return seconds_of(self._course, Outlook(limits, MOST_IN_FLIGHT, latency_of(self.facts), timings=self.facts.timings))
+        held = -math.inf if is_locked(self.path) else left_in_doubt_for(self._last, limits)
+        outlook = Outlook(limits, MOST_IN_FLIGHT, latency_of(self.facts), held_up_for=held, timings=self.facts.timings)
+        return seconds_of(self._course, outlook)
 
     def remaining(self, client: CapgoClient | KeyRing, settled: int) -> Foreseen:
         """Return the remaining time of the run, and its upper bound, after `settled` operations."""
-        baking = None if self.baking_until is None else max(0.0, (self.baking_until - self._clock()).total_seconds())
-        left = without_first(self._course, settled, baking, self._runner.schedule.waiting() if self._runner else None)
-        outlook = outlook_of(ring_of(client), left)
-        if self._runner is not None:
-            now = anyio.current_time()
-            until = max(self._runner.parked_until, pacer_of(client).queue_ends_at(now))
-            outlook = outlook._replace(resting=self._runner.schedule.resting(now), held_up_for=until - now)
-        return foreseen(left, outlook)
+        if self._run is not None:
+            return self._run.remaining(settled)
+        left = without_first(self._course, settled)
+        return foreseen(left, outlook_of(ring_of(client), left))
 
     async def report(self) -> Report:
         """Return the totals of the job, its runs and its waves.
@@ -562,6 +534,21 @@ class Job:
     def _meter(self, ring: KeyRing) -> Meter:
         return Meter(ring, self._salt, self._clock)
 
+    async def _keep_told(self, meter: Meter, ring: KeyRing) -> None:
+        """Tell when reads rest, and record what was told once a second, until cancelled."""
+        apps = [app_id for app_id, _ in self.plan.apps]
+        rests = Rests(ring, lambda: hold_of_run(ring, apps, self.rests_until))
+        with pacer_of(ring).listeners.heard_by(rests, "other"):
+            try:
+                while True:
+                    await anyio.sleep(1.0)
+                    if rests.look() or meter.has_moments:
+                        # The verification itself raises that nothing can be recorded.
+                        with suppress(JobError):
+                            await self._journal.keep()
+            finally:
+                rests.end()
+
     async def _seed(self, ring: KeyRing) -> None:
         pacer_of(ring).timings.recall(self.facts.timings)
         usage = carried_over(ring, self._salt, await self._database.run(last_usage), self._clock)
@@ -570,8 +557,8 @@ class Job:
     async def _keep_forecast(self, ring: KeyRing) -> None:
         """Tell and keep the forecast of a new plan."""
         seconds = self.plan.seconds or 0.0
-        foreseen = Foreseen(seconds, (self.plan.at_most or seconds) - seconds)
-        event = _forecast(self.plan.planned, foreseen, planning=True)
+        more = (self.plan.at_most or seconds) - seconds
+        event = ForecastMade(operations=self.plan.planned, seconds=seconds, more=more, planning=True)
         pacer_of(ring).listeners.announce(event)
         await self._database.run(timelines.add, 1, (), (Moment(self._clock().timestamp(), 1, event),))
 
@@ -586,23 +573,6 @@ class Job:
             raise ConfigurationError(message)
         else:
             await self._database.run(require_approval)
-
-    async def _ended_by(self, waves: Waves, former: JobBinding | None) -> TransportError | None:
-        """Run the waves, and return the error if the server could not be reached."""
-        try:
-            await self._run_waves(waves, former)
-        except TransportError as error:
-            return error
-        return None
-
-    async def _run_waves(self, waves: Waves, former: JobBinding | None) -> None:
-        """Run the waves, and restore the former binding if the server refuses the new key."""
-        try:
-            await waves.run()
-        except AuthenticationError:
-            if former is not None:
-                await self._rebind(former)
-            raise
 
     async def _bind(self, ring: KeyRing, *, rebind: bool) -> JobBinding | None:
         """Bind the job to the ring's server and keys, and return the former binding if it differs."""
@@ -624,7 +594,3 @@ class Job:
             what.append("API key")
         message = f"{self.path} was made with another {' and '.join(what)}"
         return JobError(message, problem=Problem.OTHER_SERVER_OR_KEY)
-
-
-def _forecast(operations: int, found: Foreseen, *, planning: bool = False) -> ForecastMade:
-    return ForecastMade(operations=operations, seconds=found.seconds, more=found.more, planning=planning)

@@ -33,6 +33,7 @@ from ..events import AttemptBegan, AttemptEnded, CallBegan, CallEnded, RetryPlan
 from ..limits.models import UNNAMED, Fate, Scope, ScopeKind
 from ..limits.pacer import Pacer, Permit, TargetBusy
 from . import wire
+from .absence import Absence
 from .call import Call
 from .dialect import Generation
 from .effort import Abandoned, Effort, Patience, Wait, gathering
@@ -113,7 +114,7 @@ class Identity(NamedTuple):
 class Requester:
     """Makes calls with one key, paces them and retries them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only options
         self,
         transport: Transport,
         pacer: Pacer,
@@ -121,11 +122,13 @@ class Requester:
         *,
         policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
         generation: Generation | None = None,
+        absence: Absence | None = None,
     ) -> None:
         self.pacer = pacer
         self.policy = policy
         self.counters = Counters()
         self.generation = generation or Generation()
+        self.absence = absence or Absence(0.0, pacer.listeners)
         self.identity = identity
         self.key_scope = identity.scope
         self.answered_at = -math.inf
@@ -211,6 +214,24 @@ class Requester:
                 )
 
     async def _make(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
+        """Make `call`, and begin again whenever the server was away, if that is to be waited for.
+
+        Who gathers calls waits for all of them.
+        """
+        if not self.absence.longest or effort.patience is not Patience.FULL or gathering() is not None:
+            return await self._try(call, decode, effort)
+        since = math.inf
+        while True:
+            try:
+                return await self._try(call, decode, effort)
+            except TransportError as error:
+                if not may_repeat(error, call.repeat, effort.attempts):
+                    raise
+                since = min(since, anyio.current_time())
+                await self.absence.outlast(error, since)
+            effort.attempts, effort.seconds = 0, 0.0
+
+    async def _try(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         if self.identity.is_token and call.keyed and not call.takes_tokens:
             message = f"{call.name}: this takes an API key, not the token of a user session; it was not sent"
             raise NeedsApiKey(message)

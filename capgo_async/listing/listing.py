@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import ConfigurationError, EmptyListing
-from .walks import Page, Position, Walk
+from .walks import BAD_ROWS, Page, Position, Walk
 
 T = TypeVar("T")
 Doubt = Callable[[], Awaitable[str | None]]
@@ -112,6 +112,8 @@ class Listing(Generic[T]):
         return chosen
 
     async def _believe_empty(self) -> None:
+        if BAD_ROWS in self.caveats:
+            return
         if self._doubt is not None and (reason := await self._doubt()) is not None:
             raise EmptyListing(reason)
 

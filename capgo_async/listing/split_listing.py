@@ -9,7 +9,7 @@ from ..concurrency import fan_out
 from ..errors import InvalidRequest, NotFound, ServerError, UnreadableAnswer
 from .listing import Doubt, Listing
 from .split_walk import Ask, SplitWalk, Stretch
-from .walks import Page, Position
+from .walks import BAD_ROWS, Page, Position
 
 T = TypeVar("T")
 
@@ -107,5 +107,5 @@ class SplitListing(Listing[T]):
         self._state(caveats)
         if rows:
             await take(rows)
-        elif walk.complete and not walk.stretches():
+        elif walk.complete and not walk.stretches() and BAD_ROWS not in page.caveats:
             await self._believe_empty()

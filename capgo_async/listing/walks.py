@@ -184,6 +184,12 @@ class CursorWalk(Generic[T]):
         return new, Step(self._position)
 
     def _at_empty_page(self, page: Page[T]) -> Step:
+        if BAD_ROWS in page.caveats:
+            # It has rows, of which none can be read.
+            if not page.has_more:
+                return Step(None)
+            self._position = self._follow(page.next_cursor)
+            return Step(self._position)
         first = not self._position
         if not self._asked_again:
             self._asked_again = True

@@ -10,7 +10,8 @@ import pytest
 from fleet import APP, client_of, copy_job, ids_of, sandbox_of, write_csv
 from virtual_time import in_virtual_time
 
-from capgo_async.bulk import Activity, Answer, Bounds, Decision, Job, Options, Question, read_operations
+from capgo_async.bulk import Activity, Answer, Decision, Job, Options, Question, read_operations
+from capgo_async.limits.models import server_limits
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
 
 
@@ -86,12 +87,14 @@ def test_a_run_that_waits_says_for_what(tmp_path: Path, wait: str) -> None:
             await anyio.sleep(1000.0)
             return Answer(Decision.APPROVED)
 
-        async with await make(sandbox, tmp_path, options) as job, client_of(sandbox) as capgo:
+        async with (
+            await make(sandbox, tmp_path, options) as job,
+            client_of(sandbox, wait_for_server=3600.0 if wait == "server" else 0.0) as capgo,
+        ):
             if wait == "server":
                 away(sandbox)
-            bounds = Bounds(wait_for_server=3600.0 if wait == "server" else 0.0)
             told, killed, now = await seen_at(
-                job, lambda: job.run(capgo, bounds=bounds, approve=approve if wait == "approval" else None), 320.0
+                job, lambda: job.run(capgo, approve=approve if wait == "approval" else None), 320.0
             )
         assert (told.state, told.waits_for, told.run) == ("waiting", wait, 2)
         assert killed == Activity(state="killed", run=2)
@@ -102,6 +105,29 @@ def test_a_run_that_waits_says_for_what(tmp_path: Path, wait: str) -> None:
             assert 0.0 < datetime.fromisoformat(told.until).timestamp() - now < 601.0
 
     run()
+
+
+@in_virtual_time
+async def test_what_a_killed_run_left_in_doubt_waits_for_the_limits_of_its_devices(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=60, limits="server")
+    killed = tmp_path / "killed.capgo-job"
+    async with await make(sandbox, tmp_path) as job, client_of(sandbox, delay=2.0) as capgo:
+
+        async def kill() -> None:
+            await anyio.sleep(9.0)
+            copy_job(job.path, killed)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(kill)
+            await job.run(capgo)
+    async with await Job.open(killed) as job, client_of(sandbox) as capgo:
+        told = job.lasts(server_limits())
+        report = await job.run(capgo)
+    assert report.done == report.planned
+    assert told == pytest.approx(report.elapsed_seconds, rel=0.1)
+    assert told > 60.0
+    async with await Job.open(killed, read_only=True) as job:
+        assert job.lasts(server_limits()) == 0.0
 
 
 def away(sandbox: Sandbox) -> None:

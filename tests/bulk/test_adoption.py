@@ -175,6 +175,39 @@ async def test_what_cannot_be_told_is_counted_by_reason(tmp_path: Path) -> None:
 
 
 @in_virtual_time
+async def test_a_few_devices_of_a_large_app_are_read_one_by_one(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=4000)
+    released(sandbox)
+    app = sandbox.world.apps[APP]
+    chosen = [device for device in ids_of(sandbox) if device not in app.overrides][-4:]
+    operations = [LinkDevice(app_id=APP, device_id=device, channel="beta") for device in (*chosen, "never-seen")]
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", from_operations(operations), client=capgo) as job:
+            await job.run(capgo)
+            app.check_in(chosen[0], EPOCH + DAY, runs=app.served_to(chosen[0]))
+            before = len(sandbox.log)
+            found = await job.adoption(capgo)
+            assert len(sandbox.log) - before == 1 + 5, "the channel, and each device"
+            assert (found.taken, found.behind, found.unlisted, found.cannot_tell) == (1, 3, 1, 0)
+            sandbox.world.device_store_readable = False
+            found = await job.adoption(capgo)
+            assert {each.doubt: each.devices for each in found.doubts} == {Doubt.HIDDEN: 5}
+
+
+@in_virtual_time
+async def test_devices_that_the_server_never_knew_are_unknown_and_not_hidden(tmp_path: Path) -> None:
+    sandbox = sandbox_of(devices=4000)
+    operations = [LinkDevice(app_id=APP, device_id=device, channel="beta") for device in ("never-seen", "nor-this")]
+    async with client_of(sandbox) as capgo:
+        async with await Job.create(tmp_path / "a.capgo-job", from_operations(operations), client=capgo) as job:
+            await job.run(capgo)
+            before = len(sandbox.log)
+            found = await job.adoption(capgo)
+    assert (found.unlisted, found.cannot_tell) == (2, 0)
+    assert len(sandbox.log) - before == 1 + 2 + 1, "one page shows that the server can read its devices"
+
+
+@in_virtual_time
 async def test_a_job_that_has_moved_nothing_has_no_adoption(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=6)
     source = read_operations(relink_everything(tmp_path / "all.csv", sandbox))

@@ -377,6 +377,44 @@ async def test_links_that_a_listing_hides_are_neither_there_nor_gone(tmp_path: P
             assert any("shows no link of any device" in remark for remark in seen.plan.remarks)
 
 
+class HidingOnePage(Sandbox):
+    """A sandbox that cannot read the links of the page with one device."""
+
+    hidden = ""
+
+    def handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
+        reply = super().handle(arrival, now, headers)
+        if arrival.request.method == "GET" and self.hidden and self.hidden.encode() in reply.body:
+            self.world.links_readable = False
+            reply = super().handle(arrival, now, headers)
+            self.world.links_readable = True
+        return reply
+
+
+@in_virtual_time
+async def test_an_unlink_on_a_page_without_links_is_believed_only_if_all_links_were_shown(tmp_path: Path) -> None:
+    sandbox = HidingOnePage(fleet(apps=1, devices=DEVICES), Settings())
+    linked = sorted(links_of(sandbox))
+    source = unlinking(linked[::2])
+    async with done(tmp_path, sandbox, source) as job, client_of(sandbox) as capgo:
+        app = sandbox.world.apps[APP]
+        again = linked[len(linked) // 4 * 2]
+        app.link(again, app.channels["alpha"], 0.0)
+        sandbox.hidden = again
+        report = await job.verify(capgo)
+        async with await Job.open(tmp_path / "a.capgo-job", read_only=True) as seen:
+            doubted = {row.target async for rows in seen.rows(Rows.CANNOT_TELL) for row in rows}
+            assert any("shows fewer links than the server counts" in remark for remark in seen.plan.remarks)
+        assert again in doubted
+        assert 0 < len(doubted) == report.missing < report.done
+        assert report.verified == report.done - len(doubted), "those on other pages are believed"
+        app.unlink(again)
+        for device in [device for device in linked[1::2] if device in links_of(sandbox)]:
+            app.unlink(device)
+        app.link(ids_of(sandbox)[0], app.channels["alpha"], 0.0)
+        assert (await job.verify(capgo)).verified == report.done, "where all links are shown, a page without any is believed"
+
+
 @pytest.mark.parametrize("kind", [LinkDevice, UnlinkDevice])
 @in_virtual_time
 async def test_a_count_of_no_link_proves_that_there_is_none(tmp_path: Path, kind: type) -> None:

@@ -20,7 +20,7 @@ from capgo_async.bulk.jobfile.schema import FORMAT, TABLES
 from capgo_async.bulk.running.collecting import Collector
 from capgo_async.bulk.timeline import WIDTH, Bucket, Timeline, merged
 from capgo_async.errors import JobError
-from capgo_async.events import AttemptEnded, LimitMet, RestEnded
+from capgo_async.events import AttemptEnded, ForecastMade, LimitMet, RestEnded, RunEnded
 
 BASE = 1_790_000_000.0
 APPS = ("com.example.a", "com.example.b", "")
@@ -187,7 +187,12 @@ async def test_the_timeline_of_a_job_with_waves_limits_and_failures(tmp_path: Pa
     ]
     assert happened(found)[-1] == "RunEnded"
     counts = Counter(happened(found))
-    assert counts["ForecastMade"] == 2
+    forecasts = [moment for moment in ran if isinstance(moment.event, ForecastMade)]
+    assert counts["ForecastMade"] == len(forecasts) + 1, "one was made when the job was planned"
+    (end,) = (moment.at for moment in ran if isinstance(moment.event, RunEnded))
+    told = [moment.at + moment.event.seconds - end for moment in forecasts if isinstance(moment.event, ForecastMade)]
+    assert len(told) > 1, "a limit was learned that makes the run longer"
+    assert abs(told[-1]) < abs(told[0]), "and the last forecast is the better one"
     assert counts["RunBegan"] == counts["RunEnded"] == 2
     assert counts["WaveBegan"] == counts["WaveEnded"] == 2
     assert counts["BakeBegan"] == counts["BakeEnded"] == 1

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import sys
 import threading
 from collections import Counter
@@ -100,6 +101,13 @@ def held_run(server: Served, job: str, at: int) -> Iterator[tuple[Forked, Callab
             yield process, released.set
         finally:
             released.set()
+
+
+def nowhere() -> str:
+    """Return the URL of a port on which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def csv_of(path: Path, devices: int = 30, *, more: tuple[str, ...] = ()) -> Path:

@@ -60,7 +60,11 @@ def test_a_blind_server_cannot_tell(server: Served, here: Path, capgo: Command, 
     assert told.exit_code == 3
     assert f"0 unknown to the server, {moved} cannot be told" in told.stdout
     assert f"cannot tell: {moved} of {APP}: the server lists no device of the app" in told.stdout
-    assert len((here / "left.csv").read_text().splitlines()) == 1, "nobody is called a straggler"
+    assert f"the server lists no device of {APP}, although the job moved some: left.csv is kept" in told.stderr
+    assert (here / "left.csv").read_text() == "old"
+    assert capgo("job", "adoption", JOB, "--stragglers", "new.csv").exit_code == 3
+    assert len((here / "new.csv").read_text().splitlines()) == 1, "nobody is called a straggler"
+    assert not list(here.glob("*.building"))
 
 
 def test_labels_of_devices_are_text(server: Served, capgo: Command, moved: int) -> None:

@@ -32,7 +32,7 @@ def report(*remedies: Remedy, pending: int = 0) -> Report:
     ("found", "steps"),
     [
         (report(), []),
-        (report(Remedy.NEW_JOB), []),
+        (report(Remedy.NEW_JOB), ["to list the failed operations: capgo-async job show m.capgo-job --rows failed"]),
         (report(pending=1), [f"to go on: {RUN} --rate 1/s"]),
         (report(Remedy.RETRY, Remedy.NEW_JOB), [f"to send the failed operations again: {RUN} --failed --rate 1/s"]),
         (

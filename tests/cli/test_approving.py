@@ -5,12 +5,14 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import anyio
 import pytest
 from cli.conftest import Command
-from cli.served import APP, Served, csv_of
+from cli.served import APP, Served, command, csv_of, environment
+from jsonschema import Draft202012Validator
 
 from capgo_async.bulk import Question
 from capgo_async.bulk.report import Wave
@@ -62,6 +64,9 @@ def test_a_command_is_asked_and_its_words_are_never_interpreted(server: Served, 
     assert (here / "words").read_text().splitlines() == words
     assert not (here / "hacked").exists()
     questions = [json.loads(line) for line in (here / "asked.jsonl").read_text().splitlines()]
+    published = json.loads(capgo("schema", "question").stdout)
+    assert all(Draft202012Validator(published).is_valid(each) for each in questions)
+    assert published["$defs"]["Question"]["properties"].keys() == questions[0].keys()
     assert [(each["wave"]["number"], each["next_wave"]["number"]) for each in questions] == [(1, 2), (2, 3)]
     assert all(each["verified"] == each["done"] == each["wave"]["operations"] for each in questions)
     assert (questions[0]["base_url"], questions[0]["apps"]) == (server.base_url, [APP])
@@ -148,6 +153,45 @@ def test_a_command_that_gives_no_answer_stops_the_run_and_loses_nothing(
     assert [wave["approval"] and wave["approval"]["decision"] for wave in shown["waves"]] == ["approved", None, None]
     assert capgo("job", "run", "m.capgo-job", "--approve", "true").exit_code == 0
     assert set(server.sent().values()) == {1}
+
+
+def run_of(server: Served, *options: str) -> "subprocess.Popen[bytes]":
+    """Run the job in a process of its own."""
+    words = command("job", "run", "m.capgo-job", "--yes", "--rate", "off", *options)
+    return subprocess.Popen(words, env=environment(server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_a_killed_process_neither_skips_nor_repeats_an_approval(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv")
+    assert capgo(*RELINK[:-1], "--plan-only", *WAVES).exit_code == 0
+    os.mkfifo("asked")
+    os.mkfifo("answer")
+    slow = script(here / "slow", 'cat >> asked.jsonl; echo > asked; read code < answer; exit "$code"')
+    with run_of(server, "--approve", str(slow)) as process:
+        Path("asked").read_text()
+        first_wave = len(server.sent())
+        shown = capgo("job", "show", "m.capgo-job")
+        assert "running now: waiting for approval of the next wave" in shown.stdout
+        process.kill()
+    # The command outlives the run that asked it, and nobody hears its answer.
+    Path("answer").write_text("0\n")
+    shown = capgo("job", "show", "m.capgo-job")
+    assert "run 2 was killed; nothing runs the job now" in shown.stdout
+    assert json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)["waves"][0]["approval"]["decision"] is None
+    with run_of(server, "--approve", str(slow)) as process:
+        server.sandbox.on_change = lambda change: process.kill() if change == first_wave + 1 else None
+        Path("asked").read_text()
+        assert len(server.sent()) == first_wave, "nothing of the next wave is sent without an answer"
+        Path("answer").write_text("0\n")
+        process.wait()
+    server.sandbox.on_change = None
+    assert process.returncode == -signal.SIGKILL
+    result = capgo("job", "run", "m.capgo-job", "--rate", "off", "--approve", str(script(here / "yes", "cat >> asked.jsonl")))
+    assert result.exit_code == 0, result.stderr
+    asked = [json.loads(line) for line in (here / "asked.jsonl").read_text().splitlines()]
+    assert [(each["number"], each["times"], each["wave"]["number"]) for each in asked] == [(1, 1, 1), (1, 2, 1), (2, 1, 2)]
+    assert json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)["verified"] == len(server.sent())
 
 
 class Heard(Speech):

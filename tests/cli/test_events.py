@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from capgo_async.bulk.timeline import Bucket, Moment, Timeline
 from capgo_async.cli.commands.schema import schema_of
 from capgo_async.cli.job.streaming import EventLine, moments_of
-from capgo_async.events import Progress, RunBegan, RunEnded
+from capgo_async.events import ForecastMade, Progress, RestBegan, RestEnded, RunBegan, RunEnded
 
 JOB = "move.capgo-job"
 SCHEMA = Draft202012Validator({**schema_of(EventLine), "unevaluatedProperties": False})
@@ -63,7 +63,7 @@ def test_on_stdout_the_stream_is_alone_and_the_report_is_on_stderr(capgo: Comman
     result = relink(capgo, "--events", "-", "--json")
     assert result.exit_code == 0
     assert named(events_of(result.stdout), "run_ended")
-    report = json.loads(result.stderr.splitlines()[-1])
+    (report,) = (json.loads(line) for line in result.stderr.splitlines() if line.startswith("{"))
     assert report["pending"] == 0
 
 
@@ -76,6 +76,9 @@ def test_the_events_of_a_job_that_ran_are_printed(capgo: Command, here: Path) ->
     assert {**named(live, "run_began")[0], "at": ""} in begins
     last = named(events, "progress")[-1]
     assert (last["done"], last["failed"], last["pending"]) == (report["done"], 0, 0)
+    assert last["seconds_left"] >= 0.0
+    not_kept = {"attempt_began", "attempt_ended", "retry_planned", "wait_began", "wait_ended"}
+    assert {event["event"] for event in live} - not_kept <= {event["event"] for event in events}
 
 
 def test_the_progress_of_a_bucket_is_told_before_its_run_ends() -> None:
@@ -104,6 +107,24 @@ def test_a_run_within_the_bucket_of_its_plan_has_its_progress_after_its_begin() 
     assert [type(event) for event in told] == [RunBegan, RunEnded, RunBegan, Progress, RunEnded]
     assert isinstance(told[3], Progress)
     assert (told[3].done, told[3].pending) == (2, 1)
+
+
+def test_the_progress_tells_what_was_foreseen_and_what_it_rests_for() -> None:
+    timeline = Timeline(
+        buckets=tuple(Bucket(start, "a", done=1) for start in range(0, 25, 5)),
+        moments=(
+            Moment(0.5, 1, ForecastMade(operations=9, seconds=900.0, more=0.0, planning=True)),
+            Moment(1.0, 2, RunBegan(run=2, operations=9, program="1")),
+            Moment(6.0, 2, ForecastMade(operations=8, seconds=60.0, more=3.0)),
+            Moment(11.0, 2, RestBegan(limit="key", seconds=8.0)),
+            Moment(19.0, 2, RestEnded(limit="key", seconds=8.0)),
+            Moment(19.5, 2, ForecastMade(operations=7, seconds=4.0, more=1.0)),
+        ),
+    )
+    progress = [moment.event for moment in moments_of(timeline) if isinstance(moment.event, Progress)]
+    foreseen = [(event.seconds_left, event.more) for event in progress]
+    assert foreseen == [(None, None), (56.0, 3.0), (51.0, 3.0), (3.5, 1.0), (0.0, 1.0)]
+    assert [event.resting for event in progress] == ["", "", "key", "", ""]
 
 
 # What cannot be written

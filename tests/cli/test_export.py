@@ -237,6 +237,17 @@ def test_devices_that_cannot_be_read_are_left_out_where_that_is_asked_for(server
     assert (printed.exit_code, len(printed.stdout.splitlines())) == (3, 28)
 
 
+def test_a_list_of_which_no_row_can_be_read_is_not_called_empty(server: Served, capgo: Command) -> None:
+    for device in ids_in(server):
+        spoil(server.sandbox, device)
+    Path("out.jsonl").write_text("old")
+    result = capgo("export", "devices", "--skip-unreadable", "-o", "out.jsonl")
+    assert result.exit_code == 3
+    assert f"{APP}: 30 rows could not be read and were left out" in result.stderr
+    assert "lists no device" not in result.stderr
+    assert Path("out.jsonl").read_text() == "old"
+
+
 @in_virtual_time
 async def test_rows_that_were_left_out_are_not_forgotten_by_an_export_that_leaves_none_out(tmp_path: Path) -> None:
     sandbox = sandbox_of(devices=450)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -311,6 +312,25 @@ def test_a_job_that_was_killed_is_not_asked_about_again(server: Served, capgo: C
     result = capgo("job", "run", "m.capgo-job", "--json", "--rate", "off")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["pending"] == 0
+
+
+@pytest.mark.slow
+def test_job_show_tells_the_rest_of_another_process_and_its_kill(server: Served, capgo: Command, here: Path) -> None:
+    csv_of(here / "devices.csv", devices=400)
+    assert capgo(*RELINK, "--plan-only").exit_code == 0
+    words = command("job", "run", "m.capgo-job", "--yes", "--rate", "15/min")
+    with subprocess.Popen(words, env=environment(server), cwd=here, stderr=subprocess.DEVNULL) as process:
+        states: list[dict[str, Any]] = []
+        while not states or states[-1]["state"] != "resting":
+            states.append(json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)["activity"])
+        shown = capgo("job", "show", "m.capgo-job").stdout
+        process.kill()
+    assert {state["state"] for state in states} <= {"idle", "running", "resting"}
+    assert re.search(r"^running now: resting until .+ \(key's limit\)$", shown, re.MULTILINE)
+    assert 0 < (datetime.fromisoformat(states[-1]["until"]) - datetime.now(UTC)).total_seconds() < 62
+    killed = capgo("job", "show", "m.capgo-job")
+    assert "run 2 was killed; nothing runs the job now" in killed.stdout
+    assert RESUME in killed.stderr
 
 
 def test_no_file_holds_the_key(capgo: Command, here: Path) -> None:

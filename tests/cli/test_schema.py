@@ -12,7 +12,7 @@ from cli.conftest import Command
 from cli.served import APP, Served, csv_of, is_group, served, subcommands
 from jsonschema import Draft202012Validator
 
-from capgo_async.cli.commands.schema import name_of, printed, schema_of
+from capgo_async.cli.commands.schema import HANDED, name_of, printed, schema_of
 from capgo_async.sandbox import Binding, Settings, thresholds
 from capgo_async.sandbox.seeding import ORG_ID, OUTSIDER_EMAIL, USER_ID, USER_JWT, device_id
 
@@ -168,7 +168,7 @@ def test_what_the_first_servers_do_has_its_schema(
 
 def test_schemas_have_names_of_their_own_and_are_schemas(unaimed: Command) -> None:
     names = [json.loads(line)["name"] for line in unaimed("schema", "--json").stdout.splitlines()]
-    assert len(names) == len(set(names)) == len(PRINTED)
+    assert len(names) == len(set(names)) == len(PRINTED) + len(HANDED)
     schema = json.loads(unaimed("schema", "report").stdout)
     Draft202012Validator.check_schema(schema)
     assert {"planned", "done", "failed", "pending"} <= set(schema["$defs"]["Report"]["required"])

@@ -231,6 +231,7 @@ def test_every_option_of_a_connection_leads_back_or_is_known_not_to() -> None:
         retries=1,
         auth_header="capgkey",  # type: ignore[arg-type]  # a StrEnum
         dialect="seed",  # type: ignore[arg-type]  # a StrEnum
+        wait_for_server="1m",
         allow_plain_http=True,
     )
     left_out = {"json", "quiet", "debug", "api_key"}

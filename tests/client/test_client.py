@@ -180,6 +180,8 @@ async def test_no_exception_shows_the_key(reply: Any) -> None:
         ({"timeout": 0}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
         ({"retries": -1}, "retries"),
+        ({"wait_for_server": -1.0}, "wait_for_server"),
+        ({"wait_for_server": float("nan")}, "wait_for_server"),
         ({"dialect": "old"}, "auto, modern, seed"),
         ({"auth_header": "x-api-key"}, "is not one of authorization, capgkey"),
         ({"auth_header": "Authorization"}, "is not one of authorization, capgkey"),

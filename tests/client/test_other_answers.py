@@ -111,6 +111,19 @@ async def test_a_bad_row_costs_that_row_where_the_caller_asks_for_it(cursors: in
     assert "rows that could not be read were left out" in listing.caveats
 
 
+@pytest.mark.parametrize("cursors", [1, 3])
+@in_virtual_time
+async def test_a_page_of_bad_rows_is_no_empty_page(cursors: int) -> None:
+    first = {"data": [ROWS[1], ROWS[1]], "hasMore": True, "nextCursor": "c"}
+    transport = ScriptedTransport(answer(200, first), answer(200, {"data": [{"device_id": "d4"}], "hasMore": False}))
+    listing = client(transport, retries=0).devices.list(APP, cursors=cursors, on_unreadable=lambda _: None)
+    assert [device.device_id for device in await listing.all()] == ["d4"]
+    alone = ScriptedTransport(answer(200, {**first, "hasMore": False}))
+    listing = client(alone, retries=0).devices.list(APP, cursors=cursors, on_unreadable=lambda _: None)
+    assert (await listing.all(), listing.complete, len(alone.requests)) == ([], True, 1)
+    assert listing.caveats == ("rows that could not be read were left out",)
+
+
 @in_virtual_time
 async def test_a_bad_row_of_an_older_server_costs_that_row_too() -> None:
     transport = ScriptedTransport(answer(200, SEED_ROWS), last=answer(200, []))

@@ -28,12 +28,12 @@ def outlook_of(client: KeyRing, legs: Iterable[Leg], carried: Sequence[ScopeUsag
         keys={app_id: scope[1] for app_id, scope in keys.items()},
         windows={scope: pacer.gates.windows_ahead(scope, now) for scope in scopes},
         used=carried,
-        held_up_for=max(_holding(pacer.gates.limits, carried), default=-math.inf),
+        held_up_for=max(holding(pacer.gates.limits, carried), default=-math.inf),
         timings=timings,
     )
 
 
-def _holding(limits: Iterable[Limit], carried: Iterable[ScopeUsage]) -> Iterator[float]:
+def holding(limits: Iterable[Limit], carried: Iterable[ScopeUsage]) -> Iterator[float]:
     """Yield the seconds until usage that was carried over no longer counts against its target."""
     limiters = {limit.scope: limit.limiter for limit in limits if limit.scope in TARGET_KINDS}
     for usage in carried:

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,11 +80,12 @@ async def inventory(  # noqa: PLR0913 - keyword-only options
     apps: Sequence[str] = (),
     tally: Tally | None = None,
     on_unreadable: OnUnreadable | None = None,
+    only: Mapping[str, Sequence[str]] = {},
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
     """Take an inventory into the working file `building`, or resume it, and provide it within the block.
 
-    An empty `apps` means all apps that the keys can see. `on_unreadable` is as in `take_inventory`. Raises `ListingError` if a
-    list cannot be completed, and `JobError` if another process uses the file.
+    `apps`, `on_unreadable` and `only` are as in `take_inventory`. Raises `ListingError` if a list cannot be completed, and
+    `JobError` if another process uses the file.
     """
     binding = InventoryBinding(
         base_url=client.base_url, kind=kind, apps=tuple(sorted({checked_app_id(app_id) for app_id in apps}))
@@ -92,13 +93,19 @@ async def inventory(  # noqa: PLR0913 - keyword-only options
     with locked(building):
         file = await InventoryFile.open(building, binding)
         async with contextlib.aclosing(file.database):
-            await take_inventory(file, ring_of(client), kind, binding.apps, tally or Tally(), on_unreadable=on_unreadable)
+            await take_inventory(
+                file, ring_of(client), kind, binding.apps, tally or Tally(), on_unreadable=on_unreadable, only=only
+            )
             yield file, await _summed_up(file, binding)
 
 
 @contextlib.asynccontextmanager
 async def devices_at_hand(
-    client: CapgoClient | KeyRing, apps: Sequence[str], exported: Path | None, tally: Tally | None = None
+    client: CapgoClient | KeyRing,
+    apps: Sequence[str],
+    exported: Path | None,
+    tally: Tally | None = None,
+    only: Mapping[str, Sequence[str]] = {},
 ) -> AsyncIterator[tuple[Path, Sequence[Exported], Summary | None]]:
     """Provide the devices of `apps` as a database: the inventory `exported`, or a new one if it is `None`.
 
@@ -114,7 +121,7 @@ async def devices_at_hand(
         return
     with tempfile.TemporaryDirectory(prefix="capgo-devices-", dir=for_temporary_files()) as directory:
         path = Path(directory, "inventory")
-        async with inventory(path, InventoryKind.DEVICES, client=client, apps=apps, tally=tally) as (_, summary):
+        async with inventory(path, InventoryKind.DEVICES, client=client, apps=apps, tally=tally, only=only) as (_, summary):
             yield path, [check for check in summary.checks if check.app_id != LIST_OF_APPS], summary
 
 

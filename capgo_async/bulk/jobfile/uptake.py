@@ -48,6 +48,20 @@ def moves_of(connection: sqlite3.Connection) -> list[Target]:
     return [Target(app_id, channel) for app_id, channel in found]
 
 
+def moved_by_app(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return how many devices of each app the job moved."""
+    return dict(connection.execute(f"SELECT app_id, count(*) FROM {_DONE} GROUP BY app_id").fetchall())
+
+
+def moved_in(connection: sqlite3.Connection, apps: Collection[str]) -> dict[str, list[str]]:
+    """Return the devices of these apps that the job moved."""
+    found: dict[str, list[str]] = {app_id: [] for app_id in apps}
+    for app_id, device_id in connection.execute(f"SELECT app_id, operations.name FROM {_DONE}"):
+        if app_id in found:
+            found[app_id].append(device_id)
+    return found
+
+
 _STANDINGS: Final = f"""
     CREATE TEMP VIEW standings AS
     SELECT operations.id, apps.app_id, operations.name AS device_id, argument AS target, devices.custom_id,

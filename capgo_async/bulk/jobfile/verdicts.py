@@ -44,12 +44,16 @@ def begin(connection: sqlite3.Connection, app_id: str, *, anew: bool) -> None:
 
 
 def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str, str | None]]) -> None:
-    """Compare done operations of an app with listed devices, each given with its channel."""
+    """Compare done operations of an app with the devices of one response, each given with its channel.
+
+    A response that shows no link of any device proves of none that it has no link (contract C7).
+    """
+    proves_nothing = all(channel is None for _, channel in shown)
     connection.executemany(
         f"""
         UPDATE looked
         SET verdict = CASE
-            WHEN ?1 IS NULL THEN {Verdict.SHOWN_UNLINKED}
+            WHEN ?4 THEN {Verdict.SHOWN_UNLINKED}
             WHEN (
                 SELECT iif(kind = 'unlink_device', NULL, argument)
                 FROM operations JOIN changes ON changes.id = change WHERE operations.id = looked.id
@@ -57,8 +61,15 @@ def judge(connection: sqlite3.Connection, app_id: str, shown: Sequence[tuple[str
             ELSE {Verdict.CONTRADICTED} END
         WHERE id IN (SELECT id FROM operations WHERE app = (SELECT id FROM apps WHERE app_id = ?2) AND name = ?3)
         """,
-        ((channel, app_id, device) for device, channel in shown),
+        ((channel, app_id, device, proves_nothing) for device, channel in shown),
     )
+
+
+def in_doubt(connection: sqlite3.Connection, app_id: str) -> bool:
+    """Return whether a device was listed without a link in a response that proves nothing."""
+    found = f"SELECT EXISTS (SELECT 1 FROM looked WHERE verdict = {Verdict.SHOWN_UNLINKED} AND {_LOOKED_OF_APP})"
+    (doubt,) = connection.execute(found, (app_id,)).fetchone()
+    return bool(doubt)
 
 
 class Extent(enum.Enum):
@@ -67,11 +78,13 @@ class Extent(enum.Enum):
     LINKS = enum.auto()
     """A device listed without a link has none."""
     PART = enum.auto()
-    """No link was shown in the part of the list that was read."""
+    """Only a part of the list was read."""
     NO_LINKS = enum.auto()
     """No link was shown, and the server does not count links. Servers of the seed era never show any."""
     LINKS_HIDDEN = enum.auto()
     """No link was shown, although the server counts links."""
+    SOME_LINKS_HIDDEN = enum.auto()
+    """Fewer links were shown than the server counts."""
 
 
 _UNLINKED: Final = "(SELECT kind = 'unlink_device' FROM changes WHERE changes.id = change)"
@@ -80,11 +93,12 @@ _LISTED_WITHOUT_LINK: Final = {
     Extent.PART: f"{Verdict.UNCHECKED}",
     Extent.NO_LINKS: f"{Verdict.CANNOT_TELL}",
     Extent.LINKS_HIDDEN: f"{Verdict.MISSING}",
+    Extent.SOME_LINKS_HIDDEN: f"iif({_UNLINKED}, {Verdict.MISSING}, {Verdict.CONTRADICTED})",
 }
 
 
 def close(connection: sqlite3.Connection, app_id: str, extent: Extent) -> None:
-    """Settle the verdict of devices that were listed without a link."""
+    """Settle the verdict of devices that were listed without a link where that proves nothing."""
     _settle_all(connection, app_id, Verdict.SHOWN_UNLINKED, _LISTED_WITHOUT_LINK[extent])
 
 

@@ -100,7 +100,7 @@ ALREADY_SO: Final = frozenset(
 NO_WAY_BACK: Final[Mapping[Cause, str]] = {
     Cause.IRREVERSIBLE: "what is deleted or removed cannot be restored",
     Cause.RENEWED: "a renewal restarts the lifetime of a link, and nothing sets that back",
-    Cause.NEVER_LISTED: "nothing shows the link of a device that was not listed",
+    Cause.NEVER_LISTED: "nothing shows the link of a device that the server does not show",
     Cause.DEVICES_HIDDEN: "the server could not show its devices when this was planned",
     Cause.LINKS_NOT_SHOWN: "a response that shows no link of any device does not prove that a device has none",
     Cause.SETTING_NOT_SHOWN: "the server does not show {}",
@@ -171,7 +171,7 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.UNKNOWN_DEVICE: "unknown to the server",
     Cause.NO_LINK_TO_RENEW: "the server shows no link to renew",
     Cause.LINKS_ARE_KEPT: "needs no renewal: by the options of the plan, this server keeps links",
-    Cause.NOT_LISTED: "not listed by the server now, so nothing shows whether somebody changed it since the job ran",
+    Cause.NOT_LISTED: "not shown by the server now, so nothing shows whether somebody changed it since the job ran",
     Cause.CHANGED_SINCE: "changed since the job ran: now {}",
     Cause.RELINKED_SINCE: "changed since the job ran: now linked to {}",
     Cause.UNLINKED_SINCE: "changed since the job ran: now without a link",

@@ -1,4 +1,4 @@
-"""Bounds of one run: its requests, its end, and how long it waits for a server that is away."""
+"""Bounds of one run: its requests and its end."""
 
 import contextlib
 from collections.abc import Iterator
@@ -22,23 +22,18 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
     When a bound is reached, requests in flight are finished, and the rest of the job can be run later. `max_requests` counts
     every attempt that leaves, including reads and retries. `max_seconds` counts from the start of the run. `until` is a time
-    with a time zone. `wait_for_server` is for how many seconds a run that has begun waits each time that the server is away;
-    with 0 it ends once the retries are used up. The longest time is a hundred years. Raises `ConfigurationError` for invalid
-    bounds.
+    with a time zone. The longest time is a hundred years. Raises `ConfigurationError` for invalid bounds.
     """
 
     max_requests: int | None = None
     max_seconds: float | None = None
     until: datetime | None = None
-    wait_for_server: float = 0.0
 
     def __post_init__(self) -> None:
         if self.max_requests is not None and self.max_requests < 1:
             message = f"a run of at most {self.max_requests} requests could send nothing"
         elif self.max_seconds is not None and not 0 < self.max_seconds <= LONGEST:
             message = f"a run cannot last {self.max_seconds:g} seconds"
-        elif not 0 <= self.wait_for_server <= LONGEST:
-            message = f"a run cannot wait {self.wait_for_server:g} seconds for the server"
         elif self.until is not None and self.until.utcoffset() is None:
             message = f"the end time {self.until.isoformat()} has no time zone"
         else:

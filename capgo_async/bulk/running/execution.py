@@ -54,7 +54,6 @@ from ..operations.operations import (
 )
 from ..operations.results import AMBIGUOUS, CHANGED_SINCE, HALF_DONE, RIGHT_LOST, Done, Failed, Later, NotSent, Result, Stopped
 from .missing import Look, Looks, Place
-from .runner import RunDeadline, stop
 
 _DeviceChange = LinkDevice | UnlinkDevice | RenewDevice
 
@@ -318,14 +317,6 @@ class Executor:
 
 def _id_of(rollout: BundleReference | None) -> int | None:
     return None if rollout is None else rollout.id
-
-
-async def prepare(ring: KeyRing, deadline: RunDeadline) -> None:
-    """Find the key for each app. Only reads are sent. Raises `SafetyStop` at the deadline."""
-    with anyio.CancelScope(deadline=deadline.at) as scope:
-        await ring.prepare()
-    if scope.cancelled_caught:
-        raise stop(deadline.reason)
 
 
 def place_of(operation: _DeviceChange) -> Place:

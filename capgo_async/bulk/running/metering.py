@@ -1,5 +1,6 @@
 """Measures a run's use of the server's limits, and carries it over to the pacer of the next process."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -9,11 +10,13 @@ import anyio
 
 from ...client import requester_of
 from ...events import Event, LimitInForce, OperationsSettled
+from ...http.requester import RetryPolicy
 from ...http.wire import server_version
 from ...key_ring import KeyRing, pacer_of
 from ...limits.gates import ScopeUsage
-from ...limits.models import BOUNDLESS, TARGET_KINDS, Scope, ScopeKind, allowance
+from ...limits.models import BOUNDLESS, TARGET_KINDS, Limit, Scope, ScopeKind, allowance
 from ..clock import Clock
+from ..forecast.outlook import holding
 from ..jobfile.facts import LastUsage
 from ..jobfile.records import Measures
 from ..operations.kinds import KINDS
@@ -136,14 +139,26 @@ def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Cl
     usage = {present.get(entry.scope, entry.scope): entry for entry in last.usage}
     if not last.uncounted:
         return [ScopeUsage(scope, entry.used, entry.age + age) for scope, entry in usage.items()]
-    # The process was killed: each operation marked as sent may have just used all its attempts.
-    uncounted: dict[tuple[str, ...], int] = {}
+    uncounted: Counter[Scope] = Counter()
     for operation in last.uncounted:
         requester = requester_of(client.client_of(operation.app_id))
-        for scope, times in _worst(operation, requester.key_scope).items():
-            uncounted[scope] = uncounted.get(scope, 0) + times * (1 + requester.policy.retries)
+        uncounted.update(_all_attempts(operation, requester.key_scope, requester.policy))
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
     return [ScopeUsage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
+
+
+def left_in_doubt_for(last: LastUsage | None, limits: Sequence[Limit]) -> float:
+    """Return for how many seconds limits of targets may hold back what a killed run left in doubt."""
+    used: Counter[Scope] = Counter()
+    for operation in () if last is None else last.uncounted:
+        used.update(_all_attempts(operation, (ScopeKind.KEY,), RetryPolicy()))
+    usage = [ScopeUsage(scope, times, 0.0) for scope, times in used.items() if scope[0] in TARGET_KINDS]
+    return max(holding(limits, usage), default=-math.inf)
+
+
+def _all_attempts(operation: Operation, key: Scope, policy: RetryPolicy) -> dict[Scope, int]:
+    """Return what `operation` has used if a killed process made all its attempts just before."""
+    return {scope: times * (1 + policy.retries) for scope, times in _worst(operation, key).items()}
 
 
 def _stored_keys(client: KeyRing, salt: bytes) -> dict[Scope, Scope]:

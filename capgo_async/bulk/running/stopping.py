@@ -55,8 +55,9 @@ class Watch:
     """Watches the outcomes of one run and decides when it should stop."""
 
     def __init__(self, rules: StopRules) -> None:
+        self.settled = 0
+        """How many outcomes were noted."""
         self._rules = rules
-        self._settled = 0
         self._failed = 0
         self._in_a_row = 0
         self._lost: dict[str, tuple[Problem | None, int]] = {}
@@ -66,7 +67,7 @@ class Watch:
         """Note one outcome. Return the reason to stop, or `None` to continue."""
         failure = settled.result if isinstance(settled.result, Failed) else None
         failed = failure is not None
-        self._settled += 1
+        self.settled += 1
         self._failed += failed
         self._in_a_row = self._in_a_row + 1 if failed else 0
         self._recent.append(failure is not None and (failure.status or 0) >= _SERVER_FAILED)
@@ -102,9 +103,9 @@ class Watch:
 
     def _share(self) -> StopReason | None:
         rule = self._rules.failures
-        if rule is None or self._settled < self._rules.minimum or not _exceeds(self._failed, rule, self._settled):
+        if rule is None or self.settled < self._rules.minimum or not _exceeds(self._failed, rule, self.settled):
             return None
-        return StopReason(f"{self._failed} of {self._settled} operations failed", Problem.TOO_MANY_FAILED)
+        return StopReason(f"{self._failed} of {self.settled} operations failed", Problem.TOO_MANY_FAILED)
 
 
 def _exceeds(count: int, share: Fraction, whole: int) -> bool:

@@ -106,17 +106,23 @@ class _Look:
             self.remarks[app_id].append(
                 f"{app_id} shows no link of any device, so the listing cannot tell whether one device is linked"
             )
+        elif extent is Extent.SOME_LINKS_HIDDEN:
+            self.remarks[app_id].append(
+                f"{app_id} shows fewer links than the server counts, so a page without links does not tell who has one"
+            )
         return listed
 
     async def _extent(self, app_id: str, listed: ListedDevices) -> Extent:
-        if listed.saw_override or not listed.pages:
+        if not await self._database.run(verdicts.in_doubt, app_id):
             return Extent.LINKS
         if not listed.complete:
             return Extent.PART
         links = await count_links(self._client, app_id)
         if links is None:
-            return Extent.NO_LINKS
-        return Extent.LINKS_HIDDEN if links else Extent.LINKS
+            return Extent.LINKS if listed.saw_override else Extent.NO_LINKS
+        if links <= listed.links:
+            return Extent.LINKS
+        return Extent.SOME_LINKS_HIDDEN if listed.saw_override else Extent.LINKS_HIDDEN
 
     async def _look_at_each(self, app_id: str, verdict: Verdict) -> None:
         last = 0

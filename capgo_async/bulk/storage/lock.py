@@ -1,6 +1,8 @@
 """The names of a job's files, and the lock that lets only one process use a job."""
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,8 +14,9 @@ from .places import make_durable, real, refused, regular, remove
 
 LOCK: Final = ".lock"
 """Suffix of a job's lock file. The file outlives the run, and reserves the job's name."""
-_PATIENCE: Final = 0.1
-"""Seconds to wait for the lock: whoever asks whether it is free takes it for an instant."""
+_PATIENCE: Final = 5.0
+"""Seconds to wait for those who ask whether the lock is free: they share it for an instant."""
+_PAUSE: Final = 0.01
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
 
@@ -30,7 +33,7 @@ def locked(path: Path) -> Iterator[None]:
         raise JobError(message)
     lock = filelock.FileLock(regular(path.with_name(path.name + LOCK), "lock file"))
     try:
-        lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 10)
+        _acquire(lock)
     except filelock.Timeout:
         message = f"another process is running {path}"
         raise JobError(message, problem=Problem.RUNNING_ELSEWHERE) from None
@@ -52,19 +55,49 @@ def locked(path: Path) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock of the job at `path`.
 
-    A free lock is taken for an instant. Returns false if the lock file cannot be opened.
+    Asking refuses no run. Returns false if the lock file cannot be opened.
     """
-    file = real(path).with_name(real(path).name + LOCK)
+    return _is_held(real(path).with_name(real(path).name + LOCK))
+
+
+def _acquire(lock: filelock.BaseFileLock) -> None:
+    """Acquire `lock`, and wait for those who only ask whether it is free.
+
+    Raises `filelock.Timeout` if a process holds it.
+    """
+    patience = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if _is_held(Path(lock.lock_file)) or time.monotonic() >= patience:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _is_held(file: Path) -> bool:
+    """Return whether a process holds the lock `file`.
+
+    It is shared for an instant, which works unless a process holds it. Any number of processes can ask at the same time.
+    """
+    import fcntl  # noqa: PLC0415 - the other half of this package can be imported where no such module is
+
     if not file.is_file():
         return False
-    lock = filelock.FileLock(file)
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return True
-    except (OSError, NotImplementedError):
+        descriptor = os.open(file, os.O_RDONLY)
+    except OSError:
         return False
-    lock.release()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
     return False
 
 

@@ -27,7 +27,17 @@ from ..job.drawing import WAITING, ToHtml, charts_of, check_page, write_page
 from ..job.progress import Watching
 from ..job.rehearsing import RehearsalReport, Rehearsing, code_of_rehearsal, print_rehearsal
 from ..job.rejections import Rejections
-from ..job.reporting import AT_REST, OF_A_JOB, JobStatus, print_job, print_report, print_rows, running_options, tell_plan
+from ..job.reporting import (
+    AT_REST,
+    OF_A_JOB,
+    JobStatus,
+    print_job,
+    print_report,
+    print_rows,
+    steps_after,
+    tell_plan,
+    tell_steps,
+)
 from ..job.running import Manner, Terms, confirm_and_run, open_question
 from ..job.streaming import EventLine, print_events
 from ..options.options import (
@@ -43,7 +53,7 @@ from ..options.options import (
 )
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Stopping
-from ..output.advice import next_steps, to_see_skipped, why_unfinished
+from ..output.advice import to_see_skipped, why_unfinished
 from ..output.charts import check_charts
 from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
@@ -124,7 +134,7 @@ async def show_job(path: JobFile, output: Output, invocation: Invocation, rows: 
         report, activity = await job.report(), await job.activity()
         print_job(job, report, activity, invocation.speech)
         if activity.state in AT_REST:
-            for line in next_steps(report, path, reaching(job.facts.binding.base_url), running_options(job)):
+            for line in steps_after(job, report, reaching(job.facts.binding.base_url)):
                 invocation.speech.note(line)
     return ExitCode.OK
 
@@ -160,8 +170,9 @@ async def report_job(
 async def print_job_events(path: JobFile, output: Output, invocation: Invocation) -> int:
     """Print what happened in the runs of a job, as JSON Lines, like --events of a run.
 
-    Single requests are not kept. The progress is told every few seconds, less often for a long job. Works while another process
-    runs the job.
+    A job keeps no single requests, waits and retries, and not how far limits were used. The progress is that of every few
+    seconds, less often for a long job: its finish time is the one that the run foresaw last, and its requests in flight are the
+    most of that time. Works while another process runs the job.
     """
     del output
     async with await Job.open(path, read_only=True) as job:
@@ -264,8 +275,7 @@ async def verify_job(path: JobFile, connection: Connection, invocation: Invocati
     code = print_report(report, invocation.speech)
     if unfinished := why_unfinished(report):
         invocation.speech.say(unfinished)
-    for line in next_steps(report, path, connection.server()):
-        invocation.speech.say(line)
+    tell_steps(steps_after(job, report, connection.server()), code, invocation.speech)
     return code
 
 
@@ -282,9 +292,10 @@ async def show_adoption(
     Counts them by app and by day of last contact. Where a channel has a rollout, either bundle counts. The page of
     `job report --html` shows the last result. Works while another process runs the job.
     """
-    with to_file(stragglers, path, inventory, invocation.speech) as write:
+    with to_file(stragglers, path, inventory, invocation.speech) as delivery:
         async with connection.ring() as caller, await Job.open(path) as job:
-            found = await job.adoption(caller, inventory=inventory, on_stragglers=write)
+            found = await job.adoption(caller, inventory=inventory, on_stragglers=delivery.write)
+        delivery.deliver(found)
     return print_adoption(found, invocation.speech, beside=stragglers == STDOUT)
 
 

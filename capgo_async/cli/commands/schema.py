@@ -1,4 +1,4 @@
-"""The command `capgo-async schema`: the form of everything that `--json` prints."""
+"""The command `capgo-async schema`: the form of what `--json` prints, and of what --approve asks."""
 
 import importlib
 import re
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from ...bulk import Question
 from ...errors import ConfigurationError
 from ...events import Event
 from ..framework import Invocation, command
@@ -20,6 +21,8 @@ from ..program import COMMANDS
 commands = typer.Typer()
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+HANDED: Final[Mapping[type[msgspec.Struct], tuple[str, ...]]] = {Question: ("--approve",)}
+"""What commands of the user read on stdin, with the options that name these commands."""
 _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 Name = Annotated[
@@ -28,7 +31,7 @@ Name = Annotated[
 
 
 class SchemaName(msgspec.Struct, frozen=True, kw_only=True):
-    """The name of a document, and the commands that print it with `--json`."""
+    """The name of a document, and the commands that print it, or the option whose command reads it."""
 
     name: str
     printed_by: tuple[str, ...]
@@ -36,13 +39,13 @@ class SchemaName(msgspec.Struct, frozen=True, kw_only=True):
 
 @command(commands, "schema", SchemaName)
 async def show_schema(output: Output, invocation: Invocation, name: Name = None) -> int:
-    """Show the JSON Schema of what commands print with --json.
+    """Show the JSON Schema of what commands print with --json, and of what --approve asks.
 
     Without NAME, lists the names. A command prints one document, or one line for each item of a listing. Newer versions may add
     fields.
     """
     del output
-    documents = printed()
+    documents = {**printed(), **HANDED}
     if name is None:
         names = [SchemaName(name=name_of(type_), printed_by=by) for type_, by in documents.items()]
         return await print_items(sorted(names, key=lambda each: each.name), SchemaName.__struct_fields__, invocation.speech)

@@ -14,11 +14,10 @@ from ...bulk.storage.places import real
 from ...errors import ConfigurationError
 from ...limits.names import limits_met
 from ..options.options import reaching
-from ..output.advice import next_steps
 from ..output.exit_codes import ExitCode
 from ..output.listing import print_items
 from ..output.speech import Speech
-from .reporting import AT_REST, origin_of, running_options, text_of
+from .reporting import AT_REST, origin_of, steps_after, text_of
 
 STDOUT: Final = "-"
 
@@ -52,7 +51,7 @@ async def print_account(job: Job, speech: Speech) -> int:
             speech.show(f"run {run.number}: {run.reason}")
     activity = await job.activity()
     if activity.state in AT_REST:
-        for line in next_steps(report, job.path, reaching(job.facts.binding.base_url), running_options(job)):
+        for line in steps_after(job, report, reaching(job.facts.binding.base_url)):
             speech.note(line)
     return await print_items([_row(run, activity) for run in report.runs], _RunRow.__struct_fields__, speech)
 

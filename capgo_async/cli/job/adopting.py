@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio.to_thread
 import msgspec
 
-from ...bulk import Adoption, Straggler
+from ...bulk import Adoption, Doubt, Straggler
 from ...bulk.clock import local_time
 from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
@@ -59,14 +59,21 @@ def _most(lines: Sequence[str], noun: str) -> Iterator[str]:
         yield f"and {counted(len(lines) - _MOST_LINES, f'more {noun}')}; --json shows all"
 
 
-@contextlib.contextmanager
-def to_file(to: str | None, job: Path, inventory: Path | None, speech: Speech) -> Iterator[Write | None]:
-    """Provide what writes stragglers as CSV to the file `to`, or to stdout; `None` if they are not wanted.
+class Delivery(NamedTuple):
+    """What writes stragglers, if they are wanted, and what is called with the adoption in the end."""
 
-    An old file stays until the new one is complete.
+    write: Write | None = None
+    deliver: Callable[[Adoption], None] = lambda _: None
+
+
+@contextlib.contextmanager
+def to_file(to: str | None, job: Path, inventory: Path | None, speech: Speech) -> Iterator[Delivery]:
+    """Provide what writes stragglers as CSV to the file `to`, or to stdout.
+
+    An old file stays until the new one is complete, and if an app shows no device: nobody can tell then who the stragglers are.
     """
     if to is None:
-        yield None
+        yield Delivery()
         return
     lines = CsvLines(Format.CSV, Straggler.__struct_fields__)
 
@@ -82,13 +89,9 @@ def to_file(to: str | None, job: Path, inventory: Path | None, speech: Speech) -
         async def show(batch: Sequence[Straggler]) -> None:
             speech.show(encoded(batch))
 
-        yield show
+        yield Delivery(show)
         return
-    refuse_job_file(to, job)
-    if inventory is not None and real(Path(to)) == real(inventory):
-        message = f"{to} is the inventory; choose another name"
-        raise ConfigurationError(message)
-    place = new(Path(to), "file")
+    place = _place_of(to, job, inventory)
     building = place.with_name(place.name + _BUILDING)
     written = 0
     try:
@@ -101,11 +104,30 @@ def to_file(to: str | None, job: Path, inventory: Path | None, speech: Speech) -
                 written += len(batch)
                 await anyio.to_thread.run_sync(file.write, f"{encoded(batch)}\n")
 
-            yield write
-        building.replace(place)
+            def deliver(found: Adoption) -> None:
+                hidden = [each.app_id for each in found.doubts if each.doubt is Doubt.HIDDEN]
+                if hidden and place.exists():
+                    speech.say(f"the server lists no device of {', '.join(hidden)}, although the job moved some: {to} is kept")
+                    return
+                file.close()
+                building.replace(place)
+                speech.note(f"wrote {counted(written, 'device')} to {to}")
+
+            yield Delivery(write, deliver)
     except OSError as error:
         raise refused(Path(to), error) from error
     finally:
         with contextlib.suppress(OSError):
             building.unlink(missing_ok=True)
-    speech.note(f"wrote {counted(written, 'device')} to {to}")
+
+
+def _place_of(to: str, job: Path, inventory: Path | None) -> Path:
+    """Return the real path of an output.
+
+    Raises `ConfigurationError` if it is an input, and `JobError` if it cannot be written.
+    """
+    refuse_job_file(to, job)
+    if inventory is not None and real(Path(to)) == real(inventory):
+        message = f"{to} is the inventory; choose another name"
+        raise ConfigurationError(message)
+    return new(Path(to), "file")

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from ...bulk import Job
-from ...bulk.clock import duration, local_time, minute_in, time_in
+from ...bulk.clock import duration, local_time, minute_in
 from ...bulk.forecast.forecast import Foreseen
 from ...bulk.inventory.taking import Tally
 from ...bulk.operations.results import Done, Failed
 from ...bulk.report import counted
 from ...bulk.running.rests import hold_of, hold_of_run
 from ...events import Progress
-from ...key_ring import KeyRing, pacer_of
+from ...key_ring import KeyRing, absence_of, pacer_of
 from ...limits.gates import Hold
 from ...limits.models import ScopeKind
 from ...limits.names import WAITED_FOR
 from ...printable import printable
 from ...rehearsal import Rehearsal
 from ..output.speech import Speech, is_terminal
-from ..output.waiting import WORTH_SAYING, doubted, shown_by_progress, waiting
+from ..output.waiting import WORTH_SAYING, away_until, doubted, shown_by_progress, waiting
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar, TaskID
@@ -120,9 +120,8 @@ class Follower:
 
     def _awaited(self) -> str:
         """Return what the run waits for that is no limit, or nothing."""
-        if self._job.looks_for_server_at is not None:
-            again = time_in(self._job.looks_for_server_at - anyio.current_time())
-            return f"waiting for the server, which cannot be reached; next try at {again}"
+        if away := _away(self._client):
+            return away
         if self._job.asks_after is not None:
             return f"waiting for approval after wave {self._job.asks_after}"
         if self._job.baking_until is not None:
@@ -239,7 +238,14 @@ class Reading:
         told = [f"{self._tally.rows:,} {self._what} read, {self._tally.settled:,} of {counted(len(apps), 'list')} complete"]
         hold = hold_of(self._client, filter(None, apps), anyio.current_time())
         seconds, limit = _told(self._client, hold)
-        return ", ".join([*told, waiting(seconds, limit)] if limit else told)
+        away = _away(self._client)
+        return ", ".join([*told, away] if away else [*told, waiting(seconds, limit)] if limit else told)
+
+
+def _away(client: KeyRing) -> str:
+    """Return that the server cannot be reached and when it is probed, or nothing."""
+    at = absence_of(client).looks_again_at
+    return "" if at is None else away_until(at - anyio.current_time())
 
 
 def _told(client: KeyRing, hold: Hold) -> tuple[float, str]:

@@ -1,6 +1,6 @@
 """Prints plans, jobs and reports."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,6 +14,7 @@ from ...bulk.plan import EARLIEST_EXPIRY, Part, ReasonCount
 from ...bulk.report import Ended, about, counted
 from ...limits.models import server_limits
 from ...limits.names import WAITED_FOR
+from ..output.advice import next_steps
 from ..output.exit_codes import exit_code
 from ..output.listing import print_pages
 from ..output.speech import Speech
@@ -131,12 +132,21 @@ def doing_of(activity: Activity) -> list[str]:
     return [f"running now: resting until {until} ({limit})"]
 
 
-def running_options(job: Job) -> tuple[str, ...]:
-    """Return the options that a further run of a job needs.
+def steps_after(job: Job, report: Report, server: Sequence[str], running: Sequence[str] | None = None) -> Iterator[str]:
+    """Yield the commands that continue a job, or that show what became of it.
 
-    The job file does not keep which command approves its waves.
+    `server` and `running` are as in `next_steps`. The job file does not keep which command approves its waves.
     """
-    return ("--approve", "CMD") if job.facts.needs_approval else ()
+    if running is None:
+        running = ("--approve", "CMD") if job.facts.needs_approval else ()
+    return next_steps(report, job.path, server, running, links=any(part.kind == "link_device" for part in job.plan.changes))
+
+
+def tell_steps(steps: Iterable[str], code: int, speech: Speech) -> None:
+    """Print what to do next; after a success, as notes."""
+    say = speech.say if code else speech.note
+    for step in steps:
+        say(step)
 
 
 def print_job(job: Job, report: Report, activity: Activity, speech: Speech) -> None:

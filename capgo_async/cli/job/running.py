@@ -15,14 +15,14 @@ from ..framework import Invocation
 from ..options.options import Connection, Running
 from ..options.profiles import path_of_profiles
 from ..options.stopping import Limits, Stopping
-from ..output.advice import next_steps, to_go_on, to_verify, why_unfinished
+from ..output.advice import to_go_on, to_verify, why_unfinished
 from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
 from .accounts import STDOUT
 from .approving import ApprovalCommand
 from .asking import Question
 from .progress import Follower
-from .reporting import print_report
+from .reporting import print_report, steps_after, tell_steps
 from .streaming import EventStream
 
 
@@ -41,7 +41,7 @@ class Manner(NamedTuple):
         """Return how a job runs by these options; raises `ConfigurationError`."""
         command = running.asks()
         approve = None if command is None else ApprovalCommand(command, speech)
-        again = [*([] if command is None else ["--approve", command]), *stopping.again()]
+        again = () if command is None else ("--approve", command)
         return cls(running, stopping.limits(speech), which, approve, again)
 
 
@@ -134,11 +134,7 @@ def _tell(job: Job, report: Report, terms: Terms) -> int:
     code = print_report(report, terms.invocation.speech)
     if terms.manner.which is not Which.OPEN and (unfinished := why_unfinished(report)):
         terms.invocation.speech.say(unfinished)
-    steps = list(next_steps(report, job.path, terms.connection.server(), terms.manner.again))
-    if terms.manner.which is Which.CONTRADICTED and report.unchecked:
-        steps.append(to_verify(job.path, terms.connection.server()))
-    for line in dict.fromkeys(steps):
-        terms.invocation.speech.say(line)
+    tell_steps(steps_after(job, report, terms.connection.server(), terms.manner.again), code, terms.invocation.speech)
     return code
 
 

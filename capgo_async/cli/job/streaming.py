@@ -10,7 +10,18 @@ import msgspec
 
 from ...bulk import Job
 from ...bulk.timeline import Bucket, Moment, Timeline, merged
-from ...events import AttemptBegan, AttemptEnded, Event, LimitsInUse, Progress, RunBegan, RunEnded
+from ...events import (
+    AttemptBegan,
+    AttemptEnded,
+    Event,
+    ForecastMade,
+    LimitsInUse,
+    Progress,
+    RestBegan,
+    RestEnded,
+    RunBegan,
+    RunEnded,
+)
 from ..output.line_file import LineFile
 from ..output.speech import Speech
 from .accounts import STDOUT, refuse_job_file
@@ -92,19 +103,17 @@ async def print_events(job: Job, speech: Speech) -> None:
 def moments_of(timeline: Timeline) -> Iterator[Moment]:
     """Yield the moments of a timeline, and between them the progress at the end of each bucket."""
     runs = [moment for moment in timeline.moments if isinstance(moment.event, RunBegan | RunEnded)]
+    course = _Course()
     together = [msgspec.structs.replace(bucket, app="") for bucket in timeline.buckets]
     buckets = iter([(_until(bucket, timeline.width, runs), bucket) for bucket in merged(together, timeline.width)])
-    run, left, done, failed = 0, 0, 0, 0
     following = next(buckets, None)
     for moment in (*timeline.moments, None):
         while following is not None and (moment is None or following[0] <= moment.at):
             at, bucket = following
-            done, failed = done + bucket.done, failed + bucket.failed
-            yield Moment(at, run, _progress(bucket, timeline.width, (done, failed, left)))
+            yield Moment(at, course.run, course.progress(bucket, timeline.width, at))
             following = next(buckets, None)
         if moment is not None:
-            if isinstance(moment.event, RunBegan):
-                run, left, done, failed = moment.run, moment.event.operations, 0, 0
+            course.follow(moment)
             yield moment
 
 
@@ -115,14 +124,39 @@ def _until(bucket: Bucket, width: int, runs: Sequence[Moment]) -> float:
     return last.at if last is not None and isinstance(last.event, RunEnded) else float(end)
 
 
-def _progress(bucket: Bucket, width: int, counts: tuple[int, int, int]) -> Progress:
-    done, failed, operations = counts
-    return Progress(
-        done=done,
-        failed=failed,
-        pending=max(0, operations - done - failed),
-        in_flight=bucket.most_in_flight,
-        rate=(bucket.done + bucket.failed) / width,
-        seconds_left=None,
-        more=None,
-    )
+class _Course:
+    """How far a run was at a time, as the moments and buckets up to then tell."""
+
+    def __init__(self) -> None:
+        self.run = 0
+        self._operations = self._done = self._failed = 0
+        self._foreseen: tuple[float, float] | None = None
+        self._resting = ""
+
+    def follow(self, moment: Moment) -> None:
+        """Take the next moment."""
+        match moment.event:
+            case RunBegan(operations=operations):
+                self.run, self._operations, self._done, self._failed = moment.run, operations, 0, 0
+                self._foreseen, self._resting = None, ""
+            case ForecastMade(seconds=seconds, more=more, planning=False):
+                self._foreseen = moment.at + seconds, more
+            case RestBegan(limit=limit):
+                self._resting = limit
+            case RestEnded():
+                self._resting = ""
+
+    def progress(self, bucket: Bucket, width: int, at: float) -> Progress:
+        """Add a bucket that ended at `at`, and return the progress then."""
+        self._done, self._failed = self._done + bucket.done, self._failed + bucket.failed
+        ends_at, more = self._foreseen or (None, None)
+        return Progress(
+            done=self._done,
+            failed=self._failed,
+            pending=max(0, self._operations - self._done - self._failed),
+            in_flight=bucket.most_in_flight,
+            rate=(bucket.done + bucket.failed) / width,
+            seconds_left=None if ends_at is None else max(0.0, ends_at - at),
+            more=more,
+            resting=self._resting,
+        )

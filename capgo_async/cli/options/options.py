@@ -172,6 +172,15 @@ class Connection(Output, frozen=True, kw_only=True):
     ] = None
     timeout: Annotated[float, Option("--timeout", metavar="SECONDS", help="Timeout of one attempt.")] = _TIMEOUT
     retries: Annotated[int, Option("--retries", metavar="N", help="Retries after a temporary failure.")] = _RETRIES
+    wait_for_server: Annotated[
+        str | None,
+        Option(
+            "--wait-for-server",
+            metavar="TIME",
+            help="Wait this long, such as 30m, each time that the server cannot be reached.  [default: end after the retries]",
+            show_default=False,
+        ),
+    ] = None
     auth_header: Annotated[
         AuthHeader | None, Option("--auth-header", help="The header that carries the key.  [default: authorization]")
     ] = None
@@ -206,7 +215,7 @@ class Connection(Output, frozen=True, kw_only=True):
         return Remembering(KeyRing(self._client(latencies), self._profile().keys()), memory(), latencies)
 
     def _client(self, latencies: Latencies) -> CapgoClient:
-        profile = self._profile()
+        profile, waits = self._profile(), self.wait_for_server
         client = CapgoClient(
             api_key=self._key(profile),
             base_url=profile.base_url if self.base_url is None else self.base_url,
@@ -215,6 +224,7 @@ class Connection(Output, frozen=True, kw_only=True):
             concurrency=self.concurrency if self.concurrency is not None else profile.concurrency or MOST_IN_FLIGHT,
             timeout=self.timeout,
             retries=self.retries,
+            wait_for_server=0.0 if waits is None else read_duration(waits, "--wait-for-server"),
             auth_header=self.auth_header or profile.auth_header or "authorization",  # type: ignore[arg-type]  # checked there
             dialect=self.dialect or profile.dialect or "auto",  # type: ignore[arg-type]  # checked there
             allow_plain_http=self.allow_plain_http,
@@ -237,6 +247,7 @@ class Connection(Output, frozen=True, kw_only=True):
             "--retries": None if self.retries == _RETRIES else self.retries,
             "--auth-header": self.auth_header,
             "--dialect": self.dialect,
+            "--wait-for-server": self.wait_for_server,
         }
         words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
         return [*words, "--allow-plain-http"] if self.allow_plain_http else words

@@ -61,28 +61,12 @@ class Stopping(Group, frozen=True, kw_only=True):
         Option("--until", metavar="WHEN", help="Stop at this time: HH:MM (local time), or a date such as 2026-11-26T05:00Z."),
     ] = None
 
-    wait_for_server: Annotated[
-        str | None,
-        Option(
-            "--wait-for-server",
-            metavar="TIME",
-            help="Wait this long, such as 30m, if the server cannot be reached during the run.  [default: end the run]",
-            show_default=False,
-        ),
-    ] = None
-
-    def again(self) -> list[str]:
-        """Return the options that a further run of the job needs."""
-        return [] if self.wait_for_server is None else ["--wait-for-server", self.wait_for_server]
-
     def limits(self, speech: Speech) -> Limits:
         """Return the rules and bounds, and print the time of `--until`; raises `ConfigurationError`."""
-        waits = self.wait_for_server
         bounds = Bounds(
             max_requests=self.max_requests,
             max_seconds=None if self.max_duration is None else read_duration(self.max_duration),
             until=None if self.until is None else read_moment(self.until, datetime.now(UTC)),
-            wait_for_server=0.0 if waits is None else read_duration(waits, "--wait-for-server"),
         )
         limits = Limits(self._rules(), bounds)
         if bounds.until is not None:

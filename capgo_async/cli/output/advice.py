@@ -48,7 +48,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
 
 _BY_ERROR: Final[Mapping[type[BaseException], str]] = {
     errors.NeedsApiKey: "--api-key passes one, --profile uses a stored one.",
-    errors.NotConnected: "Check --base-url, and that the server runs.",
+    errors.NotConnected: "Check --base-url, and that the server runs. --wait-for-server 30m waits for one that is away.",
     errors.ConnectionLost: "Try again; a change may have taken effect anyway.",
     errors.RateLimited: "Wait a minute, or choose a lower --rate.",
     errors.ServerError: "Try again later; the request id tells the server's operators where to look.",
@@ -77,10 +77,13 @@ def why_unfinished(report: Report) -> str:
     return f"the job is not finished: {pending} (exit code {ExitCode.INTERRUPTED}: it can be resumed)"
 
 
-def next_steps(report: Report, path: Path, server: Sequence[str] = (), running: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the commands that continue a job.
+def next_steps(
+    report: Report, path: Path, server: Sequence[str] = (), running: Sequence[str] = (), *, links: bool = False
+) -> Iterator[str]:
+    """Yield the commands that continue a job, or that show what became of it.
 
-    `server` are the options that reach the same server, and `running` those that a further run needs.
+    `server` are the options that reach the same server, and `running` those that a further run needs. `links` is whether the
+    job links devices.
     """
     if report.pending:
         yield to_go_on(path, [*server, *running])
@@ -88,12 +91,18 @@ def next_steps(report: Report, path: Path, server: Sequence[str] = (), running: 
     if remedies - {Remedy.NEW_JOB}:
         slower = "; a lower --rate sends fewer requests" if Remedy.RETRY_SLOWER in remedies else ""
         yield f"to send the failed operations again: {_job_command('run', path, ['--failed', *server])}{slower}"
+    elif remedies:
+        yield f"to list the failed operations: {_job_command('show', path, ['--rows', 'failed'])}"
     if Remedy.RETRY_OR_UNDO in remedies:
         yield f"to restore what it changed: {_job_command('undo', path, server)}"
     if report.contradicted:
         yield f"to send the contradicted operations again: {_job_command('run', path, ['--contradicted', *server])}"
     if report.missing:
         yield to_verify(path, server)
+    elif report.unchecked and not report.pending:
+        yield f"to check on the server that the changes are in effect: {_job_command('verify', path, server)}"
+    elif links and report.verified and not (report.pending or report.contradicted):
+        yield f"to see which devices run the bundle of their channel: {_job_command('adoption', path, server)}"
 
 
 def to_go_on(path: Path, server: Sequence[str]) -> str:

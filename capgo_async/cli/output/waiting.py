@@ -6,8 +6,8 @@ from typing import Final
 
 import anyio
 
-from ...bulk.clock import minute_in, time_in
-from ...events import Event, RetryPlanned, WaitBegan
+from ...bulk.clock import duration, minute_in, time_in
+from ...events import Event, RetryPlanned, ServerAway, ServerBack, WaitBegan
 from ...limits.names import WAITED_FOR
 from ...listeners import Listeners
 from .speech import Speech
@@ -23,6 +23,11 @@ def waiting(seconds: float, limit: str) -> str:
     return f"waiting: {limit}, until {time_in(seconds)}"
 
 
+def away_until(seconds: float) -> str:
+    """Return that the server cannot be reached, and when it is probed again."""
+    return f"waiting for the server, which cannot be reached; next try at {time_in(seconds)}"
+
+
 def doubted(seconds: float, asked: float | None) -> str:
     """Return that the server asks to wait longer than the `seconds` that any limit takes, or nothing."""
     if asked is None or asked <= seconds:
@@ -31,7 +36,7 @@ def doubted(seconds: float, asked: float | None) -> str:
 
 
 class Waits:
-    """Tells that requests wait for a limit, or long for a retry, once for each wait."""
+    """Tells that requests wait for a limit, for the server or long for a retry, once for each wait."""
 
     def __init__(self, speech: Speech) -> None:
         self._speech = speech
@@ -43,6 +48,10 @@ class Waits:
             self._tell(event.seconds, WAITED_FOR[event.limit] + doubted(event.seconds, event.asked))
         elif isinstance(event, RetryPlanned) and event.seconds >= _LONG_PAUSE:
             self._tell(event.seconds, f"retry after a failure ({event.operation})")
+        elif isinstance(event, ServerAway):
+            self._speech.note(away_until(event.seconds))
+        elif isinstance(event, ServerBack):
+            self._speech.note(f"the server responds again, after {duration(event.seconds)}")
 
     def _tell(self, seconds: float, what: str) -> None:
         until = anyio.current_time() + seconds
