@@ -48,6 +48,7 @@ def test_a_page_has_the_numbers_of_the_json_report(capgo: Command, unaimed: Comm
     ("to", "message"),
     [
         ("pipe", "pipe is a pipe, not a page"),
+        ("open", "open is no file; - writes the page to stdout"),
         (JOB, f"{JOB} is the job file; choose another name"),
         ("none/move.html", "cannot write none/move.html: there is no directory "),
     ],
@@ -55,9 +56,14 @@ def test_a_page_has_the_numbers_of_the_json_report(capgo: Command, unaimed: Comm
 @pytest.mark.usefixtures("planned")
 def test_where_no_page_can_be_written_is_said(unaimed: Command, here: Path, to: str, message: str) -> None:
     os.mkfifo(here / "pipe")
+    # As /dev/stdout is, where stdout is a pipe.
+    reader, writer = os.pipe()
+    (here / "open").symlink_to(f"/proc/self/fd/{writer}")
     for verb in ("report", "rehearse"):
         result = unaimed("job", verb, JOB, "--html", to)
         assert (result.exit_code, message in result.stderr) == (2, True)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_without_the_packages_the_extra_is_named(unaimed: Command, monkeypatch: pytest.MonkeyPatch) -> None:

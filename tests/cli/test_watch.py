@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import webbrowser
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +15,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async.bulk import Bounds, Job, read_operations
 from capgo_async.bulk.picture import Picture
+from capgo_async.cli.job import watching
 from capgo_async.cli.job.watching import Board, follow, served
 from capgo_async.errors import ConfigurationError, SafetyStop
 from capgo_async.pages.words import Drawing
@@ -102,6 +104,24 @@ def test_what_cannot_be_watched_is_said(unaimed: Command, here: Path) -> None:
     (here / "other").write_text("no job")
     result = unaimed("job", "watch", "other")
     assert (result.exit_code, "is not a job file" in result.stderr) == (2, True)
+
+
+def test_a_port_that_is_taken_and_a_browser_that_is_not_there_are_said(
+    capgo: Command, unaimed: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv_of(here / "devices.csv")
+    relink = ("devices", "relink", "devices.csv", "--app", APP, "--channel", "beta", "--job", "m.capgo-job", "--yes")
+    assert capgo(*relink).exit_code == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = unaimed("job", "watch", "m.capgo-job", "--port", taken.getsockname()[1])
+    assert (result.exit_code, "Choose another --port, or leave it out" in result.stderr) == (2, True), result.stderr
+    monkeypatch.setattr(webbrowser, "open", lambda _: False)
+    monkeypatch.setattr(watching, "_LINGERS", 0.1)
+    result = unaimed("job", "watch", "m.capgo-job", "--open")
+    assert (result.exit_code, "no browser was found: open the address above in one" in result.stderr) == (0, True)
+    assert result.stdout.startswith("http://127.0.0.1:")
 
 
 async def test_a_port_that_is_taken_is_said() -> None:

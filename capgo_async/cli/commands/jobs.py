@@ -4,6 +4,7 @@ Longer than 300 lines because most of them are signatures and help.
 """
 
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -242,21 +243,25 @@ async def watch_job(
     async with await Job.open(path, read_only=True):
         pass
     board = Board()
-    async with anyio.create_task_group() as tasks:
-        async with served(board, port) as url:
-            board.put(WAITING, last=False)
-            invocation.speech.done(url, Watch(url=url))
-            if open_it:
-                tasks.start_soon(_open_browser, url, invocation.speech)
-            await follow(path, board, charts_of)
-            invocation.speech.note("the run has ended; this command ends when the last page has been loaded")
-            await linger(board)
-        tasks.cancel_scope.cancel()
+
+    async def show() -> None:
+        await follow(path, board, charts_of)
+        invocation.speech.note("the run has ended; this command ends when the last page has been loaded")
+        await linger(board)
+
+    async with served(board, port) as url:
+        board.put(WAITING, last=False)
+        invocation.speech.done(url, Watch(url=url))
+        await (alongside(partial(_open_browser, url, invocation.speech), show) if open_it else show())
     return ExitCode.OK
 
 
 async def _open_browser(url: str, speech: Speech) -> None:
-    if not await anyio.to_thread.run_sync(webbrowser.open, url):
+    try:
+        opened = await anyio.to_thread.run_sync(webbrowser.open, url, abandon_on_cancel=True)
+    except webbrowser.Error:
+        opened = False
+    if not opened:
         speech.say("no browser was found: open the address above in one")
 
 

@@ -13,7 +13,7 @@ from ...bulk import Adoption, Doubt, Straggler
 from ...bulk.clock import local_time
 from ...bulk.inventory.formats import CsvLines, Format
 from ...bulk.report import counted
-from ...bulk.storage.places import new, real, refused, remove
+from ...bulk.storage.places import is_stream, new, real, refused, remove
 from ...errors import ConfigurationError
 from ..output.exit_codes import ExitCode
 from ..output.speech import Speech
@@ -130,4 +130,8 @@ def _place_of(to: str, job: Path, inventory: Path | None) -> Path:
     if inventory is not None and real(Path(to)) == real(inventory):
         message = f"{to} is the inventory; choose another name"
         raise ConfigurationError(message)
-    return new(Path(to), "file")
+    place = new(Path(to), "file")
+    if is_stream(Path(to)):
+        message = f"{to} is no file; - writes the stragglers to stdout"
+        raise ConfigurationError(message)
+    return place

@@ -8,7 +8,8 @@ import anyio.to_thread
 import typer
 
 from ...bulk.picture import Picture
-from ...bulk.storage.places import new, refused, remove
+from ...bulk.storage.places import is_stream, new, refused, remove
+from ...errors import ConfigurationError
 from ...printable import printable
 from ..output.charts import check_charts
 from ..output.speech import Speech
@@ -32,6 +33,9 @@ def check_page(to: str, path: Path) -> None:
     if to != STDOUT:
         refuse_job_file(to, path)
         new(Path(to), "page")
+        if is_stream(Path(to)):
+            message = f"{to} is no file; - writes the page to stdout"
+            raise ConfigurationError(message)
 
 
 async def write_page(picture: Picture, to: str, speech: Speech) -> None:
