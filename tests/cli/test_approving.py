@@ -5,15 +5,15 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 from pathlib import Path
 
 import anyio
 import pytest
 from cli.conftest import Command
-from cli.served import APP, Served, command, csv_of, environment
+from cli.served import APP, Served, csv_of, environment
 from jsonschema import Draft202012Validator
 
+from benchmarks.forked import Forked
 from capgo_async.bulk import Question
 from capgo_async.bulk.report import Wave
 from capgo_async.bulk.running import approval
@@ -155,10 +155,10 @@ def test_a_command_that_gives_no_answer_stops_the_run_and_loses_nothing(
     assert set(server.sent().values()) == {1}
 
 
-def run_of(server: Served, *options: str) -> "subprocess.Popen[bytes]":
+def run_of(server: Served, *options: str) -> Forked:
     """Run the job in a process of its own."""
-    words = command("job", "run", "m.capgo-job", "--yes", "--rate", "off", *options)
-    return subprocess.Popen(words, env=environment(server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = ("job", "run", "m.capgo-job", "--yes", "--rate", "off", *options)
+    return Forked(*words, env=environment(server), cwd=Path.cwd())
 
 
 @pytest.mark.slow

@@ -318,8 +318,8 @@ def test_a_job_that_was_killed_is_not_asked_about_again(server: Served, capgo: C
 def test_job_show_tells_the_rest_of_another_process_and_its_kill(server: Served, capgo: Command, here: Path) -> None:
     csv_of(here / "devices.csv", devices=400)
     assert capgo(*RELINK, "--plan-only").exit_code == 0
-    words = command("job", "run", "m.capgo-job", "--yes", "--rate", "15/min")
-    with subprocess.Popen(words, env=environment(server), cwd=here, stderr=subprocess.DEVNULL) as process:
+    words = ("job", "run", "m.capgo-job", "--yes", "--rate", "15/min")
+    with Forked(*words, env=environment(server), cwd=here) as process:
         states: list[dict[str, Any]] = []
         while not states or states[-1]["state"] != "resting":
             states.append(json.loads(capgo("job", "show", "m.capgo-job", "--json").stdout)["activity"])

@@ -118,7 +118,7 @@ def test_a_port_that_is_taken_and_a_browser_that_is_not_there_are_said(
         result = unaimed("job", "watch", "m.capgo-job", "--port", taken.getsockname()[1])
     assert (result.exit_code, "Choose another --port, or leave it out" in result.stderr) == (2, True), result.stderr
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
-    monkeypatch.setattr(watching, "_LINGERS", 0.1)
+    monkeypatch.setattr(watching, "LINGERS", 0.1)
     result = unaimed("job", "watch", "m.capgo-job", "--open")
     assert (result.exit_code, "no browser was found: open the address above in one" in result.stderr) == (0, True)
     assert result.stdout.startswith("http://127.0.0.1:")

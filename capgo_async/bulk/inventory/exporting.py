@@ -84,8 +84,7 @@ async def inventory(  # noqa: PLR0913 - keyword-only options
 ) -> AsyncIterator[tuple[InventoryFile, Summary]]:
     """Take an inventory into the working file `building`, or resume it, and provide it within the block.
 
-    `apps`, `on_unreadable` and `only` are as in `take_inventory`. Raises `ListingError` if a list cannot be completed, and
-    `JobError` if another process uses the file.
+    Options are as in `take_inventory`. Raises `ListingError` if a list stays incomplete, and `JobError` if the file is in use.
     """
     binding = InventoryBinding(
         base_url=client.base_url, kind=kind, apps=tuple(sorted({checked_app_id(app_id) for app_id in apps}))

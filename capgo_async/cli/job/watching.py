@@ -29,7 +29,7 @@ _CHARTS_EVERY: Final = 60.0
 _SHARE_OF_NUMBERS: Final = 0.03
 """The part of a core that the numbers may take: those of a very large job are read less often."""
 _SHARE_OF_CHARTS: Final = 0.015
-_LINGERS: Final = 600.0
+LINGERS: Final = 600.0
 """Seconds for which the last page waits to be fetched."""
 _HEADERS: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
@@ -112,5 +112,5 @@ async def follow(path: Path, board: Board, draw: Callable[[Picture], Awaitable["
 
 async def linger(board: Board) -> None:
     """Wait until somebody has fetched the last page, but not for ever."""
-    with anyio.move_on_after(_LINGERS):
+    with anyio.move_on_after(LINGERS):
         await board.fetched.wait()
