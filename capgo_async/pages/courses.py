@@ -108,7 +108,7 @@ def panels(picture: Picture, apps: Sequence[AppTotals], history: History) -> Ite
 
 
 def _panel(picture: Picture, app: AppTotals, history: History) -> str:
-    frame = Frame(_PANEL, left=38, right=4)
+    frame = Frame(_PANEL, left=38, right=30)
     area = _area(_points(app_left(picture, app, history), app.planned, ticks=2), "step-after")
     return svg(_over_time([area], history, frame, 70), frame)
 

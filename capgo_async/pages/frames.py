@@ -44,7 +44,7 @@ class Frame(msgspec.Struct, frozen=True):
 
     width: int
     left: int = 66
-    right: int = 14
+    right: int = 32
     bottom: int = 26
 
     @property

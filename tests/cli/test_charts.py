@@ -147,6 +147,13 @@ def test_the_first_daily_storage_is_no_day_and_left_out() -> None:
     assert "2026-07-01" in alternative(chart_of_usage("app", "storage", "running", {"app": points(5e9, 10, 20)}))[1]
 
 
+def test_a_single_day_of_several_apps_is_drawn_as_points_and_long_names_stay_different() -> None:
+    apps = [f"com.example.{'x' * 80}{number}" for number in range(2)]
+    svg = chart_of_usage("org", "mau", "running", {app: points(5 + place) for place, app in enumerate(apps)})
+    assert svg.count('class="mark-symbol role-mark') > 0
+    assert len({text for text in texts(svg) if text.startswith("com.example.x")}) == 2
+
+
 HOSTILE = "<script>alert(1)</script>&\"'"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cli.conftest import Command
 from cli.served import APP, Served, csv_of, held_run
-from pages.browsers import FOREIGN, chromium, heavy, opened
+from pages.browsers import FLAWS, FOREIGN, chromium, heavy, opened
 from playwright.sync_api import expect
 
 pytestmark = heavy
@@ -41,6 +41,7 @@ def test_the_page_follows_a_run_to_its_end_and_is_for_nobody_else(capgo: Command
             go_on()
             expect(page.locator(".when")).to_contain_text("It ended at", timeout=0)
             assert "devices are done" in page.inner_text("h1")
+            assert page.evaluate(FLAWS) == []
             assert set(requests) == {url}
         _, told = watch.communicate()
     assert watch.returncode == 0
