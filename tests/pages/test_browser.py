@@ -8,6 +8,9 @@ from pages.pictures import EVIL, full
 from capgo_async.cli.job.drawing import html_of
 from capgo_async.pages.charts import charts_of
 
+PAPER = 718
+"""Pixels between the margins of A4."""
+
 pytestmark = heavy
 
 
@@ -24,3 +27,9 @@ def test_the_page_is_whole_at_every_width_and_makes_no_request(tmp_path: Path) -
                     assert requests == [page.as_uri()]
                     assert ("rgb(255" in background) != dark
                     assert "<script>alert" in seen.inner_text(".job")
+                    assert not seen.locator("table").first.is_visible()
+                    seen.set_viewport_size({"width": PAPER, "height": 1000})
+                    seen.emulate_media(media="print", color_scheme="dark" if dark else "light")
+                    assert all(table.is_visible() for table in seen.locator("table").all())
+                    assert seen.evaluate(FLAWS) == []
+                    assert "rgb(255" in seen.evaluate("() => getComputedStyle(document.body).backgroundColor")

@@ -15,6 +15,7 @@ from capgo_async.bulk import Activity, Ended, Failures
 from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import OTHERS, AppTotals, Flow, Picture, joined
 from capgo_async.bulk.timeline import Bucket, Moment, Timeline
+from capgo_async.cli.job.drawing import html_of
 from capgo_async.events import Event, ForecastMade, LimitInForce, LimitLearned
 from capgo_async.pages.bars import bars
 from capgo_async.pages.charts import charts_of
@@ -110,8 +111,9 @@ def test_names_that_look_alike_when_cut_have_bars_of_their_own() -> None:
 
 
 def test_labels_are_text_and_nothing_is_asked_of_anybody(drawn: dict[str, Drawing]) -> None:
-    html = page_of(full(EVIL), drawn)
+    html = html_of(full(EVIL), drawn)
     read = Reader(html)
+    assert not {"\x1b", "\u202e"} & set(html)
     assert not {"script", "img", "iframe", "object", "image", "use", "foreignobject"} & read.tags
     assert EVIL[:27] in "".join(read.texts)
     assert "<script" not in html
