@@ -4,6 +4,7 @@ Each function takes a connection and is part of a transaction, as in `records`.
 """
 
 import sqlite3
+from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -112,7 +113,7 @@ def close_wave(connection: sqlite3.Connection, wave: StoredWave) -> None:
 
 def state_of(connection: sqlite3.Connection, wave: StoredWave) -> str:
     """Return what the verification of a wave showed: `verified` or `cannot_tell`."""
-    return "verified" if _is_shown(connection, wave) else "cannot_tell"
+    return _shown(_tallied(connection, wave))
 
 
 def report_waves(connection: sqlite3.Connection) -> tuple[Wave, ...]:
@@ -120,38 +121,41 @@ def report_waves(connection: sqlite3.Connection) -> tuple[Wave, ...]:
     return tuple(_wave(connection, wave) for wave in stored_waves(connection))
 
 
-def _is_shown(connection: sqlite3.Connection, wave: StoredWave) -> bool:
-    """Return whether the server showed any result of a wave; true if nothing of it was done."""
-    (told, untold) = connection.execute(
-        """
-        SELECT coalesce(sum(verdict IN (?1, ?2)), 0), coalesce(sum(verdict IN (?3, ?4)), 0) FROM operations
-        WHERE id > ?5 AND id <= ?6 AND outcome = ?7
-        """,
-        (
-            *(Verdict.VERIFIED, Verdict.CONTRADICTED, Verdict.CANNOT_TELL, Verdict.MISSING),
-            *(wave.after, wave.last, Outcome.DONE),
-        ),
-    ).fetchone()
-    return bool(told) or not untold
+def _tallied(connection: sqlite3.Connection, wave: StoredWave) -> Counter[tuple[int, int]]:
+    """Count the operations of a wave by outcome and verdict."""
+    found = connection.execute(
+        "SELECT outcome, verdict, count(*) FROM operations WHERE id > ? AND id <= ? GROUP BY outcome, verdict",
+        (wave.after, wave.last),
+    )
+    return Counter({(outcome, verdict): operations for outcome, verdict, operations in found})
+
+
+def _shown(tallied: Counter[tuple[int, int]]) -> str:
+    """Return `cannot_tell` if the server showed nothing of what was done in a wave, else `verified`."""
+    told = any(tallied[Outcome.DONE, verdict] for verdict in (Verdict.VERIFIED, Verdict.CONTRADICTED))
+    untold = any(tallied[Outcome.DONE, verdict] for verdict in (Verdict.CANNOT_TELL, Verdict.MISSING))
+    return "cannot_tell" if untold and not told else "verified"
 
 
 def _wave(connection: sqlite3.Connection, wave: StoredWave) -> Wave:
-    found = totals_of(connection, wave)
-    stopped = found.told_failed or connection.execute(
-        "SELECT told_contradicted FROM waves WHERE number = ?", (wave.number,)
-    ).fetchone() != (0,)
+    tallied = _tallied(connection, wave)
+    failed = sum(operations for (outcome, _), operations in tallied.items() if outcome == Outcome.FAILED)
+    settled = failed + sum(operations for (outcome, _), operations in tallied.items() if outcome == Outcome.DONE)
+    stopped_for = connection.execute(
+        "SELECT told_failed, told_contradicted FROM waves WHERE number = ?", (wave.number,)
+    ).fetchone()
     if wave.verified_at is not None:
-        state = state_of(connection, wave)
-    elif stopped:
+        state = _shown(tallied)
+    elif any(stopped_for):
         state = "stopped"
     else:
-        state = "begun" if found.settled else "pending"
+        state = "begun" if settled else "pending"
     return Wave(
         number=wave.number,
         share=in_percent(wave.share),
         operations=wave.last - wave.after,
-        settled=found.settled,
-        failed=found.failed,
+        settled=settled,
+        failed=failed,
         state=state,
         verified_at=wave.verified_at,
         bake_until=wave.bake_until,
