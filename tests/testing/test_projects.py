@@ -112,8 +112,10 @@ MISTAKES = """
 def run(folder: Path, mode: str, files: dict[str, str]) -> str:
     """Run the tests of a project and return what pytest says."""
     (folder / "pytest.ini").write_text(
-        f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+        f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = function\n"
         "addopts = --strict-markers -p capgo_async.testing.plugin -p no:cacheprovider\n"
+        "filterwarnings =\n    error\n    "
+        r"ignore:Binding \d+ \(.\?\d+.\) is a named parameter:DeprecationWarning"  # of early releases of Python 3.12
     )
     for name, text in files.items():
         (folder / name).write_text(textwrap.dedent(text))
