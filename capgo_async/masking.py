@@ -1,8 +1,9 @@
 """API keys in text, made unreadable, in every form in which they get there."""
 
+import functools
 import re
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_origin
 from urllib.parse import quote
 
 import msgspec
@@ -48,15 +49,18 @@ class Masks:
 
     def event(self, event: T) -> T:
         """Return an event whose fields contain no key."""
-        values = msgspec.structs.astuple(event)
-        if not any(isinstance(value, tuple) for value in values) and not self._in("\n".join(filter(_is_text, values))):
+        names = _texts_of(type(event))
+        if names is not None and not self._in("\n".join([text for name in names if (text := getattr(event, name))])):
             return event
-        fields = zip(event.__struct_fields__, values, strict=True)
+        fields = zip(event.__struct_fields__, msgspec.structs.astuple(event), strict=True)
         return msgspec.structs.replace(event, **{name: self._masked(value) for name, value in fields})
 
     def _in(self, text: str) -> bool:
         lowered = text.lower()
-        return any(form in lowered for form in self._forms)
+        for form in self._forms:  # noqa: SIM110 - every event comes here, and a generator takes three times as long
+            if form in lowered:
+                return True
+        return False
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -66,5 +70,10 @@ class Masks:
         return self.event(value) if isinstance(value, msgspec.Struct) else value
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+@functools.cache
+def _texts_of(kind: type[msgspec.Struct]) -> tuple[str, ...] | None:
+    """Return the names of the fields that hold text, or `None` if it holds other structs."""
+    fields = msgspec.structs.fields(kind)
+    if any(get_origin(field.type) is tuple for field in fields):
+        return None
+    return tuple(field.name for field in fields if field.type in {str, str | None})

@@ -130,16 +130,12 @@ class OpenTelemetry:
             hear(event)
 
     def _call_began(self, event: CallBegan) -> None:
-        route: Attributes = {
-            "http.request.method": event.method,
-            "url.template": template_of(event.path),
-            **_server_of(event.base_url),
-        }
+        route: Attributes = {"http.request.method": event.method, "url.template": template_of(event.path)}
         told = route | _app(event.app)
         if self._name_targets:
             told["capgo.operation"] = event.operation
         span = self._tracer.start_span(f"capgo {event.method} {route['url.template']}", attributes=told)
-        self._calls[event.call] = _Call(span, route, event.base_url)
+        self._calls[event.call] = _Call(span, route | _server_of(event.base_url), event.base_url)
 
     def _call_ended(self, event: CallEnded) -> None:
         call = self._calls.pop(event.call, None)
