@@ -9,6 +9,7 @@ import sys
 from typing import Any, Final, NamedTuple
 
 from benchmarks import (
+    cancellations,
     export,
     jobfile,
     listing,
@@ -54,6 +55,7 @@ PROGRAMS: Final = {
     "watch": Program(watch.BENCHMARK, ("--operations=100", "--seconds=70")),
     "export": Program(export.BENCHMARK, ("--apps=2", "--devices=900", "--generation=2026-11")),
     "rehearsal": Program(rehearsal.BENCHMARK, ("--operations=300", "--apps=2")),
+    "cancellations": Program(cancellations.BENCHMARK, ("--cancellations=150", "--sockets=30")),
     "pacing": Program(pacing.BENCHMARK, ("--quick", "--latency=0.2", "--generation=2026-11")),
 }
 

@@ -81,13 +81,13 @@ class _Span(NamedTuple):
 
 
 async def calibrate(client: CapgoClient, app_id: str | None = None) -> Findings:
-    """Send reads until the pacer's budget is spent or a limit refuses one.
+    """Send reads until the pacer's budget is spent or a limit refuses one, and wait as long as it takes.
 
     Without `app_id`, an app with devices is searched for. The pacer must have a budget. A limit that is already known ends the
     calibration too, because the pacer keeps to it. Raises what other calls raise, except rate limits and the end of the budget.
     """
     found = Findings(app_id=app_id)
-    reader = _Reader(client)
+    reader = _Reader(client.with_options(max_wait=None))
     try:
         if found.app_id is None:
             found.app_id = await _app_with_devices(reader)

@@ -9,13 +9,14 @@ import math
 import os
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 import anyio
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from .api.detection import Learner, ok, responds
 from .api.resources import ApiKeys, Apps, Bundles, Channels, Devices, Members, Organizations, Statistics
@@ -25,11 +26,13 @@ from .events import Event, LimitUse
 from .http import wire
 from .http.absence import Absence
 from .http.credentials import authentication, is_session_token
+from .http.deadlines import Timed
 from .http.dialect import Dialect, Generation
-from .http.requester import Counters, Identity, Requester, RetryPolicy
+from .http.options import CallOptions
+from .http.requester import Counters, Identity, Requester
 from .limits.known import Known, lasting, with_lessons, with_refusal, with_version
 from .limits.lockout import MOST_IN_FLIGHT
-from .limits.models import Limit, ScopeKind, parse_rate
+from .limits.models import Limit, Scope, ScopeKind, parse_rate
 from .limits.pacer import Pacer
 from .logs import tell_outside
 from .masking import Masks
@@ -45,21 +48,26 @@ _PROCESS_SALT: Final = secrets.token_bytes(16)
 
 
 class _Shared(NamedTuple):
-    """What clients of one server share, whatever their keys."""
+    """What a client shares with those that are made from it, whatever their keys and options."""
 
     base_url: str
     transport: "Transport"
     pacer: Pacer
     generation: Generation
-    policy: RetryPolicy
     absence: Absence
     auth_header: str
     user_agent: str
     chance: Callable[[], float]
     masks: Masks
     """Hide every key of these clients in what is told and logged."""
+    recalled: dict[Scope, Known]
+    """What earlier clients of each key had learned."""
 
-    def requester_for(self, key: str) -> Requester:
+    def timed(self, options: CallOptions) -> "Transport":
+        """Return the transport with the timeout of `options`."""
+        return Timed(self.transport, options.timeout, self.base_url)
+
+    def requester_for(self, key: str, options: CallOptions) -> Requester:
         """Return a requester that makes calls with `key`."""
         self.masks.add(key)
         fingerprint = _fingerprinter(key)
@@ -73,7 +81,7 @@ class _Shared(NamedTuple):
             base_url=self.base_url,
         )
         return Requester(
-            self.transport, self.pacer, identity, policy=self.policy, generation=self.generation, absence=self.absence
+            self.timed(options), self.pacer, identity, options=options, generation=self.generation, absence=self.absence
         )
 
 
@@ -92,6 +100,13 @@ class CapgoClient:
     than `max_response_bytes`, unpacked, is an error. A failed call is retried up to `retries` times if repeating it is harmless
     (contract G1). While the server cannot be reached, such a call and a job wait for up to `wait_for_server` seconds each time:
     one request that counts against no limit probes it after 5 s, 10 s and so on up to a minute.
+
+    `max_wait` is for how many seconds a call may wait in all, for limits and before retries; `None`, the default, is as long as
+    it takes. If it shows before that a limit lets the call leave later, `WouldWait` is raised at once: nothing was sent, and
+    nothing counts against a limit. A limit that refuses the call ends it in the same way. If an attempt fails and the next one
+    would come too late, its error is raised. The time that requests take is not counted; `timeout` bounds it. A listing may
+    wait that long for each page. Jobs, inventories and calibrations wait as long as it takes. `headers` are sent with each
+    request. `with_options` changes these options for single calls.
 
     `auth_header` is `authorization` or `capgkey`. Use `capgkey` for keys that are not UUIDs, and for the oldest servers
     (contract A2); session tokens ignore it. `session` is an aiohttp session of yours; the client never closes it. `on_event`
@@ -120,6 +135,8 @@ class CapgoClient:
         max_response_bytes: int = wire.MAX_RESPONSE_BYTES,
         retries: int = 4,
         wait_for_server: float = 0.0,
+        max_wait: float | None = None,
+        headers: Mapping[str, str] | None = None,
         dialect: Dialect | Literal["auto", "modern", "seed"] = Dialect.AUTO,
         auth_header: AuthHeader = "authorization",
         session: "aiohttp.ClientSession | None" = None,
@@ -129,40 +146,38 @@ class CapgoClient:
         allow_plain_http: bool = False,
         transport: "Transport | None" = None,
         chance: Callable[[], float] | None = None,
-        _shared: _Shared | None = None,
+        _made_of: tuple[_Shared, Requester] | None = None,
     ) -> None:
-        if _shared is None:
-            _check_options(
-                concurrency=concurrency, timeout=timeout, retries=retries, headroom=headroom, most=max_response_bytes
-            )
+        if _made_of is None:
+            options = CallOptions().replaced(timeout, retries, max_wait, headers or {})
+            _check_options(concurrency=concurrency, headroom=headroom, most=max_response_bytes)
             if not 0.0 <= wait_for_server < math.inf:
                 message = f"invalid wait_for_server {wait_for_server:g}: it must be at least 0 seconds"
                 raise ConfigurationError(message)
             _check_headers(auth_header, user_agent)
             base_url = _checked_url(base_url, allow_plain_http=allow_plain_http)
-            api_key = os.environ.get("CAPGO_API_KEY") if api_key is None else api_key
+            key = _checked_key(os.environ.get("CAPGO_API_KEY") if api_key is None else api_key)
             pacer = _pacer(rate, limits, concurrency, headroom)
-            _shared = _Shared(
+            shared = _Shared(
                 base_url=base_url,
-                transport=transport or _transport(base_url, session, timeout, max_response_bytes, trust_env=trust_env),
+                transport=transport or _transport(base_url, session, max_response_bytes, trust_env=trust_env),
                 pacer=pacer,
                 generation=Generation(member(Dialect, dialect, "dialect")),
-                policy=RetryPolicy(retries=retries),
                 absence=Absence(wait_for_server, pacer.listeners),
                 auth_header=auth_header,
                 user_agent=user_agent,
                 chance=chance or random.Random().random,  # noqa: S311 - jitter needs no secrecy
                 masks=Masks(),
+                recalled={},
             )
-            tell_outside(_shared.pacer.listeners, _shared.masks, _checked_hook(on_event))
-            self._closes: Transport | None = _shared.transport
+            tell_outside(shared.pacer.listeners, shared.masks, _checked_hook(on_event))
+            _made_of = shared, shared.requester_for(key, options)
+            self._closes: Transport | None = _made_of[1].transport
         else:
             self._closes = None
-        self.base_url = _shared.base_url
-        self._shared = _shared
-        self._recalled = Known()
-        self._requester = _shared.requester_for(_checked_key(api_key))
-        _shared.absence.probe = _shared.absence.probe or partial(responds, self._requester)
+        self._shared, self._requester = _made_of
+        self._shared.absence.probe = self._shared.absence.probe or partial(responds, self._requester)
+        self.base_url = self._shared.base_url
         learner = Learner(self._requester)
         self.api_keys = ApiKeys(self._requester)
         self.apps = Apps(self._requester)
@@ -176,13 +191,37 @@ class CapgoClient:
     def with_key(self, api_key: str) -> "CapgoClient":
         """Return a client with another key for the same server.
 
-        It shares this client's connections, its limits, and what it has learned about the server. It works until this client
-        is closed; closing it closes nothing. Raises `ConfigurationError` if the key is missing or invalid.
+        It shares this client's connections, limits and options, and what it has learned about the server. It works until the
+        client that was made first is closed; closing it closes nothing. Raises `ConfigurationError` if the key is missing or
+        invalid.
         """
         if not api_key:
             message = "no API key for the additional client: only the first one uses CAPGO_API_KEY"
             raise ConfigurationError(message)
-        return CapgoClient(api_key=api_key, _shared=self._shared)
+        return CapgoClient(_made_of=(self._shared, self._shared.requester_for(_checked_key(api_key), self._requester.options)))
+
+    def with_options(
+        self,
+        *,
+        timeout: float | UnsetType = UNSET,
+        retries: int | UnsetType = UNSET,
+        max_wait: float | UnsetType | None = UNSET,
+        headers: Mapping[str, str] | UnsetType = UNSET,
+    ) -> "CapgoClient":
+        """Return a client that makes its calls with other options; those that are not given stay as they are.
+
+        It has the same key, and shares this client's connections, limits and counters, and all that was learned. So it costs
+        next to nothing: make one for a single call. `headers` are added to those that are sent already.
+
+            await capgo.with_options(max_wait=2, retries=0).devices.link("com.example.app", device_id, channel="beta")
+
+        It works until the client that was made first is closed; closing it closes nothing. Raises `ConfigurationError` if an
+        option is invalid.
+        """
+        before = self._requester.options
+        options = before.replaced(timeout, retries, max_wait, headers)
+        transport = self._requester.transport if options.timeout == before.timeout else self._shared.timed(options)
+        return CapgoClient(_made_of=(self._shared, self._requester.with_options(options, transport)))
 
     @property
     def counters(self) -> Counters:
@@ -204,15 +243,17 @@ class CapgoClient:
 
         Anything learned more than a week ago is ignored. Limits are used only with the rate `auto`.
         """
-        self._recalled = lasting(known, datetime.now(UTC))
-        self._shared.pacer.gates.lessons.recall(self._recalled.limits, self._requester.key_scope)
-        self._shared.pacer.timings.recall(self._recalled.timings or {})
+        recalled, key = lasting(known, datetime.now(UTC)), self._requester.key_scope
+        self._shared.recalled[key] = recalled
+        self._shared.pacer.gates.lessons.recall(recalled.limits, key)
+        self._shared.pacer.timings.recall(recalled.timings or {})
 
     def known(self) -> Known:
         """Return what this client has learned about the server and the key, for `recall` of a later client."""
         now, key = datetime.now(UTC), self._requester.key_scope
         lessons, timings = self._shared.pacer.gates.lessons, self._shared.pacer.timings
-        known = with_lessons(with_version(self._recalled, self.server_version, now), lessons.limits(key), now)
+        recalled = self._shared.recalled.get(key, Known())
+        known = with_lessons(with_version(recalled, self.server_version, now), lessons.limits(key), now)
         for scope, passed in lessons.suspicions(key).items():
             known = with_refusal(known, scope, passed, now)
         noticed = now if lessons.others_noticed(key) else known.others_noticed_at
@@ -232,7 +273,7 @@ class CapgoClient:
         await self._requester.call(ok(), wire.acknowledge)
 
     async def aclose(self) -> None:
-        """Close the connections of this client; raises nothing, and can be repeated.
+        """Close the connections, unless they are shared with an earlier client. Repeating it does nothing.
 
         Later calls raise `ConfigurationError`.
         """
@@ -287,13 +328,9 @@ def _checked_url(base_url: str | None, *, allow_plain_http: bool) -> str:
     return checked_base_url(base_url, allow_plain_http=allow_plain_http)
 
 
-def _check_options(*, concurrency: int, timeout: float, retries: int, headroom: float, most: int) -> None:
+def _check_options(*, concurrency: int, headroom: float, most: int) -> None:
     if concurrency < 1:
         message = f"invalid concurrency {concurrency}: it must be at least 1"
-    elif not timeout > 0:
-        message = f"invalid timeout {timeout:g}: it must be more than 0 seconds"
-    elif retries < 0:
-        message = f"invalid retries {retries}: it must be at least 0"
     elif most < 1:
         message = f"invalid max_response_bytes {most}: it must be at least 1"
     elif not 0.0 <= headroom < 1.0:
@@ -321,9 +358,7 @@ def _pacer(rate: str, limits: Sequence[Limit] | None, concurrency: int, headroom
     return Pacer(models, concurrency=min(concurrency, MOST_IN_FLIGHT), adaptive=rate == "auto", headroom=headroom)
 
 
-def _transport(
-    base_url: str, session: "aiohttp.ClientSession | None", timeout: float, most_bytes: int, *, trust_env: bool
-) -> "Transport":
+def _transport(base_url: str, session: "aiohttp.ClientSession | None", most_bytes: int, *, trust_env: bool) -> "Transport":
     from .http.transport import AiohttpTransport  # noqa: PLC0415 - keeps aiohttp out of the import of this package
 
-    return AiohttpTransport(base_url, session=session, timeout=timeout, trust_env=trust_env, max_response_bytes=most_bytes)
+    return AiohttpTransport(base_url, session=session, trust_env=trust_env, max_response_bytes=most_bytes)

@@ -24,6 +24,7 @@
     │   ├── SubscriptionRequired
     │   ├── RateLimited
     │   └── ServerError
+    ├── WouldWait                 the call would wait for longer than it may; it was not sent
     ├── UnreadableAnswer          a successful response whose body has an unexpected form
     ├── GraphNotSupported         the server sends numbers where it used to draw a graph
     ├── NotApplied                the server reported success, but its state shows otherwise
@@ -77,6 +78,7 @@ __all__ = [
     "TimedOut",
     "TransportError",
     "UnreadableAnswer",
+    "WouldWait",
 ]
 
 
@@ -418,6 +420,45 @@ class ServerError(ApiError):
     """Raised when the server failed; a write may have taken effect all the same (contract A9)."""
 
     _advice = "Try again later. If this was a write, check first whether it took effect."
+
+
+class WouldWait(CapgoError):
+    """Raised when a call would have to wait for longer than its `max_wait`, and was not sent.
+
+    It may leave in `seconds`, as far as is known now: at `until` on the clock of the event loop, `anyio.current_time()`. Both
+    mean now if only the responses to other requests can tell. `limit` is the code of the limit that holds it back, as in
+    `capgo_async.events`, or empty if there is none, and `app` is the app of this limit. If a limit refused the call before,
+    that error is the cause.
+
+    `operation` names the request that was not sent. A method that makes several requests may have sent others; `written` is
+    whether one of them may have changed something.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a caller may want to know
+        self,
+        *,
+        until: float = 0.0,
+        seconds: float = 0.0,
+        limit: str = "",
+        app: str = "",
+        operation: str = "",
+        written: bool = False,
+    ) -> None:
+        super().__init__()
+        self.until = until
+        self.seconds = seconds
+        self.limit = limit
+        self.app = app
+        self.operation = operation
+        self.written = written
+
+    def __str__(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        of_app = f" of {self.app}" if self.app else ""
+        limit = f"the limit {self.limit}{of_app} lets it leave in {self.seconds:.1f} s"
+        why = limit if self.limit else "other requests are ahead"
+        earlier = " Earlier requests of this call may have changed something." if self.written else ""
+        return f"{where}not sent, because {why}, and max_wait ends before.{earlier}"
 
 
 class UnreadableAnswer(CapgoError):

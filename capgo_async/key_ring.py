@@ -1,8 +1,12 @@
 """Several API keys for one server, so that one run can span organizations."""
 
+import copy
 import hashlib
+import math
 from collections.abc import Mapping
 from uuid import UUID
+
+from msgspec import UNSET, UnsetType
 
 from .client import CapgoClient, requester_of
 from .errors import ConfigurationError
@@ -22,13 +26,31 @@ class KeyRing:
     """
 
     def __init__(self, client: CapgoClient, keys: Mapping[str, str]) -> None:
-        siblings = {key: client.with_key(key) for key in dict.fromkeys(keys.values())}
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys.values()), 1)}
         self.base_url = client.base_url
-        self.clients = (client, *siblings.values())
-        self._default = client
-        self._by_app = {name: siblings[key] for name, key in keys.items() if not _is_organization(name)}
-        self._by_organization = {name: siblings[key] for name, key in keys.items() if _is_organization(name)}
-        self._prepared = False
+        self.clients = (client, *map(client.with_key, places))
+        self._by_app = {name: places[key] for name, key in keys.items() if not _is_organization(name)}
+        """The place of the client of each app in `clients`."""
+        self._unasked = {name: places[key] for name, key in keys.items() if _is_organization(name)}
+        """The places of the clients of organizations whose apps are not known yet."""
+
+    def with_options(
+        self,
+        *,
+        timeout: float | UnsetType = UNSET,
+        retries: int | UnsetType = UNSET,
+        max_wait: float | UnsetType | None = UNSET,
+        headers: Mapping[str, str] | UnsetType = UNSET,
+    ) -> "KeyRing":
+        """Return a ring whose clients make their calls with other options, see `CapgoClient.with_options`.
+
+        It shares everything else, also what `prepare` finds out.
+        """
+        ring = copy.copy(self)
+        ring.clients = tuple(
+            client.with_options(timeout=timeout, retries=retries, max_wait=max_wait, headers=headers) for client in self.clients
+        )
+        return ring
 
     @property
     def counters(self) -> Counters:
@@ -53,34 +75,34 @@ class KeyRing:
 
         Raises as `CapgoClient.apps.list` does.
         """
-        if self._prepared:
-            return
-        for org_id, client in self._by_organization.items():
-            async for app in client.apps.list(org_id=org_id):
-                self._by_app.setdefault(app.app_id, client)
-        self._prepared = True
+        for org_id, place in tuple(self._unasked.items()):
+            async for app in self.clients[place].apps.list(org_id=org_id):
+                self._by_app.setdefault(app.app_id, place)
+            self._unasked.pop(org_id, None)
 
     def client_of(self, app_id: str) -> CapgoClient:
         """Return the client with the key for this app; call `prepare` first."""
-        return self._by_app.get(app_id, self._default)
+        return self.clients[self._by_app.get(app_id, 0)]
 
     def __repr__(self) -> str:
         return f"KeyRing(base_url={self.base_url!r}, {len(self.clients)} keys)"
 
 
 def ring_of(client: CapgoClient | KeyRing) -> KeyRing:
-    """Return `client` itself if it is a ring, else a ring with its key alone."""
-    return client if isinstance(client, KeyRing) else KeyRing(client, {})
+    """Return a ring of `client`, or itself if it is one, for engines: it waits as long as it takes."""
+    ring = client if isinstance(client, KeyRing) else KeyRing(client, {})
+    patient = all(requester_of(each).options.max_wait == math.inf for each in ring.clients)
+    return ring if patient else ring.with_options(max_wait=None)
 
 
 def pacer_of(client: CapgoClient | KeyRing) -> Pacer:
     """Return the pacer that all keys share."""
-    return requester_of(ring_of(client).clients[0]).pacer
+    return requester_of(client.clients[0] if isinstance(client, KeyRing) else client).pacer
 
 
 def absence_of(client: CapgoClient | KeyRing) -> Absence:
     """Return what waits for the server while it is away, which all keys share."""
-    return requester_of(ring_of(client).clients[0]).absence
+    return requester_of(client.clients[0] if isinstance(client, KeyRing) else client).absence
 
 
 def _is_organization(name: str) -> bool:

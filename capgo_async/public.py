@@ -95,10 +95,12 @@ from .errors import (
     TimedOut as TimedOut,
     TransportError as TransportError,
     UnreadableAnswer as UnreadableAnswer,
+    WouldWait as WouldWait,
 )
 from .events import Event as Event
 from .http.dialect import Dialect as Dialect
-from .http.requester import Counters as Counters, raw_responses as raw_responses
+from .http.received import RawResponse as RawResponse, raw_responses as raw_responses
+from .http.requester import Counters as Counters
 from .http.wire import Request as Request, Response as Response, Transport as Transport
 from .key_ring import KeyRing as KeyRing
 from .limits.known import Known as Known, KnownLimit as KnownLimit, Latency as Latency

@@ -60,8 +60,9 @@ def client_of(
     headroom: float = 0.0,
     on_event: Callable[[Event], object] | None = None,
     wait_for_server: float = 0.0,
+    timeout: float = 3600.0,
 ) -> CapgoClient:
-    """Return a client of a sandbox without sockets; requests and replies take `delay` seconds each."""
+    """Return a client of a sandbox without sockets, and a patient one; requests and replies take `delay` seconds each."""
     transport = InProcessTransport(sandbox, request_delay=delay, reply_delay=delay, chance=random.Random(seed))
     return CapgoClient(
         api_key=api_key,
@@ -72,6 +73,7 @@ def client_of(
         concurrency=concurrency,
         on_event=on_event,
         wait_for_server=wait_for_server,
+        timeout=timeout,
     )
 
 

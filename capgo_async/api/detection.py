@@ -11,6 +11,7 @@ from ..http.call import Call
 from ..http.dialect import Dialect, Generation, Version, dialect_of_probe
 from ..http.effort import Effort, Patience, Wait
 from ..http.requester import Requester
+from ..http.waiting import in_turn
 from ..http.wire import Request, Response
 from .endpoints.organizations import probe_organizations
 from .models import Channel
@@ -64,7 +65,7 @@ class Learner:
 
     async def version(self) -> Version | None:
         """Return the server's version, from the health check if no response has told it yet."""
-        async with self._asking:
+        async with in_turn(self._asking):
             await self._ask()
         return self.generation.version
 
@@ -93,7 +94,7 @@ class Learner:
         If the server does not tell its version, a probe is sent before each such call, because the server may have been
         upgraded. Raises `DangerousCall` if the dialect stays unknown, or differs from the one that the user set.
         """
-        async with self._asking:
+        async with in_turn(self._asking):
             if self.generation.worker_source is None:
                 await self._ask()
             if self.generation.worker_source is None:

@@ -2,7 +2,34 @@
 
 import asyncio
 import itertools
+from collections.abc import Mapping
 from types import TracebackType
+
+from ..errors import TimedOut
+from .wire import Request, Response, Transport
+
+
+class Timed:
+    """A transport that gives a request up after `seconds`. `base_url` is named in the error."""
+
+    def __init__(self, transport: Transport, seconds: float, base_url: str) -> None:
+        self._transport = transport
+        self._deadlines = Deadlines(seconds)
+        self._base_url = base_url
+
+    async def send(self, request: Request, headers: Mapping[str, str], *, fresh: bool = False) -> Response:
+        """Send `request` as the transport does; raises `TimedOut` if that takes too long."""
+        try:
+            with Deadline(self._deadlines):
+                return await self._transport.send(request, headers, fresh=fresh)
+        except TimeoutError as error:
+            message = f"no response from {self._base_url} within {self._deadlines.seconds} s"
+            raise TimedOut(message) from error
+
+    async def aclose(self) -> None:
+        """Stop the timer and close the transport."""
+        self._deadlines.stop()
+        await self._transport.aclose()
 
 
 class Deadlines:

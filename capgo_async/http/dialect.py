@@ -1,6 +1,7 @@
 """The generation of the API that a server speaks, and how it is recognized (contract 0.2, A5, C1, D)."""
 
 import enum
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -43,6 +44,10 @@ class Generation:
         """Features that responses of the present version have shown or have shown to be missing (contract K0)."""
         self.heard: dict[str, int] = {}
         """The number of responses from each version."""
+        self.answered_at = -math.inf
+        """Time of the last response of any kind, by `anyio.current_time()`."""
+        self.unreadable = 0
+        """How many responses in a row were none of the API."""
 
     @property
     def version(self) -> Version | None:

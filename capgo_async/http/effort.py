@@ -12,6 +12,7 @@ import anyio
 
 from ..errors import CapgoError, RateLimited
 from .call import Call
+from .waiting import WaitBudget
 
 _CALLS: Final = itertools.count(1)
 
@@ -31,12 +32,14 @@ class Effort:
     """What a call has used up so far; a call that ended with a `Wait` continues with it.
 
     `call` is its number in events. `began_at` is when the first attempt was sent, `sent` how many were sent with those that a
-    limit refused. `in_doubt` is set if an attempt may have been processed.
+    limit refused. `in_doubt` is set if an attempt may have been processed. `waited` is for how many seconds it waited for
+    limits and retries; `budget` is the bound of that, if there is one.
     """
 
     __slots__ = (
         "attempts",
         "began_at",
+        "budget",
         "call",
         "in_doubt",
         "patience",
@@ -44,6 +47,7 @@ class Effort:
         "seconds",
         "sent",
         "unconnected",
+        "waited",
         "waiting",
     )
 
@@ -58,6 +62,19 @@ class Effort:
         self.in_doubt = False
         self.unconnected = False
         self.waiting: anyio.CancelScope | None = None
+        self.waited = 0.0
+        self.budget: WaitBudget | None = None
+
+    @property
+    def may_wait(self) -> float:
+        """Return for how many seconds the call may still wait."""
+        return math.inf if self.budget is None else self.budget.left
+
+    def note_wait(self, seconds: float) -> None:
+        """Take the seconds of a wait."""
+        self.waited += seconds
+        if self.budget is not None:
+            self.budget.spend(seconds)
 
     def abandon(self) -> None:
         """Stop waiting; an attempt in flight is finished."""

@@ -6,12 +6,11 @@ worked before: it rests, and is probed by the next request. This file is longer 
 everything between a call and its last attempt belongs together.
 """
 
+import copy
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 import anyio
@@ -28,16 +27,20 @@ from ..errors import (
     ServerError,
     TransportError,
     UnreadableAnswer,
+    WouldWait,
 )
 from ..events import AttemptBegan, AttemptEnded, CallBegan, CallEnded, RetryPlanned, ServerVersionChanged
 from ..limits.models import UNNAMED, Fate, Scope, ScopeKind
 from ..limits.pacer import Pacer, Permit, TargetBusy
 from . import wire
-from .absence import Absence
+from .absence import FIRST_PAUSE, Absence
 from .call import Call
 from .dialect import Generation
 from .effort import Abandoned, Effort, Patience, Wait, gathering
+from .options import CallOptions
+from .received import CAPTURED, RawResponse
 from .retry import Disposition, Repeat, asked_for, backoff, is_ambiguous, judge, may_repeat, passes
+from .waiting import budget_of
 from .wire import Response, Transport
 
 T = TypeVar("T")
@@ -47,29 +50,6 @@ _FRESH: Final = frozenset({Repeat.NEVER, Repeat.AFTER_A_LOOK})
 
 MOST_UNREADABLE: Final = 30
 """After this many responses in a row that are none of the API, something else responds in its place."""
-
-_CAPTURED: ContextVar[list[Response] | None] = ContextVar("captured", default=None)
-
-
-@contextmanager
-def raw_responses() -> Iterator[list[Response]]:
-    """Collect every response in this block, including data for which the models have no field.
-
-    Responses to tasks that the block starts are collected, too, and so are those of refused and retried attempts.
-    """
-    captured: list[Response] = []
-    token = _CAPTURED.set(captured)
-    try:
-        yield captured
-    finally:
-        _CAPTURED.reset(token)
-
-
-class RetryPolicy(NamedTuple):
-    """How often a call is retried, and for how many seconds, without the time spent on limits."""
-
-    retries: int = 4
-    seconds: float = 120.0
 
 
 class Counters:
@@ -112,7 +92,7 @@ class Identity(NamedTuple):
 
 
 class Requester:
-    """Makes calls with one key, paces them and retries them."""
+    """Makes calls with one key, paces them and retries them, as `options` say."""
 
     def __init__(  # noqa: PLR0913 - keyword-only options
         self,
@@ -120,29 +100,31 @@ class Requester:
         pacer: Pacer,
         identity: Identity,
         *,
-        policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
+        options: CallOptions = CallOptions(),  # noqa: B008 - immutable
         generation: Generation | None = None,
         absence: Absence | None = None,
     ) -> None:
+        self.transport = transport
         self.pacer = pacer
-        self.policy = policy
+        self.options = options
         self.counters = Counters()
         self.generation = generation or Generation()
         self.absence = absence or Absence(0.0, pacer.listeners)
         self.identity = identity
         self.key_scope = identity.scope
-        self.answered_at = -math.inf
-        """Time of the last response of any kind, by `anyio.current_time()`."""
-        self.unreadable = 0
-        """How many responses in a row were none of the API."""
-        self._transport = transport
         self._serial = itertools.count(1)
         self._listeners = pacer.listeners
 
-    async def call(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
-        """Make `call`, wait and retry as the policy allows, and return the decoded response.
+    def with_options(self, options: CallOptions, transport: Transport) -> "Requester":
+        """Return a requester that makes calls in another way; all else is shared, also the counters."""
+        other = copy.copy(self)
+        other.options, other.transport = options, transport
+        return other
 
-        Raises `Abandoned` if it would have to wait and `effort` does not.
+    async def call(self, call: Call, decode: Callable[[Response, str], T], effort: Effort | None = None) -> T:
+        """Make `call`, wait and retry as the options allow, and return the decoded response.
+
+        Raises `Abandoned` if it would have to wait and `effort` does not, and `WouldWait` if it would have to wait too long.
         """
         answer = await self.call_or_wait(call, decode, effort or Effort())
         if isinstance(answer, Wait):
@@ -151,6 +133,8 @@ class Requester:
 
     async def call_or_wait(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         """Do what `call` does, but return a `Wait` if the call would have to wait and `effort` does not."""
+        if self.options.max_wait < math.inf and effort.budget is None:
+            effort.budget = budget_of(self.options.max_wait)
         self._listeners.look()
         make = self._make if self._listeners.calls is None else self._make_and_tell
         if (efforts := gathering()) is None:
@@ -179,7 +163,7 @@ class Requester:
 
     def replaced(self, error: CapgoError) -> bool:
         """Return whether something else responds in place of the API, such as a portal."""
-        return isinstance(error, UnreadableAnswer) and self.unreadable >= MOST_UNREADABLE
+        return isinstance(error, UnreadableAnswer) and self.generation.unreadable >= MOST_UNREADABLE
 
     def _rests(self, error: CapgoError) -> bool:
         """Return whether `error` refused a key that worked before and is probed after a rest (contract G5)."""
@@ -220,16 +204,31 @@ class Requester:
         """
         if not self.absence.longest or effort.patience is not Patience.FULL or gathering() is not None:
             return await self._try(call, decode, effort)
-        since = math.inf
+        since, failure = math.inf, None
         while True:
             try:
                 return await self._try(call, decode, effort)
             except TransportError as error:
                 if not may_repeat(error, call.repeat, effort.attempts):
                     raise
-                since = min(since, anyio.current_time())
-                await self.absence.outlast(error, since)
+                failure, since = error, min(since, anyio.current_time())
+                await self._outlast(error, since, effort)
+            except WouldWait as late:
+                if failure is None:
+                    raise
+                raise failure from late
             effort.attempts, effort.seconds = 0, 0.0
+
+    async def _outlast(self, error: TransportError, since: float, effort: Effort) -> None:
+        """Wait for a server that is away; raise `error` once that takes longer than the call may wait."""
+        if effort.may_wait < FIRST_PAUSE:
+            raise error
+        began_at = anyio.current_time()
+        with anyio.move_on_after(effort.may_wait) as scope:
+            await self.absence.outlast(error, since)
+        effort.note_wait(anyio.current_time() - began_at)
+        if scope.cancelled_caught:
+            raise error
 
     async def _try(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         if self.identity.is_token and call.keyed and not call.takes_tokens:
@@ -251,9 +250,16 @@ class Requester:
         wait: Wait | None = None
 
         async def attempt() -> T | Wait:
+            nonlocal failure
             if retrying.statistics["attempt_number"] == 1:
                 raise failure
-            return await self._attempt(call, decode, effort) if wait is None else wait
+            try:
+                return await self._attempt(call, decode, effort) if wait is None else wait
+            except WouldWait:
+                raise
+            except CapgoError as error:
+                failure = error
+                raise
 
         async def sleep(seconds: float) -> None:
             nonlocal wait
@@ -264,7 +270,7 @@ class Requester:
         def pause(state: RetryCallState) -> float:
             return asked_for(state.outcome.exception() if state.outcome else None, effort.attempts)
 
-        attempts_used_up = stop_after_attempt(1 + self.policy.retries - (effort.attempts - 1))
+        attempts_used_up = stop_after_attempt(1 + self.options.retries - (effort.attempts - 1))
         retrying = AsyncRetrying(
             retry=retry_if_exception(
                 lambda error: (
@@ -274,18 +280,27 @@ class Requester:
                 )
             ),
             # tenacity's own stops read a clock that does not follow virtual time.
-            stop=lambda state: attempts_used_up(state) or effort.seconds + pause(state) >= self.policy.seconds,
+            stop=lambda state: (
+                attempts_used_up(state)
+                or effort.seconds + pause(state) >= self.options.retry_seconds
+                or state.upcoming_sleep > effort.may_wait
+            ),
             wait=lambda state: max(pause(state), backoff(effort.attempts, self.identity.chance())),
             sleep=sleep,
             reraise=True,
         )
-        return await retrying(attempt)
+        try:
+            return await retrying(attempt)
+        except WouldWait as late:
+            # The call was sent before, and may have taken effect.
+            raise failure from late
 
     async def _sleep(self, seconds: float, effort: Effort) -> Wait | None:
         effort.seconds += seconds
         # A server that refuses connections would refuse those of other calls, too, so the worker is not freed for them.
         if effort.patience is Patience.NONE or (effort.patience is Patience.SHARED_LIMITS and not effort.unconnected):
             return Wait(anyio.current_time() + seconds)
+        effort.note_wait(seconds)
         with anyio.CancelScope() as effort.waiting:
             await anyio.sleep(seconds)
         abandoned, effort.waiting = effort.waiting.cancel_called, None
@@ -294,12 +309,13 @@ class Requester:
     async def _attempt(self, call: Call, decode: Callable[[Response, str], T], effort: Effort) -> T | Wait:
         """Make one attempt. A refusal by a rate limit, or of a key that rests, does not count: send again."""
         scopes = (*call.scopes, self.key_scope) if call.keyed else call.scopes
+        refused: CapgoError | None = None
         while True:
             try:
                 permit = self.pacer.take(scopes, wait_for_target=effort.patience is not Patience.SHARED_LIMITS)
             except TargetBusy as busy:
                 return Wait(busy.until)
-            if permit is None and (permit := await self._permit(scopes, effort)) is None:
+            if permit is None and (permit := await self._permit(call, scopes, effort, refused)) is None:
                 return Wait(anyio.current_time())
             try:
                 return await self._send(call, decode, permit, effort)
@@ -308,6 +324,7 @@ class Requester:
                 if not scopes or call.repeat is Repeat.AFTER_A_LOOK or judge(error).disposition is not Disposition.CLOSE_SCOPE:
                     raise
                 effort.attempts -= 1
+                refused = error
                 if effort.patience is Patience.NONE or effort.patience is Patience.UNTIL_REFUSED:
                     return Wait(anyio.current_time(), error)
             except AuthenticationError as error:
@@ -315,6 +332,7 @@ class Requester:
                 if call.repeat is Repeat.AFTER_A_LOOK or not self._rests(error):
                     raise
                 effort.attempts -= 1
+                refused = error
                 if effort.patience is Patience.NONE:
                     return Wait(anyio.current_time())
 
@@ -333,15 +351,20 @@ class Requester:
         self.pacer.close(scope, verdict.seconds, reason_known=verdict.reason_known, asked=verdict.asked)
         return limit
 
-    async def _permit(self, scopes: tuple[Scope, ...], effort: Effort) -> Permit | None:
-        """Wait for a permit; return `None` if the effort is abandoned."""
+    async def _permit(self, call: Call, scopes: tuple[Scope, ...], effort: Effort, refused: CapgoError | None) -> Permit | None:
+        """Wait for a permit; return `None` if the effort is abandoned. `refused` is why it has to wait."""
         if effort.patience is Patience.NONE:
             return None
+        began_at = anyio.current_time()
         try:
             with anyio.CancelScope() as effort.waiting:
-                return await self.pacer.acquire(scopes, effort.call)
+                return await self.pacer.acquire(scopes, effort.call, began_at + effort.may_wait)
+        except WouldWait as late:
+            late.operation, late.written = call.name, effort.budget is not None and effort.budget.written
+            raise late from refused
         finally:
             effort.waiting = None
+            effort.note_wait(anyio.current_time() - began_at)
         return None
 
     def _scope_of(self, call: Call, kind: ScopeKind | None) -> Scope:
@@ -350,14 +373,15 @@ class Requester:
             return self.key_scope
         return next((scope for scope in call.scopes if scope[0] == kind), (*call.scopes, self.key_scope)[len(call.scopes) - 1])
 
-    async def _send(self, call: Call, decode: Callable[[Response, str], T], permit: Permit, effort: Effort) -> T:  # noqa: C901, PLR0915 - see below
+    async def _send(self, call: Call, decode: Callable[[Response, str], T], permit: Permit, effort: Effort) -> T:  # noqa: C901, PLR0912, PLR0915 - see below
         """Send once, report the end to the pacer, and decode the response.
 
         This function is longer than 40 lines because every attempt runs through it, and each further call would cost time.
         """
         # The server returns ids of this form (contract A5).
         effort.request_id = request_id = f"{self.identity.name}-{next(self._serial):06d}"
-        headers = {**self.identity.headers, "X-Request-Id": request_id} if call.keyed else {"X-Request-Id": request_id}
+        own = self.identity.headers if call.keyed else {}
+        headers = {**self.options.headers, **own, "X-Request-Id": request_id}
         effort.began_at = min(effort.began_at, permit.at)
         effort.attempts += 1
         effort.sent += 1
@@ -368,11 +392,10 @@ class Requester:
             tell(self._began(call, request_id, effort))
             self.pacer.tell_use(permit.at)
         try:
-            response = await self._transport.send(call.request, headers, fresh=call.repeat in _FRESH)
+            response = await self.transport.send(call.request, headers, fresh=call.repeat in _FRESH)
             status = response.status
-            captured = _CAPTURED.get()
-            if captured is not None:
-                captured.append(response)
+            if (captured := CAPTURED.get()) is not None:
+                captured.append(_raw(response, call, effort, anyio.current_time() - permit.at))
             if (source := response.headers.get("x-worker-source")) != self.generation.worker_source:
                 self._tell_version(source)
             self.generation.hear(source)
@@ -389,13 +412,13 @@ class Requester:
         else:
             if call.keyed:
                 self.pacer.gates.prove(self.key_scope)
-            self.unreadable = 0
+            self.generation.unreadable = 0
             return result
         finally:
             now = self.pacer.release(permit, fate)
             seconds = now - permit.at
             if status is not None:
-                self.answered_at = now
+                self.generation.answered_at = now
                 self.counters.answers += 1
                 self.counters.seconds += seconds
             if fate is Fate.UNSENT:
@@ -403,6 +426,8 @@ class Requester:
                 self.counters.retries -= effort.attempts > 1
             if failure is None or is_ambiguous(failure):
                 effort.in_doubt = True
+                if effort.budget is not None and call.request.method != "GET":
+                    effort.budget.written = True
             if fate is not Fate.REFUSED:
                 effort.seconds += seconds
             self.pacer.timings.note(call.kind, seconds, fate)
@@ -412,9 +437,9 @@ class Requester:
     def _judge_server(self, error: CapgoError) -> None:
         """Count a response that is none of the API; any other response ends the row."""
         if isinstance(error, UnreadableAnswer) and error.row is None:
-            self.unreadable += 1
+            self.generation.unreadable += 1
         elif isinstance(error, ApiError | UnreadableAnswer):
-            self.unreadable = 0
+            self.generation.unreadable = 0
 
     def _judge_key(self, call: Call, error: CapgoError) -> None:
         """Stop using a key that was refused, or let it rest; trust one that the server has accepted."""
@@ -476,6 +501,19 @@ class Requester:
             ended_at=now,
             call=effort.call,
         )
+
+
+def _raw(response: Response, call: Call, effort: Effort, seconds: float) -> RawResponse:
+    return RawResponse(
+        status=response.status,
+        headers=response.headers,
+        body=response.body,
+        operation=call.name,
+        request_id=effort.request_id or "",
+        attempts=effort.attempts,
+        waited=effort.waited,
+        seconds=seconds,
+    )
 
 
 def _retry(call: Call, effort: Effort, seconds: float) -> RetryPlanned:

@@ -20,7 +20,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ..errors import ConfigurationError, ConnectionLost, NotConnected, Problem, TimedOut
-from .deadlines import Deadline, Deadlines
 from .direct import Direct, check_asked, fits, is_known, whole
 from .unclosed import close_in_the_end
 from .wire import MAX_RESPONSE_BYTES, Request, Response
@@ -127,9 +126,9 @@ def _proxy_of(base_url: str) -> str | None:
 class AiohttpTransport:
     """Sends requests through aiohttp.
 
-    A `session` of the caller's is used as it is and never closed. `timeout` is the time limit of one attempt, in seconds, and
-    `max_response_bytes` the size limit of its response, unpacked. With `trust_env` the proxy of the environment is used.
-    .netrc is never used, because its credentials would replace the key.
+    A `session` of the caller's is used as it is and never closed. `max_response_bytes` is the size limit of a response,
+    unpacked. With `trust_env` the proxy of the environment is used. .netrc is never used, because its credentials would replace
+    the key. Requests have no time limit; see `deadlines.Timed`.
     """
 
     def __init__(
@@ -137,7 +136,6 @@ class AiohttpTransport:
         base_url: str,
         *,
         session: aiohttp.ClientSession | None = None,
-        timeout: float = 30.0,
         trust_env: bool = False,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
@@ -147,8 +145,7 @@ class AiohttpTransport:
         self._owned: aiohttp.ClientSession | None = None
         self._is_new = False
         self._direct: Direct | None = None
-        self._deadlines = Deadlines(timeout)
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, _CONNECT_SECONDS))
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         self._proxy = _proxy_of(base_url) if trust_env and session is None else None
         self._urls: dict[str, URL] = {}
         self._via = f" through the proxy {URL(self._proxy).host}:{URL(self._proxy).port}" if self._proxy else ""
@@ -166,18 +163,18 @@ class AiohttpTransport:
             self._is_new = False
             await close_in_the_end(session, self)
         try:
-            with Deadline(self._deadlines):
-                if self._direct is not None and not fresh and is_known():
-                    response = await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
-                else:
-                    response = await self._ask(session, request, headers, fresh=fresh)
+            if self._direct is not None and not fresh and is_known():
+                response = await self._direct.exchange(request.method, self._url_of(request), headers, request.body)
+            else:
+                response = await self._ask(session, request, headers, fresh=fresh)
         except _NEVER_CONNECTED as error:
             if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == _PROXY_REFUSES:
                 raise _refused_by_proxy() from _without_secrets(error)
             message = f"cannot connect to {self._base_url}{self._via} ({_why(error)}); nothing was sent"
             raise NotConnected(message) from _without_secrets(error)
         except TimeoutError as error:
-            message = f"no response from {self._base_url} within {self._deadlines.seconds} s"
+            # The system gives a connection up, or a session of the caller's has a timeout of its own.
+            message = f"no response from {self._base_url} in time: {_short(error)}"
             raise TimedOut(message) from error
         except ValueError as error:
             sent = f"{request.method} {request.shown_path or request.path}"
@@ -222,7 +219,6 @@ class AiohttpTransport:
     async def aclose(self) -> None:
         """Close the session unless it is the caller's."""
         self._closed = True
-        self._deadlines.stop()
         if self._owned is not None:
             await self._owned.close()
             self._owned = None

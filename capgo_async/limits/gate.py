@@ -40,6 +40,11 @@ class Gate:
         """Return when that many requests may leave in a row without waiting for a window, as `earliest` does."""
         return max((self.earliest(now), *(window.room_at(requests, now) for window in self.windows)))
 
+    def known_at(self, requests: int, now: float) -> float:
+        """Return when the last of that many requests may leave, as far as is known by now."""
+        times = (self.closed_until(now), self.earliest(now), *(window.queue_at(requests, now) for window in self.windows))
+        return max(at for at in times if at < math.inf)
+
     def sent(self, now: float) -> None:
         self.last = now
         self._in_flight += 1

@@ -128,6 +128,11 @@ class Gates:
             return Hold(until, KEY_DOUBTED)
         return Hold(until, UNNAMED if gate.unnamed else scope[0], app, gate.asked_until)
 
+    def known_hold(self, scope: Scope, now: float, requests: int) -> Hold:
+        """Return until when a limit holds that many requests of `scope` back, as far as is known by now."""
+        until = self._gate(scope).known_at(requests, now) if self.matters(scope) else -math.inf
+        return self.hold(scope, now)._replace(until=until)
+
     def doubted_target(self, now: float) -> Hold | None:
         """Return the last rest of a target that is longer than any limit takes, or `None`."""
         return None if self._doubted is None else self.hold(self._doubted, now)

@@ -2,17 +2,18 @@
 
 One pacer paces all requests of a process and a set of keys. Requests waiting on a scope are granted in FIFO order. A request is
 granted when all its gates are open and a place in flight is free at the same moment, so it never holds one of them while it
-waits for another.
+waits for another. The file is longer than 300 lines because all that changes the queue stands together.
 """
 
+import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import anyio
 
-from ..errors import ApiError, AuthenticationError, CapgoError
+from ..errors import ApiError, AuthenticationError, CapgoError, WouldWait
 from ..events import ConcurrencyChanged, Event, LimitsInUse, WaitBegan, WaitEnded
 from ..listeners import Listeners
 from .budget import Budget
@@ -51,14 +52,15 @@ class Permit(NamedTuple):
 
 
 class _Ticket:
-    """A request in the queue, of a `call` of events.
+    """A request in the queue, of a `call` of events, that is given up at `deadline`.
 
     `at` is when it checks again, infinity while others are ahead of it.
     """
 
-    def __init__(self, scopes: tuple[Scope, ...], call: int) -> None:
+    def __init__(self, scopes: tuple[Scope, ...], call: int, deadline: float) -> None:
         self.scopes = scopes
         self.call = call
+        self.deadline = deadline
         self.at = math.inf
         self.woken = anyio.Event()
         self.permit: Permit | None = None
@@ -95,9 +97,12 @@ class Pacer:
         self._queue: deque[_Ticket] = deque()
         self._in_flight = 0
 
-    async def acquire(self, scopes: tuple[Scope, ...], call: int = 0) -> Permit:
-        """Wait until a request of a `call` that counts in `scopes` may leave. Raises what `take` raises."""
-        return self.take(scopes) or await self._wait(_Ticket(scopes, call))
+    async def acquire(self, scopes: tuple[Scope, ...], call: int = 0, deadline: float = math.inf) -> Permit:
+        """Wait until a request of a `call` that counts in `scopes` may leave. Raises what `take` raises.
+
+        Raises `WouldWait` as soon as it shows that this will not be until `deadline`. Such a request counts nowhere.
+        """
+        return self.take(scopes) or await self._wait(_Ticket(scopes, call, deadline))
 
     def take(self, scopes: tuple[Scope, ...], *, wait_for_target: bool = True) -> Permit | None:
         """Return a permit if a request that counts in `scopes` may leave now, or `None` if it has to wait.
@@ -161,6 +166,7 @@ class Pacer:
         if scope[0] == ScopeKind.DEVICE_CHANNEL:
             self.gates.wake.refused(now, seconds, self._granted)
         self._tell_all((met, *self.gates.lessons.to_tell()))
+        self._wake_hurried()
 
     def refuse_key(self, scope: Scope, error: AuthenticationError) -> None:
         """Take the refusal of a key. If it is not used again, waiting requests get the error."""
@@ -171,6 +177,13 @@ class Pacer:
                 self._queue.remove(ticket)
                 ticket.wake()
         self.listeners.announce(refused)
+        self._wake_hurried()
+
+    def _wake_hurried(self) -> None:
+        """Let those with a deadline look whether they can still keep it."""
+        for ticket in self._queue:
+            if ticket.deadline < math.inf:
+                ticket.wake()
 
     @property
     def most_in_flight(self) -> int:
@@ -217,9 +230,10 @@ class Pacer:
                 ticket.at = math.inf
                 self._dispatch(now)
                 if ticket.permit is None:
+                    self._check_deadline(ticket, now)
                     if now < ticket.at < math.inf and self.listeners.tell is not None:
                         hold = self._tell_wait(ticket, hold, now)
-                    with anyio.move_on_after(ticket.at - now):
+                    with anyio.move_on_after(min(ticket.at, ticket.deadline) - now):
                         await ticket.woken.wait()
         except BaseException:
             if ticket.permit is not None:
@@ -236,6 +250,29 @@ class Pacer:
             raise ticket.error
         assert ticket.permit is not None  # noqa: S101 - the loop ends with one of the two
         return ticket.permit
+
+    def _check_deadline(self, ticket: _Ticket, now: float) -> None:
+        """Raise `WouldWait` if a request cannot leave until its deadline, as far as is known."""
+        if ticket.deadline == math.inf:
+            return
+        hold = self._foreseen(ticket, now)
+        if now < ticket.deadline and hold.until <= ticket.deadline:
+            return
+        if hold.until <= now:
+            raise WouldWait(until=now)
+        raise WouldWait(until=hold.until, seconds=hold.until - now, limit=hold.limit, app=hold.app)
+
+    def _foreseen(self, ticket: _Ticket, now: float) -> Hold:
+        """Return the limit that holds a request back the longest.
+
+        Those ahead of it are taken to leave first, except for those that wait for limits that do not concern it.
+        """
+        ahead: Counter[Scope] = Counter()
+        for other in itertools.takewhile(lambda each: each is not ticket, self._queue):
+            if all(scope in ticket.scopes or self.gates.free_at(scope, now) <= now for scope in other.scopes):
+                ahead.update(other.scopes)
+        known = (self.gates.known_hold(scope, now, 1 + ahead[scope]) for scope in ticket.scopes)
+        return max(known, default=Hold(-math.inf, ""))
 
     def _tell_wait(self, ticket: _Ticket, told: Hold | None, now: float) -> Hold | None:
         """Tell for which limit a request waits, unless that was `told`. Return what is told now."""

@@ -74,6 +74,11 @@ class Sliding:
                 return at
         return math.inf
 
+    def queue_at(self, requests: int, now: float) -> float:
+        """Return when the last of that many requests may leave at the earliest, as `earliest` does for one."""
+        whole, rest = divmod(requests - 1, self.limit)
+        return self.room_at(rest + 1, now) + whole * self.held
+
     def sent(self, now: float, requests: float = 1) -> bool:
         """Count requests that leave now. Return whether the server starts to count anew with them."""
         rested = not (self._counted and self.used(now))
@@ -146,6 +151,10 @@ class Fixed(Sliding):
         super().__init__(limiter)
         self._ends_after = -math.inf
         self._ends_before = math.inf
+
+    def queue_at(self, requests: int, now: float) -> float:
+        later = max(0, math.ceil(requests - self.room(now)) - 1)
+        return self.room_at(requests, now) + later // self.limit * self.limiter.window
 
     def sent(self, now: float, requests: float = 1) -> bool:
         opens = self.idle(now)
@@ -249,6 +258,10 @@ class Silence:
         if self.room(now) >= min(requests, self.limit) - FEW:
             return now
         return math.inf if self.in_flight else self.fresh_at
+
+    def queue_at(self, requests: int, now: float) -> float:
+        later = max(0, math.ceil(requests - self.room(now)) - 1)
+        return self.room_at(requests, now) + later // self.limit * self.held
 
     def sent(self, now: float, requests: float = 1) -> bool:
         rested = self._has_rested(now)

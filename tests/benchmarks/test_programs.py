@@ -144,6 +144,13 @@ def a_watcher_reads_a_job_again_and_again(found: Any) -> None:
     assert found["share"] > 0
 
 
+def cancellations_lose_nothing(found: Any) -> None:
+    assert (found["cancelled"], found["cancelled_over_sockets"]) == (150, 30)
+    assert found["made"] > 150
+    assert found["made_over_sockets"] > 30
+    assert set(found["lost"].values()) == {0}
+
+
 SOUND: dict[str, Callable[[Any], None]] = {
     "startup": startup_compares_imports_and_the_command_with_typer,
     "relink": relink_compares_all_contenders,
@@ -160,6 +167,7 @@ SOUND: dict[str, Callable[[Any], None]] = {
     "export": exports_in_every_format_have_the_devices_of_the_sandbox,
     "rehearsal": rehearsal_tells_what_it_took,
     "pacing": pacing_has_every_scenario,
+    "cancellations": cancellations_lose_nothing,
 }
 """What holds of the results of each, also of tiny ones."""
 

@@ -32,8 +32,8 @@ class Cut:
     """
 
     def __init__(self, client: CapgoClient, away: tuple[float, float], loses: float = 0.0) -> None:
-        self._transport = requester_of(client)._transport  # noqa: SLF001 - the transport of a client cannot be asked for
-        requester_of(client)._transport = self  # noqa: SLF001 - as above
+        self._transport = requester_of(client).transport
+        requester_of(client).transport = self
         self.away = away
         self.loses = loses
         self.began: float | None = None

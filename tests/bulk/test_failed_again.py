@@ -12,7 +12,7 @@ from capgo_async.bulk import Bounds, Job, Report, StopRules, Which, from_operati
 from capgo_async.bulk.jobfile.schema import Outcome
 from capgo_async.bulk.operations.operations import DeleteChannel, LinkDevice
 from capgo_async.client import requester_of
-from capgo_async.http.requester import RetryPolicy
+from capgo_async.http.options import CallOptions
 from capgo_async.sandbox import Sandbox
 
 RULES = StopRules(failures=None, consecutive=None, no_access=None, server_errors=None)
@@ -26,7 +26,7 @@ async def partly_failed(path: Path, sandbox: Sandbox) -> Report:
     async with client_of(sandbox) as capgo, await Job.create(path, source, client=capgo) as job:
         planned = (await job.report()).planned
     async with client_of(sandbox, concurrency=1) as capgo, await Job.open(path) as job:
-        requester_of(capgo).policy = RetryPolicy(retries=0)
+        requester_of(capgo).options = CallOptions(retries=0)
         with pytest.raises(errors.SafetyStop):
             await job.run(capgo, stop_rules=RULES, bounds=Bounds(max_requests=planned - 30))
         return await job.report()
@@ -102,7 +102,7 @@ async def test_what_may_have_happened_and_is_gone_then_is_done(tmp_path: Path) -
     sandbox, path = sandbox_of(faults="DELETE /channel:drop-after=#1"), tmp_path / "x.capgo-job"
     source = from_operations([DeleteChannel(app_id=APP, channel="beta")])
     async with client_of(sandbox) as capgo, await Job.create(path, source, client=capgo) as job:
-        requester_of(capgo).policy = RetryPolicy(retries=0)
+        requester_of(capgo).options = CallOptions(retries=0)
         assert (await job.run(capgo)).failures[0].cause == "ambiguous"
     async with client_of(sandbox) as capgo, await Job.open(path) as job:
         report = await job.run(capgo, which=Which.FAILED)
@@ -116,7 +116,7 @@ async def test_what_may_have_happened_is_not_forgotten_while_it_waits_to_be_sent
     free = [device for device in ids_of(sandbox) if device not in before]
     source = from_operations([LinkDevice(app_id=APP, device_id=device, channel="alpha") for device in free[:3]])
     async with client_of(sandbox, concurrency=1) as capgo, await Job.create(path, source, client=capgo) as job:
-        requester_of(capgo).policy = RetryPolicy(retries=0)
+        requester_of(capgo).options = CallOptions(retries=0)
         assert (await job.run(capgo)).failures[0].count == 2
         with pytest.raises(errors.SafetyStop):
             await job.run(capgo, which=Which.FAILED, bounds=Bounds(max_requests=1))

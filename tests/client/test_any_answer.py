@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -206,5 +207,6 @@ def test_a_field_that_no_model_knows_is_in_the_raw_response(name: str) -> None:
         found, captured = call(row, more, retries=0, **generation.options)
 
         assert found == expected
-        assert captured == more
+        parts = attrgetter("status", "headers", "body")
+        assert [*map(parts, captured)] == [*map(parts, more)]
         assert all(knows(one.json()) for one in captured if one.body != b"[]")

@@ -249,7 +249,7 @@ def test_options_reach_their_places() -> None:
     capgo = client_of(limits=[limit], rate="auto", concurrency=3, retries=7, dialect="seed")
 
     assert (pacer_of(capgo).gates.limits, pacer_of(capgo).concurrency, pacer_of(capgo).gates.adaptive) == ((limit,), 3, True)
-    assert requester_of(capgo).policy.retries == 7
+    assert requester_of(capgo).options.retries == 7
     assert capgo.dialect is Dialect.SEED
     assert repr(capgo) == "CapgoClient(base_url='https://api.capgo.app')"
     assert not pacer_of(client_of(rate="standard")).gates.adaptive

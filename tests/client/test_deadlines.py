@@ -9,6 +9,7 @@ import pytest
 from virtual_time import in_virtual_time
 
 from capgo_async import errors
+from capgo_async.http.deadlines import Timed
 from capgo_async.http.transport import AiohttpTransport
 from capgo_async.http.wire import Request
 
@@ -43,12 +44,13 @@ class SlowSession:
         return Answer()
 
 
-def transport(seconds: float) -> tuple[AiohttpTransport, SlowSession]:
+def transport(seconds: float) -> tuple[Timed, SlowSession]:
     session = SlowSession(seconds)
-    return AiohttpTransport("http://127.0.0.1:1", session=cast("aiohttp.ClientSession", session), timeout=7.0), session
+    url = "http://127.0.0.1:1"
+    return Timed(AiohttpTransport(url, session=cast("aiohttp.ClientSession", session)), 7.0, url), session
 
 
-async def ended_at(carrier: AiohttpTransport) -> float:
+async def ended_at(carrier: Timed) -> float:
     with pytest.raises(errors.TimedOut, match=r"within 7\.0 s"):
         await carrier.send(GET, {})
     return asyncio.get_running_loop().time()

@@ -170,7 +170,7 @@ async def test_a_proxy_gets_every_request(monkeypatch: pytest.MonkeyPatch) -> No
     async with serving(always(OK)) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
-        transport = AiohttpTransport("http://capgo.invalid", trust_env=True, timeout=5.0)
+        transport = AiohttpTransport("http://capgo.invalid", trust_env=True)
         await transport.send(request_of("POST"), {})
         await transport.aclose()
 

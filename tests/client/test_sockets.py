@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from capgo_async import CapgoClient, errors
+from capgo_async.http.deadlines import Timed
 from capgo_async.http.transport import AiohttpTransport
 from capgo_async.http.wire import Request
 
@@ -282,9 +283,9 @@ async def test_nobody_speaks_tls(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [*OURS, "the caller's"])
 async def test_nobody_answers(kind: str) -> None:
-    async with serving(always(NEVER)) as server, transport_of(kind, server.url, timeout=0.2) as transport:
+    async with serving(always(NEVER)) as server, transport_of(kind, server.url) as transport:
         with pytest.raises(errors.TimedOut, match=r"within 0\.2 s"):
-            await transport.send(request_of("GET"), {})
+            await Timed(transport, 0.2, server.url).send(request_of("GET"), {})
 
     assert len(server.received) == 1
 

@@ -29,7 +29,7 @@ PLACE = Mock(host="capgo.test", port=443, is_ssl=True, ssl=True)
 
 @pytest.fixture
 async def transport() -> AsyncIterator[AiohttpTransport]:
-    made = AiohttpTransport(BASE, timeout=7.0)
+    made = AiohttpTransport(BASE)
     yield made
     await made.aclose()
 
@@ -142,7 +142,7 @@ async def test_what_is_asked_of_aiohttp(mocked: aioresponses, transport: Aiohttp
     assert (call["data"].decode(), call["data"].content_type) == ("{}", "application/json")
     assert call["allow_redirects"] is False
     assert call["raise_for_status"] is False
-    assert (call["timeout"].total, call["timeout"].sock_connect) == (None, 7.0)
+    assert (call["timeout"].total, call["timeout"].sock_connect) == (None, 10.0)
     assert call["middlewares"] is None
 
 

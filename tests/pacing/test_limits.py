@@ -375,3 +375,26 @@ def test_requests_that_leave_in_a_row_need_room_for_all_of_them(
     for _ in range(3):
         assert gate.earliest(again) <= again
         gate.sent(again)
+
+
+@given(
+    st.sampled_from([SlidingWindow(requests=3), FixedWindow(requests=3), SilenceWindow(requests=3)]),
+    st.lists(st.sampled_from([0.0, 1.0, 20.0, 59.0, 61.0]), max_size=6),
+    st.integers(1, 14),
+)
+def test_the_last_of_a_queue_is_never_foreseen_too_late(model: Limiter, gaps: Sequence[float], queue: int) -> None:
+    gate, now = LearningGate([model]), 0.0
+
+    def send_at(earliest: float) -> float:
+        at = max(earliest, gate.earliest(earliest))
+        gate.sent(at)
+        gate.answered(at, Fate.PASSED)
+        return at
+
+    for gap in gaps:
+        now = send_at(now + gap)
+    foreseen, left_at = gate.known_at(queue, now), now
+    for _ in range(queue):
+        left_at = send_at(left_at)
+    assert foreseen <= left_at + 1e-6
+    assert foreseen >= left_at - 61.0 or isinstance(model, FixedWindow), "the margins of fixed windows add up"

@@ -127,7 +127,7 @@ def test_attempts_are_bounded(retries: int) -> None:
 async def test_the_time_for_retries_is_bounded_too_and_runs_on_the_loops_clock() -> None:
     transport = ScriptedTransport(last=answer(503), latency=50.0)
     with pytest.raises(errors.ServerError):
-        await client(transport, retries=100).devices.unlink(APP, "d")
+        await client(transport, retries=100, timeout=60.0).devices.unlink(APP, "d")
     assert len(transport.requests) == 3, "120 s of attempts and pauses are used up by the third"
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from ...errors import Conflict, InvalidRequest, NeedsApiKey, NotFound, PermissionDenied, UnreadableAnswer
 from ...http.effort import Effort
 from ...http.requester import Requester
+from ...http.waiting import as_one_call
 from ...http.wire import acknowledge, reads_many, reads_one
 from ...listing.listing import Listing
 from ...listing.walks import NO_ORDER, Page, PageWalk, Position, last_below_smallest
@@ -64,6 +65,7 @@ class Apps:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.get_app(app_id), _ONE)
 
+    @as_one_call
     async def create(self, app: NewApp) -> App:
         """Create an app and return it (contract C5).
 
@@ -89,6 +91,7 @@ class Apps:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return await self._requester.call(endpoints.update_app(app_id, settings, confirm), _ONE)
 
+    @as_one_call
     async def delete(self, app_id: str) -> None:
         """Delete an app with its channels, bundles and devices, which cannot be undone (contract C5).
 

@@ -20,6 +20,7 @@ from ...http.call import Call
 from ...http.dialect import LINKED_BUNDLES_ARE_SAFE
 from ...http.effort import Effort
 from ...http.requester import Requester
+from ...http.waiting import as_one_call
 from ...http.wire import Acknowledgement, Response, acknowledge, decoder_of, read, reads, reads_first, reads_many
 from ...listing.listing import Listing
 from ...listing.walks import Page, PageWalk, Position, last_unless_full
@@ -94,6 +95,7 @@ class Bundles:
         walk = partial(PageWalk[Bundle], lambda row: row.id, last=last_unless_full, tie=lambda row: row.created_at)
         return Listing(walk, fetch, doubt=doubt)
 
+    @as_one_call
     async def find(self, app_id: str, name: str) -> Bundle | None:
         """Return the bundle with this name, or `None`.
 
@@ -116,6 +118,7 @@ class Bundles:
                 return bundle
         return None
 
+    @as_one_call
     async def create(self, app_id: str, bundle: NewBundle) -> Bundle:
         """Register a bundle that is stored outside Capgo, and return it (contract C8).
 
@@ -138,6 +141,7 @@ class Bundles:
             raise NotApplied(message)
         return found
 
+    @as_one_call
     async def promote(self, app_id: str, channel: str, *, bundle_id: int, ends_rollout: int | None = None) -> None:
         """Make a bundle, given by its number, the stable one of a channel (contract C8, K1, K2).
 
@@ -168,6 +172,7 @@ class Bundles:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         await self._requester.call(endpoints.set_bundle_metadata(app_id, bundle_id, metadata), acknowledge)
 
+    @as_one_call
     async def delete(self, app_id: str, name: str) -> None:
         """Delete one bundle by its name (contract C8).
 
@@ -186,6 +191,7 @@ class Bundles:
                 raise DangerousCall(message)
         await self._requester.settle(call)
 
+    @as_one_call
     async def delete_all(self, app_id: str, *, confirm: str | None = None) -> Deleted:
         """Delete every bundle of an app that no channel uses, one by one (contract C8, D26).
 

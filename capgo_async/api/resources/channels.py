@@ -21,6 +21,7 @@ from ...http.dialect import DELETION_OF_CHANNELS_IS_TOLD, SETTINGS_KEEP_THE_BUND
 from ...http.effort import Effort
 from ...http.requester import Requester
 from ...http.retry import is_ambiguous
+from ...http.waiting import as_one_call
 from ...http.wire import Response, acknowledge, reads_many, reads_one, server_version
 from ...listing.listing import Listing
 from ...listing.walks import Page, PageWalk, Position, last_unless_full
@@ -67,6 +68,7 @@ class Channels:
         app_id = app_id_of(app_id, self._requester.generation.chosen)
         return (await self._get(app_id, name))[0]
 
+    @as_one_call
     async def create(
         self,
         app_id: str,
@@ -112,6 +114,7 @@ class Channels:
             raise
         return await self.get(app_id, name)
 
+    @as_one_call
     async def update(
         self,
         app_id: str,
@@ -151,6 +154,7 @@ class Channels:
         if ends:
             await finish_rollout(self._requester, app_id, await self.get(app_id, name), ends_rollout)
 
+    @as_one_call
     async def roll_back(self, app_id: str, name: str) -> None:
         """End the rollout of a channel; its stable bundle stays (contract C6).
 
@@ -161,6 +165,7 @@ class Channels:
         await self._rolling_out(app_id, name)
         await self._requester.call(endpoints.end_rollout(app_id, name, "rollback"), acknowledge)
 
+    @as_one_call
     async def promote_rollout(self, app_id: str, name: str) -> None:
         """Make the bundle of a channel's rollout its stable bundle (contract C6).
 
@@ -175,6 +180,7 @@ class Channels:
             if not is_ambiguous(error) or not _is_promoted(present, await self.get(app_id, name)):
                 raise
 
+    @as_one_call
     async def delete(self, app_id: str, name: str) -> None:
         """Delete a channel and the links of all devices to it; its bundles stay (contract C6).
 

@@ -13,6 +13,7 @@ from ...http import wire
 from ...http.dialect import Dialect
 from ...http.requester import Requester
 from ...http.unreadable import name_of
+from ...http.waiting import as_one_call
 from ...http.wire import Response, reads, reads_first, reads_one
 from ...listing.listing import Choice, Doubt, Listing
 from ...listing.split_listing import SplitListing
@@ -76,6 +77,7 @@ class Devices:
         walk = partial(DeviceWalk[Device], _ID, unordered=filter.order is not None, expected=expected)
         return Listing(walk, fetch, choice, doubt)
 
+    @as_one_call
     async def find(
         self, app_id: str, custom_id: str, *, allow_several: bool = False, max_pages: float = math.inf
     ) -> tuple[Device, ...]:

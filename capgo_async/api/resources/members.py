@@ -6,9 +6,10 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
-from ...errors import ApiError, CapgoError, ListingError, TransportError, UnreadableAnswer
+from ...errors import ApiError, CapgoError, ListingError, TransportError, UnreadableAnswer, WouldWait
 from ...http.effort import Effort
 from ...http.requester import Requester
+from ...http.waiting import as_one_call, in_turn
 from ...http.wire import reads_many
 from ...listing.listing import Listing
 from ...listing.walks import Page, Position, WholeWalk
@@ -53,6 +54,7 @@ class Members:
         """
         await self._requester.settle(endpoints.invite_member(org_id, email, role))
 
+    @as_one_call
     async def remove(self, org_id: str, email: str, *, confirm: str | None = None) -> None:
         """Remove a member, or an open invitation if the invited person has an account (contract C2).
 
@@ -65,7 +67,7 @@ class Members:
         stop working for this organization. Repeating it raises `MemberNotFound`.
         """
         call = endpoints.remove_member(org_id, email)
-        async with _turn_of(self._base_url, org_id):
+        async with in_turn(_turn_of(self._base_url, org_id)):
             await self._look(org_id, email, confirm)
             effort = Effort()
             try:
@@ -81,7 +83,7 @@ class Members:
         """Check again after a removal ended with `error`. Raise `error` if the members cannot be read."""
         try:
             return await self._look(org_id, email, confirm)
-        except (ApiError, ListingError, TransportError, UnreadableAnswer) as unseen:
+        except (ApiError, ListingError, TransportError, UnreadableAnswer, WouldWait) as unseen:
             raise error from unseen
 
     async def _look(self, org_id: str, email: str, confirm: str | None) -> bool:

@@ -14,11 +14,13 @@ from ...errors import (
     PermissionDenied,
     TransportError,
     UnreadableAnswer,
+    WouldWait,
 )
 from ...http import wire
 from ...http.dialect import Dialect
 from ...http.effort import Effort
 from ...http.requester import Requester
+from ...http.waiting import as_one_call
 from ...http.wire import reads, reads_first, reads_many, reads_one
 from ...listing.listing import Doubt, Listing
 from ...listing.walks import UNREADABLE, CompletedWalk, CountedWalk, Page, Position
@@ -87,6 +89,7 @@ class Organizations:
         """
         return await self._requester.call(endpoints.get_organization(org_id), read_organization)
 
+    @as_one_call
     async def create(self, organization: NewOrganization) -> Organization:
         """Create an organization and return it (contract C1).
 
@@ -106,6 +109,7 @@ class Organizations:
             raise NotApplied(message)
         return found[0]
 
+    @as_one_call
     async def update(self, org_id: str, settings: OrganizationSettings) -> Organization:
         """Change an organization and return it (contract C1).
 
@@ -119,11 +123,12 @@ class Organizations:
         try:
             return await self._update(org_id, settings, dialect)
         except CapgoError as error:
-            if not self._requester.passes(error) or self._requester.policy.retries < 1:
+            if not self._requester.passes(error) or self._requester.options.retries < 1:
                 raise
             dialect = await self._prove_again(error)
         return await self._update(org_id, settings, dialect)
 
+    @as_one_call
     async def delete(self, org_id: str) -> None:
         """Delete an organization with its apps and members, which cannot be undone (contract C1).
 
@@ -213,7 +218,7 @@ class Organizations:
         """Learn the dialect again after an update ended with `error`. Raise `error` if that fails."""
         try:
             return await self._learner.proven_anew()
-        except (ApiError, TransportError, UnreadableAnswer) as unseen:
+        except (ApiError, TransportError, UnreadableAnswer, WouldWait) as unseen:
             raise error from unseen
 
     async def _is_gone(self, org_id: str) -> bool:

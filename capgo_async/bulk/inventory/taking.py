@@ -19,7 +19,7 @@ from ...api.resources.devices import OnUnreadable, list_in_parts
 from ...client import requester_of
 from ...concurrency import fan_out
 from ...errors import ConfigurationError, DeviceNotFound, EmptyListing, ListingError, Problem, UnreadableAnswer
-from ...http.requester import raw_responses
+from ...http.received import raw_responses
 from ...key_ring import KeyRing
 from ...listing.listing import Listing
 from ...listing.split_walk import Stretch

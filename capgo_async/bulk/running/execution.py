@@ -340,7 +340,7 @@ def calls_of(operation: _DeviceChange) -> tuple[Call, ...]:
 def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoError | None:
     """Return the error that ends the run, or `None` if `error` concerns only its operation."""
     if requester.replaced(error):
-        message = f"the last {requester.unreadable} responses did not come from the API. {error}"
+        message = f"the last {requester.generation.unreadable} responses did not come from the API. {error}"
         return SafetyStop(message, problem=Problem.OTHER_SERVER)
     if isinstance(error, SubscriptionRequired):
         return SafetyStop(str(error))
@@ -349,7 +349,7 @@ def _ending(error: CapgoError, requester: Requester, began_at: float) -> CapgoEr
     if isinstance(error, ConfigurationError) and not isinstance(error, DangerousCall):
         return error
     # The server is unreachable if no request has been answered since the operation began.
-    return error if isinstance(error, ConnectionLost) and requester.answered_at < began_at else None
+    return error if isinstance(error, ConnectionLost) and requester.generation.answered_at < began_at else None
 
 
 def failure_of(error: CapgoError, request_id: str | None = None) -> Failed:

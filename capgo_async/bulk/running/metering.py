@@ -10,7 +10,7 @@ import anyio
 
 from ...client import requester_of
 from ...events import Event, LimitInForce, OperationsSettled
-from ...http.requester import RetryPolicy
+from ...http.options import CallOptions
 from ...http.wire import server_version
 from ...key_ring import KeyRing, pacer_of
 from ...limits.gates import ScopeUsage
@@ -142,7 +142,7 @@ def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Cl
     uncounted: Counter[Scope] = Counter()
     for operation in last.uncounted:
         requester = requester_of(client.client_of(operation.app_id))
-        uncounted.update(_all_attempts(operation, requester.key_scope, requester.policy))
+        uncounted.update(_all_attempts(operation, requester.key_scope, requester.options.retries))
     scopes = {**dict.fromkeys(usage), **dict.fromkeys(uncounted)}
     return [ScopeUsage(scope, (usage[scope].used if scope in usage else 0) + uncounted.get(scope, 0), 0.0) for scope in scopes]
 
@@ -151,14 +151,14 @@ def left_in_doubt_for(last: LastUsage | None, limits: Sequence[Limit]) -> float:
     """Return for how many seconds limits of targets may hold back what a killed run left in doubt."""
     used: Counter[Scope] = Counter()
     for operation in () if last is None else last.uncounted:
-        used.update(_all_attempts(operation, (ScopeKind.KEY,), RetryPolicy()))
+        used.update(_all_attempts(operation, (ScopeKind.KEY,), CallOptions().retries))
     usage = [ScopeUsage(scope, times, 0.0) for scope, times in used.items() if scope[0] in TARGET_KINDS]
     return max(holding(limits, usage), default=-math.inf)
 
 
-def _all_attempts(operation: Operation, key: Scope, policy: RetryPolicy) -> dict[Scope, int]:
+def _all_attempts(operation: Operation, key: Scope, retries: int) -> dict[Scope, int]:
     """Return what `operation` has used if a killed process made all its attempts just before."""
-    return {scope: times * (1 + policy.retries) for scope, times in _worst(operation, key).items()}
+    return {scope: times * (1 + retries) for scope, times in _worst(operation, key).items()}
 
 
 def _stored_keys(client: KeyRing, salt: bytes) -> dict[Scope, Scope]:
