@@ -8,8 +8,7 @@ The newest bundles are kept, and those that a channel or a rollout uses.
 import asyncio
 import sys
 
-from capgo_async import CapgoClient
-from capgo_async.errors import BundleLinked, BundleNotFound
+from capgo_async import BundleLinked, BundleNotFound, CapgoClient
 
 
 async def prune(capgo: CapgoClient, app_id: str, keep: int) -> int:

@@ -106,17 +106,20 @@ _OF_REFUSALS: Final = frozenset({"error", "message", "moreInfo", "response", "st
 _VERSION: Final = re.compile(r"-(\d{1,9})\.(\d{1,9})\.(\d{1,9})$", re.ASCII)
 
 
-def encode(value: object) -> bytes:
-    """Return `value` as JSON."""
-    return msgspec.json.encode(value, enc_hook=plain)
-
-
 def plain(value: object) -> str:
     """Return the text of a subclass of `str`, such as `Unlisted`, which msgspec does not encode by itself."""
     if isinstance(value, str):
         return str(value)
     message = f"cannot encode {type(value).__name__}"
     raise TypeError(message)
+
+
+_ENCODE: Final = msgspec.json.Encoder(enc_hook=plain).encode
+
+
+def encode(value: object) -> bytes:
+    """Return `value` as JSON."""
+    return _ENCODE(value)
 
 
 def decoder_of(type_: Any) -> "msgspec.json.Decoder[Any]":

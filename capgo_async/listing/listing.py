@@ -77,8 +77,8 @@ class Listing(Generic[T]):
     async def first(self, n: int) -> list[T]:
         """Return the first `n` rows, or all if there are fewer, and read no more pages than that takes.
 
-        A listing by several cursors returns any `n` rows. Raises as `all` does, and `ConfigurationError` for a negative `n`.
-        Repeating it reads again.
+        A listing by several cursors returns any `n` rows, and may read four pages with each cursor. Raises as `all` does, and
+        `ConfigurationError` for a negative `n`. Repeating it reads again.
         """
         if n < 0:
             message = f"cannot return the first {n} rows"

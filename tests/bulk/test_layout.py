@@ -3,7 +3,7 @@
 import io
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from bulk.test_sources import APP, link, read, rows_of, seen
@@ -249,7 +249,7 @@ async def test_characters_that_are_seen_are_kept(channel: str) -> None:
     ],
 )
 async def test_a_custom_id_names_the_device_if_nothing_else_does_or_it_is_asked_for(
-    data: bytes, by: str | None, named: str | None
+    data: bytes, by: Literal["device_id", "custom_id"] | None, named: str | None
 ) -> None:
     source = read_operations(io.BytesIO(data), app_id=APP, channel="beta", by=by)
     (row,) = await rows_of(source)

@@ -12,6 +12,7 @@ import pytest
 from cli.conftest import Command
 from cli.served import APP, Served, command, environment, served
 
+from capgo_async import Unlisted
 from capgo_async.api.endpoints.channels import ChannelSettings
 from capgo_async.api.endpoints.organizations import OrganizationSettings
 from capgo_async.api.models import ApiKey
@@ -67,6 +68,8 @@ def test_no_organization_is_created_by_an_update_in_the_wrong_dialect(
         ("disable_auto_update=minor", ChannelSettings(disable_auto_update="minor")),
         ("disableAutoUpdate=minor", ChannelSettings(disable_auto_update="minor")),
         ("disable-auto-update=minor", ChannelSettings(disable_auto_update="minor")),
+        ("disable_auto_update=unlisted:weekly", ChannelSettings(disable_auto_update=Unlisted("weekly"))),
+        ("bundle=unlisted:weekly", ChannelSettings(bundle="unlisted:weekly")),
         ("rolloutPercentageBps=5", ChannelSettings(rollout_percentage_bps=5)),
         ("version=1.2.0", ChannelSettings(bundle="1.2.0")),
         *((f"public={word}", ChannelSettings(public=True)) for word in ("yes", "Yes", "true", "1")),
@@ -104,6 +107,17 @@ def test_metadata_is_called_what_the_user_says(server: Served, capgo: Command, c
     name = "gamma" if call == "create" else "beta"
     assert capgo("channels", call, APP, name, "disable_auto_update=metadata", "--metadata-as", "patch").exit_code == 0
     assert server.sandbox.world.apps[APP].channels[name].disable_auto_update == "patch"
+
+
+def test_a_misspelt_word_is_told_with_the_nearest_one_and_an_unlisted_one_is_sent(server: Served, capgo: Command) -> None:
+    told = capgo("channels", "update", APP, "beta", "disable_auto_update=majr")
+    assert told.exit_code == 2
+    assert "Did you mean 'major'? If a newer server takes it, pass Unlisted('majr')." in told.stderr
+    assert "On the command line that is unlisted:WORD." in told.stderr
+    assert server.requests() == 0
+
+    role = capgo("members", "invite", ORG_ID, "a@example.com", "unlisted:weekly")
+    assert (role.exit_code, "invalid_body" in role.stderr, server.requests()) == (2, True, 1)
 
 
 # Advice

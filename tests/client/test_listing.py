@@ -2,7 +2,7 @@
 
 import pytest
 
-from capgo_async.errors import ListingError
+from capgo_async.errors import ConfigurationError, ListingError
 from capgo_async.listing.listing import Listing
 from capgo_async.listing.walks import MASKED_EMPTY, DeviceWalk, Page, PageWalk, Position, last_unless_full
 
@@ -37,6 +37,24 @@ async def test_items_pages_and_all_show_the_same() -> None:
     assert [page async for page in listing.pages()] == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     assert await listing.all() == list(range(10))
     assert listing.complete
+
+
+async def test_the_first_rows_take_no_more_pages_than_they_fill() -> None:
+    server = Server()
+    listing = server.listing()
+
+    assert (await listing.first(0), len(server.asked)) == ([], 0)
+    assert (await listing.first(3), len(server.asked)) == ([0, 1, 2], 2)
+    assert not listing.complete
+    assert (await listing.first(99), listing.complete) == (list(range(10)), True)
+    with pytest.raises(ConfigurationError, match="-1"):
+        await listing.first(-1)
+
+
+async def test_the_count_is_that_of_all_rows() -> None:
+    listing = Server().listing()
+
+    assert (await listing.count(), listing.complete) == (10, True)
 
 
 async def test_each_iteration_begins_anew() -> None:

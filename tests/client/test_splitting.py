@@ -142,6 +142,15 @@ async def test_a_listing_is_complete_once_its_last_page_was_shown() -> None:
     assert [complete for _, complete in shown] == [False] * (len(shown) - 1) + [True]
 
 
+@in_virtual_time
+async def test_several_cursors_return_some_rows_and_count_all() -> None:
+    async with client_of(sandbox_with(uuids(1000)), rate="off") as capgo:
+        listing = capgo.devices.list(APP, DeviceFilter(limit=10), cursors=4)
+        assert len({device.device_id for device in await listing.first(25)}) == 25
+        assert capgo.counters.requests <= 4 * 4
+        assert await listing.count() == 1000
+
+
 @pytest.mark.parametrize("most", [1, 3, 4, 5, 20, 101])
 @pytest.mark.parametrize("cursors", [1, 8])
 def test_no_more_requests_than_are_wanted(most: int, cursors: int) -> None:

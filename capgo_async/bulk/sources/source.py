@@ -20,7 +20,7 @@ from contextlib import ExitStack, aclosing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Literal, Protocol, TypeVar
 
 from anyio import to_thread
 
@@ -85,7 +85,7 @@ def read_operations(  # noqa: PLR0913 - keyword-only options
     app_id: str | None = None,
     channel: str | None = None,
     kind: DeviceChange = LinkDevice,
-    by: str | None = None,
+    by: Literal["device_id", "custom_id"] | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
     ignored: Collection[str] = (),
     header: Sequence[str] = (),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 import typer
 
-from ...api.words import Unlisted, has_words
+from ...api.words import Unlisted, check_words, has_words
 from ...errors import ConfigurationError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -55,10 +55,12 @@ def read_settings(texts: Sequence[str], type_: type[S]) -> S:
         if has_words(type_, field.name) and isinstance(word := word_of(value), Unlisted):
             unlisted[field.name] = given[field.encode_name] = word
     try:
-        return msgspec.structs.replace(msgspec.convert(given, type_, strict=False), **unlisted)
+        settings = msgspec.structs.replace(msgspec.convert(given, type_, strict=False), **unlisted)
     except msgspec.ValidationError as error:
         message = f"invalid settings: {error}"
         raise ConfigurationError(message) from None
+    check_words(settings)
+    return settings
 
 
 def word_of(text: str) -> str:
