@@ -9,9 +9,8 @@ from ..bulk.picture import AppTotals, Flow
 from ..bulk.report import Wave
 from .colours import colour_of, paint
 from .frames import BARE, WIDTHS, Drawn, Frame, Key, Values, alone, beside, both, counts_axis, data, fitted, svg, width_of
-from .history import state_in_words
 from .ribbons import Ends, Ribbon, laid_out
-from .words import Drawing
+from .words import Drawing, state_in_words
 
 _MOST: Final = 12
 """Bars of a chart; what is smaller is one bar together."""

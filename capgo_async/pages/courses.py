@@ -9,7 +9,8 @@ import altair as alt
 from ..bulk.picture import AppTotals, Picture
 from .colours import colour_of, paint
 from .frames import NO_UNIT, Drawn, Frame, Key, data, svg
-from .history import Allowed, History, Point, Span, app_left, together
+from .history import History, Point, app_left, together
+from .moments import Allowed, Span
 from .words import shortened
 
 Layers = Sequence[alt.Chart]

@@ -1,7 +1,4 @@
-"""The course of a job over time, as its charts need it. Times are in seconds since 1970.
-
-Longer than 300 lines because of the structs that charts and sections share.
-"""
+"""The course of a job over time, as its charts need it. Times are in seconds since 1970."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,8 +10,8 @@ import msgspec
 from .. import events
 from ..bulk.picture import AppTotals, Picture
 from ..bulk.report import Activity, Ended, Run
-from ..bulk.timeline import Bucket, Moment, Timeline, merged
-from ..limits.models import ScopeKind
+from ..bulk.timeline import Bucket, Timeline, merged
+from .moments import Allowed, Span, allowed_by, rests_in, waves_in
 
 READING: Final = frozenset({Ended.PLANNED, Ended.VERIFIED, Ended.COMPARED})
 _NAMES: Final = {
@@ -28,10 +25,6 @@ _NAMES: Final = {
 _MOST_POINTS: Final = 120
 _POINTS_OF_AN_APP: Final = 40
 _MINUTE: Final = 60
-_AT_ONCE: Final = 1.0
-"""The limits of all keys are told within so many seconds."""
-_FINEST: Final = 300
-"""Rests closer to one another than this part of the axis are drawn as one."""
 
 
 class Point(NamedTuple):
@@ -39,27 +32,6 @@ class Point(NamedTuple):
 
     at: float
     value: float
-
-
-class Span(NamedTuple):
-    """Something that went on from `begin` to `end`.
-
-    `state` says how it ended, and `row` in which line it is drawn.
-    """
-
-    row: str
-    begin: float
-    end: float
-    state: str
-
-
-class Allowed(NamedTuple):
-    """How many requests a minute the limits of `keys` API keys allow together, from `begin` to `end`."""
-
-    keys: int
-    begin: float
-    end: float
-    per_minute: float
 
 
 class Responses(NamedTuple):
@@ -130,8 +102,8 @@ def history_of(picture: Picture) -> History | None:
         forecast=forecast,
         ahead=_ahead(picture, max(last, left[-1].at) if left else at, ahead_until) if goes_on else (),
         rates=_rates(everything, width, last),
-        allowed=_allowed(timeline, end),
-        rests=_rests(timeline, end - begin, last),
+        allowed=allowed_by(timeline, end),
+        rests=rests_in(timeline, end - begin, last),
         responses=_held(
             [Responses(each.start, each.p50, each.p95) for each in everything if each.p50 is not None and each.p95 is not None],
             width,
@@ -139,7 +111,7 @@ def history_of(picture: Picture) -> History | None:
         flights=_held(
             [Flight(each.start, each.seconds / width, each.most_in_flight) for each in _gapless(everything, width)], width
         ),
-        waves=_waves(timeline, last, "under way" if is_under_way(picture.activity) else "interrupted"),
+        waves=waves_in(timeline, last, "under way" if is_under_way(picture.activity) else "interrupted"),
         runs=tuple(_span(run, picture.activity) for run in report.runs if begin <= _begin_of(run) <= end),
     )
 
@@ -154,11 +126,6 @@ def how_ended(run: Run, activity: Activity) -> str:
     if run.ended is not None:
         return _NAMES[run.ended]
     return "under way" if is_under_way(activity) and activity.run == run.number else "killed"
-
-
-def state_in_words(state: str) -> str:
-    """Return the state of a wave, in words."""
-    return "not shown by the server" if state == "cannot_tell" else state
 
 
 def app_left(picture: Picture, app: AppTotals, history: History) -> tuple[Point, ...]:
@@ -301,103 +268,3 @@ def _falling(begin: float, end: float, counts: Sequence[int], pause: float) -> t
             at += pause
             points.append(Point(at, left))
     return *points[:-1], Point(end, 0)
-
-
-def _allowed(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
-    """Return the limits of all API keys together: those of each run, and those that refusals have taught.
-
-    Those of a single device or app say nothing about all requests.
-    """
-    found: list[Allowed] = []
-    given: dict[str, float] = {}
-    learned: dict[str, int | None] = {}
-    run = 0
-    for moment in timeline.moments:
-        match moment.event:
-            case events.LimitInForce(limit=ScopeKind.KEY, key=key, requests=requests, seconds=seconds):
-                if moment.run != run:
-                    # Names of keys are those of one process.
-                    given, learned, run = {}, {}, moment.run
-                given[key] = min(requests * _MINUTE / seconds, given.get(key, math.inf))
-            case events.LimitLearned(limit=ScopeKind.KEY, key=key, requests=requests):
-                learned[key] = requests
-            case _:
-                continue
-        per_minute = sum(min(limit, learned.get(key) or limit) for key, limit in given.items())
-        if found and moment.at - found[-1].begin < _AT_ONCE:
-            found[-1] = found[-1]._replace(keys=len(given), per_minute=per_minute)
-        elif given:
-            found = [
-                *found[:-1],
-                *(each._replace(end=moment.at) for each in found[-1:]),
-                Allowed(len(given), moment.at, end, per_minute),
-            ]
-    return tuple(each for each in found if each.begin < each.end)
-
-
-def _rests(timeline: Timeline, seconds: float, last: float) -> tuple[Span, ...]:
-    spans: list[Span] = []
-    begun: tuple[float, str] | None = None
-    for moment in timeline.moments:
-        match moment.event:
-            case events.RestBegan(limit=limit):
-                begun = (moment.at, limit)
-            case events.RestEnded() | events.RunEnded() if begun is not None:
-                spans = _added(spans, Span("rests", begun[0], moment.at, begun[1]), seconds / _FINEST)
-                begun = None
-            case _:
-                pass
-    return tuple(spans if begun is None else [*spans, Span("rests", begun[0], max(begun[0], last), begun[1])])
-
-
-def _added(spans: list[Span], span: Span, gap: float) -> list[Span]:
-    """Add a span, or let the one before it go on, if it is close."""
-    if spans and span.begin - spans[-1].end < gap:
-        return [*spans[:-1], spans[-1]._replace(end=span.end)]
-    return [*spans, span]
-
-
-def _waves(timeline: Timeline, last: float, state: str) -> tuple[Span, ...]:
-    strip = _Strip()
-    for moment in timeline.moments:
-        strip.take(moment)
-    strip.close_all(last, state)
-    return tuple(strip.spans)
-
-
-class _Strip:
-    """Turns the events of waves, pauses and approvals into spans."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self._shares: dict[int, str] = {}
-        self._open: dict[tuple[int, str], float] = {}
-
-    def take(self, moment: Moment) -> None:
-        match moment.event:
-            case events.WaveBegan(wave=wave, share=share):
-                self._shares[wave] = f"to {share}"
-                self._open[wave, "wave"] = moment.at
-            case events.WaveEnded(wave=wave, state=state):
-                self._close(wave, "wave", moment.at, state_in_words(state))
-            case events.BakeBegan(wave=wave):
-                self._open[wave, "pause"] = moment.at
-            case events.BakeEnded(wave=wave):
-                self._close(wave, "pause", moment.at, "pause")
-            case events.ApprovalAsked(wave=wave):
-                self._open.setdefault((wave, "approval"), moment.at)
-            case events.ApprovalAnswered(wave=wave, answer=answer) if answer != "again":
-                self._close(wave, "approval", moment.at, f"approval: {answer}")
-            case events.RunEnded() | events.RunBegan():
-                self.close_all(moment.at, "interrupted")
-            case _:
-                pass
-
-    def close_all(self, at: float, state: str) -> None:
-        for wave, what in list(self._open):
-            self._close(wave, what, at, state)
-
-    def _close(self, wave: int, what: str, at: float, state: str) -> None:
-        begin = self._open.pop((wave, what), None)
-        if begin is not None:
-            self.spans.append(Span(self._shares.get(wave, f"wave {wave}"), begin, max(at, begin), state))

@@ -13,8 +13,8 @@ from ..bulk.picture import AppTotals, Picture
 from ..bulk.report import Activity, Approval, Decision, Ended, Run, about, counted
 from ..events import KEY_DOUBTED, OTHER_JOB
 from ..limits.models import UNNAMED, ScopeKind
-from .history import READING, History, history_of, how_ended, is_under_way, state_in_words
-from .words import Card, Chart, Figure, Section, Table, Word, Words, clipped, plain, time_of
+from .history import READING, History, history_of, how_ended, is_under_way
+from .words import Card, Chart, Figure, Section, Table, Word, Words, clipped, plain, state_in_words, time_of
 
 _MOST_ROWS: Final = 50
 """Rows of a table; the JSON report holds them all."""

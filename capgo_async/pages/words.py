@@ -103,3 +103,8 @@ def shortened(name: str, most: int) -> str:
 def time_of(text: str) -> str:
     """Return a stored time as local time, for people."""
     return local_time(datetime.fromisoformat(text).replace(microsecond=0))
+
+
+def state_in_words(state: str) -> str:
+    """Return the state of a wave, in words."""
+    return "not shown by the server" if state == "cannot_tell" else state

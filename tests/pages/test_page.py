@@ -21,7 +21,8 @@ from capgo_async.pages.bars import bars
 from capgo_async.pages.charts import charts_of
 from capgo_async.pages.courses import key_of_rates, rates
 from capgo_async.pages.frames import Frame, svg
-from capgo_async.pages.history import Allowed, history_of
+from capgo_async.pages.history import history_of
+from capgo_async.pages.moments import Allowed
 from capgo_async.pages.page import page_of
 from capgo_async.pages.ribbons import laid_out
 from capgo_async.pages.sections import headline, sections, when
