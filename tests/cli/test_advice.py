@@ -54,9 +54,9 @@ def test_each_way_to_go_on_is_a_command(found: Report, steps: Sequence[str]) -> 
 
 
 @pytest.mark.parametrize("problem", errors.Problem)
-def test_every_problem_has_advice_with_an_option_or_a_command(problem: errors.Problem) -> None:
+def test_every_problem_has_advice_with_something_to_type(problem: errors.Problem) -> None:
     error = errors.ConfigurationError("something is wrong", problem=problem)
-    assert re.search(r"--[a-z]|`[a-z]+ [a-z]+", advice_on(error))
+    assert re.search(r"--[a-z]|`[a-z]+ [a-z]+|`unlisted:WORD`", advice_on(error))
     assert explain(error) == f"something is wrong. {advice_on(error)}"
 
 

@@ -77,7 +77,7 @@ def test_the_events_of_a_job_that_ran_are_printed(capgo: Command, here: Path) ->
     last = named(events, "progress")[-1]
     assert (last["done"], last["failed"], last["pending"]) == (report["done"], 0, 0)
     assert last["seconds_left"] >= 0.0
-    not_kept = {"attempt_began", "attempt_ended", "retry_planned", "wait_began", "wait_ended"}
+    not_kept = {"attempt_began", "attempt_ended", "operations_settled", "retry_planned", "wait_began", "wait_ended"}
     assert {event["event"] for event in live} - not_kept <= {event["event"] for event in events}
 
 

@@ -234,7 +234,7 @@ def test_every_option_of_a_connection_leads_back_or_is_known_not_to() -> None:
         wait_for_server="1m",
         allow_plain_http=True,
     )
-    left_out = {"json", "quiet", "debug", "api_key"}
+    left_out = {"json", "quiet", "debug", "verbose", "log_file", "api_key"}
     options = {f"--{name.replace('_', '-')}" for name in set(Connection.__struct_fields__) - left_out}
     assert {word for word in changed.server() if word.startswith("--")} == options
 

@@ -22,7 +22,7 @@ _BY_PROBLEM: Final[Mapping[Problem, str]] = {
     Problem.INVENTORY_UNRELATED: "Leave --inventory out.",
     Problem.DEVICES_UNKNOWN: "--unknown send changes such devices anyway; --unknown skip leaves them out.",
     Problem.DEVICES_HIDDEN: "Try again later. --unknown send changes the devices without seeing them; no undo restores them.",
-    Problem.WORD_UNLISTED: "On the command line that is unlisted:WORD.",
+    Problem.WORD_UNLISTED: "To send a word that is not listed here, type `unlisted:WORD`.",
     Problem.ROW_UNREADABLE: "`export devices --skip-unreadable` leaves such devices out.",
     Problem.SEVERAL_DEVICES: "--all-matches takes all of them.",
     Problem.MAY_LOSE_BUNDLE: "To do it anyway, pass --old-servers.",
