@@ -6,6 +6,7 @@
     PUT /devices/{app}/{id}/channel    {"channel": "beta"} links a device to a channel
     GET /health                        whether the server responds, and how far its limits are used
 
+A request that would wait for a limit of the server for more than a few seconds is refused at once: 503 with a `Retry-After`.
 Each kind of error has a handler. The tests are in `test_service.py`.
 """
 
@@ -20,6 +21,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from capgo_async import CapgoClient, errors
+
+MAX_WAIT: Final = 3.0
+"""Seconds for which a request may wait for limits and retries in all."""
 
 CAPGO: Final = web.AppKey("capgo", CapgoClient)
 
@@ -45,6 +49,12 @@ def refusing(status: HTTPStatus, error: Exception, **headers: str) -> web.Respon
 def response_to(error: Exception) -> web.Response:
     """Answer to an error without a handler of its own, such as a response that cannot be read."""
     return refusing(HTTPStatus.BAD_GATEWAY, error)
+
+
+@response_to.register
+def would_wait(error: errors.WouldWait) -> web.Response:
+    """Tell when to come again; nothing was sent."""
+    return refusing(HTTPStatus.SERVICE_UNAVAILABLE, error, Retry_After=str(max(1, math.ceil(error.seconds))))
 
 
 @response_to.register
@@ -169,4 +179,4 @@ def make(capgo: CapgoClient) -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(make(CapgoClient()), host="127.0.0.1", port=int(sys.argv[1]))
+    web.run_app(make(CapgoClient(max_wait=MAX_WAIT)), host="127.0.0.1", port=int(sys.argv[1]))

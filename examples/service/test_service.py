@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from service import make, response_to
+from service import MAX_WAIT, make, response_to
 
 from capgo_async import CapgoClient, errors
 from capgo_async.testing import CapgoSandbox, VirtualClock
@@ -15,6 +15,12 @@ from capgo_async.testing import CapgoSandbox, VirtualClock
 Service = TestClient[web.Request, web.Application]
 
 APP = "com.example.app01"
+
+
+@pytest.fixture
+def capgo(capgo_sandbox: CapgoSandbox) -> CapgoClient:
+    """Return the client that the service has in production, of the sandbox."""
+    return capgo_sandbox.client(max_wait=MAX_WAIT)
 
 
 @pytest.fixture
@@ -37,6 +43,19 @@ async def test_a_device_is_linked_and_shown(service: Service, capgo_sandbox: Cap
         runs = capgo_sandbox.world.apps[APP].devices[device].traits.version_name
         assert await response.json() == {"runs": runs, "channel": "beta"}
     assert [each.route for each in capgo_sandbox.requests] == ["POST /device", "GET /device"]
+
+
+@pytest.mark.capgo(limits="server")
+async def test_who_would_wait_too_long_is_told_when_to_come_again(
+    service: Service, capgo_sandbox: CapgoSandbox, capgo_clock: VirtualClock
+) -> None:
+    assert await link(service, "d1") == (HTTPStatus.OK, None)
+    status, retry_after = await link(service, "d1")
+    assert status == HTTPStatus.SERVICE_UNAVAILABLE
+    assert retry_after is not None
+    assert len(capgo_sandbox.requests) == 1
+    await capgo_clock.advance(float(retry_after))
+    assert await link(service, "d1") == (HTTPStatus.OK, None)
 
 
 @pytest.mark.capgo(limits="server")
@@ -79,6 +98,7 @@ OF_THE_SERVER = [
 ]
 WITHOUT_A_RESPONSE = [
     (errors.ConfigurationError("invalid"), HTTPStatus.BAD_REQUEST),
+    (errors.WouldWait(seconds=2.5), HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.NotConnected("nobody there"), HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.TimedOut("too slow"), HTTPStatus.GATEWAY_TIMEOUT),
     (errors.UnreadableAnswer("no JSON"), HTTPStatus.BAD_GATEWAY),
@@ -90,7 +110,7 @@ CASES = [*((kind("why", status=400, code="code"), status) for kind, status in OF
 def test_each_error_has_a_status(error: errors.CapgoError, status: HTTPStatus) -> None:
     response = response_to(error)
     assert response.status == status
-    assert ("Retry-After" in response.headers) == isinstance(error, errors.RateLimited)
+    assert ("Retry-After" in response.headers) == isinstance(error, errors.RateLimited | errors.WouldWait)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"channel": 1}', b'{"chanel": "beta"}'])
