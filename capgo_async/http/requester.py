@@ -518,7 +518,11 @@ def _raw(response: Response, call: Call, effort: Effort, seconds: float) -> RawR
 
 def _retry(call: Call, effort: Effort, seconds: float) -> RetryPlanned:
     return RetryPlanned(
-        operation=call.name, request_id=effort.request_id, number=effort.attempts, seconds=seconds, call=effort.call
+        operation=call.name,
+        request_id=effort.request_id,
+        number=effort.attempts,
+        seconds=float(seconds),  # tenacity's own kind of number has no place in JSON
+        call=effort.call,
     )
 
 

@@ -72,6 +72,7 @@ async def test_a_call_tells_its_attempts_and_retries_in_order() -> None:
     assert [event.in_flight for event in ended] == [0, 0, 0]
     assert all(event.seconds > 0 for event in told if isinstance(event, RetryPlanned))
     assert [event.resends for event in began] == [0, 1, 2]
+    assert msgspec.json.decode(msgspec.json.encode(told), type=list[Event]) == told
     last = told[-1]
     assert isinstance(last, CallEnded)
     assert (last.error, last.resends, last.parked) == (None, 2, False)
