@@ -6,7 +6,6 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -32,7 +31,8 @@ SAMPLES: dict[str, Any] = {
     "rejected": ((2, "no_app", "no app_id"), (9, "blank", "blank")),
     "count": 2,
     "good": 7,
-    "until": datetime(2026, 11, 30, tzinfo=UTC),
+    "until": 1234.5,
+    "written": True,
     "limit": "key",
     "app": "com.example.app",
     "seconds": 61.5,
@@ -51,7 +51,8 @@ def made(kind: type[errors.CapgoError]) -> errors.CapgoError:
     """Return an exception with a value in every parameter, and in the fields that are set later."""
     parameters = inspect.signature(kind).parameters.values()
     given = {each.name: SAMPLES[each.name] for each in parameters if each.kind is not inspect.Parameter.VAR_POSITIONAL}
-    positional = [] if "message" in given or "danger" in given else ["what happened"]
+    takes_any = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters)
+    positional = ["what happened"] if takes_any else []
     error = kind(*positional, **given)
     if hasattr(error, "hint"):
         error.hint = "The channel was created."
