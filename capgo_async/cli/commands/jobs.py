@@ -171,9 +171,9 @@ async def report_job(
 async def print_job_events(path: JobFile, output: Output, invocation: Invocation) -> int:
     """Print what happened in the runs of a job, as JSON Lines, like --events of a run.
 
-    A job keeps no single requests, waits and retries, and not how far limits were used. The progress is that of every few
-    seconds, less often for a long job: its finish time is the one that the run foresaw last, and its requests in flight are the
-    most of that time. Works while another process runs the job.
+    A job does not keep single requests, waits, retries and settlements, nor how far limits were used. It keeps the progress of
+    every few seconds, less often for a long job: its finish time is the one that the run foresaw last, and its requests in
+    flight are the most of that time. Works while another process runs the job.
     """
     del output
     async with await Job.open(path, read_only=True) as job:
