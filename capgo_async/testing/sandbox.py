@@ -148,7 +148,15 @@ class CapgoSandbox(Sandbox):
 
     @contextmanager
     def served(self) -> Iterator[Server]:
-        """Serve the sandbox on a free port of this machine, from a thread and in real time."""
+        """Serve the sandbox on a free port of this machine, from a thread and in real time.
+
+        Raises `RuntimeError` if the sandbox has a virtual clock.
+        """
+        if self._clock is not None:
+            message = (
+                "a server is reached in real time: leave out its clock (capgo_clock), or use its client without sockets (capgo)"
+            )
+            raise RuntimeError(message)
         with serve_from_thread(self, seed=self._seed) as serving:
             yield Server(serving.base_url, self.api_key)
 

@@ -86,6 +86,10 @@ async def with_another_key(server: Server) -> None:
     await server.client().with_key(server.api_key).apps.list().all()
 
 
+async def with_other_options(server: Server) -> None:
+    await server.client().with_options(timeout=5).apps.list().all()
+
+
 async def on_a_session_of_the_callers(server: Server) -> None:
     async with aiohttp.ClientSession() as session:
         await server.client(session=session).apps.list().all()
@@ -103,6 +107,7 @@ WAYS = [
     cancelled_in_flight,
     in_flight_when_the_loop_ends,
     with_another_key,
+    with_other_options,
     on_a_session_of_the_callers,
 ]
 

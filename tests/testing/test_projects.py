@@ -136,7 +136,7 @@ def test_strict_mode_and_the_plugin_of_anyio(tmp_path: Path) -> None:
         "Unexpected keyword argument 'limit'",
         "takes its arguments by name, not ('server',)",
         "unknown fault '5O3'",
-        "leave out capgo_clock, or use capgo in its place",
+        "leave out its clock (capgo_clock), or use its client without sockets (capgo)",
     ):
         assert told in said
 
