@@ -1,5 +1,6 @@
 """The checks of arguments that endpoints share. All run before any I/O."""
 
+import inspect
 import re
 import warnings
 from collections.abc import Mapping
@@ -26,6 +27,14 @@ APP_ID: Final = re.compile(r"[a-z0-9]+(\.[a-z0-9_-]+)+", re.IGNORECASE | re.ASCI
 """The form that the server requires of app ids (contract A4); use with `fullmatch`."""
 
 
+def _callers_level() -> int:
+    """Return how many frames above its caller the code is that uses this package, for a warning."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("capgo_async."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 class UnusualAppId(str):
     """An app id in a form that only servers of the seed era accept (contract D44)."""
 
@@ -37,7 +46,7 @@ def app_id_of(app_id: str, chosen: Dialect) -> str:
     if chosen is not Dialect.SEED or isinstance(app_id, UnusualAppId) or not app_id.strip() or APP_ID.fullmatch(app_id):
         return app_id
     message = f"app id {app_id!r} is not in reverse-domain form: servers newer than the seed era refuse it"
-    warnings.warn(message, stacklevel=3)
+    warnings.warn(message, stacklevel=_callers_level())
     return UnusualAppId(app_id)
 
 
