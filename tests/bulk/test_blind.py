@@ -40,6 +40,7 @@ from capgo_async.sandbox import Arrival, Reply, Sandbox, Settings, World, fleet
 from capgo_async.sandbox.inprocess import InProcessTransport
 from capgo_async.sandbox.seeding import SUPER_ADMIN_KEY
 from capgo_async.sandbox.virtual_time import run_in_virtual_time
+from capgo_async.testing import CapgoSandbox
 
 pytestmark = pytest.mark.slow
 
@@ -289,27 +290,14 @@ async def test_a_verification_by_a_blind_server_says_what_it_cannot_tell(tmp_pat
     assert (report.verified, report.missing, report.warnings, exit_code(report)) == (report.done, 0, (), 0)
 
 
-class Dying(Sandbox):
-    """A sandbox that refuses all but the first `queries` listings of devices."""
-
-    queries = EVER
-
-    def handle(self, arrival: Arrival, now: float, headers: Mapping[str, str]) -> Reply:
-        if arrival.request.method == "GET" and arrival.request.path == "/device":
-            self.queries -= 1
-            if self.queries < 0:
-                return Reply(status=500, headers=headers, body=b'{"error": "cannot_get_devices"}')
-        return super().handle(arrival, now, headers)
-
-
 @pytest.mark.parametrize("queries", [0, 1, 2])
 @in_virtual_time
 async def test_a_verification_that_fails_leaves_the_verdicts_of_an_earlier_one(tmp_path: Path, queries: int) -> None:
-    sandbox = Dying(fleet(apps=1, devices=DEVICES), Settings())
+    sandbox = CapgoSandbox(world=fleet(apps=1, devices=DEVICES))
     async with done(tmp_path, sandbox, linking(ids_of(sandbox))) as job, client_of(sandbox) as capgo:
         sandbox.world.apps[APP].unlink((await targets_of(job))[0])
         first = await job.verify(capgo)
-        sandbox.queries = queries
+        sandbox.fail_next("500", "GET /device", after=queries, times=None)
         with pytest.raises(errors.ServerError):
             await job.verify(capgo)
         second = await job.report()
