@@ -25,7 +25,7 @@ from benchmarks import (
     timeline,
     watch,
 )
-from benchmarks.measuring import Benchmark, exit_code
+from benchmarks.measuring import Benchmark, exit_code, fork_children
 
 
 class Program(NamedTuple):
@@ -69,6 +69,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny loads: checks that everything works, measures nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
+    if options.quick:
+        fork_children()
     found: dict[str, dict[str, Any]] = {}
     for name, program in PROGRAMS.items():
         chosen = program.benchmark.arguments().parse_args(program.tiny if options.quick else program.full)
