@@ -54,7 +54,7 @@ class Forked:
         self.stdout, out = _ends(stdout)
         self.stderr, err = _ends(stderr)
         streams = (_ends(stdin)[1], out, err)
-        arguments = (module, [str(word) for word in words], dict(env), cwd, streams, terminal)
+        arguments = ([module, *map(str, words)], dict(env), cwd, streams, terminal)
         self._process = _FORKING.Process(target=_become, args=arguments, daemon=True)
         self._process.start()
         for stream in streams:
@@ -108,9 +108,7 @@ def _ends(given: int) -> tuple[IO[str], Connection]:
     return io.StringIO(), Connection(theirs)
 
 
-def _become(
-    module: str, words: Sequence[str], env: Mapping[str, str], cwd: Path, streams: Sequence[Connection], terminal: int | None
-) -> None:
+def _become(argv: list[str], env: Mapping[str, str], cwd: Path, streams: Sequence[Connection], terminal: int | None) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
@@ -122,8 +120,8 @@ def _become(
     if terminal is not None:
         os.setsid()
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
-    sys.argv = [module, *words]
+    sys.argv = argv
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a standard stream
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a standard stream
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - a standard stream
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    runpy.run_module(argv[0], run_name="__main__", alter_sys=True)

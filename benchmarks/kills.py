@@ -56,7 +56,7 @@ _MOST_KILLS: Final = 8
 _SLOW: Final = "latency=20ms..60ms"
 """Makes a run last long enough to be killed between its commits."""
 _LOST: Final[Mapping[Generation, str]] = {"2026-07": "drop-after=8%", "2026-11": "drop-after=7%,503-after=1%"}
-_AT_ONCE: Final = 3
+_AT_ONCE: Final = 6
 """Kinds that run concurrently: a run mostly waits."""
 _NONE: Final = 1 << 60
 

@@ -27,7 +27,7 @@ from capgo_async.sandbox.server import serve
 
 pytestmark = pytest.mark.slow
 
-OPERATIONS = 3000
+OPERATIONS = 1500
 KILLS = 8
 """Points at which the run is killed, spread over all of it by a seeded draw."""
 
