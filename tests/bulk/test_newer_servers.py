@@ -47,7 +47,7 @@ async def test_a_database_that_is_away_at_times_loses_no_link(outcome: str, tmp_
     }
 
 
-@pytest.mark.parametrize("outcome", ["503", "503-keys-after", "lost-keys", "lost-rights"])
+@pytest.mark.parametrize("outcome", ["503", "lost-keys"])
 @in_virtual_time
 async def test_one_that_stays_away_stops_the_run_as_a_failing_server(outcome: str, tmp_path: Path) -> None:
     sandbox = sandbox_of(generation=NEWEST, faults=f"POST /device:{outcome}=100%")

@@ -221,7 +221,7 @@ def test_devices_that_cannot_be_read_are_left_out_where_that_is_asked_for(server
     spoiled = sorted(ids_in(server))[3:5]
     for device in spoiled:
         spoil(server.sandbox, device)
-    refused = capgo("export", "devices", "-o", "out.jsonl")
+    refused = capgo("export", "devices", "-o", "out.jsonl", "--retries", "0")
     assert (refused.exit_code, Path("out.jsonl").exists()) == (3, False)
     assert f"row 4 (device_id {spoiled[0]}), os_version" in refused.stderr
     assert "`export devices --skip-unreadable` leaves such devices out." in refused.stderr

@@ -17,7 +17,7 @@ from benchmarks.forked import Forked
 
 pytestmark = pytest.mark.slow
 
-DEVICES = 3000
+DEVICES = 1500
 RUN = ("job", "run", "m.capgo-job", "--yes", "--json", "--rate", "off")
 
 
@@ -74,7 +74,7 @@ def relink(tmp_path: Path) -> tuple[str, ...]:
 
 
 # Nothing left, not even for what SQLite shares between processes; room for the log to begin; room for a part of the run.
-@pytest.mark.parametrize("left", [0, 4, 12, 80])
+@pytest.mark.parametrize("left", [0, 4, 12, 40])
 def test_a_full_disk_stops_the_run_with_4_and_it_goes_on_once_there_is_room(
     left: int, disk: Path, server: Served, capgo: Command, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fleet import APP, client_of, ids_of, lose_counts, write_csv
+from fleet import A_TENTH, APP, LIMITS_OF_A_TENTH, client_of, ids_of, lose_counts, write_csv
 from scripted import refusal
 from virtual_time import in_virtual_time
 
@@ -53,14 +53,17 @@ def left_in(line: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [Options(), WAVES], ids=["at once", "in waves"])
+@pytest.mark.parametrize(("options", "of_a_tenth"), [(Options(), False), (WAVES, True)], ids=["at once", "in waves"])
 @in_virtual_time
-async def test_what_is_said_to_be_left_is_left(tmp_path: Path, options: Options) -> None:
-    sandbox = Sandbox(fleet(1, 4500, channels=4), Settings(limits=thresholds("server")))
+async def test_what_is_said_to_be_left_is_left(tmp_path: Path, options: Options, *, of_a_tenth: bool) -> None:
+    sandbox = Sandbox(
+        fleet(1, 450 if of_a_tenth else 4500, channels=4), Settings(limits=thresholds("server", A_TENTH if of_a_tenth else {}))
+    )
+    limits, workers = (LIMITS_OF_A_TENTH, 2) if of_a_tenth else (None, 16)
     path = await planned(sandbox, tmp_path, options, planning_delay=0.002)
     start = wall_clock()
     async with (
-        client_of(sandbox, delay=0.4) as capgo,
+        client_of(sandbox, limits=limits, concurrency=workers, delay=0.4) as capgo,
         await Job.open_copy(path, client=capgo, clock=lambda: start + timedelta(seconds=anyio.current_time())) as job,
     ):
         assert job.plan.seconds is not None

@@ -149,7 +149,7 @@ async def share(sandbox: Sandbox) -> tuple[CapgoClient, int]:
 
     async with anyio.create_task_group() as group:
         group.start_soon(now_and_then)
-        await read(ours, 9_000)
+        await read(ours, 5000)
         group.cancel_scope.cancel()
     return ours, sum(1 for line in of(other, sandbox) if line.status == 200)
 
