@@ -1,17 +1,15 @@
 """What events and timeline cost: the CPU of a relink with and without them, and the bytes in the job file.
 
 Both run in processes of their own, in turns, on a loopback server without limits. Figures are medians. Without them means that
-nobody listens: no event is made, and no bucket is stored. If `perf` can count instructions, they are compared as well, without
-those of start and planning.
+nobody listens: no event is made, and no bucket is stored. If instructions can be counted, they are compared as well, without
+those of start and planning. `perf` counts them if the machine lets it; `valgrind` does everywhere, but takes minutes.
 """
 
 import argparse
-import json
+import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -23,6 +21,11 @@ _INSTRUCTIONS: Final = 0.02
 _BYTES: Final = 2_000_000
 _APPS: Final = (1, 12, 300)
 _ONCE: Final = "benchmarks.timeline_once"
+_COUNTERS: Final = {
+    "perf": ("perf", "stat", "--field-separator=;", "--event=instructions:u"),
+    "valgrind": ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"),
+}
+_COUNT: Final = re.compile(r"^(\d+)(?:\.\d+)?;.*instructions|I +refs: +([\d,]+)", re.MULTILINE)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for name in sorted(taken, reverse=bool(number % 2)):
                 spent = Spent(**child(_ONCE, do=name, base_url=base_url, **load))
                 taken[name].append(spent.cpu / options.operations * 1e6)
-        counted = {name: instructions(name, base_url=base_url, **load) for name in ("with", "without", "plan")}
+        counted = {name: instructions(options.counter, name, base_url=base_url, **load) for name in ("with", "without", "plan")}
     cpu = {name: median(each) for name, each in taken.items()}
     sizes = [child(_ONCE, do="size", operations=options.stored, apps=apps) for apps in _APPS]
     more = cpu["with"] / cpu["without"] - 1
@@ -55,25 +58,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def instructions(name: str, **load: object) -> int | None:
+def instructions(counter: str, name: str, **load: object) -> int | None:
     """Return how many instructions a contender executes in user space, or `None` if they cannot be counted."""
-    if shutil.which("perf") is None:
+    if shutil.which(counter) is None:
         return None
     words = [word for key, value in load.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    with tempfile.TemporaryDirectory(prefix="perf-") as directory:
-        counts = Path(directory, "counts.json")
-        perf = ["perf", "stat", "--json", "--output", str(counts), "--event", "instructions:u"]
-        command = [*perf, sys.executable, "-m", _ONCE, "--do", name, *words]
-        ended = subprocess.run(
-            command, cwd=ROOT, env=environment(), capture_output=True, timeout=LONGEST_RUN, check=False, text=True
-        )
-        if ended.returncode or not counts.exists():
-            return None
-        for line in counts.read_text().splitlines():
-            value = str(json.loads(line).get("counter-value", "")) if line.startswith("{") else ""
-            if value.partition(".")[0].isdigit():
-                return int(value.partition(".")[0])
-    return None
+    command = [*_COUNTERS[counter], sys.executable, "-m", _ONCE, "--do", name, *words]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, timeout=4 * LONGEST_RUN, check=False, text=True
+    )
+    return None if ended.returncode else number_told(ended.stderr)
+
+
+def number_told(text: str) -> int | None:
+    """Return the number of instructions in what a counter prints, or `None` if it could not count."""
+    found = _COUNT.search(text)
+    return None if found is None else int((found[1] or found[2]).replace(",", ""))
 
 
 def _share(counted: dict[str, int | None]) -> float | None:
@@ -109,6 +109,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--operations", type=int, default=20_000, help="relinks in each run (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=15, help="runs of each contender (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=15, help="requests in flight (default: %(default)s)")
+    parser.add_argument("--counter", choices=_COUNTERS, default="perf", help="what counts instructions (default: %(default)s)")
     parser.add_argument("--stored", type=int, default=400_000, help="operations of the stored timeline (default: %(default)s)")
     return parser
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import __main__ as everything, pacing, rehearsal, relink, scan
+from benchmarks import __main__ as everything, pacing, rehearsal, relink, scan, timeline
 from benchmarks.__main__ import PROGRAMS, Program
 from benchmarks.contenders import CONTENDERS as RELINKERS
 from benchmarks.measuring import Benchmark, exit_code
@@ -199,6 +199,15 @@ def test_the_rehearsed_limits_and_rate_can_be_chosen_and_the_forecast_is_close()
     assert (entry["limits"], entry["rate"], entry["rate_limited"]) == ("50/min", "40/min", 0)
     assert entry["makespan"] == pytest.approx(14 * 61, rel=0.02)
     assert entry["forecast"] == pytest.approx(entry["makespan"], rel=0.02)
+
+
+def test_instructions_are_read_from_what_either_counter_prints() -> None:
+    told = {
+        "2958456394;;instructions:u;1000;100.00;;": 2_958_456_394,
+        "<not supported>;;instructions:u;0;100.00;;": None,
+        "==9944== warning: L3 cache found\n==9944== \n==9944== I   refs:      2,943,100,388\n": 2_943_100_388,
+    }
+    assert {text: timeline.number_told(text) for text in told} == told
 
 
 def a_benchmark(*, met: bool) -> Benchmark:
