@@ -80,9 +80,9 @@ class CapgoSandbox(Sandbox):
     """A server in the process of a test.
 
     It has `apps` apps that share `devices` devices, named as `fleet` says: `com.example.app01` with the channels `production`,
-    `beta` and `alpha`. A `world` of your own replaces them. `limits` is `off`, `server`, `published` or `Thresholds`. `faults`
-    has the form of `parse_faults`: `POST /device:502=#3` fails the third. The same `seed` gives the same faults where they are
-    random. Further `settings` are those of `Settings`, such as `generation`.
+    `beta` and `alpha`. A `world` of your own replaces them; pass a key of it to `client`. `limits` is `off`, `server`,
+    `published` or `Thresholds`. `faults` has the form of `parse_faults`: `POST /device:502=#3` fails the third. The same `seed`
+    gives the same faults where they are random. Further `settings` are those of `Settings`, such as `generation`.
 
     With `clock`, requests outside its virtual time raise `RuntimeError`.
     """
@@ -99,7 +99,7 @@ class CapgoSandbox(Sandbox):
         clock: VirtualClock | None = None,
         **settings: Any,
     ) -> None:
-        began = float(round(time.time()))
+        began = time.time()
         chosen = thresholds(limits) if isinstance(limits, str) else limits
         super().__init__(
             world or fleet(apps=apps, devices=devices, now=began),

@@ -1,13 +1,16 @@
 """The virtual loop itself: the tests of waiting rest on it."""
 
 import asyncio
+import contextlib
 import threading
+from selectors import BaseSelector
+from typing import Any, cast
 
 import anyio
 import pytest
 from virtual_time import in_virtual_time
 
-from capgo_async.sandbox.virtual_time import VirtualTimeLoop, run_in_virtual_time
+from capgo_async.sandbox.virtual_time import JumpingSelector, VirtualTimeLoop, run_in_virtual_time
 
 
 @in_virtual_time
@@ -23,6 +26,27 @@ class Impatient(VirtualTimeLoop):
 def test_a_deadlock_is_an_error_and_no_hang() -> None:
     with pytest.raises(RuntimeError, match="deadlock"):
         run_in_virtual_time(anyio.Event().wait(), Impatient)
+
+
+class OfWindows:
+    """A selector that does not tell what it watches."""
+
+    def select(self, timeout: float) -> list[Any]:
+        return ["late"] if timeout else []
+
+
+def test_a_loop_that_may_watch_files_gives_them_a_moment() -> None:
+    asked: list[bool] = []
+
+    class Clock(VirtualTimeLoop):
+        def lull(self, *, watches_files: bool) -> float:
+            asked.append(watches_files)
+            return 0.001
+
+    with contextlib.closing(Clock()) as clock:
+        events: list[Any] = JumpingSelector(cast("BaseSelector", OfWindows()), clock).select(3600.0)
+    assert events == ["late"]
+    assert (asked, clock.now) == ([True], 0.0)
 
 
 def test_thread_calls_are_made_in_the_loops_own_thread() -> None:

@@ -9,8 +9,8 @@ import pytest
 from capgo_async import CapgoClient
 from capgo_async.bulk import Job, LinkDevice, from_operations
 from capgo_async.errors import ConnectionLost, ServerError
-from capgo_async.sandbox import Thresholds, World
-from capgo_async.sandbox.seeding import add_keys, add_people
+from capgo_async.sandbox import Binding, Thresholds, World
+from capgo_async.sandbox.seeding import ORG_ID, USER_ID, add_people
 from capgo_async.testing import CapgoSandbox, Server, VirtualClock
 
 APP = "com.example.app01"
@@ -143,7 +143,9 @@ async def test_a_served_sandbox_is_the_same_over_a_socket(capgo_server: Server, 
     async with capgo_server.client() as capgo:
         await capgo.devices.link(APP, "d1", channel="beta")
     assert capgo_sandbox.links()["d1"] == "beta"
-    assert [each.route for each in capgo_sandbox.requests] == ["POST /device"]
+    (request,) = capgo_sandbox.requests
+    assert (request.route, request.status) == ("POST /device", 200)
+    assert request.at >= 0
 
 
 async def test_the_environment_leads_to_the_server(
@@ -159,5 +161,8 @@ async def test_the_environment_leads_to_the_server(
 async def test_a_world_of_its_own() -> None:
     world = World()
     add_people(world)
-    add_keys(world)
-    assert await CapgoSandbox(world=world).client().apps.list().all() == []
+    world.add_key("0e1f", Binding(role="org_super_admin", org_id=ORG_ID), user_id=USER_ID)
+    world.add_app("com.example.own", org_id=ORG_ID, user_id=USER_ID, now=0)
+    sandbox = CapgoSandbox(world=world)
+    (app,) = await sandbox.client(api_key="0e1f").apps.list().all()
+    assert app.app_id == sandbox.app_id == "com.example.own"
