@@ -86,7 +86,7 @@ async def run_demo(size: Size, output: Output, invocation: Invocation) -> int:
             picture = await _relink(source, address, size, invocation)
     code = print_report(picture.report, invocation.speech)
     note(f"the demo took {anyio.current_time() - started:.1f} s")
-    if not missing_packages() and not invocation.speech.json:
+    if not (picture.report.pending or missing_packages() or invocation.speech.json):
         descriptor, page = tempfile.mkstemp(prefix="capgo-demo-", suffix=".html")
         os.close(descriptor)
         await write_page(picture, page, invocation.speech)
