@@ -161,6 +161,20 @@ def test_a_kill_neither_skips_nor_repeats_an_approval(
     run()
 
 
+@in_virtual_time
+async def test_an_approval_counts_although_nothing_of_the_next_wave_was_sent(tmp_path: Path) -> None:
+    sandbox = sandbox_of()
+    first, again = Approver(sandbox), Approver(sandbox)
+    async with await make(sandbox, tmp_path) as job, client_of(sandbox) as capgo:
+        # Four links, and the page that verifies them.
+        with pytest.raises(SafetyStop, match="request"):
+            await job.run(capgo, bounds=Bounds(max_requests=5), approve=first)
+        assert ([question.wave.number for question in first.asked], len(links_of(sandbox))) == ([1], 4)
+        report = await job.run(capgo, approve=again)
+    assert [question.wave.number for question in again.asked] == [2]
+    assert report.verified == 40
+
+
 @pytest.mark.parametrize("stop", [Job.drain, Job.abort])
 def test_an_interrupted_question_stays_unanswered(tmp_path: Path, stop: Callable[[Job], None]) -> None:
     @in_virtual_time

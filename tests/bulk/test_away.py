@@ -253,10 +253,13 @@ async def test_many_readers_wait_for_one_probe(tmp_path: Path) -> None:
     sandbox = sandbox_of(apps=6, devices=60)
     async with client_of(sandbox, wait_for_server=WAITING) as capgo:
         cut = Away(capgo, 4, 300.0)
+        heard: list[object] = []
+        pacer_of(capgo).listeners.add(heard.append, "other")
         source = read_operations(relink_everything(tmp_path / "all.csv", sandbox))
         async with await Job.create(tmp_path / "job.capgo-job", source, client=capgo) as job:
             assert job.plan.planned
     assert sum(path == "/ok" for _, path in cut.tried) < 10
+    assert sum(isinstance(event, ServerBack) for event in heard) == 1, "who waited for the same probe goes on with it"
 
 
 @in_virtual_time
