@@ -118,8 +118,8 @@ class CapgoClient:
 
     A client belongs to the event loop in which it is first used; in another one it raises `ConfigurationError`. Besides what
     its documentation names, any call may raise `ConfigurationError` for arguments that the server would misread, before
-    anything is sent, `AuthenticationError`, `RateLimited`, `ServerError`, `InvalidRequest`, a `TransportError` and
-    `UnreadableAnswer`.
+    anything is sent, `AuthenticationError`, `RateLimited`, `ServerError`, `InvalidRequest`, a `TransportError`,
+    `UnreadableAnswer`, and `WouldWait` with `max_wait`.
     """
 
     def __init__(  # noqa: PLR0913 - the public options, keyword only

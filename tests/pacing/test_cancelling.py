@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 from fleet import APP, sandbox_of
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from scripted import Answer, ScriptedTransport, answer, refusal
 
 from benchmarks.cancellations import interrupted
@@ -121,6 +121,7 @@ def test_a_call_can_be_cancelled_at_every_await(scene: Scene, *, late: bool) -> 
     assert at > 2, "it was cancelled at some awaits"
 
 
+@settings(max_examples=40)
 @given(st.sampled_from(list(SCENES)), st.floats(0.0, 80.0) | st.sampled_from([0.0, 0.5, 10.5, 11.0, 61.5]))
 def test_a_timeout_may_end_a_call_at_any_time(name: str, seconds: float) -> None:
     async def within(call: Coroutine[Any, Any, None]) -> None:

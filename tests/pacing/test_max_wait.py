@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from fleet import APP, links_of, relink_everything, sandbox_of
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from scripted import ScriptedTransport, answer, refusal
 from virtual_time import in_virtual_time
 
@@ -297,6 +297,7 @@ async def test_jobs_and_inventories_wait_as_long_as_it_takes(tmp_path: Path) -> 
 # What holds always
 
 
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(
