@@ -234,7 +234,7 @@ async def test_a_large_app_is_read_at_several_places_and_costs_few_requests_more
         async with client_of(sandbox, rate="off", concurrency=concurrency) as capgo:
             path = tmp_path / f"{concurrency}"
             async with inventory(path, InventoryKind.DEVICES, client=capgo, apps=[APP]) as (file, summary):
-                found[concurrency] = await rows_of(file)
+                found[concurrency] = [row async for rows in file.batches(5000) for row in rows]
         assert summary.complete
         took[concurrency] = (anyio.current_time() - began, sandbox.listings - before)
     assert found[1] == found[16]
