@@ -458,8 +458,7 @@ class Job:
         at, active = self._clock(), is_locked(self.path)
 
         def read(connection: sqlite3.Connection) -> Picture:
-            tallies = tallies_of(connection)
-            report = reports.report_of(connection, self._name, tallies)
+            report = reports.report_of(connection, self._name)
             return Picture(
                 at=at,
                 source=self.facts.source,
@@ -469,7 +468,7 @@ class Job:
                 report=report,
                 plan=self.plan,
                 seconds_left=self.lasts(server_limits()) if report.pending else 0.0,
-                apps=apps_of(tallies),
+                apps=apps_of(tallies_of(connection)),
                 flows=flows_of(connection) if before is None else before.flows,
                 timeline=records.timeline_of(connection),
             )

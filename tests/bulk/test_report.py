@@ -13,8 +13,9 @@ from virtual_time import in_virtual_time
 
 from capgo_async import KeyRing, errors
 from capgo_async.bulk import Bounds, Job, OperationRow, Report, Run, Which, read_operations
+from capgo_async.bulk.jobfile.overview import tallies_of
 from capgo_async.bulk.jobfile.reports import report_of
-from capgo_async.bulk.jobfile.schema import TABLES, Outcome
+from capgo_async.bulk.jobfile.schema import TABLES, TALLIED, Outcome, Verdict
 from capgo_async.bulk.operations.advice import ADVICE, Remedy, advice_on
 from capgo_async.bulk.report import server_changes
 from capgo_async.http.dialect import Generation
@@ -225,6 +226,29 @@ def test_failures_are_grouped_by_cause_in_few_statements_however_many_causes_the
         assert failure.message == f"message {numbers[0]}"
         assert failure.first == tuple(f"{'ab'[number % 2]}/d{number}" for number in numbers)
     assert len(statements) < 15
+
+
+def test_totals_follow_every_change_of_an_operation_without_a_pass_over_the_file() -> None:
+    chance = random.Random(5)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.execute("INSERT INTO apps VALUES (1, 'a'), (2, 'b')")
+        connection.executemany(
+            "INSERT INTO operations (line, app, name, change, former) VALUES (?1, 1 + ?1 % 2, 'd' || ?1, 1, 'none')",
+            ((number,) for number in range(60)),
+        )
+        connection.execute(TALLIED)
+        for _ in range(400):
+            change = chance.choice([*Outcome]), chance.choice([*Verdict]), chance.randrange(60), chance.randrange(4)
+            connection.execute("UPDATE operations SET outcome = ?, verdict = ? WHERE id BETWEEN ?3 AND ?3 + ?4", change)
+            counted = Counter(
+                (app_id, Outcome.PENDING if outcome == Outcome.SENT else outcome, verdict)
+                for app_id, outcome, verdict in connection.execute(
+                    "SELECT app_id, outcome, verdict FROM operations JOIN apps ON apps.id = app"
+                )
+            )
+            assert {tally[:3]: tally.operations for tally in tallies_of(connection)} == counted
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ _NAMED_STATES: Final = 8
 
 
 class Tally(NamedTuple):
-    """Operations of one app with the same outcome and verdict."""
+    """Operations of one app with the same outcome and verdict. Those sent count as pending."""
 
     app_id: str
     outcome: int
@@ -27,10 +27,11 @@ class Tally(NamedTuple):
 
 
 def tallies_of(connection: sqlite3.Connection) -> list[Tally]:
-    """Count all operations in one pass over the file."""
-    apps: dict[int, str] = dict(connection.execute("SELECT id, app_id FROM apps"))
-    found = connection.execute("SELECT app, outcome, verdict, count(*) FROM operations GROUP BY app, outcome, verdict")
-    return [Tally(apps[app], outcome, verdict, operations) for app, outcome, verdict, operations in found]
+    """Return how many operations of each app have which outcome and verdict."""
+    found = connection.execute(
+        "SELECT app_id, outcome, verdict, operations FROM tallies JOIN apps ON apps.id = app WHERE operations ORDER BY 1, 2, 3"
+    )
+    return [*map(Tally._make, found)]
 
 
 def apps_of(tallies: Iterable[Tally]) -> tuple[AppTotals, ...]:
@@ -44,7 +45,7 @@ def apps_of(tallies: Iterable[Tally]) -> tuple[AppTotals, ...]:
             planned=outcomes.total(),
             done=outcomes[Outcome.DONE],
             failed=outcomes[Outcome.FAILED],
-            pending=outcomes[Outcome.PENDING] + outcomes[Outcome.SENT],
+            pending=outcomes[Outcome.PENDING],
         )
         for app_id, outcomes in sums.items()
     ]

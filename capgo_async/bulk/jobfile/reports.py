@@ -21,13 +21,15 @@ from .records import runs_of
 from .schema import Outcome, Verdict
 from .waves import report_waves
 
+_FAILED: Final = f"outcome = {Outcome.FAILED}"
+"""As a literal, so that the index of failures is used."""
 _NAMED_TARGETS: Final = 5
 """Targets that are named for each cause of failure."""
 
 
-def report_of(connection: sqlite3.Connection, name: str, tallies: Sequence[Tally] | None = None) -> Report:
-    """Return the report of a job, from `tallies` that were just counted, if there are some."""
-    tallies = tallies_of(connection) if tallies is None else tallies
+def report_of(connection: sqlite3.Connection, name: str) -> Report:
+    """Return the report of a job."""
+    tallies = tallies_of(connection)
     fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
     outcomes: Counter[int] = Counter()
     verdicts: Counter[int] = Counter()
@@ -46,7 +48,7 @@ def report_of(connection: sqlite3.Connection, name: str, tallies: Sequence[Tally
         planned=planned,
         done=outcomes[Outcome.DONE],
         failed=outcomes[Outcome.FAILED],
-        pending=outcomes[Outcome.PENDING] + outcomes[Outcome.SENT],
+        pending=outcomes[Outcome.PENDING],
         unchecked=verdicts[Verdict.UNCHECKED] + verdicts[Verdict.SHOWN_UNLINKED],
         verified=verdicts[Verdict.VERIFIED],
         contradicted=verdicts[Verdict.CONTRADICTED],
@@ -102,20 +104,18 @@ def _missing(tallies: Iterable[Tally]) -> list[str]:
 
 def _failures(connection: sqlite3.Connection) -> tuple[Failures, ...]:
     """Return the failures by cause, the most common one first, each with its first message and targets."""
-    failed = (Outcome.FAILED,)
     groups = connection.execute(
-        "SELECT cause, count(*), min(status) FROM operations WHERE outcome = ? GROUP BY cause ORDER BY 2 DESC, min(id)", failed
+        f"SELECT cause, count(*), min(status) FROM operations WHERE {_FAILED} GROUP BY cause ORDER BY 2 DESC, min(id)"
     ).fetchall()
     # One query for the targets of each cause would read the file once for each.
     messages: dict[str, str] = {}
     first: dict[str, list[str]] = {cause: [] for cause, _, _ in groups}
     wanted = sum(min(_NAMED_TARGETS, count) for _, count, _ in groups)
     rows = connection.execute(
-        """
+        f"""
         SELECT cause, coalesce(message, ''), app_id || '/' || name FROM operations JOIN apps ON apps.id = app
-        WHERE outcome = ? ORDER BY operations.id
-        """,
-        failed,
+        WHERE {_FAILED} ORDER BY operations.id
+        """
     )
     for cause, message, target in rows if wanted else ():
         messages.setdefault(cause, message)

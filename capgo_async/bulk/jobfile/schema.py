@@ -12,7 +12,7 @@ from .staging_sql import FORMERS
 APPLICATION_ID: Final = 0x43617067
 """Marks an SQLite file as a job: "Capg" in `application_id`."""
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Format version that this code reads and writes, stored in `user_version`."""
 
 
@@ -80,6 +80,7 @@ def _text(values: tuple[str | int, ...]) -> str | None:
     return msgspec.json.encode(values).decode() if values else None
 
 
+_TALLIED_AS: Final = f"iif({{0}}.outcome = {Outcome.SENT}, {Outcome.PENDING}, {{0}}.outcome)"
 TABLES: Final = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_id TEXT NOT NULL UNIQUE) STRICT",
@@ -102,6 +103,24 @@ TABLES: Final = (
         message TEXT,
         request_id TEXT
     ) STRICT""",
+    # Operations of each app by outcome and verdict, so that totals need no pass over the file. Those sent count as pending.
+    """CREATE TABLE tallies (
+        app INTEGER NOT NULL REFERENCES apps,
+        outcome INTEGER NOT NULL,
+        verdict INTEGER NOT NULL,
+        operations INTEGER NOT NULL,
+        PRIMARY KEY (app, outcome, verdict)
+    ) STRICT, WITHOUT ROWID""",
+    f"""CREATE TRIGGER tallied AFTER UPDATE OF outcome, verdict ON operations
+        WHEN {_TALLIED_AS.format("old")} <> {_TALLIED_AS.format("new")} OR old.verdict <> new.verdict
+    BEGIN
+        UPDATE tallies SET operations = operations - 1
+            WHERE app = old.app AND outcome = {_TALLIED_AS.format("old")} AND verdict = old.verdict;
+        INSERT INTO tallies VALUES (new.app, {_TALLIED_AS.format("new")}, new.verdict, 1)
+            ON CONFLICT DO UPDATE SET operations = operations + 1;
+    END""",
+    # Few operations fail, and a report names some of them.
+    f"CREATE INDEX failed ON operations (outcome) WHERE outcome = {Outcome.FAILED}",
     """CREATE TABLE others (
         line INTEGER PRIMARY KEY,
         fate TEXT NOT NULL,
@@ -210,6 +229,7 @@ LAST_OF_WAVES: Final = """
         FROM (SELECT count(*) AS total FROM operations GROUP BY app)
     )
 """
+TALLIED: Final = "INSERT INTO tallies SELECT app, outcome, verdict, count(*) FROM operations GROUP BY app, outcome, verdict"
 OTHERS: Final = """
     INSERT INTO others (line, fate, cause, details, places, app_id, name, change)
     SELECT staged.line, staged.fate, staged.cause, staged.details, staged.places, apps.app_id, staged.name, staged.change

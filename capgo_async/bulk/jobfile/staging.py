@@ -515,7 +515,7 @@ def _plan(connection: sqlite3.Connection, facts: JobFacts, measures: Measures) -
     turns: defaultdict[int, Iterator[int]] = defaultdict(partial(count, 1))
     connection.create_function("turn_of", 1, lambda app: next(turns[app]))
     _execute(connection, *(staging_sql.QUEUE_IN_WAVES if waves else staging_sql.QUEUE))
-    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.LAST_OF_WAVES)
+    _execute(connection, schema.OTHERS, schema.PLAN_IN_WAVES if waves else schema.PLAN, schema.TALLIED, schema.LAST_OF_WAVES)
     write_facts(connection, msgspec.structs.replace(facts, no_way_back=_without_way_back(connection)))
     note_run(connection, Ended.PLANNED, measures)
 
