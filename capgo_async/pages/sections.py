@@ -70,9 +70,10 @@ def headline(picture: Picture) -> Words:
         return ["Nothing needs a change."]
     if not was_begun(picture):
         return [planned, things, " will be changed. Nothing was sent yet."]
-    words: list[Word] = [Figure("done", report.done), " of ", planned, things, " are done"]
+    are = "would be" if picture.rehearsed else "are"
+    words: list[Word] = [Figure("done", report.done), " of ", planned, things, f" {are} done"]
     if report.done == report.planned:
-        words = ["All ", planned, things, " are done"]
+        words = ["All ", planned, things, f" {are} done"]
     if report.contradicted:
         words += [", ", Figure("contradicted", report.contradicted), " of them contradicted"]
     for path in ("failed", "pending"):
@@ -91,6 +92,8 @@ def when(picture: Picture) -> str:
         return f"Sent now, it takes {about(picture.seconds_left)}, until {ends}." if report.pending else ""
     last = [run for run in report.runs if run.ended not in READING][-1]
     ended = local_time(_end_of(last).replace(microsecond=0))
+    if picture.rehearsed:
+        return f"The rehearsal sent nothing. A run that begins now would end at {ended}."
     if not report.pending:
         return f"It ended at {ended}."
     left = f"What is pending takes {about(picture.seconds_left)}"
@@ -340,7 +343,7 @@ def _flows(picture: Picture) -> Section:
     rows: list[tuple[Words, ...]] = [
         ((clipped(flow.before),), (clipped(flow.after),), (f"{flow.operations:,}",)) for flow in flows
     ]
-    moved = "led" if was_begun(picture) else "leads"
+    moved = "led" if was_begun(picture) and not picture.rehearsed else "leads"
     return Section(
         name="flows",
         title="From where to where",

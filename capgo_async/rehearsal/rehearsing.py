@@ -196,7 +196,7 @@ class Rehearsal:
             waves=tuple(_timed(wave, begun_at) for wave in report.waves),
             remarks=remarks,
             report=report,
-            picture=msgspec.structs.replace(picture, report=report),
+            picture=msgspec.structs.replace(picture, report=report, base_url=facts.binding.base_url, rehearsed=True),
             error=error,
         )
 

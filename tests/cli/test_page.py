@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +30,16 @@ def planned(capgo: Command, here: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_page_has_the_numbers_of_the_json_report(capgo: Command, unaimed: Command, planned: Path, here: Path) -> None:
+def test_a_page_has_the_numbers_of_the_json_report(
+    capgo: Command, unaimed: Command, planned: Path, here: Path, server: Served
+) -> None:
     assert unaimed("job", "rehearse", JOB, "--html", "rehearsed.html").exit_code == 0
-    assert "are done" in (here / "rehearsed.html").read_text()
+    rehearsed = (here / "rehearsed.html").read_text()
+    assert f"<title>Rehearsal of {JOB}</title>" in rehearsed
+    assert "</data> devices would be done and verified.</h1>" in rehearsed
+    assert "The rehearsal sent nothing. A run that begins now would end at " in rehearsed
+    assert not re.search(r"\b(It|Run \d+) ended|under way|<h2>[^<]*(?<! \(rehearsal\))</h2>", rehearsed)
+    assert server.base_url in rehearsed
     assert capgo("job", "run", JOB, "--yes").exit_code == 0
     (here / "move.html").write_text("an old page")
     result = unaimed("job", "report", JOB, "--html", "move.html")
