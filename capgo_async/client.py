@@ -296,7 +296,10 @@ def requester_of(client: CapgoClient) -> Requester:
 
 
 def _checked_hook(on_event: Callable[[Event], object] | None) -> Callable[[Event], object] | None:
-    if inspect.iscoroutinefunction(on_event):
+    if on_event is not None and not callable(on_event):
+        message = f"on_event must be a function, not {on_event!r}"
+        raise ConfigurationError(message)
+    if inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(getattr(on_event, "__call__", None)):  # noqa: B004
         message = "on_event must be a plain function: nothing would await a coroutine function"
         raise ConfigurationError(message)
     return on_event

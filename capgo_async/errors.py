@@ -458,7 +458,8 @@ class WouldWait(CapgoError):
         limit = f"the limit {self.limit}{of_app} lets it leave in {self.seconds:.1f} s"
         why = limit if self.limit else "other requests are ahead"
         earlier = " Earlier requests of this call may have changed something." if self.written else ""
-        return f"{where}not sent, because {why}, and max_wait ends before.{earlier}"
+        sent = "not sent" if self.__cause__ is None else "refused, and not sent again"
+        return f"{where}{sent}, because {why}, and max_wait ends before.{earlier}"
 
 
 class UnreadableAnswer(CapgoError):

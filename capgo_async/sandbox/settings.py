@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 
 import msgspec
 from msgspec import Meta
@@ -52,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.speed <= 0 or self.row_cap < 1 or self.log_size == 0:
             message = f"speed {self.speed}, row_cap {self.row_cap} and log_size {self.log_size} must all be above 0"
+            raise ValueError(message)
+        if self.generation not in (known := get_args(Generation)):
+            message = f"no generation of servers is called {self.generation!r}: choose one of {', '.join(known)}"
             raise ValueError(message)
 
     @property

@@ -53,7 +53,7 @@ def response_to(error: Exception) -> web.Response:
 
 @response_to.register
 def would_wait(error: errors.WouldWait) -> web.Response:
-    """Tell when to come again; nothing was sent."""
+    """Tell when to come again; nothing was changed."""
     return refusing(HTTPStatus.SERVICE_UNAVAILABLE, error, Retry_After=str(max(1, math.ceil(error.seconds))))
 
 

@@ -96,6 +96,9 @@ def test_a_log_is_appended_to_and_another_file_is_left_alone(capgo: Command, her
         result = capgo("apps", "list", "--log-file", path)
         assert (result.exit_code, path.read_bytes()) == (2, content)
         assert "is no log of this command; choose another name" in result.stderr
+    result = capgo("apps", "list", "--log-file", "-")
+    assert (result.exit_code, Path("-").exists()) == (2, False)
+    assert "name a file for the log" in result.stderr
     assert server.requests() == asked
 
 

@@ -255,8 +255,15 @@ def test_a_hook_that_nobody_would_await_is_refused() -> None:
     async def hook(_: Event) -> None:
         pass
 
-    with pytest.raises(errors.ConfigurationError, match="on_event must be a plain function"):
-        CapgoClient(api_key="key", on_event=hook)
+    class Hook:
+        async def __call__(self, _: Event) -> None:
+            pass
+
+    for each in (hook, Hook()):
+        with pytest.raises(errors.ConfigurationError, match="on_event must be a plain function"):
+            CapgoClient(api_key="key", on_event=each)
+    with pytest.raises(errors.ConfigurationError, match="on_event must be a function, not 'x'"):
+        CapgoClient(api_key="key", on_event="x")  # type: ignore[arg-type]
 
 
 async def test_no_event_is_made_of_calls_and_attempts_while_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:

@@ -127,6 +127,7 @@ async def test_a_refused_request_tells_what_comes_of_it_and_its_error_is_the_cau
     with pytest.raises(WouldWait) as caught:
         await capgo.devices.unlink(APP, "d")
     assert isinstance(caught.value.__cause__, errors.RateLimited)
+    assert "refused, and not sent again, because" in str(caught.value)
     assert (caught.value.limit, caught.value.seconds) == ("key", 61.0)
     with pytest.raises(WouldWait) as again:
         await capgo.devices.unlink(APP, "d")

@@ -86,6 +86,11 @@ async def test_it_fails_when_told_to(capgo_sandbox: CapgoSandbox) -> None:
     assert [each.status for each in capgo_sandbox.requests] == [200, 200, 503, 503, 200, 0, 0, 0, 200]
 
 
+def test_an_unknown_generation_is_an_error_that_names_the_others() -> None:
+    with pytest.raises(ValueError, match=r"'2027-01': choose one of 2026-07, 2026-11, docs, seed"):
+        CapgoSandbox(generation="2027-01")
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [

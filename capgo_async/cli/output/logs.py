@@ -118,6 +118,9 @@ def _time_of(record: logging.LogRecord) -> datetime:
 
 def _refuse_other_file(path: Path) -> None:
     """Raise `ConfigurationError` if a file is there that is no log, such as a job or a list of devices."""
+    if str(path) == "-":
+        message = "stdout is for results: name a file for the log, or use -v to see it on stderr"
+        raise ConfigurationError(message)
     # What cannot be read here cannot be opened later either, which then says why.
     with contextlib.suppress(OSError, ValueError):
         if path.is_file() and path.stat().st_size:
