@@ -256,6 +256,7 @@ def refusals_of(runs: Sequence[Run]) -> dict[str, int]:
 
 def _refusals(picture: Picture) -> Section:
     runs = picture.report.runs
+    refused = sum(run.rate_limited for run in runs)
     sums = refusals_of(runs)
     told = ", ".join(f"{name}: {count:,}" for name, count in sums.items())
     rows = [
@@ -272,8 +273,8 @@ def _refusals(picture: Picture) -> Section:
         title="Refusals by limit",
         lead=[
             "The server refused ",
-            Figure("rate_limited", sum(run.rate_limited for run in runs)),
-            " requests because of its limits. They were sent again later.",
+            Figure("rate_limited", refused),
+            f" request{'' if refused == 1 else 's'} because of its limits, to be sent again later.",
         ],
         charts=(Chart("refusals", f"Bars of the refused requests by limit: {told}."),),
         tables=(_table(("Run", "Limit", "Refused"), rows, len(rows), {0, 2}),),

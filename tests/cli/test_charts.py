@@ -123,6 +123,13 @@ def test_a_chart_that_cannot_be_written_is_an_error(capgo: Command) -> None:
     assert "cannot write missing/chart.svg: No such file or directory" in result.stderr
 
 
+@pytest.mark.parametrize("words", [("app", APP, "--graph", "mau"), ("bundles", APP), ("natives", APP)])
+def test_a_file_named_after_another_format_is_refused(unaimed: Command, words: tuple[str, ...]) -> None:
+    result = unaimed("stats", *words, "-o", "chart.png", "--api-key", "k")
+    assert (result.exit_code, Path("chart.png").exists()) == (2, False)
+    assert "charts are written as SVG, not as .png: use -o chart.svg" in result.stderr
+
+
 # The pictures
 
 

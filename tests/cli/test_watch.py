@@ -122,6 +122,8 @@ def test_a_port_that_is_taken_and_a_browser_that_is_not_there_are_said(
     result = unaimed("job", "watch", "m.capgo-job", "--open")
     assert (result.exit_code, "no browser was found: open the address above in one" in result.stderr) == (0, True)
     assert result.stdout.startswith("http://127.0.0.1:")
+    assert "this command ends after the run; Ctrl-C ends it now" in result.stderr
+    assert "ends when the last page has been loaded, or in 10 minutes" in result.stderr
 
 
 async def test_a_port_that_is_taken_is_said() -> None:

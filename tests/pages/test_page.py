@@ -276,6 +276,13 @@ def test_the_forecast_falls_wave_by_wave_and_stands_still_in_pauses() -> None:
     ]
 
 
+@pytest.mark.parametrize(("refused", "noun"), [(1, "request"), (2, "requests")])
+def test_refusals_are_counted_in_words(refused: int, noun: str) -> None:
+    runs = (msgspec.structs.replace(full().report.runs[-1], rate_limited=refused, limits_met={"key": refused}),)
+    told = next(plain(section.lead) for section in sections(changed(full(), runs=runs)) if section.name == "refusals")
+    assert told == f"The server refused {refused} {noun} because of its limits, to be sent again later."
+
+
 def test_a_job_of_which_nothing_is_left_and_nothing_was_sent_has_no_course() -> None:
     assert history_of(changed(planned(full()), pending=0, planned=0)) is None
 

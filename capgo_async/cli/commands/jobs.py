@@ -246,12 +246,13 @@ async def watch_job(
 
     async def show() -> None:
         await follow(path, board, charts_of)
-        invocation.speech.note("the run has ended; this command ends when the last page has been loaded")
+        invocation.speech.note("the run has ended; this command ends when the last page has been loaded, or in 10 minutes")
         await linger(board)
 
     async with served(board, port) as url:
         board.put(WAITING, last=False)
         invocation.speech.done(url, Watch(url=url))
+        invocation.speech.note("this command ends after the run; Ctrl-C ends it now")
         await (alongside(partial(_open_browser, url, invocation.speech), show) if open_it else show())
     return ExitCode.OK
 

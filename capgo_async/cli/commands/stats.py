@@ -27,7 +27,7 @@ ByApp = Annotated[bool, typer.Option("--by-app", help="Show each app of the orga
 
 ToChart = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="The file for the chart, such as mau.svg.", show_default=False),
+    typer.Option("--output", "-o", metavar="FILE", help="The file for the chart, such as chart.svg.", show_default=False),
 ]
 
 
@@ -107,6 +107,7 @@ class Shape(Days, frozen=True, kw_only=True):
         if self.output is None or self.graph is None:
             message = "a chart needs both --graph and -o FILE"
             raise ConfigurationError(message)
+        _check_name(self.output)
         return Chart(self.graph, self.output)
 
 
@@ -177,6 +178,7 @@ async def bundle_usage(
 ) -> int:
     """Show the share of an app's devices on each bundle, as numbers or as a chart."""
     if output is not None:
+        _check_name(output)
         check_charts()
     async with connection.client() as client:
         usage = await client.statistics.bundle_usage(app_id, *days.whole_days())
@@ -191,6 +193,7 @@ async def native_usage(
 ) -> int:
     """Show the share of an app's devices on each native version, as numbers or as a chart."""
     if output is not None:
+        _check_name(output)
         check_charts()
     async with connection.client() as client:
         usage = await client.statistics.native_usage(app_id, *days.whole_days())
@@ -262,6 +265,13 @@ async def _print_usage(usage: Usage, speech: Speech) -> int:
 
 def _at(counts: Sequence[int] | None, place: int) -> int | None:
     return counts[place] if counts is not None and place < len(counts) else None
+
+
+def _check_name(file: Path) -> None:
+    """Raise `ConfigurationError` if a file is named after another format than that of charts."""
+    if file.suffix.lower() not in {"", ".svg"}:
+        message = f"charts are written as SVG, not as {file.suffix}: use -o {file.with_suffix('.svg')}"
+        raise ConfigurationError(message)
 
 
 def _save(picture: bytes, path: Path, speech: Speech) -> int:
