@@ -10,7 +10,7 @@ from ..bulk.report import Wave
 from .colours import colour_of, paint
 from .frames import BARE, WIDTHS, Drawn, Frame, Key, Values, alone, beside, both, counts_axis, data, fitted, svg, width_of
 from .ribbons import Ends, Ribbon, laid_out
-from .words import Drawing, state_in_words
+from .words import MOST_APPS, Drawing, state_in_words
 
 _MOST: Final = 12
 """Bars of a chart; what is smaller is one bar together."""
@@ -27,8 +27,8 @@ def key_of(states: Iterable[str]) -> Key:
 
 def bars_of_apps(apps: Sequence[AppTotals]) -> Drawing:
     """Draw one bar for each app; the smallest apps are one bar together."""
-    shown = [(app.app_id, [getattr(app, part) for part in _OUTCOMES]) for app in apps[:_MOST]]
-    if rest := apps[_MOST:]:
+    shown = [(app.app_id, [getattr(app, part) for part in _OUTCOMES]) for app in apps[:MOST_APPS]]
+    if rest := apps[MOST_APPS:]:
         shown.append((f"{len(rest):,} others", [sum(getattr(app, part) for app in rest) for part in _OUTCOMES]))
     names = [name for name, _ in shown]
 

@@ -7,16 +7,15 @@ from typing import Final, Literal
 import altair as alt
 
 from ..bulk.picture import AppTotals, Picture
+from ..bulk.report import counted
 from .colours import colour_of, paint
 from .frames import NO_UNIT, Drawn, Frame, Key, data, svg
 from .history import History, Point, app_left, together
 from .moments import Allowed, Span
-from .words import shortened
+from .words import MOST_APPS, shortened
 
 Layers = Sequence[alt.Chart]
 
-_MOST_PANELS: Final = 12
-"""Apps that have a chart of their own; the others are one together."""
 _PANEL: Final = 200
 """Width of a small chart in pixels."""
 _MOST_SPANS: Final = 48
@@ -102,10 +101,10 @@ def in_flight(history: History, frame: Frame) -> Drawn:
 
 def panels(picture: Picture, apps: Sequence[AppTotals], history: History) -> Iterable[tuple[str, str]]:
     """Yield small charts of the slowest apps, and one of all others, each with its title."""
-    for app in apps[:_MOST_PANELS]:
+    for app in apps[:MOST_APPS]:
         yield shortened(app.app_id, 60), _panel(picture, app, history)
-    if rest := apps[_MOST_PANELS:]:
-        yield f"{len(rest):,} others", _panel(*together(picture, rest, "others"), history)
+    if rest := apps[MOST_APPS:]:
+        yield counted(len(rest), "other"), _panel(*together(picture, rest, "others"), history)
 
 
 def _panel(picture: Picture, app: AppTotals, history: History) -> str:

@@ -14,7 +14,7 @@ from ..bulk.report import Activity, Approval, Decision, Ended, Run, about, count
 from ..events import KEY_DOUBTED, OTHER_JOB
 from ..limits.models import UNNAMED, ScopeKind
 from .history import READING, History, history_of, how_ended, is_under_way
-from .words import Card, Chart, Figure, Section, Table, Word, Words, clipped, plain, state_in_words, time_of
+from .words import MOST_APPS, Card, Chart, Figure, Section, Table, Word, Words, clipped, plain, state_in_words, time_of
 
 _MOST_ROWS: Final = 50
 """Rows of a table; the JSON report holds them all."""
@@ -136,8 +136,10 @@ def facts_of(picture: Picture) -> list[tuple[str, Words]]:
         *(Figure("done", report.done), " done, ", Figure("failed", report.failed), " failed, "),
         *(Figure("pending", report.pending), " pending"),
     ]
+    # A run that was killed, or still goes on, has sent more than it has recorded.
+    least = "at least " if any(run.ended is None for run in report.runs) else ""
     requests: Words = [
-        *(Figure("requests", report.requests), ", of them ", Figure("retries", report.retries), " retries and "),
+        *(least, Figure("requests", report.requests), ", of them ", Figure("retries", report.retries), " retries and "),
         *(Figure("rate_limited", report.rate_limited), " refused by a limit"),
     ]
     last: Words = [Figure("elapsed_seconds", report.elapsed_seconds), " s"]
@@ -225,6 +227,8 @@ def _clock(seconds: float) -> str:
 def _apps(picture: Picture) -> Section:
     apps = picture.apps
     lead = f"{counted(len(apps), 'app')}." if len(apps) > 1 else f"All of {clipped(apps[0].app_id)}."
+    if (others := len(apps) - MOST_APPS) > 0:
+        lead += f" The chart shows {MOST_APPS} of them one by one, and {counted(others, 'other')} together."
     rows = [_row_of_app(app) for app in apps[:_MOST_ROWS]]
     return Section(
         name="apps",

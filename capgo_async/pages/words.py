@@ -12,6 +12,9 @@ from ..printable import printable
 _LONGEST: Final = 400
 """Characters of a text of the server that the page shows."""
 
+MOST_APPS: Final = 12
+"""Apps that a chart shows one by one; the others are one together."""
+
 
 class Figure(NamedTuple):
     """A number of the report. `path` leads to its field in the JSON report, such as `runs.0.requests`."""

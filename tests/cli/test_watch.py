@@ -70,6 +70,7 @@ async def test_numbers_follow_a_run_charts_once_a_minute_and_its_end_ends_it(tmp
     assert any("is under way" in html for html in seen)
     assert "Run 2 stopped at" in seen[-1]
     assert 'http-equiv="refresh"' not in seen[-1]
+    assert ["Charts may be some minutes older" in html for html in seen] == [True] * (len(seen) - 1) + [False]
     assert len(seen) > 2 * len(drawn)
     assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(drawn[:-1]))
 

@@ -25,7 +25,7 @@ from capgo_async.pages.history import history_of
 from capgo_async.pages.moments import Allowed
 from capgo_async.pages.page import page_of
 from capgo_async.pages.ribbons import laid_out
-from capgo_async.pages.sections import headline, sections, when
+from capgo_async.pages.sections import facts_of, headline, sections, when
 from capgo_async.pages.words import Drawing, plain
 
 ORDER = [
@@ -281,6 +281,16 @@ def test_refusals_are_counted_in_words(refused: int, noun: str) -> None:
     runs = (msgspec.structs.replace(full().report.runs[-1], rate_limited=refused, limits_met={"key": refused}),)
     told = next(plain(section.lead) for section in sections(changed(full(), runs=runs)) if section.name == "refusals")
     assert told == f"The server refused {refused} {noun} because of its limits, to be sent again later."
+
+
+def test_the_page_says_what_it_does_not_show_exactly() -> None:
+    picture = full()
+    facts = dict(facts_of(picture))
+    assert plain(facts["Requests"]).startswith("at least 20,008, of them")
+    ended = changed(picture, runs=tuple(run for run in picture.report.runs if run.ended is not None))
+    assert plain(dict(facts_of(ended))["Requests"]).startswith("20,008, of them")
+    apps = next(plain(section.lead) for section in sections(picture) if section.name == "apps")
+    assert apps == "17 apps. The chart shows 12 of them one by one, and 5 others together."
 
 
 def test_a_job_of_which_nothing_is_left_and_nothing_was_sent_has_no_course() -> None:
