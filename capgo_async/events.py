@@ -266,7 +266,7 @@ class LimitInForce(_Event, frozen=True, kw_only=True):
     """A limit that a run keeps to as it begins: `requests` in any `seconds`.
 
     That of an API key is told for each `key` that the run uses; others hold for each app. Refusals may teach a smaller one
-    later, see `LimitLearned`.
+    later, see `LimitLearned`. A refusal that names no limit adds one for its key, `unnamed`, which is told at once.
     """
 
     limit: str

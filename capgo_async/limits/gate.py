@@ -218,6 +218,11 @@ class LearningGate(Gate):
         self._lessons[self._fallback] = lesson = Lesson(self._fallback)
         lesson.passed = passed
 
+    @property
+    def fallback(self) -> Limiter | None:
+        """The limiter that was added after a refusal that named no limit."""
+        return None if self._fallback is None else self._fallback.limiter
+
     def recall(self, known: KnownLimit) -> None:
         for lesson in self._lessons.values():
             lesson.recall(known)

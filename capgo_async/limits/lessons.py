@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..events import LimitLearned, OtherUsersNoticed
+from ..events import LimitInForce, LimitLearned, OtherUsersNoticed
 from .gate import LearningGate
 from .known import KnownLimit
-from .models import UNNAMED, Scope, ScopeKind, app_of
+from .models import UNNAMED, Limiter, Scope, ScopeKind, allowance, app_of
 
 
 class Lessons:
@@ -17,7 +17,7 @@ class Lessons:
         self._recalled: dict[Scope, KnownLimit] = {}
         self._refused: dict[Scope, LearningGate] = {}
         """The gates whose lessons are still to be told."""
-        self._told: dict[Scope, tuple[int | None, bool]] = {}
+        self._told: dict[Scope, tuple[int | None, bool, Limiter | None]] = {}
 
     def recall(self, limits: Iterable[KnownLimit], key: Scope) -> None:
         """Start with limits that earlier processes learned. Limits of the kind `KEY` apply to `key` alone.
@@ -35,7 +35,7 @@ class Lessons:
         known = self._recalled.get(scope) or self._recalled.get(scope[:1])
         if known is not None:
             gate.recall(known)
-            self._told[scope] = gate.learned(), gate.others_noticed()
+            self._told[scope] = gate.learned(), gate.others_noticed(), gate.fallback
 
     def note(self, scope: Scope, gate: LearningGate) -> None:
         """Note that a gate was refused, so that there may be something to tell."""
@@ -46,20 +46,27 @@ class Lessons:
         """Whether there may be something to tell."""
         return bool(self._refused)
 
-    def to_tell(self) -> Iterator[LimitLearned | OtherUsersNoticed]:
+    def to_tell(self) -> Iterator[LimitInForce | LimitLearned | OtherUsersNoticed]:
         """Yield what the latest refusals have taught, until no response of that time is missing."""
         for scope, gate in tuple(self._refused.items()):
             learned, others = gate.learned(), gate.others_noticed()
-            before = self._told.get(scope, (None, False))
-            self._told[scope] = learned, others
+            before = self._told.get(scope, (None, False, None))
+            self._told[scope] = learned, others, gate.fallback
             if not gate.busy:
                 del self._refused[scope]
+            if gate.fallback is not None and before[2] is None:
+                yield _in_force(gate.fallback, scope)
             if learned != before[0]:
                 limit = UNNAMED if gate.unnamed else scope[0]
                 key = scope[1] if scope[0] == ScopeKind.KEY else ""
                 yield LimitLearned(limit=limit, app=app_of(scope), key=key, requests=learned)
             if others and not before[1]:
                 yield OtherUsersNoticed(key=scope[1])
+
+    def fallback(self, key: Scope) -> LimitInForce | None:
+        """Return the limit that `key` has kept to since a refusal that named none, or `None`."""
+        gate = self._gates.get(key)
+        return None if gate is None or gate.fallback is None else _in_force(gate.fallback, key)
 
     def limits(self, key: Scope) -> dict[ScopeKind, int | None]:
         """Return the smallest learned limit of each kind, or `None` if a known one proved too small."""
@@ -92,3 +99,7 @@ class Lessons:
         Then others use a key, or the server loses counts (contract B2.3).
         """
         return any(gate.uneven() for gate in self._gates.values())
+
+
+def _in_force(fallback: Limiter, key: Scope) -> LimitInForce:
+    return LimitInForce(limit=UNNAMED, key=key[1], requests=allowance(fallback), seconds=fallback.window)

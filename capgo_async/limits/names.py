@@ -18,7 +18,7 @@ WAITED_FOR: Final[Mapping[str, str]] = {
     ScopeKind.APP_ADDRESS: "app's limit",
     ScopeKind.DEVICE_OPERATION: "device's limit",
     ScopeKind.DEVICE_CHANNEL: "device's limit",
-    UNNAMED: "a limit without a name (HTTP 429, perhaps of a proxy)",
+    UNNAMED: "an unnamed limit (HTTP 429, perhaps of a proxy)",
     OTHER_JOB: "another job set these links a moment ago",
     KEY_DOUBTED: "pause of an API key that was refused after it had worked",
 }

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from .. import events
 from ..bulk.timeline import Moment, Timeline
+from ..limits import models
 from ..limits.models import ScopeKind
 from .words import state_in_words
 
@@ -37,7 +38,7 @@ class Allowed(NamedTuple):
 
 
 def allowed_by(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
-    """Return the limits of all API keys together: those of each run, and those that refusals have taught.
+    """Return the limits of all API keys together: those of each run, and those that refusals have taught or added.
 
     Those of a single device or app say nothing about all requests.
     """
@@ -47,12 +48,12 @@ def allowed_by(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
     run = 0
     for moment in timeline.moments:
         match moment.event:
-            case events.LimitInForce(limit=ScopeKind.KEY, key=key, requests=requests, seconds=seconds):
+            case events.LimitInForce(limit=ScopeKind.KEY | models.UNNAMED, key=key, requests=requests, seconds=seconds):
                 if moment.run != run:
                     # Names of keys are those of one process.
                     given, learned, run = {}, {}, moment.run
                 given[key] = min(requests * _MINUTE / seconds, given.get(key, math.inf))
-            case events.LimitLearned(limit=ScopeKind.KEY, key=key, requests=requests):
+            case events.LimitLearned(limit=ScopeKind.KEY | models.UNNAMED, key=key, requests=requests):
                 learned[key] = requests
             case _:
                 continue

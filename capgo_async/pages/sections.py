@@ -23,7 +23,7 @@ _LIMITS: Final[Mapping[str, str]] = {
     ScopeKind.APP_ADDRESS: "app at one address",
     ScopeKind.DEVICE_OPERATION: "single device",
     ScopeKind.DEVICE_CHANNEL: "device and channel",
-    UNNAMED: "a limit without a name",
+    UNNAMED: "an unnamed limit",
     KEY_DOUBTED: "a key that was refused",
     OTHER_JOB: "links that another job has just set",
 }

@@ -115,7 +115,7 @@ def until_in(line: str) -> float:
 
 CLOSED = {
     "a key for long": ((ScopeKind.KEY,), 3600.0, True),
-    "a key by a limit without a name": ((ScopeKind.KEY,), 900.0, False),
+    "a key by an unnamed limit": ((ScopeKind.KEY,), 900.0, False),
     "an app for longer than its window": ((ScopeKind.APP_ADDRESS, APP), 700.0, True),
     "links of another job": ((ScopeKind.DEVICE_CHANNEL, APP, "d", "ch04"), 55.0, True),
 }
@@ -246,7 +246,7 @@ async def test_a_429_without_json_is_told_as_what_it_is(tmp_path: Path) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(look)
             report = await job.run(capgo, on_progress=follower)
-    assert "waiting: a limit without a name (HTTP 429, perhaps of a proxy), until " in said[0]
+    assert "waiting: an unnamed limit (HTTP 429, perhaps of a proxy), until " in said[0]
     assert "key" not in said[0]
     assert report.runs[-1].limits_met == {"unnamed": 1}
 

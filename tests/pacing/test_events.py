@@ -15,6 +15,7 @@ from virtual_time import in_virtual_time
 
 from capgo_async import CapgoClient, KeyRing, errors
 from capgo_async.api.endpoints.devices import link_device
+from capgo_async.bulk.running.metering import limits_in_force
 from capgo_async.client import requester_of
 from capgo_async.events import (
     AttemptBegan,
@@ -24,6 +25,7 @@ from capgo_async.events import (
     ConcurrencyChanged,
     Event,
     KeyRefused,
+    LimitInForce,
     LimitLearned,
     LimitMet,
     LimitsInUse,
@@ -35,7 +37,7 @@ from capgo_async.events import (
 )
 from capgo_async.http.effort import Effort, Patience, Wait
 from capgo_async.http.wire import acknowledge
-from capgo_async.key_ring import pacer_of
+from capgo_async.key_ring import pacer_of, ring_of
 from capgo_async.listeners import Listeners
 from capgo_async.sandbox import Sandbox, Settings, fleet
 from capgo_async.sandbox.limiting import thresholds
@@ -235,6 +237,21 @@ async def test_a_limit_that_refusals_teach_is_told_once() -> None:
     for _ in range(100):
         await capgo.apps.get(APP)
     assert [(event.limit, event.requests) for event in told if isinstance(event, LimitLearned)] == [("key", 19)]
+
+
+@in_virtual_time
+async def test_a_limit_that_is_added_because_a_refusal_names_none_is_told_once_and_to_every_later_run() -> None:
+    told: list[Event] = []
+    edge = answer(429, "error code: 1015", retry_after="5")
+    capgo = scripted(answer(), edge, answer(), edge, told=told, rate="auto")
+    for _ in range(3):
+        await capgo.devices.unlink(APP, "d")
+    limits = [event for event in told if isinstance(event, LimitMet | LimitInForce)]
+    assert [type(event) for event in limits] == [LimitMet, LimitInForce, LimitMet]
+    added = limits[1]
+    assert isinstance(added, LimitInForce)
+    assert (added.limit, added.requests, added.seconds) == ("unnamed", 100, 60.0)
+    assert [limit for limit in limits_in_force(ring_of(capgo), [APP]) if limit.key == added.key][1:] == [added]
 
 
 @pytest.mark.parametrize("failure", [ValueError, asyncio.CancelledError])

@@ -241,12 +241,15 @@ def test_the_limits_of_several_keys_are_added_up() -> None:
         # Another process gives keys other names.
         *((540.0, 3, in_force("d", 900)), (540.1, 3, in_force("e", 800))),
         (600.0, 3, LimitLearned(limit="key", key="d", requests=None)),
+        # A refusal without a name adds a limit, which may then turn out to be smaller still.
+        (700.0, 3, LimitInForce(limit="unnamed", key="d", requests=50, seconds=30.0)),
+        (800.0, 3, LimitLearned(limit="unnamed", key="d", requests=40)),
     ]
     moments = tuple(Moment(began + at, run, event) for at, run, event in told)
     history = history_of(msgspec.structs.replace(full(), timeline=Timeline(5, full().timeline.buckets, moments)))
     assert history is not None
     assert [(round(each.begin - began), each.keys, each.per_minute) for each in history.allowed] == [
-        *((120, 3, 2300), (200, 3, 2000), (300, 3, 2000), (540, 2, 1700), (600, 2, 1700))
+        *((120, 3, 2300), (200, 3, 2000), (300, 3, 2000), (540, 2, 1700), (600, 2, 1700), (700, 2, 900), (800, 2, 840))
     ]
     assert ("limits of 3 API keys together", "failed line") in key_of_rates(history)
 

@@ -124,7 +124,8 @@ def limits_in_force(client: KeyRing, apps: Iterable[str]) -> list[LimitInForce]:
         for key, learned in lessons.items()
         if limit.scope not in TARGET_KINDS
     )
-    return [*dict.fromkeys(found)]
+    fallbacks = (gates.lessons.fallback(key) for key in sorted(keys))
+    return [*dict.fromkeys(found), *(each for each in fallbacks if each is not None)]
 
 
 def carried_over(client: KeyRing, salt: bytes, last: LastUsage | None, clock: Clock) -> list[ScopeUsage]:
