@@ -51,6 +51,9 @@ def report(*remedies: Remedy, pending: int = 0) -> Report:
 )
 def test_each_way_to_go_on_is_a_command(found: Report, steps: Sequence[str]) -> None:
     assert [*next_steps(found, Path("m.capgo-job"), ["--rate", "1/s"])] == steps
+    again = [*next_steps(found, Path("m.capgo-job"), ["--rate", "1/s"], ["--no-stop", "--approve", "x"])]
+    runs = [(before, after) for before, after in zip(steps, again, strict=True) if RUN in before]
+    assert all("--rate 1/s --no-stop --approve x" in after for _, after in runs)
 
 
 @pytest.mark.parametrize("problem", errors.Problem)

@@ -115,6 +115,7 @@ def test_an_answer_that_is_put_off_is_asked_for_again(capgo: Command, here: Path
         ((*WAVES, "--approve", "say 'yes"), "invalid --approve say 'yes: no closing quotation"),
         ((*WAVES, "--approve", "no-such-command --now"), "--approve cannot be run: no-such-command is not a command"),
         ((*WAVES, "--approve", "true; true"), "--approve cannot be run: true; is not a command"),
+        ((*WAVES, "--approve", "./plain"), "--approve cannot be run: ./plain is no program, and no script that begins with #!"),
         (("--approve", "true"), "--approve needs --waves"),
     ],
 )
@@ -122,8 +123,11 @@ def test_what_cannot_approve_is_wrong_usage(
     server: Served, capgo: Command, here: Path, options: tuple[str, ...], said: str
 ) -> None:
     csv_of(here / "devices.csv")
+    (here / "plain").write_text("touch hacked\n")
+    (here / "plain").chmod(0o755)
     result = capgo(*RELINK, *options)
     assert result.exit_code == 2
+    assert not (here / "hacked").exists()
     assert said in result.stderr
     assert server.requests() == 0
 
@@ -139,7 +143,11 @@ def test_a_job_without_waves_has_nothing_to_approve(server: Served, capgo: Comma
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("rm $0", "cannot be run: No such file or directory"), ("test -e once && kill -9 $$; touch once", "was ended by SIGKILL")],
+    [
+        ("rm $0", "cannot be run: No such file or directory"),
+        ("echo 'touch hacked' > $0", "cannot be run: Exec format error"),
+        ("test -e once && kill -9 $$; touch once", "was ended by SIGKILL"),
+    ],
 )
 def test_a_command_that_gives_no_answer_stops_the_run_and_loses_nothing(
     server: Served, capgo: Command, here: Path, text: str, said: str

@@ -105,7 +105,7 @@ ENDS = {
         at_change(5, make_public),
         4,
         "--stop-consecutive sets how many may fail in a row.",
-        [f"{GO_ON} {' '.join(ONE)}"],
+        [f"{GO_ON} {' '.join(ONE)} --stop-consecutive 3"],
     ),
     "stopped by a bound": End(("--max-requests", "7"), nothing, 4, "--max-requests asked for this.", [GO_ON]),
     "interrupted": End(

@@ -246,8 +246,8 @@ async def test_a_limit_that_is_added_because_a_refusal_names_none_is_told_once_a
     capgo = scripted(answer(), edge, answer(), edge, told=told, rate="auto")
     for _ in range(3):
         await capgo.devices.unlink(APP, "d")
-    limits = [event for event in told if isinstance(event, LimitMet | LimitInForce)]
-    assert [type(event) for event in limits] == [LimitMet, LimitInForce, LimitMet]
+    limits: list[Event] = [event for event in told if isinstance(event, LimitMet | LimitInForce)]
+    assert names(limits) == ["LimitMet", "LimitInForce", "LimitMet"]
     added = limits[1]
     assert isinstance(added, LimitInForce)
     assert (added.limit, added.requests, added.seconds) == ("unnamed", 100, 60.0)

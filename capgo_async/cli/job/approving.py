@@ -1,11 +1,14 @@
 """Asks a command of the user whether the next wave of a job may begin."""
 
+import errno
+import os
 import shlex
 import shutil
 import signal
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import IO, Final
 
@@ -22,6 +25,13 @@ _ASK_AGAIN: Final = 75
 """Exit code with which the command puts its answer off: `EX_TEMPFAIL` of sysexits."""
 _LONGEST_LINE: Final = 1000
 """A longer line of the command's output is printed in parts."""
+_PROGRAMS: Final = (
+    b"#!",
+    b"\x7fELF",
+    *(bytes.fromhex(magic) for magic in ("feedface", "feedfacf", "cefaedfe", "cffaedfe", "cafebabe", "cafebabf")),
+)
+"""How programs begin: scripts with an interpreter, and those of Linux and of macOS."""
+_LONGEST_MAGIC: Final = 4
 LAST_WORDS_SECONDS: Final = 1.0
 """How long output is read after the end of the command: what it started may hold the output open."""
 
@@ -42,9 +52,12 @@ class ApprovalCommand:
         except ValueError as error:
             message = f"invalid --approve {text}: {str(error).lower()}"
             raise ConfigurationError(message) from None
-        if not self._words or shutil.which(self._words[0]) is None:
-            named = f"{self._words[0]} is not a command" if self._words else "it is empty"
-            message = f"--approve cannot be run: {named}"
+        found = shutil.which(self._words[0]) if self._words else None
+        if found is None or not _is_program(found):
+            why = "it is empty" if not self._words else f"{self._words[0]} is not a command"
+            if found is not None:
+                why = f"{found} is no program, and no script that begins with #!"
+            message = f"--approve cannot be run: {why}"
             raise ConfigurationError(message)
 
     async def __call__(self, question: Question) -> Answer:
@@ -80,6 +93,9 @@ class ApprovalCommand:
             return code
 
     async def _started(self, file: IO[bytes]) -> anyio.abc.Process:
+        found = shutil.which(self._words[0])
+        if found is not None and not _is_program(found):
+            raise OSError(errno.ENOEXEC, os.strerror(errno.ENOEXEC))
         return await anyio.open_process(self._words, stdin=file, stdout=PIPE, stderr=STDOUT)
 
     async def _relay(self, process: anyio.abc.Process) -> None:
@@ -91,6 +107,21 @@ class ApprovalCommand:
 
     def _unanswered(self, what: str) -> SafetyStop:
         return SafetyStop(f"stopped between waves: the command of --approve {what}", problem=Problem.NOT_APPROVED)
+
+
+def _is_program(path: str) -> bool:
+    """Return whether the system itself can start a file.
+
+    What it cannot start, such as a script without #!, event loops hand to a shell.
+    """
+    if os.name != "posix":
+        return True
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_LONGEST_MAGIC).startswith(_PROGRAMS)
+    except OSError:
+        # A shell could not read it either.
+        return True
 
 
 async def _lines(stream: anyio.abc.ByteReceiveStream) -> AsyncGenerator[str, None]:

@@ -41,7 +41,7 @@ class Manner(NamedTuple):
         """Return how a job runs by these options; raises `ConfigurationError`."""
         command = running.asks()
         approve = None if command is None else ApprovalCommand(command, speech)
-        again = () if command is None else ("--approve", command)
+        again = (*stopping.again(), *(() if command is None else ("--approve", command)))
         return cls(running, stopping.limits(speech), which, approve, again)
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Annotated, Final, NamedTuple
 
+import msgspec
 from typer import Option
 
 from ...bulk import Bounds, StopRules
@@ -60,6 +61,16 @@ class Stopping(Group, frozen=True, kw_only=True):
         str | None,
         Option("--until", metavar="WHEN", help="Stop at this time: HH:MM (local time), or a date such as 2026-11-26T05:00Z."),
     ] = None
+
+    def again(self) -> list[str]:
+        """Return the given stop rules, which a further run needs, too. Bounds are those of one run."""
+        given = {
+            f"--{field.name.replace('_', '-')}": getattr(self, field.name)
+            for field in msgspec.structs.fields(type(self))
+            if field.name.startswith("stop_") and getattr(self, field.name) != field.default
+        }
+        words = [str(word) for option in given.items() for word in option]
+        return [*words, "--no-stop"] if self.no_stop else words
 
     def limits(self, speech: Speech) -> Limits:
         """Return the rules and bounds, and print the time of `--until`; raises `ConfigurationError`."""

@@ -90,13 +90,13 @@ def next_steps(
     remedies = {failure.remedy for failure in report.failures}
     if remedies - {Remedy.NEW_JOB}:
         slower = "; a lower --rate sends fewer requests" if Remedy.RETRY_SLOWER in remedies else ""
-        yield f"to send the failed operations again: {_job_command('run', path, ['--failed', *server])}{slower}"
+        yield f"to send the failed operations again: {_job_command('run', path, ['--failed', *server, *running])}{slower}"
     elif remedies:
         yield f"to list the failed operations: {_job_command('show', path, ['--rows', 'failed'])}"
     if Remedy.RETRY_OR_UNDO in remedies:
         yield f"to restore what it changed: {_job_command('undo', path, server)}"
     if report.contradicted:
-        yield f"to send the contradicted operations again: {_job_command('run', path, ['--contradicted', *server])}"
+        yield f"to send the contradicted operations again: {_job_command('run', path, ['--contradicted', *server, *running])}"
     if report.missing:
         yield to_verify(path, server)
     elif report.unchecked and not report.pending:
