@@ -38,7 +38,7 @@ class Allowed(NamedTuple):
 
 
 def allowed_by(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
-    """Return the limits of all API keys together: those of each run, and those that refusals have taught or added.
+    """Return the limits of all API keys together: those of each run, and what refusals taught or added.
 
     Those of a single device or app say nothing about all requests.
     """
