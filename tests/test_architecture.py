@@ -21,6 +21,7 @@ SLEEPERS = {
     "http/absence.py",
     "http/requester.py",
     "bulk/storage/lock.py",  # waits for those who only ask, in blocking code
+    "bulk/jobfile/journal.py",  # records now and then that a run goes on
     "bulk/job.py",  # looks a second time before it calls an operation contradicted
     "sandbox/inprocess.py",  # simulates the time that a request is under way
     "sandbox/server.py",  # simulates latency

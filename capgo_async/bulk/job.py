@@ -321,7 +321,9 @@ class Job:
             await self._seed(ring)
             with self._meter(ring) as meter:
                 async with self._journal.recorded(meter, pacer_of(ring).listeners) as ending:
-                    remarks = await alongside(partial(self._keep_told, meter, ring), lambda: verify(self._journal, ring, pause))
+                    verifying = partial(verify, self._journal, ring, pause)
+                    telling = partial(alongside, partial(self._keep_told, meter, ring), verifying)
+                    remarks = await alongside(self._journal.show_life, telling)
                     await self._database.run(add_remarks, remarks)
                     ending.how = Ended.VERIFIED
         return await self.report()
@@ -421,6 +423,13 @@ class Job:
         outlook = Outlook(limits, MOST_IN_FLIGHT, latency_of(self.facts), held_up_for=held, timings=self.facts.timings)
         return seconds_of(self._course, outlook)
 
+    def seconds_left(self, activity: Activity) -> float:
+        """Return the estimated seconds for the pending operations.
+
+        That is the forecast of the run under way, or else what `lasts` returns for the server's limits.
+        """
+        return self.lasts(server_limits()) if activity.seconds_left is None else activity.seconds_left
+
     def remaining(self, client: CapgoClient | KeyRing, settled: int) -> Foreseen:
         """Return the remaining time of the run, and its upper bound, after `settled` operations."""
         if self._run is not None:
@@ -433,14 +442,14 @@ class Job:
 
         Only reads the file. Raises `JobError`; can be repeated.
         """
-        return await self._database.run(reports.report_of, self._name)
+        return await self._database.run(reports.report_of, self._name, self._now_if_active)
 
     async def activity(self) -> Activity:
         """Return whether a process runs the job now, and what it waits for.
 
         Only reads the file. Raises `JobError`; can be repeated.
         """
-        return await self._database.run(records.activity_of, active=is_locked(self.path))
+        return await self._database.run(records.activity_of, self._now_if_active)
 
     async def timeline(self) -> Timeline:
         """Return the timeline of all runs: counts for each stretch of time and app, and the events.
@@ -452,22 +461,23 @@ class Job:
     async def picture(self, before: Picture | None = None) -> Picture:
         """Return everything that a page about the job shows.
 
-        The forecast is for what was pending when the job was opened. What never changes is taken from `before`. Works while
-        another process runs the job. Only reads the file. Raises `JobError`; can be repeated.
+        The forecast is that of the run under way, or else for what was pending when the job was opened. What never changes is
+        taken from `before`. Works while another process runs the job. Only reads the file. Raises `JobError`; can be repeated.
         """
-        at, active = self._clock(), is_locked(self.path)
+        at, now = self._clock(), self._now_if_active
 
         def read(connection: sqlite3.Connection) -> Picture:
-            report = reports.report_of(connection, self._name)
+            report = reports.report_of(connection, self._name, now)
+            activity = records.activity_of(connection, now)
             return Picture(
                 at=at,
                 source=self.facts.source,
                 base_url=self.facts.binding.base_url,
                 created_at=self.facts.created_at,
-                activity=records.activity_of(connection, active=active),
+                activity=activity,
                 report=report,
                 plan=self.plan,
-                seconds_left=self.lasts(server_limits()) if report.pending else 0.0,
+                seconds_left=self.seconds_left(activity) if report.pending else 0.0,
                 apps=apps_of(tallies_of(connection)),
                 flows=flows_of(connection) if before is None else before.flows,
                 timeline=records.timeline_of(connection),
@@ -525,6 +535,11 @@ class Job:
     @property
     def _name(self) -> str:
         return storable(str(self.path))
+
+    @property
+    def _now_if_active(self) -> datetime | None:
+        """Return the time if a process runs the job."""
+        return self._clock() if is_locked(self.path) else None
 
     @property
     def _salt(self) -> bytes:

@@ -36,9 +36,9 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a page about a job shows.
 
     `at` is the time at which the job was read, and `activity` what happened to it then. `source` and `base_url` say where its
-    rows come from and which server it is for. `seconds_left` is the forecast for the pending operations, bakes included, at the
-    default rate. `apps` are those with most pending operations first. `rehearsed` tells that the last run was a rehearsal, so
-    that nothing of it was sent. All times have a time zone, that of the reader.
+    rows come from and which server it is for. `seconds_left` is the forecast for the pending operations, bakes included: that
+    of the run under way, or else one at the default rate. `apps` are those with most pending operations first. `rehearsed`
+    tells that the last run was a rehearsal, so that nothing of it was sent. All times have a time zone, that of the reader.
     """
 
     at: datetime

@@ -47,7 +47,8 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     `state` is `idle`; `running`; `resting`, while a limit lets nothing leave; `waiting`, for what is no limit; or `killed`, if
     the last run left no record of its end and no process runs the job. `run` is the number of that run. `waits_for` is the code
     of a limit, or `bake`, `approval` or `server`; `app` is the app that the limit counts, if it counts one. It goes on at
-    `until`, a time in UTC, or looks again then.
+    `until`, a time in UTC, or looks again then. `seconds_left` is how long the run takes by its own last forecast, at least
+    until its rest ends, and from the end of a wait for `approval` or `server` on. It is `None` without a forecast.
     """
 
     state: str
@@ -55,6 +56,7 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     app: str = ""
     until: str | None = None
+    seconds_left: float | None = None
 
 
 class Failures(msgspec.Struct, frozen=True):
@@ -88,6 +90,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a job. Planning, each verification and each check for drift are runs, too.
 
     `operations` is how many it had to send, 0 if it only read. `ended` is `None` for a run that was killed or is still running.
+    `elapsed_seconds` is how long it took: until now if it is still running, and until its last sign of life if it was killed.
     `reason` says why a run stopped. `done` and `failed` count the operations that this run settled, also those that a later run
     sent again. `limits_met` counts rate-limited requests by the kind of limit. `program` is the version of this package.
     `servers` are the versions that the server reported.
@@ -200,7 +203,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The totals of a job: `rows = rejected + skipped + planned`, `planned = done + failed + pending`.
 
-    `requests`, `retries` and `rate_limited` count all runs, reads included. `elapsed_seconds` is the duration of the last run.
+    `requests`, `retries` and `rate_limited` count all runs, reads included. `elapsed_seconds` is that of the last of `runs`.
     The verdicts `unchecked`, `verified`, `contradicted` and `cannot_tell` partition `done`. `missing` is the part of
     `cannot_tell` where the server must show the device and does not (contract C7). `consistent` is whether no operation is
     contradicted. `left` is the number of targets that an undo leaves and that may not be as they were before the job.

@@ -11,7 +11,7 @@ from .. import events
 from ..bulk.picture import AppTotals, Picture
 from ..bulk.report import Activity, Ended, Run
 from ..bulk.timeline import Bucket, Timeline, merged
-from .moments import Allowed, Span, allowed_by, rests_in, waves_in
+from .moments import Allowed, Span, allowed_by, rests_in, waves_in, with_ends
 
 READING: Final = frozenset({Ended.PLANNED, Ended.VERIFIED, Ended.COMPARED})
 _NAMES: Final = {
@@ -78,14 +78,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 def history_of(picture: Picture) -> History | None:
     """Return the course of a job; `None` if there is nothing to draw, neither sent nor planned."""
-    timeline, report = picture.timeline, picture.report
+    report = picture.report
     runs = [run for run in report.runs if run.ended not in READING]
     at = picture.at.timestamp()
     ahead_until = at + picture.seconds_left
     if not runs and not report.pending:
         return None
     begin = _begin_of(runs[0]) if runs else at
-    last = max((_begin_of(run) + run.elapsed_seconds for run in runs), default=at)
+    lived = {run.number: _begin_of(run) + run.elapsed_seconds for run in report.runs}
+    last = max((lived[run.number] for run in runs), default=at)
+    killed = {run.number for run in report.runs if how_ended(run, picture.activity) == "killed"}
+    timeline = with_ends(picture.timeline, {run: lived[run] for run in killed})
     goes_on = bool(report.pending) and (not runs or is_under_way(picture.activity))
     forecast = _forecast(picture, begin)
     end = max(last, ahead_until if goes_on else last, begin + 1)
@@ -109,7 +112,8 @@ def history_of(picture: Picture) -> History | None:
             width,
         ),
         flights=_held(
-            [Flight(each.start, each.seconds / width, each.most_in_flight) for each in _gapless(everything, width)], width
+            [Flight(each.start, each.seconds / width, each.most_in_flight) for each in _gapless(everything, width, last)],
+            width,
         ),
         waves=waves_in(timeline, last, "under way" if is_under_way(picture.activity) else "interrupted"),
         runs=tuple(_span(run, picture.activity) for run in report.runs if begin <= _begin_of(run) <= end),
@@ -175,10 +179,11 @@ def _coarser(width: int, seconds: float, most: int) -> int:
     return width << max(0, math.ceil(math.log2(max(1.0, seconds / width / most))))
 
 
-def _gapless(buckets: Sequence[Bucket], width: int) -> Iterable[Bucket]:
-    """Yield the buckets, and an empty one before and after each gap."""
-    for index, bucket in enumerate(buckets):
-        before = buckets[index - 1].start if index else bucket.start - width
+def _gapless(buckets: Sequence[Bucket], width: int, last: float) -> Iterable[Bucket]:
+    """Yield the buckets, and an empty one before and after each gap, such as the one until `last`."""
+    end = [Bucket(int(last) - width, "")] if buckets and last - buckets[-1].start > 2 * width else []
+    for index, bucket in enumerate(sequence := [*buckets, *end]):
+        before = sequence[index - 1].start if index else bucket.start - width
         if bucket.start - before > width:
             yield Bucket(before + width, "")
             if bucket.start - before > 2 * width:
@@ -190,7 +195,8 @@ def _rates(buckets: Sequence[Bucket], width: int, last: float) -> tuple[Point, .
     """Return the requests of the minute before each point, as limits count them."""
     if not buckets:
         return ()
-    begin, end = buckets[0].start, buckets[-1].start + width
+    begin = buckets[0].start
+    end = begin + width * math.ceil((max(last, buckets[-1].start + width) - begin) / width)
     return tuple(
         Point(
             min(at, max(begin, last)),
@@ -228,7 +234,8 @@ def _left(picture: Picture, buckets: Sequence[Bucket], width: int, begin: float,
             points.append(Point(start, left))
         left = max(0, left - bucket.done - bucket.failed)
         points.append(Point(max(start, min(bucket.start + width, last)), left))
-    return (*points[:-1], Point(points[-1].at, report.pending))
+    ends = (Point(last, report.pending),) if last > points[-1].at else ()
+    return (*points[:-1], Point(points[-1].at, report.pending), *ends)
 
 
 def _forecast(picture: Picture, begin: float) -> tuple[Point, ...]:
@@ -244,11 +251,11 @@ def _forecast(picture: Picture, begin: float) -> tuple[Point, ...]:
 
 
 def _ahead(picture: Picture, begin: float, end: float) -> tuple[Point, ...]:
-    """Return how the pending operations fall from now on; first, the pause under way ends."""
+    """Return how the pending operations fall from now on; first, the rest or pause under way ends."""
     pending, activity = picture.report.pending, picture.activity
     counts = [left for wave in picture.report.waves if (left := wave.operations - wave.settled)] or [pending]
-    until = datetime.fromisoformat(activity.until).timestamp() if activity.waits_for == "bake" and activity.until else begin
-    if not begin < until < end:
+    until = datetime.fromisoformat(activity.until).timestamp() if activity.until else begin
+    if not begin < until <= end:
         return _falling(begin, end, counts, picture.plan.bake_seconds)
     return Point(begin, pending), *_falling(until, end, counts, picture.plan.bake_seconds)
 

@@ -1,7 +1,10 @@
 """What the moments of a timeline tell: limits in force, rests, waves. Times are in seconds since 1970."""
 
 import math
+from collections.abc import Mapping
 from typing import Final, NamedTuple
+
+import msgspec
 
 from .. import events
 from ..bulk.timeline import Moment, Timeline
@@ -66,6 +69,17 @@ def allowed_by(timeline: Timeline, end: float) -> tuple[Allowed, ...]:
     return tuple(each for each in found if each.begin < each.end)
 
 
+def with_ends(timeline: Timeline, killed: Mapping[int, float]) -> Timeline:
+    """Return a timeline in which runs that were killed have an end, too.
+
+    `killed` is the time of the last sign of life by the number of the run.
+    """
+    last = {moment.run: moment.at for moment in timeline.moments}
+    ends = (Moment(max(at, last.get(run, at)), run, events.RunEnded(run=run, how="killed")) for run, at in killed.items())
+    moments = sorted((*timeline.moments, *ends), key=lambda moment: (moment.at, moment.run))
+    return msgspec.structs.replace(timeline, moments=tuple(moments))
+
+
 def rests_in(timeline: Timeline, seconds: float, last: float) -> tuple[Span, ...]:
     """Return the rests of runs on an axis of so many seconds; one without an end went on until `last`."""
     spans: list[Span] = []
@@ -121,7 +135,7 @@ class _Strip:
                 self._open.setdefault((wave, "approval"), moment.at)
             case events.ApprovalAnswered(wave=wave, answer=answer) if answer != "again":
                 self._close(wave, "approval", moment.at, f"approval: {answer}")
-            case events.RunEnded() | events.RunBegan():
+            case events.RunEnded():
                 self.close_all(moment.at, "interrupted")
             case _:
                 pass

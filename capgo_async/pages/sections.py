@@ -98,7 +98,8 @@ def when(picture: Picture) -> str:
         return f"It ended at {ended}."
     left = f"What is pending takes {about(picture.seconds_left)}"
     if is_under_way(picture.activity):
-        return f"Run {picture.activity.run} is under way{_waits(picture.activity)}. {left}, until {ends}."
+        until = " from then on" if picture.activity.waits_for in {"approval", "server"} else f", until {ends}"
+        return f"Run {picture.activity.run} is under way{_waits(picture.activity)}. {left}{until}."
     if last.ended is None:
         return f"Run {last.number} was killed after {ended}. {left}."
     return f"Run {last.number} {_ENDS.get(last.ended, 'ended')} at {ended}. {left}."
@@ -142,9 +143,21 @@ def facts_of(picture: Picture) -> list[tuple[str, Words]]:
         *(least, Figure("requests", report.requests), ", of them ", Figure("retries", report.retries), " retries and "),
         *(Figure("rate_limited", report.rate_limited), " refused by a limit"),
     ]
-    last: Words = [Figure("elapsed_seconds", report.elapsed_seconds), " s"]
-    facts = [("Rows", rows), ("Outcomes", outcomes), ("Requests", requests), ("Last run", last)]
+    lasted, last = _last_run(picture)
+    facts = [("Rows", rows), ("Outcomes", outcomes), ("Requests", requests), (lasted, last)]
     return [*facts, ("Not undone", [Figure("left", report.left)])] if report.left else facts
+
+
+def _last_run(picture: Picture) -> tuple[str, Words]:
+    """Return what the last run was, and how long it took."""
+    report, took = picture.report, Figure("elapsed_seconds", picture.report.elapsed_seconds)
+    last = report.runs[-1] if report.runs else None
+    if last is None or last.ended is not None:
+        name = how_ended(last, picture.activity).capitalize() if last is not None and last.ended in READING else "Last run"
+        return name, [took, " s"]
+    if is_under_way(picture.activity):
+        return "Run under way", [took, " s so far"]
+    return "Last run", ["killed after at least ", took, " s"]
 
 
 def sections(picture: Picture) -> Iterator[Section]:

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,17 @@ from capgo_async.bulk.operations.advice import Remedy
 from capgo_async.bulk.picture import OTHERS, AppTotals, Flow, Picture, joined
 from capgo_async.bulk.timeline import Bucket, Moment, Timeline
 from capgo_async.cli.job.drawing import html_of
-from capgo_async.events import Event, ForecastMade, LimitInForce, LimitLearned
+from capgo_async.events import (
+    BakeBegan,
+    Event,
+    ForecastMade,
+    LimitInForce,
+    LimitLearned,
+    RestBegan,
+    RunBegan,
+    RunEnded,
+    WaveBegan,
+)
 from capgo_async.pages.bars import bars
 from capgo_async.pages.charts import charts_of
 from capgo_async.pages.courses import key_of_rates, rates
@@ -165,7 +176,10 @@ def test_a_plan_and_a_run_under_way_tell_when_they_end() -> None:
     [
         ({"state": "running"}, "Run 2 is under way. {left}, until 2026-11-30 16:41 UTC."),
         ({"state": "killed"}, "Run 2 was killed after 2026-11-30 16:07 UTC. {left}."),
-        ({"state": "waiting", "waits_for": "approval"}, "Run 2 is under way and waits for approval of the next wave. {left}"),
+        (
+            {"state": "waiting", "waits_for": "approval"},
+            "Run 2 is under way and waits for approval of the next wave. {left} from then on.",
+        ),
         ({"state": "waiting", "waits_for": "bake"}, "Run 2 is under way and pauses between waves until 2026-11-30 16:41 UTC."),
         ({"state": "waiting", "waits_for": "server"}, "Run 2 is under way and waits for the server, which cannot be reached; "),
         (
@@ -174,7 +188,7 @@ def test_a_plan_and_a_run_under_way_tell_when_they_end() -> None:
         ),
     ],
 )
-def test_a_run_without_an_end_is_under_way_or_was_killed(activity: dict[str, str], sentence: str) -> None:
+def test_a_run_without_an_end_is_under_way_or_was_killed(activity: dict[str, Any], sentence: str) -> None:
     picture = changed(full(), runs=full().report.runs[:2])
     until = (picture.at + timedelta(minutes=1)).isoformat()
     picture = msgspec.structs.replace(picture, activity=Activity(run=2, until=until, **activity))
@@ -184,6 +198,62 @@ def test_a_run_without_an_end_is_under_way_or_was_killed(activity: dict[str, str
     killed = activity["state"] == "killed"
     assert [span.state for span in history.runs] == ["killed" if killed else "under way"]
     assert bool(history.ahead) != killed
+
+
+@pytest.mark.parametrize(
+    ("runs", "state", "fact"),
+    [
+        (1, "idle", ("Planning", "60.0 s")),
+        (2, "running", ("Run under way", "60.0 s so far")),
+        (2, "killed", ("Last run", "killed after at least 60.0 s")),
+        (4, "idle", ("Last run", "60.0 s")),
+        (5, "idle", ("Verification", "60.0 s")),
+    ],
+)
+def test_the_last_run_is_told_for_what_it_is(runs: int, state: str, fact: tuple[str, str]) -> None:
+    picture = changed(full(), runs=full().report.runs[:runs])
+    activity = Activity(state=state, run=None if state == "idle" else runs)
+    facts = facts_of(msgspec.structs.replace(picture, activity=activity))
+    assert fact in [(name, plain(words)) for name, words in facts]
+
+
+def test_what_a_killed_run_began_ends_with_its_last_sign_of_life() -> None:
+    picture = full()
+    began = picture.created_at.timestamp()
+    first, second, third, *_ = picture.report.runs
+    told: list[tuple[float, int, Event]] = [
+        (120, 2, WaveBegan(wave=1, share="1%", operations=187)),
+        (400, 2, RestBegan(limit="key", seconds=300.0)),
+        (540, 3, RunBegan(run=3, operations=14600, program="1.0")),
+        (740, 3, RunEnded(run=3, how="interrupted")),
+    ]
+    timeline = Timeline(5, (), tuple(Moment(began + at, run, event) for at, run, event in told))
+    picture = msgspec.structs.replace(changed(picture, runs=(first, second, third)), timeline=timeline)
+    history = history_of(picture)
+    assert history is not None
+    assert [(span.begin - began, span.end - began) for span in (*history.waves, *history.rests)] == [(120, 420), (400, 420)]
+
+
+def test_a_run_under_way_is_drawn_up_to_now() -> None:
+    picture = full()
+    began, at = picture.created_at.timestamp(), 700.0
+    now = picture.created_at + timedelta(seconds=at)
+    first, second, *_ = picture.report.runs
+    told: list[tuple[float, int, Event]] = [
+        (160, 2, BakeBegan(wave=1, seconds=900.0)),
+        (400, 2, RestBegan(limit="key", seconds=900.0)),
+    ]
+    buckets = (Bucket(int(began) + 120, "a", done=1500, requests=1500, most_in_flight=9),)
+    timeline = Timeline(5, buckets, tuple(Moment(began + second, run, event) for second, run, event in told))
+    under_way = msgspec.structs.replace(second, elapsed_seconds=at - 120)
+    activity = Activity(state="running", run=2)
+    picture = msgspec.structs.replace(changed(picture, runs=(first, under_way)), timeline=timeline, activity=activity, at=now)
+    history = history_of(picture)
+    assert history is not None
+    ends = [history.left[-1].at, history.rates[-1].at, history.flights[-1].at, history.ahead[0].at]
+    ends += [span.end for spans in (history.runs, history.waves, history.rests) for span in spans]
+    assert [end - began for end in ends] == [at] * 7
+    assert {span.state for span in (*history.runs, *history.waves)} == {"under way"}
 
 
 def test_the_course_of_a_job_begins_and_ends_where_its_runs_do() -> None:
@@ -224,7 +294,10 @@ def test_requests_are_counted_by_minute_and_what_is_left_stands_still_while_noth
     assert [*dict.fromkeys((point.at - began, point.value) for point in history.left)][:4] == [
         *((120, 18700), (120 + width, 17200), (420 - 420 % width, 17200), (420 - 420 % width + width, 80))
     ]
-    assert [each.at - began for each in history.flights][-1] == 420 - 420 % width + width
+    # Nothing is in flight from then on, up to the end of the last run.
+    after = [(each.at - began, each.most) for each in history.flights if each.at - began > 420]
+    assert ({most for _, most in after}, after[0][0], after[-1][0]) == ({0}, 420 - 420 % width + width, 1740)
+    assert (history.rates[-1], history.left[-1]) == ((began + 1740, 0), (began + 1740, 80))
 
 
 def test_the_limits_of_several_keys_are_added_up() -> None:

@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 import anyio
 
@@ -28,6 +28,12 @@ from .schema import Outcome, Which
 Measure = Callable[[Sequence[Settled]], Measures]
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LIFE_SECONDS: Final = 15.0
+"""Seconds between two signs of life of a run.
+
+A killed one lived at most this much longer than its record says.
+"""
 
 
 class Ending:
@@ -132,6 +138,14 @@ class Journal:
     async def keep(self) -> None:
         """Record what the run has used and told so far, before a wait."""
         await self._noted(self._measures(), lambda _: None)
+
+    async def show_life(self) -> None:
+        """Record now and then what the run has used so far, until cancelled, also while it only waits."""
+        while True:
+            await anyio.sleep(LIFE_SECONDS)
+            # The run itself raises that nothing can be recorded.
+            with contextlib.suppress(JobError):
+                await self.keep()
 
     def start_over(self) -> None:
         """Hand out everything that is open again, also what this run handed out before and left in doubt."""

@@ -114,12 +114,17 @@ def write_measures(connection: sqlite3.Connection, run: int, measures: Measures)
     timelines.add(connection, run, measures.buckets, measures.moments)
 
 
-def activity_of(connection: sqlite3.Connection, *, active: bool) -> Activity:
-    """Return whether the job runs, waits, rests or was killed. `active`: a process runs it."""
+def activity_of(connection: sqlite3.Connection, now: datetime | None) -> Activity:
+    """Return whether the job runs, waits, rests or was killed, and when its run ends.
+
+    `now` is the time if a process runs the job, and `None` otherwise.
+    """
     last = next(iter(reversed(runs_of(connection))), None)
     if last is None or last.ended is not None:
-        return Activity(state="running" if active else "idle")
-    return timelines.activity_of(connection, last.number) if active else Activity(state="killed", run=last.number)
+        return Activity(state="idle" if now is None else "running")
+    if now is None:
+        return Activity(state="killed", run=last.number)
+    return timelines.activity_of(connection, last.number, now.timestamp())
 
 
 def timeline_of(connection: sqlite3.Connection) -> Timeline:
@@ -144,8 +149,19 @@ def was_begun(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM runs WHERE sends LIMIT 1").fetchone() is not None
 
 
-def runs_of(connection: sqlite3.Connection) -> tuple[Run, ...]:
-    """Return all runs, oldest first."""
+def runs_of(connection: sqlite3.Connection, now: datetime | None = None) -> tuple[Run, ...]:
+    """Return all runs, oldest first.
+
+    `now` is the time if a process runs the job: a last run without an end then goes on until now.
+    """
+    runs = _stored_runs(connection)
+    if now is None or not runs or runs[-1].ended is not None:
+        return runs
+    lasted = round((now - datetime.fromisoformat(runs[-1].started_at)).total_seconds(), 3)
+    return *runs[:-1], msgspec.structs.replace(runs[-1], elapsed_seconds=max(runs[-1].elapsed_seconds, lasted))
+
+
+def _stored_runs(connection: sqlite3.Connection) -> tuple[Run, ...]:
     rows = connection.execute("""
         SELECT id, started_at, ended, reason, elapsed, done, failed, requests, retries, rate_limited, limits, program, servers,
             operations

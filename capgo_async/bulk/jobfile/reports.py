@@ -27,8 +27,8 @@ _NAMED_TARGETS: Final = 5
 """Targets that are named for each cause of failure."""
 
 
-def report_of(connection: sqlite3.Connection, name: str) -> Report:
-    """Return the report of a job."""
+def report_of(connection: sqlite3.Connection, name: str, now: datetime | None = None) -> Report:
+    """Return the report of a job. `now` is the time if a process runs it."""
     tallies = tallies_of(connection)
     fates: dict[str, int] = dict(connection.execute("SELECT fate, count(*) FROM others GROUP BY fate"))
     outcomes: Counter[int] = Counter()
@@ -37,7 +37,7 @@ def report_of(connection: sqlite3.Connection, name: str) -> Report:
         outcomes[tally.outcome] += tally.operations
         if tally.outcome == Outcome.DONE:
             verdicts[tally.verdict] += tally.operations
-    runs = runs_of(connection)
+    runs = runs_of(connection, now)
     rejected, skipped = fates.get("rejected", 0), fates.get("skipped", 0)
     planned = outcomes.total()
     return Report(

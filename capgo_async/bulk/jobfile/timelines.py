@@ -19,12 +19,14 @@ from ...events import (
     BakeBegan,
     BakeEnded,
     Event,
+    ForecastMade,
     RestBegan,
     RestEnded,
     RunBegan,
     RunEnded,
     ServerAway,
     ServerBack,
+    WaveEnded,
 )
 from ..report import Activity, Decision, Ended, Run
 from ..timeline import WIDTH, Bucket, Moment, Timeline, merged
@@ -47,6 +49,14 @@ _DOING: Final = (
 
 The last of them is kept apart from the moments, of which there may be too many.
 """
+_OPEN: Final = {
+    "approval": (ApprovalAsked.__name__, WaveEnded.__name__),
+    "server": (ServerAway.__name__, ServerBack.__name__),
+}
+"""Waits whose end is not known.
+
+For each, the event with which it begins, and one that it never goes on beyond.
+"""
 
 
 def add(connection: sqlite3.Connection, run: int, buckets: Sequence[Bucket], moments: Sequence[Moment]) -> None:
@@ -68,8 +78,40 @@ def add(connection: sqlite3.Connection, run: int, buckets: Sequence[Bucket], mom
         connection.execute("INSERT OR REPLACE INTO job VALUES ('doing', ?)", (doing,))
 
 
-def activity_of(connection: sqlite3.Connection, run: int) -> Activity:
-    """Return what a run does that has not ended."""
+def activity_of(connection: sqlite3.Connection, run: int, now: float) -> Activity:
+    """Return what a run does that has not ended, and how long it goes on."""
+    doing = _doing_of(connection, run)
+    return msgspec.structs.replace(doing, seconds_left=_seconds_left(connection, run, doing, now))
+
+
+def _seconds_left(connection: sqlite3.Connection, run: int, doing: Activity, now: float) -> float | None:
+    """Return how long a run goes on by its own last forecast, or `None` without one.
+
+    It never ends before its rest does. While it waits and nobody knows how long, no time passes for the forecast.
+    """
+    statement = "SELECT at, event FROM moments WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT 1"
+    row = connection.execute(statement, (run, ForecastMade.__name__)).fetchone()
+    forecast = None if row is None else _EVENT.decode(row[1])
+    if not isinstance(forecast, ForecastMade):
+        return None
+    passed = (_waits_since(connection, run, doing.waits_for) if doing.waits_for in _OPEN else now) - row[0]
+    rest = 0.0 if doing.until is None else datetime.fromisoformat(doing.until).timestamp() - now
+    return max(0.0, forecast.seconds - max(0.0, float(passed)), rest)
+
+
+def _waits_since(connection: sqlite3.Connection, run: int, waits_for: str) -> float:
+    begun, before = _OPEN[waits_for]
+    row = connection.execute(
+        """
+        SELECT min(at) FROM moments WHERE run = ?1 AND kind = ?2
+            AND at >= (SELECT coalesce(max(at), 0) FROM moments WHERE run = ?1 AND kind = ?3)
+        """,
+        (run, begun, before),
+    ).fetchone()
+    return float(row[0] or 0.0)
+
+
+def _doing_of(connection: sqlite3.Connection, run: int) -> Activity:
     row = connection.execute("SELECT value FROM job WHERE name = 'doing'").fetchone()
     last = None if row is None else _MOMENT.decode(row[0])
     if last is None or last.run != run:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import anyio
 
+from ...concurrency import alongside
 from ...errors import TransportError
 from ...key_ring import KeyRing, pacer_of
 from ..clock import Clock
@@ -87,12 +88,18 @@ class Run:
         for limit in limits_in_force(self._ring, apps):
             listeners.announce(limit)
         forecasts.look()
-        with listeners.heard_by(rests, "other"), self._scope:
-            while (error := await _ended_by(waves)) is not None:
+
+        async def send() -> Runner:
+            sending, course = runner, waves
+            while (error := await _ended_by(course)) is not None:
                 # The error has drained the runner, and a drained one waits for nothing.
-                runner, waves = await self._begin(look)
-                if not await absences.outlast(error, runner):
+                sending, course = await self._begin(look)
+                if not await absences.outlast(error, sending):
                     break
+            return sending
+
+        with listeners.heard_by(rests, "other"), self._scope:
+            runner = await alongside(self._journal.show_life, send)
         rests.end()
         return Ended.INTERRUPTED if runner.drained or self._scope.cancel_called else Ended.FINISHED
 

@@ -12,7 +12,6 @@ from ...bulk.inventory.exporting import Summary
 from ...bulk.jobfile.contents import JobRow
 from ...bulk.plan import EARLIEST_EXPIRY, Part, ReasonCount
 from ...bulk.report import Ended, about, counted
-from ...limits.models import server_limits
 from ...limits.names import WAITED_FOR
 from ..output.advice import next_steps
 from ..output.exit_codes import exit_code
@@ -47,7 +46,7 @@ def _outcomes(report: Report) -> list[str]:
     least = "at least " if any(run.ended is None for run in report.runs) else ""
     lines.append(
         f"{least}{counted(report.requests, 'request')} in all runs, {report.retries:,} of them retries,"
-        f" {report.rate_limited:,} refused by a rate limit; {_last_run(report)} took {report.elapsed_seconds:,.1f} s"
+        f" {report.rate_limited:,} refused by a rate limit; {_lasted(report)}"
     )
     for failure in report.failures:
         lines.append(f"failed: {failure.count:,} {failure.cause}: {failure.message}")
@@ -72,6 +71,12 @@ _NAMES_OF_RUNS: Final = {
 def _last_run(report: Report) -> str:
     ended = report.runs[-1].ended if report.runs else None
     return _NAMES_OF_RUNS.get(ended, "the last run") if ended else "the last run"
+
+
+def _lasted(report: Report) -> str:
+    # Of a run that was killed, only the last sign of life is known; one that goes on takes longer.
+    least = "at least " if report.runs and report.runs[-1].ended is None else ""
+    return f"{_last_run(report)} took {least}{report.elapsed_seconds:,.1f} s"
 
 
 def print_report(report: Report, speech: Speech) -> int:
@@ -151,7 +156,7 @@ def tell_steps(steps: Iterable[str], code: int, speech: Speech) -> None:
 
 def print_job(job: Job, report: Report, activity: Activity, speech: Speech) -> None:
     """Print where a job comes from, what it does and how far it is."""
-    plan, seconds = job.plan, job.lasts(server_limits())
+    plan, seconds = job.plan, job.seconds_left(activity)
     if speech.json:
         speech.emit(JobStatus.of(job, report, activity, seconds))
         return
@@ -159,7 +164,8 @@ def print_job(job: Job, report: Report, activity: Activity, speech: Speech) -> N
     lines += [*plan.contents(), *map(str, plan.waves)]
     lines += _outcomes(report)
     if seconds:
-        lines.append(f"the pending operations take {about(seconds)} at the default --rate")
+        by = "at the default --rate" if activity.seconds_left is None else "by the forecast of the run"
+        lines.append(f"the pending operations take {about(seconds)} {by}")
     speech.show("\n".join((*lines, *(f"note: {remark}" for remark in plan.remarks))))
 
 
@@ -227,7 +233,8 @@ class JobPlan(Plan, frozen=True, kw_only=True):
 class JobStatus(Report, frozen=True, kw_only=True):
     """What a job does and how far it is: its report, and parts of its plan.
 
-    `seconds` is how long the pending operations take at the default rate. `remarks` are sentences for people.
+    `seconds` is how long the pending operations take, by the forecast of the run under way, or else at the default rate.
+    `remarks` are sentences for people.
     """
 
     source: str
