@@ -235,7 +235,9 @@ class Reading:
     def line(self) -> str:
         """Return the progress as one line."""
         apps = self._tally.apps
-        told = [f"{self._tally.rows:,} {self._what} read, {self._tally.settled:,} of {counted(len(apps), 'list')} complete"]
+        told = [f"{self._tally.rows:,} {self._what} read"]
+        if apps:
+            told.append(f"{self._tally.settled:,} of {counted(len(apps), 'list')} complete")
         hold = hold_of(self._client, filter(None, apps), anyio.current_time())
         seconds, limit = _told(self._client, hold)
         away = _away(self._client)
