@@ -50,6 +50,15 @@ class Deadlines:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(deadline.at, self._expire)
 
+    def remove(self, deadline: "Deadline") -> None:
+        """Watch `deadline` no more.
+
+        Without attempts in flight no timer is left, because a virtual clock would jump to it.
+        """
+        self.running.pop(deadline, None)
+        if not self.running:
+            self.stop()
+
     def stop(self) -> None:
         """Stop the timer."""
         if self._timer is not None:
@@ -90,7 +99,7 @@ class Deadline:
         self._deadlines.add(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        self._deadlines.running.pop(self, None)
+        self._deadlines.remove(self)
         # A cancellation from elsewhere is passed on.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -113,7 +113,7 @@ def test_a_misspelt_word_is_told_with_the_nearest_one_and_an_unlisted_one_is_sen
     told = capgo("channels", "update", APP, "beta", "disable_auto_update=majr")
     assert told.exit_code == 2
     assert "Did you mean 'major'? If a newer server takes it, pass Unlisted('majr')." in told.stderr
-    assert "On the command line that is unlisted:WORD." in told.stderr
+    assert "type `unlisted:WORD`" in told.stderr
     assert server.requests() == 0
 
     role = capgo("members", "invite", ORG_ID, "a@example.com", "unlisted:weekly")

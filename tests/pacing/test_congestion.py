@@ -178,7 +178,7 @@ async def test_a_server_in_trouble_sees_fewer_requests_in_flight_and_all_of_them
 @in_virtual_time
 async def test_a_server_that_answers_nobody_in_time_is_relieved_at_once() -> None:
     transport = ScriptedTransport(answer(), last=errors.TimedOut("late"), latency=30.0)
-    capgo = CapgoClient(api_key="secret-key", transport=transport, rate="off", retries=0)
+    capgo = CapgoClient(api_key="secret-key", transport=transport, rate="off", retries=0, timeout=60.0)
     await unlink_for(capgo, 200.0)
     # One goes alone and proves the key; 15 are lost together, then each round trip halves.
     together = [transport.times.count(time) for time in sorted(set(transport.times))]

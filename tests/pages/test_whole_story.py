@@ -22,7 +22,7 @@ from capgo_async.pages.page import page_of
 from capgo_async.sandbox import Arrival, Dropped, Reply, Sandbox
 
 ANSWERS = [Decision.AGAIN, Decision.APPROVED]
-LIMITS = {"RATE_LIMIT_API_KEY": 151, "RATE_LIMIT_CHANNEL_SELF_IP": 61}
+LIMITS = {"RATE_LIMIT_API_KEY": 141, "RATE_LIMIT_CHANNEL_SELF_IP": 61}
 
 
 async def killed_in_its_first_wave(sandbox: Sandbox, directory: Path, base: datetime) -> Path:
