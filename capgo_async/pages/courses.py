@@ -155,7 +155,7 @@ def _over_time(layers: Layers, history: History, frame: Frame, height: int) -> D
     ticks = 2 if frame.width <= _PANEL else 4 if frame.narrow else 8
     seconds = history.end - history.begin
     form = "%d %b" if seconds > 3 * _DAY else "%H:%M" if seconds > _MINUTES else "%H:%M:%S"
-    axis = alt.Axis(tickCount=ticks, labelOverlap=True, labelSeparation=8, labelFlush=True, grid=False, format=form)
+    axis = alt.Axis(tickCount=ticks, labelOverlap=True, labelSeparation=8, labelFlush=False, grid=False, format=form)
     domain = alt.Scale(type="utc", domain=[_local(history.begin), _local(history.end)], nice=False)
     x = alt.X("at:T", title=None, axis=axis, scale=domain)
     return alt.layer(*(layer.encode(x=x) for layer in layers)).properties(height=height)
