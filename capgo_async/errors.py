@@ -458,7 +458,7 @@ class WouldWait(CapgoError):
         limit = f"the limit {self.limit}{of_app} lets it leave in {self.seconds:.1f} s"
         why = limit if self.limit else "other requests are ahead"
         earlier = " Earlier requests of this call may have changed something." if self.written else ""
-        sent = "not sent" if self.__cause__ is None else "refused, and not sent again"
+        sent = "refused, and not sent again" if isinstance(self.__cause__, CapgoError) else "not sent"
         return f"{where}{sent}, because {why}, and max_wait ends before.{earlier}"
 
 
