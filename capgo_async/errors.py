@@ -1,4 +1,4 @@
-"""The exceptions of this package.
+"""The exceptions of this package. Longer than 300 lines because callers see all of them in one place.
 
     CapgoError
     ├── ConfigurationError        an option, a file or an argument is invalid; nothing was sent

@@ -101,7 +101,7 @@ def pacer_of(client: CapgoClient | KeyRing) -> Pacer:
 
 
 def absence_of(client: CapgoClient | KeyRing) -> Absence:
-    """Return what waits for the server while it is away, which all keys share."""
+    """Return the wait for an unreachable server, which all keys share."""
     return requester_of(client.clients[0] if isinstance(client, KeyRing) else client).absence
 
 

@@ -79,7 +79,7 @@ def add(connection: sqlite3.Connection, run: int, buckets: Sequence[Bucket], mom
 
 
 def activity_of(connection: sqlite3.Connection, run: int, now: float) -> Activity:
-    """Return what a run does that has not ended, and how long it goes on."""
+    """Return what an unfinished run is doing now, and how long that is expected to take."""
     doing = _doing_of(connection, run)
     return msgspec.structs.replace(doing, seconds_left=_seconds_left(connection, run, doing, now))
 

@@ -268,7 +268,7 @@ def _at(counts: Sequence[int] | None, place: int) -> int | None:
 
 
 def _check_name(file: Path) -> None:
-    """Raise `ConfigurationError` if a file is named after another format than that of charts."""
+    """Raise `ConfigurationError` if the file name has the suffix of another format."""
     if file.suffix.lower() not in {"", ".svg"}:
         message = f"charts are written as SVG, not as {file.suffix}: use -o {file.with_suffix('.svg')}"
         raise ConfigurationError(message)
